@@ -1,0 +1,1 @@
+"""Channels and their providers. A leaf: nothing here knows the gateway."""

@@ -1,0 +1,238 @@
+"""What a channel and a provider are, and how sending fails.
+
+A *channel* (sms, email, inapp) knows what its addresses look like and which providers it has.
+A *provider* is one file, both directions: it sends, looks up, and reads its own callbacks.
+
+Failures to send, the whole tree:
+
+  SendFailure
+  ├── TransientFailure   nothing was sent; may be tried again (after ``retry_after`` seconds)
+  ├── PermanentFailure   nothing was sent; never will be at this address, content or configuration
+  └── UnknownOutcome     the provider may or may not have the message; never resend blindly
+
+Callbacks fail as:
+
+  CallbackError
+  ├── BadSignature       refuse: it is not from the provider
+  └── MalformedCallback  it is signed, and makes no sense
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+
+class ProviderReason(StrEnum):
+    """Why an attempt ended as it did: the closed list that every provider's own codes are mapped to."""
+
+    ACCEPTED = "accepted_by_provider"
+    DELIVERED = "delivered"
+    INVALID_ADDRESS = "invalid_address"
+    UNREACHABLE = "unreachable"
+    OPTED_OUT_AT_PROVIDER = "opted_out_at_provider"
+    BLOCKED = "blocked"
+    FILTERED = "filtered"
+    MAILBOX_FULL = "mailbox_full"
+    CONTENT_REJECTED = "content_rejected"
+    RATE_LIMITED = "rate_limited"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    PROVIDER_CONFIG = "provider_config"
+    CONNECTION_FAILED = "connection_failed"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    SERVER_ERROR = "server_error"
+    TOO_LATE = "too_late"
+    UNMAPPED = "unmapped_code"
+
+
+class SendFailure(Exception):
+    """Sending did not end in an acceptance. Carries codes only, never an address or a text."""
+
+    def __init__(self, reason: ProviderReason, code: str = "", retry_after: float | None = None) -> None:
+        super().__init__(f"{reason} {code}".strip())
+        self.reason = reason
+        self.code = code
+        self.retry_after = retry_after
+
+
+class TransientFailure(SendFailure):
+    """The provider surely does not have the message; another attempt is safe."""
+
+
+class PermanentFailure(SendFailure):
+    """The provider surely does not have the message, and trying again would not help."""
+
+
+class UnknownOutcome(SendFailure):
+    """The request left us and no answer came back: the provider may have the message."""
+
+
+class CallbackError(Exception):
+    """A callback could not be taken."""
+
+
+class BadSignature(CallbackError):
+    """The callback's signature does not match: not from the provider, or PUBLIC_URL is wrong."""
+
+
+class MalformedCallback(CallbackError):
+    """The callback is signed and yet unreadable; ``field`` names what is wrong."""
+
+
+class InvalidAddress(ValueError):
+    """The address cannot receive on this channel. The message says why and never repeats the address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A rendered message. sms uses ``text``; email ``subject``, ``text``, ``html``; inapp ``subject``, ``text``."""
+
+    text: str
+    subject: str = ""
+    html: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One attempt to be made. ``reference`` is our signed id: providers that can, carry it and return it.
+
+    ``callback_url`` is where the provider reports (it already contains the reference), ``valid_until`` the
+    instant (UTC, aware) after which the provider must no longer deliver.
+    """
+
+    delivery_id: str
+    attempt: int
+    tenant: str
+    borrower_id: str
+    address: str
+    content: Content
+    reference: str
+    callback_url: str
+    valid_until: datetime | None
+    category: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider has the message. ``delivered``: it is with the borrower already, no receipt follows.
+
+    ``receipt_expected`` is False where the provider will never say more (an SMTP relay without DSN).
+    """
+
+    provider_message_id: str
+    delivered: bool = False
+    receipt_expected: bool = True
+
+
+class ReceiptStatus(StrEnum):
+    """What a provider's later word means to us."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    FAILED = "failed"
+    READ = "read"
+    OPTED_OUT = "opted_out"
+    COMPLAINED = "complained"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider's later word on an attempt. One of ``reference`` and ``provider_message_id`` is set."""
+
+    provider: str
+    status: ReceiptStatus
+    provider_message_id: str = ""
+    reference: str = ""
+    reason: ProviderReason | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRequest:
+    """An HTTP callback as it arrived. ``url`` is the public one (PUBLIC_URL + path + query), as signed."""
+
+    url: str
+    headers: Mapping[str, str]  # lower-case names
+    query: Mapping[str, str]
+    body: bytes
+
+
+class LookupResult(StrEnum):
+    """What a provider says when asked about an attempt whose outcome is unknown."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class LookupAnswer:
+    result: LookupResult
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a provider can do; the policy checks it before a message is handed over.
+
+    ``idempotent``: sending the same delivery again has no further effect, so an unknown outcome may simply
+    be sent again. ``looks_up``: ``lookup`` can answer ABSENT with authority. ``concurrency``: calls at once.
+    """
+
+    categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
+    idempotent: bool = False
+    looks_up: bool = False
+    concurrency: int = 50
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """One way to send on a channel. ``name`` is the instance's name: URL part, metric label, ledger value."""
+
+    name: str
+    channel: str
+    capability: Capability
+
+    async def send(self, message: Message) -> Accepted:
+        """Hand the message over, once. No retry inside.
+
+        Raises: TransientFailure, PermanentFailure, UnknownOutcome; nothing else.
+        """
+        ...
+
+    async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
+        """Ask the provider what became of an attempt begun at ``since``. Raises TransientFailure when it can't say."""
+        ...
+
+    def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """Verify and recognise a callback. Raises BadSignature, MalformedCallback."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class Channel(Protocol):
+    """One kind of address. Registered under the entry-point group ``gateway.channels``."""
+
+    name: str
+    kinds: tuple[str, ...]  # the provider kinds it can build
+
+    def normalise(self, address: str) -> str:
+        """The one spelling of an address (E.164, lower-case domain …). Raises InvalidAddress."""
+        ...
+
+    def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
+        """Make the provider ``name`` of ``kind`` from its settings.
+
+        ``services`` are the things that the composition root lends: ``inbox`` (an InboxStore) for in-app.
+        Raises ValueError naming the missing option.
+        """
+        ...

@@ -1,0 +1,5 @@
+"""E-mail."""
+
+from channels.email.channel import EmailChannel
+
+CHANNEL = EmailChannel()

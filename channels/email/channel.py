@@ -1,0 +1,60 @@
+"""The e-mail channel: what an address must look like, and which providers there are.
+
+Must not know how any provider talks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
+
+from channels.base import InvalidAddress, Provider
+
+_LONGEST = 254  # octets in a path, RFC 5321 section 4.5.3.1.3, less its angle brackets
+
+
+class EmailChannel:
+    """Messages to a mailbox."""
+
+    name = "email"
+    kinds: tuple[str, ...] = ("smtp",)
+
+    def normalise(self, address: str) -> str:
+        """The address with its domain in lower case, in ASCII where that is possible. Raises InvalidAddress.
+
+        The local part stays as it is: only its own server knows whether case matters (RFC 5321 section 2.4).
+        """
+        if len(address) > _LONGEST:
+            raise InvalidAddress("is too long for an e-mail address")
+        try:
+            # No DNS here: accepting a request must not wait for it, and the relay finds out anyway.
+            found = validate_email(address, check_deliverability=False)
+        except EmailSyntaxError as error:
+            raise InvalidAddress(_reason(error)) from None
+        except EmailNotValidError:
+            raise InvalidAddress("is not an e-mail address") from None
+        return found.ascii_email or found.normalized
+
+    def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
+        """See ``channels.base.Channel``."""
+        if kind != "smtp":
+            raise ValueError(f"provider {name}: email has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")
+        from channels.email.smtp import SmtpProvider  # the command line's other verbs need no SMTP client
+
+        return SmtpProvider.from_options(name, options, services)
+
+
+def _reason(error: EmailSyntaxError) -> str:
+    # The library's messages may quote characters of the address, so only what they are about is kept.
+    text = str(error)
+    if "special-use" in text:
+        return "is at a domain reserved for other uses"
+    if "@-sign" in text and "must have" in text:
+        return "has no @-sign"
+    if "after the @-sign" in text:
+        return "has a malformed domain"
+    if "before the @-sign" in text:
+        return "has a malformed local part"
+    return "is not an e-mail address"

@@ -1,0 +1,226 @@
+"""An SMTP relay, both directions: hand a message over, read the reports that come back.
+
+Owns how the relay's replies map to ours; the codes themselves are data (``enhanced_codes.toml``).
+Must not know who calls it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import aiosmtplib
+
+from channels.base import (
+    Accepted,
+    BadSignature,
+    CallbackRequest,
+    Capability,
+    LookupAnswer,
+    LookupResult,
+    MalformedCallback,
+    Message,
+    PermanentFailure,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    SendFailure,
+    TransientFailure,
+    UnknownOutcome,
+)
+from channels.email.dsn import NoReport, read_reports, return_path, xtext
+from channels.email.mime import Envelope, build, from_header
+from channels.email.pool import ConnectError, Connection, RelaySettings, SmtpPool
+from channels.options import Clock, Options, service
+from channels.outcomes import load_table
+
+_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
+_ACTIONS: Mapping[str, ReceiptStatus | None] = {
+    "delivered": ReceiptStatus.DELIVERED,
+    "relayed": ReceiptStatus.SENT,
+    "expanded": ReceiptStatus.SENT,
+    "failed": ReceiptStatus.UNDELIVERED,
+    "delayed": None,  # the relay goes on trying: nothing has changed
+}
+_OPTIONS = frozenset(
+    {
+        "host", "port", "tls", "username", "password", "ca_file", "domain", "return_path_domain",
+        "from_address", "from_name", "connections", "max_messages", "max_idle_seconds",
+        "timeout_seconds", "data_timeout_seconds", "callback_token",
+    }
+)  # fmt: skip
+
+
+class SmtpProvider:
+    """An SMTP relay. Options: see ``from_options``."""
+
+    channel = "email"
+
+    def __init__(self, name: str, options: Options, clock: Clock) -> None:
+        self.name = name
+        self._clock = clock
+        self._domain = options.text("domain")
+        self._bounce_domain = options.text("return_path_domain", self._domain)
+        try:
+            self._from = from_header(options.text("from_address"), options.text("from_name", ""))
+        except ValueError:
+            raise ValueError(f"provider {name}: option from_address or from_name has control characters") from None
+        connections = int(options.number("connections", 20, 1, 500))
+        self.capability = Capability(concurrency=connections)
+        self._settings = RelaySettings(
+            host=options.text("host"),
+            port=int(options.number("port", 25, 1, 65_535)),
+            tls=options.choice("tls", "starttls", ("none", "starttls", "tls")),
+            username=options.text("username", ""),
+            password=options.text("password", ""),
+            ca_file=options.text("ca_file", ""),
+            local_hostname=self._domain,
+            timeout=options.number("timeout_seconds", 10, 0.1, 600),
+            connections=connections,
+            max_messages=int(options.number("max_messages", 100, 1, 100_000)),
+            max_idle=options.number("max_idle_seconds", 30, 1, 3600),
+        )
+        # RFC 5321 section 4.5.3.2.6 grants the relay ten minutes here; a worker's lease is shorter, and a reply
+        # that comes later than this is an unknown outcome, which is resolved like any other.
+        self._data_timeout = options.number("data_timeout_seconds", 30, 0.1, 600)
+        self._callback_token = options.text("callback_token", "")
+        self._table = load_table("channels.email", "enhanced_codes.toml")
+        self._pool: SmtpPool | None = None
+
+    @classmethod
+    def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> SmtpProvider:
+        """Build from settings: host, domain, from_address; optional port (25), tls (none | starttls | tls; starttls),
+        username, password, ca_file, from_name, return_path_domain, connections (20), max_messages (100),
+        max_idle_seconds (30), timeout_seconds (10), data_timeout_seconds (30), callback_token (reports are refused
+        without one). Needs the service ``clock``.
+
+        Raises ValueError naming what is missing.
+        """
+        return cls(name, Options(name, values, _OPTIONS), service(name, services, "clock"))
+
+    async def send(self, message: Message) -> Accepted:
+        """See ``channels.base.Provider``. ``provider_message_id`` is the Message-ID, which a repeat would share."""
+        if message.valid_until is not None and message.valid_until <= self._clock():
+            raise TransientFailure(ProviderReason.TOO_LATE)
+        message_id = f"{message.delivery_id}@{self._domain}"
+        envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers)
+        raw = build(envelope, message.content)
+        if self._pool is None:  # at first use: it belongs to the loop that sends
+            self._pool = SmtpPool(self._settings)
+        try:
+            async with self._pool.connection() as connection:
+                reports = connection.client.supports_extension("dsn")
+                failure = await self._transaction(connection, message, raw, reports)
+        except ConnectError as error:
+            raise self._no_connection(error.error) from None
+        if failure is not None:
+            raise failure
+        return Accepted(message_id, receipt_expected=reports)
+
+    async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
+        """See ``channels.base.Provider``. SMTP has no way to ask."""
+        return LookupAnswer(LookupResult.UNSUPPORTED)
+
+    def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
+        """See ``channels.base.Provider``. The body is the report as the mail server got it (message/rfc822), posted
+        by its pipe with ``Authorization: Bearer <callback_token>``."""
+        given = request.headers.get("authorization", "")
+        expected = f"Bearer {self._callback_token}"
+        if not self._callback_token or not hmac.compare_digest(
+            given.encode("utf-8", "surrogateescape"), expected.encode()
+        ):
+            raise BadSignature("Authorization")
+        try:
+            reports = read_reports(request.body, self._bounce_domain)
+        except NoReport as error:
+            raise MalformedCallback(str(error)) from None
+        receipts = []
+        for report in reports:
+            if report.action not in _ACTIONS:
+                raise MalformedCallback("Action")
+            if status := _ACTIONS[report.action]:
+                receipts.append(self._receipt(status, report.reference, report.status))
+        return receipts
+
+    async def close(self) -> None:
+        """See ``channels.base.Provider``."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def _transaction(
+        self, connection: Connection, message: Message, raw: bytes, reports: bool
+    ) -> SendFailure | None:
+        """MAIL, RCPT, DATA, step by step: where it breaks decides whether the relay may have the message."""
+        client = connection.client
+        unicode = not message.address.isascii()
+        if unicode and not client.supports_extension("smtputf8"):
+            return PermanentFailure(ProviderReason.INVALID_ADDRESS, "5.6.7")
+        mail = [f"SIZE={len(raw)}"] if client.supports_extension("size") else []
+        mail += ["SMTPUTF8"] if unicode else []
+        rcpt: list[str] = []
+        if reports:
+            mail += ["RET=HDRS", f"ENVID={xtext(message.reference)}"]
+            kind = "utf-8" if unicode else "rfc822"
+            rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={kind};{xtext(message.address)}"]
+        encoding = "utf-8" if unicode else "ascii"
+        handing_over = False
+        try:
+            sender = return_path(message.reference, self._bounce_domain)
+            await client.mail(sender, options=mail, encoding=encoding)
+            await client.rcpt(message.address, options=rcpt, encoding=encoding)
+            handing_over = True
+            await client.data(raw, timeout=self._data_timeout)
+        except aiosmtplib.SMTPResponseException as refused:
+            return await self._refused(connection, refused)
+        except aiosmtplib.SMTPTimeoutError:
+            connection.broken = True
+            return (UnknownOutcome if handing_over else TransientFailure)(ProviderReason.TIMEOUT)
+        except (aiosmtplib.SMTPException, OSError, RuntimeError):
+            connection.broken = True
+            return (UnknownOutcome if handing_over else TransientFailure)(ProviderReason.CONNECTION_LOST)
+        except ValueError:
+            # The library refuses an address that cannot be put on the wire (control characters, no angle form).
+            return PermanentFailure(ProviderReason.INVALID_ADDRESS, "5.1.3")
+        return None
+
+    async def _refused(self, connection: Connection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
+        """The relay said no, so it has nothing; and the connection is good once the envelope is cleared."""
+        try:
+            if refused.code == 421:
+                connection.broken = True
+            else:
+                await connection.client.rset()
+        except (aiosmtplib.SMTPException, OSError):
+            connection.broken = True
+        return self._failure(refused)
+
+    def _failure(self, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
+        match = _ENHANCED.match(refused.message)
+        if refused.code == -1:  # the library's mark for a reply that isn't SMTP
+            return UnknownOutcome(ProviderReason.UNMAPPED)
+        return self._table.find(match[1] if match else "", str(refused.code)).failure()
+
+    def _no_connection(self, error: Exception) -> SendFailure:
+        # Whatever it is, nothing was sent; and it is about us and the relay, never about this borrower.
+        if isinstance(error, aiosmtplib.SMTPResponseException):
+            failure = self._failure(error)
+            return TransientFailure(failure.reason, failure.code)
+        if isinstance(error, aiosmtplib.SMTPTimeoutError):
+            return TransientFailure(ProviderReason.TIMEOUT)
+        # The bare SMTPException is how the library says that STARTTLS or login isn't offered.
+        if isinstance(error, ssl.SSLError | ValueError) or type(error) is aiosmtplib.SMTPException:
+            return TransientFailure(ProviderReason.PROVIDER_CONFIG, type(error).__name__)
+        return TransientFailure(ProviderReason.CONNECTION_FAILED)
+
+    def _receipt(self, status: ReceiptStatus, reference: str, code: str) -> Receipt:
+        reason: ProviderReason | None = None
+        if status is ReceiptStatus.UNDELIVERED:
+            reason = self._table.find(code).reason
+        elif status is ReceiptStatus.DELIVERED:
+            reason = ProviderReason.DELIVERED
+        return Receipt(self.name, status, "", reference, reason, code)

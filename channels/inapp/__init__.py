@@ -1,0 +1,5 @@
+"""The in-app feed."""
+
+from channels.inapp.channel import InappChannel
+
+CHANNEL = InappChannel()

@@ -1,0 +1,38 @@
+"""The in-app channel: its address is the borrower's id in the lender's app.
+
+Must not know how the feed is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from channels.base import InvalidAddress, Provider
+from channels.inapp.feed import FeedProvider
+
+_LONGEST = 128  # characters; our choice, the same as for borrower ids elsewhere
+
+
+class InappChannel:
+    """Messages in the lender's own app."""
+
+    name = "inapp"
+    kinds: tuple[str, ...] = ("feed",)
+
+    def normalise(self, address: str) -> str:
+        """The id without surrounding blanks. Raises InvalidAddress."""
+        address = address.strip()
+        if not address:
+            raise InvalidAddress("is empty")
+        if len(address) > _LONGEST:
+            raise InvalidAddress(f"is longer than {_LONGEST} characters")
+        if not address.isprintable():
+            raise InvalidAddress("has characters that cannot be printed")
+        return address
+
+    def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
+        """See ``channels.base.Channel``."""
+        if kind != "feed":
+            raise ValueError(f"provider {name}: inapp has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")
+        return FeedProvider.from_options(name, options, services)

@@ -1,0 +1,59 @@
+"""Reading a provider's options: one place for "which option is missing or wrong".
+
+Must not know any provider, nor where the options came from. Values never appear in a message: they may be secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+Clock = Callable[[], datetime]
+
+
+class Options:
+    """A provider's options, read by type. Raises ValueError naming the provider and the option."""
+
+    def __init__(self, provider: str, values: Mapping[str, Any], known: frozenset[str]) -> None:
+        self._provider = provider
+        self._values = values
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"provider {provider}: unknown option {', '.join(unknown)}")
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string; required and non-empty where there is no default. Secrets are unwrapped."""
+        value = self._values.get(name)
+        if value is not None and hasattr(value, "get_secret_value"):
+            value = value.get_secret_value()
+        if value is None or value == "":
+            if default is None:
+                raise ValueError(f"provider {self._provider}: option {name} is missing")
+            return default
+        if not isinstance(value, str):
+            raise ValueError(f"provider {self._provider}: option {name} must be a string")
+        return value
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """A number from ``least`` to ``most``."""
+        try:
+            value = float(self._values.get(name, default))
+        except (TypeError, ValueError):
+            raise ValueError(f"provider {self._provider}: option {name} must be a number") from None
+        if not least <= value <= most:
+            raise ValueError(f"provider {self._provider}: option {name} must be from {least:g} to {most:g}")
+        return value
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        """One of ``choices``."""
+        value = self.text(name, default)
+        if value not in choices:
+            raise ValueError(f"provider {self._provider}: option {name} must be one of {', '.join(choices)}")
+        return value
+
+
+def service(provider: str, services: Mapping[str, Any], name: str) -> Any:
+    """What the composition root lends under ``name``. Raises ValueError naming it where it lends none."""
+    if services.get(name) is None:
+        raise ValueError(f"provider {provider}: the service {name} is missing")
+    return services[name]

@@ -1,0 +1,5 @@
+"""SMS."""
+
+from channels.sms.channel import SmsChannel
+
+CHANNEL = SmsChannel()

@@ -1,0 +1,1 @@
+"""The notification gateway: decides, sends, follows and proves payment reminders."""

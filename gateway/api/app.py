@@ -1,0 +1,45 @@
+"""The application: every route, with what goes around each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from gateway.api import (
+    borrowers,
+    cases,
+    decisions,
+    inbox,
+    notifications,
+    openapi,
+    operations,
+    pages,
+    problems,
+    receipts,
+)
+from gateway.api.auth import KeyRing
+from gateway.api.tracing import RequestId
+
+if TYPE_CHECKING:
+    from gateway.wiring import Gateway
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The HTTP side of ``gateway``, which the caller opens and closes."""
+    app = FastAPI(
+        title="Notification gateway",
+        version="1",
+        description="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    app.state.key_ring = KeyRing(gateway.keys)
+    app.add_middleware(RequestId)
+    problems.install(app)
+    for part in (notifications, cases, borrowers, decisions, receipts, inbox, operations):
+        app.include_router(part.router)
+    app.include_router(pages.router())
+    openapi.install(app)
+    return app

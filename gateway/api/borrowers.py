@@ -1,0 +1,108 @@
+"""Borrowers: what has been said of them, and all that happened with them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from gateway.api import bodies, cursors
+from gateway.api.auth import Caller, needs
+from gateway.api.context import gateway_of
+from gateway.api.openapi import body
+from gateway.api.problems import Problem
+from gateway.api.schemas import HoldIn, Identifier, OptOutIn
+from gateway.codec import instant
+from gateway.ledger.keys import Scope
+from gateway.model import Hold, HoldKind
+from gateway.ports import FieldError
+
+router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
+
+Reading = Annotated[Caller, Depends(needs(Scope.READ))]
+Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
+
+
+@router.get("")
+async def show(request: Request, who: Reading, borrower_id: Identifier) -> Response:
+    """Holds, opt-outs, consents and the latest contacts."""
+    found = await gateway_of(request).reads.borrower(who.tenant, borrower_id)
+    if found is None:
+        raise Problem("not_found")
+    return bodies.answer(found)
+
+
+@router.get("/timeline")
+async def timeline(
+    request: Request,
+    who: Reading,
+    borrower_id: Identifier,
+    limit: Annotated[int, Query(ge=1, le=500)] = 200,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Every request, verdict, message, receipt, hold and opt-out, in order."""
+    after = int(cursors.decode(cursor, r"[0-9]{1,18}") or 0)
+    found = await gateway_of(request).reads.timeline(who.tenant, borrower_id, limit + 1, after)
+    following = cursors.encode(found[limit - 1]["seq"]) if len(found) > limit else None
+    return bodies.answer(
+        {"borrower_id": borrower_id, "events": found[:limit], "next_cursor": following},
+        headers=cursors.link(request, following),
+    )
+
+
+@router.put("/holds/{kind}", openapi_extra=body(HoldIn))
+async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kind: HoldKind) -> Response:
+    """Set or replace a hold: no contact while it stands. In force when this answers."""
+    gateway = gateway_of(request)
+    given = await bodies.read_model(request, HoldIn)
+    hold = Hold(kind, given.start or gateway.clock(), given.end, given.case_id)
+    if hold.end is not None and hold.end <= hold.start:
+        raise Problem("invalid_request", errors=[FieldError("/end", "must be after start, or after now without one")])
+    await gateway.pipeline.put_hold(who.tenant, borrower_id, hold, who.actor)
+    return bodies.answer(
+        {
+            "borrower_id": borrower_id,
+            "kind": kind,
+            "start": instant(hold.start),
+            "end": instant(hold.end),
+            "case_id": hold.case_id,
+        }
+    )
+
+
+@router.delete("/holds/{kind}", status_code=204)
+async def lift_hold(request: Request, who: Managing, borrower_id: Identifier, kind: HoldKind) -> Response:
+    """Lift the holds of this kind; what they deferred is looked at again at once."""
+    if not await gateway_of(request).pipeline.lift_hold(who.tenant, borrower_id, kind, who.actor):
+        raise Problem("not_found")
+    return Response(status_code=204)
+
+
+@router.post("/opt-outs", status_code=201, openapi_extra=body(OptOutIn))
+async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) -> Response:
+    """Record that the borrower said no. When this answers, nothing goes there any more."""
+    gateway = gateway_of(request)
+    given = await bodies.read_model(request, OptOutIn)
+    if given.channel is None and given.address is not None:
+        error = FieldError("/channel", "is required with an address: the same text may be an address on two channels")
+        raise Problem("invalid_request", errors=[error])
+    if given.channel is not None and given.channel not in gateway.channels:
+        raise Problem("invalid_request", errors=[FieldError("/channel", "there is no such channel")])
+    try:
+        identifier = await gateway.pipeline.add_opt_out(
+            who.tenant, borrower_id, given.channel, given.address, given.source, who.actor
+        )
+    except ValueError as error:  # the channel's own words, which never repeat the address
+        raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
+    return bodies.answer(
+        {"id": identifier, "borrower_id": borrower_id, "channel": given.channel, "source": given.source}, 201
+    )
+
+
+@router.delete("/opt-outs/{opt_out_id}", status_code=204)
+async def lift_opt_out(request: Request, who: Managing, borrower_id: Identifier, opt_out_id: Identifier) -> Response:
+    """Take an opt-out back; the record that it stood remains."""
+    if not await gateway_of(request).pipeline.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
+        raise Problem("not_found")
+    return Response(status_code=204)

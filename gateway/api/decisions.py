@@ -1,0 +1,82 @@
+"""Decisions, dry: what would be decided about a request, and by which rules. Nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from gateway.api import bodies
+from gateway.api.auth import Caller, needs
+from gateway.api.context import gateway_of
+from gateway.api.openapi import body
+from gateway.api.problems import Problem, refused
+from gateway.api.schemas import DecisionIn
+from gateway.codec import verdict_view
+from gateway.ledger.keys import Scope
+from gateway.model import Contact, Hold, OptOut
+from gateway.ports import FieldError, Refused
+
+if TYPE_CHECKING:
+    from gateway.wiring import Gateway
+
+router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
+
+
+@router.post("", openapi_extra=body(DecisionIn))
+async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.READ))]) -> Response:
+    """The verdict on a request at an instant, with every rule behind it."""
+    gateway = gateway_of(request)
+    raw = await bodies.read_json(request)
+    given = bodies.validated(DecisionIn, raw)
+    verdict = await gateway.pipeline.decide(
+        who.tenant,
+        given.incoming("", raw),
+        at=given.at,
+        contacts=_contacts(gateway, who.tenant, given),
+        holds=_holds(given),
+        opt_outs=_opt_outs(gateway, who.tenant, given),
+    )
+    if isinstance(verdict, Refused):
+        raise refused(verdict)
+    return bodies.answer(verdict_view(verdict))
+
+
+def _digest(gateway: Gateway, tenant: str, channel: str, address: str, place: str) -> str:
+    if channel not in gateway.channels:
+        raise Problem("invalid_request", errors=[FieldError(f"{place}/channel", "there is no such channel")])
+    try:
+        normal = gateway.channels[channel].normalise(address)
+    except ValueError as error:
+        raise Problem("invalid_request", errors=[FieldError(f"{place}/address", str(error))]) from None
+    return gateway.signer.digest(tenant, channel, normal)
+
+
+def _contacts(gateway: Gateway, tenant: str, given: DecisionIn) -> Sequence[Contact] | None:
+    if given.contacts is None:
+        return None
+    return [
+        Contact(each.at, each.channel, each.case_id, _digest(gateway, tenant, each.channel, each.address, place))
+        for number, each in enumerate(given.contacts)
+        for place in (f"/contacts/{number}",)
+    ]
+
+
+def _holds(given: DecisionIn) -> Sequence[Hold] | None:
+    if given.holds is None:
+        return None
+    return [Hold(each.kind, each.start, each.end, each.case_id) for each in given.holds]
+
+
+def _opt_outs(gateway: Gateway, tenant: str, given: DecisionIn) -> Sequence[OptOut] | None:
+    if given.opt_outs is None:
+        return None
+    found = []
+    for number, each in enumerate(given.opt_outs):
+        digest, place = None, f"/opt_outs/{number}"
+        if each.address is not None:
+            digest = _digest(gateway, tenant, each.channel or "", each.address, place)
+        found.append(OptOut(each.at or given.at or gateway.clock(), each.channel, digest, each.category))
+    return found

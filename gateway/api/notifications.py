@@ -1,0 +1,210 @@
+"""Notifications: accept one or many, look at them, cancel one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from gateway.api import bodies, cursors
+from gateway.api.auth import Caller, caller, needs
+from gateway.api.context import gateway_of
+from gateway.api.openapi import body, header
+from gateway.api.problems import Problem, refused, unavailable
+from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
+from gateway.codec import instant
+from gateway.ledger.keys import Scope
+from gateway.ledger.reads import Filter
+from gateway.model import State
+from gateway.ports import Accepted, FieldError, Incoming, Refused, Unavailable
+
+router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
+
+_ID = r"ntf_[0-9a-f]{32}"
+# A batch's header key is followed by ":" and up to three digits, and the whole has to fit the column.
+_LONGEST_BATCH_KEY = LONGEST_KEY - len(f":{MOST_IN_BATCH - 1}")
+_KEY_HEADER = header("Idempotency-Key", "At most 255 visible ASCII characters. The same key and body: same answer.")
+
+Reading = Annotated[Caller, Depends(needs(Scope.READ))]
+Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
+
+
+# These two take the bare request: FastAPI's own way to a body costs more than all the rest of accepting.
+@router.post("", status_code=202, openapi_extra={**body(NotificationIn), **_KEY_HEADER})
+async def accept(request: Request) -> Response:
+    """Take a reminder: 202 when it is stored, 200 when this idempotency key was answered before."""
+    with _refusals_counted(request):
+        who = await caller(request, Scope.SEND)
+        key = _idempotency_key(request, LONGEST_KEY)
+        raw = await bodies.read_json(request)
+        item = bodies.validated(NotificationIn, raw)
+        [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)])
+    if isinstance(result, Refused):
+        raise refused(result)  # counted by the pipeline
+    if result.outcome == "conflict":
+        raise _reused()
+    if result.outcome == "replayed":
+        return bodies.answer(_view(result), 200, {"Idempotent-Replayed": "true"})
+    return bodies.answer(_view(result), 202, {"Location": f"{router.prefix}/{result.id}"})
+
+
+@router.post("/batch", status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
+async def accept_batch(request: Request) -> Response:
+    """Take up to 1,000 reminders; one result for each, in order."""
+    with _refusals_counted(request):
+        who = await caller(request, Scope.SEND)
+        key = _idempotency_key(request, _LONGEST_BATCH_KEY)
+        items = _items(await bodies.read_json(request))
+    checked = [_checked(number, item, key) for number, item in enumerate(items)]
+    good = [each for each in checked if isinstance(each, Incoming)]
+    gateway = gateway_of(request)
+    for each in checked:
+        if isinstance(each, Problem):
+            gateway.metrics.refused(each.kind)
+    accepted = iter(await gateway.pipeline.accept(who.tenant, good) if good else ())
+    results = [
+        _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
+    ]
+    statuses = [each["status"] for each in results]
+    return bodies.answer(
+        {
+            "results": results,
+            "accepted": statuses.count(202),
+            "replayed": statuses.count(200),
+            "rejected": len(statuses) - statuses.count(202) - statuses.count(200),
+        },
+        202,
+    )
+
+
+@contextmanager
+def _refusals_counted(request: Request) -> Iterator[None]:
+    """Count what is refused at the door; what the accept stage refuses, the pipeline counts."""
+    metrics = gateway_of(request).metrics
+    try:
+        yield
+    except Problem as problem:
+        metrics.refused(problem.kind)
+        raise
+    except Unavailable:
+        metrics.refused(unavailable().kind)
+        raise
+
+
+def _idempotency_key(request: Request, longest: int) -> str:
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > longest or not all("!" <= character <= "~" for character in key):
+        detail = f"must be 1 to {longest} visible ASCII characters"
+        raise Problem("invalid_request", errors=[FieldError("/header/idempotency-key", detail)])
+    return key
+
+
+def _items(raw: Any) -> Sequence[Any]:
+    if not isinstance(raw, dict) or not isinstance(raw.get("notifications"), list):
+        error = FieldError("/notifications", "must be a list of notifications")
+    elif len(raw) > 1:
+        error = FieldError("", "must have the one field notifications")
+    elif not 1 <= len(raw["notifications"]) <= MOST_IN_BATCH:
+        error = FieldError("/notifications", f"must have 1 to {MOST_IN_BATCH} items; split it into several batches")
+    else:
+        items: Sequence[Any] = raw["notifications"]
+        return items
+    raise Problem("invalid_request", errors=[error])
+
+
+def _checked(number: int, raw: Any, header_key: str) -> Incoming | Problem:
+    try:
+        item = bodies.validated(BatchItemIn, raw, f"/notifications/{number}")
+    except Problem as problem:
+        return problem
+    key = item.idempotency_key or (f"{header_key}:{number}" if header_key else "")
+    # The key is not part of the body: the same item sent alone, with its key in the header, is the same request.
+    return item.incoming(key, {name: value for name, value in raw.items() if name != "idempotency_key"})
+
+
+def _result(number: int, result: Accepted | Refused | Problem) -> dict[str, Any]:
+    if isinstance(result, Refused):
+        prefix = f"/notifications/{number}"
+        moved = tuple(FieldError(prefix + each.pointer, each.detail) for each in result.errors)
+        result = refused(Refused(result.reason, moved))
+    elif isinstance(result, Accepted) and result.outcome == "conflict":
+        result = _reused()
+    if isinstance(result, Problem):
+        return {"index": number, **result.document()}
+    return {"index": number, "status": 200 if result.outcome == "replayed" else 202, **_view(result)}
+
+
+def _reused() -> Problem:
+    return Problem("idempotency_key_reused")
+
+
+def _view(accepted: Accepted) -> dict[str, Any]:
+    here = f"{router.prefix}/{accepted.id}"
+    return {
+        "id": accepted.id,
+        "state": accepted.state,
+        "reason": accepted.reason,
+        "defer_until": instant(accepted.defer_until),
+        "duplicate_of": accepted.duplicate_of,
+        "links": {"self": here, "cancel": f"{here}/cancel"},
+    }
+
+
+@router.get("")
+async def list_notifications(
+    request: Request,
+    who: Reading,
+    borrower_id: Annotated[str | None, Query(max_length=128)] = None,
+    case_id: Annotated[str | None, Query(max_length=128)] = None,
+    state: State | None = None,
+    template: Annotated[str | None, Query(max_length=64)] = None,
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="Accepted at or after.")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="Accepted before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Notifications, newest first."""
+    which = Filter(borrower_id, case_id, state, template, _in_range(since, "from"), _in_range(until, "to"))
+    if any("\x00" in value for value in (borrower_id, case_id, template) if value):
+        return bodies.answer({"notifications": [], "next_cursor": None})  # PostgreSQL has no such text, so none match
+    before = cursors.decode(cursor, _ID)
+    found = await gateway_of(request).reads.notifications(who.tenant, which, limit + 1, before)
+    following = cursors.encode(found[limit - 1]["id"]) if len(found) > limit else None
+    return bodies.answer(
+        {"notifications": found[:limit], "next_cursor": following}, headers=cursors.link(request, following)
+    )
+
+
+def _in_range(value: datetime | None, name: str) -> datetime | None:
+    # The very first and last days of the calendar can't be moved between zones.
+    if value is not None and not 1970 <= value.year <= 9000:
+        error = FieldError(f"/query/{name}", "must be between the years 1970 and 9000")
+        raise Problem("invalid_request", errors=[error])
+    return value
+
+
+@router.get("/{notification_id}")
+async def show(request: Request, who: Reading, notification_id: str) -> Response:
+    """State, verdict with every rule behind it, deliveries, attempts and events of one notification."""
+    found: Mapping[str, Any] | None = None
+    if "\x00" not in notification_id:
+        found = await gateway_of(request).reads.notification(who.tenant, notification_id)
+    if found is None:
+        raise Problem("not_found")
+    return bodies.answer(found)
+
+
+@router.post("/{notification_id}/cancel")
+async def cancel(request: Request, who: Sending, notification_id: str) -> Response:
+    """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
+    word = "not_found"
+    if "\x00" not in notification_id:
+        word = await gateway_of(request).pipeline.cancel(who.tenant, notification_id, who.actor)
+    if word != "cancelled":
+        raise Problem(word)
+    return bodies.answer({"id": notification_id, "state": State.CANCELLED})

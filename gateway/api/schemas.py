@@ -1,0 +1,268 @@
+"""What callers may send: types, shapes and bounds. Sense (addresses, zones, templates) is the accept stage's.
+
+Unknown fields are refused, so that a misspelt ``expires_at`` is not silently without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from gateway.model import Borrower, Case, Category, HoldKind, Step
+from gateway.ports import Incoming
+
+MOST_IN_BATCH = 1000  # DESIGN section 4
+LONGEST_KEY = 255  # the ledger's column
+_LONGEST_WAIT = timedelta(days=7)  # our choice: a reminder that waits longer for its next channel is another reminder
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_DEEPEST, _MOST_NODES, _LONGEST_TEXT = 6, 500, 4000  # our choice; a message is at most a few hundred words
+_INT64 = 2**63
+
+
+def _only_text(value: Any) -> Any:
+    # Otherwise a number would do as a date or a duration, in a unit that the caller has to guess.
+    if value is not None and not isinstance(value, str):
+        raise PydanticCustomError("text", "must be a string")
+    return value
+
+
+def _iso_duration(value: Any) -> Any:
+    if value is not None and not (isinstance(value, str) and value.startswith("P")):
+        raise PydanticCustomError("duration", "must be an ISO 8601 duration like PT30M")
+    return value
+
+
+def _short(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= _LONGEST_WAIT:
+        raise PydanticCustomError("duration", "must be longer than nothing and at most P7D")
+    return value
+
+
+def _plausible(value: datetime) -> datetime:
+    if not _EARLIEST <= value <= _LATEST:
+        raise PydanticCustomError("instant", "must be between the years 2000 and 2100")
+    return value.astimezone(UTC)
+
+
+def _printable(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("text", "must not contain NUL characters")
+    return value
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Values that every database and JSON library can carry: no NUL, no infinity, no integer beyond 64 bits."""
+    left = _MOST_NODES
+
+    def check(node: Any, depth: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > _DEEPEST:
+            raise PydanticCustomError("size", "is nested too deeply or holds too many values")
+        if isinstance(node, str):
+            if len(node) > _LONGEST_TEXT or "\x00" in node:
+                raise PydanticCustomError("text", "holds a text that is too long or has a NUL character")
+        elif isinstance(node, dict):
+            for name, member in node.items():
+                check(name, depth + 1)
+                check(member, depth + 1)
+        elif isinstance(node, list):
+            for member in node:
+                check(member, depth + 1)
+        elif isinstance(node, int | float) and not -_INT64 <= node < _INT64:
+            raise PydanticCustomError("number", "holds a number that is too large; send it as a string")
+
+    check(value, 0)
+    return value
+
+
+# Ids are path segments of addresses (/v1/borrowers/{id}), so a slash can't be part of them.
+Identifier = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[^\s\p{C}/]([^\p{C}/]*[^\s\p{C}/])?$"),
+]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^\P{C}+$")]
+Channel = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*$")]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=320), AfterValidator(_printable)]  # RFC 5321
+Text = Annotated[str, AfterValidator(_printable)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_plausible)]
+Day = Annotated[date, BeforeValidator(_only_text)]
+Wait = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_short)]
+Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Values = Annotated[dict[str, Any], AfterValidator(_plain)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY, pattern=r"^[!-~]+$")]
+
+
+class Door(BaseModel):
+    """The base of everything that comes from outside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BorrowerIn(Door):
+    id: Identifier
+    name: Annotated[Text, Field(max_length=200)]
+    locale: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")]
+    jurisdiction: Annotated[str, StringConstraints(max_length=16, pattern=r"^[a-z]{2}[a-z_-]*$")]
+    time_zones: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=10)]
+    addresses: Annotated[dict[Channel, Address], Field(max_length=16)]
+    windows: Annotated[list[tuple[Clock, Clock]], Field(max_length=14)] = []
+    audience: Literal["borrower", "guarantor", "related_third_party", "third_party"] = "borrower"
+
+    def value(self) -> Borrower:
+        return Borrower(
+            id=self.id,
+            name=self.name,
+            locale=self.locale,
+            jurisdiction=self.jurisdiction,
+            time_zones=tuple(self.time_zones),
+            addresses=self.addresses,
+            windows=tuple(self.windows),
+            audience=self.audience,
+        )
+
+
+class CaseIn(Door):
+    id: Identifier
+    product: Label
+    due_date: Day
+    stage: Label
+
+    def value(self) -> Case:
+        return Case(self.id, self.product, self.due_date, self.stage)
+
+
+class StepIn(Door):
+    """One channel of a route; a plain name stands for an object with that channel."""
+
+    channel: Channel
+    wait: Wait | None = None
+    until: Literal["sent", "delivered", "read"] = "delivered"
+
+
+def _named(value: Any) -> Any:
+    return {"channel": value} if isinstance(value, str) else value
+
+
+class NotificationIn(Door):
+    """A reminder to one borrower about one case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "borrower": {
+                    "id": "B-1001",
+                    "name": "Chen Mei",
+                    "locale": "zh-TW",
+                    "jurisdiction": "tw",
+                    "time_zones": ["Asia/Taipei"],
+                    "addresses": {"sms": "+12025550123", "email": "b1001@example.com", "inapp": "B-1001"},
+                },
+                "case": {"id": "C-77", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
+                "template": "overdue-first",
+                "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"},
+                "route": [{"channel": "sms", "wait": "PT30M", "until": "delivered"}, "email"],
+                "category": "collections",
+            }
+        }
+    )
+
+    borrower: BorrowerIn
+    case: CaseIn
+    template: Word
+    template_version: Word | None = None
+    variables: Values = {}
+    route: Annotated[list[Annotated[StepIn, BeforeValidator(_named)]], Field(min_length=1, max_length=10)]
+    category: Category | None = None
+    send_at: Instant | None = None
+    expires_at: Instant | None = None
+    dedup_key: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")] | None = None
+    metadata: Values = {}
+
+    def incoming(self, idempotency_key: str, raw: Mapping[str, Any]) -> Incoming:
+        """As the stages take it. ``raw`` is the body as it came."""
+        return Incoming(
+            idempotency_key=idempotency_key,
+            borrower=self.borrower.value(),
+            case=self.case.value(),
+            template=self.template,
+            template_version=self.template_version,
+            variables=self.variables,
+            route=tuple(Step(step.channel, step.wait, step.until) for step in self.route),
+            category=self.category,
+            send_at=self.send_at,
+            expires_at=self.expires_at,
+            dedup_key=self.dedup_key,
+            metadata=self.metadata,
+            raw=raw,
+        )
+
+
+class BatchItemIn(NotificationIn):
+    """A notification in a batch, which may carry its own idempotency key."""
+
+    idempotency_key: Key | None = None
+
+
+class BatchIn(Door):
+    """Up to 1,000 notifications. A bad one is answered in its place and does not stop the others."""
+
+    notifications: Annotated[list[BatchItemIn], Field(min_length=1, max_length=MOST_IN_BATCH)]
+
+
+class HoldIn(Door):
+    """No contact from ``start`` (now, where it is missing) to ``end`` (until lifted, where it is missing)."""
+
+    start: Instant | None = None
+    end: Instant | None = None
+    case_id: Identifier | None = None
+    reason: Annotated[Text, Field(max_length=200)] = ""
+
+
+class OptOutIn(Door):
+    """The borrower said no to an address, to a channel (no address), or to everything (no channel either)."""
+
+    channel: Channel | None = None
+    address: Address | None = None
+    source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
+
+
+class CloseIn(Door):
+    """Why a case is closed: a word of the caller's, such as ``paid``."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class ContactIn(Door):
+    at: Instant
+    channel: Channel
+    case_id: Identifier
+    address: Address
+
+
+class KnownHoldIn(Door):
+    kind: HoldKind
+    start: Instant
+    end: Instant | None = None
+    case_id: Identifier | None = None
+
+
+class KnownOptOutIn(Door):
+    channel: Channel | None = None
+    address: Address | None = None
+    category: Category | None = None
+    at: Instant | None = None
+
+
+class DecisionIn(NotificationIn):
+    """A notification that is not to be sent, with facts to use in place of the ledger's."""
+
+    at: Instant | None = None
+    contacts: Annotated[list[ContactIn], Field(max_length=1000)] | None = None
+    holds: Annotated[list[KnownHoldIn], Field(max_length=100)] | None = None
+    opt_outs: Annotated[list[KnownOptOutIn], Field(max_length=100)] | None = None

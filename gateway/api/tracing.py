@@ -1,0 +1,56 @@
+"""What goes around every request: its id, and an answer when our own code breaks.
+
+Owns the X-Request-ID header. Must not look into bodies.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.problems import Problem, respond
+
+_SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
+
+
+class RequestId:
+    """Takes the caller's X-Request-ID or makes one, and returns it with the answer.
+
+    A plain ASGI wrapper: Starlette's own kind costs a task per request and gets in the way of streams.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as error:
+            # The route's pattern, never the path: paths hold borrowers' ids.
+            route = getattr(scope.get("route"), "path", "")
+            structlog.get_logger("api").error(
+                "request_failed", request_id=request_id, method=scope["method"], route=route, exc_info=error
+            )
+            if not started:
+                await respond(Problem("internal"), request_id)(scope, receive, send_with_id)

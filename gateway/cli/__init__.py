@@ -1,0 +1,5 @@
+"""The command line: ``gateway``."""
+
+from gateway.cli.commands import app
+
+__all__ = ["app"]

@@ -1,0 +1,5 @@
+"""``python -m gateway.cli`` is ``gateway``."""
+
+from gateway.cli import app
+
+app()

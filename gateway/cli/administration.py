@@ -1,0 +1,159 @@
+"""Commands on the ledger itself, without a server: API keys, migrations, evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import screen
+from gateway.cli.running import fail, run, settings
+
+keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The ledger: its schema and its evidence.", no_args_is_help=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+Scopes = Annotated[list[str] | None, typer.Option("--scope", help="send, read, manage or admin; may be repeated.")]
+
+
+@keys_app.command()
+def create(
+    tenant: Annotated[str, typer.Option(help="Whose requests these will be.")],
+    name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
+    scope: Scopes = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it. It can't be shown again: only a keyed digest of it is kept."""
+    from gateway import wiring
+
+    async def work(stop: asyncio.Event) -> tuple[str, str]:
+        # Not locked: a running gateway has the directory, and one more short writer does it no harm.
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            try:
+                return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
+            except ValueError as error:
+                fail(str(error), 2)
+                raise
+
+    identifier, key = run(work)
+    if as_json:
+        typer.echo(json.dumps({"id": identifier, "key": key}))
+    else:
+        screen.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
+        typer.echo(key)
+
+
+@keys_app.command("list")
+def list_keys(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """All keys, revoked ones too."""
+    from gateway import wiring
+    from gateway.codec import instant
+
+    async def work(stop: asyncio.Event) -> list[dict[str, str]]:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            return [
+                {
+                    "id": key.id,
+                    "tenant": key.tenant,
+                    "name": key.name,
+                    "scopes": " ".join(sorted(key.scopes)),
+                    "created_at": instant(key.created_at) or "",
+                    "revoked_at": instant(key.revoked_at) or "",
+                }
+                for key in await ledger.keys.list(tenant)
+            ]
+
+    found = run(work)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
+        screen.STDOUT.print(screen.table(None, columns, [[key[column] for column in columns] for key in found]))
+
+
+@keys_app.command()
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
+    """Make a key useless at once."""
+    from gateway import wiring
+
+    async def work(stop: asyncio.Event) -> bool:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            return await ledger.keys.revoke(key_id, ledger.clock())
+
+    if not run(work):
+        fail(f"there is no live key {key_id}")
+    screen.STDERR.print(f"key {key_id} is revoked")
+
+
+@ledger_app.command("migrate")
+def migrate_ledger(data_dir: DataDir = None) -> None:
+    """Bring the ledger to the schema of this version. Safe to repeat."""
+    from gateway import wiring
+    from gateway.ledger.migrate import current, migrate
+
+    async def work(stop: asyncio.Event) -> tuple[str, str]:
+        async with wiring.open_ledger(settings(data_dir=data_dir)) as ledger:
+            engine = ledger.database.engine
+            if ledger.database.is_sqlite:  # opening has done it
+                now = await asyncio.to_thread(current, engine)
+                return now, now
+            return await asyncio.to_thread(migrate, engine)
+
+    before, after = run(work)
+    changed = f"migrated from {before or 'nothing'} to {after}" if before != after else f"is at {after}"
+    screen.STDERR.print(f"the ledger {changed}")
+
+
+@ledger_app.command("verify")
+def verify_ledger(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Check every chain of events. Exit status 1 when one is broken."""
+    from gateway import wiring
+    from gateway.cli import evidence
+
+    async def work(stop: asyncio.Event) -> evidence.Findings:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            return await evidence.verify(ledger.database)
+
+    found = run(work)
+    if as_json:
+        broken = [{"subject": subject, "detail": detail} for subject, detail in found.broken]
+        typer.echo(json.dumps({"events": found.events, "subjects": found.subjects, "broken": broken}))
+    else:
+        for subject, detail in found.broken:
+            typer.echo(f"{subject}: {detail}")
+        screen.STDERR.print(
+            f"{found.events:,} events of {found.subjects:,} subjects: "
+            + (f"{len(found.broken):,} broken" if found.broken else "every chain holds")
+        )
+    raise typer.Exit(1 if found.broken else 0)
+
+
+@ledger_app.command("export")
+def export_ledger(
+    output: Annotated[Path | None, typer.Option(help="A file; default: stdout.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Every event as a line of JSON, in order, with its hash."""
+    from gateway import wiring
+    from gateway.cli import evidence
+
+    async def work(stop: asyncio.Event) -> int:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            if output is None:
+                return await evidence.export(ledger.database, tenant, sys.stdout.write)
+            with output.open("w", encoding="utf-8") as file:
+                return await evidence.export(ledger.database, tenant, file.write)
+
+    number = run(work)
+    screen.STDERR.print(f"{number:,} events")

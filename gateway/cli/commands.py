@@ -1,0 +1,230 @@
+"""The commands: parse, one verb, answer. Tables and progress go to stderr unless they are the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from gateway.cli import mapping, portfolio, screen, sending, target
+from gateway.cli.administration import keys_app, ledger_app
+from gateway.cli.running import fail, run, settings
+
+app = typer.Typer(
+    name="gateway",
+    help="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would show borrowers' data
+)
+app.add_typer(keys_app, name="key")
+app.add_typer(ledger_app, name="ledger")
+
+File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
+MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]
+Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
+Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
+Host = Annotated[str | None, typer.Option(help="The address to listen on (GATEWAY_HOST).")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on (GATEWAY_PORT).")]
+
+DEMO_DIR = Path("var/demo")
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None) -> None:
+    """API and worker in one process; with the embedded default, all parts on this machine."""
+    _serve(api=True, worker=True, host=host, port=port)
+
+
+@app.command()
+def api(host: Host = None, port: Port = None) -> None:
+    """The API alone; run as many as you need."""
+    _serve(api=True, worker=False, host=host, port=port)
+
+
+@app.command()
+def worker(
+    metrics_port: Annotated[int | None, typer.Option(help="For /metrics (GATEWAY_METRICS_PORT).")] = None,
+) -> None:
+    """A worker alone; run as many as you need."""
+    _serve(api=False, worker=True, metrics_port=metrics_port)
+
+
+def _serve(*, api: bool, worker: bool, **given: Any) -> None:
+    # These take most of a second to import, which the small commands need not pay.
+    from gateway import logs, serving
+
+    chosen = settings(**given)
+    if chosen.embedded and not (api and worker):
+        fail(
+            "the embedded default is one process: use gateway serve, or set GATEWAY_DATABASE_URL and GATEWAY_REDIS_URL"
+        )
+    logs.configure()
+    run(lambda stop: serving.serve(chosen, api=api, worker=worker, stop=stop))
+
+
+@app.command()
+def send(
+    file: File,
+    mapping_file: MappingFile = None,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Requests in one call.")] = sending.BATCH_SIZE,
+    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Calls at once.")] = sending.IN_FLIGHT,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Send a portfolio. Safe to run again: what was taken is replayed, not repeated.
+
+    Exit status 0: all rows are with the gateway. 1: some were rejected, or it could not be reached.
+    """
+
+    async def work(stop: asyncio.Event) -> sending.Tally:
+        mapper = mapping.load(mapping_file) if mapping_file else None
+        where = target.find(url, key, data_dir)
+        with screen.progress() as bar:
+            task = bar.add_task("sent", total=portfolio.count(file, mapper))
+            options = sending.Options(
+                batch, in_flight, rows_done=lambda n: bar.advance(task, n), bad_row=screen.bad_row
+            )
+            sent = asyncio.ensure_future(sending.send(portfolio.read(file, mapper), where, options))
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({sent, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not sent.done():
+                sent.cancel()
+                raise target.CallFailed("interrupted; run the same command again: what was taken is not repeated")
+            return sent.result()
+
+    tally = run(work)
+    if as_json:
+        typer.echo(json.dumps(tally.view(), ensure_ascii=False))
+    else:
+        screen.tally(tally)
+    raise typer.Exit(1 if tally.rejected else 0)
+
+
+@app.command()
+def status(
+    notification: Annotated[str, typer.Argument(metavar="ID", help="A notification's id.")],
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """One notification: its state, its deliveries and all that happened."""
+    found = _ask(f"/v1/notifications/{_segment(notification)}", url, key, data_dir)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    screen.notification(found)
+
+
+@app.command()
+def timeline(
+    borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Everything that happened with one borrower, in order."""
+    items: list[Any] = []
+    path: str | None = f"/v1/borrowers/{_segment(borrower)}/timeline?limit=200"
+    while path:
+        page = _ask(path, url, key, data_dir)
+        items += page["events"]
+        cursor = page.get("next_cursor")
+        path = f"/v1/borrowers/{_segment(borrower)}/timeline?limit=200&cursor={cursor}" if cursor else None
+    if as_json:
+        typer.echo(json.dumps(items, ensure_ascii=False))
+        return
+    screen.timeline(items)
+
+
+@app.command()
+def decide(
+    file: File,
+    mapping_file: MappingFile = None,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """What the policy would say of a portfolio now: verdicts by reason. Nothing is stored or sent."""
+    from gateway.cli import deciding
+
+    async def work(stop: asyncio.Event) -> deciding.Verdicts:
+        mapper = mapping.load(mapping_file) if mapping_file else None
+        where = target.find(url, key, data_dir)
+        with screen.progress() as bar:
+            task = bar.add_task("decided", total=portfolio.count(file, mapper))
+            rows = portfolio.read(file, mapper)
+            return await deciding.decide(rows, where, lambda: bar.advance(task), screen.bad_row)
+
+    verdicts = run(work)
+    if as_json:
+        typer.echo(json.dumps(verdicts.view(), ensure_ascii=False))
+    else:
+        screen.STDOUT.print(screen.table(None, ("verdict", "reason", "number", "earliest"), verdicts.rows()))
+    raise typer.Exit(1 if verdicts.errors else 0)
+
+
+@app.command()
+def demo(
+    file: Annotated[Path | None, typer.Option(help="A portfolio; default: the one that ships.")] = None,
+    mapping_file: MappingFile = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the table.")] = False,
+    as_json: AsJson = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="Where its data is.")] = DEMO_DIR,
+    at: Annotated[str, typer.Option(help="The demo's time (RFC 3339); default: within permitted hours.")] = "",
+    time_scale: Annotated[float, typer.Option(min=1, help="How many times shorter waits are.")] = 600,
+    wait: Annotated[float, typer.Option(min=1, help="How many seconds to wait for end states at most.")] = 300,
+) -> None:
+    """The whole gateway on this machine: sends a portfolio through all channels and shows what became of it."""
+    from gateway.cli.demo import Options
+    from gateway.cli.demo import demo as run_demo
+
+    if at and not _is_instant(at):
+        fail(f"--at {at}: is not an instant like 2026-11-24T10:00:00Z", 2)
+    chosen = settings(host=host, port=port, data_dir=data_dir, at=at or None, time_scale=time_scale)
+    portfolio_file = file or _shipped("demo-portfolio.csv")
+    options = Options(once=once, as_json=as_json, wait_seconds=wait)
+    complete = run(lambda stop: run_demo(chosen, portfolio_file, mapping_file, options, stop))
+    raise typer.Exit(1 if once and not complete else 0)
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _shipped(name: str) -> Path:
+    path = Path(__file__).parents[2] / "ops" / name
+    if not path.exists():
+        fail(f"{name} is not in this installation: give a portfolio with --file")
+    return path
+
+
+def _ask(path: str, url: str, key: str, data_dir: Path) -> Any:
+    async def work(stop: asyncio.Event) -> Any:
+        where = target.find(url, key, data_dir)
+        async with where.session() as session:
+            return await target.call(session, where, path)
+
+    return run(work)
+
+
+def _segment(identifier: str) -> str:
+    return quote(identifier, safe="")

@@ -1,0 +1,90 @@
+"""The ledger's events as evidence: whether every chain holds, and all of them as JSON lines.
+
+Owns the check. How a link is made is the ledger's (gateway/ledger/events.py). Must not know terminals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from gateway.codec import instant
+from gateway.ledger.database import Database
+from gateway.ledger.events import borrower_subject, link
+from gateway.ledger.schema import borrowers, events, notifications
+
+_AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice
+
+
+@dataclass(slots=True)
+class Findings:
+    """What checking the chains came to. ``broken`` names subjects with what is wrong, in order of the ledger."""
+
+    events: int = 0
+    subjects: int = 0
+    broken: list[tuple[str, str]] = field(default_factory=list)
+
+
+async def verify(database: Database) -> Findings:
+    """Follow every chain from its first event to the head that its subject's own row names."""
+    return await database.read(_verify)
+
+
+def _verify(connection: Connection) -> Findings:
+    findings = Findings()
+    last: dict[str, str] = {}
+    damaged: set[str] = set()
+    for row in _rows(connection):
+        findings.events += 1
+        subject = row["subject"]
+        wrong = ""
+        if row["previous_hash"] != last.get(subject, ""):
+            wrong = f"event {row['seq']} does not follow the one before it: something was removed or put in"
+        elif link(row) != row["hash"]:
+            wrong = f"event {row['seq']} was changed"
+        if wrong and subject not in damaged:
+            damaged.add(subject)
+            findings.broken.append((subject, wrong))
+        last[subject] = row["hash"]
+    findings.subjects = len(last)
+    for subject, head in _heads(connection):
+        if subject not in damaged and last.get(subject, "") != head:
+            findings.broken.append((subject, "its last events are missing"))
+    return findings
+
+
+def _heads(connection: Connection) -> Iterator[tuple[str, str]]:
+    options = {"yield_per": _AT_ONCE}
+    of_notifications = select(notifications.c.id, notifications.c.event_hash)
+    for subject, head in connection.execution_options(**options).execute(of_notifications):
+        yield subject, head
+    of_borrowers = select(borrowers.c.tenant, borrowers.c.id, borrowers.c.event_hash)
+    for tenant, borrower_id, head in connection.execution_options(**options).execute(of_borrowers):
+        yield borrower_subject(tenant, borrower_id), head
+
+
+def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping[str, Any]]:
+    query = select(events).order_by(events.c.seq)
+    if tenant is not None:
+        query = query.where(events.c.tenant == tenant)
+    result = connection.execution_options(yield_per=_AT_ONCE).execute(query)
+    for row in result.mappings():
+        yield dict(row)
+
+
+async def export(database: Database, tenant: str | None, write: Callable[[str], Any]) -> int:
+    """Write every event, or one tenant's, as a line of JSON, in order; answers how many."""
+
+    def read(connection: Connection) -> int:
+        number = 0
+        for row in _rows(connection, tenant):
+            event = {**row, "at": instant(row["at"]), "detail": json.loads(row["detail"])}
+            write(json.dumps(event, ensure_ascii=False) + "\n")
+            number += 1
+        return number
+
+    return await database.read(read)

@@ -1,0 +1,93 @@
+"""Which gateway a command talks to, and how: URL and key, and one JSON answer at a time.
+
+Owns the errors that a terminal shows for a refused or failed call. Must not know what is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+_ANSWER_SECONDS = 60.0  # a batch of 1,000 is committed in well under one; the rest is for a gateway that is busy
+
+
+class CallFailed(Exception):
+    """A call can't be made or was refused. The message is one line for the terminal.
+
+    ``status`` is 0 where there was no answer; ``errors`` are the problem's, with their pointers.
+    """
+
+    def __init__(self, line: str, status: int = 0, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(line)
+        self.status = status
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A gateway's address and an API key for it."""
+
+    url: str
+    key: str = field(repr=False)
+
+    def session(self) -> aiohttp.ClientSession:
+        """A session that carries the key. Close it."""
+        return aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self.key}", "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS),
+        )
+
+
+def find(url: str, key: str, data_dir: Path) -> Target:
+    """The target that options and environment name, or else the demo that is up. Raises CallFailed."""
+    if url and key:
+        return Target(url.rstrip("/"), key)
+    try:
+        demo = json.loads((data_dir / "demo.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        missing = "--url (GATEWAY_URL)" if not url else "--key (GATEWAY_API_KEY)"
+        raise CallFailed(f"{missing} is missing, and no demo is up in {data_dir}") from None
+    if url and url.rstrip("/") != demo["url"]:
+        # The demo's key must not travel to somebody else's gateway.
+        raise CallFailed("--key (GATEWAY_API_KEY) is missing")
+    return Target(demo["url"], key or demo["api_key"])
+
+
+async def call(session: aiohttp.ClientSession, target: Target, path: str, body: Any = None) -> Any:
+    """GET, or POST where there is a body; the JSON answer. Raises CallFailed, also for a problem answer."""
+    method = "GET" if body is None else "POST"
+    try:
+        async with session.request(method, target.url + path, json=body) as response:
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise CallFailed(f"{target.url} does not answer ({type(error).__name__}): is the gateway up?") from error
+    except ValueError:
+        raise CallFailed(f"{target.url}{path} answered {response.status} with something that is not JSON") from None
+    if response.status >= 400:
+        errors = answer.get("errors") or [] if isinstance(answer, Mapping) else []
+        raise CallFailed(problem_line(response.status, answer), response.status, errors)
+    return answer
+
+
+def problem_line(status: int, problem: Any) -> str:
+    """A problem answer (RFC 9457) as one line."""
+    if not isinstance(problem, Mapping):
+        return f"the gateway answered {status}"
+    words = [str(problem.get("title") or f"the gateway answered {status}")]
+    if problem.get("detail"):
+        words.append(str(problem["detail"]))
+    words += [f"{dotted(each.get('pointer', ''))}: {each.get('detail', '')}" for each in problem.get("errors") or []]
+    return "; ".join(words)
+
+
+def dotted(pointer: str) -> str:
+    """A JSON pointer into a request, or into a batch of them, as a dotted path."""
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]  # RFC 6901 section 4
+    if len(parts) >= 2 and parts[0] == "notifications" and parts[1].isdecimal():
+        parts = parts[2:]
+    return ".".join(parts)

@@ -1,0 +1,61 @@
+"""Group commit: what arrives while one batch is being written goes into the next one, together.
+
+At low load a call is written at once, alone; under load batches grow by themselves. No timer, no added latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+I = TypeVar("I")  # noqa: E741 – an item
+O = TypeVar("O")  # noqa: E741 – its outcome
+
+
+class Coalescer(Generic[I, O]):
+    """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order."""
+
+    def __init__(self, flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]], most: int = 500) -> None:
+        self._flush = flush
+        self._most = most
+        self._waiting: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def submit(self, items: Sequence[I]) -> list[O]:
+        """Have ``items`` flushed together with others'. Raises what the flush raised."""
+        future: asyncio.Future[list[O]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            group: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
+            size = 0
+            while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._most):
+                group.append(self._waiting.pop(0))
+                size += len(group[-1][0])
+            await self._flush_group(group)
+
+    async def _flush_group(self, group: list[tuple[Sequence[I], asyncio.Future[list[O]]]]) -> None:
+        try:
+            answers = list(await self._flush([item for items, _ in group for item in items]))
+        except BaseException as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        at = 0
+        for items, future in group:
+            if not future.done():
+                future.set_result(answers[at : at + len(items)])
+            at += len(items)
+
+    async def drain(self) -> None:
+        """Wait until nothing is left to write."""
+        while self._runner is not None and not self._runner.done():
+            await asyncio.wait({self._runner})

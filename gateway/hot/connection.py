@@ -1,0 +1,73 @@
+"""How Redis or Valkey is reached: one URL, one pool of connections with timeouts on everything.
+
+Owns the meaning of GATEWAY_REDIS_URL. Must not know what is stored there.
+
+    redis://[user:password@]host:port/db      rediss://…      unix:///path?db=0
+    sentinel://[user:password@]host:port,host:port/name?db=0
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+_CONNECT_SECONDS = 1.0  # a handshake inside one region takes milliseconds; our choice
+_HEALTH_SECONDS = 15  # an idle connection that a firewall forgot is found before it is used; our choice
+_SENTINEL_PORT = 26379  # Sentinel's documented default
+
+
+def open_pool(url: str, *, timeout: float = 5.0, retries: int = 2) -> ConnectionPool:
+    """A pool that connects on first use. ``timeout`` is per command; it must exceed any blocking command's own.
+
+    ``retries`` are for lost connections and timeouts: 0 where the caller has something better to do than wait.
+    Raises ValueError for a URL of no known kind.
+    """
+    options = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
+        "health_check_interval": _HEALTH_SECONDS,
+        "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError] if retries else [],
+    }
+    if url.startswith("sentinel://"):
+        return _sentinel_pool(url, options)
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        # The URL itself may hold a password, so it is not repeated.
+        raise ValueError("GATEWAY_REDIS_URL must begin with redis://, rediss://, unix:// or sentinel://")
+    pool: ConnectionPool = ConnectionPool.from_url(url, **options)
+    return pool
+
+
+def connect(url: str, *, timeout: float = 5.0, retries: int = 2) -> Redis:
+    """A client on a pool of its own; see ``open_pool``. Close it with ``aclose``."""
+    client: Redis = Redis.from_pool(open_pool(url, timeout=timeout, retries=retries))
+    return client
+
+
+def _sentinel_pool(url: str, options: dict[str, object]) -> ConnectionPool:
+    parts = urlsplit(url)
+    name = parts.path.strip("/")
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    if not name or not all(hosts):
+        raise ValueError("GATEWAY_REDIS_URL: sentinel://host:port,host:port/name expected")
+    addresses = [(host, int(port or _SENTINEL_PORT)) for host, _, port in (each.partition(":") for each in hosts)]
+    # redis-py 5 has no types for these two.
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        addresses, socket_timeout=_CONNECT_SECONDS, socket_connect_timeout=_CONNECT_SECONDS
+    )
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    pool: ConnectionPool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        name,
+        sentinel,
+        db=int(parse_qs(parts.query).get("db", ["0"])[0]),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        **options,
+    )
+    return pool

@@ -1,0 +1,1 @@
+"""The ledger: SQL, the truth about every notification, borrower and case."""

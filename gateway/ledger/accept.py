@@ -1,0 +1,270 @@
+"""Storing what is accepted: one transaction for a batch of drafts, durable before anyone is told.
+
+Two unique claims are taken here, by the database, in the transaction that stores the notification: the
+idempotency key (the same request again) and the dedup key (another request with the same meaning). They are
+exact however many processes accept at once, and there is nothing to lose or rebuild when Redis goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.codec import body_of, verdict_view
+from gateway.ledger.events import Chain, Event
+from gateway.ledger.facts import matching
+from gateway.ledger.schema import borrowers, dedup_claims, deliveries, notifications
+from gateway.model import PolicyReason, State, VerdictKind, new_id
+from gateway.ports import Accepted, Draft
+
+# A request that came to nothing does not stand in the way of the next one with the same meaning.
+_CAME_TO_NOTHING = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
+
+_STATE = {
+    VerdictKind.SEND: State.ACCEPTED,
+    VerdictKind.DEFER: State.DEFERRED,
+    VerdictKind.REVIEW: State.REVIEW,
+    VerdictKind.SUPPRESS: State.SUPPRESSED,
+}
+
+
+def insert_new(connection: Connection, table: Table) -> Any:
+    """INSERT … ON CONFLICT DO NOTHING, which both databases have and spell alike."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def store(connection: Connection, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
+    """Store each draft that is new; answer for each, in order."""
+    # One order everywhere, so that two processes storing the same keys wait for each other and never deadlock.
+    order = sorted(
+        range(len(drafts)), key=lambda at: (drafts[at].notification.tenant, drafts[at].notification.idempotency_key)
+    )
+    entries = {drafts[at].notification.id: Entry(drafts[at], now) for at in order}
+    created = _insert_notifications(connection, [entries[drafts[at].notification.id] for at in order])
+    fresh = [entries[drafts[at].notification.id] for at in order if drafts[at].notification.id in created]
+    _claim_meanings(connection, fresh)
+    _insert_rest(connection, fresh)
+    existing = _existing(connection, [each.draft for key, each in entries.items() if key not in created])
+    return [
+        entries[draft.notification.id].answer()
+        if draft.notification.id in created
+        else _replayed(draft, existing[(draft.notification.tenant, draft.notification.idempotency_key)])
+        for draft in drafts
+    ]
+
+
+class Entry:
+    """One draft on its way into the tables."""
+
+    def __init__(self, draft: Draft, now: datetime) -> None:
+        self.draft = draft
+        self.now = now
+        self.duplicate_of: str | None = None
+        last = draft.steps[-1].verdict
+        self.state = _STATE[last.kind]
+        self.reason: str = "" if last.kind is VerdictKind.SEND else last.reason
+        self.defer_until = last.until
+        self.deliveries = [self._delivery(at) for at in range(len(draft.steps))]
+        self._first_events()
+
+    def _delivery(self, at: int) -> dict[str, Any]:
+        notification, step = self.draft.notification, self.draft.steps[at]
+        state = _STATE[step.verdict.kind]
+        due_at = self.now if state is State.ACCEPTED else step.verdict.until
+        return {
+            "id": new_id("dlv", self.now),
+            "notification_id": notification.id,
+            "tenant": notification.tenant,
+            "borrower_id": notification.borrower.id,
+            "case_id": notification.case.id,
+            "step": step.step,
+            "channel": step.channel,
+            "address_digest": step.address_digest,
+            "state": state,
+            "reason": "" if state is State.ACCEPTED else step.verdict.reason,
+            "due_at": due_at if state in (State.ACCEPTED, State.DEFERRED) else None,
+            "created_at": self.now,
+        }
+
+    def row(self) -> dict[str, Any]:
+        notification = self.draft.notification
+        return {
+            "id": notification.id,
+            "tenant": notification.tenant,
+            "idempotency_key": notification.idempotency_key,
+            "fingerprint": self.draft.fingerprint,
+            "dedup_key": notification.dedup_key,
+            "borrower_id": notification.borrower.id,
+            "case_id": notification.case.id,
+            "stage": notification.case.stage,
+            "category": notification.category,
+            "template": notification.template,
+            "template_version": notification.template_version,
+            "state": self.state,
+            "reason": self.reason,
+            "defer_until": self.defer_until,
+            "step": self.draft.steps[-1].step,
+            "accepted_at": notification.accepted_at,
+            "expires_at": notification.expires_at,
+            "updated_at": self.now,
+            "event_hash": self.head,
+            "body": body_of(notification),
+        }
+
+    def becomes_duplicate(self, original: str) -> None:
+        self.duplicate_of = original
+        self.state, self.reason, self.defer_until = State.SUPPRESSED, PolicyReason.DUPLICATE, None
+        self.deliveries = []
+        self._first_events()
+
+    def _first_events(self) -> None:
+        """The chain's beginning: what was accepted, and what was decided about it."""
+        self.chain, self.head = Chain(), ""
+        self._event("accepted", State.ACCEPTED, "", {"template_version": self.draft.notification.template_version})
+        if self.duplicate_of is not None:
+            self._event("suppressed", self.state, self.reason, {"duplicate_of": self.duplicate_of})
+            return
+        for step, delivery in zip(self.draft.steps, self.deliveries, strict=True):
+            detail = {"when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
+            self._event("decided", delivery["state"], step.verdict.reason, detail, delivery["id"])
+
+    def _event(
+        self, kind: str, state: str, reason: str, detail: dict[str, Any], delivery_id: str | None = None
+    ) -> None:
+        notification = self.draft.notification
+        zones = notification.borrower.time_zones
+        self.head = self.chain.append(
+            self.head,
+            Event(
+                tenant=notification.tenant,
+                subject=notification.id,
+                borrower_id=notification.borrower.id,
+                delivery_id=delivery_id,
+                at=self.now,
+                kind=kind,
+                state=state,
+                reason=reason,
+                actor="gateway",
+                zone=zones[0] if zones else "",
+                detail=detail,
+            ),
+        )
+
+    def answer(self) -> Accepted:
+        live = self.deliveries[-1] if self.deliveries else None
+        due = live is not None and live["state"] is State.ACCEPTED
+        return Accepted(
+            "created",
+            self.draft.notification.id,
+            self.state,
+            self.reason,
+            self.defer_until,
+            self.duplicate_of,
+            live["id"] if live and due else None,
+            due,
+        )
+
+
+def _insert_notifications(connection: Connection, entries: Sequence[Entry]) -> set[str]:
+    rows = connection.execute(
+        insert_new(connection, notifications).returning(notifications.c.id), [entry.row() for entry in entries]
+    )
+    return {row.id for row in rows}
+
+
+def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Claim each meaning; those whose meaning another live notification owns become duplicates of it."""
+    ordered = sorted(entries, key=lambda entry: (entry.draft.notification.tenant, entry.draft.notification.dedup_key))
+    if not ordered:
+        return
+    rows = connection.execute(
+        insert_new(connection, dedup_claims).returning(dedup_claims.c.notification_id),
+        [
+            {
+                "tenant": entry.draft.notification.tenant,
+                "dedup_key": entry.draft.notification.dedup_key,
+                "notification_id": entry.draft.notification.id,
+            }
+            for entry in ordered
+        ],
+    )
+    claimed = {row.notification_id for row in rows}
+    for entry in ordered:
+        if entry.draft.notification.id not in claimed:
+            _contest(connection, entry)
+
+
+def _contest(connection: Connection, entry: Entry) -> None:
+    """Take the meaning over from an owner that came to nothing; otherwise this one is the duplicate."""
+    notification = entry.draft.notification
+    mine = and_(dedup_claims.c.tenant == notification.tenant, dedup_claims.c.dedup_key == notification.dedup_key)
+    owner = connection.execute(
+        select(dedup_claims.c.notification_id, notifications.c.state)
+        .join(notifications, notifications.c.id == dedup_claims.c.notification_id)
+        .where(mine)
+        .with_for_update(of=dedup_claims)
+    ).one()
+    # The owner may be of this very batch: it is in the table already, with the state it was accepted in.
+    if State(owner.state) in _CAME_TO_NOTHING and not _contacted(connection, owner.notification_id):
+        connection.execute(update(dedup_claims).where(mine).values(notification_id=notification.id))
+    else:
+        entry.becomes_duplicate(owner.notification_id)
+
+
+def _contacted(connection: Connection, notification_id: str) -> bool:
+    query = select(deliveries.c.id).where(
+        deliveries.c.notification_id == notification_id, deliveries.c.contacted_at.is_not(None)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
+    if not entries:
+        return
+    rows = [row for entry in entries for row in entry.deliveries]
+    if rows:
+        connection.execute(insert(deliveries), rows)
+    people = sorted({(entry.draft.notification.tenant, entry.draft.notification.borrower.id) for entry in entries})
+    connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": key} for tenant, key in people])
+    Chain.write_all(connection, [entry.chain for entry in entries])
+    _rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None])
+
+
+def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> None:
+    """A duplicate was stored before it was known to be one: its row gets the state that it really has."""
+    if not entries:
+        return
+    names = ("event_hash", "state", "reason", "defer_until", "duplicate_of")
+    values = [
+        (entry.draft.notification.id, entry.head, entry.state, entry.reason, None, entry.duplicate_of)
+        for entry in entries
+    ]
+    connection.execute(
+        update(notifications)
+        .where(notifications.c.id == bindparam("key"))
+        .values({name: bindparam(f"v_{name}") for name in names}),
+        [
+            {"key": key, **{f"v_{name}": value for name, value in zip(names, rest, strict=True)}}
+            for key, *rest in values
+        ],
+    )
+
+
+def _existing(connection: Connection, drafts: Sequence[Draft]) -> dict[tuple[str, str], Any]:
+    if not drafts:
+        return {}
+    keys = [(draft.notification.tenant, draft.notification.idempotency_key) for draft in drafts]
+    rows = connection.execute(
+        select(notifications).where(matching(notifications.c.tenant, notifications.c.idempotency_key, keys))
+    )
+    return {(row.tenant, row.idempotency_key): row for row in rows}
+
+
+def _replayed(draft: Draft, row: Any) -> Accepted:
+    outcome = "replayed" if row.fingerprint == draft.fingerprint else "conflict"
+    return Accepted(outcome, row.id, State(row.state), row.reason, row.defer_until, row.duplicate_of)

@@ -1,0 +1,251 @@
+"""A page of the ledger held open: the locked rows of a batch, the moves made on them, and their writing.
+
+This is the only place where a delivery changes state. Locks are taken in one order everywhere (borrowers,
+notifications, deliveries, each by id), so that two batches can wait for each other but never deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from gateway.codec import notification_from
+from gateway.ledger.events import Chain, Event
+from gateway.ledger.schema import deliveries, notifications
+from gateway.model import (
+    CONTACT_STATES,
+    MOVES,
+    PENDING_STATES,
+    EndReason,
+    Notification,
+    State,
+    new_id,
+)
+from gateway.ports import Delivery, Move
+from gateway.stages.settle import goal_reached
+
+Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed digest
+
+_DELIVERY_COLUMNS = [deliveries.c[name] for name in Delivery.__dataclass_fields__]
+_FIXED = ("id", "notification_id", "step", "channel", "address_digest", "created_at")
+_MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED]
+_SUMMARY = ("state", "reason", "defer_until", "step", "updated_at", "event_hash")
+
+
+def delivery_from(row: Any) -> Delivery:
+    values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
+    values["state"] = State(values["state"])
+    return Delivery(**values)
+
+
+class OpenNotification:
+    """A locked notification row with its deliveries by step."""
+
+    def __init__(self, row: Any) -> None:
+        self.value: Notification = notification_from(row)
+        self.state = State(row.state)
+        self.reason: str = row.reason
+        self.defer_until: datetime | None = row.defer_until
+        self.step: int = row.step
+        self.head: str = row.event_hash
+        self.steps: dict[int, Delivery] = {}
+
+    def summarise(self) -> None:
+        """The notification stands where its last step stands, unless some step has delivered."""
+        done = next((each for each in self.steps.values() if each.state is State.DELIVERED), None)
+        current = done or self.steps.get(self.step)
+        if current is not None:
+            self.state, self.reason = current.state, current.reason
+            self.defer_until = current.due_at if current.state is State.DEFERRED else None
+
+
+class Page:
+    """The locked rows of all notifications that own ``delivery_ids``."""
+
+    def __init__(self, connection: Connection, delivery_ids: Iterable[str], digest: Digest) -> None:
+        self._connection = connection
+        self._digest = digest
+        self._chain = Chain()
+        self._new: list[str] = []
+        self._changed: set[str] = set()
+        self._touched: set[str] = set()
+        self._now: datetime | None = None
+        self.opened: list[str] = []  # deliveries that became due by what happened on this page
+        owners = select(deliveries.c.notification_id).where(deliveries.c.id.in_(sorted(set(delivery_ids))))
+        self._load(notifications.c.id.in_(owners))
+
+    @classmethod
+    def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], digest: Digest) -> Page:
+        page = cls(connection, (), digest)
+        page._load(notifications.c.id.in_(sorted(set(notification_ids))))
+        return page
+
+    def _load(self, condition: Any) -> None:
+        rows = self._connection.execute(
+            select(notifications).where(condition).order_by(notifications.c.id).with_for_update()
+        )
+        self.notifications = {row.id: OpenNotification(row) for row in rows}
+        rows = self._connection.execute(
+            select(*_DELIVERY_COLUMNS)
+            .where(deliveries.c.notification_id.in_(list(self.notifications)))
+            .order_by(deliveries.c.id)
+            .with_for_update()
+        )
+        self.deliveries = {row.id: delivery_from(row) for row in rows}
+        for delivery in self.deliveries.values():
+            self.notifications[delivery.notification_id].steps[delivery.step] = delivery
+
+    def owner(self, delivery_id: str) -> OpenNotification:
+        return self.notifications[self.deliveries[delivery_id].notification_id]
+
+    def apply(self, move: Move) -> bool:
+        """Make one move. An illegal one changes nothing but is recorded; answers whether it was legal."""
+        delivery = self.deliveries[move.delivery_id]
+        owner = self.owner(move.delivery_id)
+        self._now = move.at
+        if move.to is not None and move.to not in MOVES[delivery.state]:
+            self.record(owner, move, delivery, kind="ignored", detail={**move.detail, "to": move.to, "was": move.kind})
+            return False
+        changed = replace(
+            delivery,
+            state=move.to or delivery.state,
+            # A later word without a reason never wipes out an earlier reason, while the state stays.
+            reason=move.reason or (delivery.reason if move.to in (None, delivery.state) else ""),
+            due_at=move.due_at,
+            lease_until=None,
+            **move.changes,
+        )
+        if changed.state not in CONTACT_STATES and changed.state is not State.REVIEW:
+            changed = replace(changed, contacted_at=None)  # proved not to have reached anyone
+        elif changed.state is State.DELIVERED and changed.contacted_at is None:
+            changed = replace(changed, contacted_at=move.at)
+        self._put(owner, changed)
+        self.record(owner, move, changed)
+        if move.next_step:
+            self._open_next(owner, changed, move)
+        self._close_later_steps(owner, changed, move)
+        owner.summarise()
+        return True
+
+    def set(self, delivery: Delivery) -> None:
+        """Replace a delivery without an event (a lease, an attempt's number)."""
+        self._put(self.notifications[delivery.notification_id], delivery)
+        self.notifications[delivery.notification_id].summarise()
+
+    def _put(self, owner: OpenNotification, delivery: Delivery) -> None:
+        self.deliveries[delivery.id] = delivery
+        owner.steps[delivery.step] = delivery
+        self._changed.add(delivery.id)
+        self._touched.add(owner.value.id)
+
+    def record(
+        self,
+        owner: OpenNotification,
+        move: Move,
+        delivery: Delivery | None,
+        *,
+        kind: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Append an event for ``move`` to the notification's chain."""
+        zones = owner.value.borrower.time_zones
+        owner.head = self._chain.append(
+            owner.head,
+            Event(
+                tenant=owner.value.tenant,
+                subject=owner.value.id,
+                borrower_id=owner.value.borrower.id,
+                delivery_id=delivery.id if delivery else None,
+                at=move.at,
+                kind=kind or move.kind,
+                state=delivery.state if delivery else owner.state,
+                reason=move.reason,
+                actor=move.actor,
+                zone=zones[0] if zones else "",
+                detail=move.detail if detail is None else detail,
+            ),
+        )
+        self._touched.add(owner.value.id)
+
+    def _open_next(self, owner: OpenNotification, ended: Delivery, move: Move) -> None:
+        """Open the step after ``ended``, once: only the last opened step can be followed."""
+        number = ended.step + 1
+        if owner.step != ended.step or number >= len(owner.value.route):
+            return
+        step = owner.value.route[number]
+        fresh = Delivery(
+            id=new_id("dlv", move.at),
+            notification_id=owner.value.id,
+            step=number,
+            channel=step.channel,
+            address_digest=self._digest(owner.value.tenant, step.channel, owner.value.address(step.channel) or ""),
+            state=State.ACCEPTED,
+            due_at=move.at,
+            created_at=move.at,
+        )
+        owner.step = number
+        self._new.append(fresh.id)
+        self.deliveries[fresh.id] = fresh
+        owner.steps[number] = fresh
+        self.opened.append(fresh.id)
+        opened = Move(fresh.id, "step_opened", move.at, detail={"channel": step.channel, "step": number})
+        self.record(owner, opened, fresh)
+
+    def _close_later_steps(self, owner: OpenNotification, delivery: Delivery, move: Move) -> None:
+        """When a step's goal is met late, what has not been handed over of later steps is not needed any more."""
+        step = owner.value.route[delivery.step]
+        if not goal_reached(step.until, delivery.state, read=delivery.read_at is not None):
+            return
+        for later in [each for each in owner.steps.values() if each.step > delivery.step]:
+            if later.state in PENDING_STATES:
+                self.apply(Move(later.id, "cancelled", move.at, to=State.CANCELLED, reason=EndReason.GOAL_REACHED))
+
+    def write(self) -> None:
+        """Write everything that changed: at most four statements, however large the batch."""
+        fresh = set(self._new)
+        if self._new:
+            self._connection.execute(insert(deliveries), [self._insertable(key) for key in self._new])
+        self._update_deliveries(sorted(self._changed - fresh))
+        if self._touched:
+            self._connection.execute(
+                update(notifications)
+                .where(notifications.c.id == bindparam("key"))
+                .values({name: bindparam(f"v_{name}") for name in _SUMMARY}),
+                [self._notification_values(key) for key in sorted(self._touched)],
+            )
+        self._chain.write(self._connection)
+
+    def _insertable(self, key: str) -> dict[str, Any]:
+        owner = self.owner(key).value
+        return {
+            **asdict(self.deliveries[key]),
+            "tenant": owner.tenant,
+            "borrower_id": owner.borrower.id,
+            "case_id": owner.case.id,
+        }
+
+    def _update_deliveries(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        self._connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == bindparam("key"))
+            .values({name: bindparam(f"v_{name}") for name in _MUTABLE}),
+            [{"key": key, **{f"v_{name}": getattr(self.deliveries[key], name) for name in _MUTABLE}} for key in ids],
+        )
+
+    def _notification_values(self, key: str) -> dict[str, Any]:
+        owner = self.notifications[key]
+        return {
+            "key": key,
+            "v_state": owner.state,
+            "v_reason": owner.reason,
+            "v_defer_until": owner.defer_until,
+            "v_step": owner.step,
+            "v_updated_at": self._now or owner.value.accepted_at,
+            "v_event_hash": owner.head,
+        }

@@ -1,0 +1,240 @@
+"""What is said of borrowers and cases: holds, opt-outs, closed cases, cancellations.
+
+Each change moves the borrower's version on, so that a hand-off decided on older facts does not start; and it
+is an event of the borrower's own chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, update
+
+from gateway.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
+from gateway.ledger.accept import insert_new
+from gateway.ledger.database import Database
+from gateway.ledger.events import Chain, Event, borrower_subject
+from gateway.ledger.page import Digest, Page
+from gateway.ledger.schema import borrowers, cases, deliveries, inbox
+from gateway.model import (
+    PENDING_STATES,
+    EndReason,
+    Hold,
+    HoldKind,
+    OptOut,
+    PolicyReason,
+    State,
+    new_id,
+)
+from gateway.ports import Clock, Move
+
+# How often a change looks whether messages that had started before it are through.
+_DRAIN_POLL_SECONDS = 0.02
+
+
+class People:
+    """Changes to what may be done with borrowers and cases."""
+
+    def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
+        self._database = database
+        self._digest = digest
+        self._clock = clock
+
+    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
+        """Cancel what has not been handed over: ``cancelled``, ``not_found`` or ``too_late``."""
+        now = self._clock()
+
+        def write(connection: Connection) -> str:
+            page = Page.of_notifications(connection, [notification_id], self._digest)
+            owner = page.notifications.get(notification_id)
+            if owner is None or owner.value.tenant != tenant:
+                return "not_found"
+            pending = [each for each in owner.steps.values() if each.state in PENDING_STATES]
+            if not pending:
+                return "cancelled" if owner.state is State.CANCELLED else "too_late"
+            for each in pending:
+                reason = EndReason.CANCELLED_BY_CLIENT
+                page.apply(Move(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
+            page.write()
+            return "cancelled"
+
+        return await self._database.write(write)
+
+    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
+        """Remember that the case is closed and cancel all that is pending for it; how many were cancelled."""
+        now = self._clock()
+
+        def write(connection: Connection) -> int:
+            connection.execute(insert_new(connection, cases), [{"tenant": tenant, "id": case_id}])
+            same = and_(cases.c.tenant == tenant, cases.c.id == case_id)
+            connection.execute(update(cases).where(same).values(closed_at=now, closed_reason=reason))
+            mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
+            return self._cancel_pending(connection, mine, PolicyReason.CASE_CLOSED, {"closed": reason}, actor, now)
+
+        cancelled = await self._database.write(write)
+        await self._drained(and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id))
+        return cancelled
+
+    def _cancel_pending(
+        self, connection: Connection, which: Any, reason: str, detail: dict[str, Any], actor: str, now: datetime
+    ) -> int:
+        pending = connection.execute(
+            select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
+        ).all()
+        page = Page(connection, [row.id for row in pending], self._digest)
+        count = 0
+        for row in pending:
+            if page.deliveries[row.id].state in PENDING_STATES:
+                move = Move(row.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail)
+                count += page.apply(move)
+        page.write()
+        return count
+
+    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, actor: str) -> None:
+        """Set or replace the hold of that kind (and case)."""
+
+        def change(row: Any) -> dict[str, Any]:
+            kept = [each for each in holds_from(row.holds) if (each.kind, each.case_id) != (hold.kind, hold.case_id)]
+            return {"holds": encode([*kept, hold])}
+
+        detail = {"hold": hold.kind, "case_id": hold.case_id, "start": instant(hold.start), "end": instant(hold.end)}
+        await self._change(tenant, borrower_id, "hold_set", hold.kind, detail, actor, change)
+
+    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
+        """Remove the holds of that kind; False where there was none. What it deferred is looked at again at once."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            before = holds_from(row.holds)
+            kept = [each for each in before if each.kind is not kind]
+            return None if len(kept) == len(before) else {"holds": encode(kept)}
+
+        return await self._change(tenant, borrower_id, "hold_lifted", kind, {"hold": kind}, actor, change)
+
+    async def add_opt_out(
+        self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
+    ) -> str:
+        """Record that the borrower said no; when this returns, nothing goes to them there any more."""
+        now = self._clock()
+        digest = self._digest(tenant, channel or "", address) if address else None
+        identifier = new_id("oo", now)
+        stored = StoredOptOut(identifier, OptOut(now, channel, digest), source)
+
+        def change(row: Any) -> dict[str, Any]:
+            return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
+
+        detail = {"opt_out_id": identifier, "channel": channel, "address_digest": digest, "source": source}
+        await self._change(tenant, borrower_id, "opted_out", "", detail, actor, change)
+        return identifier
+
+    async def opt_out_delivery(self, delivery_id: str, source: str) -> None:
+        """The provider says that the borrower of this delivery opted out at its address; once per address."""
+        query = select(
+            deliveries.c.tenant, deliveries.c.borrower_id, deliveries.c.channel, deliveries.c.address_digest
+        ).where(deliveries.c.id == delivery_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            return
+        now = self._clock()
+        identifier = new_id("oo", now)
+        opt_out = OptOut(now, row.channel, row.address_digest)
+
+        def change(borrower: Any) -> dict[str, Any] | None:
+            known = opt_outs_from(borrower.opt_outs)
+            if any((each.opt_out.channel, each.opt_out.address) == (row.channel, row.address_digest) for each in known):
+                return None
+            return {"opt_outs": encode([*known, StoredOptOut(identifier, opt_out, source)])}
+
+        detail = {
+            "opt_out_id": identifier,
+            "channel": row.channel,
+            "address_digest": row.address_digest,
+            "source": source,
+        }
+        # Not waiting for started messages: this very delivery is one of them.
+        await self._change(row.tenant, row.borrower_id, "opted_out", "", detail, source, change, drain=False)
+
+    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
+        """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
+        now = self._clock()
+
+        def write(connection: Connection) -> str | None:
+            mine = and_(inbox.c.seq == inbox_id, inbox.c.tenant == tenant, inbox.c.borrower_id == borrower_id)
+            row = connection.execute(select(inbox.c.delivery_id).where(mine)).first()
+            if row is None:
+                return None
+            connection.execute(update(inbox).where(mine, inbox.c.read_at.is_(None)).values(read_at=now))
+            return str(row.delivery_id)
+
+        return await self._database.write(write)
+
+    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
+        """Remove an opt-out by its id; False where there is none. The record that it stood remains."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            before = opt_outs_from(row.opt_outs)
+            kept = [each for each in before if each.id != opt_out_id]
+            return None if len(kept) == len(before) else {"opt_outs": encode(kept)}
+
+        return await self._change(tenant, borrower_id, "opt_out_lifted", "", {"opt_out_id": opt_out_id}, actor, change)
+
+    async def _change(
+        self,
+        tenant: str,
+        borrower_id: str,
+        kind: str,
+        reason: str,
+        detail: dict[str, Any],
+        actor: str,
+        change: Callable[[Any], dict[str, Any] | None],
+        *,
+        drain: bool = True,
+    ) -> bool:
+        """Change a borrower's row under its lock, and look again at what waits for them."""
+        now = self._clock()
+        same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
+
+        def write(connection: Connection) -> bool:
+            connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": borrower_id}])
+            row = connection.execute(select(borrowers).where(same).with_for_update()).one()
+            values = change(row)
+            if values is None:
+                return False
+            chain = Chain()
+            subject = borrower_subject(tenant, borrower_id)
+            event = Event(tenant, subject, borrower_id, now, kind, actor, reason=reason, detail=detail)
+            head = chain.append(row.event_hash, event)
+            connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
+            chain.write(connection)
+            self._look_again(connection, tenant, borrower_id, now)
+            return True
+
+        changed = await self._database.write(write)
+        if changed and drain:
+            await self._drained(and_(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id))
+        return changed
+
+    def _look_again(self, connection: Connection, tenant: str, borrower_id: str, now: datetime) -> None:
+        """What was deferred is decided anew now: it may have become free, or be suppressed for good."""
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
+            .where(deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
+            .values(due_at=now)
+        )
+
+    async def _drained(self, which: Any) -> None:
+        """Wait until the messages that had started before the change are with their provider.
+
+        From the change's commit on no further one can start. The wait is bounded by the provider's time-out,
+        and by the lease of a worker that died.
+        """
+
+        def in_flight(connection: Connection) -> bool:
+            started = and_(deliveries.c.state == State.SENDING, deliveries.c.lease_until > self._clock())
+            return connection.execute(select(deliveries.c.id).where(which, started).limit(1)).first() is not None
+
+        while await self._database.read(in_flight):  # noqa: ASYNC110 – the change happens in another process
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)

@@ -1,0 +1,128 @@
+"""Provider callbacks in the ledger: each once, matched now or parked until its delivery is known.
+
+Answers per receipt: ``moved`` (the delivery changed state), ``recorded`` (it added nothing but is kept),
+``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from channels.base import ProviderReason, Receipt, ReceiptStatus
+from gateway.ledger.accept import insert_new
+from gateway.ledger.page import Digest, Page
+from gateway.ledger.schema import deliveries, receipts
+from gateway.ports import Move, ReceiptFor
+
+
+def digest_of(arrived: ReceiptFor) -> str:
+    """What makes two callbacks the same word of the same provider."""
+    receipt = arrived.receipt
+    identity = (
+        receipt.provider,
+        receipt.provider_message_id,
+        arrived.delivery_id,
+        str(arrived.attempt),
+        receipt.status,
+        receipt.code,
+    )
+    return hashlib.sha256("\x1f".join(identity).encode()).hexdigest()
+
+
+def record(
+    connection: Connection,
+    digest: Digest,
+    arrived: Sequence[ReceiptFor],
+    now: datetime,
+    decide: Callable[..., Move],
+) -> tuple[list[str], list[str]]:
+    """Record a batch of receipts and move what they speak of, in one transaction."""
+    owners = _by_provider_id(connection, arrived)
+    matched = [each.delivery_id or owners.get(_provider_key(each), "") for each in arrived]
+    fresh = _insert(connection, arrived, matched, now)
+    page = Page(connection, filter(None, matched), digest)
+    words: list[str] = []
+    for each, delivery_id in zip(arrived, matched, strict=True):
+        if digest_of(each) not in fresh:
+            words.append("duplicate")
+            continue
+        fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
+        words.append(_move(page, delivery_id, each, now, decide))
+    page.write()
+    return words, page.opened
+
+
+def match_parked(
+    connection: Connection, page: Page, sent: Mapping[tuple[str, str], str], now: datetime, decide: Callable[..., Move]
+) -> None:
+    """Move deliveries by receipts that came before we knew the provider's id for them.
+
+    ``sent`` maps (provider, provider's message id) to the delivery. The page is not written here.
+    """
+    rows = connection.execute(
+        select(receipts)
+        .where(receipts.c.delivery_id == "", receipts.c.provider_message_id.in_(sorted(key for _, key in sent)))
+        .order_by(receipts.c.received_at)
+    ).all()
+    for row in rows:
+        delivery_id = sent.get((row.provider, row.provider_message_id))
+        if delivery_id is None:
+            continue
+        reason = ProviderReason(row.reason) if row.reason else None
+        status = ReceiptStatus(row.status)
+        receipt = Receipt(row.provider, status, row.provider_message_id, reason=reason, code=row.code)
+        _move(page, delivery_id, ReceiptFor(receipt), now, decide)
+        connection.execute(update(receipts).where(receipts.c.digest == row.digest).values(delivery_id=delivery_id))
+
+
+def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Move]) -> str:
+    delivery = page.deliveries.get(delivery_id)
+    if delivery is None:
+        return "orphan"
+    move = decide(delivery, page.owner(delivery.id).value, each.receipt, each.attempt or delivery.attempt, now)
+    return "moved" if page.apply(move) and move.to is not None else "recorded"
+
+
+def _provider_key(each: ReceiptFor) -> tuple[str, str]:
+    return each.receipt.provider, each.receipt.provider_message_id
+
+
+def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
+    """Deliveries of the receipts that carry no reference of ours, by the provider's own id."""
+    ids = {each.receipt.provider_message_id for each in arrived if not each.delivery_id}
+    ids.discard("")
+    if not ids:
+        return {}
+    rows = connection.execute(
+        select(deliveries.c.provider, deliveries.c.provider_message_id, deliveries.c.id).where(
+            deliveries.c.provider_message_id.in_(sorted(ids))
+        )
+    )
+    return {(row.provider, row.provider_message_id): row.id for row in rows}
+
+
+def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime) -> set[str]:
+    rows = connection.execute(
+        insert_new(connection, receipts).returning(receipts.c.digest),
+        sorted(
+            (
+                {
+                    "digest": digest_of(each),
+                    "provider": each.receipt.provider,
+                    "provider_message_id": each.receipt.provider_message_id,
+                    "delivery_id": delivery_id,
+                    "status": each.receipt.status,
+                    "reason": each.receipt.reason or "",
+                    "code": each.receipt.code[:40],
+                    "received_at": now,
+                }
+                for each, delivery_id in zip(arrived, matched, strict=True)
+            ),
+            key=lambda row: row["digest"],
+        ),
+    )
+    return {row.digest for row in rows}

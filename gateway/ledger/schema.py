@@ -1,0 +1,235 @@
+"""The ledger's tables. SQL is the truth; everything else can be rebuilt from here.
+
+Instants are stored as whole microseconds since 1970 in UTC (a BIGINT): exact, ordered and the same on
+SQLite and PostgreSQL. ``Instant`` turns them into aware datetimes on the way out.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970 UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData()
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("idempotency_key", String(255), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("dedup_key", String(255), nullable=False),
+    Column("borrower_id", String(128), nullable=False),
+    Column("case_id", String(128), nullable=False),
+    Column("stage", String(64), nullable=False),
+    Column("category", String(16), nullable=False),
+    Column("template", String(64), nullable=False),
+    Column("template_version", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(40), nullable=False, server_default=""),
+    Column("defer_until", Instant),
+    Column("duplicate_of", String(48)),
+    Column("step", Integer, nullable=False),  # the last route step that was opened; -1: none
+    Column("accepted_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("updated_at", Instant, nullable=False),
+    Column("event_hash", String(64), nullable=False, server_default=""),  # head of this notification's chain
+    Column("body", Text, nullable=False),  # the request as accepted (JSON)
+    UniqueConstraint("tenant", "idempotency_key", name="one_per_idempotency_key"),
+    Index("notifications_by_borrower", "tenant", "borrower_id", "id"),
+    Index("notifications_by_case", "tenant", "case_id", "id"),
+    Index("notifications_by_state", "tenant", "state", "id"),
+)
+
+# Who owns a meaning (borrower + case + stage + due date): the first request that has not come to nothing.
+dedup_claims = Table(
+    "dedup_claims",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("dedup_key", String(255), nullable=False),
+    Column("notification_id", String(48), nullable=False),
+    PrimaryKeyConstraint("tenant", "dedup_key"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("notification_id", String(48), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("borrower_id", String(128), nullable=False),
+    Column("case_id", String(128), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("channel", String(32), nullable=False),
+    Column("address_digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(40), nullable=False, server_default=""),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("provider", String(64), nullable=False, server_default=""),
+    Column("provider_message_id", String(128), nullable=False, server_default=""),
+    Column("due_at", Instant),  # when something is to be done next; NULL: nothing more
+    Column("lease_until", Instant),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("contacted_at", Instant),  # counts as a contact from then on; NULL: it did not reach anyone
+    Column("sent_at", Instant),
+    Column("escalate_at", Instant),  # go on to the next step if its goal is not reached by then
+    Column("receipt_by", Instant),  # give up waiting for a receipt then
+    Column("read_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
+    Index(
+        "deliveries_due",
+        "due_at",
+        sqlite_where=text("due_at IS NOT NULL"),
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index("deliveries_by_provider_id", "provider", "provider_message_id"),
+    Index("deliveries_contacts", "tenant", "borrower_id", "contacted_at"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", String(48), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("outcome", String(16), nullable=False, server_default="started"),
+    Column("reason", String(40), nullable=False, server_default=""),
+    Column("code", String(40), nullable=False, server_default=""),
+    Column("provider_message_id", String(128), nullable=False, server_default=""),
+    PrimaryKeyConstraint("delivery_id", "number"),
+)
+
+# Append-only (triggers refuse UPDATE and DELETE), chained by hash per subject.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(160), nullable=False),  # a notification id, or "borrower:<id>"
+    Column("borrower_id", String(128), nullable=False),
+    Column("delivery_id", String(48)),
+    Column("at", Instant, nullable=False),
+    Column("local_at", String(40), nullable=False, server_default=""),  # in the borrower's first zone
+    Column("kind", String(40), nullable=False),
+    Column("state", String(16), nullable=False, server_default=""),
+    Column("reason", String(40), nullable=False, server_default=""),
+    Column("actor", String(80), nullable=False),
+    Column("detail", Text, nullable=False, server_default="{}"),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("events_by_subject", "subject", "seq"),
+    Index("events_by_borrower", "tenant", "borrower_id", "seq"),
+)
+
+# One row per borrower: what has been said of them, and a version that every such change and contact moves on.
+borrowers = Table(
+    "borrowers",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("id", String(128), nullable=False),
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("holds", Text, nullable=False, server_default="[]"),
+    Column("opt_outs", Text, nullable=False, server_default="[]"),
+    Column("consents", String(80), nullable=False, server_default=""),
+    Column("event_hash", String(64), nullable=False, server_default=""),
+    PrimaryKeyConstraint("tenant", "id"),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("id", String(128), nullable=False),
+    Column("closed_at", Instant),
+    Column("closed_reason", String(40), nullable=False, server_default=""),
+    PrimaryKeyConstraint("tenant", "id"),
+)
+
+# Every provider callback once; those that match no delivery yet wait here.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("provider", String(64), nullable=False),
+    Column("provider_message_id", String(128), nullable=False, server_default=""),
+    Column("delivery_id", String(48), nullable=False, server_default=""),  # "": parked, unmatched
+    Column("status", String(16), nullable=False),
+    Column("reason", String(40), nullable=False, server_default=""),
+    Column("code", String(40), nullable=False, server_default=""),
+    Column("received_at", Instant, nullable=False),
+    Index("receipts_parked", "provider", "provider_message_id"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("tenant", String(64), nullable=False),
+    Column("borrower_id", String(128), nullable=False),
+    Column("delivery_id", String(48), nullable=False, unique=True),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("read_at", Instant),
+    Column("archived_at", Instant),
+    Index("inbox_by_borrower", "tenant", "borrower_id", "seq"),
+)
+
+# Every template version that a request may be pinned to, with all that its rendering depends on.
+template_versions = Table(
+    "template_versions",
+    metadata,
+    Column("id", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    PrimaryKeyConstraint("id", "version"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", String(200), nullable=False),  # space-separated
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)

@@ -1,0 +1,189 @@
+"""Logs: one JSON object a line, made of an event's name and a closed list of keys.
+
+Owns what may be said in a log, and so what may not: borrowers' data. Nothing is masked here; what is not on the
+allow-list is left out and counted. Exceptions appear as class, code and place, because their messages quote data;
+libraries' messages do too, so of those only the logger, the level and the line of code are kept.
+Must not know the rest of the gateway.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime
+from enum import Enum
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+
+# Everything here is an id of ours, a word of a closed list, a number or a time. Before adding a key, ask whether
+# a borrower's number, address, name, words or a secret could ever be its value.
+ALLOWED = frozenset(
+    {
+        *("event", "level", "timestamp", "logger", "line"),
+        *("error", "error_code", "error_at", "caused_by"),
+        *("tenant", "request_id", "notification_id", "delivery_id", "attempt", "fence", "step", "key_id", "event_id"),
+        *("channel", "provider", "provider_kind", "template", "template_version", "category", "pack", "rule"),
+        *("state", "outcome", "reason", "code", "verdict", "when", "kind", "status", "result", "operation", "stage"),
+        *("method", "route", "status_code", "seconds", "milliseconds", "lag_seconds", "wait_seconds"),
+        *("count", "size", "due", "triggered", "accepted", "rejected", "remaining", "limit", "workers"),
+        *("version", "revision", "environment", "mode", "host", "port", "pid", "signal", "data_dir", "at"),
+    }
+)
+_LONGEST = 200  # no id, word or path of ours is longer; a body would be
+_EVENT = re.compile(r"[a-z][a-z_. -]{0,79}")  # a name, and no place for a digit of anybody's number
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+# Their messages are about themselves: addresses listened on, revisions applied.
+_SPEAK_FOR_THEMSELVES = frozenset({"uvicorn", "uvicorn.error", "alembic.runtime.migration"})
+# What these say below a warning quotes URLs, headers, recipients, statements or arguments.
+_QUIET = ("twilio", "aiosmtplib", "mail.log", "arq", "sqlalchemy", "httpx", "httpcore", "aiohttp", "asyncio")
+
+_dropped: Counter[str] = Counter()
+
+Event = MutableMapping[str, Any]
+
+
+def dropped() -> int:
+    """How many keys and texts were kept out of this process's log."""
+    return _dropped.total()
+
+
+def dropped_keys() -> Mapping[str, int]:
+    """The same by key, for whoever wants to mend the lines."""
+    return dict(_dropped)
+
+
+def configure(level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:
+    """Send this process's logs, ours and the libraries', to ``stream`` (stderr). May be called again.
+
+    uvicorn must be started with ``log_config=None, access_log=False``, or it puts its own handlers back.
+    """
+    shape: list[structlog.typing.Processor] = [_describe_exception, keep_allowed]
+    last: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *shape,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _from_library,
+                *shape,
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+            keep_exc_info=False,
+            keep_stack_info=False,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    _tame_libraries()
+    # A record that can't be formatted would otherwise be printed with its arguments, and warnings as they come.
+    logging.raiseExceptions = False
+    logging.captureWarnings(True)
+
+
+def _tame_libraries() -> None:
+    # An access log is a list of URLs, and URLs name borrowers and carry signed references.
+    for name in ("uvicorn.access", "aiohttp.access"):
+        logging.getLogger(name).disabled = True
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def keep_allowed(_logger: Any, _method: str, event: Event) -> Event:
+    """Leave out what is not on the allow-list: keys, kinds of value, and events that are no names."""
+    kept: Event = {}
+    for key, value in event.items():
+        if key.startswith("_"):
+            kept[key] = value  # structlog's own, removed before rendering
+        elif key not in ALLOWED or not _is_plain(plain := _plain(value)):
+            _dropped[key] += 1
+        else:
+            kept[key] = plain
+    name = str(kept.get("event", ""))
+    if not _EVENT.fullmatch(name) and not (name and event.get("logger") in _SPEAK_FOR_THEMSELVES):
+        _dropped["event"] += 1
+        kept["event"] = "unnamed event"
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _is_plain(value: Any) -> bool:
+    # A list or a mapping is where a body would hide.
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
+
+
+def _from_library(_logger: Any, _method: str, event: Event) -> Event:
+    """A record of the standard library's logging: who said it and where, not what."""
+    record: logging.LogRecord = event["_record"]
+    if record.name not in _SPEAK_FOR_THEMSELVES:
+        event["event"] = "library message"
+    event["line"] = f"{record.module}:{record.lineno}"
+    event["exc_info"] = record.exc_info
+    return event
+
+
+def _describe_exception(_logger: Any, _method: str, event: Event) -> Event:
+    """An exception as its class, its code where it has a plain one, and the place where it was raised."""
+    given = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event.update(describe(error))
+    return event
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """What may be said of an exception, as keys for a log line. Safer than ``exc_info`` where logging may not be
+    configured yet: structlog's own default prints the values of local variables.
+    """
+    said = {"error": _class_of(error)}
+    code = getattr(error, "code", None)
+    if isinstance(code, str | int) and _CODE.fullmatch(str(code)):
+        said["error_code"] = str(code)
+    if error.__traceback__ is not None:
+        said["error_at"] = _place(error.__traceback__)
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        said["caused_by"] = _class_of(cause)
+    return said
+
+
+def _class_of(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _place(trace: TracebackType) -> str:
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}"

@@ -1,0 +1,324 @@
+"""The words of the gateway: states, reasons and the values that move between its stages.
+
+Owns every closed list that is an API field, a metric label and a runbook heading at once.
+Knows no technology: no SQL, no Redis, no HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a notification, or its delivery on one channel, stands. DESIGN section 3."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    SENDING = "sending"
+    SENT = "sent"
+    RETRYING = "retrying"
+    UNKNOWN = "unknown"
+    REVIEW = "review"
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
+    SUPPRESSED = "suppressed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+END_STATES = frozenset(
+    {
+        State.DELIVERED,
+        State.UNDELIVERED,
+        State.SUPPRESSED,
+        State.FAILED,
+        State.EXPIRED,
+        State.CANCELLED,
+    }
+)
+
+# States in which nothing has been handed to a provider for this attempt, so that stopping is still possible.
+PENDING_STATES = frozenset({State.ACCEPTED, State.DEFERRED, State.RETRYING, State.REVIEW})
+
+# States that count as a contact of the borrower: the provider has the message, or may have it.
+# A message proved not to have arrived (undelivered, failed) does not count; contact-rules.md section 5.1.
+CONTACT_STATES = frozenset({State.SENDING, State.SENT, State.UNKNOWN, State.DELIVERED})
+
+_STOPPABLE = {State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.FAILED}
+
+# The one table of legal moves: the SQL guard, the diagram and the property tests come from it.
+MOVES: Mapping[State, frozenset[State]] = {
+    State.ACCEPTED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_STOPPABLE}),
+    # An earlier attempt that was given up for lost may still turn out to have arrived.
+    State.DEFERRED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, State.DELIVERED, *_STOPPABLE}),
+    State.RETRYING: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, State.DELIVERED, *_STOPPABLE}),
+    State.REVIEW: frozenset({State.ACCEPTED, State.SENT, State.DELIVERED, State.UNDELIVERED, *_STOPPABLE}),
+    State.SENDING: frozenset(
+        {State.SENT, State.RETRYING, State.UNKNOWN, State.DELIVERED, State.UNDELIVERED, State.FAILED}
+    ),
+    State.UNKNOWN: frozenset(
+        {State.SENT, State.RETRYING, State.REVIEW, State.DELIVERED, State.UNDELIVERED, State.FAILED}
+    ),
+    State.SENT: frozenset({State.DELIVERED, State.UNDELIVERED, State.UNKNOWN}),
+    # A handset that comes back after the provider gave up: late, and true.
+    State.UNDELIVERED: frozenset({State.DELIVERED}),
+    State.DELIVERED: frozenset(),
+    State.SUPPRESSED: frozenset(),
+    State.FAILED: frozenset({State.DELIVERED, State.UNDELIVERED}),
+    State.EXPIRED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class Category(StrEnum):
+    """What a message is for; decides which rules and exemptions hold. contact-rules.md section 5.1."""
+
+    COLLECTIONS = "collections"
+    SERVICE = "service"
+    PROMOTIONAL = "promotional"
+
+
+class PolicyReason(StrEnum):
+    """Why a contact was permitted, deferred, suppressed or sent to review."""
+
+    PERMITTED = "permitted"
+    SCHEDULED = "scheduled"
+    OUTSIDE_WINDOW = "outside_window"
+    HOLIDAY = "holiday"
+    BORROWER_WISH = "borrower_wish"
+    UNKNOWN_ZONE = "unknown_zone"
+    NO_COMMON_WINDOW = "no_common_window"
+    CAP_BORROWER = "cap_borrower"
+    CAP_CASE = "cap_case"
+    CAP_CHANNEL = "cap_channel"
+    CAP_ADDRESS = "cap_address"
+    MIN_GAP = "min_gap"
+    HOLD = "hold"
+    OPTED_OUT = "opted_out"
+    ADDRESS_SUPPRESSED = "address_suppressed"
+    NO_CONSENT = "no_consent"
+    NUMBER_NOT_FRESH = "number_not_fresh"
+    THIRD_PARTY = "third_party"
+    OPT_OUT_TEXT_MISSING = "opt_out_text_missing"
+    OPT_OUT_TEXT_FORBIDDEN = "opt_out_text_forbidden"
+    PROVIDER_INCAPABLE = "provider_incapable"
+    CASE_CLOSED = "case_closed"
+    DUPLICATE = "duplicate"
+    EXPIRES_FIRST = "expires_first"
+    SPREAD = "spread"
+    PACK_MISSING = "pack_missing"
+
+
+class EndReason(StrEnum):
+    """Why a delivery moved, where neither the policy nor the provider said so."""
+
+    CANCELLED_BY_CLIENT = "cancelled_by_client"
+    RECEIPT_TIMEOUT = "receipt_timeout"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    EXPIRED = "expired"
+    WORKER_LOST = "worker_lost"
+    UNRESOLVED = "unresolved"
+    NOT_AT_PROVIDER = "not_at_provider"
+    NO_PROVIDER = "no_provider"
+    RENDER_FAILED = "render_failed"
+    REFUSED_BY_REVIEWER = "refused_by_reviewer"
+    GOAL_REACHED = "goal_reached"
+
+
+class Engagement(StrEnum):
+    """The second axis: what the borrower did with a message that arrived."""
+
+    READ = "read"
+    CLICKED = "clicked"
+    REPLIED = "replied"
+
+
+class HoldKind(StrEnum):
+    """Reasons for which a borrower or case must not be contacted for now. contact-rules.md section 5.2."""
+
+    DISPUTE = "dispute"
+    ATTORNEY = "attorney_represented"
+    CEASE = "cease"
+    BANKRUPTCY = "bankruptcy"
+    BREATHING_SPACE = "breathing_space"
+    DECEASED = "deceased"
+    PLAN_IN_PLACE = "plan_in_place"
+    VULNERABLE = "vulnerable"
+    MENTAL_CAPACITY = "mental_capacity"
+    COMPLAINT_OPEN = "complaint_open"
+    DEBT_ADVISER = "debt_adviser"
+    DISASTER = "disaster"
+    BEREAVEMENT = "bereavement"
+    WRONG_PARTY = "wrong_party"
+    PROMISE_TO_PAY = "promise_to_pay"
+
+
+class VerdictKind(StrEnum):
+    """The four things the policy can say. The order is strictness, weakest first."""
+
+    SEND = "send"
+    DEFER = "defer"
+    REVIEW = "review"
+    SUPPRESS = "suppress"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """What one rule of one pack said, with the authority of its figure."""
+
+    rule: str
+    verdict: VerdictKind
+    reason: PolicyReason
+    until: datetime | None = None
+    pack: str = ""
+    version: str = ""
+    authority: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``maximum`` contacts matching ``scope`` since ``since`` (UTC): a cap, made checkable at one instant.
+
+    ``channel``, ``case_id`` and ``address`` narrow the contacts counted; None counts any.
+    ``exempt_notification`` leaves out the contacts of that notification (its own earlier route steps).
+    """
+
+    reason: PolicyReason
+    since: datetime
+    maximum: int
+    channel: str | None = None
+    case_id: str | None = None
+    address: str | None = None
+    exempt_notification: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision, with all that led to it. ``until`` is set for DEFER only; UTC.
+
+    ``valid_until`` is when the permitted window ends: the provider must not deliver later.
+    ``limits`` are the caps and gaps in force at that instant, for the borrower's page and the evidence.
+    """
+
+    kind: VerdictKind
+    reason: PolicyReason
+    until: datetime | None = None
+    valid_until: datetime | None = None
+    rules: tuple[RuleResult, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    time_zones: tuple[str, ...] = ()
+    tzdata: str = ""
+    packs: tuple[tuple[str, str, str], ...] = ()  # (name, version, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One contact that counts: the provider accepted the message, or may have."""
+
+    at: datetime
+    channel: str
+    case_id: str
+    address: str  # keyed digest, never the address itself
+    notification_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """No contact from ``start`` until ``end`` (None: until lifted), for one case or the whole borrower."""
+
+    kind: HoldKind
+    start: datetime
+    end: datetime | None = None
+    case_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """The borrower said no: to one address, one channel (``address`` None) or all (``channel`` None too)."""
+
+    at: datetime
+    channel: str | None = None
+    address: str | None = None  # keyed digest
+    category: Category | None = None  # None: every category
+    provisional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One channel of a route. Goes on to the next when ``until`` is not reached ``wait`` after hand-off."""
+
+    channel: str
+    wait: timedelta | None = None
+    until: str = "delivered"  # sent | delivered | read
+
+
+@dataclass(frozen=True, slots=True)
+class Borrower:
+    id: str
+    name: str
+    locale: str
+    jurisdiction: str
+    time_zones: tuple[str, ...]
+    addresses: Mapping[str, str]
+    windows: tuple[tuple[str, str], ...] = ()  # the borrower's own permitted local times ("18:00", "20:00")
+    audience: str = "borrower"  # borrower | guarantor | related_third_party | third_party
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    id: str
+    product: str
+    due_date: date
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One reminder to one borrower about one case, as accepted. Immutable; what changes is in the ledger's rows."""
+
+    id: str
+    tenant: str
+    idempotency_key: str
+    dedup_key: str
+    borrower: Borrower
+    case: Case
+    template: str
+    template_version: str
+    variables: Mapping[str, Any]
+    route: tuple[Step, ...]
+    category: Category
+    accepted_at: datetime
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def address(self, channel: str) -> str | None:
+        return self.borrower.addresses.get(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision may look at besides the notification, the packs and the instant."""
+
+    contacts: tuple[Contact, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    opt_outs: tuple[OptOut, ...] = ()
+    consents: frozenset[Category] = frozenset()
+    case_closed: bool = False
+    number_checked_at: datetime | None = None
+
+
+def new_id(prefix: str, now: datetime) -> str:
+    """A time-ordered identifier: ``prefix_`` + 12 hex digits of milliseconds + 20 random hex digits.
+
+    The 80 random bits are as many as UUIDv7 (RFC 9562) leaves after its version bits, nearly; order by
+    creation keeps index inserts at the right-hand edge.
+    """
+    return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"

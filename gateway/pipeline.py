@@ -1,0 +1,372 @@
+"""The path of a reminder, from request to receipt. Read this first.
+
+    POST ─ accept ─► ledger (commit = 202) ─ trigger ─► claim ─ render ─ admit ─ send ─► provider
+                        ▲      relay: due, lost or expired work ─┘                 │          │ callback
+                        └──────────────── every move ◄─────────────── settle ◄─────┴──────────┘
+
+Each verb takes a batch, asks one stage for decisions, and gives them to the ledger. The ledger is the truth:
+whatever is lost besides it (a trigger, a worker, all of Redis) is found again there by the relay. The order of
+stages is here and nowhere else; the decisions are in gateway/stages and gateway/policy, and are pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from channels.base import (
+    CallbackRequest,
+    LookupAnswer,
+    LookupResult,
+    PermanentFailure,
+    Provider,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    TransientFailure,
+)
+from gateway.coalesce import Coalescer
+from gateway.model import (
+    PENDING_STATES,
+    Contact,
+    EndReason,
+    Facts,
+    Hold,
+    HoldKind,
+    Notification,
+    OptOut,
+    State,
+    Verdict,
+)
+from gateway.ports import (
+    Accepted,
+    Attempt,
+    Clock,
+    Decide,
+    Delivery,
+    Examined,
+    Incoming,
+    Ledger,
+    Move,
+    Outgoing,
+    Pace,
+    People,
+    ReceiptFor,
+    Refused,
+    RenderFailed,
+    Templates,
+    Work,
+)
+from gateway.stages.accept import Acceptor
+from gateway.stages.admit import admit
+from gateway.stages.render import render
+from gateway.stages.send import Sender
+from gateway.stages.settle import Settler
+
+Trigger = Callable[[Sequence[str]], Awaitable[object]]
+
+
+class Observer(Protocol):
+    """Hears what happens on the path, in the words of the closed lists; gateway/metrics.py counts it."""
+
+    def accepted(self, outcome: str) -> None: ...
+    def refused(self, reason: str) -> None: ...
+    def decided(self, verdict: str, reason: str, when: str) -> None: ...
+    def attempted(self, channel: str, provider: str, outcome: str, reason: str) -> None: ...
+    def handed_over(self, seconds: float) -> None: ...
+    def received(self, provider: str, status: str, result: str) -> None: ...
+    def settled(self, channel: str, seconds: float) -> None: ...
+    def batched(self, stage: str, size: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The decisions of the path, each made by one stage."""
+
+    acceptor: Acceptor
+    templates: Templates
+    decide: Decide
+    sender: Sender
+    settler: Settler
+
+
+class Pipeline:
+    """The verbs of the path. Safe to run in any number of processes on one ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        people: People,
+        stages: Stages,
+        providers: Mapping[str, Provider],
+        open_reference: Callable[[str], tuple[str, int] | None],
+        trigger: Trigger,
+        pace: Pace,
+        observer: Observer,
+        clock: Clock,
+        lease_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._people = people
+        self._stages = stages
+        self._providers = providers
+        self._open_reference = open_reference
+        self._trigger = trigger
+        self._pace = pace
+        self._observer = observer
+        self._clock = clock
+        self._lease = lease_seconds
+        self._accepting = Coalescer(self._accept_batch)
+        self._settling = Coalescer(self._settle_batch)
+        self._receiving = Coalescer(self._receive_batch)
+
+    # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def accept(self, tenant: str, requests: Sequence[Incoming]) -> list[Accepted | Refused]:
+        """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable."""
+        now = self._clock()
+        await self._stages.templates.ensure(
+            {(each.template, each.template_version) for each in requests if each.template_version is not None}
+        )
+        examined = [self._stages.acceptor.examine(tenant, request, now) for request in requests]
+        good = [each for each in examined if isinstance(each, Examined)]
+        answers = iter(await self._accepting.submit(good) if good else ())
+        results = [each if isinstance(each, Refused) else next(answers) for each in examined]
+        for result in results:
+            if isinstance(result, Refused):
+                self._observer.refused(result.reason)
+            else:
+                duplicate = result.outcome == "created" and result.duplicate_of is not None
+                self._observer.accepted("duplicate" if duplicate else result.outcome)
+        return results
+
+    async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
+        now = self._clock()
+        known = await self._ledger.facts(
+            [(each.notification.tenant, each.notification.borrower.id) for each in batch],
+            [(each.notification.tenant, each.notification.case.id) for each in batch],
+            now,
+        )
+        drafts = [
+            self._stages.acceptor.draft(each, known[(each.notification.tenant, each.notification.borrower.id)], now)
+            for each in batch
+        ]
+        accepted = await self._ledger.accept(drafts, now)
+        for draft, answer in zip(drafts, accepted, strict=True):
+            if answer.outcome == "created":
+                verdict = draft.steps[-1].verdict
+                self._observer.decided(verdict.kind, verdict.reason, "accept")
+        self._observer.batched("accept", len(batch))
+        await self._trigger([answer.first_delivery for answer in accepted if answer.first_delivery])
+        return accepted
+
+    async def decide(
+        self,
+        tenant: str,
+        incoming: Incoming,
+        *,
+        at: datetime | None = None,
+        contacts: Sequence[Contact] | None = None,
+        holds: Sequence[Hold] | None = None,
+        opt_outs: Sequence[OptOut] | None = None,
+    ) -> Verdict | Refused:
+        """The verdict that a request would get at ``at``, stored nowhere. Facts given replace the ledger's."""
+        now = at or self._clock()
+        examined = self._stages.acceptor.examine(tenant, incoming, now)
+        if isinstance(examined, Refused):
+            return examined
+        key = (tenant, examined.notification.borrower.id)
+        known = (await self._ledger.facts([key], [(tenant, examined.notification.case.id)], now))[key]
+        facts = known.facts
+        facts = Facts(
+            contacts=facts.contacts if contacts is None else tuple(contacts),
+            holds=facts.holds if holds is None else tuple(holds),
+            opt_outs=facts.opt_outs if opt_outs is None else tuple(opt_outs),
+            consents=facts.consents,
+            case_closed=facts.case_closed,
+            number_checked_at=facts.number_checked_at,
+        )
+        draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now)
+        return draft.steps[-1].verdict
+
+    # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def dispatch(self, ids: Sequence[str]) -> None:
+        """Do what is due for these deliveries: send them, or settle what became of them."""
+        now = self._clock()
+        works = await self._ledger.claim(ids, now, self._lease)
+        if not works:
+            return  # a second trigger for work that somebody else has
+        self._observer.batched("dispatch", len(works))
+        await self._stages.templates.ensure(
+            {(work.notification.template, work.notification.template_version) for work in works}
+        )
+        unsent = [work for work in works if work.delivery.state in PENDING_STATES]
+        handed_over = [work for work in works if work.delivery.state not in PENDING_STATES]
+
+        outgoing, unrenderable = render(unsent, self._stages.templates, now)
+        admission = admit(outgoing, self._stages.decide, now)
+        ready, unroutable = self._choose_providers(admission.permitted, now)
+        for verdict in admission.verdicts:
+            self._observer.decided(verdict.kind, verdict.reason, "handoff")
+        followed_up = [move for work in handed_over if (move := await self._follow_up(work, now)) is not None]
+
+        opened = await self._ledger.apply([*unrenderable, *admission.moves, *unroutable, *followed_up])
+        await self._trigger(opened)
+        ready = await self._paced(ready, now)
+        if ready:
+            started = await self._ledger.start(ready, now, self._lease)
+            await self._stages.sender.send(
+                [each for each in ready if each.work.delivery.id in started], self._attempt_ended
+            )
+
+    def _choose_providers(self, permitted: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Move]]:
+        ready: list[Outgoing] = []
+        moves: list[Move] = []
+        for message in permitted:
+            work = message.work
+            name = self._stages.sender.choose(work.delivery.channel, work.notification.category)
+            if name is None:
+                reason = EndReason.NO_PROVIDER
+                moves.append(Move(work.delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
+            else:
+                ready.append(replace(message, provider=name))
+        return ready, moves
+
+    async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
+        """As many as the providers' rates allow; the rest is given back until there is room."""
+        going: list[Outgoing] = []
+        for provider in dict.fromkeys(each.provider for each in ready):
+            mine = [each for each in ready if each.provider == provider]
+            granted, wait = await self._pace.grant(provider, len(mine))
+            going += mine[:granted]
+            await self._ledger.postpone([each.work for each in mine[granted:]], now + timedelta(seconds=wait))
+        return going
+
+    async def _attempt_ended(self, attempt: Attempt) -> None:
+        refused_by_borrower = (
+            isinstance(attempt.result, PermanentFailure)
+            and attempt.result.reason is ProviderReason.OPTED_OUT_AT_PROVIDER
+        )
+        if refused_by_borrower:
+            # Before the attempt is settled: if we die in between, the record of the wish is what must survive.
+            await self._people.opt_out_delivery(attempt.work.delivery.id, f"provider:{attempt.provider}")
+        await self._settling.submit([attempt])
+
+    async def _settle_batch(self, ended: Sequence[Attempt]) -> list[None]:
+        settler = self._stages.settler
+        opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
+        for attempt in ended:
+            outcome, reason, _ = attempt.outcome()
+            self._observer.attempted(attempt.work.delivery.channel, attempt.provider, outcome, reason)
+            self._observer.handed_over((attempt.finished_at - _due_since(attempt.work)).total_seconds())
+        self._observer.batched("settle", len(ended))
+        await self._trigger(opened)
+        return [None] * len(ended)
+
+    async def _follow_up(self, work: Work, now: datetime) -> Move | None:
+        """A message that was handed over needs a look: its worker died, or a deadline has passed."""
+        delivery, settler = work.delivery, self._stages.settler
+        if delivery.state is State.SENDING:
+            return settler.lost_worker(delivery, now)
+        if delivery.state is not State.UNKNOWN:
+            move = settler.overdue(delivery, work.notification, now)
+            if move is not None:
+                return move
+        try:
+            answer = await self._ask_provider(work)
+        except TransientFailure:
+            return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
+        return settler.after_lookup(delivery, work.notification, answer, self._clock())
+
+    async def _ask_provider(self, work: Work) -> LookupAnswer:
+        provider = self._providers.get(work.delivery.provider)
+        if provider is None or not (provider.capability.looks_up or provider.capability.idempotent):
+            return LookupAnswer(LookupResult.UNSUPPORTED)
+        if provider.capability.idempotent:
+            return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
+        try:
+            content = self._stages.templates.render(work.notification, work.delivery.channel)
+        except RenderFailed:
+            return LookupAnswer(LookupResult.UNSUPPORTED)
+        outgoing = Outgoing(work, content, provider=work.delivery.provider)
+        message = self._stages.sender.message(outgoing, work.delivery.attempt)
+        since = work.delivery.contacted_at or work.notification.accepted_at
+        return await provider.lookup(message, work.delivery.provider_message_id, since)
+
+    # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def receive(self, provider: str, request: CallbackRequest) -> list[str]:
+        """Take a provider's callback: verify, recognise, move, record. One word per receipt in it.
+
+        Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
+        """
+        receipts = self._providers[provider].read_receipts(request)
+        arrived = []
+        for receipt in receipts:
+            named = self._open_reference(receipt.reference) if receipt.reference else None
+            arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
+            if receipt.status in (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED) and named:
+                await self._people.opt_out_delivery(named[0], f"provider:{provider}")
+        words = await self._receiving.submit(arrived) if arrived else []
+        for receipt, word in zip(receipts, words, strict=True):
+            self._observer.received(provider, receipt.status, word)
+        return words
+
+    async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
+        words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
+        await self._trigger(opened)
+        return words
+
+    def _after_receipt(
+        self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
+    ) -> Move:
+        move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
+        if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
+            self._observer.settled(delivery.channel, (now - delivery.sent_at).total_seconds())
+        return move
+
+    # ── what the lender and the borrower say ────────────────────────────────────────────────────────────────
+
+    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
+        return await self._people.cancel(tenant, notification_id, actor)
+
+    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
+        return await self._people.close_case(tenant, case_id, reason, actor)
+
+    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, actor: str) -> None:
+        await self._people.put_hold(tenant, borrower_id, hold, actor)
+
+    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
+        return await self._people.lift_hold(tenant, borrower_id, kind, actor)
+
+    async def add_opt_out(
+        self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
+    ) -> str:
+        """Raises KeyError for an unknown channel, ValueError for an address that is none."""
+        if channel is not None and address is not None:
+            address = self._stages.acceptor.normalise(channel, address)
+        return await self._people.add_opt_out(tenant, borrower_id, channel, address, source, actor)
+
+    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
+        return await self._people.lift_opt_out(tenant, borrower_id, opt_out_id, actor)
+
+    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
+        """The borrower read a message of their feed; False where it is not theirs or does not exist."""
+        delivery_id = await self._people.mark_read(tenant, borrower_id, inbox_id)
+        if delivery_id is None:
+            return False
+        receipt = Receipt(provider="inapp", status=ReceiptStatus.READ, reference=delivery_id)
+        await self._receiving.submit([ReceiptFor(receipt, delivery_id)])
+        return True
+
+    async def drain(self) -> None:
+        """Write what has ended but is not recorded yet; for a clean stop."""
+        for each in (self._accepting, self._settling, self._receiving):
+            await each.drain()
+
+
+def _due_since(work: Work) -> datetime:
+    return work.delivery.due_at or work.notification.accepted_at

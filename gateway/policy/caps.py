@@ -1,0 +1,177 @@
+"""Contact caps and the minimum gap: how often, over the five kinds of period that laws and standards count in.
+
+A contact counts where it was handed over or may have been; the facts hold no others. In-app messages disturb
+nobody and neither count nor are counted where the pack says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway.model import Contact, Limit, PolicyReason, RuleResult
+from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.zones import Zoning, candidates, day_start, local_date, zoning_from
+
+_DAY = timedelta(days=1)
+_REASONS = {
+    "borrower": PolicyReason.CAP_BORROWER,
+    "case": PolicyReason.CAP_CASE,
+    "channel": PolicyReason.CAP_CHANNEL,
+    "address": PolicyReason.CAP_ADDRESS,
+}
+
+
+class Cap(Rule):
+    """At most ``maximum`` contacts of a scope within a period."""
+
+    __slots__ = ("channel", "kind", "maximum", "period", "scope", "uncounted", "zoning")
+
+    def __init__(self, origin: Origin, zoning: Zoning, section: Mapping[str, Any], uncounted: frozenset[str]) -> None:
+        super().__init__(origin)
+        self.zoning = zoning
+        self.scope: str = section["scope"]
+        self.channel: str | None = section.get("channel")
+        self.maximum: int = section["value"]
+        self.kind: str = section["period_kind"]
+        self.period: int = section["period"]
+        self.uncounted = uncounted
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if not self._applies(intent):
+            return None
+        until = self._until(intent, self._counted(intent), t)
+        if until is None:
+            return self.origin.allows()
+        return self.origin.defers(_REASONS[self.scope], until, f"{self.maximum} per {self.period} {self.kind}")
+
+    def limit(self, intent: Intent, t: datetime) -> Limit | None:
+        if not self._applies(intent):
+            return None
+        return Limit(
+            _REASONS[self.scope],
+            self._since(intent, t),
+            self.maximum,
+            channel=intent.channel if self.channel or self.scope == "channel" else None,
+            case_id=intent.notification.case.id if self.scope == "case" else None,
+            address=intent.address_digest if self.scope == "address" else None,
+        )
+
+    def _applies(self, intent: Intent) -> bool:
+        return intent.channel not in self.uncounted and self.channel in (None, intent.channel)
+
+    def _counted(self, intent: Intent) -> list[Contact]:
+        case_id = intent.notification.case.id
+        return [
+            each
+            for each in intent.facts.contacts
+            if each.channel not in self.uncounted
+            and (self.channel is None or each.channel == self.channel)
+            and (self.scope != "case" or each.case_id == case_id)
+            and (self.scope != "address" or each.address == intent.address_digest)
+            and (self.scope != "channel" or each.channel == intent.channel)
+        ]
+
+    def _until(self, intent: Intent, contacts: Sequence[Contact], t: datetime) -> datetime | None:
+        """When one more is permitted, if not at ``t``. Instants of contacts are sorted here once."""
+        at = sorted(each.at for each in contacts if each.at <= t)
+        if len(at) < self.maximum:
+            return None
+        if self.kind == "rolling_hours":
+            return self._full(at, t, lambda instant: instant + timedelta(hours=self.period))
+        if self.kind == "anchored":
+            return self._anchored(at, t)
+        ends = [self._by_date(at, t, zone) for zone in self._zones(intent)]
+        return max((end for end in ends if end is not None), default=None)
+
+    def _full(self, at: Sequence[datetime], t: datetime, leaves: Any) -> datetime | None:
+        """The contact that has to leave the period before there is room decides."""
+        inside = [end for end in map(leaves, at) if end > t]
+        return inside[-self.maximum] if len(inside) >= self.maximum else None
+
+    def _by_date(self, at: Sequence[datetime], t: datetime, zone: Any) -> datetime | None:
+        def leaves(instant: datetime) -> datetime:
+            day = local_date(zone, instant)
+            if self.kind == "calendar_week":
+                return day_start(zone, day + _DAY * (7 - day.weekday()))
+            return day_start(zone, day + _DAY * self.period)  # the day of the contact is day one
+
+        return self._full(at, t, leaves)
+
+    def _anchored(self, at: Sequence[datetime], t: datetime) -> datetime | None:
+        """The period opens with the first contact, and anew with the first one after it has closed."""
+        period = timedelta(hours=self.period)
+        opened, count = at[0], 0
+        for instant in at:
+            if instant >= opened + period:
+                opened, count = instant, 0
+            count += 1
+        return opened + period if count >= self.maximum and t < opened + period else None
+
+    def _zones(self, intent: Intent) -> Sequence[Any]:
+        # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
+        return candidates(self.zoning, intent.notification.borrower.time_zones) or candidates(self.zoning, ("UTC",))
+
+    def _since(self, intent: Intent, t: datetime) -> datetime:
+        if self.kind in ("rolling_hours", "anchored"):
+            return t - timedelta(hours=self.period)
+        starts = []
+        for zone in self._zones(intent):
+            day = local_date(zone, t)
+            back = day.weekday() if self.kind == "calendar_week" else self.period - 1
+            starts.append(day_start(zone, day - _DAY * back))
+        return min(starts)
+
+
+class Gap(Rule):
+    """The least time between two contacts. Steps of one notification's own route are one reminder."""
+
+    __slots__ = ("gap", "per_channel", "uncounted")
+
+    def __init__(self, origin: Origin, section: Mapping[str, Any], uncounted: frozenset[str]) -> None:
+        super().__init__(origin)
+        self.gap = timedelta(minutes=section["value_minutes"])
+        self.per_channel: bool = section.get("per") == "channel"
+        self.uncounted = uncounted
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.channel in self.uncounted:
+            return None
+        last = max((each.at for each in intent.facts.contacts if self._counts(each, intent, t)), default=None)
+        if last is None or last + self.gap <= t:
+            return self.origin.allows()
+        return self.origin.defers(PolicyReason.MIN_GAP, last + self.gap)
+
+    def _counts(self, contact: Contact, intent: Intent, t: datetime) -> bool:
+        return (
+            contact.at <= t
+            and contact.channel not in self.uncounted
+            and contact.notification_id != intent.notification.id
+            and (not self.per_channel or contact.channel == intent.channel)
+        )
+
+    def limit(self, intent: Intent, t: datetime) -> Limit | None:
+        if intent.channel in self.uncounted:
+            return None
+        return Limit(
+            PolicyReason.MIN_GAP,
+            t - self.gap,
+            1,
+            channel=intent.channel if self.per_channel else None,
+            exempt_notification=intent.notification.id,
+        )
+
+
+def rules(source: Source) -> list[Rule]:
+    """The caps and the gap of one pack file."""
+    sections = source.sections
+    uncounted = frozenset(sections.get("channels_without_caps", {}).get("value", ()))
+    zoning = zoning_from(sections["zone"])
+    made: list[Rule] = [
+        Cap(source.origin(f"cap_{each['scope']}_{each.get('channel', 'any')}", each), zoning, each, uncounted)
+        for each in sections.get("caps", ())
+    ]
+    if "min_gap" in sections:
+        made.append(Gap(source.origin("min_gap", sections["min_gap"]), sections["min_gap"], uncounted))
+    return made

@@ -1,0 +1,110 @@
+"""The decision: every rule is asked, the strictest answer wins, and a deferral names the exact first instant.
+
+Pure: no clock, no I/O. ``now`` is given, and so is everything that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gateway.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
+from gateway.policy.intervals import HORIZON
+from gateway.policy.packs import Packs
+from gateway.policy.rule import Intent, Origin, Rule
+from gateway.policy.zones import TZDATA_VERSION
+
+_STRICTNESS = {kind: rank for rank, kind in enumerate(VerdictKind)}
+_REQUEST = Origin("request", authority="our_choice:request")
+# Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
+_TURNS = 1_000
+
+
+def decide(
+    notification: Notification,
+    channel: str,
+    facts: Facts,
+    packs: Packs,
+    now: datetime,
+    *,
+    capability_categories: frozenset[str] | None = None,
+    text: str | None = None,
+    address_digest: str = "",
+) -> Verdict:
+    """What the policy says to sending ``notification`` on ``channel`` at ``now``.
+
+    Args:
+        facts: what is known of the borrower; addresses in it are keyed digests.
+        capability_categories: what the channel's providers may carry; None while that is not known.
+        text: the rendered message; None while it is not known.
+        address_digest: the digest of the address that would be used.
+    """
+    in_force = packs.in_force(notification.borrower.jurisdiction, now)
+    intent = Intent(notification, channel, facts, address_digest, text, capability_categories)
+    results = _asked(in_force.rules, intent, now)
+    final = _strictest(results)
+    if final.verdict is VerdictKind.DEFER:
+        final = _first_permitted(in_force.rules, intent, now, final)
+        expires_at = notification.expires_at
+        if final.until is not None and expires_at is not None and final.until >= expires_at:
+            final = replace(final, verdict=VerdictKind.SUPPRESS, reason=PolicyReason.EXPIRES_FIRST, until=None)
+            results = [*results, final]
+    sending = final.verdict is VerdictKind.SEND
+    return Verdict(
+        kind=final.verdict,
+        reason=PolicyReason.PERMITTED if sending else final.reason,
+        until=final.until,
+        valid_until=_ends(in_force.rules, intent, now) if sending else None,
+        rules=tuple(results),
+        limits=tuple(each for rule in in_force.rules if (each := rule.limit(intent, now))) if sending else (),
+        time_zones=notification.borrower.time_zones,
+        tzdata=TZDATA_VERSION,
+        packs=in_force.packs,
+    )
+
+
+def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> list[RuleResult]:
+    found = [result for rule in rules if (result := rule.judge(intent, t)) is not None]
+    send_at = intent.notification.send_at
+    if send_at is not None and send_at > t:
+        found.append(_REQUEST.defers(PolicyReason.SCHEDULED, send_at))
+    return found
+
+
+def _strictest(results: Sequence[RuleResult]) -> RuleResult:
+    """The strictest answer; of several deferrals the one that lasts longest."""
+    if not results:
+        return _REQUEST.allows()
+    return max(
+        results,
+        key=lambda each: (_STRICTNESS[each.verdict], each.until.timestamp() if each.until is not None else 0.0),
+    )
+
+
+def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first: RuleResult) -> RuleResult:
+    """The denial of now, with the first instant at which no rule defers any more.
+
+    Each deferring rule's ``until`` is never later than the next instant that it would allow, so stepping to the
+    latest of them passes over no permitted instant.
+    """
+    answer = first
+    for _ in range(_TURNS):
+        t = answer.until
+        # What the client scheduled may lie as far ahead as it likes; our own waiting may not.
+        if t is None or (t > now + HORIZON and answer.reason is not PolicyReason.SCHEDULED):
+            break
+        answer = _strictest(_asked(rules, intent, t))
+        if answer.verdict is VerdictKind.SEND:
+            return replace(first, until=t)
+        if answer.verdict is not VerdictKind.DEFER:
+            return answer
+    return replace(first, verdict=VerdictKind.REVIEW, reason=PolicyReason.NO_COMMON_WINDOW, until=None)
+
+
+def _ends(rules: Sequence[Rule], intent: Intent, now: datetime) -> datetime | None:
+    """When a message permitted now must have arrived: the end of the shortest permission."""
+    ends = [
+        end for rule in rules if rule.judge(intent, now) is not None and (end := rule.ends(intent, now)) is not None
+    ]
+    return min(ends, default=None)

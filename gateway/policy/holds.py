@@ -1,0 +1,79 @@
+"""Holds and closed cases: the reasons for which a borrower is left in peace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from gateway.model import Hold, PolicyReason, RuleResult, VerdictKind
+from gateway.policy.rule import Intent, Origin, Rule, Source
+
+
+class HoldRule(Rule):
+    """One kind of hold: what it does, and which categories it leaves alone.
+
+    ``defer``: until its end, or, while it has none, until it is looked at again (lifting it decides anew at once).
+    ``suppress``: never. ``review``: a person decides.
+    """
+
+    __slots__ = ("effect", "exempt", "kind", "recheck")
+
+    def __init__(self, origin: Origin, kind: str, section: Mapping[str, Any]) -> None:
+        super().__init__(origin)
+        self.kind = kind
+        self.effect: str = section["value"]
+        self.exempt = frozenset(section.get("exempt_categories", ()))
+        self.recheck = timedelta(days=section.get("recheck_days", 30))
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.notification.category in self.exempt:
+            return None
+        mine = [hold for hold in intent.facts.holds if self._covers(hold, intent, t)]
+        if not mine:
+            return None
+        if self.effect == "suppress":
+            return self.origin.suppresses(PolicyReason.HOLD, self.kind)
+        if self.effect == "review":
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.HOLD, detail=self.kind)
+        return self.origin.defers(PolicyReason.HOLD, max(hold.end or t + self.recheck for hold in mine), self.kind)
+
+    def _covers(self, hold: Hold, intent: Intent, t: datetime) -> bool:
+        return (
+            hold.kind == self.kind
+            and hold.start <= t
+            and (hold.end is None or t < hold.end)
+            and hold.case_id in (None, intent.notification.case.id)
+        )
+
+    def ends(self, intent: Intent, t: datetime) -> datetime | None:
+        """A hold that begins later ends the permission then."""
+        starts = [
+            hold.start
+            for hold in intent.facts.holds
+            if hold.kind == self.kind and hold.start > t and hold.case_id in (None, intent.notification.case.id)
+        ]
+        return min(starts, default=None)
+
+
+class CaseClosed(Rule):
+    """A case that is paid or closed has nothing to be reminded of."""
+
+    __slots__ = ()
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.facts.case_closed:
+            return self.origin.suppresses(PolicyReason.CASE_CLOSED)
+        return self.origin.allows()
+
+
+def rules(source: Source) -> list[Rule]:
+    """The holds of one pack file, and the closed case."""
+    sections = source.sections
+    made: list[Rule] = [
+        HoldRule(source.origin(f"hold_{kind}", section), kind, section)
+        for kind, section in sections.get("holds", {}).items()
+    ]
+    if "case_closed" in sections:
+        made.append(CaseClosed(source.origin("case_closed", sections["case_closed"])))
+    return made

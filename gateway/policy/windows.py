@@ -1,0 +1,142 @@
+"""Contact windows: the hours in which a borrower may be contacted, in every zone they may be in at once.
+
+Two rules: the pack's hours for the category, and the borrower's own wish, which is always kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from gateway.model import PolicyReason, RuleResult, VerdictKind
+from gateway.policy.intervals import (
+    HOLIDAYS_VERSION,
+    Calendar,
+    Hours,
+    Schedule,
+    next_opening,
+    parse_hours,
+)
+from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.zones import Zoning, candidates, zoning_from
+
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Window(Rule):
+    """The pack's hours for some categories on the channels that ring or light up."""
+
+    __slots__ = ("categories", "quiet_channels", "schedule", "zoning")
+
+    def __init__(
+        self,
+        origin: Origin,
+        zoning: Zoning,
+        schedule: Schedule,
+        categories: frozenset[str],
+        quiet_channels: frozenset[str],
+    ) -> None:
+        super().__init__(origin)
+        self.zoning = zoning
+        self.schedule = schedule
+        self.categories = categories
+        self.quiet_channels = quiet_channels
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        notification = intent.notification
+        if notification.category not in self.categories or intent.channel in self.quiet_channels:
+            return None
+        zones = candidates(self.zoning, notification.borrower.time_zones)
+        if not zones:
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+        opening = next_opening(self.schedule, zones, t)
+        if opening is None:
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
+        if opening[0] <= t:
+            return self.origin.allows()
+        holiday = self.schedule.calendar is not None and any(
+            self.schedule.calendar.has(t.astimezone(zone).date()) for zone in zones
+        )
+        reason = PolicyReason.HOLIDAY if holiday else PolicyReason.OUTSIDE_WINDOW
+        return self.origin.defers(reason, opening[0], f"holidays {HOLIDAYS_VERSION}" if holiday else "")
+
+    def ends(self, intent: Intent, t: datetime) -> datetime | None:
+        zones = candidates(self.zoning, intent.notification.borrower.time_zones)
+        opening = next_opening(self.schedule, zones, t) if zones else None
+        return opening[1] if opening is not None else None
+
+
+class Wish(Rule):
+    """The hours that the borrower asked for. A wish narrows the law's hours and never widens them."""
+
+    __slots__ = ("quiet_channels", "zoning")
+
+    def __init__(self, origin: Origin, zoning: Zoning, quiet_channels: frozenset[str]) -> None:
+        super().__init__(origin)
+        self.zoning = zoning
+        self.quiet_channels = quiet_channels
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        borrower = intent.notification.borrower
+        if not borrower.windows or intent.channel in self.quiet_channels:
+            return None
+        zones = candidates(self.zoning, borrower.time_zones)
+        if not zones:
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+        opening = next_opening(_wished(borrower.windows), zones, t)
+        if opening is None:
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
+        if opening[0] <= t:
+            return self.origin.allows()
+        return self.origin.defers(PolicyReason.BORROWER_WISH, opening[0])
+
+    def ends(self, intent: Intent, t: datetime) -> datetime | None:
+        borrower = intent.notification.borrower
+        zones = candidates(self.zoning, borrower.time_zones)
+        opening = next_opening(_wished(borrower.windows), zones, t) if zones else None
+        return opening[1] if opening is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _wished(windows: tuple[tuple[str, str], ...]) -> Schedule:
+    hours: Hours = tuple(each for opens, closes in windows for each in parse_hours(opens, closes))
+    return Schedule((hours,) * 7)
+
+
+def rules(source: Source) -> list[Rule]:
+    """The windows of one pack file."""
+    sections = source.sections
+    zoning = zoning_from(sections["zone"])
+    quiet = frozenset(sections.get("channels_without_window", {}).get("value", ()))
+    made: list[Rule] = [
+        Window(
+            source.origin(f"window_{name}", section),
+            zoning,
+            _schedule(section, sections.get("holidays")),
+            frozenset(section["categories"]),
+            quiet,
+        )
+        for name, section in sections.get("windows", {}).items()
+    ]
+    return [*made, Wish(source.origin("borrower_wish", sections["zone"]), zoning, quiet)]
+
+
+def _schedule(section: Mapping[str, Any], off: Mapping[str, Any] | None) -> Schedule:
+    usual = _hours(section["value"])
+    special = {day: _hours(text) for day, text in section.get("weekdays", {}).items()}
+    return Schedule(
+        weekdays=tuple(special.get(day, usual) for day in _WEEKDAYS),
+        guard=timedelta(minutes=section.get("guard_minutes", 0)),
+        exclusive=section.get("ends_exclusive", False),
+        holiday=_hours(off["value"]) if off else None,
+        calendar=Calendar(off["country"], tuple(off.get("subdivisions", ()))) if off else None,
+    )
+
+
+def _hours(text: str) -> Hours:
+    if text == "closed":
+        return ()
+    opens, closes = text.split("-")
+    return parse_hours(opens, closes)

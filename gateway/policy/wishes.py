@@ -1,0 +1,125 @@
+"""What the borrower has said, and who is being written to: opt-outs, consent, audience, text and capability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from gateway.model import OptOut, PolicyReason, RuleResult, VerdictKind
+from gateway.policy.rule import Intent, Origin, Rule, Source
+
+
+class OptedOut(Rule):
+    """The borrower said no to this address, this channel, or all."""
+
+    __slots__ = ()
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        mine = [each for each in intent.facts.opt_outs if self._covers(each, intent, t)]
+        if not mine:
+            return self.origin.allows()
+        if all(each.provisional for each in mine):
+            return self.origin.says(VerdictKind.REVIEW, PolicyReason.OPTED_OUT, detail="provisional")
+        return self.origin.suppresses(PolicyReason.OPTED_OUT)
+
+    @staticmethod
+    def _covers(each: OptOut, intent: Intent, t: datetime) -> bool:
+        return (
+            each.channel in (None, intent.channel)
+            and each.address in (None, intent.address_digest)
+            and each.category in (None, intent.notification.category)
+        )
+
+
+class Consent(Rule):
+    """Some categories need the borrower's consent."""
+
+    __slots__ = ("categories",)
+
+    def __init__(self, origin: Origin, categories: frozenset[str]) -> None:
+        super().__init__(origin)
+        self.categories = categories
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.notification.category not in self.categories:
+            return None
+        if intent.notification.category in intent.facts.consents:
+            return self.origin.allows()
+        return self.origin.suppresses(PolicyReason.NO_CONSENT)
+
+
+class Audience(Rule):
+    """Who may be written to about a debt."""
+
+    __slots__ = ("allowed",)
+
+    def __init__(self, origin: Origin, allowed: frozenset[str]) -> None:
+        super().__init__(origin)
+        self.allowed = allowed
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.notification.borrower.audience in self.allowed:
+            return self.origin.allows()
+        return self.origin.suppresses(PolicyReason.THIRD_PARTY, intent.notification.borrower.audience)
+
+
+class OptOutText(Rule):
+    """Whether the message must, or must not, say how to opt out. Looked at where the text is known."""
+
+    __slots__ = ("categories", "channels", "marks", "required")
+
+    def __init__(self, origin: Origin, section: Mapping[str, Any]) -> None:
+        super().__init__(origin)
+        self.required: bool = section["value"] == "required"
+        self.categories = frozenset(section["categories"])
+        self.channels = frozenset(section["channels"])
+        self.marks = tuple(mark.casefold() for mark in section["marks"])
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if (
+            intent.text is None
+            or intent.notification.category not in self.categories
+            or intent.channel not in self.channels
+        ):
+            return None
+        text = intent.text.casefold()
+        present = any(mark in text for mark in self.marks)
+        if present is self.required:
+            return self.origin.allows()
+        missing = PolicyReason.OPT_OUT_TEXT_MISSING
+        return self.origin.suppresses(missing if self.required else PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
+
+
+class Capability(Rule):
+    """No provider of the channel may carry this category."""
+
+    __slots__ = ()
+
+    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+        if intent.capability is None:
+            return None
+        if intent.notification.category in intent.capability:
+            return self.origin.allows()
+        return self.origin.suppresses(PolicyReason.PROVIDER_INCAPABLE)
+
+
+def rules(source: Source) -> list[Rule]:
+    """These rules of one pack file."""
+    sections = source.sections
+    made: list[Rule] = []
+    if "opt_out" in sections:
+        made.append(OptedOut(source.origin("opt_out", sections["opt_out"])))
+    if "consent" in sections:
+        section = sections["consent"]
+        made.append(Consent(source.origin("consent", section), frozenset(section["value"])))
+    if "audience" in sections:
+        section = sections["audience"]
+        made.append(Audience(source.origin("audience", section), frozenset(section["value"])))
+    made += [
+        OptOutText(source.origin(f"opt_out_text_{section['value']}", section), section)
+        for section in sections.get("opt_out_text", ())
+    ]
+    if "capability" in sections:
+        made.append(Capability(source.origin("capability", sections["capability"])))
+    return made

@@ -1,0 +1,129 @@
+"""Running a gateway: the HTTP server, the worker, or both in one process, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+
+import structlog
+import uvicorn
+
+from gateway import metrics_server
+from gateway.api.app import create_app
+from gateway.embedded.errors import CannotStart
+from gateway.hot.connection import open_pool
+from gateway.jobs import run_worker
+from gateway.metrics_server import MetricsServer
+from gateway.ports import Unavailable
+from gateway.relay import Relay
+from gateway.settings import Settings, public_view
+from gateway.wiring import Gateway, open_gateway
+
+_GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
+_KEEP_ALIVE_SECONDS = 65  # above the 60 s idle time-out that load balancers use by default
+_GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's time-out
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: stopping is the caller's decision."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings,
+    *,
+    api: bool,
+    worker: bool,
+    stop: asyncio.Event,
+    ready: Callable[[Gateway], Coroutine[None, None, None]] | None = None,
+) -> None:
+    """Run until ``stop`` is set; ``ready`` is called once requests are answered.
+
+    Raises: CannotStart (a taken port, a second instance on the data directory, a missing part).
+    """
+    listener = _listen(settings) if api else None
+    if listener is not None:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    async with open_gateway(settings) as gateway, asyncio.TaskGroup() as tasks:
+        structlog.get_logger("serving").info("started", api=api, worker=worker, settings=public_view(settings))
+        server = _server(gateway) if api else None
+        if server is not None and listener is not None:
+            tasks.create_task(server.serve([listener]), name="http")
+            while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
+                await asyncio.sleep(0.01)
+        if worker:
+            _start_worker(tasks, gateway, stop)
+        scraped = await _serve_metrics(gateway) if worker and not api and settings.metrics_port else None
+        tasks.create_task(_refresh_gauges(gateway, stop), name="gauges")
+        if ready is not None:
+            tasks.create_task(ready(gateway), name="ready")
+        await stop.wait()
+        if server is not None:
+            server.should_exit = True
+        if scraped is not None:
+            await scraped.close()
+
+
+async def _serve_metrics(gateway: Gateway) -> MetricsServer:
+    settings = gateway.settings
+    try:
+        return await metrics_server.serve(gateway.metrics, settings.metrics_port, settings.host)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}; set GATEWAY_METRICS_PORT"
+        ) from error
+
+
+def _listen(settings: Settings) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set GATEWAY_PORT to another one"
+        ) from error
+    return listener
+
+
+def _server(gateway: Gateway) -> _Server:
+    config = uvicorn.Config(
+        create_app(gateway),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        server_header=False,
+    )
+    return _Server(config)
+
+
+def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
+    relay = Relay(
+        gateway.store, gateway.queue.enqueue, gateway.clock, gateway.settings.relay_seconds, gateway.metrics.relay_ran
+    )
+    tasks.create_task(relay.run(stop), name="relay")
+    tasks.create_task(
+        run_worker(
+            lambda: open_pool(gateway.redis_url), gateway.pipeline.dispatch, stop, enqueued=gateway.queue.enqueued
+        ),
+        name="worker",
+    )
+
+
+async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(Unavailable):
+            ages = await gateway.store.ages(gateway.clock())
+            gateway.metrics.queue(ages.due, ages.oldest_due_seconds)
+            gateway.metrics.unknown(ages.unknown)
+            gateway.metrics.review(ages.review, ages.oldest_review_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _GAUGES_SECONDS)

@@ -1,0 +1,75 @@
+"""Keyed digests, references and tokens: everything that is derived from the one secret key.
+
+Addresses appear outside the request body only as digests made here; callback URLs carry references, which
+name a delivery and prove that we wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+
+_REFERENCE_BYTES = 12  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
+_DIGEST_HEX = 32  # 128 bits: no collisions among the addresses of a country
+
+
+class Signer:
+    """Signs with HMAC-SHA256 under one key, each purpose with its own prefix."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < 16:
+            raise ValueError("GATEWAY_SECRET_KEY must have at least 16 characters; make one with: openssl rand -hex 32")
+        self._key = key
+
+    def _mac(self, purpose: str, *parts: str) -> bytes:
+        return hmac.digest(self._key, "\x1f".join((purpose, *parts)).encode(), hashlib.sha256)
+
+    def digest(self, tenant: str, channel: str, address: str) -> str:
+        """The stand-in for an address in the ledger: same address, same digest, for one tenant and channel."""
+        return self._mac("address", tenant, channel, address).hex()[:_DIGEST_HEX]
+
+    def topic(self, tenant: str, borrower_id: str) -> str:
+        """A name for a borrower's wake-ups that tells nobody who it is."""
+        return self._mac("topic", tenant, borrower_id).hex()[:_DIGEST_HEX]
+
+    def key_digest(self, secret: str) -> str:
+        """What the ledger keeps of an API key's secret part."""
+        return self._mac("api-key", secret).hex()
+
+    def reference(self, delivery_id: str, attempt: int) -> str:
+        """``<delivery id>.<attempt>.<signature>``: goes to the provider and comes back with its callbacks."""
+        return (
+            f"{delivery_id}.{attempt}.{self._mac('reference', delivery_id, str(attempt)).hex()[: _REFERENCE_BYTES * 2]}"
+        )
+
+    def open_reference(self, reference: str) -> tuple[str, int] | None:
+        """The delivery id and attempt of a reference of ours; None for anything else."""
+        delivery_id, _, rest = reference.partition(".")
+        number, _, _ = rest.partition(".")
+        if not number.isdigit() or not hmac.compare_digest(
+            self.reference(delivery_id, int(number)).encode(), reference.encode()
+        ):
+            return None
+        return delivery_id, int(number)
+
+    def borrower_token(self, tenant: str, borrower_id: str, expires_at: datetime) -> str:
+        """A token with which one borrower's app reads its own feed until ``expires_at``."""
+        body = "\x1f".join((tenant, borrower_id, str(int(expires_at.timestamp()))))
+        encoded = urlsafe_b64encode(body.encode()).decode().rstrip("=")
+        return f"bt_{encoded}.{self._mac('borrower', body).hex()}"
+
+    def open_borrower_token(self, token: str, now: datetime) -> tuple[str, str] | None:
+        """The tenant and borrower of a valid token; None where it is forged, damaged or expired."""
+        encoded, _, signature = token.removeprefix("bt_").partition(".")
+        try:
+            body = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        except ValueError:
+            return None
+        if not hmac.compare_digest(self._mac("borrower", body).hex().encode(), signature.encode()):
+            return None
+        tenant, borrower_id, expires = body.split("\x1f")
+        if datetime.fromtimestamp(int(expires), UTC) <= now:
+            return None
+        return tenant, borrower_id

@@ -1,0 +1,182 @@
+"""Accept: is this a request we can keep? Checks sense and decides the first steps; stores nothing.
+
+Everything that would make the reminder fail later for certain (an address that can't be reached, a missing
+variable, a zone that doesn't exist) is refused now, with the field and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import available_timezones
+
+from gateway.codec import fingerprint
+from gateway.model import (
+    Case,
+    Category,
+    Notification,
+    VerdictKind,
+    new_id,
+)
+from gateway.ports import (
+    Addresses,
+    BorrowerFacts,
+    Decide,
+    Draft,
+    Examined,
+    FieldError,
+    Incoming,
+    Refused,
+    RenderFailed,
+    StepDecision,
+    TemplateInfo,
+    Templates,
+    UnknownTemplate,
+)
+from gateway.stages.facts import facts_for
+
+_ZONES = available_timezones()
+
+
+def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
+    """The request's meaning: borrower, case, stage and due date, or what the client says it is."""
+    if given:
+        return f"given:{given}"
+    meaning = "\x1f".join((borrower_id, case.id, case.stage, case.due_date.isoformat()))
+    return hashlib.sha256(meaning.encode()).hexdigest()
+
+
+class Acceptor:
+    """Turns requests into drafts or refusals."""
+
+    def __init__(
+        self,
+        templates: Templates,
+        addresses: Addresses,
+        decide: Decide,
+        digest: Callable[[str, str, str], str],
+    ) -> None:
+        self._templates = templates
+        self._addresses = addresses
+        self._decide = decide
+        self._digest = digest
+
+    def examine(self, tenant: str, incoming: Incoming, now: datetime) -> Examined | Refused:
+        """What this request asks for, in words and all, or why it can't be had."""
+        try:
+            template = self._templates.resolve(incoming.template, incoming.template_version)
+        except UnknownTemplate:
+            return _refused("unknown_template", "/template", "there is no such template or version")
+        addresses, errors = self._normalised(incoming)
+        errors += _wrong_times(incoming, now) + _wrong_zones(incoming.borrower.time_zones)
+        errors += _wrong_route(incoming, template)
+        if errors:
+            return Refused("invalid_request", tuple(errors))
+        if wrong := self._templates.wrong_variables(incoming, template.version):
+            return Refused("invalid_variables", tuple(wrong))
+        notification = _notification(tenant, incoming, template, addresses, now)
+        texts = self._texts(notification)
+        return texts if isinstance(texts, Refused) else Examined(notification, fingerprint(incoming.raw), texts)
+
+    def _texts(self, notification: Notification) -> dict[str, str] | Refused:
+        """The trial rendering: a request that can't be rendered is refused now, not found out at hand-off."""
+        texts: dict[str, str] = {}
+        for channel in dict.fromkeys(step.channel for step in notification.route):
+            try:
+                texts[channel] = self._templates.render(notification, channel).text
+            except RenderFailed as error:
+                return _refused("invalid_variables", "/template", f"can't be rendered with these variables: {error}")
+        return texts
+
+    def draft(self, examined: Examined, known: BorrowerFacts, now: datetime) -> Draft:
+        """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
+        notification = examined.notification
+        facts = facts_for(notification, known)
+        steps: list[StepDecision] = []
+        for number, step in enumerate(notification.route):
+            digest = self._digest(notification.tenant, step.channel, notification.address(step.channel) or "")
+            text = examined.texts[step.channel]
+            verdict = self._decide(notification, step.channel, facts, now, address_digest=digest, text=text)
+            steps.append(StepDecision(number, step.channel, digest, verdict))
+            if verdict.kind is not VerdictKind.SUPPRESS:
+                break
+        return Draft(notification, examined.fingerprint, tuple(steps))
+
+    def normalise(self, channel: str, address: str) -> str:
+        """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""
+        return self._addresses.normalise(channel, address)
+
+    def _normalised(self, incoming: Incoming) -> tuple[dict[str, str], list[FieldError]]:
+        addresses: dict[str, str] = {}
+        errors: list[FieldError] = []
+        wanted = {step.channel for step in incoming.route}
+        for channel in wanted - incoming.borrower.addresses.keys():
+            detail = "the route uses this channel: give its address, or take the channel out of the route"
+            errors.append(FieldError(f"/borrower/addresses/{channel}", detail))
+        for channel, address in incoming.borrower.addresses.items():
+            try:
+                addresses[channel] = self._addresses.normalise(channel, address)
+            except KeyError:
+                errors.append(FieldError(f"/borrower/addresses/{channel}", "there is no such channel"))
+            except ValueError as error:
+                errors.append(FieldError(f"/borrower/addresses/{channel}", str(error)))
+        return addresses, errors
+
+
+def _notification(
+    tenant: str, incoming: Incoming, template: TemplateInfo, addresses: Mapping[str, str], now: datetime
+) -> Notification:
+    identifier = new_id("ntf", now)
+    return Notification(
+        id=identifier,
+        tenant=tenant,
+        idempotency_key=incoming.idempotency_key or identifier,
+        dedup_key=dedup_key(incoming.borrower.id, incoming.case, incoming.dedup_key),
+        borrower=replace(incoming.borrower, addresses=addresses),
+        case=incoming.case,
+        template=incoming.template,
+        template_version=template.version,
+        variables=incoming.variables,
+        route=incoming.route,
+        category=incoming.category or Category(template.category),
+        accepted_at=now,
+        send_at=incoming.send_at,
+        expires_at=incoming.expires_at,
+        metadata=incoming.metadata,
+    )
+
+
+def _refused(reason: str, pointer: str, detail: str) -> Refused:
+    return Refused(reason, (FieldError(pointer, detail),))
+
+
+def _wrong_zones(zones: Iterable[str]) -> list[FieldError]:
+    return [
+        FieldError(f"/borrower/time_zones/{number}", "is not an IANA time zone; write it like Asia/Taipei")
+        for number, zone in enumerate(zones)
+        if zone not in _ZONES
+    ]
+
+
+def _wrong_times(incoming: Incoming, now: datetime) -> list[FieldError]:
+    errors = []
+    if incoming.expires_at is not None and incoming.expires_at <= now:
+        errors.append(FieldError("/expires_at", "is in the past; give a later instant or leave it out"))
+    elif incoming.send_at is not None and incoming.expires_at is not None and incoming.send_at >= incoming.expires_at:
+        errors.append(FieldError("/send_at", "is not before expires_at, so nothing could ever be sent"))
+    return errors
+
+
+def _wrong_route(incoming: Incoming, template: TemplateInfo) -> list[FieldError]:
+    errors = [
+        FieldError(f"/route/{number}/channel", "the template has no text for this channel")
+        for number, step in enumerate(incoming.route)
+        if step.channel not in template.channels
+    ]
+    if incoming.category is not None and incoming.category.value != template.category:
+        errors.append(
+            FieldError("/category", f"this template is for {template.category}: say so, or leave category out")
+        )
+    return errors

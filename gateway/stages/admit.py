@@ -1,0 +1,72 @@
+"""Admit: may this borrower be contacted now, on this channel? Decided anew at hand-off, with fresh facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.codec import verdict_view
+from gateway.model import EndReason, State, Verdict, VerdictKind
+from gateway.ports import BorrowerFacts, Decide, Move, Outgoing, Work
+from gateway.stages.facts import facts_for, with_contact
+
+_STATE = {
+    VerdictKind.DEFER: State.DEFERRED,
+    VerdictKind.SUPPRESS: State.SUPPRESSED,
+    VerdictKind.REVIEW: State.REVIEW,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a batch was divided into: messages that may go, and moves for those that may not."""
+
+    permitted: tuple[Outgoing, ...]
+    moves: tuple[Move, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admission:
+    """Decide each message, oldest first; one borrower's messages see each other's contacts."""
+    known: dict[tuple[str, str], BorrowerFacts] = {}
+    permitted: list[Outgoing] = []
+    moves: list[Move] = []
+    verdicts: list[Verdict] = []
+    for message in sorted(outgoing, key=lambda each: each.work.notification.id):
+        work = message.work
+        notification, delivery = work.notification, work.delivery
+        key = (notification.tenant, notification.borrower.id)
+        facts = known.setdefault(key, work.borrower)
+        if notification.expires_at is not None and notification.expires_at <= now:
+            moves.append(Move(delivery.id, "expired", now, to=State.EXPIRED, reason=EndReason.EXPIRED, next_step=False))
+            continue
+        verdict = decide(
+            notification,
+            delivery.channel,
+            facts_for(notification, facts),
+            now,
+            address_digest=delivery.address_digest,
+            text=message.content.text,
+        )
+        verdicts.append(verdict)
+        if verdict.kind is VerdictKind.SEND:
+            permitted.append(replace(message, verdict=verdict))
+            known[key] = with_contact(facts, notification, delivery.channel, delivery.address_digest, now)
+        else:
+            moves.append(refusal(work, verdict, now))
+    return Admission(tuple(permitted), tuple(moves), tuple(verdicts))
+
+
+def refusal(work: Work, verdict: Verdict, now: datetime) -> Move:
+    """The move that keeps a message from going: later, never on this channel, or to a person's desk."""
+    return Move(
+        work.delivery.id,
+        "decided",
+        now,
+        to=_STATE[verdict.kind],
+        reason=verdict.reason,
+        due_at=verdict.until if verdict.kind is VerdictKind.DEFER else None,
+        detail={"when": "handoff", "verdict": verdict_view(verdict)},
+        next_step=verdict.kind is VerdictKind.SUPPRESS,
+    )

@@ -1,0 +1,22 @@
+"""Which of a borrower's facts a decision on one notification may look at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from gateway.model import Contact, Facts, Notification
+from gateway.ports import BorrowerFacts
+
+
+def facts_for(notification: Notification, known: BorrowerFacts) -> Facts:
+    """The borrower's facts, with the state of this notification's own case."""
+    return replace(known.facts, case_closed=notification.case.id in known.closed_cases)
+
+
+def with_contact(
+    known: BorrowerFacts, notification: Notification, channel: str, address_digest: str, now: datetime
+) -> BorrowerFacts:
+    """The facts after a contact that is about to be made: the next decision of the same batch must count it."""
+    contact = Contact(now, channel, notification.case.id, address_digest, notification.id)
+    return replace(known, facts=replace(known.facts, contacts=(*known.facts.contacts, contact)))

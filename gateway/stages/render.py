@@ -1,0 +1,33 @@
+"""Render: the words of the message, by the pinned version of its template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from gateway.model import EndReason, State
+from gateway.ports import Move, Outgoing, RenderFailed, Templates, Work
+
+
+def render(works: Sequence[Work], templates: Templates, now: datetime) -> tuple[list[Outgoing], list[Move]]:
+    """Render each; what can't be rendered ends here and its route goes on."""
+    outgoing: list[Outgoing] = []
+    moves: list[Move] = []
+    for work in works:
+        try:
+            content = templates.render(work.notification, work.delivery.channel)
+        except RenderFailed as error:
+            moves.append(
+                Move(
+                    work.delivery.id,
+                    "render_failed",
+                    now,
+                    to=State.FAILED,
+                    reason=EndReason.RENDER_FAILED,
+                    detail={"error": str(error)},
+                    next_step=True,
+                )
+            )
+            continue
+        outgoing.append(Outgoing(work, content))
+    return outgoing, moves

@@ -1,0 +1,78 @@
+"""When to try again and how long to wait: every duration of the path, in one place.
+
+Pure arithmetic. Waiting itself lives in the ledger's ``due_at``, never in a sleeping task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tenacity import RetryCallState, Retrying
+from tenacity.wait import wait_exponential_jitter
+
+from channels.base import ProviderReason
+from gateway.model import Step
+
+# 10 s doubling to at most an hour, with up to 5 s of jitter: our choice. Six attempts span about five minutes;
+# an outage that outlasts them goes to the next step of the route.
+_BACKOFF = wait_exponential_jitter(multiplier=10, max=3600, exp_base=2, jitter=5)
+
+# A handset that is off comes back within hours, not seconds: Twilio's guidance for 30003 (unreachable).
+_SLOW_REASONS = frozenset({ProviderReason.UNREACHABLE, ProviderReason.MAILBOX_FULL})
+_SLOW = timedelta(minutes=30)
+
+# A code that nobody has classified is not tried more often than this; our choice.
+_BOUNDED = {ProviderReason.UNMAPPED: 2, ProviderReason.UNREACHABLE: 3, ProviderReason.MAILBOX_FULL: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The path's durations. ``time_scale`` shortens the long ones for a demonstration; 1.0 in production."""
+
+    receipt_wait: timedelta
+    unknown_grace: timedelta
+    max_attempts: int
+    time_scale: float = 1.0
+
+    def _scaled(self, duration: timedelta) -> timedelta:
+        return duration / self.time_scale
+
+    def retry_at(
+        self, now: datetime, attempt: int, reason: ProviderReason, retry_after: float | None
+    ) -> datetime | None:
+        """When attempt number ``attempt`` (from 1), having failed, may be followed by another; None: never.
+
+        ``retry_after`` is the provider's own word in seconds (RFC 9110 section 10.2.3) and is honoured as a minimum.
+        """
+        if attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
+            return None
+        state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
+        state.attempt_number = attempt
+        delay = timedelta(seconds=_BACKOFF(state))
+        if reason in _SLOW_REASONS:
+            delay = max(delay, _SLOW)
+        asked = timedelta(seconds=retry_after or 0)
+        return now + max(self._scaled(delay), asked)
+
+    def escalate_at(self, now: datetime, step: Step, *, last: bool) -> datetime | None:
+        """When the next step opens if this one's goal is not reached; None: there is no wait, or no next step."""
+        if last or step.wait is None:
+            return None
+        return now + self._scaled(step.wait)
+
+    def receipt_by(self, now: datetime) -> datetime:
+        """When we stop waiting for the provider's word on a message handed over at ``now``."""
+        return now + self._scaled(self.receipt_wait)
+
+    def ask_at(self, now: datetime) -> datetime:
+        """When an unknown outcome is looked up, giving the provider's callback its chance first.
+
+        Not scaled: it covers the provider's real delays.
+        """
+        return now + self.unknown_grace
+
+
+def earliest(*instants: datetime | None) -> datetime | None:
+    """The first of the deadlines that exist."""
+    return min((instant for instant in instants if instant is not None), default=None)

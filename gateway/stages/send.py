@@ -1,0 +1,77 @@
+"""Send: one call to one provider for each message, all at once, and nothing tried twice.
+
+The attempt has been recorded before this stage runs. Whatever goes wrong here in a way that nobody foresaw is
+an unknown outcome: the provider may have the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from channels.base import Accepted, Message, Provider, SendFailure, UnknownOutcome
+from channels.base import ProviderReason as Reason
+from gateway.ports import Attempt, Clock, Outgoing
+from gateway.stages.schedule import earliest
+
+
+class Sender:
+    """Hands messages to the providers of their channels and reports each attempt as soon as it has ended."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        reference: Callable[[str, int], str],
+        public_url: str,
+        clock: Clock,
+    ) -> None:
+        self._providers = providers
+        self._reference = reference
+        self._public_url = public_url
+        self._clock = clock
+        self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
+
+    def choose(self, channel: str, category: str) -> str | None:
+        """The provider for a message: the first of its channel that may carry its category. None: there is none."""
+        for name, provider in self._providers.items():
+            if provider.channel == channel and category in provider.capability.categories:
+                return name
+        return None
+
+    def message(self, outgoing: Outgoing, attempt: int) -> Message:
+        """What the provider is given; also what it is asked about later."""
+        work = outgoing.work
+        notification = work.notification
+        reference = self._reference(work.delivery.id, attempt)
+        permitted_until = outgoing.verdict.valid_until if outgoing.verdict else None
+        return Message(
+            delivery_id=work.delivery.id,
+            attempt=attempt,
+            tenant=notification.tenant,
+            borrower_id=notification.borrower.id,
+            address=notification.address(work.delivery.channel) or "",
+            content=outgoing.content,
+            reference=reference,
+            callback_url=f"{self._public_url}/v1/receipts/{outgoing.provider}?ref={reference}",
+            valid_until=earliest(permitted_until, notification.expires_at),
+            category=notification.category,
+        )
+
+    async def send(self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]]) -> None:
+        """Send all; ``ended`` hears of each attempt when it is over, so that a slow one delays no other's record."""
+        await asyncio.gather(*(self._send_one(outgoing, ended) for outgoing in batch))
+
+    async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]]) -> None:
+        message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
+        async with self._slots[outgoing.provider]:
+            started = self._clock()
+            result: Accepted | SendFailure
+            try:
+                result = await self._providers[outgoing.provider].send(message)
+            except SendFailure as failure:
+                result = failure
+            except Exception as error:
+                # The contract names what a provider may raise; anything else is a defect, and a defect after
+                # the bytes have left must not lead to a second copy.
+                result = UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
+        await ended(Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result))

@@ -1,0 +1,230 @@
+"""What follows from a provider's answer, receipt or silence: pure decisions on one delivery.
+
+Each function looks at the delivery as it stands in the ledger now (not as it stood when the provider was
+called) and answers one Move. Nothing here resends: a retry is only ever a later ``due_at``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from channels.base import (
+    Accepted,
+    Capability,
+    LookupAnswer,
+    LookupResult,
+    PermanentFailure,
+    Receipt,
+    ReceiptStatus,
+    SendFailure,
+    TransientFailure,
+)
+from gateway.model import END_STATES, EndReason, Notification, State
+from gateway.ports import Attempt, Delivery, Move
+from gateway.stages.schedule import Schedule, earliest
+
+_RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
+    ReceiptStatus.SENT: State.SENT,
+    ReceiptStatus.DELIVERED: State.DELIVERED,
+    ReceiptStatus.UNDELIVERED: State.UNDELIVERED,
+    ReceiptStatus.FAILED: State.UNDELIVERED,
+    ReceiptStatus.READ: State.DELIVERED,
+    ReceiptStatus.OPTED_OUT: State.UNDELIVERED,
+}
+_BAD_ENDS = frozenset({State.UNDELIVERED, State.FAILED, State.SUPPRESSED, State.EXPIRED})
+
+
+def goal_reached(until: str, state: State, *, read: bool) -> bool:
+    """Whether a step's goal (``sent``, ``delivered`` or ``read``) is met."""
+    if until == "read":
+        return read
+    if until == "sent":
+        return state in (State.SENT, State.DELIVERED)
+    return state is State.DELIVERED
+
+
+class Settler:
+    """Decides the moves that end or continue a delivery, on one schedule and the providers' capabilities."""
+
+    def __init__(self, schedule: Schedule, capabilities: Mapping[str, Capability]) -> None:
+        self._schedule = schedule
+        self._capabilities = capabilities
+
+    def after_attempt(self, delivery: Delivery, notification: Notification, attempt: Attempt) -> Move:
+        """The provider answered, refused, or left us without an answer."""
+        now, result = attempt.finished_at, attempt.result
+        if isinstance(result, Accepted):
+            return self._accepted(delivery, notification, result, now)
+        if isinstance(result, PermanentFailure):
+            return _ended(delivery, State.FAILED, "attempt_failed", result.reason, now, _failure_detail(result))
+        if isinstance(result, TransientFailure):
+            return self._retry(delivery, result, now)
+        return self._unknown(delivery, result, now)
+
+    def _accepted(self, delivery: Delivery, notification: Notification, result: Accepted, now: datetime) -> Move:
+        changes: dict[str, Any] = {"provider_message_id": result.provider_message_id, "sent_at": now}
+        step = notification.route[delivery.step]
+        last = delivery.step + 1 >= len(notification.route)
+        escalate_at = self._schedule.escalate_at(now, step, last=last)
+        if delivery.state is not State.SENDING:
+            # A receipt was faster than our own record: it has already moved the delivery further.
+            due_at = delivery.due_at
+            if delivery.state is State.DELIVERED and step.until == "read" and delivery.read_at is None:
+                changes["escalate_at"] = due_at = escalate_at
+            return Move(delivery.id, "attempt_accepted", now, changes=changes, due_at=due_at)
+        if result.delivered:
+            wait = escalate_at if not goal_reached(step.until, State.DELIVERED, read=False) else None
+            changes["escalate_at"] = wait
+            return Move(delivery.id, "delivered", now, to=State.DELIVERED, changes=changes, due_at=wait)
+        receipt_by = self._schedule.receipt_by(now) if result.receipt_expected else None
+        if goal_reached(step.until, State.SENT, read=False):
+            escalate_at = None
+        changes |= {"escalate_at": escalate_at, "receipt_by": receipt_by}
+        return Move(delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by))
+
+    def _retry(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Move:
+        again = self._schedule.retry_at(now, delivery.attempt, failure.reason, failure.retry_after)
+        if again is None:
+            return _ended(
+                delivery, State.FAILED, "attempt_failed", EndReason.RETRIES_EXHAUSTED, now, _failure_detail(failure)
+            )
+        return Move(
+            delivery.id,
+            "attempt_failed",
+            now,
+            to=State.RETRYING,
+            reason=failure.reason,
+            due_at=again,
+            detail=_failure_detail(failure),
+        )
+
+    def _unknown(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Move:
+        if delivery.state is not State.SENDING:
+            return Move(delivery.id, "attempt_unknown", now, due_at=delivery.due_at, detail=_failure_detail(failure))
+        return Move(
+            delivery.id,
+            "attempt_unknown",
+            now,
+            to=State.UNKNOWN,
+            reason=failure.reason,
+            due_at=now if self._idempotent(delivery) else self._schedule.ask_at(now),
+            detail=_failure_detail(failure),
+        )
+
+    def _idempotent(self, delivery: Delivery) -> bool:
+        capability = self._capabilities.get(delivery.provider)
+        return capability is not None and capability.idempotent
+
+    def lost_worker(self, delivery: Delivery, now: datetime) -> Move:
+        """The lease ran out between "attempt started" and its end: the provider may have the message."""
+        return Move(
+            delivery.id,
+            "attempt_unknown",
+            now,
+            to=State.UNKNOWN,
+            reason=EndReason.WORKER_LOST,
+            due_at=now if self._idempotent(delivery) else self._schedule.ask_at(now),
+        )
+
+    def ask_again(self, now: datetime) -> datetime:
+        """When to ask a provider again that could not be asked now."""
+        return self._schedule.ask_at(now)
+
+    def after_lookup(self, delivery: Delivery, notification: Notification, answer: LookupAnswer, now: datetime) -> Move:
+        """The provider was asked about an unknown outcome, or about a message without a receipt."""
+        if answer.result is LookupResult.FOUND and answer.receipt is not None:
+            move = self.after_receipt(delivery, notification, answer.receipt, delivery.attempt, now)
+            if move.to is not None or delivery.state is not State.SENT:
+                return move
+        if delivery.state is State.SENT:
+            return _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
+        if answer.result is LookupResult.ABSENT:
+            return Move(delivery.id, "resolved", now, to=State.RETRYING, reason=EndReason.NOT_AT_PROVIDER, due_at=now)
+        # Nobody can say whether it arrived: a second copy is worse than a late one, so a person decides.
+        return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
+
+    def after_receipt(
+        self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
+    ) -> Move:
+        """The provider's later word, in any order and however often."""
+        detail = {"status": receipt.status, "code": receipt.code, "attempt": attempt}
+        reason = receipt.reason or ""
+        to = _RECEIPT_STATES.get(receipt.status)
+        stale = attempt < delivery.attempt and to is not State.DELIVERED
+        if to is None or to is delivery.state or stale:
+            seen = {"read_at": now} if receipt.status is ReceiptStatus.READ and delivery.read_at is None else {}
+            return Move(delivery.id, "receipt", now, changes=seen, due_at=delivery.due_at, detail=detail)
+        if to is State.SENT:
+            return self._sent_by_receipt(delivery, notification, receipt, detail, now)
+        if to is State.UNDELIVERED:
+            return _ended(delivery, to, "receipt", reason, now, detail, receipt.provider_message_id)
+        step = notification.route[delivery.step]
+        read = receipt.status is ReceiptStatus.READ or delivery.read_at is not None
+        waiting = delivery.escalate_at if not goal_reached(step.until, to, read=read) else None
+        changes: dict[str, Any] = {"escalate_at": waiting, "receipt_by": None}
+        if receipt.status is ReceiptStatus.READ:
+            changes["read_at"] = now
+        if receipt.provider_message_id and not delivery.provider_message_id:
+            changes["provider_message_id"] = receipt.provider_message_id
+        return Move(delivery.id, "receipt", now, to=to, reason=reason, changes=changes, due_at=waiting, detail=detail)
+
+    def _sent_by_receipt(
+        self, delivery: Delivery, notification: Notification, receipt: Receipt, detail: dict[str, Any], now: datetime
+    ) -> Move:
+        """The word "sent" settles only an attempt that we do not yet know to have arrived at the provider."""
+        if delivery.state not in (State.UNKNOWN, State.SENDING, State.REVIEW):
+            return Move(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
+        move = self._accepted(delivery, notification, Accepted(receipt.provider_message_id), now)
+        if delivery.state is State.SENDING:
+            return move
+        receipt_by = self._schedule.receipt_by(now)
+        changes = {**move.changes, "receipt_by": receipt_by}
+        return Move(delivery.id, "receipt", now, to=State.SENT, changes=changes, due_at=receipt_by, detail=detail)
+
+    def overdue(self, delivery: Delivery, notification: Notification, now: datetime) -> Move | None:
+        """A deadline of a message that was handed over has passed. None: its receipt is, look it up."""
+        step = notification.route[delivery.step]
+        if delivery.escalate_at is not None and delivery.escalate_at <= now:
+            reached = goal_reached(step.until, delivery.state, read=delivery.read_at is not None)
+            return Move(
+                delivery.id,
+                "goal_reached" if reached else "escalated",
+                now,
+                changes={"escalate_at": None},
+                due_at=delivery.receipt_by,
+                next_step=not reached,
+            )
+        if delivery.state is State.SENT and delivery.receipt_by is not None and delivery.receipt_by <= now:
+            return None
+        return Move(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
+
+
+def _failure_detail(failure: SendFailure) -> dict[str, Any]:
+    return {"code": failure.code, "provider_reason": failure.reason}
+
+
+def _ended(
+    delivery: Delivery,
+    to: State,
+    kind: str,
+    reason: str,
+    now: datetime,
+    detail: dict[str, Any],
+    provider_message_id: str = "",
+) -> Move:
+    """The step came to a bad end: the route goes on."""
+    changes: dict[str, Any] = {"escalate_at": None, "receipt_by": None}
+    if provider_message_id and not delivery.provider_message_id:
+        changes["provider_message_id"] = provider_message_id
+    return Move(
+        delivery.id,
+        kind,
+        now,
+        to=to,
+        reason=reason,
+        changes=changes,
+        detail=detail,
+        next_step=to in _BAD_ENDS and to in END_STATES,
+    )

@@ -1,0 +1,347 @@
+"""The composition root: the only place that names concrete parts and reads the system clock.
+
+``open_gateway`` puts a whole gateway together from settings and takes it apart again; ``open_ledger`` opens
+just the ledger, for commands that need no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from channels import registry
+from channels.base import Channel, Provider
+from gateway import policy
+from gateway.catalog import BadTemplate, Catalog, Lender
+from gateway.embedded import lock, valkey, world
+from gateway.embedded.errors import CannotStart
+from gateway.embedded.world import World
+from gateway.hot.connection import connect, open_pool
+from gateway.hot.tokens import Pacer, Rate, TokenBuckets
+from gateway.hot.wakeups import Wakeups
+from gateway.jobs import Queue
+from gateway.ledger.database import Database
+from gateway.ledger.inbox import Inbox
+from gateway.ledger.keys import Keys
+from gateway.ledger.migrate import current, head, migrate
+from gateway.ledger.people import People
+from gateway.ledger.reads import Reads
+from gateway.ledger.store import Store
+from gateway.ledger.template_versions import TemplateVersions
+from gateway.metrics import Metrics
+from gateway.model import Facts, Notification, Verdict
+from gateway.pipeline import Pipeline, Stages
+from gateway.ports import Clock
+from gateway.settings import Settings
+from gateway.signing import Signer
+from gateway.stages.accept import Acceptor
+from gateway.stages.schedule import Schedule
+from gateway.stages.send import Sender
+from gateway.stages.settle import Settler
+
+_SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the simulator knows it
+
+# The simulator answers within milliseconds, or on purpose never: waiting longer for it teaches nothing.
+_SIMULATED_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class LedgerParts:
+    """The ledger by itself."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    signer: Signer
+    reads: Reads
+    keys: Keys
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything, wired. Entry points take from here what they need."""
+
+    settings: Settings
+    clock: Clock
+    pipeline: Pipeline
+    store: Store
+    database: Database
+    reads: Reads
+    keys: Keys
+    inbox: Inbox
+    catalog: Catalog
+    channels: Mapping[str, Channel]
+    providers: Mapping[str, Provider]
+    metrics: Metrics
+    wakeups: Wakeups
+    queue: Queue
+    signer: Signer
+    redis_url: str
+    world: World | None
+    _redis: Any
+
+    async def ready(self) -> Mapping[str, str]:
+        """What is needed to serve, each with "" where it is fine and a reason where it is not."""
+        found = {"ledger": "", "migrations": "", "redis": "", "templates": ""}
+        try:
+            at = await asyncio.to_thread(current, self.database.engine)
+            if at != head():
+                found["migrations"] = f"the ledger is at {at or 'nothing'}, this version needs {head()}"
+        except Exception as error:
+            found["ledger"] = type(error).__name__
+        try:
+            await self._redis.ping()
+        except Exception as error:
+            found["redis"] = type(error).__name__
+        return found
+
+
+def system_clock(settings: Settings) -> Clock:
+    """The system's clock in UTC; moved to ``settings.at`` for a demonstration."""
+    if not settings.at:
+        return lambda: datetime.now(UTC)
+    offset = datetime.fromisoformat(settings.at).astimezone(UTC) - datetime.now(UTC)
+    return lambda: datetime.now(UTC) + offset
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterator[LedgerParts]:
+    """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
+
+    Raises: CannotStart where another process has it.
+    """
+    async with AsyncExitStack() as stack:
+        if not settings.database_url and locked:
+            stack.enter_context(lock.lock(settings.data_dir))
+        url = settings.database_url or f"sqlite:///{settings.data_dir.absolute()}/ledger.db"
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        if not settings.database_url:
+            await asyncio.to_thread(migrate, database.engine)
+        signer = Signer(settings.key())
+        clock = system_clock(settings)
+        yield LedgerParts(settings, clock, database, signer, Reads(database), Keys(database, signer))
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
+    """A whole gateway, embedded parts included, until the block is left. Raises CannotStart."""
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(open_ledger(settings))
+        clock = clock or ledger.clock
+        if settings.database_url and await asyncio.to_thread(current, ledger.database.engine) != head():
+            raise CannotStart("the ledger is not at this version's schema: run gateway ledger migrate")
+        redis_url = settings.redis_url or await _embedded_redis(stack, settings.data_dir)
+        redis = connect(redis_url)
+        stack.push_async_callback(redis.aclose)
+        wakeups = Wakeups(redis, ledger.signer.topic)
+        stack.push_async_callback(wakeups.close)
+        queue = Queue(partial(open_pool, redis_url, timeout=0.5, retries=0), settings.batch_size)
+        stack.push_async_callback(queue.close)
+
+        channels = registry.discover()
+        inbox = Inbox(ledger.database, clock, wakeups.publish)
+        entries, outside = await _provider_entries(stack, settings, clock)
+        providers = _build_providers(channels, entries, {"clock": clock, "inbox": inbox})
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
+
+        lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
+        versions = TemplateVersions(ledger.database)
+        try:
+            catalog = Catalog.load(_templates(settings), lender=lender, fetch=versions.fetch)
+            packs = policy.load_packs(_templates(settings) / "policies")
+        except (BadTemplate, ValueError) as error:
+            raise CannotStart(f"templates: {error}") from error
+        await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], clock())
+        metrics = Metrics(channels=list(channels), providers=[(each.channel, name) for name, each in providers.items()])
+        store = Store(ledger.database, ledger.signer.digest, metrics.transaction)
+        pipeline = Pipeline(
+            ledger=store,
+            people=People(ledger.database, ledger.signer.digest, clock),
+            stages=_stages(settings, clock, ledger.signer, channels, providers, catalog, packs, outside is not None),
+            providers=providers,
+            open_reference=ledger.signer.open_reference,
+            trigger=queue.enqueue,
+            pace=Pacer(TokenBuckets(redis), _rates(entries)),
+            observer=metrics,
+            clock=clock,
+            lease_seconds=settings.lease_seconds,
+        )
+        stack.push_async_callback(pipeline.drain)
+        yield Gateway(
+            settings=settings,
+            clock=clock,
+            pipeline=pipeline,
+            store=store,
+            database=ledger.database,
+            reads=ledger.reads,
+            keys=ledger.keys,
+            inbox=inbox,
+            catalog=catalog,
+            channels=channels,
+            providers=providers,
+            metrics=metrics,
+            wakeups=wakeups,
+            queue=queue,
+            signer=ledger.signer,
+            redis_url=redis_url,
+            world=outside,
+            _redis=redis,
+        )
+
+
+async def _embedded_redis(stack: AsyncExitStack, data_dir: Path) -> str:
+    server = await valkey.start(data_dir)
+    stack.push_async_callback(server.stop)
+    return server.url
+
+
+def _templates(settings: Settings) -> Path:
+    """The templates that ship: beside the package in a checkout, inside it in an installed wheel."""
+    if settings.templates_dir is not None:
+        return settings.templates_dir
+    here = Path(__file__).parent
+    return here / "_templates" if (here / "_templates").is_dir() else here.parent / "templates"
+
+
+async def _provider_entries(
+    stack: AsyncExitStack, settings: Settings, clock: Clock
+) -> tuple[Sequence[Mapping[str, Any]], World | None]:
+    """The configured providers; without any, simulators in a child process, embedded mode only."""
+    feed = {"channel": "inapp", "kind": "feed", "name": "feed", "options": {}}
+    if settings.providers:
+        configured = list(settings.providers)
+        return configured if any(each["channel"] == "inapp" for each in configured) else [*configured, feed], None
+    if not settings.embedded:
+        raise CannotStart("no providers are configured: set GATEWAY_PROVIDERS (see README, production shape)")
+    sms_token, mail_token = secrets.token_hex(16), secrets.token_hex(16)
+    offset = (clock() - datetime.now(UTC)).total_seconds()
+    outside = await world.start(
+        [
+            *("--account-sid", _SIMULATED_ACCOUNT, "--token-env", "SIMULATED_SMS_TOKEN"),
+            *("--dsn-url", f"{settings.effective_public_url}/v1/receipts/mail-sink"),
+            *("--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
+            *("--clock-offset", str(offset), "--state-dir", str(settings.data_dir / "simulation")),
+        ],
+        {"SIMULATED_SMS_TOKEN": sms_token, "SIMULATED_MAIL_TOKEN": mail_token},
+        settings.data_dir / "simulation.log",
+    )
+    stack.push_async_callback(outside.stop)
+    sms = {
+        "account_sid": _SIMULATED_ACCOUNT,
+        "auth_token": sms_token,
+        "from_number": "+15005550006",  # Twilio's test number for "from"
+        "base_url": f"http://127.0.0.1:{outside.sms_port}",
+        "timeout_seconds": _SIMULATED_SECONDS,
+        "lookup_settle_seconds": 2 * _SIMULATED_SECONDS,
+    }
+    mail = {
+        "host": "127.0.0.1",
+        "port": outside.smtp_port,
+        "tls": "none",
+        "domain": "gateway.example.com",
+        "from_address": "reminders@gateway.example.com",
+        "callback_token": mail_token,
+    }
+    simulated = [
+        {"channel": "sms", "kind": "twilio", "name": "sms-simulator", "options": sms},
+        {"channel": "email", "kind": "smtp", "name": "mail-sink", "options": mail},
+    ]
+    return [*simulated, feed], outside
+
+
+def _build_providers(
+    channels: Mapping[str, Channel], entries: Sequence[Mapping[str, Any]], services: Mapping[str, Any]
+) -> dict[str, Provider]:
+    providers: dict[str, Provider] = {}
+    for entry in entries:
+        name, channel = str(entry["name"]), channels.get(str(entry["channel"]))
+        if channel is None:
+            raise CannotStart(f"provider {name}: there is no channel {entry['channel']!r}; installed: {list(channels)}")
+        try:
+            providers[name] = channel.build(str(entry["kind"]), name, entry.get("options", {}), services)
+        except ValueError as error:
+            raise CannotStart(f"provider {name}: {error}") from error
+    return providers
+
+
+def _rates(entries: Sequence[Mapping[str, Any]]) -> dict[str, Rate]:
+    """The configured rates: ``"rate_per_second": 100, "burst": 100`` beside a provider's options."""
+    return {
+        str(entry["name"]): Rate(float(entry["rate_per_second"]), int(entry.get("burst", entry["rate_per_second"])))
+        for entry in entries
+        if entry.get("rate_per_second")
+    }
+
+
+class _Addresses:
+    """The channels' address rules as accepting sees them."""
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self._channels = channels
+
+    def normalise(self, channel: str, address: str) -> str:
+        return self._channels[channel].normalise(address)
+
+
+def _stages(
+    settings: Settings,
+    clock: Clock,
+    signer: Signer,
+    channels: Mapping[str, Channel],
+    providers: Mapping[str, Provider],
+    templates: Catalog,
+    packs: policy.Packs,
+    simulated: bool,
+) -> Stages:
+    capable = {
+        channel: frozenset(
+            category
+            for provider in providers.values()
+            if provider.channel == channel
+            for category in provider.capability.categories
+        )
+        for channel in channels
+    }
+
+    def decide(
+        notification: Notification,
+        channel: str,
+        facts: Facts,
+        now: datetime,
+        *,
+        address_digest: str,
+        text: str | None = None,
+    ) -> Verdict:
+        return policy.decide(
+            notification,
+            channel,
+            facts,
+            packs,
+            now,
+            capability_categories=capable[channel],
+            text=text,
+            address_digest=address_digest,
+        )
+
+    schedule = Schedule(
+        receipt_wait=timedelta(hours=settings.receipt_hours),
+        unknown_grace=timedelta(seconds=_SIMULATED_SECONDS if simulated else settings.unknown_grace_seconds),
+        max_attempts=settings.max_attempts,
+        time_scale=settings.time_scale,
+    )
+    return Stages(
+        acceptor=Acceptor(templates, _Addresses(channels), decide, signer.digest),
+        templates=templates,
+        decide=decide,
+        sender=Sender(providers, signer.reference, settings.effective_public_url, clock),
+        settler=Settler(schedule, {name: each.capability for name, each in providers.items()}),
+    )

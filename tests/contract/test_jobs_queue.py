@@ -1,0 +1,155 @@
+"""The queue and its worker on a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+
+from gateway.embedded import valkey
+from gateway.hot.connection import open_pool
+from gateway.jobs import Queue, WorkerOptions, run_worker
+from tests.contract.running_worker import running, until
+
+
+async def test_ids_arrive_in_chunks(redis_url: str) -> None:
+    """A thousand deliveries travel as five jobs of two hundred, each exactly once, in order."""
+    seen: list[list[str]] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.append(list(ids))
+
+    queue = Queue(partial(open_pool, redis_url), batch_size=200)
+    ids = [f"dlv_{number:04d}" for number in range(1001)]
+    assert await queue.enqueue(ids) is True
+    async with running(redis_url, dispatch):
+        await until(lambda: sum(map(len, seen)) >= len(ids))
+    assert sorted(len(chunk) for chunk in seen) == [1, 200, 200, 200, 200, 200]
+    assert sorted(one for chunk in seen for one in chunk) == ids
+    assert await queue.waiting() == 0
+    await queue.close()
+
+
+async def test_job_holds_ids_only_and_is_json(redis: Redis, redis_url: str) -> None:
+    """What lies in Redis is JSON with nothing in it but the job's name and the ids, for thirty days."""
+    queue = Queue(partial(open_pool, redis_url), batch_size=200)
+    await queue.enqueue(["dlv_1", "dlv_2"])
+    (key,) = await redis.keys("arq:job:*")
+    job = msgspec.json.decode(await redis.get(key))
+    assert (job["f"], job["a"], job["k"]) == ("dispatch.v1", [["dlv_1", "dlv_2"]], {})
+    assert 29.9 * 86400 < await redis.ttl(key) <= 30 * 86400
+    await queue.close()
+
+
+async def test_enqueue_without_redis_fails_fast_and_quietly(short_dir: Path) -> None:
+    """With no Redis, enqueuing answers False within milliseconds, a thousand times over."""
+    queue = Queue(partial(open_pool, f"unix://{short_dir}/nobody.sock", timeout=0.5, retries=0), batch_size=200)
+    began = time.monotonic()
+    assert not any([await queue.enqueue(["dlv_1"]) for _ in range(1000)])
+    assert time.monotonic() - began < 0.5
+    assert await queue.waiting() is None
+    await queue.close()
+
+
+async def test_enqueue_does_not_wait_for_a_silent_redis(short_dir: Path) -> None:
+    """A Redis that accepts and never answers costs one short timeout, and is then left alone for a while."""
+
+    async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    server = await asyncio.start_unix_server(silent, short_dir / "silent.sock")
+    queue = Queue(partial(open_pool, f"unix://{short_dir}/silent.sock", timeout=0.2, retries=0), batch_size=200)
+    began = time.monotonic()
+    assert not any([await queue.enqueue(["dlv_1"]) for _ in range(50)])
+    assert time.monotonic() - began < 0.9
+    await queue.close()
+    server.close()
+
+
+async def test_own_worker_starts_at_once(redis_url: str) -> None:
+    """A worker that idles long is woken by its own process's enqueue, not by its next look."""
+    seen: list[float] = []
+
+    async def dispatch(_ids: Sequence[str]) -> None:
+        seen.append(time.monotonic())
+
+    queue, stop = Queue(partial(open_pool, redis_url), batch_size=200), asyncio.Event()
+    worker = asyncio.create_task(
+        run_worker(
+            partial(open_pool, redis_url),
+            dispatch,
+            stop,
+            options=WorkerOptions(timeout_seconds=5, idle_seconds=2.0),
+            enqueued=queue.enqueued,
+        )
+    )
+    await asyncio.sleep(0.3)
+    asked = time.monotonic()
+    await queue.enqueue(["dlv_1"])
+    await until(lambda: bool(seen))
+    assert seen[0] - asked < 0.5
+    stop.set()
+    await worker
+    await queue.close()
+
+
+async def test_failing_dispatch_stops_nothing(redis_url: str) -> None:
+    """A dispatch that raises is over; the next job runs; nothing is repeated here."""
+    seen: list[str] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.extend(ids)
+        if ids[0] == "bad":
+            raise ZeroDivisionError
+
+    queue = Queue(partial(open_pool, redis_url), batch_size=1)
+    async with running(redis_url, dispatch):
+        await queue.enqueue(["bad", "good"])
+        await until(lambda: "good" in seen)
+        await asyncio.sleep(0.1)
+    assert sorted(seen) == ["bad", "good"]
+    await queue.close()
+
+
+async def test_hanging_dispatch_is_cut_off(redis_url: str) -> None:
+    """A dispatch that never ends is cancelled at its time limit and gives its place to the next."""
+    cut: list[str] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        try:
+            await asyncio.sleep(60 if ids[0] == "hangs" else 0)
+        except asyncio.CancelledError:
+            cut.append("hangs")
+            raise
+        cut.append(ids[0])
+
+    queue = Queue(partial(open_pool, redis_url), batch_size=1)
+    options = WorkerOptions(timeout_seconds=0.3, max_jobs=1, idle_seconds=0.02)
+    async with running(redis_url, dispatch, options):
+        await queue.enqueue(["hangs"])
+        await queue.enqueue(["next"])
+        await until(lambda: cut == ["hangs", "next"])
+    await queue.close()
+
+
+async def test_worker_waits_for_a_redis_that_comes_late(short_dir: Path) -> None:
+    """A worker started before its Redis picks up work when there is one."""
+    seen: list[str] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.extend(ids)
+
+    url = f"unix://{short_dir}/valkey/valkey.sock"
+    async with running(url, dispatch):
+        await asyncio.sleep(0.3)
+        server = await valkey.start(short_dir)
+        queue = Queue(partial(open_pool, server.url), batch_size=1)
+        await queue.enqueue(["dlv_1"])
+        await until(lambda: seen == ["dlv_1"])
+        await queue.close()
+    await server.stop()

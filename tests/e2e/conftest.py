@@ -1,0 +1,48 @@
+"""The whole gateway as it runs embedded, with its HTTP side on a free port."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+import aiohttp
+import pytest
+from sqlalchemy import func, select
+
+from gateway.api.app import create_app
+from gateway.ledger.schema import attempts, deliveries, events, inbox, notifications
+from gateway.settings import Settings
+from gateway.wiring import Gateway, open_gateway
+from tests.gateways import Client, serving
+
+
+@dataclass(frozen=True)
+class AppClient(Client):
+    """A client whose key may send, read and manage, with the gateway behind it."""
+
+    gateway: Gateway
+
+    async def stored(self) -> int:
+        """Rows of everything that a request can leave behind."""
+        tables = (notifications, deliveries, attempts, events, inbox)
+        queries = [select(func.count()).select_from(table) for table in tables]
+        return await self.gateway.database.read(
+            lambda connection: sum(int(connection.execute(query).scalar_one()) for query in queries)
+        )
+
+
+@pytest.fixture
+async def app_client() -> AsyncIterator[AppClient]:
+    """A client of a whole gateway whose clock stands at ten in the morning in Taipei. No worker runs."""
+    directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey has a socket in it
+    settings = Settings(data_dir=directory, at="2026-11-24T10:00:00+08:00")
+    try:
+        async with open_gateway(settings) as gateway:
+            _, key = await gateway.keys.create("acme", "test", ["send", "read", "manage"], gateway.clock())
+            async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:
+                yield AppClient(session, url, key, gateway)
+    finally:
+        rmtree(directory, ignore_errors=True)

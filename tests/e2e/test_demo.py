@@ -1,0 +1,220 @@
+"""The demo as its users run it: a process, a file, and what comes out on stdout, on stderr and in the directory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.model import State
+
+ROOT = Path(__file__).parents[2]
+GATEWAY = [sys.executable, "-m", "gateway.cli"]
+SETTLED_SECONDS = 60  # far more than two dozen messages take on a loaded machine
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+
+
+def gateway(*arguments: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GATEWAY, *arguments], capture_output=True, text=True, env=environment(), timeout=timeout, check=False
+    )
+
+
+@pytest.fixture
+def portfolio(tmp_path: Path) -> Path:
+    """The first two dozen rows of the shipped file (all three jurisdictions), a wrong one, and a repeated one."""
+    with (ROOT / "ops/demo-portfolio.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    wrong = next(row for row in lines if row[-1].startswith("wrong on purpose"))
+    path = tmp_path / "portfolio.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([*lines[:25], wrong, lines[1]])
+    return path
+
+
+def once(portfolio: Path, data_dir: Path) -> tuple[dict[str, Any], str]:
+    arguments = ["--once", "--json", "--port", "0", "--file", str(portfolio), "--data-dir", str(data_dir)]
+    done = gateway("demo", *arguments, "--wait", str(SETTLED_SECONDS))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_portfolio_goes_in_and_every_message_comes_out_once(portfolio: Path, short_dir: Path) -> None:
+    """One JSON object; sums agree; a second run on the same directory sends nothing again."""
+    first, told = once(portfolio, short_dir)
+    assert list(first) == [
+        "requests",
+        "accepted",
+        "replayed",
+        "rejected",
+        "states",
+        "reasons",
+        "deliveries",
+        "messages",
+        "duplicates",
+        "seconds",
+    ]
+    counted = (first["requests"], first["accepted"], first["replayed"], first["rejected"], first["duplicates"])
+    assert counted == (26, 24, 1, 1, 0)
+    assert sum(first["states"].values()) == 24
+    assert first["states"].get(State.DELIVERED, 0) > 0
+    assert "line 26: variables.amount" in told
+    for channel, messages in first["messages"].items():
+        # A message of a delivery that ended was received; none of these rows has an unusual outcome.
+        arrived = sum(first["deliveries"].get(channel, {}).get(state, 0) for state in (State.SENT, State.DELIVERED))
+        assert messages == arrived > 0, channel
+
+    second, _ = once(portfolio, short_dir)
+    assert (second["accepted"], second["replayed"], second["rejected"]) == (0, 25, 1)
+    assert second["messages"] == {"sms": 0, "email": 0, "inapp": 0}
+    assert second["duplicates"] == 0
+    assert second["states"] == first["states"]
+    assert not (short_dir / "demo.json").exists()
+
+    verified = gateway("ledger", "verify", "--json", "--data-dir", str(short_dir))
+    evidence = json.loads(verified.stdout)
+    assert (verified.returncode, evidence["broken"]) == (0, [])
+    exported = gateway("ledger", "export", "--tenant", "demo", "--data-dir", str(short_dir))
+    events = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert 24 < len(events) <= evidence["events"]
+    assert all(len(event["hash"]) == 64 for event in events)
+
+
+@pytest.fixture
+def running(portfolio: Path, short_dir: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], Path]]:
+    """A demo that stays up, once it has shown its table."""
+    command = [*GATEWAY, "demo", "--port", "0", "--file", str(portfolio), "--data-dir", str(short_dir)]
+    with (short_dir / "stderr").open("w") as told:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment())
+    try:
+        wait_for(lambda: "Ctrl-C" in (short_dir / "stderr").read_text(), process)
+        yield process, json.loads((short_dir / "demo.json").read_text()), short_dir
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while not condition():
+        assert process.poll() is None, "the demo ended"
+        assert time.monotonic() < deadline, "the demo takes too long"
+        time.sleep(0.1)
+
+
+def answer(*arguments: str) -> Any:
+    done = gateway(*arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_commands_find_the_demo_that_is_up(
+    running: tuple[subprocess.Popen[str], dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """send, status, timeline and decide work without an option but the directory, and SIGTERM ends all of it."""
+    process, demo, data_dir = running
+    assert stat.S_IMODE((data_dir / "demo.json").stat().st_mode) == 0o600
+    assert demo["pid"] == process.pid
+    assert demo["borrower_token"].startswith("bt_")
+    where = ["--data-dir", str(data_dir)]
+
+    request = {
+        "borrower": {
+            "id": "B-1",
+            "name": "Chen Mei",
+            "locale": "zh-TW",
+            "jurisdiction": "tw",
+            "time_zones": ["Asia/Taipei"],
+            "addresses": {"inapp": "B-1"},
+        },
+        "case": {"id": "C-1", "product": "card", "due_date": "2026-10-31", "stage": "first_reminder"},
+        "template": "overdue-first",
+        "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-10-31"},
+        "route": ["inapp"],
+        "idempotency_key": "one",
+    }
+    file = tmp_path / "one.jsonl"
+    file.write_text(json.dumps(request) + "\n{}\n")
+    sent = gateway("send", str(file), "--json", *where)
+    assert sent.returncode == 1  # the second line is no request
+    tally = json.loads(sent.stdout)
+    assert (tally["requests"], tally["accepted"], tally["rejected"]) == (2, 1, 1)
+    assert {error["line"] for error in tally["errors"]} == {2}
+    assert "borrower" in {error["field"] for error in tally["errors"]}
+
+    events = answer("timeline", "B-1", "--json", *where)
+    assert events[0]["kind"] == "accepted"
+    found = answer("status", events[0]["notification_id"], "--json", *where)
+    assert found["borrower_id"] == "B-1"
+    assert events[0]["notification_id"] in gateway("status", found["id"], *where).stdout
+    assert "accepted" in gateway("timeline", "B-1", *where).stdout
+
+    file.write_text(json.dumps(request) + "\n")
+    verdicts = answer("decide", str(file), "--json", *where)["verdicts"]
+    assert sum(each["number"] for each in verdicts) == 1
+
+    missing = gateway("status", "ntf_0", *where)
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert_one_line(["demo", "--port", "0", *where], "another gateway")
+    assert_one_line(["key", "revoke", "nobody", *where], "no live key")
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert not (data_dir / "demo.json").exists()
+    assert gateway("status", found["id"], *where).stderr.startswith("gateway: --url")
+
+
+def assert_one_line(arguments: Sequence[str], words: str) -> None:
+    done = gateway(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_what_is_in_the_way_is_one_line(short_dir: Path, tmp_path: Path) -> None:
+    """A taken port, an absent file, a wrong instant, a directory that can't be written, a database that is set."""
+    where = ["--data-dir", str(short_dir)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert_one_line(["demo", "--once", "--port", str(taken.getsockname()[1]), *where], "cannot listen")
+    assert_one_line(["demo", "--once", "--file", str(tmp_path / "absent.csv"), *where], "cannot read")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert_one_line(["demo", "--once", "--port", "0", "--data-dir", str(blocked / "below")], "data directory")
+    wrong = gateway("demo", "--at", "tomorrow", *where)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    outside = {**environment(), "GATEWAY_DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    refused = subprocess.run([*GATEWAY, "demo", *where], capture_output=True, text=True, env=outside, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "embedded default only" in refused.stderr
+
+
+def test_keys_are_made_listed_and_revoked(short_dir: Path) -> None:
+    """The key is on stdout alone; a list never shows it; a revoked key is revoked once."""
+    where = ["--data-dir", str(short_dir)]
+    made = answer("key", "create", "--tenant", "acme", "--name", "case system", "--json", *where)
+    assert made["key"].startswith(f"ndg_{made['id']}_")
+    listed = gateway("key", "list", "--json", *where).stdout
+    assert [(key["id"], key["tenant"], key["scopes"]) for key in json.loads(listed)] == [
+        (made["id"], "acme", "read send")
+    ]
+    assert made["key"] not in listed
+    assert gateway("key", "create", "--tenant", "acme", "--scope", "everything", *where).returncode == 2
+    assert gateway("key", "revoke", made["id"], *where).returncode == 0
+    assert gateway("key", "revoke", made["id"], *where).returncode == 1

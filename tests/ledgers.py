@@ -1,0 +1,83 @@
+"""Building blocks for tests on the ledger: digests, drafts and verdicts as the stages would make them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from channels.base import Content
+from gateway.codec import fingerprint
+from gateway.ledger.database import Database
+from gateway.ledger.people import People
+from gateway.ledger.store import Store
+from gateway.model import (
+    Borrower,
+    Case,
+    Category,
+    Notification,
+    PolicyReason,
+    Step,
+    Verdict,
+    VerdictKind,
+    new_id,
+)
+from gateway.ports import Draft, Outgoing, StepDecision, Work
+
+NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+SEND = Verdict(VerdictKind.SEND, PolicyReason.PERMITTED)
+
+
+def digest(tenant: str, channel: str, address: str) -> str:
+    return hashlib.sha256(f"{tenant}|{channel}|{address}".encode()).hexdigest()[:32]
+
+
+def store_on(database: Database) -> Store:
+    return Store(database, digest, lambda operation: nullcontext())
+
+
+def people_on(database: Database, now: datetime = NOW) -> People:
+    return People(database, digest, lambda: now)
+
+
+def draft(
+    key: str,
+    *,
+    borrower: str = "B-1",
+    dedup: str | None = None,
+    route: tuple[Step, ...] = (Step("sms"), Step("email")),
+    verdict: Verdict = SEND,
+    raw: Mapping[str, Any] | None = None,
+    now: datetime = NOW,
+    expires_at: datetime | None = None,
+    case: str = "C-1",
+) -> Draft:
+    notification = Notification(
+        id=new_id("ntf", now),
+        tenant="acme",
+        idempotency_key=key,
+        dedup_key=dedup or key,
+        borrower=Borrower(
+            borrower, "Chen Mei", "zh-TW", "tw", ("Asia/Taipei",), {"sms": "+12025550123", "email": "b@example.com"}
+        ),
+        case=Case(case, "card", date(2026, 11, 1), "first_reminder"),
+        template="overdue-first",
+        template_version="1",
+        variables={"amount": "3913.00"},
+        route=route,
+        category=Category.COLLECTIONS,
+        accepted_at=now,
+        expires_at=expires_at,
+    )
+    step = StepDecision(0, route[0].channel, digest("acme", route[0].channel, "+12025550123"), verdict)
+    return Draft(notification, fingerprint(raw or {"key": key}), (step,))
+
+
+def outgoing(work: Work, provider: str = "twilio") -> Outgoing:
+    return Outgoing(work, Content("hello"), SEND, provider)
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)

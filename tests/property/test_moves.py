@@ -1,0 +1,92 @@
+"""The states: whatever the providers say, in whatever order and however often, the end is the same and legal."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from channels.base import Accepted, Message, Receipt, ReceiptStatus
+from gateway.ledger.database import Database
+from gateway.ledger.migrate import migrate
+from gateway.ledger.schema import deliveries
+from gateway.model import END_STATES, MOVES, State
+from gateway.ports import Attempt, Delivery, ReceiptFor
+from gateway.stages.schedule import Schedule
+from gateway.stages.settle import Settler
+from tests.ledgers import NOW, draft, later, outgoing, store_on
+
+SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+
+
+def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:
+    """The table of moves covers every state, and no end leads back into the middle."""
+    assert set(MOVES) == set(State)
+    for state in END_STATES:
+        assert MOVES[state] <= {State.DELIVERED, State.UNDELIVERED}
+
+
+def test_delivered_is_never_left() -> None:
+    """Delivered is the last word."""
+    assert MOVES[State.DELIVERED] == frozenset()
+
+
+async def _end_state(database: Database, words: list[ReceiptStatus], recorded_at: int) -> str:
+    """Run one delivery through these receipts, with our own record of the attempt written after ``recorded_at``."""
+    store = store_on(database)
+    [answer] = await store.accept([draft(f"k{id(words)}-{recorded_at}-{len(words)}", borrower=str(id(words)))], NOW)
+    [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
+    assert await store.start([outgoing(work)], NOW, 60)
+    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
+    attempt = Attempt(work, "twilio", message, NOW, later(1), Accepted("SM" + work.delivery.id))
+    for position, word in enumerate([*words, None]):
+        if position == min(recorded_at, len(words)):
+            await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+        if word is not None:
+            receipt = ReceiptFor(Receipt("twilio", word, "SM" + work.delivery.id), work.delivery.id, 1)
+            await store.receive([receipt], later(2 + position), SETTLER.after_receipt)
+    query = select(deliveries.c.state).where(deliveries.c.id == work.delivery.id)
+    return await database.read(lambda connection: str(connection.execute(query).scalar_one()))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(
+        st.sampled_from([ReceiptStatus.SENT, ReceiptStatus.DELIVERED, ReceiptStatus.UNDELIVERED]), max_size=3
+    ),
+    recorded_at=st.integers(0, 3),
+)
+def test_any_order_of_receipts_gives_one_end(
+    tmp_path_factory: pytest.TempPathFactory, words: list[ReceiptStatus], recorded_at: int
+) -> None:
+    """Every permutation of a set of receipts, with our own record anywhere between them, ends in the same state."""
+
+    async def run() -> set[str]:
+        folder = tmp_path_factory.mktemp("moves")
+        database = Database(f"sqlite:///{folder}/ledger.db")
+        await asyncio.to_thread(migrate, database.engine)
+        orders = {tuple(order) for order in permutations(words)}
+        ends = {await _end_state(database, list(order), recorded_at) for order in orders}
+        await database.close()
+        return ends
+
+    expected = State.SENT
+    if ReceiptStatus.DELIVERED in words:
+        expected = State.DELIVERED
+    elif ReceiptStatus.UNDELIVERED in words:
+        expected = State.UNDELIVERED
+    assert asyncio.run(run()) == {expected}
+
+
+def test_a_stale_failure_of_an_earlier_attempt_changes_nothing() -> None:
+    """A failure reported for attempt 1 says nothing about attempt 2; a delivery reported for it does."""
+    notification = draft("k").notification
+    delivery = Delivery("d", notification.id, 0, "sms", "", State.SENT, attempt=2, provider="twilio")
+    failed = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.UNDELIVERED), 1, NOW)
+    arrived = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.DELIVERED), 1, NOW)
+    assert (failed.to, arrived.to) == (None, State.DELIVERED)

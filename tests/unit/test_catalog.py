@@ -1,0 +1,172 @@
+"""The template catalogue: what ships renders, what is wrong is refused with its place, hostile templates end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion, segments
+from gateway.catalog.source import read_folder
+from gateway.ports import RenderFailed, UnknownTemplate
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
+CATALOG = Catalog.load(TEMPLATES, lender=LENDER)
+EXAMPLES = sorted(TEMPLATES.glob("*/examples/*.json"))
+VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
+
+
+def made(sms: str, variables: str = "name") -> TemplateVersion:
+    specs = {name: {"type": "text", "example": "x", "description": "x"} for name in variables.split()}
+    settings = {
+        "version": "1",
+        "title": "t",
+        "description": "d",
+        "category": "service",
+        "default_locale": "en-US",
+        "variables": specs,
+    }
+    return TemplateVersion(Source("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_every_example_renders_in_every_locale_on_every_channel(example: Path) -> None:
+    """Each template's examples pass its schema and render everywhere, without braces left over."""
+    template = CATALOG.resolve(example.parts[-3], None)
+    variables = json.loads(example.read_text("utf-8"))
+    assert template.check(variables) == []
+    for locale in template.locales:
+        for channel in template.channels:
+            content = template.render(channel, locale, variables, "Chen Mei")
+            assert content.text
+            assert not {"{{", "{%"} & {content.text[at : at + 2] for at in range(len(content.text))}
+            if channel == "sms":
+                assert segments(content.text).segments <= 2
+
+
+def test_every_template_has_an_example_and_all_four_locales() -> None:
+    """No template ships without an example, or in fewer languages than the others."""
+    for template in CATALOG.live():
+        assert any(path.parts[-3] == template.id for path in EXAMPLES)
+        assert template.locales == ["en-GB", "en-US", "zh-CN", "zh-TW"]
+
+
+def test_amount_and_date_follow_the_locale() -> None:
+    """Money and dates look as they do where the borrower lives, and SMS has no dear spaces."""
+    template = CATALOG.resolve("overdue-first", None)
+    assert "NT$3,913.00 was due on Nov 1, 2026" in template.render("sms", "en-US", VARIABLES, "A").text
+    assert "2026年11月1日" in template.render("sms", "zh-TW", VARIABLES, "A").text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "used"),
+    [("zh-TW", "zh-TW"), ("zh-HK", "zh-CN"), ("en-AU", "en-GB"), ("fr-FR", "en-US")],
+)
+def test_locale_falls_back_to_its_language_then_to_the_default(wanted: str, used: str) -> None:
+    """A locale without a text of its own gets its language's, or the template's default."""
+    assert CATALOG.resolve("overdue-first", None).locale_for(wanted, "sms") == used
+
+
+def test_html_escapes_what_a_variable_brings() -> None:
+    """A name with markup stays a name."""
+    html = CATALOG.resolve("overdue-first", None).render("email", "en-US", VARIABLES, "<script>x</script>").html
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_name_can_not_add_a_header() -> None:
+    """The subject is one line, whatever a variable contains."""
+    settings = {**dict(CATALOG.resolve("overdue-first", None).source.settings), "variables": {}}
+    parts = {
+        "en-US/email.subject.liquid": "Hi {{ borrower.name }}",
+        "en-US/email.txt.liquid": "x",
+        "en-US/email.html.liquid": "x",
+    }
+    content = TemplateVersion(Source("t", settings, parts, {}), LENDER).render("email", "en-US", {}, "A\r\nBcc: b@c")
+    assert content.subject == "Hi A Bcc: b@c"
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        ({}, "/variables/name"),
+        ({"name": 5}, "/variables/name"),
+        ({"name": "a\x00b"}, "/variables/name"),
+        ({"name": "x" * 501}, "/variables/name"),
+        ({"name": "x", "other/one": 1}, "/variables/other~1one"),
+    ],
+)
+def test_wrong_variables_are_named(given: dict[str, object], pointer: str) -> None:
+    """A missing, mistyped, overlong or unknown variable is named by its pointer."""
+    assert [each.pointer for each in made("{{ name }}").check(given)] == [pointer]
+
+
+@pytest.mark.parametrize("value", ["1e9", "NaN", "Infinity", "12,50", "", "1" * 30, 12.5])
+def test_an_amount_is_a_plain_decimal(value: object) -> None:
+    """Amounts are decimal strings; anything that could mean something else is refused."""
+    template = CATALOG.resolve("overdue-first", None)
+    assert [each.pointer for each in template.check({**VARIABLES, "amount": value})] == ["/variables/amount"]
+
+
+@pytest.mark.parametrize(
+    "sms",
+    [
+        "{% for i in (1..100000) %}{% for j in (1..100000) %}x{% endfor %}{% endfor %}",
+        "{% for i in (1..900) %}" + "{{ name }}" * 8 + "{% endfor %}",
+        "{% assign a = name %}{% for i in (1..900) %}{% assign a = a | append: a %}{% endfor %}",
+        "{{ name.__class__.__mro__ }}",
+        "{{ unknown }}",
+        "{{ name | unknown_filter }}",
+        "{% render 'nowhere' %}",
+        "{% include 'nowhere' %}",
+    ],
+)
+def test_a_hostile_template_ends_in_an_error(sms: str) -> None:
+    """Loops, growth, reaching into Python and unknown names end in an error that names the template."""
+    with pytest.raises((RenderFailed, BadTemplate), match="t"):
+        made(sms).render("sms", "en-US", {"name": "secret-value" * 20}, "A")
+
+
+def test_an_error_never_shows_a_value() -> None:
+    """What a template complains about is its text, not the borrower's data."""
+    with pytest.raises(RenderFailed) as caught:
+        made("{{ name | money: 'TWD' }}").render("sms", "en-US", {"name": "secret-value"}, "secret-name")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_syntax_error_names_file_and_line() -> None:
+    """An editor learns where the mistake is."""
+    with pytest.raises(BadTemplate, match=r"t/en-US/sms\.liquid"):
+        made("ok\n{% if name %}")
+
+
+def test_a_version_is_its_text() -> None:
+    """Another text is another version, and a dumped version comes back as it was."""
+    [one, two] = [made("a"), made("b")]
+    assert one.version != two.version
+    assert Source.parse(one.source.dump()).version == one.version
+    with pytest.raises(UnknownTemplate):
+        CATALOG.resolve("overdue-first", "1-00000000")
+
+
+async def test_an_older_version_is_fetched_and_rendered() -> None:
+    """A request pinned to a version that is not in the files any more is rendered with it."""
+    old = made("old words for {{ name }}")
+
+    async def fetch(keys: object) -> list[str]:
+        return [old.source.dump()]
+
+    catalog = Catalog(read_folder(TEMPLATES), LENDER, fetch)
+    await catalog.ensure([("t", old.version)])
+    assert catalog.resolve("t", old.version).render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
+
+
+def test_a_toml_error_is_a_bad_template(tmp_path: Path) -> None:
+    """A template whose settings don't fit the schema is refused with the field."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "template.toml").write_text('version = "one"')
+    (tmp_path / "schema.json").write_text((TEMPLATES / "schema.json").read_text("utf-8"))
+    with pytest.raises(BadTemplate, match=r"x/template\.toml"):
+        read_folder(tmp_path)
