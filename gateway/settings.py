@@ -40,7 +40,6 @@ class Settings(BaseSettings):
 
     lease_seconds: float = 60.0  # our choice: above the longest provider timeout (10 s) with room for a batch
     batch_size: int = 200  # deliveries in one job; our choice from measurement, see ops/bench
-    commit_window_ms: float = 2.0  # group commit waits this long for company; the added latency at low load
     relay_seconds: float = 0.5  # how often due and lost work is looked for
     unknown_grace_seconds: float = 30.0  # a callback's chance to settle an unknown outcome before we ask
     receipt_hours: float = 72.0  # Twilio and GOV.UK Notify give up on a handset after 72 h

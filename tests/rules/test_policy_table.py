@@ -1,0 +1,407 @@
+"""The contact policy by example: what is decided, why, and until when. Clocks are the borrower's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.model import (
+    Borrower,
+    Case,
+    Category,
+    Contact,
+    Facts,
+    Hold,
+    HoldKind,
+    Notification,
+    OptOut,
+    Step,
+)
+from gateway.policy import decide, load_packs
+from gateway.policy.zones import zone
+
+PACKS = load_packs(Path(__file__).parents[2] / "templates" / "policies")
+
+NEW_YORK, LOS_ANGELES, HONOLULU = "America/New_York", "America/Los_Angeles", "Pacific/Honolulu"
+TAIPEI, LONDON, KOLKATA, SHANGHAI = "Asia/Taipei", "Europe/London", "Asia/Kolkata", "Asia/Shanghai"
+
+
+def at(text: str, name: str = "UTC") -> datetime:
+    """``2026-11-24 10:00`` on the clocks of a zone."""
+    place = zone(name)
+    assert place is not None
+    return datetime.fromisoformat(text).replace(tzinfo=place).astimezone(UTC)
+
+
+def notification(jurisdiction: str = "tw", *zones: str, **changes: object) -> Notification:
+    borrower = Borrower("B", "N", "en-US", jurisdiction, zones, {"sms": "x", "email": "y", "inapp": "z"})
+    made = Notification(
+        id="n1",
+        tenant="t",
+        idempotency_key="k",
+        dedup_key="d",
+        borrower=borrower,
+        case=Case("C1", "card", date(2026, 11, 1), "first"),
+        template="t",
+        template_version="1",
+        variables={},
+        route=(Step("sms"),),
+        category=Category.COLLECTIONS,
+        accepted_at=at("2026-01-01 00:00"),
+    )
+    of_borrower = {name: changes.pop(name) for name in ("windows", "audience") if name in changes}
+    return replace(made, borrower=replace(borrower, **of_borrower), **changes)  # type: ignore[arg-type]
+
+
+def contact(when: datetime, channel: str = "sms", *, case: str = "C1", of: str = "other") -> Contact:
+    return Contact(when, channel, case, "digest", of)
+
+
+def said(
+    made: Notification, now: datetime, *, channel: str = "sms", facts: Facts | None = None, text: str | None = None
+) -> tuple[str, str, datetime | None]:
+    verdict = decide(made, channel, facts or Facts(), PACKS, now, text=text, address_digest="digest")
+    return verdict.kind, verdict.reason, verdict.until
+
+
+# (jurisdiction, zones, now, expected verdict, reason, until) – all clocks are those of the first zone.
+WINDOWS = [
+    # Taiwan: 07:00-22:00 by the rule, 08:00-21:00 by our courtesy, the stricter wins.
+    ("tw", [TAIPEI], "2026-11-24 10:00", "send", "permitted", None),
+    ("tw", [TAIPEI], "2026-11-24 07:59:59.999999", "defer", "outside_window", "2026-11-24 08:00"),
+    ("tw", [TAIPEI], "2026-11-24 08:00", "send", "permitted", None),
+    ("tw", [TAIPEI], "2026-11-24 20:59:59.999999", "send", "permitted", None),
+    ("tw", [TAIPEI], "2026-11-24 21:00", "defer", "outside_window", "2026-11-25 08:00"),
+    ("tw", [], "2026-11-24 10:00", "send", "permitted", None),  # 18:00 in Taipei, which needs no stating
+    # India: 08:00-19:00 with five minutes of guard.
+    ("in", [KOLKATA], "2026-11-24 08:04:59.999", "defer", "outside_window", "2026-11-24 08:05"),
+    ("in", [KOLKATA], "2026-11-24 08:05", "send", "permitted", None),
+    ("in", [KOLKATA], "2026-11-24 18:54:59.999", "send", "permitted", None),
+    ("in", [KOLKATA], "2026-11-24 18:55", "defer", "outside_window", "2026-11-25 08:05"),
+    # China: 08:00-22:00 with guard.
+    ("cn", [SHANGHAI], "2026-11-24 21:54:59", "send", "permitted", None),
+    ("cn", [SHANGHAI], "2026-11-24 21:55", "defer", "outside_window", "2026-11-25 08:05"),
+    ("cn", [SHANGHAI], "2026-11-24 03:00", "defer", "outside_window", "2026-11-24 08:05"),
+    # Regulation F: strictly after 8:00 and before 21:00; the guard makes it 8:05 to 20:55.
+    ("us", [NEW_YORK], "2026-11-24 08:00", "defer", "outside_window", "2026-11-24 08:05"),
+    ("us", [NEW_YORK], "2026-11-24 08:05", "send", "permitted", None),
+    ("us", [NEW_YORK], "2026-11-24 20:54:59.999", "send", "permitted", None),
+    ("us", [NEW_YORK], "2026-11-24 20:55", "defer", "outside_window", "2026-11-25 08:05"),
+    ("us", ["America/Phoenix"], "2026-07-01 08:05", "send", "permitted", None),
+    # Several possible zones: all of them at once.
+    ("us", [NEW_YORK, LOS_ANGELES], "2026-11-24 09:00", "defer", "outside_window", "2026-11-24 11:05"),
+    ("us", [NEW_YORK, LOS_ANGELES], "2026-11-24 11:05", "send", "permitted", None),
+    ("us", [NEW_YORK, LOS_ANGELES], "2026-11-24 20:55", "defer", "outside_window", "2026-11-25 11:05"),
+    ("us", [NEW_YORK, HONOLULU], "2026-01-15 12:00", "defer", "outside_window", "2026-01-15 13:05"),
+    ("us", [NEW_YORK, HONOLULU], "2026-07-15 13:30", "defer", "outside_window", "2026-07-15 14:05"),
+    ("us", [NEW_YORK, "Pacific/Guam"], "2026-01-15 12:00", "defer", "outside_window", "2026-01-15 17:05"),
+    ("us", [NEW_YORK, LOS_ANGELES, KOLKATA], "2026-11-24 12:00", "review", "no_common_window", None),
+    ("us", [NEW_YORK, LOS_ANGELES, KOLKATA], "2026-07-15 12:00", "defer", "outside_window", "2026-07-16 11:05"),
+    # None in winter, but the clocks change within the two months that we look ahead.
+    ("us", [NEW_YORK, LOS_ANGELES, KOLKATA], "2026-01-15 12:00", "defer", "outside_window", "2026-03-08 11:05"),
+    ("us", [NEW_YORK, SHANGHAI], "2026-01-15 12:00", "defer", "outside_window", "2026-01-15 19:05"),
+    # Unknown zones deny.
+    ("us", [], "2026-11-24 15:00", "review", "unknown_zone", None),
+    ("us", ["Nowhere/Land"], "2026-11-24 15:00", "review", "unknown_zone", None),
+    ("us", [NEW_YORK, "Nowhere/Land"], "2026-11-24 15:00", "review", "unknown_zone", None),
+    ("zz", [], "2026-11-24 15:00", "review", "unknown_zone", None),
+    # Clocks jump: the hours are those on the wall.
+    ("us", [NEW_YORK], "2027-03-13 22:00", "defer", "outside_window", "2027-03-14 08:05"),
+    ("us", [NEW_YORK], "2027-11-06 22:00", "defer", "outside_window", "2027-11-07 08:05"),
+    ("us", ["America/Indiana/Knox"], "2026-11-24 08:05", "send", "permitted", None),
+    ("zz", ["Australia/Lord_Howe"], "2027-04-03 22:00", "defer", "outside_window", "2027-04-04 09:05"),
+    ("zz", ["Australia/Lord_Howe"], "2027-10-02 22:00", "defer", "outside_window", "2027-10-03 09:05"),
+    ("zz", ["Africa/Cairo"], "2027-04-29 23:30", "defer", "outside_window", "2027-04-30 09:05"),
+    ("zz", ["Asia/Kathmandu"], "2026-11-24 09:04:59", "defer", "outside_window", "2026-11-24 09:05"),
+    ("zz", ["Asia/Kathmandu"], "2026-11-24 18:54:59", "send", "permitted", None),
+    # United Kingdom: Sundays and bank holidays 10:00-18:00, substitute days too.
+    ("uk", [LONDON], "2026-11-24 08:05", "send", "permitted", None),
+    ("uk", [LONDON], "2026-11-22 09:00", "defer", "outside_window", "2026-11-22 10:05"),
+    ("uk", [LONDON], "2026-11-22 17:55", "defer", "outside_window", "2026-11-23 08:05"),
+    ("uk", [LONDON], "2026-12-25 09:00", "defer", "holiday", "2026-12-25 10:05"),
+    ("uk", [LONDON], "2026-12-28 09:00", "defer", "holiday", "2026-12-28 10:05"),  # Boxing Day, a Saturday, moved
+    ("uk", [LONDON], "2026-12-28 11:00", "send", "permitted", None),
+    ("uk", [], "2026-12-01 11:00", "send", "permitted", None),  # one zone, so it need not be stated
+    ("gb", [LONDON], "2026-12-01 07:00", "defer", "outside_window", "2026-12-01 08:05"),
+    # A jurisdiction that no pack names: the strictest hours.
+    ("zz", ["Europe/Paris"], "2026-11-24 09:04", "defer", "outside_window", "2026-11-24 09:05"),
+    ("zz", ["Europe/Paris"], "2026-11-24 18:55", "defer", "outside_window", "2026-11-25 09:05"),
+    ("zz", ["Europe/Paris"], "2026-11-24 12:00", "send", "permitted", None),
+    # A legal single zone is added to what the borrower states, never replaced by it.
+    ("cn", ["Asia/Urumqi"], "2026-11-24 07:00", "defer", "outside_window", "2026-11-24 08:05"),
+    ("tw", [NEW_YORK], "2026-11-24 06:00", "defer", "outside_window", "2026-11-24 19:00"),
+]
+
+
+@pytest.mark.parametrize(("jurisdiction", "zones", "now", "verdict", "reason", "until"), WINDOWS)
+def test_contact_windows(
+    jurisdiction: str, zones: list[str], now: str, verdict: str, reason: str, until: str | None
+) -> None:
+    """The hours of each pack, at their edges, in every zone the borrower may be in."""
+    place = zones[0] if zones and zone(zones[0]) else "UTC"
+    expected = at(until, place) if until else None
+    assert said(notification(jurisdiction, *zones), at(now, place)) == (verdict, reason, expected)
+
+
+@pytest.mark.parametrize(
+    ("windows", "now", "verdict", "until"),
+    [
+        ((("18:00", "20:00"),), "2026-11-24 17:00", "defer", "2026-11-24 18:00"),
+        ((("18:00", "20:00"),), "2026-11-24 18:00", "send", None),
+        ((("18:00", "20:00"),), "2026-11-24 20:00", "defer", "2026-11-25 18:00"),
+        ((("22:00", "06:00"),), "2026-11-24 12:00", "review", None),  # night shift: never within the law's hours
+        ((("20:00", "09:00"),), "2026-11-24 12:00", "defer", "2026-11-24 20:00"),
+        ((("20:00", "09:00"),), "2026-11-24 21:30", "defer", "2026-11-25 08:00"),
+        ((("20:00", "09:00"),), "2026-11-24 08:30", "send", None),
+        ((("10:00", "10:00"),), "2026-11-24 10:00", "review", None),  # opens when it closes: never
+        ((("09:00", "10:00"), ("19:00", "20:00")), "2026-11-24 12:00", "defer", "2026-11-24 19:00"),
+    ],
+)
+def test_borrowers_own_hours(windows: tuple[tuple[str, str], ...], now: str, verdict: str, until: str | None) -> None:
+    """What the borrower asked for narrows the permitted hours, across midnight too."""
+    made = notification("tw", TAIPEI, windows=windows)
+    kind, _, when = said(made, at(now, TAIPEI))
+    assert (kind, when) == (verdict, at(until, TAIPEI) if until else None)
+
+
+def _day(hour: str, day: int = 24) -> datetime:
+    return at(f"2026-11-{day:02d} {hour}", TAIPEI)
+
+
+CAPS = [
+    ("first of the day", [], _day("10:00"), "send", "permitted", None),
+    ("within the gap", [contact(_day("09:00"))], _day("12:59:59"), "defer", "min_gap", _day("13:00")),
+    ("after the gap", [contact(_day("09:00"))], _day("13:00"), "send", "permitted", None),
+    ("gap ends at night", [contact(_day("20:00"))], _day("20:30"), "defer", "min_gap", _day("08:00", 25)),
+    (
+        "two SMS a day",
+        [contact(_day("08:10")), contact(_day("12:20"))],
+        _day("17:00"),
+        "defer",
+        "cap_borrower",
+        _day("08:00", 25),
+    ),
+    (
+        "three of any kind a day",
+        [contact(_day("08:00"), "email"), contact(_day("12:00"), "email"), contact(_day("16:00"), "email")],
+        _day("20:30"),
+        "defer",
+        "cap_borrower",
+        _day("08:00", 25),
+    ),
+    (
+        "yesterday does not count today",
+        [contact(_day("08:10", 23)), contact(_day("12:20", 23))],
+        _day("08:30"),
+        "send",
+        "permitted",
+        None,
+    ),
+    (
+        "in-app disturbs nobody",
+        [contact(_day("09:00"), "inapp"), contact(_day("09:30"), "inapp"), contact(_day("09:45"), "inapp")],
+        _day("10:00"),
+        "send",
+        "permitted",
+        None,
+    ),
+    (
+        "seven for one case in seven days, day one counts",
+        [contact(_day("10:00", day), "email") for day in range(17, 24)],
+        _day("10:00"),
+        "send",
+        "permitted",
+        None,
+    ),
+    (
+        "the eighth within seven dates waits for the next date",
+        [contact(_day("10:00", day), "email") for day in range(18, 24)] + [contact(_day("15:00", 23), "email")],
+        _day("10:00"),
+        "defer",
+        "cap_case",
+        _day("08:00", 25),
+    ),
+    (
+        "another case has its own cap",
+        [contact(_day("10:00", day), "email", case="C2") for day in range(18, 24)]
+        + [contact(_day("15:00", 23), "email", case="C2")],
+        _day("10:00"),
+        "send",
+        "permitted",
+        None,
+    ),
+    (
+        "its own earlier step is the same reminder",
+        [contact(_day("10:00"), of="n1")],
+        _day("10:30"),
+        "send",
+        "permitted",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "contacts", "now", "verdict", "reason", "until"), CAPS, ids=[row[0] for row in CAPS])
+def test_caps_and_gap(
+    name: str, contacts: list[Contact], now: datetime, verdict: str, reason: str, until: datetime | None
+) -> None:
+    """How often a borrower may be contacted, and the first instant at which the next contact fits."""
+    made = notification("tw", TAIPEI)
+    assert said(made, now, facts=Facts(contacts=tuple(contacts))) == (verdict, reason, until)
+
+
+def test_a_gap_in_elapsed_time_is_not_a_gap_on_the_clock() -> None:
+    """Twenty-four hours across a change of the clocks are twenty-four hours, not the same time of day."""
+    last = at("2027-03-13 20:00", NEW_YORK)
+    facts = Facts(contacts=(contact(last, "sms"),))
+    kind, reason, until = said(notification("us", NEW_YORK), at("2027-03-14 20:30", NEW_YORK), facts=facts)
+    assert (kind, reason) == ("defer", "min_gap")
+    assert until == at("2027-03-15 08:05", NEW_YORK)  # 21:00 on the 14th, when the window has closed
+
+
+def test_seven_consecutive_days_count_dates_not_hours() -> None:
+    """Two SMS in seven dates: the first one's date leaves when the seventh date after it begins."""
+    first, second = at("2026-11-17 18:00", NEW_YORK), at("2026-11-19 18:00", NEW_YORK)
+    facts = Facts(contacts=(contact(first), contact(second)))
+    made = notification("us", NEW_YORK)
+    assert said(made, at("2026-11-23 12:00", NEW_YORK), facts=facts) == (
+        "defer",
+        "cap_borrower",
+        at("2026-11-24 08:05", NEW_YORK),
+    )
+    assert said(made, at("2026-11-24 08:05", NEW_YORK), facts=facts)[0] == "send"
+
+
+HOLDS = [
+    (HoldKind.DISPUTE, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.BREATHING_SPACE, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.PLAN_IN_PLACE, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.COMPLAINT_OPEN, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.DEBT_ADVISER, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.DISASTER, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.BEREAVEMENT, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.PROMISE_TO_PAY, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.ATTORNEY, "suppress", None),
+    (HoldKind.CEASE, "suppress", None),
+    (HoldKind.BANKRUPTCY, "suppress", None),
+    (HoldKind.DECEASED, "suppress", None),
+    (HoldKind.WRONG_PARTY, "suppress", None),
+    (HoldKind.VULNERABLE, "review", None),
+    (HoldKind.MENTAL_CAPACITY, "review", None),
+]
+
+
+@pytest.mark.parametrize(("kind", "verdict", "until"), HOLDS, ids=[row[0] for row in HOLDS])
+def test_holds(kind: HoldKind, verdict: str, until: datetime | None) -> None:
+    """Each kind of hold keeps the borrower in peace: until its end, for good, or until a person decides."""
+    hold = Hold(kind, _day("00:00", 1), at("2026-12-01 12:00", TAIPEI))
+    made = notification("tw", TAIPEI)
+    assert said(made, _day("10:00"), facts=Facts(holds=(hold,))) == (verdict, "hold", until)
+    # It begins, it ends, and it is for its own case only.
+    assert said(made, at("2026-12-01 12:00", TAIPEI), facts=Facts(holds=(hold,)))[0] == "send"
+    later = replace(hold, start=_day("10:00", 25), end=None)
+    assert said(made, _day("10:00"), facts=Facts(holds=(later,)))[0] == "send"
+    assert said(made, _day("10:00"), facts=Facts(holds=(replace(hold, case_id="C2"),)))[0] == "send"
+
+
+def test_every_hold_has_a_rule() -> None:
+    """No kind of hold exists that the packs say nothing about."""
+    assert {row[0] for row in HOLDS} == set(HoldKind)
+
+
+def test_a_service_message_passes_a_plan_and_a_dispute() -> None:
+    """What helps a borrower with a plan is not held back by the plan."""
+    hold = Hold(HoldKind.PLAN_IN_PLACE, _day("00:00", 1))
+    made = notification("tw", TAIPEI, category=Category.SERVICE)
+    assert said(made, _day("10:00"), facts=Facts(holds=(hold,)))[0] == "send"
+
+
+@pytest.mark.parametrize(
+    ("opt_out", "channel", "verdict"),
+    [
+        (OptOut(_day("09:00")), "sms", "suppress"),
+        (OptOut(_day("09:00")), "inapp", "suppress"),
+        (OptOut(_day("09:00"), "sms"), "sms", "suppress"),
+        (OptOut(_day("09:00"), "sms"), "email", "send"),
+        (OptOut(_day("09:00"), "sms", "digest"), "sms", "suppress"),
+        (OptOut(_day("09:00"), "sms", "another"), "sms", "send"),
+        (OptOut(_day("09:00"), category=Category.PROMOTIONAL), "sms", "send"),
+        (OptOut(_day("09:00"), "sms", provisional=True), "sms", "review"),
+    ],
+)
+def test_opt_outs(opt_out: OptOut, channel: str, verdict: str) -> None:
+    """A no to an address, a channel, a category or everything holds exactly as far as it was said."""
+    facts = Facts(opt_outs=(opt_out,))
+    assert said(notification("tw", TAIPEI), _day("10:00"), channel=channel, facts=facts)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "verdict", "reason"),
+    [
+        ({}, Facts(case_closed=True), "suppress", "case_closed"),
+        ({"audience": "guarantor"}, Facts(), "send", "permitted"),
+        ({"audience": "third_party"}, Facts(), "suppress", "third_party"),
+        ({"audience": "related_third_party"}, Facts(), "suppress", "third_party"),
+        ({"category": Category.PROMOTIONAL}, Facts(), "suppress", "no_consent"),
+        ({"category": Category.PROMOTIONAL}, Facts(consents=frozenset({Category.PROMOTIONAL})), "send", "permitted"),
+        ({"send_at": _day("12:00")}, Facts(), "defer", "scheduled"),
+        ({"send_at": _day("12:00"), "expires_at": _day("11:00")}, Facts(), "suppress", "expires_first"),
+        ({"send_at": _day("09:00")}, Facts(), "send", "permitted"),
+    ],
+)
+def test_other_reasons(changes: dict[str, object], facts: Facts, verdict: str, reason: str) -> None:
+    """Closed cases, third parties, missing consent, schedules and expiry."""
+    assert said(notification("tw", TAIPEI, **changes), _day("10:00"), facts=facts)[:2] == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("jurisdiction", "zone_name", "channel", "text", "verdict", "reason"),
+    [
+        ("us", NEW_YORK, "sms", "You owe us. Reply STOP to opt out.", "send", "permitted"),
+        ("us", NEW_YORK, "sms", "You owe us.", "suppress", "opt_out_text_missing"),
+        ("us", NEW_YORK, "inapp", "You owe us.", "send", "permitted"),
+        ("cn", SHANGHAI, "sms", "您好", "send", "permitted"),
+        ("cn", SHANGHAI, "sms", "您好,拒收请回复R", "suppress", "opt_out_text_forbidden"),
+        ("tw", TAIPEI, "sms", "您好", "send", "permitted"),
+    ],
+)
+def test_opt_out_text(jurisdiction: str, zone_name: str, channel: str, text: str, verdict: str, reason: str) -> None:
+    """A line that one law requires is forbidden elsewhere."""
+    made = notification(jurisdiction, zone_name)
+    assert said(made, at("2026-11-24 12:00", zone_name), channel=channel, text=text)[:2] == (verdict, reason)
+
+
+def test_a_provider_that_may_not_carry_it() -> None:
+    """A channel whose providers may not carry the category is not used."""
+    verdict = decide(
+        notification("tw", TAIPEI), "sms", Facts(), PACKS, _day("10:00"), capability_categories=frozenset({"service"})
+    )
+    assert (verdict.kind, verdict.reason) == ("suppress", "provider_incapable")
+
+
+def test_validity_ends_with_the_window() -> None:
+    """The provider is told not to deliver after the permitted hours."""
+    verdict = decide(notification("in", KOLKATA), "sms", Facts(), PACKS, at("2026-11-24 12:00", KOLKATA))
+    assert verdict.valid_until == at("2026-11-24 18:55", KOLKATA)
+
+
+def test_a_message_for_the_app_waits_for_no_window_but_for_a_hold() -> None:
+    """In-app rings nowhere, so it may come at night; a hold still holds it."""
+    made = notification("tw", TAIPEI)
+    assert said(made, _day("03:00"), channel="inapp")[0] == "send"
+    hold = Hold(HoldKind.DISPUTE, _day("00:00", 1), _day("10:00", 30))
+    assert said(made, _day("03:00"), channel="inapp", facts=Facts(holds=(hold,)))[0] == "defer"
+
+
+def test_verdict_names_packs_zones_and_authorities() -> None:
+    """The evidence: which version of which pack, by what authority, with which zone data."""
+    verdict = decide(notification("tw", TAIPEI), "sms", Facts(), PACKS, _day("10:00") + timedelta(seconds=1))
+    assert [name for name, _, _ in verdict.packs] == ["default", "tw"]
+    assert all(len(sha) == 64 for _, _, sha in verdict.packs)
+    assert verdict.time_zones == (TAIPEI,)
+    assert verdict.tzdata
+    assert all(rule.authority and rule.pack and rule.version for rule in verdict.rules)
+    assert {limit.reason.value for limit in verdict.limits} == {"cap_borrower", "cap_case", "min_gap"}

@@ -1,0 +1,222 @@
+"""The executable README: one reminder goes in, comes out once, and its receipt comes back. Read this first.
+
+A whole gateway with its embedded parts: SQLite, Valkey, the HTTP server, the worker, and outside of it the simulated
+SMS provider and a real SMTP server, in a process of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway import serving
+from gateway.cli.evidence import verify
+from gateway.settings import Settings
+from gateway.wiring import Gateway
+
+REQUEST: dict[str, Any] = {
+    "borrower": {
+        "id": "B-1001",
+        "name": "Chen Mei",
+        "locale": "zh-TW",
+        "jurisdiction": "tw",
+        "time_zones": ["Asia/Taipei"],
+        "addresses": {"sms": "+12025550123", "email": "b1001@example.com", "inapp": "B-1001"},
+    },
+    "case": {"id": "C-77", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
+    "template": "overdue-first",
+    "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"},
+    "route": [{"channel": "sms", "wait": "PT30M", "until": "delivered"}, {"channel": "email"}, {"channel": "inapp"}],
+}
+
+
+@dataclass
+class Running:
+    """A gateway that is up, and a client of it."""
+
+    url: str
+    headers: dict[str, str]
+    gateway: Gateway
+    http: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        async with self.http.request(
+            method, self.url + path, json=body, headers={**self.headers, **headers}
+        ) as response:
+            return response.status, await response.json() if response.content_length else None
+
+    async def until_at_rest(self, notification_id: str) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            while True:
+                found = await _read(self, notification_id)
+                moving = [each for each in found["deliveries"] if each["due_at"] is not None]
+                if not moving:
+                    return found
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def up(at: str) -> AsyncIterator[Running]:
+    folder = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey's socket is in it
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def announce(gateway: Gateway) -> None:
+        ready.set_result(gateway)
+
+    settings = Settings(data_dir=folder, port=0, at=at, time_scale=3600)
+    running = asyncio.create_task(serving.serve(settings, api=True, worker=True, ready=announce, stop=stop))
+    done, _ = await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    for each in done:
+        each.result()
+    gateway: Gateway = ready.result()
+    _, key = await gateway.keys.create("acme", "case system", ["send", "read", "manage"], gateway.clock())
+    async with aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{gateway.settings.port}"
+        yield Running(url, {"Authorization": f"Bearer {key}"}, gateway, http)
+    stop.set()
+    await running
+    rmtree(folder, ignore_errors=True)
+
+
+async def _read(running: Running, notification_id: str) -> dict[str, Any]:
+    _, found = await running.call("GET", f"/v1/notifications/{notification_id}")
+    return dict(found)
+
+
+@pytest.fixture
+async def morning() -> AsyncIterator[Running]:
+    """Ten in the morning in Taipei."""
+    async with up("2026-11-24T10:00:00+08:00") as running:
+        yield running
+
+
+@pytest.fixture
+async def night() -> AsyncIterator[Running]:
+    """Eleven at night in Taipei."""
+    async with up("2026-11-24T23:00:00+08:00") as running:
+        yield running
+
+
+async def test_a_reminder_goes_out_once_and_its_receipt_comes_back(morning: Running) -> None:
+    """POST, 202, SMS at the provider, receipt, delivered: and each step of it can be read afterwards."""
+    status, answer = await morning.call("POST", "/v1/notifications", REQUEST, **{"Idempotency-Key": "c77-first"})
+    assert (status, answer["state"]) == (202, "accepted")
+    found = await morning.until_at_rest(answer["id"])
+    assert found["state"] == "delivered"
+    assert [(each["channel"], each["state"], each["attempt"]) for each in found["deliveries"]] == [
+        ("sms", "delivered", 1)
+    ]
+    kinds = [event["kind"] for event in found["events"]]
+    assert kinds[:3] == ["accepted", "decided", "attempt_started"]
+    assert "receipt" in kinds
+    assert found["verdict"]["verdict"] == "send"
+    assert {rule["authority"].split(":")[0] for rule in found["verdict"]["rules"]} <= {
+        "law",
+        "guidance",
+        "vendor",
+        "recalled",
+        "our_choice",
+    }
+    assert morning.gateway.world is not None
+    assert (await morning.gateway.world.summary())["sms"]["messages"] == 1
+
+
+async def test_the_same_request_again_is_the_same_answer(morning: Running) -> None:
+    """Under the same key it is replayed; under another key it is a duplicate; nobody hears of it twice."""
+    _, first = await morning.call("POST", "/v1/notifications", REQUEST, **{"Idempotency-Key": "one"})
+    status, again = await morning.call("POST", "/v1/notifications", REQUEST, **{"Idempotency-Key": "one"})
+    assert (status, again["id"]) == (200, first["id"])
+    _, other = await morning.call("POST", "/v1/notifications", REQUEST, **{"Idempotency-Key": "two"})
+    assert (other["state"], other["reason"], other["duplicate_of"]) == ("suppressed", "duplicate", first["id"])
+    await morning.until_at_rest(first["id"])
+    assert morning.gateway.world is not None
+    assert (await morning.gateway.world.summary())["sms"]["messages"] == 1
+
+
+async def test_at_night_it_waits_until_the_window_opens(night: Running) -> None:
+    """Outside the permitted hours the caller learns at once why, and until when."""
+    _, answer = await night.call("POST", "/v1/notifications", REQUEST)
+    assert (answer["state"], answer["reason"]) == ("deferred", "outside_window")
+    assert answer["defer_until"] == "2026-11-25T00:00:00.000Z"  # eight in the morning in Taipei
+
+
+async def test_what_can_not_be_delivered_goes_on_to_the_next_channel(morning: Running) -> None:
+    """A handset that does not exist: the SMS fails for good, and the e-mail goes out instead."""
+    borrower = {**REQUEST["borrower"], "addresses": {**REQUEST["borrower"]["addresses"], "sms": "+12025550199"}}
+    _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "borrower": borrower})
+    found = await morning.until_at_rest(answer["id"])
+    assert [(each["channel"], each["state"]) for each in found["deliveries"]] == [
+        ("sms", "undelivered"),
+        ("email", "delivered"),
+    ]
+    assert found["state"] == "delivered"
+
+
+async def test_an_opt_out_is_obeyed_from_its_answer_on(morning: Running) -> None:
+    """After the borrower said no to SMS, the route goes on without it, and the record says why."""
+    path = "/v1/borrowers/B-1001/opt-outs"
+    status, _ = await morning.call("POST", path, {"channel": "sms", "source": "phone call"})
+    assert status == 201
+    _, answer = await morning.call("POST", "/v1/notifications", REQUEST)
+    found = await morning.until_at_rest(answer["id"])
+    assert [(each["channel"], each["state"], each["reason"]) for each in found["deliveries"]] == [
+        ("sms", "suppressed", "opted_out"),
+        ("email", "delivered", "delivered"),
+    ]
+
+
+async def test_a_paid_case_is_left_in_peace(night: Running) -> None:
+    """Payment between acceptance and the morning cancels what waits, and later requests for the case."""
+    _, waiting = await night.call("POST", "/v1/notifications", REQUEST)
+    status, answer = await night.call("POST", "/v1/cases/C-77/close", {"reason": "paid"})
+    assert (status, answer["cancelled"]) == (200, 1)
+    assert (await night.until_at_rest(waiting["id"]))["state"] == "cancelled"
+    _, later = await night.call("POST", "/v1/notifications", {**REQUEST, "dedup_key": "another"})
+    assert (later["state"], later["reason"]) == ("suppressed", "case_closed")
+
+
+async def test_an_unknown_outcome_is_resolved_and_never_sent_blindly(morning: Running) -> None:
+    """The provider took the message and never answered: it is found there, and no second copy is made."""
+    borrower = {**REQUEST["borrower"], "addresses": {**REQUEST["borrower"]["addresses"], "sms": "+12025550194"}}
+    one_channel = [{"channel": "sms", "wait": None, "until": "delivered"}]
+    _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "borrower": borrower, "route": one_channel})
+    async with asyncio.timeout(20):
+        while "attempt_unknown" not in [event["kind"] for event in (await _read(morning, answer["id"]))["events"]]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert (await morning.until_at_rest(answer["id"]))["state"] == "delivered"
+    assert morning.gateway.world is not None
+    sms = (await morning.gateway.world.summary())["sms"]
+    assert (sms["messages"], sms["duplicates"]) == (1, 0)
+
+
+async def test_the_feed_holds_the_message_for_the_borrower(morning: Running) -> None:
+    """In-app: delivered when it is in the feed, unread until the borrower's own token reads it."""
+    _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "route": ["inapp"]})
+    await morning.until_at_rest(answer["id"])
+    now = morning.gateway.clock()
+    token = morning.gateway.signer.borrower_token("acme", "B-1001", now + timedelta(hours=1))
+    own = {"Authorization": f"Bearer {token}"}
+    _, feed = await morning.call("GET", "/v1/inbox", **own)
+    assert feed["unread_count"] == 1
+    status, after = await morning.call("POST", f"/v1/inbox/{feed['items'][0]['id']}/read", **own)
+    assert (status, after["unread_count"]) == (200, 0)
+    _, found = await morning.call("GET", f"/v1/notifications/{answer['id']}")
+    assert found["deliveries"][0]["read_at"] is not None
+
+
+async def test_every_event_is_sealed(morning: Running) -> None:
+    """The ledger's hash chains hold after all of it."""
+    _, answer = await morning.call("POST", "/v1/notifications", REQUEST)
+    await morning.until_at_rest(answer["id"])
+    findings = await verify(morning.gateway.database)
+    assert not findings.broken
