@@ -101,9 +101,7 @@ class PolicyReason(StrEnum):
     MIN_GAP = "min_gap"
     HOLD = "hold"
     OPTED_OUT = "opted_out"
-    ADDRESS_SUPPRESSED = "address_suppressed"
     NO_CONSENT = "no_consent"
-    NUMBER_NOT_FRESH = "number_not_fresh"
     THIRD_PARTY = "third_party"
     OPT_OUT_TEXT_MISSING = "opt_out_text_missing"
     OPT_OUT_TEXT_FORBIDDEN = "opt_out_text_forbidden"
@@ -111,8 +109,6 @@ class PolicyReason(StrEnum):
     CASE_CLOSED = "case_closed"
     DUPLICATE = "duplicate"
     EXPIRES_FIRST = "expires_first"
-    SPREAD = "spread"
-    PACK_MISSING = "pack_missing"
 
 
 class EndReason(StrEnum):
@@ -127,16 +123,7 @@ class EndReason(StrEnum):
     NOT_AT_PROVIDER = "not_at_provider"
     NO_PROVIDER = "no_provider"
     RENDER_FAILED = "render_failed"
-    REFUSED_BY_REVIEWER = "refused_by_reviewer"
     GOAL_REACHED = "goal_reached"
-
-
-class Engagement(StrEnum):
-    """The second axis: what the borrower did with a message that arrived."""
-
-    READ = "read"
-    CLICKED = "clicked"
-    REPLIED = "replied"
 
 
 class HoldKind(StrEnum):
@@ -183,28 +170,10 @@ class RuleResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """At most ``maximum`` contacts matching ``scope`` since ``since`` (UTC): a cap, made checkable at one instant.
-
-    ``channel``, ``case_id`` and ``address`` narrow the contacts counted; None counts any.
-    ``exempt_notification`` leaves out the contacts of that notification (its own earlier route steps).
-    """
-
-    reason: PolicyReason
-    since: datetime
-    maximum: int
-    channel: str | None = None
-    case_id: str | None = None
-    address: str | None = None
-    exempt_notification: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision, with all that led to it. ``until`` is set for DEFER only; UTC.
 
     ``valid_until`` is when the permitted window ends: the provider must not deliver later.
-    ``limits`` are the caps and gaps in force at that instant, for the borrower's page and the evidence.
     """
 
     kind: VerdictKind
@@ -212,7 +181,6 @@ class Verdict:
     until: datetime | None = None
     valid_until: datetime | None = None
     rules: tuple[RuleResult, ...] = ()
-    limits: tuple[Limit, ...] = ()
     time_zones: tuple[str, ...] = ()
     tzdata: str = ""
     packs: tuple[tuple[str, str, str], ...] = ()  # (name, version, sha256)
@@ -312,7 +280,6 @@ class Facts:
     opt_outs: tuple[OptOut, ...] = ()
     consents: frozenset[Category] = frozenset()
     case_closed: bool = False
-    number_checked_at: datetime | None = None
 
 
 def new_id(prefix: str, now: datetime) -> str:

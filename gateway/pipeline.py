@@ -11,6 +11,7 @@ stages is here and nowhere else; the decisions are in gateway/stages and gateway
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -64,6 +65,9 @@ from gateway.stages.admit import admit
 from gateway.stages.render import render
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
+
+# Requests examined in one go, some ten milliseconds of work; our choice.
+_BREATH = 10
 
 Trigger = Callable[[Sequence[str]], Awaitable[object]]
 
@@ -130,7 +134,11 @@ class Pipeline:
         await self._stages.templates.ensure(
             {(each.template, each.template_version) for each in requests if each.template_version is not None}
         )
-        examined = [self._stages.acceptor.examine(tenant, request, now) for request in requests]
+        examined: list[Examined | Refused] = []
+        for request in requests:
+            examined.append(self._stages.acceptor.examine(tenant, request, now))
+            if len(examined) % _BREATH == 0:
+                await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
         good = [each for each in examined if isinstance(each, Examined)]
         answers = iter(await self._accepting.submit(good) if good else ())
         results = [each if isinstance(each, Refused) else next(answers) for each in examined]
@@ -186,7 +194,6 @@ class Pipeline:
             opt_outs=facts.opt_outs if opt_outs is None else tuple(opt_outs),
             consents=facts.consents,
             case_closed=facts.case_closed,
-            number_checked_at=facts.number_checked_at,
         )
         draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now)
         return draft.steps[-1].verdict
@@ -336,8 +343,8 @@ class Pipeline:
     async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
         return await self._people.close_case(tenant, case_id, reason, actor)
 
-    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, actor: str) -> None:
-        await self._people.put_hold(tenant, borrower_id, hold, actor)
+    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None:
+        await self._people.put_hold(tenant, borrower_id, hold, reason, actor)
 
     async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
         return await self._people.lift_hold(tenant, borrower_id, kind, actor)

@@ -59,7 +59,7 @@ async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kin
     hold = Hold(kind, given.start or gateway.clock(), given.end, given.case_id)
     if hold.end is not None and hold.end <= hold.start:
         raise Problem("invalid_request", errors=[FieldError("/end", "must be after start, or after now without one")])
-    await gateway.pipeline.put_hold(who.tenant, borrower_id, hold, who.actor)
+    await gateway.pipeline.put_hold(who.tenant, borrower_id, hold, given.reason or "", who.actor)
     return bodies.answer(
         {
             "borrower_id": borrower_id,

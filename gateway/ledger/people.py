@@ -93,14 +93,20 @@ class People:
         page.write()
         return count
 
-    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, actor: str) -> None:
-        """Set or replace the hold of that kind (and case)."""
+    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None:
+        """Set or replace the hold of that kind (and case); ``reason`` is the lender's own word for the record."""
 
         def change(row: Any) -> dict[str, Any]:
             kept = [each for each in holds_from(row.holds) if (each.kind, each.case_id) != (hold.kind, hold.case_id)]
             return {"holds": encode([*kept, hold])}
 
-        detail = {"hold": hold.kind, "case_id": hold.case_id, "start": instant(hold.start), "end": instant(hold.end)}
+        detail = {
+            "hold": hold.kind,
+            "why": reason,
+            "case_id": hold.case_id,
+            "start": instant(hold.start),
+            "end": instant(hold.end),
+        }
         await self._change(tenant, borrower_id, "hold_set", hold.kind, detail, actor, change)
 
     async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:

@@ -5,6 +5,5 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 
 from gateway.policy.engine import decide
 from gateway.policy.packs import InForce, Pack, PackError, Packs, load_packs
-from gateway.policy.spread import spread_release
 
-__all__ = ["InForce", "Pack", "PackError", "Packs", "decide", "load_packs", "spread_release"]
+__all__ = ["InForce", "Pack", "PackError", "Packs", "decide", "load_packs"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.model import Facts, Limit, Notification, PolicyReason, RuleResult, VerdictKind
+from gateway.model import Facts, Notification, PolicyReason, RuleResult, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,6 @@ class Rule:
         """When a permission that holds at ``t`` ends by the mere passing of time; None: it does not."""
         return None
 
-    def limit(self, intent: Intent, t: datetime) -> Limit | None:
-        """The same rule as a count that one atomic script can confirm at hand-off; None: it is no count."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -84,7 +80,6 @@ class Source:
     pack: str
     version: str
     sections: Mapping[str, Any]
-    universal: bool = False
 
     def origin(self, rule: str, section: Mapping[str, Any]) -> Origin:
         mark = section["mark"]

@@ -1,16 +1,17 @@
-"""Spreading contacts over the time after a window opens, so that nobody's morning begins with a herd."""
+"""Spreading released contacts over the start of a window, so that they are not a herd at its opening."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 
-def spread_release(opens: datetime, closes: datetime, rank: int, total: int, over: timedelta) -> datetime:
-    """When the message with ``rank`` (0 is the oldest) of ``total`` goes, after a window that opens at ``opens``.
+def spread_release(until: datetime, window_end: datetime, rank: int, total: int, over: timedelta) -> datetime:
+    """When number ``rank`` (0 is the oldest) of ``total`` contacts deferred to ``until`` should go.
 
-    The order of age is kept, the first goes at once, and none goes after the first half of the window.
+    Evenly over ``over``, or over what the window leaves of it; never before ``until``, never at the window's end,
+    and never an older one after a younger.
     """
-    if total <= 1 or not 0 <= rank < total:
-        return opens
-    room = min(over, (closes - opens) / 2)
-    return opens + room * rank / total
+    if not 0 <= rank < total:
+        raise ValueError(f"rank {rank} of {total}")
+    room = max(min(over, window_end - until), timedelta(0))
+    return until + room * rank / total

@@ -86,7 +86,7 @@ async def test_queries_answer_for_one_tenant(database: Database) -> None:
     """Lists, records and counts of what two notifications and a hold left behind."""
     store, people, reads = store_on(database), people_on(database), Reads(database)
     first, second = await store.accept([draft("k1"), draft("k2", case="C-2", route=(Step("email"),))], NOW)
-    await people.put_hold("acme", "B-1", Hold(HoldKind.DISPUTE, NOW), "key:x")
+    await people.put_hold("acme", "B-1", Hold(HoldKind.DISPUTE, NOW), "letter of 3 May", "key:x")
     ids = sorted((first.id, second.id), reverse=True)
     assert [each["id"] for each in await reads.notifications("acme", Filter(borrower_id="B-1"), 10)] == ids
     assert [each["id"] for each in await reads.notifications("acme", Filter(), 10, before=ids[0])] == ids[1:]

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Contact, Facts, Hold, HoldKind, OptOut, VerdictKind
-from gateway.policy import decide, spread_release
+from gateway.policy import decide
 from tests.rules.test_policy_table import PACKS, notification
 
 _ZONES = [
@@ -109,14 +109,3 @@ def test_a_further_restriction_never_turns_a_denial_into_send(situation: tuple, 
         borrower = replace(borrower, time_zones=(*borrower.time_zones, "Pacific/Guam"))
     after = decide(replace(made, borrower=borrower), "sms", facts, PACKS, now, address_digest="digest")
     assert after.kind is not VerdictKind.SEND
-
-
-@given(st.integers(2, 500), st.integers(1, 240), st.integers(10, 700))
-def test_spreading_keeps_the_order_and_the_window(total: int, over: int, window: int) -> None:
-    """The oldest goes first and at once, nobody overtakes, and none goes after half of the window."""
-    opens = datetime(2026, 11, 24, 8, tzinfo=UTC)
-    closes = opens + timedelta(minutes=window)
-    released = [spread_release(opens, closes, rank, total, timedelta(minutes=over)) for rank in range(total)]
-    assert released[0] == opens
-    assert released == sorted(released)
-    assert released[-1] < opens + (closes - opens) / 2

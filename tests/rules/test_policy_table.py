@@ -404,4 +404,3 @@ def test_verdict_names_packs_zones_and_authorities() -> None:
     assert verdict.time_zones == (TAIPEI,)
     assert verdict.tzdata
     assert all(rule.authority and rule.pack and rule.version for rule in verdict.rules)
-    assert {limit.reason.value for limit in verdict.limits} == {"cap_borrower", "cap_case", "min_gap"}

@@ -21,7 +21,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     made = Database(f"sqlite:///{tmp_path}/ledger.db")
     migrate(made.engine)
     await store_on(made).accept([draft(key, borrower=f"B-{key}") for key in ("one", "two", "three")], NOW)
-    await people_on(made).put_hold("acme", "B-one", Hold(HoldKind.DISPUTE, NOW), "tester")
+    await people_on(made).put_hold("acme", "B-one", Hold(HoldKind.DISPUTE, NOW), "letter of 3 May", "tester")
     yield made
     await made.close()
 
