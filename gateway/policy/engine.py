@@ -1,24 +1,24 @@
-"""The decision: every rule is asked, the strictest answer stands, and a deferral names its exact instant.
+"""The decision: every rule is asked, the strictest answer wins, and a deferral names the exact first instant.
 
-Owns how answers combine. Reads no clock, no file and no network: the verdict is a function of its arguments.
+Pure: no clock, no I/O. ``now`` is given, and so is everything that is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from gateway.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
 from gateway.policy.intervals import HORIZON
-from gateway.policy.packs import InForce, Packs
+from gateway.policy.packs import Packs
 from gateway.policy.rule import Intent, Origin, Rule
-from gateway.policy.windows import RECURRING
-from gateway.policy.zones import TZDATA_VERSION, candidates
+from gateway.policy.zones import TZDATA_VERSION
 
-_STRICTNESS = {kind: number for number, kind in enumerate(VerdictKind)}
-_ENGINE = Origin("common_window")
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_STRICTNESS = {kind: rank for rank, kind in enumerate(VerdictKind)}
+_REQUEST = Origin("request", authority="our_choice:request")
+# Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
+_TURNS = 1_000
 
 
 def decide(
@@ -32,92 +32,80 @@ def decide(
     text: str | None = None,
     address_digest: str = "",
 ) -> Verdict:
-    """May ``notification`` go out on ``channel`` at ``now``, and if not, why not or when?
+    """What the policy says to sending ``notification`` on ``channel`` at ``now``.
 
-    The packs in force at ``now`` decide, also about later instants: whoever waits is decided anew at hand-off.
-    ``address_digest`` is the keyed digest of the borrower's address on this channel, as in ``facts``; ``text`` is
-    the rendered message where there is one already.
+    Args:
+        facts: what is known of the borrower; addresses in it are keyed digests.
+        capability_categories: what the channel's providers may carry; None while that is not known.
+        text: the rendered message; None while it is not known.
+        address_digest: the digest of the address that would be used.
     """
-    if now.tzinfo is None:
-        raise ValueError("now must be aware")
-    now = now.astimezone(UTC)
-    in_force = packs.for_jurisdiction(notification.borrower.jurisdiction, now)
-    if in_force is None:
-        result = Origin("pack").says(VerdictKind.REVIEW, PolicyReason.PACK_MISSING)
-        return Verdict(result.verdict, result.reason, rules=(result,), tzdata=TZDATA_VERSION)
+    in_force = packs.in_force(notification.borrower.jurisdiction, now)
     intent = Intent(notification, channel, facts, address_digest, text, capability_categories)
-    results = _ask(in_force.rules, intent, now)
-    strictest = _strictest(results)
-    if strictest.verdict is VerdictKind.DEFER:
-        until, last = _first_permitted(in_force.rules, intent, now, results)
-        if until is None:
-            return _verdict(in_force, intent, (*results, last), last)
-        if last not in results:
-            results.append(last)
-        return _verdict(in_force, intent, results, strictest, until=until)
-    if strictest.verdict is not VerdictKind.SEND:
-        return _verdict(in_force, intent, results, strictest)
-    ends = [end for rule in in_force.rules if (end := rule.ends(intent, now)) is not None]
-    limits = tuple(limit for rule in in_force.rules if (limit := rule.limit(intent, now)) is not None)
-    permitted = _verdict(in_force, intent, results, strictest)
-    return replace(permitted, reason=PolicyReason.PERMITTED, valid_until=min(ends, default=None), limits=limits)
+    answers = _asked(in_force.rules, intent, now)
+    results = [result for _, result in answers]
+    final = _strictest(results)
+    if final.verdict is VerdictKind.DEFER:
+        final = _first_permitted(in_force.rules, intent, now, final)
+        expires_at = notification.expires_at
+        if final.until is not None and expires_at is not None and final.until >= expires_at:
+            final = replace(final, verdict=VerdictKind.SUPPRESS, reason=PolicyReason.EXPIRES_FIRST, until=None)
+            results = [*results, final]
+    sending = final.verdict is VerdictKind.SEND
+    return Verdict(
+        kind=final.verdict,
+        reason=PolicyReason.PERMITTED if sending else final.reason,
+        until=final.until,
+        valid_until=_ends(answers, intent, now) if sending else None,
+        rules=tuple(results),
+        time_zones=notification.borrower.time_zones,
+        tzdata=TZDATA_VERSION,
+        packs=in_force.packs,
+    )
 
 
-def _ask(rules: Iterable[Rule], intent: Intent, t: datetime) -> list[RuleResult]:
-    return [result for rule in rules if (result := rule.judge(intent, t)) is not None]
+Answers = list[tuple[Rule, RuleResult]]
+
+
+def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
+    """Every rule's word on sending at ``t``, of those that have one."""
+    found = [(rule, result) for rule in rules if (result := rule.judge(intent, t)) is not None]
+    send_at = intent.notification.send_at
+    if send_at is not None and send_at > t:
+        found.append((Rule(_REQUEST), _REQUEST.defers(PolicyReason.SCHEDULED, send_at)))
+    return found
 
 
 def _strictest(results: Sequence[RuleResult]) -> RuleResult:
-    """The strictest answer; of several deferrals the longest, else the first in order."""
-    return max(results, key=lambda each: (_STRICTNESS[each.verdict], each.until or _NEVER))
-
-
-def _first_permitted(
-    rules: Sequence[Rule], intent: Intent, now: datetime, results: Sequence[RuleResult]
-) -> tuple[datetime | None, RuleResult]:
-    """The first instant that all rules allow, with the rule that held out longest; None with the rule that ends all.
-
-    No rule allows before its own ``until``, so the latest of them bounds the answer from below. Going there and
-    asking again, until nobody objects, reaches the first permitted instant and cannot pass it.
-    """
-    t, last_fixed = now, now
-    pusher = _strictest(results)
-    while denials := [each for each in results if each.verdict is not VerdictKind.SEND]:
-        dead_ends = [each for each in denials if each.until is None]
-        if dead_ends:
-            return None, _dead_end(_strictest(dead_ends), pusher)
-        pusher = max(denials, key=lambda each: each.until or _NEVER)
-        assert pusher.until is not None
-        t = pusher.until
-        if pusher.reason not in RECURRING:
-            last_fixed = t
-        elif t - last_fixed > HORIZON:
-            return None, _ENGINE.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
-        results = _ask(rules, intent, t)
-    return t, pusher
-
-
-def _dead_end(result: RuleResult, pusher: RuleResult) -> RuleResult:
-    waits = f"{pusher.rule} of {pusher.pack} waits until {pusher.until:%Y-%m-%dT%H:%M:%SZ}"
-    return replace(result, detail=f"{result.detail}; {waits}" if result.detail else waits)
-
-
-def _verdict(
-    in_force: InForce,
-    intent: Intent,
-    results: Sequence[RuleResult],
-    decisive: RuleResult,
-    *,
-    until: datetime | None = None,
-) -> Verdict:
-    stated = intent.notification.borrower.time_zones
-    names = dict.fromkeys(each.key for zoning in in_force.zonings for each in candidates(zoning, stated))
-    return Verdict(
-        decisive.verdict,
-        decisive.reason,
-        until,
-        rules=tuple(results),
-        time_zones=tuple(names),
-        tzdata=TZDATA_VERSION,
-        packs=in_force.identities,
+    """The strictest answer; of several deferrals the one that lasts longest."""
+    if not results:
+        return _REQUEST.allows()
+    return max(
+        results,
+        key=lambda each: (_STRICTNESS[each.verdict], each.until.timestamp() if each.until is not None else 0.0),
     )
+
+
+def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first: RuleResult) -> RuleResult:
+    """The denial of now, with the first instant at which no rule defers any more.
+
+    Each deferring rule's ``until`` is never later than the next instant that it would allow, so stepping to the
+    latest of them passes over no permitted instant.
+    """
+    answer = first
+    for _ in range(_TURNS):
+        t = answer.until
+        # What the client scheduled may lie as far ahead as it likes; our own waiting may not.
+        if t is None or (t > now + HORIZON and answer.reason is not PolicyReason.SCHEDULED):
+            break
+        answer = _strictest([result for _, result in _asked(rules, intent, t)])
+        if answer.verdict is VerdictKind.SEND:
+            return replace(first, until=t)
+        if answer.verdict is not VerdictKind.DEFER:
+            return answer
+    return replace(first, verdict=VerdictKind.REVIEW, reason=PolicyReason.NO_COMMON_WINDOW, until=None)
+
+
+def _ends(answers: Answers, intent: Intent, now: datetime) -> datetime | None:
+    """When a message permitted now must have arrived: the end of the shortest permission."""
+    return min((end for rule, _ in answers if (end := rule.ends(intent, now)) is not None), default=None)

@@ -1,39 +1,38 @@
-"""Policy packs: dated files of figures, read once, checked, and compiled into rules.
+"""Policy packs: dated YAML files, checked against their schema, compiled into rules.
 
-Owns which packs apply to whom and when. Knows no rule's meaning: rulebook.py compiles, engine.py asks.
+A pack has two halves. ``rules`` hold where the pack is the base for a borrower's jurisdiction; ``universal`` (in the
+``default`` pack) hold for everybody, whatever else applies. The strictest answer wins, so a half can only tighten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from gateway.model import HoldKind
+from gateway.policy import caps, holds, windows, wishes
 from gateway.policy.rule import Rule, Source
-from gateway.policy.rulebook import compile_source
-from gateway.policy.windows import ZoneRule
-from gateway.policy.zones import Zoning, day_start, zone
 
 DEFAULT = "default"
 
+# A new family of rules is a new file and a new line here.
+FAMILIES: Sequence[Callable[[Source], list[Rule]]] = (holds.rules, wishes.rules, windows.rules, caps.rules)
 
-class PackError(Exception):
-    """A pack file that cannot be used. Says which file, where in it, and why."""
+
+class PackError(ValueError):
+    """A pack can't be used; the message names the file and the place in it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Pack:
-    """One version of one pack. ``document`` is the file as read, for whoever shows or compares it."""
+    """One version of one pack."""
 
     name: str
     version: str
@@ -42,135 +41,89 @@ class Pack:
     jurisdictions: tuple[str, ...]
     rules: tuple[Rule, ...]
     universal: tuple[Rule, ...]
-    document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class InForce:
-    """The packs that apply to one jurisdiction at one instant, and their rules in one list."""
+    """What holds for a jurisdiction at an instant."""
 
-    packs: tuple[Pack, ...]
     rules: tuple[Rule, ...]
-    zonings: tuple[Zoning, ...]
-    identities: tuple[tuple[str, str, str], ...]  # (name, version, sha256)
+    packs: tuple[tuple[str, str, str], ...]  # (name, version, sha256)
 
 
+@dataclass(frozen=True, slots=True)
 class Packs:
-    """All packs of a folder, in all their versions."""
+    """All versions of all packs."""
 
-    def __init__(self, packs: Iterable[Pack]) -> None:
-        by_name: dict[str, list[Pack]] = defaultdict(list)
-        for pack in sorted(packs, key=lambda each: each.effective_from):
-            by_name[pack.name].append(pack)
-        self._versions = dict(by_name)
+    by_name: Mapping[str, tuple[Pack, ...]]  # newest first
+    _cache: dict[tuple[str, ...], InForce] = field(default_factory=dict)
 
-    @property
-    def all(self) -> tuple[Pack, ...]:
-        return tuple(pack for versions in self._versions.values() for pack in versions)
-
-    def for_jurisdiction(self, jurisdiction: str, now: datetime) -> InForce | None:
-        """The packs in force; None where even ``default`` is not, and then nobody may be contacted.
-
-        ``us-ma`` is decided by the packs for ``us`` and those for ``us-ma`` together.
-        """
-        default = self._in_force(DEFAULT, now)
-        if default is None:
-            return None
-        places = _places(jurisdiction)
-        own = tuple(
-            pack
-            for name in self._versions
-            if name != DEFAULT
-            and (pack := self._in_force(name, now)) is not None
-            and not places.isdisjoint(pack.jurisdictions)
+    def in_force(self, jurisdiction: str, now: datetime) -> InForce:
+        """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack, the strictest."""
+        wanted = jurisdiction.casefold()
+        base = next(
+            (
+                pack
+                for name in self.by_name
+                if name != DEFAULT and (pack := self._at(name, now)) is not None and wanted in pack.jurisdictions
+            ),
+            None,
         )
-        return _together(default, own)
+        default = self._at(DEFAULT, now)
+        if default is None:
+            raise PackError("no version of the default pack is in force")
+        key = (default.sha256, base.sha256 if base else "")
+        if key not in self._cache:
+            chosen = base.rules if base else default.rules
+            used = [default] if base is None else [default, base]
+            self._cache[key] = InForce(
+                (*default.universal, *chosen), tuple((pack.name, pack.version, pack.sha256) for pack in used)
+            )
+        return self._cache[key]
 
-    def _in_force(self, name: str, now: datetime) -> Pack | None:
-        begun = [pack for pack in self._versions.get(name, ()) if pack.effective_from <= now]
-        return begun[-1] if begun else None
-
-
-@lru_cache(maxsize=4096)
-def _places(jurisdiction: str) -> frozenset[str]:
-    parts = jurisdiction.lower().split("-")
-    return frozenset("-".join(parts[:length]) for length in range(1, len(parts) + 1))
-
-
-@lru_cache(maxsize=1024)
-def _together(default: Pack, own: tuple[Pack, ...]) -> InForce:
-    """The universal rules, with the jurisdiction's own; or, where it has none, with the strictest base."""
-    base = tuple(rule for pack in own for rule in pack.rules) or default.rules
-    rules = default.universal + base
-    packs = (default, *own)
-    zonings = tuple(rule.zoning for rule in rules if isinstance(rule, ZoneRule))
-    return InForce(packs, rules, zonings, tuple((pack.name, pack.version, pack.sha256) for pack in packs))
+    def _at(self, name: str, now: datetime) -> Pack | None:
+        return next((pack for pack in self.by_name[name] if pack.effective_from <= now), None)
 
 
 def load_packs(folder: Path) -> Packs:
-    """Read ``*.yaml`` in ``folder``, by the ``schema.json`` beside them. Raises PackError."""
+    """Read every pack of a folder. Raises PackError."""
     schema = json.loads((folder / "schema.json").read_text("utf-8"))
-    validator = jsonschema.Draft202012Validator(schema)
-    packs = [_load(path, validator) for path in sorted(folder.glob("*.yaml"))]
-    seen: dict[tuple[str, datetime], Pack] = {}
-    for pack in packs:
-        key = (pack.name, pack.effective_from)
-        if key in seen:
-            raise PackError(f"two versions of {pack.name} begin on {pack.effective_from.date()}: {pack.version} too")
-        seen[key] = pack
-    if not any(pack.name == DEFAULT for pack in packs):
-        raise PackError(f"no pack named {DEFAULT} in {folder}")
-    return Packs(packs)
+    found: dict[str, list[Pack]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        pack = _read(path, schema)
+        found.setdefault(pack.name, []).append(pack)
+    if DEFAULT not in found:
+        raise PackError(f"{folder}: there is no default pack")
+    newest = {
+        name: tuple(sorted(each, key=lambda pack: pack.effective_from, reverse=True)) for name, each in found.items()
+    }
+    return Packs(newest)
 
 
-def _load(path: Path, validator: jsonschema.Draft202012Validator) -> Pack:
-    content = path.read_bytes()
+def _read(path: Path, schema: Mapping[str, Any]) -> Pack:
+    raw = path.read_bytes()
     try:
-        document = yaml.safe_load(content)
+        content = yaml.safe_load(raw)
+        jsonschema.validate(json.loads(json.dumps(content, default=str)), schema)
     except yaml.YAMLError as error:
-        raise PackError(f"{path.name}: {error}") from error
-    for wrong in sorted(validator.iter_errors(document), key=lambda each: list(map(str, each.absolute_path))):
-        raise PackError(f"{path.name}: /{'/'.join(map(str, wrong.absolute_path))}: {wrong.message}")
-    if document["name"] != path.name.split(".")[0]:
-        raise PackError(f"{path.name}: /name: must be the file's name up to its first dot")
-    try:
-        return _pack(document, hashlib.sha256(content).hexdigest())
-    except ValueError as error:
-        raise PackError(f"{path.name}: {error}") from error
-
-
-def _pack(document: Mapping[str, Any], sha256: str) -> Pack:
-    name, version = document["name"], document["version"]
-    _check(document)
+        raise PackError(f"{path.name}: {error}") from None
+    except jsonschema.ValidationError as error:
+        where = "/".join(str(part) for part in error.absolute_path)
+        raise PackError(f"{path.name}: {where}: {error.message[:200]}") from None
+    name, version = content["name"], content["version"]
+    universal = content.get("universal", {})
+    # A date is in force from its first instant in UTC: packs speak of many zones, and midnight is nobody's window.
+    effective: date = content["effective_from"]
     return Pack(
-        name,
-        version,
-        sha256,
-        _effective(document["effective_from"]),
-        tuple(document["jurisdictions"]),
-        compile_source(Source(name, version, document["rules"])),
-        compile_source(Source(name, version, document["universal"], universal=True)) if name == DEFAULT else (),
-        document,
+        name=name,
+        version=version,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        effective_from=datetime.combine(effective, time(), UTC),
+        jurisdictions=tuple(content["jurisdictions"]),
+        rules=_compiled(Source(name, version, content["rules"])),
+        universal=_compiled(Source(name, version, universal)) if universal else (),
     )
 
 
-def _effective(section: Mapping[str, str]) -> datetime:
-    tz = zone(section["zone"])
-    if tz is None:
-        raise ValueError(f"/effective_from/zone: {section['zone']} is no time zone")
-    return day_start(tz, date.fromisoformat(section["date"])).astimezone(UTC)
-
-
-def _check(document: Mapping[str, Any]) -> None:
-    """What a schema can't say."""
-    tz = document["rules"]["zone"].get("tz")
-    if tz is not None and zone(tz) is None:
-        raise ValueError(f"/rules/zone/tz: {tz} is no time zone")
-    names = [cap["name"] for cap in document["rules"]["caps"]["limits"]]
-    if len(names) != len(set(names)):
-        raise ValueError("/rules/caps/limits: two caps have the same name")
-    if document["name"] == DEFAULT:
-        missing = {kind.value for kind in HoldKind} - document["universal"]["holds"]["kinds"].keys()
-        if missing:
-            # A kind that no pack names would hold nobody back.
-            raise ValueError(f"/universal/holds/kinds: says nothing about {', '.join(sorted(missing))}")
+def _compiled(source: Source) -> tuple[Rule, ...]:
+    return tuple(rule for family in FAMILIES for rule in family(source))
