@@ -93,7 +93,7 @@ class Demo:
                 await gateway.keys.revoke(key.id, now)
         _, secret = await gateway.keys.create(TENANT, _KEY_NAME, list(Scope), now)
         url = f"http://{gateway.settings.host}:{gateway.settings.port}"
-        borrower = next((_borrower_of(row) for row in self.rows if isinstance(row, Row) and _borrower_of(row)), "")
+        borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, Row))), "")
         token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
         _write_private(self._made, {"url": url, "api_key": secret, "borrower_token": token, "pid": os.getpid()})
         screen.STDERR.print(f"gateway: up at {url}, its clock at {now:%Y-%m-%d %H:%M} UTC")
@@ -171,10 +171,13 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
             await doing
 
 
-def _borrower_of(row: Row) -> str:
-    borrower = row.request.get("borrower")
+def _reader_of(row: Row) -> str:
+    """The feed that this row writes to first; "" where it starts with another channel."""
+    borrower, route = row.request.get("borrower"), row.request.get("route")
+    first = route[0] if isinstance(route, list) and route else None
+    channel = first.get("channel") if isinstance(first, dict) else first
     addresses = borrower.get("addresses") if isinstance(borrower, dict) else None
-    return str(addresses.get("inapp", "")) if isinstance(addresses, dict) else ""
+    return str(addresses.get("inapp", "")) if channel == "inapp" and isinstance(addresses, dict) else ""
 
 
 def _write_private(path: Path, content: Any) -> None:
