@@ -225,9 +225,9 @@ class Pipeline:
         ready = await self._paced(ready, now)
         if ready:
             started = await self._ledger.start(ready, now, self._lease)
-            await self._stages.sender.send(
-                [each for each in ready if each.work.delivery.id in started], self._attempt_ended
-            )
+            going = [each for each in ready if each.work.delivery.id in started]
+            # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
+            await self._stages.sender.send(going, self._attempt_ended, now + timedelta(seconds=self._lease / 2))
 
     def _choose_providers(self, permitted: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Move]]:
         ready: list[Outgoing] = []

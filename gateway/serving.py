@@ -14,7 +14,7 @@ from gateway import metrics_server
 from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
-from gateway.jobs import run_worker
+from gateway.jobs import WorkerOptions, run_worker
 from gateway.metrics_server import MetricsServer
 from gateway.ports import Unavailable
 from gateway.relay import Relay
@@ -112,7 +112,12 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
     tasks.create_task(relay.run(stop), name="relay")
     tasks.create_task(
         run_worker(
-            lambda: open_pool(gateway.redis_url), gateway.pipeline.dispatch, stop, enqueued=gateway.queue.enqueued
+            lambda: open_pool(gateway.redis_url),
+            gateway.pipeline.dispatch,
+            stop,
+            # Longer than a batch can take: it begins nothing after half of its lease.
+            options=WorkerOptions(timeout_seconds=gateway.settings.lease_seconds),
+            enqueued=gateway.queue.enqueued,
         ),
         name="worker",
     )

@@ -22,6 +22,8 @@ _BACKOFF = wait_exponential_jitter(multiplier=10, max=3600, exp_base=2, jitter=5
 _SLOW_REASONS = frozenset({ProviderReason.UNREACHABLE, ProviderReason.MAILBOX_FULL})
 _SLOW = timedelta(minutes=30)
 
+_PAUSE = timedelta(seconds=10)  # the backoff's first step
+
 # A code that nobody has classified is not tried more often than this; our choice.
 _BOUNDED = {ProviderReason.UNMAPPED: 2, ProviderReason.UNREACHABLE: 3, ProviderReason.MAILBOX_FULL: 3}
 
@@ -45,6 +47,8 @@ class Schedule:
 
         ``retry_after`` is the provider's own word in seconds (RFC 9110 section 10.2.3) and is honoured as a minimum.
         """
+        if reason is ProviderReason.TOO_LATE:
+            return now + self._scaled(_PAUSE)  # our own doing, so it costs no attempt
         if attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
             return None
         state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})

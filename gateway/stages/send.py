@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
-from channels.base import Accepted, Message, Provider, SendFailure, UnknownOutcome
+from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
 from gateway.ports import Attempt, Clock, Outgoing
 from gateway.stages.schedule import earliest
@@ -57,16 +58,24 @@ class Sender:
             category=notification.category,
         )
 
-    async def send(self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]]) -> None:
-        """Send all; ``ended`` hears of each attempt when it is over, so that a slow one delays no other's record."""
-        await asyncio.gather(*(self._send_one(outgoing, ended) for outgoing in batch))
+    async def send(
+        self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime
+    ) -> None:
+        """Send all; ``ended`` hears of each attempt when it is over, so that a slow one delays no other's record.
 
-    async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]]) -> None:
+        What has not begun by ``until``, because the provider is slow and the queue for it long, does not begin:
+        the lease may run out, and another worker would take it for lost and look it up too early.
+        """
+        await asyncio.gather(*(self._send_one(outgoing, ended, until) for outgoing in batch))
+
+    async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
         async with self._slots[outgoing.provider]:
             started = self._clock()
             result: Accepted | SendFailure
             try:
+                if started >= until:
+                    raise TransientFailure(Reason.TOO_LATE)
                 result = await self._providers[outgoing.provider].send(message)
             except SendFailure as failure:
                 result = failure

@@ -55,6 +55,11 @@ class Settler:
     def after_attempt(self, delivery: Delivery, notification: Notification, attempt: Attempt) -> Move:
         """The provider answered, refused, or left us without an answer."""
         now, result = attempt.finished_at, attempt.result
+        if attempt.message.attempt != delivery.attempt:
+            # This worker was taken for lost, and another attempt has begun since: the news is kept, and moves nothing.
+            outcome, reason, code = attempt.outcome()
+            detail = {"attempt": attempt.message.attempt, "outcome": outcome, "reason": reason, "code": code}
+            return Move(delivery.id, "late_attempt", now, due_at=delivery.due_at, detail=detail)
         if isinstance(result, Accepted):
             return self._accepted(delivery, notification, result, now)
         if isinstance(result, PermanentFailure):

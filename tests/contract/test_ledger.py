@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ from sqlalchemy import select, text
 
 from channels.base import (
     Accepted,
+    LookupAnswer,
+    LookupResult,
     Message,
     PermanentFailure,
     ProviderReason,
@@ -257,3 +260,21 @@ async def test_state_of_a_lost_worker_is_due_again(database: Database) -> None:
     assert claimed.delivery.state is State.SENDING
     await store.apply([SETTLER.lost_worker(claimed.delivery, later(61))])
     assert await states(database) == ["unknown"]
+
+
+async def test_news_of_an_earlier_attempt_moves_nothing(database: Database) -> None:
+    """A worker that was taken for lost comes back late: its failure does not touch the attempt under way."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    [lost] = await store.claim([work.delivery.id], later(61), 60)
+    await store.apply([SETTLER.lost_worker(lost.delivery, later(61))])
+    absent = SETTLER.after_lookup(
+        replace(lost.delivery, state=State.UNKNOWN), work.notification, LookupAnswer(LookupResult.ABSENT), later(95)
+    )
+    await store.apply([absent])
+    [again] = await store.claim([work.delivery.id], later(96), 60)
+    assert await store.start([outgoing(again)], later(96), 60)
+    late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), 97)
+    await store.settle([late], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await states(database) == ["sending"]
