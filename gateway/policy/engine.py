@@ -10,13 +10,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
+from gateway.policy.holds import OPEN_ENDED
 from gateway.policy.intervals import HORIZON
 from gateway.policy.packs import Packs
 from gateway.policy.rule import Intent, Origin, Rule
-from gateway.policy.zones import TZDATA_VERSION
+from gateway.policy.zones import TZDATA_VERSION, candidates
 
 _STRICTNESS = {kind: rank for rank, kind in enumerate(VerdictKind)}
 _REQUEST = Origin("request", authority="our_choice:request")
+_OPENING_HOURS = frozenset({PolicyReason.OUTSIDE_WINDOW, PolicyReason.HOLIDAY, PolicyReason.BORROWER_WISH})
 # Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
 _TURNS = 1_000
 
@@ -41,16 +43,17 @@ def decide(
         address_digest: the digest of the address that would be used.
     """
     in_force = packs.in_force(notification.borrower.jurisdiction, now)
+    # A contact that another worker's clock dates ahead of ours has happened all the same.
+    contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
+    facts = replace(facts, contacts=contacts)
     intent = Intent(notification, channel, facts, address_digest, text, capability_categories)
     answers = _asked(in_force.rules, intent, now)
     results = [result for _, result in answers]
     final = _strictest(results)
     if final.verdict is VerdictKind.DEFER:
         final = _first_permitted(in_force.rules, intent, now, final)
-        expires_at = notification.expires_at
-        if final.until is not None and expires_at is not None and final.until >= expires_at:
-            final = replace(final, verdict=VerdictKind.SUPPRESS, reason=PolicyReason.EXPIRES_FIRST, until=None)
-            results = [*results, final]
+        if final.verdict is not VerdictKind.DEFER:
+            results.append(final)  # what comes of waiting is a rule's word as well
     sending = final.verdict is VerdictKind.SEND
     return Verdict(
         kind=final.verdict,
@@ -58,7 +61,7 @@ def decide(
         until=final.until,
         valid_until=_ends(answers, intent, now) if sending else None,
         rules=tuple(results),
-        time_zones=notification.borrower.time_zones,
+        time_zones=tuple(str(each) for each in candidates(in_force.zoning, notification.borrower.time_zones)),
         tzdata=TZDATA_VERSION,
         packs=in_force.packs,
     )
@@ -70,7 +73,9 @@ Answers = list[tuple[Rule, RuleResult]]
 def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
     """Every rule's word on sending at ``t``, of those that have one."""
     found = [(rule, result) for rule in rules if (result := rule.judge(intent, t)) is not None]
-    send_at = intent.notification.send_at
+    expires_at, send_at = intent.notification.expires_at, intent.notification.send_at
+    if expires_at is not None and expires_at <= t:
+        found.append((Rule(_REQUEST), _REQUEST.suppresses(PolicyReason.EXPIRES_FIRST)))
     if send_at is not None and send_at > t:
         found.append((Rule(_REQUEST), _REQUEST.defers(PolicyReason.SCHEDULED, send_at)))
     return found
@@ -92,17 +97,22 @@ def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first
     Each deferring rule's ``until`` is never later than the next instant that it would allow, so stepping to the
     latest of them passes over no permitted instant.
     """
+    # Only waiting for opening hours can be in vain; a hold or a schedule may reach as far ahead as it likes.
     answer = first
+    waited_from = now if first.reason in _OPENING_HOURS else first.until or now
     for _ in range(_TURNS):
         t = answer.until
-        # What the client scheduled may lie as far ahead as it likes; our own waiting may not.
-        if t is None or (t > now + HORIZON and answer.reason is not PolicyReason.SCHEDULED):
+        if t is None or t > waited_from + HORIZON:
             break
+        if answer.detail.endswith(OPEN_ENDED):
+            return replace(first, until=t)  # decided anew when the hold is lifted, and then at the latest
         answer = _strictest([result for _, result in _asked(rules, intent, t)])
         if answer.verdict is VerdictKind.SEND:
             return replace(first, until=t)
         if answer.verdict is not VerdictKind.DEFER:
             return answer
+        if answer.reason not in _OPENING_HOURS:
+            waited_from = answer.until or t
     return replace(first, verdict=VerdictKind.REVIEW, reason=PolicyReason.NO_COMMON_WINDOW, until=None)
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from gateway.model import Hold, PolicyReason, RuleResult, VerdictKind
 from gateway.policy.rule import Intent, Origin, Rule, Source
 
+# Stands at the end of the detail where nobody knows when a hold will end.
+OPEN_ENDED = ", without an end: looked at again then"
+
 
 class HoldRule(Rule):
     """One kind of hold: what it does, and which categories it leaves alone.
@@ -38,7 +41,10 @@ class HoldRule(Rule):
             return self.origin.suppresses(PolicyReason.HOLD, self.kind)
         if self.effect == "review":
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.HOLD, detail=self.kind)
-        return self.origin.defers(PolicyReason.HOLD, max(hold.end or t + self.recheck for hold in mine), self.kind)
+        ends = [hold.end for hold in mine if hold.end is not None]
+        if len(ends) < len(mine):
+            return self.origin.defers(PolicyReason.HOLD, t + self.recheck, f"{self.kind}{OPEN_ENDED}")
+        return self.origin.defers(PolicyReason.HOLD, max(ends), self.kind)
 
     def _covers(self, hold: Hold, intent: Intent, t: datetime) -> bool:
         return (

@@ -19,6 +19,7 @@ import yaml
 
 from gateway.policy import caps, holds, windows, wishes
 from gateway.policy.rule import Rule, Source
+from gateway.policy.zones import Zoning, zoning_from
 
 DEFAULT = "default"
 
@@ -39,6 +40,7 @@ class Pack:
     sha256: str
     effective_from: datetime
     jurisdictions: tuple[str, ...]
+    zoning: Zoning
     rules: tuple[Rule, ...]
     universal: tuple[Rule, ...]
 
@@ -48,6 +50,7 @@ class InForce:
     """What holds for a jurisdiction at an instant."""
 
     rules: tuple[Rule, ...]
+    zoning: Zoning
     packs: tuple[tuple[str, str, str], ...]  # (name, version, sha256)
 
 
@@ -77,7 +80,9 @@ class Packs:
             chosen = base.rules if base else default.rules
             used = [default] if base is None else [default, base]
             self._cache[key] = InForce(
-                (*default.universal, *chosen), tuple((pack.name, pack.version, pack.sha256) for pack in used)
+                (*default.universal, *chosen),
+                used[-1].zoning,
+                tuple((pack.name, pack.version, pack.sha256) for pack in used),
             )
         return self._cache[key]
 
@@ -120,6 +125,7 @@ def _read(path: Path, schema: Mapping[str, Any]) -> Pack:
         sha256=hashlib.sha256(raw).hexdigest(),
         effective_from=datetime.combine(effective, time(), UTC),
         jurisdictions=tuple(content["jurisdictions"]),
+        zoning=zoning_from(content["rules"]["zone"]),
         rules=_compiled(Source(name, version, content["rules"])),
         universal=_compiled(Source(name, version, universal)) if universal else (),
     )

@@ -46,11 +46,14 @@ class Window(Rule):
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         notification = intent.notification
-        if notification.category not in self.categories or intent.channel in self.quiet_channels:
+        if notification.category not in self.categories:
             return None
         zones = candidates(self.zoning, notification.borrower.time_zones)
         if not zones:
+            # On a quiet channel too: who cannot say where the borrower is has not understood who the borrower is.
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+        if intent.channel in self.quiet_channels:
+            return None
         opening = next_opening(self.schedule, zones, t)
         if opening is None:
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)

@@ -27,7 +27,8 @@ class OptedOut(Rule):
     def _covers(each: OptOut, intent: Intent, t: datetime) -> bool:
         return (
             each.channel in (None, intent.channel)
-            and each.address in (None, intent.address_digest)
+            # Where the address is not known it may be the one that was meant.
+            and (each.address in (None, intent.address_digest) or not intent.address_digest)
             and each.category in (None, intent.notification.category)
         )
 

@@ -312,6 +312,44 @@ def test_every_hold_has_a_rule() -> None:
     assert {row[0] for row in HOLDS} == set(HoldKind)
 
 
+def test_a_hold_may_end_far_ahead_or_not_at_all() -> None:
+    """A hold that ends in three months defers until then; one without an end until it is looked at again."""
+    made = notification("tw", TAIPEI)
+    far = Hold(HoldKind.DISPUTE, _day("00:00", 1), at("2027-02-20 23:00", TAIPEI))
+    assert said(made, _day("10:00"), facts=Facts(holds=(far,))) == ("defer", "hold", at("2027-02-21 08:00", TAIPEI))
+    open_ended = replace(far, end=None)
+    assert said(made, _day("10:00"), facts=Facts(holds=(open_ended,))) == (
+        "defer",
+        "hold",
+        _day("10:00") + timedelta(days=30),
+    )
+
+
+def test_a_schedule_far_ahead_still_waits_for_the_window() -> None:
+    """Asked for in ten weeks, at night: the morning after."""
+    made = notification("tw", TAIPEI, send_at=at("2027-02-02 23:30", TAIPEI))
+    assert said(made, _day("10:00")) == ("defer", "scheduled", at("2027-02-03 08:00", TAIPEI))
+
+
+@pytest.mark.parametrize("kind", [HoldKind.BREATHING_SPACE, HoldKind.CEASE, HoldKind.BANKRUPTCY])
+def test_what_the_law_stops_it_stops_for_service_messages_too(kind: HoldKind) -> None:
+    """The law exempts named notices, not whatever a lender calls service."""
+    hold = Hold(kind, _day("00:00", 1), _day("10:00", 30))
+    made = notification("tw", TAIPEI, category=Category.SERVICE)
+    assert said(made, _day("10:00"), facts=Facts(holds=(hold,)))[0] in ("defer", "suppress")
+
+
+def test_an_unknown_zone_denies_every_channel() -> None:
+    """Nobody is written to whose time of day is unknown, not even in the app."""
+    assert said(notification("us"), _day("10:00"), channel="inapp")[:2] == ("review", "unknown_zone")
+
+
+def test_an_opt_out_holds_where_the_address_is_not_known() -> None:
+    """Without the address's digest the opted-out one may be meant."""
+    facts = Facts(opt_outs=(OptOut(_day("09:00"), "sms", "digest"),))
+    assert decide(notification("tw", TAIPEI), "sms", facts, PACKS, _day("10:00")).kind == "suppress"
+
+
 def test_a_service_message_passes_a_plan_and_a_dispute() -> None:
     """What helps a borrower with a plan is not held back by the plan."""
     hold = Hold(HoldKind.PLAN_IN_PLACE, _day("00:00", 1))
@@ -350,6 +388,8 @@ def test_opt_outs(opt_out: OptOut, channel: str, verdict: str) -> None:
         ({"send_at": _day("12:00")}, Facts(), "defer", "scheduled"),
         ({"send_at": _day("12:00"), "expires_at": _day("11:00")}, Facts(), "suppress", "expires_first"),
         ({"send_at": _day("09:00")}, Facts(), "send", "permitted"),
+        ({"expires_at": _day("09:00")}, Facts(), "suppress", "expires_first"),
+        ({}, Facts(contacts=(contact(_day("10:00") + timedelta(seconds=1)),)), "defer", "min_gap"),
     ],
 )
 def test_other_reasons(changes: dict[str, object], facts: Facts, verdict: str, reason: str) -> None:
@@ -402,5 +442,6 @@ def test_verdict_names_packs_zones_and_authorities() -> None:
     assert [name for name, _, _ in verdict.packs] == ["default", "tw"]
     assert all(len(sha) == 64 for _, _, sha in verdict.packs)
     assert verdict.time_zones == (TAIPEI,)
+    assert decide(notification("tw"), "sms", Facts(), PACKS, _day("10:00")).time_zones == (TAIPEI,)
     assert verdict.tzdata
     assert all(rule.authority and rule.pack and rule.version for rule in verdict.rules)
