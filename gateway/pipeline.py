@@ -301,7 +301,13 @@ class Pipeline:
         outgoing = Outgoing(work, content, provider=work.delivery.provider)
         message = self._stages.sender.message(outgoing, work.delivery.attempt)
         since = work.delivery.contacted_at or work.notification.accepted_at
-        return await provider.lookup(message, work.delivery.provider_message_id, since)
+        answer = await provider.lookup(message, work.delivery.provider_message_id, since)
+        if answer.receipt is not None and answer.receipt.provider_message_id:
+            owner = await self._ledger.owner(provider.name, answer.receipt.provider_message_id)
+            if owner not in (None, work.delivery.id):
+                # The same words to the same number, sent for somebody else: that proves nothing about this one.
+                return LookupAnswer(LookupResult.UNSUPPORTED)
+        return answer
 
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -315,6 +315,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def owner(self, provider: str, provider_message_id: str) -> str | None:
+        """The delivery that the provider's message is known to belong to; None where it is not known to us."""
+        ...
+
     async def postpone(self, works: Sequence[Work], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``: a pause of ours that is no event of theirs."""
         ...

@@ -102,6 +102,13 @@ class Store:
             "start", lambda connection: _start(connection, self._digest, outgoing, now, lease_seconds)
         )
 
+    async def owner(self, provider: str, provider_message_id: str) -> str | None:
+        """The delivery that the provider's message is known to belong to; None where it is not known to us."""
+        query = select(deliveries.c.id).where(
+            deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
+        )
+        return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+
     async def postpone(self, works: Sequence[Work], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
         query = (

@@ -278,3 +278,13 @@ async def test_news_of_an_earlier_attempt_moves_nothing(database: Database) -> N
     late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), 97)
     await store.settle([late], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await states(database) == ["sending"]
+
+
+async def test_a_providers_message_has_one_owner(database: Database) -> None:
+    """Whose message a provider's id is, is known once the attempt is recorded."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    assert await store.owner("twilio", "SM1") is None
+    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await store.owner("twilio", "SM1") == work.delivery.id
