@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from channels.base import (
     Accepted,
@@ -288,3 +288,18 @@ async def test_a_providers_message_has_one_owner(database: Database) -> None:
     assert await store.owner("twilio", "SM1") is None
     await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await store.owner("twilio", "SM1") == work.delivery.id
+
+
+async def test_facts_are_never_older_than_their_version(database: Database) -> None:
+    """A contact committed while facts are being read may be missing from them only if the version is old as well."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    statements: list[str] = []
+
+    def watch(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(database.engine, "before_cursor_execute", watch)
+    await store.claim([work.delivery.id], later(61), 60)
+    reads = [each for each in statements if "FROM borrowers" in each or "contacted_at >" in each]
+    assert [("borrowers" in each.split("FROM")[1]) for each in reads] == [True, False]
