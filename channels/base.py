@@ -154,6 +154,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a borrower wrote back, as a provider hands it on. ``address`` is theirs, not yet normalised.
+
+    ``answered``: the provider has answered by itself (its own opt-out handling), so we must not answer as well.
+    """
+
+    provider: str
+    provider_message_id: str
+    address: str
+    text: str
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackRequest:
     """An HTTP callback as it arrived. ``url`` is the public one (PUBLIC_URL + path + query), as signed."""
 
@@ -216,6 +230,19 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class TakesReplies(Protocol):
+    """A provider on which borrowers can write back."""
+
+    def read_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """Verify and recognise messages from borrowers. Raises BadSignature, MalformedCallback."""
+        ...
+
+    def answer(self, text: str) -> tuple[bytes, str]:
+        """The HTTP answer that has the provider send ``text`` back ("": nothing); its body and media type."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,10 @@ class StoredOptOut(msgspec.Struct, frozen=True):
     id: str
     opt_out: OptOut
     source: str
+
+    def definite(self) -> StoredOptOut:
+        """The same, no longer waiting for a person to read what the borrower wrote."""
+        return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source)
 
 
 class _Body(msgspec.Struct, frozen=True):

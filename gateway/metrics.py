@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway import logs
-from gateway.model import PolicyReason, VerdictKind
+from gateway.model import Intent, PolicyReason, VerdictKind
 
 OTHER = "other"
 
@@ -153,6 +153,10 @@ class Metrics:
             "receipts", "Providers' later words, by what they did.", ["provider", "status", "result"]
         )
         self._present(self._receipts, provider=names, status=ReceiptStatus, result=ReceiptResult)
+        self._replies = self._counter(
+            "replies", "Borrowers' replies, by what they were taken for.", ["provider", "intent"]
+        )
+        self._present(self._replies, provider=names, intent=Intent)
         self._callbacks = self._counter("callbacks_refused", "Callbacks not taken.", ["provider", "reason"])
         self._present(self._callbacks, provider=names, reason=CallbackRefusal)
         self._triggered = self._counter("relay_triggered", "Deliveries that the relay found and triggered.", [])
@@ -216,6 +220,9 @@ class Metrics:
 
     def received(self, provider: str, status: str, result: str) -> None:
         self._count(self._receipts, provider=provider, status=status, result=result)
+
+    def replied(self, provider: str, intent: str) -> None:
+        self._count(self._replies, provider=provider, intent=intent)
 
     def settled(self, channel: str, seconds: float) -> None:
         """A provider's final word came this long after its answer."""

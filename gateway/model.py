@@ -101,6 +101,8 @@ class PolicyReason(StrEnum):
     MIN_GAP = "min_gap"
     HOLD = "hold"
     OPTED_OUT = "opted_out"
+    ADDRESS_SUPPRESSED = "address_suppressed"
+    ADDRESS_STALE = "address_stale"
     NO_CONSENT = "no_consent"
     THIRD_PARTY = "third_party"
     OPT_OUT_TEXT_MISSING = "opt_out_text_missing"
@@ -124,6 +126,19 @@ class EndReason(StrEnum):
     NO_PROVIDER = "no_provider"
     RENDER_FAILED = "render_failed"
     GOAL_REACHED = "goal_reached"
+    REFUSED_IN_REVIEW = "refused_in_review"
+    REPLIED = "replied"
+
+
+class Intent(StrEnum):
+    """What a borrower's reply was taken for. contact-rules.md section 5.3."""
+
+    STOP = "stop"
+    MAYBE_STOP = "maybe_stop"  # some wording of stop: no contact until a person has read it
+    START = "start"
+    HELP = "help"
+    WRONG_PARTY = "wrong_party"
+    OTHER = "other"
 
 
 class HoldKind(StrEnum):
@@ -219,6 +234,14 @@ class OptOut:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressFacts:
+    """What is known of one address by itself; ``suppressed`` is why it must not be used, "" where it may."""
+
+    suppressed: str = ""
+    confirmed_at: datetime | None = None  # the borrower wrote from it
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One channel of a route. Goes on to the next when ``until`` is not reached ``wait`` after hand-off."""
 
@@ -237,6 +260,7 @@ class Borrower:
     addresses: Mapping[str, str]
     windows: tuple[tuple[str, str], ...] = ()  # the borrower's own permitted local times ("18:00", "20:00")
     audience: str = "borrower"  # borrower | guarantor | related_third_party | third_party
+    confirmed: Mapping[str, datetime] = field(default_factory=dict)  # channel: when its address was last confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +304,7 @@ class Facts:
     opt_outs: tuple[OptOut, ...] = ()
     consents: frozenset[Category] = frozenset()
     case_closed: bool = False
+    addresses: Mapping[str, AddressFacts] = field(default_factory=dict)  # by keyed digest
 
 
 def new_id(prefix: str, now: datetime) -> str:

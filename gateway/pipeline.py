@@ -26,6 +26,7 @@ from channels.base import (
     ProviderReason,
     Receipt,
     ReceiptStatus,
+    TakesReplies,
     TransientFailure,
 )
 from gateway.coalesce import Coalescer
@@ -33,17 +34,19 @@ from gateway.model import (
     PENDING_STATES,
     Contact,
     EndReason,
-    Facts,
     Hold,
     HoldKind,
     Notification,
     OptOut,
     State,
+    Step,
     Verdict,
+    new_id,
 )
 from gateway.ports import (
     Accepted,
     Attempt,
+    BorrowerFacts,
     Clock,
     Decide,
     Delivery,
@@ -57,11 +60,14 @@ from gateway.ports import (
     ReceiptFor,
     Refused,
     RenderFailed,
+    Replies,
     Templates,
     Work,
 )
 from gateway.stages.accept import Acceptor
 from gateway.stages.admit import admit
+from gateway.stages.facts import facts_for
+from gateway.stages.listen import Listener
 from gateway.stages.render import render
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
@@ -81,6 +87,7 @@ class Observer(Protocol):
     def attempted(self, channel: str, provider: str, outcome: str, reason: str) -> None: ...
     def handed_over(self, seconds: float) -> None: ...
     def received(self, provider: str, status: str, result: str) -> None: ...
+    def replied(self, provider: str, intent: str) -> None: ...
     def settled(self, channel: str, seconds: float) -> None: ...
     def batched(self, stage: str, size: int) -> None: ...
 
@@ -94,6 +101,7 @@ class Stages:
     decide: Decide
     sender: Sender
     settler: Settler
+    listener: Listener
 
 
 class Pipeline:
@@ -103,6 +111,7 @@ class Pipeline:
         self,
         ledger: Ledger,
         people: People,
+        replies: Replies,
         stages: Stages,
         providers: Mapping[str, Provider],
         open_reference: Callable[[str], tuple[str, int] | None],
@@ -114,6 +123,7 @@ class Pipeline:
     ) -> None:
         self._ledger = ledger
         self._people = people
+        self._replies = replies
         self._stages = stages
         self._providers = providers
         self._open_reference = open_reference
@@ -152,11 +162,7 @@ class Pipeline:
 
     async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
         now = self._clock()
-        known = await self._ledger.facts(
-            [(each.notification.tenant, each.notification.borrower.id) for each in batch],
-            [(each.notification.tenant, each.notification.case.id) for each in batch],
-            now,
-        )
+        known = await self._facts([each.notification for each in batch], now)
         drafts = [
             self._stages.acceptor.draft(each, known[(each.notification.tenant, each.notification.borrower.id)], now)
             for each in batch
@@ -186,17 +192,38 @@ class Pipeline:
         if isinstance(examined, Refused):
             return examined
         key = (tenant, examined.notification.borrower.id)
-        known = (await self._ledger.facts([key], [(tenant, examined.notification.case.id)], now))[key]
+        known = (await self._facts([examined.notification], now))[key]
         facts = known.facts
-        facts = Facts(
+        facts = replace(
+            facts,
             contacts=facts.contacts if contacts is None else tuple(contacts),
             holds=facts.holds if holds is None else tuple(holds),
             opt_outs=facts.opt_outs if opt_outs is None else tuple(opt_outs),
-            consents=facts.consents,
-            case_closed=facts.case_closed,
         )
         draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now)
         return draft.steps[-1].verdict
+
+    async def outlook(self, notification: Notification) -> dict[str, Verdict]:
+        """What a reminder like this one would be told now, on each channel for which there is an address."""
+        now, acceptor = self._clock(), self._stages.acceptor
+        route = tuple(Step(channel) for channel in sorted(notification.borrower.addresses))
+        like = replace(notification, route=route, send_at=None, expires_at=None, id=new_id("ntf", now))
+        known = (await self._facts([like], now))[(like.tenant, like.borrower.id)]
+        facts = facts_for(like, known)
+        return {
+            step.channel: self._stages.decide(like, step.channel, facts, now, address_digest=digest)
+            for step, digest in zip(route, acceptor.digests(like), strict=True)
+        }
+
+    async def _facts(
+        self, notifications: Sequence[Notification], now: datetime
+    ) -> Mapping[tuple[str, str], BorrowerFacts]:
+        return await self._ledger.facts(
+            [(each.tenant, each.borrower.id) for each in notifications],
+            [(each.tenant, each.case.id) for each in notifications],
+            [(each.tenant, digest) for each in notifications for digest in self._stages.acceptor.digests(each)],
+            now,
+        )
 
     # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -253,14 +280,17 @@ class Pipeline:
         return going
 
     async def _attempt_ended(self, attempt: Attempt) -> None:
-        refused_by_borrower = (
-            isinstance(attempt.result, PermanentFailure)
-            and attempt.result.reason is ProviderReason.OPTED_OUT_AT_PROVIDER
-        )
-        if refused_by_borrower:
-            # Before the attempt is settled: if we die in between, the record of the wish is what must survive.
-            await self._people.opt_out_delivery(attempt.work.delivery.id, f"provider:{attempt.provider}")
+        # Before the attempt is settled: if we die in between, what was learned of the address is what must survive.
+        if isinstance(attempt.result, PermanentFailure):
+            await self._learn(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
         await self._settling.submit([attempt])
+
+    async def _learn(self, delivery_id: str, reason: ProviderReason | None, provider: str) -> None:
+        """What a provider's refusal says of the borrower or of the address, for all later messages."""
+        if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
+            await self._people.opt_out_delivery(delivery_id, f"provider:{provider}")
+        elif reason is ProviderReason.INVALID_ADDRESS:
+            await self._people.suppress_address(delivery_id, reason)
 
     async def _settle_batch(self, ended: Sequence[Attempt]) -> list[None]:
         settler = self._stages.settler
@@ -323,6 +353,8 @@ class Pipeline:
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
             if receipt.status in (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED) and named:
                 await self._people.opt_out_delivery(named[0], f"provider:{provider}")
+            elif named:
+                await self._learn(named[0], receipt.reason, provider)
         words = await self._receiving.submit(arrived) if arrived else []
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
@@ -340,6 +372,26 @@ class Pipeline:
         if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
             self._observer.settled(delivery.channel, (now - delivery.sent_at).total_seconds())
         return move
+
+    async def reply(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
+        """Take what borrowers wrote back; the provider's HTTP answer, which may carry one message to them.
+
+        Raises: KeyError (no such provider, or none that takes replies), BadSignature, MalformedCallback, Unavailable.
+        """
+        channel, listener = self._providers[provider], self._stages.listener
+        if not isinstance(channel, TakesReplies):
+            raise KeyError(provider)
+        text = ""
+        for reply in channel.read_replies(request):
+            try:
+                address = self._stages.acceptor.normalise(channel.channel, reply.address)
+            except ValueError:
+                continue  # a short code or a name: nobody whom we could have written to
+            taken = await self._replies.take(reply, channel.channel, address, listener.understand)
+            for each in taken:
+                self._observer.replied(provider, each.intent)
+            text = text or ("" if reply.answered else listener.answer(taken))
+        return channel.answer(text)
 
     # ── what the lender and the borrower say ────────────────────────────────────────────────────────────────
 

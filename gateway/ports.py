@@ -18,6 +18,7 @@ from channels.base import (
     PermanentFailure,
     ProviderReason,
     Receipt,
+    Reply,
     SendFailure,
     TransientFailure,
 )
@@ -28,6 +29,7 @@ from gateway.model import (
     Facts,
     Hold,
     HoldKind,
+    Intent,
     Notification,
     State,
     Step,
@@ -153,6 +155,7 @@ class Delivery:
     receipt_by: datetime | None = None
     created_at: datetime | None = None
     read_at: datetime | None = None
+    approved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +290,7 @@ class Decide(Protocol):
         *,
         address_digest: str,
         text: str | None = None,
+        approved: str = "",
     ) -> Verdict: ...
 
 
@@ -294,9 +298,16 @@ class Ledger(Protocol):
     """The doors of the ledger that the stages use. Each method is one transaction over a batch."""
 
     async def facts(
-        self, keys: Sequence[tuple[str, str]], case_keys: Sequence[tuple[str, str]], now: datetime
+        self,
+        keys: Sequence[tuple[str, str]],
+        case_keys: Sequence[tuple[str, str]],
+        address_keys: Sequence[tuple[str, str]],
+        now: datetime,
     ) -> Mapping[tuple[str, str], BorrowerFacts]:
-        """What is known of the borrowers named by (tenant, borrower id); unknown ones get empty facts."""
+        """What is known of the borrowers named by (tenant, borrower id); unknown ones get empty facts.
+
+        With it, which of the (tenant, case id) pairs are closed, and what is known of the (tenant, address digest)s.
+        """
         ...
 
     async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
@@ -365,10 +376,39 @@ class People(Protocol):
         """The provider says that the borrower of this delivery opted out at its address; once per address."""
         ...
 
+    async def suppress_address(self, delivery_id: str, reason: str) -> None:
+        """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
+        ...
+
     async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool: ...
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A borrower's reply, as it was taken. ``new`` is False for one that had come before."""
+
+    tenant: str
+    borrower: Borrower
+    delivery_id: str
+    intent: Intent
+    new: bool = False
+
+
+class Replies(Protocol):
+    """Borrowers' own words in the ledger."""
+
+    async def take(
+        self, reply: Reply, channel: str, address: str, understand: Callable[[str, Borrower], Intent]
+    ) -> list[Taken]:
+        """Record a reply and what follows from it, for every borrower at that address."""
+        ...
+
+
+class NotApprovable(Exception):
+    """What waits for review can't be approved as it is; the message is the remedy."""
 
 
 class Unavailable(Exception):

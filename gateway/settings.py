@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     relay_seconds: float = 0.5  # how often due and lost work is looked for
     unknown_grace_seconds: float = 30.0  # a callback's chance to settle an unknown outcome before we ask
     receipt_hours: float = 72.0  # Twilio and GOV.UK Notify give up on a handset after 72 h
+    releases_per_second: float = Field(50.0, ge=0)  # what waited for the same opening; our choice; 0: all at once
     max_attempts: int = 6  # provider failures before a step is given up; our choice
     max_body_bytes: int = 5_000_000  # a batch of 1,000 requests of 2 kB, doubled
     time_scale: float = 1.0  # the demo shortens waits; refused outside the embedded default

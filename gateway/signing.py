@@ -54,6 +54,16 @@ class Signer:
             return None
         return delivery_id, int(number)
 
+    def unsubscribe_token(self, delivery_id: str) -> str:
+        """``<delivery id>.<signature>``: the right to stop messages at that delivery's address, and no other right."""
+        return f"{delivery_id}.{self._mac('unsubscribe', delivery_id).hex()[: _REFERENCE_BYTES * 2]}"
+
+    def open_unsubscribe_token(self, token: str) -> str | None:
+        """The delivery id of a token of ours; None for anything else."""
+        delivery_id = token.partition(".")[0]
+        known = hmac.compare_digest(self.unsubscribe_token(delivery_id).encode(), token.encode())
+        return delivery_id if known else None
+
     def borrower_token(self, tenant: str, borrower_id: str, expires_at: datetime) -> str:
         """A token with which one borrower's app reads its own feed until ``expires_at``."""
         body = "\x1f".join((tenant, borrower_id, str(int(expires_at.timestamp()))))

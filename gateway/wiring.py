@@ -33,6 +33,9 @@ from gateway.ledger.keys import Keys
 from gateway.ledger.migrate import current, head, migrate
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
+from gateway.ledger.releases import Releases
+from gateway.ledger.replies import Replies
+from gateway.ledger.reviews import Reviews
 from gateway.ledger.store import Store
 from gateway.ledger.template_versions import TemplateVersions
 from gateway.metrics import Metrics
@@ -42,6 +45,7 @@ from gateway.ports import Clock
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
+from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
@@ -74,6 +78,8 @@ class Gateway:
     store: Store
     database: Database
     reads: Reads
+    people: People
+    reviews: Reviews
     keys: Keys
     inbox: Inbox
     catalog: Catalog
@@ -158,15 +164,21 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         try:
             catalog = Catalog.load(_templates(settings), lender=lender, fetch=versions.fetch)
             packs = policy.load_packs(_templates(settings) / "policies")
+            words = policy.load_words(_templates(settings) / "policies" / "replies.toml")
         except (BadTemplate, ValueError) as error:
             raise CannotStart(f"templates: {error}") from error
         await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], clock())
         metrics = Metrics(channels=list(channels), providers=[(each.channel, name) for name, each in providers.items()])
-        store = Store(ledger.database, ledger.signer.digest, metrics.transaction)
+        releases = Releases(settings.releases_per_second)
+        store = Store(ledger.database, ledger.signer.digest, metrics.transaction, releases)
+        people = People(ledger.database, ledger.signer.digest, clock)
         pipeline = Pipeline(
             ledger=store,
-            people=People(ledger.database, ledger.signer.digest, clock),
-            stages=_stages(settings, clock, ledger.signer, channels, providers, catalog, packs, outside is not None),
+            people=people,
+            replies=Replies(ledger.database, ledger.signer.digest, clock),
+            stages=_stages(
+                settings, clock, ledger.signer, channels, providers, catalog, packs, words, outside is not None
+            ),
             providers=providers,
             open_reference=ledger.signer.open_reference,
             trigger=queue.enqueue,
@@ -183,6 +195,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             store=store,
             database=ledger.database,
             reads=ledger.reads,
+            people=people,
+            reviews=Reviews(ledger.database, ledger.signer.digest, clock),
             keys=ledger.keys,
             inbox=inbox,
             catalog=catalog,
@@ -300,6 +314,7 @@ def _stages(
     providers: Mapping[str, Provider],
     templates: Catalog,
     packs: policy.Packs,
+    words: policy.Words,
     simulated: bool,
 ) -> Stages:
     capable = {
@@ -320,6 +335,7 @@ def _stages(
         *,
         address_digest: str,
         text: str | None = None,
+        approved: str = "",
     ) -> Verdict:
         return policy.decide(
             notification,
@@ -330,6 +346,7 @@ def _stages(
             capability_categories=capable[channel],
             text=text,
             address_digest=address_digest,
+            approved=approved,
         )
 
     schedule = Schedule(
@@ -342,6 +359,11 @@ def _stages(
         acceptor=Acceptor(templates, _Addresses(channels), decide, signer.digest),
         templates=templates,
         decide=decide,
-        sender=Sender(providers, signer.reference, settings.effective_public_url, clock),
+        sender=Sender(providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token),
         settler=Settler(schedule, {name: each.capability for name, each in providers.items()}),
+        listener=Listener(
+            words,
+            lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],
+            {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
+        ),
     )

@@ -33,19 +33,26 @@ from gateway.ledger.keys import Keys
 from gateway.ledger.migrate import migrate
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
+from gateway.ledger.releases import Releases
+from gateway.ledger.replies import Replies
+from gateway.ledger.reviews import Reviews
 from gateway.ledger.store import Store
 from gateway.metrics import Metrics
 from gateway.model import Notification, PolicyReason, Verdict, VerdictKind
 from gateway.pipeline import Pipeline, Stages
+from gateway.policy import load_words
 from gateway.ports import Clock, FieldError, Incoming, TemplateInfo, UnknownTemplate
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
+from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
 from tests.ledgers import NOW
 
+POLICIES = Path(__file__).parents[1] / "templates" / "policies"
+PACKS = {"tw": ("default", "tw"), "us": ("default", "us_regf"), "cn": ("default", "cn")}
 CHANNELS: Mapping[str, Channel] = {"sms": SMS, "email": EMAIL, "inapp": INAPP}
 
 
@@ -85,6 +92,8 @@ class ApiGateway:
     clock: Clock
     database: Database
     reads: Reads
+    people: People
+    reviews: Reviews
     keys: Keys
     inbox: Inbox
     signer: Signer
@@ -127,24 +136,29 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         "twilio": SMS.build("twilio", "twilio", twilio, {"clock": clock}),
     }
     metrics = Metrics(CHANNELS, [(each.channel, name) for name, each in providers.items()])
-    store = Store(database, signer.digest, metrics.transaction)
+    store = Store(database, signer.digest, metrics.transaction, Releases(0))
     templates = OneTemplate()
 
     async def trigger(_ids: Sequence[str]) -> None:
         """Nobody works here: what is accepted stays accepted."""
 
+    people = People(database, signer.digest, clock)
+    words = load_words(POLICIES / "replies.toml")
+    lender = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
     pipeline = Pipeline(
         ledger=store,
-        people=People(database, signer.digest, clock),
+        people=people,
+        replies=Replies(database, signer.digest, clock),
         stages=Stages(
             acceptor=Acceptor(templates, _Addresses(), permit, signer.digest),
             templates=templates,
             decide=permit,
-            sender=Sender(providers, signer.reference, chosen.effective_public_url, clock),
+            sender=Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token),
             settler=Settler(
                 Schedule(timedelta(hours=72), timedelta(seconds=30), 6),
                 {name: each.capability for name, each in providers.items()},
             ),
+            listener=Listener(words, lambda jurisdiction: PACKS[jurisdiction], lender),
         ),
         providers=providers,
         open_reference=signer.open_reference,
@@ -159,6 +173,8 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         clock=clock,
         database=database,
         reads=Reads(database),
+        people=people,
+        reviews=Reviews(database, signer.digest, clock),
         keys=Keys(database, signer),
         inbox=inbox,
         signer=signer,

@@ -12,6 +12,7 @@ from channels.base import Content
 from gateway.codec import fingerprint
 from gateway.ledger.database import Database
 from gateway.ledger.people import People
+from gateway.ledger.releases import Releases
 from gateway.ledger.store import Store
 from gateway.model import (
     Borrower,
@@ -34,8 +35,8 @@ def digest(tenant: str, channel: str, address: str) -> str:
     return hashlib.sha256(f"{tenant}|{channel}|{address}".encode()).hexdigest()[:32]
 
 
-def store_on(database: Database) -> Store:
-    return Store(database, digest, lambda operation: nullcontext())
+def store_on(database: Database, releases_per_second: float = 0) -> Store:
+    return Store(database, digest, lambda operation: nullcontext(), Releases(releases_per_second))
 
 
 def people_on(database: Database, now: datetime = NOW) -> People:

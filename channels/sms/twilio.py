@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
 
 from multidict import MultiDict
 from twilio.base.exceptions import TwilioException
@@ -33,6 +34,7 @@ from channels.base import (
     ProviderReason,
     Receipt,
     ReceiptStatus,
+    Reply,
     SendFailure,
     TransientFailure,
     UnknownOutcome,
@@ -150,11 +152,7 @@ class TwilioProvider:
 
     def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
         """See ``channels.base.Provider``. The request's ``ref`` query parameter is our reference."""
-        try:
-            form = MultiDict(parse_qsl(request.body.decode("utf-8"), keep_blank_values=True))
-        except UnicodeDecodeError:
-            raise BadSignature("the body is not a form") from None
-        self._verify(request, form)
+        form = self._form(request)
         status = _STATUSES.get(form.get("MessageStatus", form.get("SmsStatus", "")))
         if status is None:
             raise MalformedCallback("MessageStatus")
@@ -163,6 +161,30 @@ class TwilioProvider:
         if not sid and not reference:
             raise MalformedCallback("MessageSid")
         return [self._receipt(status, sid, reference, form.get("ErrorCode", ""))]
+
+    def read_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """See ``channels.base.TakesReplies``. Twilio's incoming message webhook (Messaging webhooks reference)."""
+        form = self._form(request)
+        missing = [name for name in ("MessageSid", "From", "Body") if name not in form]
+        if missing:
+            raise MalformedCallback(missing[0])
+        # OptOutType is there where Twilio's Advanced Opt-Out has answered already.
+        answered = bool(form.get("OptOutType", ""))
+        return [Reply(self.name, form["MessageSid"], form["From"], form["Body"], answered)]
+
+    def answer(self, text: str) -> tuple[bytes, str]:
+        """See ``channels.base.TakesReplies``. TwiML."""
+        message = f"<Message>{escape(text)}</Message>" if text else ""
+        return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>'.encode(), "application/xml"
+
+    def _form(self, request: CallbackRequest) -> MultiDict[str]:
+        """The signed form of a callback."""
+        try:
+            form = MultiDict(parse_qsl(request.body.decode("utf-8"), keep_blank_values=True))
+        except UnicodeDecodeError:
+            raise BadSignature("the body is not a form") from None
+        self._verify(request, form)
+        return form
 
     async def close(self) -> None:
         """See ``channels.base.Provider``."""

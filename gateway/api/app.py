@@ -17,6 +17,9 @@ from gateway.api import (
     pages,
     problems,
     receipts,
+    reviews,
+    suppressions,
+    unsubscribe,
 )
 from gateway.api.auth import KeyRing
 from gateway.api.tracing import RequestId
@@ -38,7 +41,18 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.key_ring = KeyRing(gateway.keys)
     app.add_middleware(RequestId)
     problems.install(app)
-    for part in (notifications, cases, borrowers, decisions, receipts, inbox, operations):
+    for part in (
+        notifications,
+        cases,
+        borrowers,
+        decisions,
+        reviews,
+        suppressions,
+        receipts,
+        unsubscribe,
+        inbox,
+        operations,
+    ):
         app.include_router(part.router)
     app.include_router(pages.router())
     openapi.install(app)

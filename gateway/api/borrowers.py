@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,10 +13,10 @@ from gateway.api.auth import Caller, needs
 from gateway.api.context import gateway_of
 from gateway.api.openapi import body
 from gateway.api.problems import Problem
-from gateway.api.schemas import HoldIn, Identifier, OptOutIn
+from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.codec import instant
 from gateway.ledger.keys import Scope
-from gateway.model import Hold, HoldKind
+from gateway.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
 from gateway.ports import FieldError
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
@@ -26,11 +27,50 @@ Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 
 @router.get("")
 async def show(request: Request, who: Reading, borrower_id: Identifier) -> Response:
-    """Holds, opt-outs, consents and the latest contacts."""
-    found = await gateway_of(request).reads.borrower(who.tenant, borrower_id)
+    """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
+    gateway = gateway_of(request)
+    found = await gateway.reads.borrower(who.tenant, borrower_id)
     if found is None:
         raise Problem("not_found")
-    return bodies.answer(found)
+    latest = await gateway.reads.latest(who.tenant, borrower_id)
+    outlook = {} if latest is None else await gateway.pipeline.outlook(latest)
+    channels = {channel: _outlook(verdict, gateway.clock()) for channel, verdict in outlook.items()}
+    return bodies.answer(
+        {**found, "preferences": None if latest is None else _preferences(latest), "channels": channels}
+    )
+
+
+def _preferences(latest: Notification) -> dict[str, object]:
+    """What the latest request said of the borrower; addresses stay in the request."""
+    borrower = latest.borrower
+    return {
+        "locale": borrower.locale,
+        "jurisdiction": borrower.jurisdiction,
+        "time_zones": list(borrower.time_zones),
+        "windows": [list(each) for each in borrower.windows],
+        "category": latest.category,
+        "notification_id": latest.id,
+    }
+
+
+def _outlook(verdict: Verdict, now: datetime) -> dict[str, object]:
+    """``next_permitted`` is null where waiting alone does not help."""
+    permitted = {VerdictKind.SEND: now, VerdictKind.DEFER: verdict.until}.get(verdict.kind)
+    return {
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "next_permitted": instant(permitted),
+        "caps": [
+            {
+                "rule": rule.rule,
+                "pack": rule.pack,
+                "usage": rule.detail,
+                "reached": rule.verdict is not VerdictKind.SEND,
+            }
+            for rule in verdict.rules
+            if rule.rule.startswith("cap_")
+        ],
+    }
 
 
 @router.get("/timeline")
@@ -104,5 +144,22 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
 async def lift_opt_out(request: Request, who: Managing, borrower_id: Identifier, opt_out_id: Identifier) -> Response:
     """Take an opt-out back; the record that it stood remains."""
     if not await gateway_of(request).pipeline.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
+        raise Problem("not_found")
+    return Response(status_code=204)
+
+
+@router.post("/consents", status_code=201, openapi_extra=body(ConsentIn))
+async def give_consent(request: Request, who: Managing, borrower_id: Identifier) -> Response:
+    """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+    given = await bodies.read_model(request, ConsentIn)
+    people = gateway_of(request).people
+    await people.give_consent(who.tenant, borrower_id, given.category, given.source, given.evidence, who.actor)
+    return bodies.answer({"borrower_id": borrower_id, "category": given.category, "source": given.source}, 201)
+
+
+@router.delete("/consents/{category}", status_code=204)
+async def withdraw_consent(request: Request, who: Managing, borrower_id: Identifier, category: Category) -> Response:
+    """Take a consent back; the record that it was given remains."""
+    if not await gateway_of(request).people.withdraw_consent(who.tenant, borrower_id, category, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)

@@ -21,6 +21,9 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.HoldIn,
     schemas.OptOutIn,
     schemas.CloseIn,
+    schemas.ConsentIn,
+    schemas.ReviewIn,
+    schemas.SuppressionIn,
     schemas.DecisionIn,
 )
 _PROBLEM = {
@@ -46,6 +49,7 @@ _SCHEMES = {
     "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: ndg_…"},
     "borrowerToken": {"type": "http", "scheme": "bearer", "description": "A signed borrower token: bt_…"},
 }
+_UNKEYED = ("/v1/receipts", "/v1/inbound", "/v1/unsubscribe")  # signed instead
 _STATUSES = ("400", "401", "403", "404", "405", "409", "413", "415", "422", "500", "503")
 
 
@@ -93,4 +97,4 @@ def _document(app: FastAPI) -> dict[str, Any]:
 def _scheme(path: str) -> str | None:
     if path.startswith("/v1/inbox"):
         return "borrowerToken"
-    return "apiKey" if path.startswith("/v1/") and not path.startswith("/v1/receipts") else None
+    return "apiKey" if path.startswith("/v1/") and not path.startswith(_UNKEYED) else None

@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "too_late": Kind(
         409, "It has been handed to a provider", "A message under way cannot be called back; see its state."
     ),
+    "not_approvable": Kind(409, "It can't be approved as it is", "Do what the detail says."),
     "too_large": Kind(413, "The body is too large", "Send fewer notifications in one batch."),
     "unsupported_media_type": Kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
     "invalid_request": Kind(422, "The request is not valid", "Mend the fields that the errors point at."),

@@ -1,6 +1,9 @@
-"""Providers' callbacks. As many as messages are sent, so there is nothing here but the hand-over."""
+"""Providers' callbacks: receipts, and borrowers' replies. Many, so there is nothing here but the hand-over."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,31 +13,49 @@ from gateway.api import bodies
 from gateway.api.context import gateway_of
 from gateway.api.problems import Problem
 
-router = APIRouter(prefix="/v1/receipts", tags=["receipts"])
+router = APIRouter(prefix="/v1", tags=["callbacks"])
 
 
-@router.post("/{provider}", status_code=204)
+@router.post("/receipts/{provider}", status_code=204)
 async def receive(request: Request) -> Response:
     """Take a provider's word on messages. Repeated, late and unmatched ones are taken as well: it has done its part.
 
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
-    gateway = gateway_of(request)
-    provider = request.path_params["provider"]
-    if provider not in gateway.providers:
-        raise Problem("not_found", "There is no provider of this name.")
+    with _refusing(request) as provider:
+        await gateway_of(request).pipeline.receive(provider, await _callback(request))
+    return Response(status_code=204)
+
+
+@router.post("/inbound/{provider}")
+async def inbound(request: Request) -> Response:
+    """Take what borrowers wrote back; a stop is in force when this answers.
+
+    The answer is in the provider's own form, and may carry one message to the borrower.
+    """
+    with _refusing(request) as provider:
+        content, media_type = await gateway_of(request).pipeline.reply(provider, await _callback(request))
+    return Response(content, media_type=media_type)
+
+
+@contextmanager
+def _refusing(request: Request) -> Iterator[str]:
+    """The provider of the address; what can't be taken is answered as a problem, and counted."""
+    gateway, provider = gateway_of(request), request.path_params["provider"]
     try:
-        await gateway.pipeline.receive(provider, await _callback(request, gateway.settings.effective_public_url))
+        yield provider
+    except KeyError:
+        raise Problem("not_found", "There is no provider of this name, or it takes no replies.") from None
     except BadSignature:
         gateway.metrics.callback_refused(provider, "bad_signature")
         raise Problem("bad_signature") from None
     except MalformedCallback:
         gateway.metrics.callback_refused(provider, "malformed")
         raise Problem("malformed_callback") from None
-    return Response(status_code=204)
 
 
-async def _callback(request: Request, public_url: str) -> CallbackRequest:
+async def _callback(request: Request) -> CallbackRequest:
+    public_url = gateway_of(request).settings.effective_public_url
     # The signature covers the address as the provider sees it: before any proxy, and still percent-encoded.
     path = request.scope.get("raw_path", b"").decode("ascii", "replace") or request.url.path
     query = request.scope["query_string"].decode("ascii", "replace")

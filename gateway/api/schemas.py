@@ -113,6 +113,7 @@ class BorrowerIn(Door):
     addresses: Annotated[dict[Channel, Address], Field(max_length=16)]
     windows: Annotated[list[tuple[Clock, Clock]], Field(max_length=14)] = []
     audience: Literal["borrower", "guarantor", "related_third_party", "third_party"] = "borrower"
+    confirmed: Annotated[dict[Channel, Instant], Field(max_length=16)] = {}  # when each address was last confirmed
 
     def value(self) -> Borrower:
         return Borrower(
@@ -124,6 +125,7 @@ class BorrowerIn(Door):
             addresses=self.addresses,
             windows=tuple(self.windows),
             audience=self.audience,
+            confirmed=self.confirmed,
         )
 
 
@@ -230,6 +232,28 @@ class OptOutIn(Door):
     channel: Channel | None = None
     address: Address | None = None
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
+
+
+class ConsentIn(Door):
+    """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says."""
+
+    category: Category
+    source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
+    evidence: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")]
+
+
+class SuppressionIn(Door):
+    """An address that must not be used for anybody (``reason``), or that may be used again (no reason)."""
+
+    channel: Channel
+    address: Address
+    reason: Annotated[str, StringConstraints(max_length=40, pattern=r"^([a-z][a-z0-9_]*)?$")] = ""
+
+
+class ReviewIn(Door):
+    """Why a reviewer decided so; kept as evidence."""
+
+    reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
 
 class CloseIn(Door):

@@ -17,8 +17,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.codec import body_of, verdict_view
 from gateway.ledger.events import Chain, Event
 from gateway.ledger.facts import matching
+from gateway.ledger.releases import Releases
 from gateway.ledger.schema import borrowers, dedup_claims, deliveries, notifications
-from gateway.model import PolicyReason, State, VerdictKind, new_id
+from gateway.model import PolicyReason, State, Verdict, VerdictKind, new_id
 from gateway.ports import Accepted, Draft
 
 # A request that came to nothing does not stand in the way of the next one with the same meaning.
@@ -38,13 +39,14 @@ def insert_new(connection: Connection, table: Table) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def store(connection: Connection, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
+def store(connection: Connection, drafts: Sequence[Draft], now: datetime, releases: Releases) -> list[Accepted]:
     """Store each draft that is new; answer for each, in order."""
     # One order everywhere, so that two processes storing the same keys wait for each other and never deadlock.
     order = sorted(
         range(len(drafts)), key=lambda at: (drafts[at].notification.tenant, drafts[at].notification.idempotency_key)
     )
-    entries = {drafts[at].notification.id: Entry(drafts[at], now) for at in order}
+    slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, drafts)])
+    entries = {drafts[at].notification.id: Entry(drafts[at], now, slots[at]) for at in order}
     created = _insert_notifications(connection, [entries[drafts[at].notification.id] for at in order])
     fresh = [entries[drafts[at].notification.id] for at in order if drafts[at].notification.id in created]
     _claim_meanings(connection, fresh)
@@ -58,24 +60,28 @@ def store(connection: Connection, drafts: Sequence[Draft], now: datetime) -> lis
     ]
 
 
-class Entry:
-    """One draft on its way into the tables."""
+def _decided_last(draft: Draft) -> Verdict:
+    return draft.steps[-1].verdict
 
-    def __init__(self, draft: Draft, now: datetime) -> None:
+
+class Entry:
+    """One draft on its way into the tables; ``slot`` is when a deferral is looked at."""
+
+    def __init__(self, draft: Draft, now: datetime, slot: datetime | None) -> None:
         self.draft = draft
         self.now = now
         self.duplicate_of: str | None = None
-        last = draft.steps[-1].verdict
+        last = _decided_last(draft)
         self.state = _STATE[last.kind]
         self.reason: str = "" if last.kind is VerdictKind.SEND else last.reason
-        self.defer_until = last.until
+        self.defer_until = slot
         self.deliveries = [self._delivery(at) for at in range(len(draft.steps))]
         self._first_events()
 
     def _delivery(self, at: int) -> dict[str, Any]:
         notification, step = self.draft.notification, self.draft.steps[at]
         state = _STATE[step.verdict.kind]
-        due_at = self.now if state is State.ACCEPTED else step.verdict.until
+        due_at = self.now if state is State.ACCEPTED else self.defer_until
         return {
             "id": new_id("dlv", self.now),
             "notification_id": notification.id,

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from gateway.codec import holds_from, opt_outs_from
-from gateway.ledger.schema import borrowers, cases, deliveries
-from gateway.model import Category, Contact, Facts
+from gateway.ledger.schema import addresses, borrowers, cases, deliveries
+from gateway.model import AddressFacts, Category, Contact, Facts
 from gateway.ports import BorrowerFacts
 
 # The longest period that any cap counts over is a calendar week or seven consecutive dates; 31 days leave room
@@ -33,9 +33,16 @@ def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
 
 
 def read_facts(
-    connection: Connection, keys: Sequence[Key], case_keys: Sequence[Key], now: datetime
+    connection: Connection,
+    keys: Sequence[Key],
+    case_keys: Sequence[Key],
+    address_keys: Sequence[Key],
+    now: datetime,
 ) -> Mapping[Key, BorrowerFacts]:
-    """Facts for each borrower of ``keys``; ``case_keys`` are the (tenant, case id) pairs of interest."""
+    """Facts for each borrower of ``keys``.
+
+    ``case_keys`` and ``address_keys`` are the (tenant, case id) and (tenant, address digest) pairs of interest.
+    """
     if not keys:
         return {}
     # The versions first: what is committed while we read then shows in the contacts and not in the version, and the
@@ -44,6 +51,7 @@ def read_facts(
     people = connection.execute(query).all()
     contacts = _contacts(connection, keys, now)
     closed = _closed_cases(connection, case_keys)
+    used = _addresses(connection, address_keys)
     found: dict[Key, BorrowerFacts] = {}
     for row in people:
         key = (row.tenant, row.id)
@@ -54,10 +62,11 @@ def read_facts(
                 holds=tuple(holds_from(row.holds)),
                 opt_outs=tuple(stored.opt_out for stored in opt_outs_from(row.opt_outs)),
                 consents=frozenset(Category(each) for each in row.consents.split()),
+                addresses=used,
             ),
             closed,
         )
-    nobody = BorrowerFacts(0, Facts(), closed)
+    nobody = BorrowerFacts(0, Facts(addresses=used), closed)
     return {key: found.get(key, nobody) for key in keys}
 
 
@@ -89,6 +98,13 @@ def _closed_cases(connection: Connection, case_keys: Sequence[Key]) -> frozenset
         select(cases.c.id).where(matching(cases.c.tenant, cases.c.id, case_keys)).where(cases.c.closed_at.is_not(None))
     )
     return frozenset(row.id for row in rows)
+
+
+def _addresses(connection: Connection, keys: Sequence[Key]) -> dict[str, AddressFacts]:
+    if not keys:
+        return {}
+    rows = connection.execute(select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, keys)))
+    return {row.digest: AddressFacts(row.suppressed, row.confirmed_at) for row in rows}
 
 
 def lock_borrowers(connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:

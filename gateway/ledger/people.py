@@ -6,8 +6,6 @@ is an event of the borrower's own chain.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +13,14 @@ from sqlalchemy import Connection, and_, select, update
 
 from gateway.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
 from gateway.ledger.accept import insert_new
+from gateway.ledger.addresses import know_address
+from gateway.ledger.borrower_changes import Change, What, change_borrower, drained, of_borrower
 from gateway.ledger.database import Database
-from gateway.ledger.events import Chain, Event, borrower_subject
 from gateway.ledger.page import Digest, Page
-from gateway.ledger.schema import borrowers, cases, deliveries, inbox
+from gateway.ledger.schema import cases, deliveries, inbox
 from gateway.model import (
     PENDING_STATES,
+    Category,
     EndReason,
     Hold,
     HoldKind,
@@ -30,9 +30,6 @@ from gateway.model import (
     new_id,
 )
 from gateway.ports import Clock, Move
-
-# How often a change looks whether messages that had started before it are through.
-_DRAIN_POLL_SECONDS = 0.02
 
 
 class People:
@@ -75,7 +72,8 @@ class People:
             return self._cancel_pending(connection, mine, PolicyReason.CASE_CLOSED, {"closed": reason}, actor, now)
 
         cancelled = await self._database.write(write)
-        await self._drained(and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id))
+        mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
+        await drained(self._database, mine, self._clock)
         return cancelled
 
     def _cancel_pending(
@@ -107,7 +105,7 @@ class People:
             "start": instant(hold.start),
             "end": instant(hold.end),
         }
-        await self._change(tenant, borrower_id, "hold_set", hold.kind, detail, actor, change)
+        await self._change((tenant, borrower_id), What("hold_set", actor, hold.kind, detail), change)
 
     async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
         """Remove the holds of that kind; False where there was none. What it deferred is looked at again at once."""
@@ -117,7 +115,8 @@ class People:
             kept = [each for each in before if each.kind is not kind]
             return None if len(kept) == len(before) else {"holds": encode(kept)}
 
-        return await self._change(tenant, borrower_id, "hold_lifted", kind, {"hold": kind}, actor, change)
+        what = What("hold_lifted", actor, kind, {"hold": kind})
+        return await self._change((tenant, borrower_id), what, change)
 
     async def add_opt_out(
         self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
@@ -132,7 +131,7 @@ class People:
             return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
 
         detail = {"opt_out_id": identifier, "channel": channel, "address_digest": digest, "source": source}
-        await self._change(tenant, borrower_id, "opted_out", "", detail, actor, change)
+        await self._change((tenant, borrower_id), What("opted_out", actor, detail=detail), change)
         return identifier
 
     async def opt_out_delivery(self, delivery_id: str, source: str) -> None:
@@ -160,7 +159,8 @@ class People:
             "source": source,
         }
         # Not waiting for started messages: this very delivery is one of them.
-        await self._change(row.tenant, row.borrower_id, "opted_out", "", detail, source, change, drain=False)
+        what = What("opted_out", source, detail=detail)
+        await self._change((row.tenant, row.borrower_id), what, change, drain=False)
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
@@ -184,63 +184,59 @@ class People:
             kept = [each for each in before if each.id != opt_out_id]
             return None if len(kept) == len(before) else {"opt_outs": encode(kept)}
 
-        return await self._change(tenant, borrower_id, "opt_out_lifted", "", {"opt_out_id": opt_out_id}, actor, change)
+        what = What("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
+        return await self._change((tenant, borrower_id), what, change)
 
-    async def _change(
-        self,
-        tenant: str,
-        borrower_id: str,
-        kind: str,
-        reason: str,
-        detail: dict[str, Any],
-        actor: str,
-        change: Callable[[Any], dict[str, Any] | None],
-        *,
-        drain: bool = True,
-    ) -> bool:
-        """Change a borrower's row under its lock, and look again at what waits for them."""
+    async def give_consent(
+        self, tenant: str, borrower_id: str, category: Category, source: str, evidence: str, actor: str
+    ) -> None:
+        """Record that the borrower agreed to messages of a category; ``evidence`` says where the proof is kept."""
+
+        def change(row: Any) -> dict[str, Any]:
+            return {"consents": " ".join(sorted({*row.consents.split(), category}))}
+
+        detail = {"category": category, "source": source, "evidence": evidence}
+        await self._change((tenant, borrower_id), What("consent_given", actor, detail=detail), change, drain=False)
+
+    async def withdraw_consent(self, tenant: str, borrower_id: str, category: Category, actor: str) -> bool:
+        """Take a consent back; False where there was none. The record that it was given remains."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            given = set(row.consents.split())
+            return {"consents": " ".join(sorted(given - {category}))} if category in given else None
+
+        what = What("consent_withdrawn", actor, detail={"category": category})
+        return await self._change((tenant, borrower_id), what, change)
+
+    async def suppress_address(self, delivery_id: str, reason: str) -> None:
+        """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
+        query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest).where(
+            deliveries.c.id == delivery_id
+        )
         now = self._clock()
-        same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
 
-        def write(connection: Connection) -> bool:
-            connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": borrower_id}])
-            row = connection.execute(select(borrowers).where(same).with_for_update()).one()
-            values = change(row)
-            if values is None:
-                return False
-            chain = Chain()
-            subject = borrower_subject(tenant, borrower_id)
-            event = Event(tenant, subject, borrower_id, now, kind, actor, reason=reason, detail=detail)
-            head = chain.append(row.event_hash, event)
-            connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
-            chain.write(connection)
-            self._look_again(connection, tenant, borrower_id, now)
-            return True
+        def write(connection: Connection) -> None:
+            row = connection.execute(query).first()
+            if row is not None:
+                key = (row.tenant, row.channel, row.address_digest)
+                know_address(connection, key, suppressed=reason, suppressed_at=now)
 
-        changed = await self._database.write(write)
-        if changed and drain:
-            await self._drained(and_(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id))
-        return changed
+        await self._database.write(write)
 
-    def _look_again(self, connection: Connection, tenant: str, borrower_id: str, now: datetime) -> None:
-        """What was deferred is decided anew now: it may have become free, or be suppressed for good."""
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
-            .where(deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
-            .values(due_at=now)
+    async def set_suppression(self, tenant: str, channel: str, address: str, reason: str) -> None:
+        """Say that an address must not be used for anybody, or with ``reason`` "" that it may be used again."""
+        key = (tenant, channel, self._digest(tenant, channel, address))
+        now = self._clock() if reason else None
+        await self._database.write(
+            lambda connection: know_address(connection, key, suppressed=reason, suppressed_at=now)
         )
 
-    async def _drained(self, which: Any) -> None:
-        """Wait until the messages that had started before the change are with their provider.
-
-        From the change's commit on no further one can start. The wait is bounded by the provider's time-out,
-        and by the lease of a worker that died.
-        """
-
-        def in_flight(connection: Connection) -> bool:
-            started = and_(deliveries.c.state == State.SENDING, deliveries.c.lease_until > self._clock())
-            return connection.execute(select(deliveries.c.id).where(which, started).limit(1)).first() is not None
-
-        while await self._database.read(in_flight):  # noqa: ASYNC110 – the change happens in another process
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+    async def _change(self, key: tuple[str, str], what: What, change: Change, *, drain: bool = True) -> bool:
+        """Change a borrower's row, and wait until nothing that was decided before is under way."""
+        now = self._clock()
+        changed = await self._database.write(
+            lambda connection: change_borrower(connection, self._digest, key, what, change, now)
+        )
+        if changed and drain:
+            await drained(self._database, of_borrower(*key), self._clock)
+        return changed

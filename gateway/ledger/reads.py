@@ -16,10 +16,10 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from gateway.codec import holds_from, instant, notification_from, opt_outs_from
 from gateway.ledger.database import Database
-from gateway.ledger.schema import attempts, borrowers, deliveries, events, notifications
-from gateway.model import State
+from gateway.ledger.schema import attempts, borrowers, deliveries, events, notifications, replies
+from gateway.model import Notification, State
 
-_RECENT_CONTACTS = 50  # our choice: a page of a borrower's record; the timeline has them all
+_RECENT = 50  # our choice: a page of a borrower's record; the timeline has them all
 # The provider has the message, or had it: what an attempt of unknown outcome turned out to be.
 _WAS_SENT = (State.SENT, State.DELIVERED, State.UNDELIVERED)
 
@@ -92,6 +92,17 @@ class Reads:
     async def borrower(self, tenant: str, borrower_id: str) -> dict[str, Any] | None:
         """What has been said of a borrower, and who contacted them lately; None for one never heard of."""
         return await self._database.read(lambda connection: _borrower(connection, tenant, borrower_id))
+
+    async def latest(self, tenant: str, borrower_id: str) -> Notification | None:
+        """The last request for a borrower: what is known of their zones, addresses and case."""
+        query = (
+            select(notifications)
+            .where(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
+            .order_by(notifications.c.id.desc())
+            .limit(1)
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else notification_from(row)
 
     async def summary(self, tenant: str) -> dict[str, Any]:
         """Counts over all of a tenant's notifications, for the demo's table."""
@@ -203,7 +214,7 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
         .where(deliveries.c.contacted_at.is_not(None))
         .order_by(deliveries.c.contacted_at.desc())
-        .limit(_RECENT_CONTACTS)
+        .limit(_RECENT)
     ).all()
     if row is None and not contacts and not _has_notifications(connection, tenant, borrower_id):
         return None
@@ -212,6 +223,16 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         "holds": [] if row is None else _holds(row.holds),
         "opt_outs": [] if row is None else _opt_outs(row.opt_outs),
         "consents": [] if row is None else row.consents.split(),
+        "replies": [
+            {"id": each.id, "at": instant(each.received_at), "channel": each.channel, "intent": each.intent}
+            | {"text": each.text}
+            for each in connection.execute(
+                select(replies)
+                .where(replies.c.tenant == tenant, replies.c.borrower_id == borrower_id)
+                .order_by(replies.c.id.desc())
+                .limit(_RECENT)
+            )
+        ],
         "recent_contacts": [
             {
                 "at": instant(contact.contacted_at),

@@ -108,6 +108,7 @@ deliveries = Table(
     Column("escalate_at", Instant),  # go on to the next step if its goal is not reached by then
     Column("receipt_by", Instant),  # give up waiting for a receipt then
     Column("read_at", Instant),
+    Column("approved", String(40), nullable=False, server_default=""),  # the review reason that a person approved
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
     Index(
@@ -118,6 +119,8 @@ deliveries = Table(
     ),
     Index("deliveries_by_provider_id", "provider", "provider_message_id"),
     Index("deliveries_contacts", "tenant", "borrower_id", "contacted_at"),
+    Index("deliveries_by_address", "address_digest"),
+    Index("deliveries_by_state", "tenant", "state", "id"),
 )
 
 attempts = Table(
@@ -169,6 +172,46 @@ borrowers = Table(
     Column("consents", String(80), nullable=False, server_default=""),
     Column("event_hash", String(64), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "id"),
+)
+
+# What is known of an address by itself, whoever it is written for. ``suppressed`` is why it must not be used.
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("channel", String(32), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("suppressed", String(40), nullable=False, server_default=""),
+    Column("suppressed_at", Instant),
+    Column("confirmed_at", Instant),  # the borrower wrote from it
+    PrimaryKeyConstraint("tenant", "channel", "digest"),
+)
+
+# Borrowers' own words, each once. The text is personal data and stays here; events carry what it was taken for.
+replies = Table(
+    "replies",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("digest", String(64), nullable=False),  # of provider, message and borrower: the same message comes again
+    Column("tenant", String(64), nullable=False),
+    Column("borrower_id", String(128), nullable=False),
+    Column("delivery_id", String(48), nullable=False),  # the latest message at that address, taken as answered
+    Column("channel", String(32), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("provider_message_id", String(128), nullable=False, server_default=""),
+    Column("intent", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("resolved_at", Instant),  # a person has read what may be a stop
+    UniqueConstraint("digest", name="one_per_message"),
+    Index(
+        "replies_unread",
+        "tenant",
+        "id",
+        sqlite_where=text("intent = 'maybe_stop' AND resolved_at IS NULL"),
+        postgresql_where=text("intent = 'maybe_stop' AND resolved_at IS NULL"),
+    ),
+    Index("replies_by_borrower", "tenant", "borrower_id", "id"),
 )
 
 cases = Table(

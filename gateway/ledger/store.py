@@ -18,7 +18,9 @@ from gateway.ledger import accept, receipts
 from gateway.ledger.database import Database
 from gateway.ledger.facts import lock_borrowers, matching, read_facts
 from gateway.ledger.page import Digest, Page, delivery_from
-from gateway.ledger.schema import attempts, borrowers, deliveries, notifications
+from gateway.ledger.releases import Releases
+from gateway.ledger.reviews import UNREAD
+from gateway.ledger.schema import attempts, borrowers, deliveries, notifications, replies
 from gateway.model import PENDING_STATES, State
 from gateway.ports import Accepted, Attempt, BorrowerFacts, Draft, Move, Outgoing, ReceiptFor, Work
 
@@ -44,8 +46,9 @@ def _seconds(now: datetime, since: datetime | None) -> float:
 class Store:
     """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
 
-    def __init__(self, database: Database, digest: Digest, observe: Callable[[str], Any]) -> None:
+    def __init__(self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: Releases) -> None:
         self._database = database
+        self._releases = releases
         self._digest = digest
         self._observe = observe  # a context manager per operation's name, for the latency metric
 
@@ -53,11 +56,13 @@ class Store:
         with self._observe(operation):
             return await self._database.write(work)
 
-    async def facts(self, keys: Sequence[Key], case_keys: Sequence[Key], now: datetime) -> Mapping[Key, BorrowerFacts]:
-        return await self._database.read(lambda connection: read_facts(connection, keys, case_keys, now))
+    async def facts(
+        self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[Key], now: datetime
+    ) -> Mapping[Key, BorrowerFacts]:
+        return await self._database.read(lambda connection: read_facts(connection, keys, case_keys, address_keys, now))
 
     async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
-        return await self._write("accept", lambda connection: accept.store(connection, drafts, now))
+        return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
 
     async def due(self, now: datetime, most: int) -> list[str]:
         """Deliveries with something to do and nobody doing it, oldest first."""
@@ -84,12 +89,15 @@ class Store:
             )
             by_state = {row[0]: (row[1], row[2]) for row in waiting}
             review, review_since = by_state.get(State.REVIEW, (0, None))
+            unread, unread_since = connection.execute(
+                select(func.count(), func.min(replies.c.received_at)).where(UNREAD)
+            ).one()
             return Ages(
                 due=counts[0],
                 oldest_due_seconds=_seconds(now, counts[1]),
                 unknown=by_state.get(State.UNKNOWN, (0, None))[0],
-                review=review,
-                oldest_review_seconds=_seconds(now, review_since),
+                review=review + unread,
+                oldest_review_seconds=max(_seconds(now, review_since), _seconds(now, unread_since)),
             )
 
         return await self._database.read(read)
@@ -128,8 +136,11 @@ class Store:
 
         def write(connection: Connection) -> list[str]:
             page = Page(connection, (move.delivery_id for move in moves), self._digest)
+            deferred = [move for move in moves if move.to is State.DEFERRED]
+            slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
+            due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
             for move in moves:
-                page.apply(move)
+                page.apply(replace(move, due_at=due_at.get(move.delivery_id, move.due_at)))
             page.write()
             return page.opened
 
@@ -191,7 +202,8 @@ def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seco
         )
     }
     keys = [(row.tenant, row.borrower_id) for row in rows]
-    known = read_facts(connection, keys, [(row.tenant, row.case_id) for row in rows], now)
+    cases = [(row.tenant, row.case_id) for row in rows]
+    known = read_facts(connection, keys, cases, [(row.tenant, row.address_digest) for row in rows], now)
     works = []
     for row in rows:
         owner = owners[row.notification_id]

@@ -6,7 +6,7 @@ nobody and neither count nor are counted where the pack says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,10 +41,12 @@ class Cap(Rule):
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         if not self._applies(intent):
             return None
-        until = self._until(intent, self._counted(intent), t)
-        if until is None:
-            return self.origin.allows()
-        return self.origin.defers(_REASONS[self.scope], until, f"{self.maximum} per {self.period} {self.kind}")
+        leaving = self._leaving(intent, self._counted(intent), t)
+        detail = f"{len(leaving)} of {self.maximum} in {self.period} {self.kind}"
+        if len(leaving) < self.maximum:
+            return self.origin.allows(detail)
+        # The contact that has to leave the period before there is room decides.
+        return self.origin.defers(_REASONS[self.scope], leaving[-self.maximum], detail)
 
     def _applies(self, intent: Intent) -> bool:
         return intent.channel not in self.uncounted and self.channel in (None, intent.channel)
@@ -61,33 +63,28 @@ class Cap(Rule):
             and (self.scope != "channel" or each.channel == intent.channel)
         ]
 
-    def _until(self, intent: Intent, contacts: Sequence[Contact], t: datetime) -> datetime | None:
-        """When one more is permitted, if not at ``t``. Instants of contacts are sorted here once."""
+    def _leaving(self, intent: Intent, contacts: Sequence[Contact], t: datetime) -> Sequence[datetime]:
+        """When each contact that counts at ``t`` leaves the period, in order; of several zones the fullest."""
         at = sorted(each.at for each in contacts if each.at <= t)
-        if len(at) < self.maximum:
-            return None
+        if not at:
+            return ()
         if self.kind == "rolling_hours":
-            return self._full(at, t, lambda instant: instant + timedelta(hours=self.period))
+            return _after(t, (instant + timedelta(hours=self.period) for instant in at))
         if self.kind == "anchored":
             return self._anchored(at, t)
-        ends = [self._by_date(at, t, zone) for zone in self._zones(intent)]
-        return max((end for end in ends if end is not None), default=None)
+        by_zone = [_after(t, (self._leaves(zone, instant) for instant in at)) for zone in self._zones(intent)]
+        return max(by_zone, key=lambda leaving: (len(leaving) >= self.maximum, self._room(leaving), len(leaving)))
 
-    def _full(self, at: Sequence[datetime], t: datetime, leaves: Any) -> datetime | None:
-        """The contact that has to leave the period before there is room decides."""
-        inside = [end for end in map(leaves, at) if end > t]
-        return inside[-self.maximum] if len(inside) >= self.maximum else None
+    def _room(self, leaving: Sequence[datetime]) -> float:
+        return leaving[-self.maximum].timestamp() if len(leaving) >= self.maximum else 0.0
 
-    def _by_date(self, at: Sequence[datetime], t: datetime, zone: Any) -> datetime | None:
-        def leaves(instant: datetime) -> datetime:
-            day = local_date(zone, instant)
-            if self.kind == "calendar_week":
-                return day_start(zone, day + _DAY * (7 - day.weekday()))
-            return day_start(zone, day + _DAY * self.period)  # the day of the contact is day one
+    def _leaves(self, zone: Any, instant: datetime) -> datetime:
+        day = local_date(zone, instant)
+        if self.kind == "calendar_week":
+            return day_start(zone, day + _DAY * (7 - day.weekday()))
+        return day_start(zone, day + _DAY * self.period)  # the day of the contact is day one
 
-        return self._full(at, t, leaves)
-
-    def _anchored(self, at: Sequence[datetime], t: datetime) -> datetime | None:
+    def _anchored(self, at: Sequence[datetime], t: datetime) -> Sequence[datetime]:
         """The period opens with the first contact, and anew with the first one after it has closed."""
         period = timedelta(hours=self.period)
         opened, count = at[0], 0
@@ -95,11 +92,15 @@ class Cap(Rule):
             if instant >= opened + period:
                 opened, count = instant, 0
             count += 1
-        return opened + period if count >= self.maximum and t < opened + period else None
+        return [opened + period] * count if t < opened + period else ()
 
     def _zones(self, intent: Intent) -> Sequence[Any]:
         # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
         return candidates(self.zoning, intent.notification.borrower.time_zones) or candidates(self.zoning, ("UTC",))
+
+
+def _after(t: datetime, instants: Iterable[datetime]) -> list[datetime]:
+    return [each for each in instants if each > t]
 
 
 class Gap(Rule):

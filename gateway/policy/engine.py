@@ -33,6 +33,7 @@ def decide(
     capability_categories: frozenset[str] | None = None,
     text: str | None = None,
     address_digest: str = "",
+    approved: str = "",
 ) -> Verdict:
     """What the policy says to sending ``notification`` on ``channel`` at ``now``.
 
@@ -41,12 +42,13 @@ def decide(
         capability_categories: what the channel's providers may carry; None while that is not known.
         text: the rendered message; None while it is not known.
         address_digest: the digest of the address that would be used.
+        approved: the reason for review that a person has approved; rules that only asked for that are content.
     """
     in_force = packs.in_force(notification.borrower.jurisdiction, now)
     # A contact that another worker's clock dates ahead of ours has happened all the same.
     contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
     facts = replace(facts, contacts=contacts)
-    intent = Intent(notification, channel, facts, address_digest, text, capability_categories)
+    intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved)
     answers = _asked(in_force.rules, intent, now)
     results = [result for _, result in answers]
     final = _strictest(results)
@@ -72,13 +74,20 @@ Answers = list[tuple[Rule, RuleResult]]
 
 def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
     """Every rule's word on sending at ``t``, of those that have one."""
-    found = [(rule, result) for rule in rules if (result := rule.judge(intent, t)) is not None]
+    found = [(rule, _reviewed(result, intent)) for rule in rules if (result := rule.judge(intent, t)) is not None]
     expires_at, send_at = intent.notification.expires_at, intent.notification.send_at
     if expires_at is not None and expires_at <= t:
         found.append((Rule(_REQUEST), _REQUEST.suppresses(PolicyReason.EXPIRES_FIRST)))
     if send_at is not None and send_at > t:
         found.append((Rule(_REQUEST), _REQUEST.defers(PolicyReason.SCHEDULED, send_at)))
     return found
+
+
+def _reviewed(result: RuleResult, intent: Intent) -> RuleResult:
+    """A rule that wants a person's word has had it where that word was given for its reason."""
+    if result.verdict is not VerdictKind.REVIEW or result.reason != intent.approved:
+        return result
+    return replace(result, verdict=VerdictKind.SEND, detail=f"{result.detail}, approved in review".lstrip(", "))
 
 
 def _strictest(results: Sequence[RuleResult]) -> RuleResult:

@@ -17,14 +17,20 @@ from typing import Any
 import jsonschema
 import yaml
 
-from gateway.policy import caps, holds, windows, wishes
+from gateway.policy import addresses, caps, holds, windows, wishes
 from gateway.policy.rule import Rule, Source
 from gateway.policy.zones import Zoning, zoning_from
 
 DEFAULT = "default"
 
 # A new family of rules is a new file and a new line here.
-FAMILIES: Sequence[Callable[[Source], list[Rule]]] = (holds.rules, wishes.rules, windows.rules, caps.rules)
+FAMILIES: Sequence[Callable[[Source], list[Rule]]] = (
+    holds.rules,
+    wishes.rules,
+    addresses.rules,
+    windows.rules,
+    caps.rules,
+)
 
 
 class PackError(ValueError):

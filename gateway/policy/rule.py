@@ -26,6 +26,7 @@ class Intent:
     address_digest: str = ""
     text: str | None = None
     capability: frozenset[str] | None = None
+    approved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

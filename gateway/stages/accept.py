@@ -95,14 +95,20 @@ class Acceptor:
         notification = examined.notification
         facts = facts_for(notification, known)
         steps: list[StepDecision] = []
-        for number, step in enumerate(notification.route):
-            digest = self._digest(notification.tenant, step.channel, notification.address(step.channel) or "")
+        for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
             text = examined.texts[step.channel]
             verdict = self._decide(notification, step.channel, facts, now, address_digest=digest, text=text)
             steps.append(StepDecision(number, step.channel, digest, verdict))
             if verdict.kind is not VerdictKind.SUPPRESS:
                 break
         return Draft(notification, examined.fingerprint, tuple(steps))
+
+    def digests(self, notification: Notification) -> list[str]:
+        """The keyed digest of the address of each step of the route."""
+        return [
+            self._digest(notification.tenant, step.channel, notification.address(step.channel) or "")
+            for step in notification.route
+        ]
 
     def normalise(self, channel: str, address: str) -> str:
         """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""

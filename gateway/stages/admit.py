@@ -48,6 +48,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
             now,
             address_digest=delivery.address_digest,
             text=message.content.text,
+            approved=delivery.approved,
         )
         verdicts.append(verdict)
         if verdict.kind is VerdictKind.SEND:

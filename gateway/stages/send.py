@@ -12,8 +12,12 @@ from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
+from gateway.model import Category
 from gateway.ports import Attempt, Clock, Outgoing
 from gateway.stages.schedule import earliest
+
+# RFC 8058 is for what people may decline. What a borrower asked for themselves (a plan, a receipt) is not that.
+_WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
 
 
 class Sender:
@@ -25,11 +29,13 @@ class Sender:
         reference: Callable[[str, int], str],
         public_url: str,
         clock: Clock,
+        unsubscribe_token: Callable[[str], str],
     ) -> None:
         self._providers = providers
         self._reference = reference
         self._public_url = public_url
         self._clock = clock
+        self._unsubscribe_token = unsubscribe_token
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
 
     def choose(self, channel: str, category: str) -> str | None:
@@ -56,7 +62,15 @@ class Sender:
             callback_url=f"{self._public_url}/v1/receipts/{outgoing.provider}?ref={reference}",
             valid_until=earliest(permitted_until, notification.expires_at),
             category=notification.category,
+            headers=self._headers(work.delivery.id, notification.category),
         )
+
+    def _headers(self, delivery_id: str, category: Category) -> Mapping[str, str]:
+        """What mail programs show as a button; channels without headers pass over them."""
+        if category in _WITHOUT_UNSUBSCRIBE:
+            return {}
+        url = f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
+        return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
     async def send(
         self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime

@@ -226,7 +226,7 @@ async def test_closing_a_case_stops_what_is_pending(database: Database) -> None:
     await store.accept([draft("a", case="C-9"), draft("b", case="C-8")], NOW)
     assert await people_on(database).close_case("acme", "C-9", "paid", "case-system") == 1
     assert sorted(map(str, await states(database))) == ["accepted", "cancelled"]
-    facts = await store.facts([("acme", "B-1")], [("acme", "C-9")], NOW)
+    facts = await store.facts([("acme", "B-1")], [("acme", "C-9")], [], NOW)
     assert facts[("acme", "B-1")].closed_cases == {"C-9"}
 
 

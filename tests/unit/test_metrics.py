@@ -17,7 +17,7 @@ from gateway.model import PolicyReason, VerdictKind
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
-    *("le",),
+    *("le", "intent"),
 }
 
 

@@ -65,7 +65,9 @@ async def _run(provider: Slow, batch: Sequence[Outgoing]) -> list[Attempt]:
     async def hear(attempt: Attempt) -> None:
         ended.append(attempt)
 
-    sender = Sender({"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: provider.now)
+    sender = Sender(
+        {"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: provider.now, str
+    )
     await sender.send(batch, hear, NOW + timedelta(minutes=2))
     return ended
 

@@ -1,0 +1,46 @@
+"""Unsubscribing from e-mail: one click in the mail program (RFC 8058), or one on a page.
+
+The token names a delivery and gives no right but this one. Reading the page changes nothing, since mail scanners
+follow links.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response
+
+from gateway.api.context import gateway_of
+from gateway.api.problems import Problem
+
+router = APIRouter(prefix="/v1/unsubscribe", tags=["unsubscribe"])
+
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width"></head><body><main><h1>{title}</h1>{content}</main></body></html>"""
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@router.get("/{token}")
+async def ask(request: Request, token: str) -> Response:
+    """A page with one button."""
+    _delivery(request, token)
+    content = '<form method="post"><button>Stop these e-mails</button></form>'
+    return HTMLResponse(_PAGE.format(title="Stop e-mails from us?", content=content), headers=_HEADERS)
+
+
+@router.post("/{token}")
+async def unsubscribe(request: Request, token: str) -> Response:
+    """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
+    await gateway_of(request).people.opt_out_delivery(_delivery(request, token), "one_click")
+    content = "<p>You will get no more e-mails from us at this address.</p>"
+    return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
+
+
+def _delivery(request: Request, token: str) -> str:
+    delivery_id = gateway_of(request).signer.open_unsubscribe_token(token)
+    if delivery_id is None:
+        raise Problem("not_found", "This link is not complete. Open it again from the e-mail.")
+    return delivery_id

@@ -1,0 +1,31 @@
+"""Listen: what a borrower's reply means, and what is answered. The words are data; see gateway/policy/replies.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.model import Borrower, Intent
+from gateway.policy import Words
+from gateway.ports import Taken
+
+
+class Listener:
+    """Understands replies under the packs of the borrower who wrote."""
+
+    def __init__(self, words: Words, packs_of: Callable[[str], Sequence[str]], lender: Mapping[str, str]) -> None:
+        self._words = words
+        self._packs_of = packs_of
+        self._lender = lender
+
+    def understand(self, text: str, borrower: Borrower) -> Intent:
+        """What the borrower is taken to have said."""
+        return self._words.understand(text, self._packs_of(borrower.jurisdiction))
+
+    def answer(self, taken: Sequence[Taken]) -> str:
+        """What is sent back, "" for nothing: at most one message for one reply, and none for its repetition."""
+        for each in taken:
+            packs = self._packs_of(each.borrower.jurisdiction)
+            text = self._words.answer(each.intent, each.borrower.locale, packs) if each.new else ""
+            if text:
+                return text.format(**self._lender)
+        return ""
