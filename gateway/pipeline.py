@@ -185,8 +185,9 @@ class Pipeline:
         contacts: Sequence[Contact] | None = None,
         holds: Sequence[Hold] | None = None,
         opt_outs: Sequence[OptOut] | None = None,
+        pack_names: Sequence[str] = (),
     ) -> Verdict | Refused:
-        """The verdict that a request would get at ``at``, stored nowhere. Facts given replace the ledger's."""
+        """The verdict that a request would get at ``at``, stored nowhere. Facts and packs given replace our own."""
         now = at or self._clock()
         examined = self._stages.acceptor.examine(tenant, incoming, now)
         if isinstance(examined, Refused):
@@ -200,7 +201,7 @@ class Pipeline:
             holds=facts.holds if holds is None else tuple(holds),
             opt_outs=facts.opt_outs if opt_outs is None else tuple(opt_outs),
         )
-        draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now)
+        draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now, pack_names)
         return draft.steps[-1].verdict
 
     async def outlook(self, notification: Notification) -> dict[str, Verdict]:

@@ -291,6 +291,7 @@ class Decide(Protocol):
         address_digest: str,
         text: str | None = None,
         approved: str = "",
+        pack_names: Sequence[str] = (),
     ) -> Verdict: ...
 
 

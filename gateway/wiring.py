@@ -28,6 +28,7 @@ from gateway.hot.tokens import Pacer, Rate, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
 from gateway.ledger.database import Database
+from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
 from gateway.ledger.migrate import current, head, migrate
@@ -66,6 +67,7 @@ class LedgerParts:
     signer: Signer
     reads: Reads
     keys: Keys
+    history: History
 
 
 @dataclass(slots=True)
@@ -89,6 +91,7 @@ class Gateway:
     wakeups: Wakeups
     queue: Queue
     signer: Signer
+    packs: policy.Packs
     redis_url: str
     world: World | None
     _redis: Any
@@ -133,7 +136,7 @@ async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterat
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
         clock = system_clock(settings)
-        yield LedgerParts(settings, clock, database, signer, Reads(database), Keys(database, signer))
+        yield LedgerParts(settings, clock, database, signer, Reads(database), Keys(database, signer), History(database))
 
 
 @asynccontextmanager
@@ -159,14 +162,13 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         for provider in providers.values():
             stack.push_async_callback(provider.close)
 
-        lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
         versions = TemplateVersions(ledger.database)
+        catalog = load_catalog(settings, versions)
         try:
-            catalog = Catalog.load(_templates(settings), lender=lender, fetch=versions.fetch)
-            packs = policy.load_packs(_templates(settings) / "policies")
-            words = policy.load_words(_templates(settings) / "policies" / "replies.toml")
-        except (BadTemplate, ValueError) as error:
-            raise CannotStart(f"templates: {error}") from error
+            packs = policy.load_packs(policies_folder(settings))
+            words = policy.load_words(policies_folder(settings) / "replies.toml")
+        except ValueError as error:
+            raise CannotStart(f"policies: {error}") from error
         await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], clock())
         metrics = Metrics(channels=list(channels), providers=[(each.channel, name) for name, each in providers.items()])
         releases = Releases(settings.releases_per_second)
@@ -206,6 +208,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             wakeups=wakeups,
             queue=queue,
             signer=ledger.signer,
+            packs=packs,
             redis_url=redis_url,
             world=outside,
             _redis=redis,
@@ -224,6 +227,20 @@ def _templates(settings: Settings) -> Path:
         return settings.templates_dir
     here = Path(__file__).parent
     return here / "_templates" if (here / "_templates").is_dir() else here.parent / "templates"
+
+
+def policies_folder(settings: Settings) -> Path:
+    """Where the policy packs are."""
+    return _templates(settings) / "policies"
+
+
+def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
+    """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
+    lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
+    try:
+        return Catalog.load(_templates(settings), lender=lender, fetch=versions.fetch)
+    except (BadTemplate, ValueError) as error:
+        raise CannotStart(f"templates: {error}") from error
 
 
 async def _provider_entries(
@@ -336,6 +353,7 @@ def _stages(
         address_digest: str,
         text: str | None = None,
         approved: str = "",
+        pack_names: Sequence[str] = (),
     ) -> Verdict:
         return policy.decide(
             notification,
@@ -347,6 +365,7 @@ def _stages(
             text=text,
             address_digest=address_digest,
             approved=approved,
+            pack_names=pack_names,
         )
 
     schedule = Schedule(

@@ -40,7 +40,7 @@ from gateway.ledger.store import Store
 from gateway.metrics import Metrics
 from gateway.model import Notification, PolicyReason, Verdict, VerdictKind
 from gateway.pipeline import Pipeline, Stages
-from gateway.policy import load_words
+from gateway.policy import Packs, load_packs, load_words
 from gateway.ports import Clock, FieldError, Incoming, TemplateInfo, UnknownTemplate
 from gateway.settings import Settings
 from gateway.signing import Signer
@@ -97,6 +97,7 @@ class ApiGateway:
     keys: Keys
     inbox: Inbox
     signer: Signer
+    packs: Packs
     metrics: Metrics
     wakeups: Wakeups
     pipeline: Pipeline
@@ -178,6 +179,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         keys=Keys(database, signer),
         inbox=inbox,
         signer=signer,
+        packs=load_packs(Path(__file__).parents[1] / "templates" / "policies"),
         metrics=metrics,
         wakeups=wakeups,
         pipeline=pipeline,

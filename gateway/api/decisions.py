@@ -38,10 +38,20 @@ async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.RE
         contacts=_contacts(gateway, who.tenant, given),
         holds=_holds(given),
         opt_outs=_opt_outs(gateway, who.tenant, given),
+        pack_names=_known_packs(gateway, given.packs),
     )
     if isinstance(verdict, Refused):
         raise refused(verdict)
     return bodies.answer(verdict_view(verdict))
+
+
+def _known_packs(gateway: Gateway, names: Sequence[str]) -> Sequence[str]:
+    known = gateway.packs.by_name
+    remedy = f"there is no such policy pack; there are {', '.join(sorted(known))}"
+    errors = [FieldError(f"/packs/{number}", remedy) for number, name in enumerate(names) if name not in known]
+    if errors:
+        raise Problem("invalid_request", errors=errors)
+    return names
 
 
 def _digest(gateway: Gateway, tenant: str, channel: str, address: str, place: str) -> str:

@@ -290,3 +290,4 @@ class DecisionIn(NotificationIn):
     contacts: Annotated[list[ContactIn], Field(max_length=1000)] | None = None
     holds: Annotated[list[KnownHoldIn], Field(max_length=100)] | None = None
     opt_outs: Annotated[list[KnownOptOutIn], Field(max_length=100)] | None = None
+    packs: Annotated[list[Label], Field(max_length=20)] = []  # by name, in place of the jurisdiction's

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import mapping, portfolio, reviewing, screen, sending, target
+from gateway.cli import mapping, policies, portfolio, reviewing, screen, sending, target
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.running import fail, run, settings
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="key")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(reviewing.app, name="review")
+app.add_typer(policies.app, name="policy")
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]

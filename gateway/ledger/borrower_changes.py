@@ -21,6 +21,9 @@ from gateway.ledger.schema import borrowers, deliveries
 from gateway.model import PolicyReason, State
 from gateway.ports import Clock, Move
 
+# In an event's detail: the columns of the borrower's row as the change left them.
+AFTER = "after"
+
 # How often a change looks whether messages that had started before it are through.
 _DRAIN_POLL_SECONDS = 0.02
 
@@ -54,9 +57,9 @@ def change_borrower(
         return False
     chain = Chain()
     subject = borrower_subject(tenant, borrower_id)
-    event = Event(
-        tenant, subject, borrower_id, now, what.kind, what.actor, reason=what.reason, detail=what.detail or {}
-    )
+    # With what holds from now on, so that what was known at any past instant can be read from the events alone.
+    detail = {**(what.detail or {}), AFTER: values}
+    event = Event(tenant, subject, borrower_id, now, what.kind, what.actor, reason=what.reason, detail=detail)
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)

@@ -4,7 +4,18 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 """
 
 from gateway.policy.engine import decide
-from gateway.policy.packs import InForce, Pack, PackError, Packs, load_packs
+from gateway.policy.packs import InForce, Pack, PackError, Packs, load_packs, read_pack, read_schema
 from gateway.policy.replies import Words, load_words
 
-__all__ = ["InForce", "Pack", "PackError", "Packs", "Words", "decide", "load_packs", "load_words"]
+__all__ = [
+    "InForce",
+    "Pack",
+    "PackError",
+    "Packs",
+    "Words",
+    "decide",
+    "load_packs",
+    "load_words",
+    "read_pack",
+    "read_schema",
+]

@@ -34,6 +34,7 @@ def decide(
     text: str | None = None,
     address_digest: str = "",
     approved: str = "",
+    pack_names: Sequence[str] = (),
 ) -> Verdict:
     """What the policy says to sending ``notification`` on ``channel`` at ``now``.
 
@@ -43,11 +44,13 @@ def decide(
         text: the rendered message; None while it is not known.
         address_digest: the digest of the address that would be used.
         approved: the reason for review that a person has approved; rules that only asked for that are content.
+        pack_names: packs to judge by in place of those of the borrower's jurisdiction.
     """
-    in_force = packs.in_force(notification.borrower.jurisdiction, now)
+    in_force = packs.in_force(notification.borrower.jurisdiction, now, pack_names)
     # A contact that another worker's clock dates ahead of ours has happened all the same.
-    contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
-    facts = replace(facts, contacts=contacts)
+    if any(each.at > now for each in facts.contacts):
+        contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
+        facts = replace(facts, contacts=contacts)
     intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved)
     answers = _asked(in_force.rules, intent, now)
     results = [result for _, result in answers]

@@ -30,7 +30,7 @@ class HoldRule(Rule):
         self.recheck = timedelta(days=section.get("recheck_days", 30))
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.notification.category in self.exempt:
+        if not intent.facts.holds or intent.notification.category in self.exempt:
             return None
         if not any(hold.kind == self.kind for hold in intent.facts.holds):
             return None
@@ -56,6 +56,8 @@ class HoldRule(Rule):
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
         """A hold that begins later ends the permission then."""
+        if not intent.facts.holds:
+            return None
         starts = [
             hold.start
             for hold in intent.facts.holds

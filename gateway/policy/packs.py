@@ -1,27 +1,32 @@
 """Policy packs: dated YAML files, checked against their schema, compiled into rules.
 
 A pack has two halves. ``rules`` hold where the pack is the base for a borrower's jurisdiction; ``universal`` (in the
-``default`` pack) hold for everybody, whatever else applies. The strictest answer wins, so a half can only tighten.
+``default`` pack) hold for everybody, whatever else applies. An overlay adds its rules to those of the base: for a
+region (``us-fl`` over ``us``), for a country, or for everybody. The strictest answer wins, so what is added can only
+tighten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
+import holidays
 import jsonschema
 import yaml
 
 from gateway.policy import addresses, caps, holds, windows, wishes
 from gateway.policy.rule import Rule, Source
-from gateway.policy.zones import Zoning, zoning_from
+from gateway.policy.zones import Zoning, zone, zoning_from
 
 DEFAULT = "default"
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 # A new family of rules is a new file and a new line here.
 FAMILIES: Sequence[Callable[[Source], list[Rule]]] = (
@@ -37,7 +42,7 @@ class PackError(ValueError):
     """A pack can't be used; the message names the file and the place in it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pack:
     """One version of one pack."""
 
@@ -46,6 +51,7 @@ class Pack:
     sha256: str
     effective_from: datetime
     jurisdictions: tuple[str, ...]
+    overlay: bool
     zoning: Zoning
     rules: tuple[Rule, ...]
     universal: tuple[Rule, ...]
@@ -65,32 +71,61 @@ class Packs:
     """All versions of all packs."""
 
     by_name: Mapping[str, tuple[Pack, ...]]  # newest first
-    _cache: dict[tuple[str, ...], InForce] = field(default_factory=dict)
+    _cache: dict[tuple[str, tuple[str, ...], int], InForce] = field(default_factory=dict)
+    _dates: list[datetime] = field(default_factory=list)
 
-    def in_force(self, jurisdiction: str, now: datetime) -> InForce:
-        """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack, the strictest."""
-        wanted = jurisdiction.casefold()
-        base = next(
-            (
-                pack
-                for name in self.by_name
-                if name != DEFAULT and (pack := self._at(name, now)) is not None and wanted in pack.jurisdictions
-            ),
-            None,
-        )
-        default = self._at(DEFAULT, now)
-        if default is None:
-            raise PackError("no version of the default pack is in force")
-        key = (default.sha256, base.sha256 if base else "")
+    def in_force(self, jurisdiction: str, now: datetime, names: Sequence[str] = ()) -> InForce:
+        """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack, the strictest.
+
+        ``names`` are packs to judge by in place of those that the jurisdiction chooses; what is universal stays.
+        Raises PackError where there is no such pack.
+        """
+        # Between two dates on which some pack changes, the answer is the same.
+        key = (jurisdiction, tuple(names), bisect_right(self._changes(), now))
         if key not in self._cache:
-            chosen = base.rules if base else default.rules
-            used = [default] if base is None else [default, base]
-            self._cache[key] = InForce(
-                (*default.universal, *chosen),
-                used[-1].zoning,
-                tuple((pack.name, pack.version, pack.sha256) for pack in used),
-            )
+            self._cache[key] = self._compiled(jurisdiction.casefold(), now, names)
         return self._cache[key]
+
+    def _compiled(self, jurisdiction: str, now: datetime, names: Sequence[str]) -> InForce:
+        default = self._at(DEFAULT, now) or self.by_name[DEFAULT][-1]  # before its first version as with that one
+        chosen = self._named(names, now) if names else self._of(jurisdiction, now)
+        base = [pack for pack in chosen if not pack.overlay] or [default]
+        used = tuple(dict.fromkeys([default, *base, *(pack for pack in chosen if pack.overlay)]))
+        return InForce(
+            (*default.universal, *(rule for pack in used if pack in base or pack.overlay for rule in pack.rules)),
+            base[0].zoning,
+            tuple((pack.name, pack.version, pack.sha256) for pack in used),
+        )
+
+    def _changes(self) -> Sequence[datetime]:
+        if not self._dates:
+            self._dates.extend(sorted(pack.effective_from for versions in self.by_name.values() for pack in versions))
+        return self._dates
+
+    def with_pack(self, pack: Pack) -> Packs:
+        """The same packs with this one always in force in place of every version of its name."""
+        return Packs({**self.by_name, pack.name: (replace(pack, effective_from=_ALWAYS),)})
+
+    def _of(self, wanted: str, now: datetime) -> list[Pack]:
+        """The packs that a jurisdiction has: its own or its country's base, and every overlay of either."""
+        country = wanted.partition("-")[0]
+        present = [pack for name in self.by_name if name != DEFAULT and (pack := self._at(name, now)) is not None]
+        bases = [pack for pack in present if not pack.overlay]
+        base = next((pack for place in (wanted, country) for pack in bases if place in pack.jurisdictions), None)
+        overlays = [
+            pack
+            for pack in present
+            if pack.overlay and (not pack.jurisdictions or {wanted, country} & {*pack.jurisdictions})
+        ]
+        return [*([base] if base else ()), *overlays]
+
+    def _named(self, names: Sequence[str], now: datetime) -> list[Pack]:
+        found = []
+        for name in names:
+            if name not in self.by_name:
+                raise PackError(f"there is no pack {name!r}; there are {', '.join(sorted(self.by_name))}")
+            found.append(self._at(name, now) or self.by_name[name][-1])
+        return found
 
     def _at(self, name: str, now: datetime) -> Pack | None:
         return next((pack for pack in self.by_name[name] if pack.effective_from <= now), None)
@@ -98,20 +133,41 @@ class Packs:
 
 def load_packs(folder: Path) -> Packs:
     """Read every pack of a folder. Raises PackError."""
-    schema = json.loads((folder / "schema.json").read_text("utf-8"))
+    schema = read_schema(folder)
     found: dict[str, list[Pack]] = {}
     for path in sorted(folder.glob("*.yaml")):
-        pack = _read(path, schema)
+        pack = read_pack(path, schema)
         found.setdefault(pack.name, []).append(pack)
     if DEFAULT not in found:
         raise PackError(f"{folder}: there is no default pack")
     newest = {
         name: tuple(sorted(each, key=lambda pack: pack.effective_from, reverse=True)) for name, each in found.items()
     }
+    _check_together(newest)
     return Packs(newest)
 
 
-def _read(path: Path, schema: Mapping[str, Any]) -> Pack:
+def _check_together(packs: Mapping[str, Sequence[Pack]]) -> None:
+    """Which pack holds must not depend on the order of files."""
+    for name, versions in packs.items():
+        if len({each.effective_from for each in versions}) < len(versions):
+            raise PackError(f"{name}: two versions are effective from the same date")
+    named: dict[str, str] = {}
+    for name, versions in packs.items():
+        for place in {place for each in versions if not each.overlay for place in each.jurisdictions}:
+            if place in named:
+                raise PackError(f"{name}: /jurisdictions: {place} has the pack {named[place]}; make one an overlay")
+            named[place] = name
+
+
+def read_schema(folder: Path) -> dict[str, Any]:
+    """What a pack may contain."""
+    found: dict[str, Any] = json.loads((folder / "schema.json").read_text("utf-8"))
+    return found
+
+
+def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
+    """One pack file. Raises PackError."""
     raw = path.read_bytes()
     try:
         content = yaml.safe_load(raw)
@@ -120,7 +176,14 @@ def _read(path: Path, schema: Mapping[str, Any]) -> Pack:
         raise PackError(f"{path.name}: {error}") from None
     except jsonschema.ValidationError as error:
         where = "/".join(str(part) for part in error.absolute_path)
-        raise PackError(f"{path.name}: {where}: {error.message[:200]}") from None
+        raise PackError(f"{path.name}: /{where}: {error.message[:200]}") from None
+    for half in ("rules", "universal"):
+        tz = content.get(half, {}).get("zone", {}).get("tz")
+        if tz is not None and zone(tz) is None:
+            raise PackError(f"{path.name}: /{half}/zone/tz: {tz} is not an IANA time zone")
+        country = content.get(half, {}).get("holidays", {}).get("country")
+        if country is not None and country not in holidays.list_supported_countries():
+            raise PackError(f"{path.name}: /{half}/holidays/country: no public holidays are known of {country}")
     name, version = content["name"], content["version"]
     universal = content.get("universal", {})
     # A date is in force from its first instant in UTC: packs speak of many zones, and midnight is nobody's window.
@@ -131,6 +194,7 @@ def _read(path: Path, schema: Mapping[str, Any]) -> Pack:
         sha256=hashlib.sha256(raw).hexdigest(),
         effective_from=datetime.combine(effective, time(), UTC),
         jurisdictions=tuple(content["jurisdictions"]),
+        overlay=content.get("overlay", False),
         zoning=zoning_from(content["rules"]["zone"]),
         rules=_compiled(Source(name, version, content["rules"])),
         universal=_compiled(Source(name, version, universal)) if universal else (),

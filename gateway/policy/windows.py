@@ -6,9 +6,11 @@ Two rules: the pack's hours for the category, and the borrower's own wish, which
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway.model import PolicyReason, RuleResult, VerdictKind
 from gateway.policy.intervals import (
@@ -28,7 +30,7 @@ _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 class Window(Rule):
     """The pack's hours for some categories on the channels that ring or light up."""
 
-    __slots__ = ("categories", "quiet_channels", "schedule", "zoning")
+    __slots__ = ("categories", "quiet_channels", "schedule", "usual", "zoning")
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Window(Rule):
         super().__init__(origin)
         self.zoning = zoning
         self.schedule = schedule
+        self.usual = replace(schedule, holiday=None, calendar=None)
         self.categories = categories
         self.quiet_channels = quiet_channels
 
@@ -59,11 +62,17 @@ class Window(Rule):
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
         if opening[0] <= t:
             return self.origin.allows()
-        holiday = self.schedule.calendar is not None and any(
-            self.schedule.calendar.has(t.astimezone(zone).date()) for zone in zones
-        )
+        holiday = self._closed_for_a_holiday(zones, t)
         reason = PolicyReason.HOLIDAY if holiday else PolicyReason.OUTSIDE_WINDOW
         return self.origin.defers(reason, opening[0], f"holidays {HOLIDAYS_VERSION}" if holiday else "")
+
+    def _closed_for_a_holiday(self, zones: tuple[ZoneInfo, ...], t: datetime) -> bool:
+        """Whether the usual hours would allow it: at night a holiday is not the reason."""
+        calendar = self.schedule.calendar
+        if calendar is None or not any(calendar.has(t.astimezone(zone).date()) for zone in zones):
+            return False
+        opening = next_opening(self.usual, zones, t)
+        return opening is not None and opening[0] <= t
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
         zones = candidates(self.zoning, intent.notification.borrower.time_zones)

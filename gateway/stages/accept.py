@@ -7,7 +7,7 @@ variable, a zone that doesn't exist) is refused now, with the field and the reme
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import available_timezones
@@ -90,14 +90,16 @@ class Acceptor:
                 return _refused("invalid_variables", "/template", f"can't be rendered with these variables: {error}")
         return texts
 
-    def draft(self, examined: Examined, known: BorrowerFacts, now: datetime) -> Draft:
+    def draft(self, examined: Examined, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()) -> Draft:
         """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
         notification = examined.notification
         facts = facts_for(notification, known)
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
             text = examined.texts[step.channel]
-            verdict = self._decide(notification, step.channel, facts, now, address_digest=digest, text=text)
+            verdict = self._decide(
+                notification, step.channel, facts, now, address_digest=digest, text=text, pack_names=pack_names
+            )
             steps.append(StepDecision(number, step.channel, digest, verdict))
             if verdict.kind is not VerdictKind.SUPPRESS:
                 break

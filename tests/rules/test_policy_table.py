@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import (
+    AddressFacts,
     Borrower,
     Case,
     Category,
@@ -420,6 +421,47 @@ def test_a_provider_that_may_not_carry_it() -> None:
         notification("tw", TAIPEI), "sms", Facts(), PACKS, _day("10:00"), capability_categories=frozenset({"service"})
     )
     assert (verdict.kind, verdict.reason) == ("suppress", "provider_incapable")
+
+
+_STALE = _day("10:00") - timedelta(days=60)
+
+
+@pytest.mark.parametrize(
+    ("jurisdiction", "confirmed", "known", "verdict", "reason"),
+    [
+        ("tw", None, AddressFacts(suppressed="wrong_party"), "suppress", "address_suppressed"),
+        ("us", _STALE, None, "suppress", "address_stale"),
+        ("us", _STALE + timedelta(microseconds=1), None, "send", "permitted"),
+        ("us", _STALE, AddressFacts(confirmed_at=_day("09:00")), "send", "permitted"),
+        ("us", None, None, "send", "permitted"),
+        ("tw", _STALE, None, "send", "permitted"),
+    ],
+)
+def test_what_is_known_of_the_address(
+    jurisdiction: str, confirmed: datetime | None, known: AddressFacts | None, verdict: str, reason: str
+) -> None:
+    """A number that was suppressed, or that nobody confirmed for 60 days where that counts, is not used."""
+    made = notification(jurisdiction, HONOLULU if jurisdiction == "us" else TAIPEI)
+    made = replace(made, borrower=replace(made.borrower, confirmed={"sms": confirmed} if confirmed else {}))
+    now = at("2026-11-24 12:00", HONOLULU) if jurisdiction == "us" else _day("10:00")
+    shift = now - _day("10:00")
+    if confirmed is not None:
+        made = replace(made, borrower=replace(made.borrower, confirmed={"sms": confirmed + shift}))
+    facts = Facts(addresses={"digest": known} if known else {})
+    assert said(made, now, facts=facts, text="Reply STOP to opt out")[:2] == (verdict, reason)
+
+
+def test_a_persons_approval_answers_only_the_question_that_was_asked() -> None:
+    """What was reviewed and approved is sent; an approval of something else, or beside an opt-out, counts nothing."""
+    made = notification("tw", TAIPEI)
+    hold = Hold(HoldKind.VULNERABLE, _day("00:00", 1), None)
+    asked = decide(made, "sms", Facts(holds=(hold,)), PACKS, _day("10:00"))
+    assert asked.kind == "review"
+    again = decide(made, "sms", Facts(holds=(hold,)), PACKS, _day("10:00"), approved=asked.reason)
+    assert again.kind == "send"
+    assert decide(made, "sms", Facts(holds=(hold,)), PACKS, _day("10:00"), approved="unknown_zone").kind == "review"
+    gone = Facts(holds=(hold,), opt_outs=(OptOut("all"),))
+    assert decide(made, "sms", gone, PACKS, _day("10:00"), approved=asked.reason).kind == "suppress"
 
 
 def test_validity_ends_with_the_window() -> None:

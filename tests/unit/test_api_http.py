@@ -314,6 +314,8 @@ async def test_a_decision_stores_nothing(client: Client, gateway: ApiGateway) ->
     assert {"rules", "packs", "tzdata", "time_zones", "until", "reason"} <= set(answer.json)
     wrong = await client.post("/v1/decisions", request(contacts=[contact, {**contact, "address": "12"}]))
     assert wrong.pointers == ["/contacts/1/address"]
+    nowhere = await client.post("/v1/decisions", request(packs=["tw", "atlantis"]))
+    assert (nowhere.status, nowhere.pointers) == (422, ["/packs/1"])
     assert await stored(gateway) == 0
 
 
