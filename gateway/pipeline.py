@@ -352,10 +352,12 @@ class Pipeline:
         for receipt in receipts:
             named = self._open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
-            if receipt.status in (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED) and named:
-                await self._people.opt_out_delivery(named[0], f"provider:{provider}")
-            elif named:
-                await self._learn(named[0], receipt.reason, provider)
+            # A complaint may name the message only by its id, and comes long after our own record of it.
+            about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
+            if about and receipt.status in (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED):
+                await self._people.opt_out_delivery(about, f"provider:{provider}")
+            elif about:
+                await self._learn(about, receipt.reason, provider)
         words = await self._receiving.submit(arrived) if arrived else []
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)

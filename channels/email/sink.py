@@ -28,7 +28,7 @@ from typing import Any
 import aiohttp
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from channels.email.dsn import from_xtext
+from channels.email.reports import from_xtext
 from channels.options import Clock
 from channels.received import Received
 

@@ -32,9 +32,9 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.email.dsn import NoReport, read_reports, return_path, xtext
 from channels.email.mime import Envelope, build, from_header
 from channels.email.pool import ConnectError, Connection, RelaySettings, SmtpPool
+from channels.email.reports import NoReport, Report, read_reports, return_path, xtext
 from channels.options import Clock, Options, service
 from channels.outcomes import load_table
 
@@ -45,6 +45,7 @@ _ACTIONS: Mapping[str, ReceiptStatus | None] = {
     "expanded": ReceiptStatus.SENT,
     "failed": ReceiptStatus.UNDELIVERED,
     "delayed": None,  # the relay goes on trying: nothing has changed
+    "complained": ReceiptStatus.COMPLAINED,
 }
 _OPTIONS = frozenset(
     {
@@ -143,7 +144,7 @@ class SmtpProvider:
             if report.action not in _ACTIONS:
                 raise MalformedCallback("Action")
             if status := _ACTIONS[report.action]:
-                receipts.append(self._receipt(status, report.reference, report.status))
+                receipts.append(self._receipt(status, report))
         return receipts
 
     async def close(self) -> None:
@@ -217,10 +218,10 @@ class SmtpProvider:
             return TransientFailure(ProviderReason.PROVIDER_CONFIG, type(error).__name__)
         return TransientFailure(ProviderReason.CONNECTION_FAILED)
 
-    def _receipt(self, status: ReceiptStatus, reference: str, code: str) -> Receipt:
+    def _receipt(self, status: ReceiptStatus, report: Report) -> Receipt:
         reason: ProviderReason | None = None
         if status is ReceiptStatus.UNDELIVERED:
-            reason = self._table.find(code).reason
+            reason = self._table.find(report.status).reason
         elif status is ReceiptStatus.DELIVERED:
             reason = ProviderReason.DELIVERED
-        return Receipt(self.name, status, "", reference, reason, code)
+        return Receipt(self.name, status, report.message_id, report.reference, reason, report.status)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels.base import Content, PermanentFailure
-from channels.email.dsn import from_xtext, return_path, xtext
 from channels.email.mime import Envelope, build, from_header
+from channels.email.reports import from_xtext, return_path, xtext
 
 DATE = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 _printable = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=200)

@@ -24,6 +24,7 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.email import CHANNEL
+from channels.email.reports import return_path
 from channels.email.sink import Mail, SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.outside import CallbackCatcher, Scripted, Talk, clock, message
@@ -316,10 +317,105 @@ def test_a_report_without_envelope_id_is_known_by_its_return_path() -> None:
     assert (receipt.reference, receipt.status) == (REFERENCE, ReceiptStatus.UNDELIVERED)
 
 
+OWN_WORDS = """From: MAILER-DAEMON@odd.example
+To: {to}
+Subject: failure notice
+MIME-Version: 1.0
+Content-Type: text/plain
+
+Hi. This is the qmail-send program at odd.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+This is a permanent error; I've given up. Sorry it didn't work out.
+
+<borrower@odd.example>:
+Sorry, no mailbox here by that name. (#5.1.1)
+"""
+
+COMPLAINT = """From: feedback@mailbox.example
+To: abuse@lender.example
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="=_b"
+
+--=_b
+Content-Type: text/plain
+
+This is a complaint.
+--=_b
+Content-Type: message/feedback-report
+
+Feedback-Type: {kind}
+User-Agent: Mailbox/1
+Version: 1
+{field}
+
+--=_b
+Content-Type: text/rfc822-headers
+
+{original}
+
+--=_b--
+"""
+
+
+def test_a_bounce_in_a_servers_own_words_is_understood() -> None:
+    """A server that knows no RFC 3464 says so in prose; our return path says which message it means."""
+    raw = OWN_WORDS.format(to=return_path(REFERENCE, "lender.example")).encode()
+    (receipt,) = _provider(25, callback_token="tok").read_receipts(_posted(raw))
+    assert (receipt.reference, receipt.status, receipt.reason) == (REFERENCE, ReceiptStatus.UNDELIVERED, R.UNMAPPED)
+
+
+def test_an_automatic_reply_is_no_bounce() -> None:
+    """Out-of-office replies come to the return path as well (RFC 3834): taken, and nothing follows."""
+    path = return_path(REFERENCE, "lender.example")
+    raw = f"From: b@e.example\nTo: {path}\nAuto-Submitted: auto-replied\n\nI am away.\n".encode()
+    assert _provider(25, callback_token="tok").read_receipts(_posted(raw)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "original", "expected"),
+    [
+        ("abuse", "Original-Mail-From: <{path}>", "Subject: x", (REFERENCE, "")),
+        ("Fraud", "X: y", "Return-Path: <{path}>", (REFERENCE, "")),
+        ("opt-out", "Original-Envelope-Id: {reference}", "Subject: x", (REFERENCE, "")),
+        ("abuse", "X: y", "Message-ID: <dlv_1@lender.example>", ("", "dlv_1@lender.example")),
+        ("not-spam", "Original-Mail-From: <{path}>", "Subject: x", None),
+        ("virus", "Original-Mail-From: <{path}>", "Subject: x", None),
+    ],
+)
+def test_complaints(kind: str, field: str, original: str, expected: tuple[str, str] | None) -> None:
+    """A complaint (RFC 5965) names our message by return path, envelope id or Message-ID; other feedback is no wish."""
+    names = {"path": return_path(REFERENCE, "lender.example"), "reference": REFERENCE}
+    raw = COMPLAINT.format(kind=kind, field=field.format(**names), original=original.format(**names)).encode()
+    receipts = _provider(25, callback_token="tok").read_receipts(_posted(raw))
+    found = [(each.reference, each.provider_message_id) for each in receipts]
+    assert found == ([expected] if expected else [])
+    assert all(each.status is ReceiptStatus.COMPLAINED for each in receipts)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (b"From: b@e.example\nTo: someone@else.example\n\nHello.\n", "delivery-status"),
+        (b"To: someone@else.example\n\nHello.\n", "From"),
+        (OWN_WORDS.format(to="someone@else.example").encode(), "To"),
+    ],
+)
+def test_mail_that_is_no_report_names_what_is_missing(raw: bytes, field: str) -> None:
+    """Mail that is neither a report nor sent to our return path is refused, with what it lacks."""
+    with pytest.raises(MalformedCallback, match=f"^{field}$"):
+        _provider(25, callback_token="tok").read_receipts(_posted(raw))
+
+
+def test_a_complaint_that_names_no_message_says_what_is_missing() -> None:
+    """Mailbox providers cut addresses out of complaints; one that names nothing at all is refused, not guessed."""
+    raw = COMPLAINT.format(kind="abuse", field="X: y", original="Subject: x").encode()
+    with pytest.raises(MalformedCallback, match=r"^Original-Mail-From$"):
+        _provider(25, callback_token="tok").read_receipts(_posted(raw))
+
+
 @pytest.mark.parametrize(
     ("edit", "field"),
     [
-        (_edit(b"message/delivery-status", b"text/plain"), "delivery-status"),
         (_edit(b"Action: delivered", b"X: y"), "Action"),
         (_edit(b"Action: delivered", b"Action: exploded"), "Action"),
         (_edit(b"@lender.example", b"@elsewhere.example"), "Original-Envelope-Id"),
