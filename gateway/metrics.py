@@ -202,6 +202,8 @@ class Metrics:
         self._review = self._gauge("review_waiting", "Deliveries that wait for a person.")
         self._review_oldest = self._gauge("review_oldest_seconds", "How long the oldest of them has waited.")
 
+        self._ahead = self._gauge("clock_ahead_seconds", "By how much this machine's clock is ahead of the ledger's.")
+
     def accepted(self, outcome: str) -> None:
         self._count(self._accepted, outcome=outcome)
 
@@ -239,6 +241,9 @@ class Metrics:
         self._relay_run.set(now.timestamp())
         self._relay_lag.set(lag_seconds)
         self._triggered.inc(triggered)
+
+    def clock_ahead(self, seconds: float) -> None:
+        self._ahead.set(seconds)
 
     def unknown(self, count: int) -> None:
         self._unknown.set(count)

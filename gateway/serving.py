@@ -15,6 +15,7 @@ from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
 from gateway.jobs import WorkerOptions, run_worker
+from gateway.ledger.clock import LedgerClock
 from gateway.metrics_server import MetricsServer
 from gateway.ports import Unavailable
 from gateway.relay import Relay
@@ -130,5 +131,7 @@ async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:
             gateway.metrics.queue(ages.due, ages.oldest_due_seconds)
             gateway.metrics.unknown(ages.unknown)
             gateway.metrics.review(ages.review, ages.oldest_review_seconds)
+            if isinstance(gateway.clock, LedgerClock):
+                gateway.metrics.clock_ahead(await gateway.clock.synchronise())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _GAUGES_SECONDS)

@@ -27,6 +27,7 @@ from gateway.hot.connection import connect, open_pool
 from gateway.hot.tokens import Pacer, Rate, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
+from gateway.ledger.clock import LedgerClock
 from gateway.ledger.database import Database
 from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
@@ -42,7 +43,7 @@ from gateway.ledger.template_versions import TemplateVersions
 from gateway.metrics import Metrics
 from gateway.model import Facts, Notification, Verdict
 from gateway.pipeline import Pipeline, Stages
-from gateway.ports import Clock
+from gateway.ports import Clock, Unavailable
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
@@ -120,6 +121,19 @@ def system_clock(settings: Settings) -> Clock:
     return lambda: datetime.now(UTC) + offset
 
 
+async def _clock(settings: Settings, database: Database) -> Clock:
+    """This machine's clock where there is only this process; the ledger's, where others share it."""
+    system = system_clock(settings)
+    if database.is_sqlite:
+        return system
+    shared = LedgerClock(database, system)
+    try:
+        await shared.synchronise()
+    except Unavailable as error:
+        raise CannotStart(f"the ledger can't be reached ({error}): check GATEWAY_DATABASE_URL") from error
+    return shared
+
+
 @asynccontextmanager
 async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterator[LedgerParts]:
     """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
@@ -135,7 +149,7 @@ async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterat
         if not settings.database_url:
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
-        clock = system_clock(settings)
+        clock = await _clock(settings, database)
         yield LedgerParts(settings, clock, database, signer, Reads(database), Keys(database, signer), History(database))
 
 

@@ -8,8 +8,13 @@ pool. Group commit is not here: callers already bring batches.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +27,11 @@ T = TypeVar("T")
 
 _POSTGRESQL_THREADS = 6  # our choice: enough to overlap accepting, dispatching and reading in one process
 _BUSY_MS = 10_000
+_CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes milliseconds
+# A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
+# packets, or the server is frozen. Our choice: ten times the slowest that was measured under load (1 s).
+_STUCK_SECONDS = 10.0
+_TRUSTED_IDLE = 1.0  # seconds after which a connection is asked whether it lives before it is used; our choice
 
 
 def _sqlite_engine(url: str, *, reader: bool) -> Engine:
@@ -59,7 +69,8 @@ class Database:
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
             self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-read")
         else:
-            self.engine = create_engine(url, pool_size=_POSTGRESQL_THREADS, max_overflow=2, pool_pre_ping=True)
+            timeout = {"connect_timeout": _CONNECT_SECONDS}
+            self.engine = create_engine(url, pool_size=_POSTGRESQL_THREADS, max_overflow=2, connect_args=timeout)
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer
@@ -82,17 +93,27 @@ class Database:
         return await self._run(self._readers, self._read_engine, work)
 
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
+        lifeline = _Lifeline()
+
         def transaction() -> T:
             try:
-                with engine.begin() as connection:
+                with _checked(engine, lifeline) as connection, connection.begin():
                     return work(connection)
             except DBAPIError as error:
                 # The driver's text can hold parameters, and those are personal data: keep its class only.
                 raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
             except SQLAlchemyError as error:
                 raise Unavailable(f"ledger: {type(error).__name__}") from None
+            finally:
+                lifeline.let_go()
 
-        return await asyncio.get_running_loop().run_in_executor(pool, transaction)
+        running = asyncio.get_running_loop().run_in_executor(pool, transaction)
+        while not self.is_sqlite:
+            done, _ = await asyncio.wait({running}, timeout=_STUCK_SECONDS)
+            if done:
+                break
+            lifeline.cut()  # and the thread gets an error to go on with
+        return await running
 
     async def close(self) -> None:
         """Finish what runs, then release the connections."""
@@ -100,3 +121,55 @@ class Database:
             await asyncio.to_thread(pool.shutdown)
         self._read_engine.dispose()
         self.engine.dispose()
+
+
+class _Lifeline:
+    """Another thread's grip on the connection that a transaction is using, to end a wait that has no end.
+
+    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def hold(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if hasattr(driver, "fileno"):  # SQLite's has none, and nothing to wait for
+            with self._lock:
+                self._socket = socket.socket(fileno=os.dup(driver.fileno()))
+
+    def let_go(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def cut(self) -> None:
+        with self._lock, suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _checked(engine: Engine, lifeline: _Lifeline) -> Iterator[Connection]:
+    """A connection that answers: one that has been idle is asked first, and replaced if it is dead."""
+    while True:
+        connection = engine.connect()
+        lifeline.hold(connection)
+        known = connection.info.get("used")
+        if known is None or time.monotonic() - known < _TRUSTED_IDLE or engine.dialect.name == "sqlite":
+            break
+        try:
+            connection.exec_driver_sql("SELECT 1")
+            connection.rollback()
+            break
+        except DBAPIError:
+            connection.invalidate()  # it and, where the server went away, all that are as old
+            connection.close()
+            lifeline.let_go()
+    try:
+        yield connection
+        connection.info["used"] = time.monotonic()
+    finally:
+        connection.close()

@@ -1,0 +1,141 @@
+"""./ops/chaos: faults from a seed under steady load; then quiet, and the count of broken promises.
+
+Exit status 0 where no promise was broken, 1 where one was, 2 where the run itself failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.chaos.harness.faults import Faults
+from tests.chaos.harness.fleet import Fleet, fleet
+from tests.chaos.harness.load import Clients
+from tests.chaos.harness.process import BREAKS
+from tests.chaos.harness.verdict import arrived_by_kind, judge
+
+PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
+_MOVING = ("accepted", "deferred", "sending", "sent", "retrying", "unknown", "review")
+_READY_SECONDS = 60.0
+
+
+def main() -> int:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(prog="ops/chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--rate", type=float, default=8.0, help="requests a second")
+    parser.add_argument("--patience", type=float, default=240.0, help="seconds to come to rest after the last fault")
+    parser.add_argument("--only", default="", help="these kinds of fault, separated by commas")
+    parser.add_argument("--break", dest="broken", default="", choices=["", *BREAKS], help="break it on purpose")
+    parser.add_argument("--keep", type=Path, help="keep the processes' logs in this directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        result = asyncio.run(_run(options, folder))
+    finally:
+        if options.keep:
+            shutil.copytree(folder, options.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg"))
+        shutil.rmtree(folder, ignore_errors=True)
+    broken = [name for name in PROMISES if result[name]]
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:>18}  {value}")
+        print(f"broken: {', '.join(broken) or 'nothing'}")
+    return 1 if broken else 0
+
+
+async def _run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    chance = random.Random(options.seed)
+    seconds = options.minutes * 60
+    async with fleet(folder, random.Random(options.seed + 1), options.broken) as running:
+        urls = [f"http://127.0.0.1:{proxy.port}" for proxy in running.clients]
+        await _ready(urls)
+        until = datetime.now(UTC) + timedelta(seconds=seconds + 20)
+        clients = Clients(urls, running.key, random.Random(options.seed + 2), until)
+        faults = Faults(running, chance, [name for name in options.only.split(",") if name])
+        await asyncio.gather(clients.run(options.rate, seconds), faults.run(seconds))
+        healed = time.monotonic()
+        await clients.answered()
+        reviewed, unresolved = await _quiet(running, clients, healed + options.patience)
+        settled = time.monotonic() - healed
+        arrivals = [*running.sms.arrivals, *running.mail.arrivals]
+        return {
+            "seed": options.seed,
+            "faults": dict(sorted(faults.counted.items())),
+            **judge(clients.notes, arrivals),
+            "unresolved": unresolved,
+            "seconds_to_settle": round(settled, 1),
+            "reviewed": reviewed,
+            "refused": len(clients.refused),
+            "forged_taken": running.sms.forged_taken,
+            "arrived": arrived_by_kind(clients.notes, arrivals),
+        }
+
+
+async def _ready(urls: list[str]) -> None:
+    async with aiohttp.ClientSession() as http, asyncio.timeout(_READY_SECONDS):
+        for url in urls:
+            while True:
+                try:
+                    async with http.get(url + "/healthz") as answer:
+                        if answer.status == 200:
+                            break
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.2)
+
+
+async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int, int]:
+    """Wait until every accepted request has ended; meanwhile decide what a person has to decide.
+
+    How many were decided, and how many had not ended at the deadline.
+    """
+    headers, reviewed, url = {"Authorization": f"Bearer {running.key}"}, 0, clients.urls[0]
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as http:
+        while True:
+            moving = None
+            try:
+                reviewed += await _review(http, url, running)
+                moving = sum([await _count(http, url, state) for state in _MOVING])
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            if moving == 0 or time.monotonic() > deadline:
+                return reviewed, moving if moving is not None else -1
+            await asyncio.sleep(1)
+
+
+async def _count(http: aiohttp.ClientSession, url: str, state: str) -> int:
+    async with http.get(f"{url}/v1/notifications?state={state}&limit=200") as answer:
+        return len((await answer.json())["notifications"])
+
+
+async def _review(http: aiohttp.ClientSession, url: str, running: Fleet) -> int:
+    """The lender's person: looks into the relay's log, lets go what it doesn't have, and stops what it has."""
+    delivered = {mail.message_id.partition("@")[0] for mail in running.mail.mails}
+    async with http.get(f"{url}/v1/reviews?limit=100") as answer:
+        items = (await answer.json())["reviews"]
+    for item in items:
+        verb = "refuse" if item["id"] in delivered else "approve"
+        async with http.post(f"{url}/v1/reviews/{item['id']}/{verb}", json={"reason": "read the relay's log"}) as done:
+            await done.read()
+    return len(items)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

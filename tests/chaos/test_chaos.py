@@ -1,0 +1,50 @@
+"""./ops/chaos, briefly: promises hold under every kind of fault, and a gateway broken on purpose is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def _chaos(*arguments: str) -> tuple[int, dict[str, Any]]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.chaos.harness", "--json", *arguments), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await child.communicate()
+    assert child.returncode is not None
+    return child.returncode, json.loads(output.splitlines()[-1])
+
+
+async def test_faults_of_all_kinds_break_no_promise() -> None:
+    """Under one short seed nothing is lost, repeated, outside hours, over a cap, after an opt-out, or left open."""
+    status, found = await _chaos("--seed", "7", "--minutes", "0.5", "--rate", "6", "--patience", "120")
+    promises = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
+    assert {name: found[name] for name in promises} == dict.fromkeys(promises, 0), found
+    assert status == 0
+    assert found["accepted"] > 100
+    assert len(found["faults"]) >= 5
+    assert found["forged_taken"] == 0
+
+
+async def test_resending_after_a_timeout_is_found_out() -> None:
+    """A gateway that sends again whenever an answer is missing is reported for its repetitions."""
+    faults = "timeout_after_accepting,receipts_delayed"
+    status, found = await _chaos(
+        *("--seed", "3", "--minutes", "0.25", "--only", faults, "--patience", "5", "--break", "resend-on-timeout")
+    )
+    assert (status, found["repeated"] > 0) == (1, True), found
+
+
+async def test_a_queue_that_is_taken_for_the_truth_is_found_out() -> None:
+    """A gateway that looks for work in its queue only is reported for what a lost queue had in it."""
+    faults = "empty_valkey,kill_valkey"
+    status, found = await _chaos(
+        *("--seed", "3", "--minutes", "0.25", "--only", faults, "--patience", "5", "--break", "queue-as-truth")
+    )
+    assert (status, found["lost"] > 0, found["unresolved"] > 0) == (1, True, True), found
