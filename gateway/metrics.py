@@ -9,6 +9,7 @@ One process, one registry, one scrape target: the client's multi-process mode dr
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway import logs
-from gateway.model import Intent, PolicyReason, VerdictKind
+from gateway.model import Intent, PolicyReason, Switch, SwitchKind, SwitchScope, VerdictKind
 
 OTHER = "other"
 
@@ -129,7 +130,7 @@ class Metrics:
         channels, pairs = sorted(set(channels)), sorted(set(providers))
         self._make_counters(pairs)
         self._make_histograms(channels)
-        self._make_gauges()
+        self._make_gauges(pairs)
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLogKeys())
 
@@ -193,7 +194,7 @@ class Metrics:
         )
         self._present(self._batch, stage=BatchStage)
 
-    def _make_gauges(self) -> None:
+    def _make_gauges(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._oldest_due = self._gauge("oldest_due_seconds", "How long the oldest due delivery has not been started.")
         self._due = self._gauge("due_deliveries", "Deliveries that are due and not started.")
         self._relay_run = self._gauge("relay_last_run_timestamp_seconds", "When the relay last finished a round.")
@@ -202,6 +203,21 @@ class Metrics:
         self._review = self._gauge("review_waiting", "Deliveries that wait for a person.")
         self._review_oldest = self._gauge("review_oldest_seconds", "How long the oldest of them has waited.")
 
+        self._paused = self._gauge("paused_deliveries", "Deliveries that a pause holds up.")
+        self._switches = Gauge(
+            "gateway_switches", "Pauses and pins in force.", ["kind", "scope"], registry=self.registry
+        )
+        self._present(self._switches, kind=SwitchKind, scope=SwitchScope)
+        self._share = Gauge(
+            "gateway_provider_share_ratio",
+            "A provider's health: 0 while it is left alone for its failures, 1 when well.",
+            ["channel", "provider"],
+            registry=self.registry,
+        )
+        for channel, provider in pairs:
+            self._present(self._share, channel=[channel], provider=[provider])
+            self._share.labels(channel=channel, provider=provider).set(1)
+        self._channels = {provider: channel for channel, provider in pairs}
         self._ahead = self._gauge("clock_ahead_seconds", "By how much this machine's clock is ahead of the ledger's.")
 
     def accepted(self, outcome: str) -> None:
@@ -241,6 +257,18 @@ class Metrics:
         self._relay_run.set(now.timestamp())
         self._relay_lag.set(lag_seconds)
         self._triggered.inc(triggered)
+
+    def paused(self, deliveries: int) -> None:
+        self._paused.set(deliveries)
+
+    def switches(self, in_force: Iterable[Switch]) -> None:
+        counts = Counts((each.kind, each.scope) for each in in_force)
+        for kind, scope in product(SwitchKind, SwitchScope):
+            self._switches.labels(kind=kind, scope=scope).set(counts[kind, scope])
+
+    def provider_shares(self, shares: Mapping[str, float]) -> None:
+        for provider, share in shares.items():
+            self._share.labels(channel=self._channels[provider], provider=provider).set(share)
 
     def clock_ahead(self, seconds: float) -> None:
         self._ahead.set(seconds)

@@ -70,7 +70,8 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.UNDELIVERED: frozenset({State.DELIVERED}),
     State.DELIVERED: frozenset(),
     State.SUPPRESSED: frozenset(),
-    State.FAILED: frozenset({State.DELIVERED, State.UNDELIVERED}),
+    # A person may have it tried again: a dead letter is one that surely did not arrive.
+    State.FAILED: frozenset({State.DELIVERED, State.UNDELIVERED, State.ACCEPTED}),
     State.EXPIRED: frozenset(),
     State.CANCELLED: frozenset(),
 }
@@ -293,6 +294,53 @@ class Notification:
 
     def address(self, channel: str) -> str | None:
         return self.borrower.addresses.get(channel)
+
+
+class SwitchKind(StrEnum):
+    """What an operator can do to the path while it runs."""
+
+    PAUSE = "pause"  # nothing of it is handed over
+    PIN = "pin"  # a channel's messages go to this provider, whatever its weight and health
+
+
+class SwitchScope(StrEnum):
+    """What a switch is about."""
+
+    ALL = "all"
+    TEMPLATE = "template"
+    CHANNEL = "channel"
+    PROVIDER = "provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A kill switch, or a pin. ``tenant`` "" means every tenant; ``until`` None: until somebody ends it."""
+
+    id: str
+    kind: SwitchKind
+    scope: SwitchScope
+    value: str
+    tenant: str
+    reason: str
+    actor: str
+    since: datetime
+    until: datetime | None = None
+
+    def pins(self, notification: Notification) -> bool:
+        """Whether this message is to go by the provider that ``value`` names."""
+        return self.kind is SwitchKind.PIN and self.tenant in ("", notification.tenant)
+
+    def stops(self, notification: Notification, channel: str, provider: str) -> bool:
+        """Whether this message must not be handed to this provider now."""
+        if self.kind is not SwitchKind.PAUSE or self.tenant not in ("", notification.tenant):
+            return False
+        named = {
+            SwitchScope.ALL: self.value,
+            SwitchScope.TEMPLATE: notification.template,
+            SwitchScope.CHANNEL: channel,
+            SwitchScope.PROVIDER: provider,
+        }
+        return named[self.scope] == self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from gateway.model import (
     OptOut,
     State,
     Step,
+    Switch,
     Verdict,
     new_id,
 )
@@ -61,11 +62,13 @@ from gateway.ports import (
     Refused,
     RenderFailed,
     Replies,
+    Switches,
     Templates,
     Work,
 )
 from gateway.stages.accept import Acceptor
 from gateway.stages.admit import admit
+from gateway.stages.choose import Chooser
 from gateway.stages.facts import facts_for
 from gateway.stages.listen import Listener
 from gateway.stages.render import render
@@ -99,6 +102,7 @@ class Stages:
     acceptor: Acceptor
     templates: Templates
     decide: Decide
+    chooser: Chooser
     sender: Sender
     settler: Settler
     listener: Listener
@@ -112,6 +116,7 @@ class Pipeline:
         ledger: Ledger,
         people: People,
         replies: Replies,
+        switches: Switches,
         stages: Stages,
         providers: Mapping[str, Provider],
         open_reference: Callable[[str], tuple[str, int] | None],
@@ -124,6 +129,7 @@ class Pipeline:
         self._ledger = ledger
         self._people = people
         self._replies = replies
+        self._switches = switches
         self._stages = stages
         self._providers = providers
         self._open_reference = open_reference
@@ -150,7 +156,9 @@ class Pipeline:
             if len(examined) % _BREATH == 0:
                 await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
         good = [each for each in examined if isinstance(each, Examined)]
-        answers = iter(await self._accepting.submit(good) if good else ())
+        switches = await self._switches.in_force(now)
+        accepted = await self._accepting.submit(good) if good else ()
+        answers = iter([_with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
         results = [each if isinstance(each, Refused) else next(answers) for each in examined]
         for result in results:
             if isinstance(result, Refused):
@@ -243,7 +251,8 @@ class Pipeline:
 
         outgoing, unrenderable = render(unsent, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
-        ready, unroutable = self._choose_providers(admission.permitted, now)
+        switches = await self._switches.in_force(now)
+        ready, unroutable = self._choose_providers(admission.permitted, switches, now)
         for verdict in admission.verdicts:
             self._observer.decided(verdict.kind, verdict.reason, "handoff")
         followed_up = [move for work in handed_over if (move := await self._follow_up(work, now)) is not None]
@@ -257,12 +266,14 @@ class Pipeline:
             # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
             await self._stages.sender.send(going, self._attempt_ended, now + timedelta(seconds=self._lease / 2))
 
-    def _choose_providers(self, permitted: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Move]]:
+    def _choose_providers(
+        self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
+    ) -> tuple[list[Outgoing], list[Move]]:
         ready: list[Outgoing] = []
         moves: list[Move] = []
         for message in permitted:
             work = message.work
-            name = self._stages.sender.choose(work.delivery.channel, work.notification.category)
+            name = self._stages.chooser.choose(work, switches, now)
             if name is None:
                 reason = EndReason.NO_PROVIDER
                 moves.append(Move(work.delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
@@ -297,6 +308,7 @@ class Pipeline:
         settler = self._stages.settler
         opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
         for attempt in ended:
+            self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
             self._observer.attempted(attempt.work.delivery.channel, attempt.provider, outcome, reason)
             self._observer.handed_over((attempt.finished_at - _due_since(attempt.work)).total_seconds())
@@ -434,6 +446,15 @@ class Pipeline:
         """Write what has ended but is not recorded yet; for a clean stop."""
         for each in (self._accepting, self._settling, self._receiving):
             await each.drain()
+
+
+def _with_pause(examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
+    """The answer, with the pause that will hold the message up, if one will. Its provider is chosen later."""
+    if not switches or answer.state is not State.ACCEPTED:
+        return answer
+    channel = examined.notification.route[0].channel
+    stopped = next((each for each in switches if each.stops(examined.notification, channel, "")), None)
+    return replace(answer, paused=stopped)
 
 
 def _due_since(work: Work) -> datetime:

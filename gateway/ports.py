@@ -33,6 +33,7 @@ from gateway.model import (
     Notification,
     State,
     Step,
+    Switch,
     Verdict,
 )
 
@@ -121,6 +122,7 @@ class Accepted:
     duplicate_of: str | None = None
     first_delivery: str | None = None
     due: bool = False
+    paused: Switch | None = None  # what holds it up for now
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class Delivery:
     created_at: datetime | None = None
     read_at: datetime | None = None
     approved: str = ""
+    paused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +325,9 @@ class Ledger(Protocol):
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
         """Record that attempts begin. Only ids in the answer may be handed to a provider.
 
-        Left out: a lost lease, a cancelled delivery, and a borrower who changed since the facts were read
-        (another contact, an opt-out, a hold, a payment): these are due again at once, to be decided anew.
+        Left out: a lost lease, a cancelled delivery, what a switch stops (it waits for the switch's end), and a
+        borrower who changed since the facts were read (another contact, an opt-out, a hold, a payment): these are
+        due again at once, to be decided anew.
         """
         ...
 
@@ -396,6 +400,14 @@ class Taken:
     delivery_id: str
     intent: Intent
     new: bool = False
+
+
+class Switches(Protocol):
+    """What operators have stopped or pinned."""
+
+    async def in_force(self, now: datetime) -> Sequence[Switch]:
+        """The switches of now, at most a second old. Raises Unavailable."""
+        ...
 
 
 class Replies(Protocol):

@@ -131,6 +131,9 @@ async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:
             gateway.metrics.queue(ages.due, ages.oldest_due_seconds)
             gateway.metrics.unknown(ages.unknown)
             gateway.metrics.review(ages.review, ages.oldest_review_seconds)
+            gateway.metrics.paused(ages.paused)
+            gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
+            gateway.metrics.provider_shares(gateway.chooser.shares(gateway.clock()))
             if isinstance(gateway.clock, LedgerClock):
                 gateway.metrics.clock_ahead(await gateway.clock.synchronise())
         with contextlib.suppress(TimeoutError):

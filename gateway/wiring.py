@@ -29,6 +29,7 @@ from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
 from gateway.ledger.clock import LedgerClock
 from gateway.ledger.database import Database
+from gateway.ledger.dead_letters import DeadLetters
 from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
@@ -39,6 +40,7 @@ from gateway.ledger.releases import Releases
 from gateway.ledger.replies import Replies
 from gateway.ledger.reviews import Reviews
 from gateway.ledger.store import Store
+from gateway.ledger.switches import Switches
 from gateway.ledger.template_versions import TemplateVersions
 from gateway.metrics import Metrics
 from gateway.model import Facts, Notification, Verdict
@@ -47,6 +49,7 @@ from gateway.ports import Clock, Unavailable
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
+from gateway.stages.choose import Chooser
 from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
@@ -83,6 +86,9 @@ class Gateway:
     reads: Reads
     people: People
     reviews: Reviews
+    dead_letters: DeadLetters
+    switches: Switches
+    chooser: Chooser
     keys: Keys
     inbox: Inbox
     catalog: Catalog
@@ -188,12 +194,15 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         releases = Releases(settings.releases_per_second)
         store = Store(ledger.database, ledger.signer.digest, metrics.transaction, releases)
         people = People(ledger.database, ledger.signer.digest, clock)
+        switches = Switches(ledger.database, clock)
+        chooser = Chooser(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
         pipeline = Pipeline(
             ledger=store,
             people=people,
             replies=Replies(ledger.database, ledger.signer.digest, clock),
+            switches=switches,
             stages=_stages(
-                settings, clock, ledger.signer, channels, providers, catalog, packs, words, outside is not None
+                settings, clock, ledger.signer, channels, providers, chooser, catalog, packs, words, outside is not None
             ),
             providers=providers,
             open_reference=ledger.signer.open_reference,
@@ -213,6 +222,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             reads=ledger.reads,
             people=people,
             reviews=Reviews(ledger.database, ledger.signer.digest, clock),
+            dead_letters=DeadLetters(ledger.database, ledger.signer.digest, clock),
+            switches=switches,
+            chooser=chooser,
             keys=ledger.keys,
             inbox=inbox,
             catalog=catalog,
@@ -343,6 +355,7 @@ def _stages(
     signer: Signer,
     channels: Mapping[str, Channel],
     providers: Mapping[str, Provider],
+    chooser: Chooser,
     templates: Catalog,
     packs: policy.Packs,
     words: policy.Words,
@@ -392,6 +405,7 @@ def _stages(
         acceptor=Acceptor(templates, _Addresses(channels), decide, signer.digest),
         templates=templates,
         decide=decide,
+        chooser=chooser,
         sender=Sender(providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token),
         settler=Settler(schedule, {name: each.capability for name, each in providers.items()}),
         listener=Listener(

@@ -28,6 +28,7 @@ from channels.sms import CHANNEL as SMS
 from gateway.hot.tokens import Pacer, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.ledger.database import Database
+from gateway.ledger.dead_letters import DeadLetters
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
 from gateway.ledger.migrate import migrate
@@ -37,6 +38,7 @@ from gateway.ledger.releases import Releases
 from gateway.ledger.replies import Replies
 from gateway.ledger.reviews import Reviews
 from gateway.ledger.store import Store
+from gateway.ledger.switches import Switches
 from gateway.metrics import Metrics
 from gateway.model import Notification, PolicyReason, Verdict, VerdictKind
 from gateway.pipeline import Pipeline, Stages
@@ -45,6 +47,7 @@ from gateway.ports import Clock, FieldError, Incoming, TemplateInfo, UnknownTemp
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
+from gateway.stages.choose import Chooser
 from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
@@ -94,6 +97,8 @@ class ApiGateway:
     reads: Reads
     people: People
     reviews: Reviews
+    dead_letters: DeadLetters
+    switches: Switches
     keys: Keys
     inbox: Inbox
     signer: Signer
@@ -146,14 +151,17 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     people = People(database, signer.digest, clock)
     words = load_words(POLICIES / "replies.toml")
     lender = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
+    switches = Switches(database, clock)
     pipeline = Pipeline(
         ledger=store,
         people=people,
         replies=Replies(database, signer.digest, clock),
+        switches=switches,
         stages=Stages(
             acceptor=Acceptor(templates, _Addresses(), permit, signer.digest),
             templates=templates,
             decide=permit,
+            chooser=Chooser(providers, {}),
             sender=Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token),
             settler=Settler(
                 Schedule(timedelta(hours=72), timedelta(seconds=30), 6),
@@ -176,6 +184,8 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         reads=Reads(database),
         people=people,
         reviews=Reviews(database, signer.digest, clock),
+        dead_letters=DeadLetters(database, signer.digest, clock),
+        switches=switches,
         keys=Keys(database, signer),
         inbox=inbox,
         signer=signer,

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from gateway.api import (
     borrowers,
     cases,
+    dead_letters,
     decisions,
     inbox,
     notifications,
@@ -19,6 +20,7 @@ from gateway.api import (
     receipts,
     reviews,
     suppressions,
+    switches,
     unsubscribe,
 )
 from gateway.api.auth import KeyRing
@@ -48,6 +50,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         decisions,
         reviews,
         suppressions,
+        dead_letters,
+        switches,
         receipts,
         unsubscribe,
         inbox,

@@ -20,7 +20,7 @@ from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn
 from gateway.codec import instant
 from gateway.ledger.keys import Scope
 from gateway.ledger.reads import Filter
-from gateway.model import State
+from gateway.model import State, Switch
 from gateway.ports import Accepted, FieldError, Incoming, Refused, Unavailable
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
@@ -151,8 +151,15 @@ def _view(accepted: Accepted) -> dict[str, Any]:
         "reason": accepted.reason,
         "defer_until": instant(accepted.defer_until),
         "duplicate_of": accepted.duplicate_of,
+        "paused": _pause_view(accepted.paused),
         "links": {"self": here, "cancel": f"{here}/cancel"},
     }
+
+
+def _pause_view(pause: Switch | None) -> dict[str, Any] | None:
+    if pause is None:
+        return None
+    return {"scope": pause.scope, "value": pause.value, "reason": pause.reason, "until": instant(pause.until)}
 
 
 @router.get("")

@@ -23,6 +23,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.CloseIn,
     schemas.ConsentIn,
     schemas.ReviewIn,
+    schemas.SwitchIn,
+    schemas.RedriveIn,
     schemas.SuppressionIn,
     schemas.DecisionIn,
 )

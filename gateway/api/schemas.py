@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from gateway.model import Borrower, Case, Category, HoldKind, Step
+from gateway.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
 from gateway.ports import Incoming
 
 MOST_IN_BATCH = 1000  # DESIGN section 4
@@ -254,6 +254,31 @@ class ReviewIn(Door):
     """Why a reviewer decided so; kept as evidence."""
 
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
+
+
+class SwitchIn(Door):
+    """What an operator stops or pins. ``value`` names the template, channel or provider; none for ``all``.
+
+    Of the caller's tenant, or with ``everywhere`` of every tenant, for which the key needs the scope admin.
+    """
+
+    kind: SwitchKind = SwitchKind.PAUSE
+    scope: SwitchScope
+    value: Annotated[str, StringConstraints(max_length=64, pattern=r"^\P{C}*$")] = ""
+    everywhere: bool = False
+    reason: Annotated[Text, Field(min_length=3, max_length=500)]
+    until: AwareDatetime | None = None
+
+
+class RedriveIn(Door):
+    """Which notifications that came to nothing are to be tried again: these ids, or all that the filter finds."""
+
+    ids: Annotated[list[Identifier], Field(max_length=1000)] = []
+    reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
+    channel: Channel | None = None
+    template: Annotated[str, StringConstraints(max_length=64)] = ""
+    why: Annotated[Text, Field(min_length=3, max_length=500)]
+    dry_run: bool = False
 
 
 class CloseIn(Door):

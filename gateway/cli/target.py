@@ -58,9 +58,9 @@ def find(url: str, key: str, data_dir: Path) -> Target:
     return Target(demo["url"], key or demo["api_key"])
 
 
-async def call(session: aiohttp.ClientSession, target: Target, path: str, body: Any = None) -> Any:
+async def call(session: aiohttp.ClientSession, target: Target, path: str, body: Any = None, *, method: str = "") -> Any:
     """GET, or POST where there is a body; the JSON answer. Raises CallFailed, also for a problem answer."""
-    method = "GET" if body is None else "POST"
+    method = method or ("GET" if body is None else "POST")
     try:
         async with session.request(method, target.url + path, json=body) as response:
             answer = await response.json(content_type=None)

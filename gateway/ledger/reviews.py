@@ -25,6 +25,7 @@ _REMEDIES: Mapping[str, str] = {
     PolicyReason.NO_COMMON_WINDOW: "Refuse it, and send a new request with the zones and hours that are right.",
     PolicyReason.OPTED_OUT: "Decide the reply that may be a stop, or lift the opt-out; this follows by itself.",
 }
+NOT_APPROVABLE = frozenset(_REMEDIES)
 # Replies that may be a stop, and that nobody has read.
 UNREAD = and_(replies.c.intent == Intent.MAYBE_STOP, replies.c.resolved_at.is_(None))
 

@@ -109,6 +109,7 @@ deliveries = Table(
     Column("receipt_by", Instant),  # give up waiting for a receipt then
     Column("read_at", Instant),
     Column("approved", String(40), nullable=False, server_default=""),  # the review reason that a person approved
+    Column("paused", String(48), nullable=False, server_default=""),  # the switch that holds it up
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
     Index(
@@ -121,6 +122,35 @@ deliveries = Table(
     Index("deliveries_contacts", "tenant", "borrower_id", "contacted_at"),
     Index("deliveries_by_address", "address_digest"),
     Index("deliveries_by_state", "tenant", "state", "id"),
+    Index(
+        "deliveries_paused",
+        "paused",
+        sqlite_where=text("paused != ''"),
+        postgresql_where=text("paused != ''"),
+    ),
+)
+
+# What an operator has stopped or pinned, and who, why and until when. Ended ones stay, as evidence.
+switches = Table(
+    "switches",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("value", String(64), nullable=False, server_default=""),
+    Column("tenant", String(64), nullable=False, server_default=""),  # "": every tenant
+    Column("reason", String(500), nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("ended_at", Instant),
+    Column("ended_by", String(80), nullable=False, server_default=""),
+    Index(
+        "switches_in_force",
+        "id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 attempts = Table(

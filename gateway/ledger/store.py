@@ -21,8 +21,10 @@ from gateway.ledger.page import Digest, Page, delivery_from
 from gateway.ledger.releases import Releases
 from gateway.ledger.reviews import UNREAD
 from gateway.ledger.schema import attempts, borrowers, deliveries, notifications, replies
-from gateway.model import PENDING_STATES, State
+from gateway.ledger.switches import read_in_force
+from gateway.model import PENDING_STATES, State, Switch
 from gateway.ports import Accepted, Attempt, BorrowerFacts, Draft, Move, Outgoing, ReceiptFor, Work
+from gateway.stages.schedule import earliest
 
 T = TypeVar("T")
 Key = tuple[str, str]
@@ -37,6 +39,7 @@ class Ages:
     unknown: int
     review: int
     oldest_review_seconds: float
+    paused: int  # held up by switches
 
 
 def _seconds(now: datetime, since: datetime | None) -> float:
@@ -92,12 +95,14 @@ class Store:
             unread, unread_since = connection.execute(
                 select(func.count(), func.min(replies.c.received_at)).where(UNREAD)
             ).one()
+            held_up = and_(deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
             return Ages(
                 due=counts[0],
                 oldest_due_seconds=_seconds(now, counts[1]),
                 unknown=by_state.get(State.UNKNOWN, (0, None))[0],
                 review=review + unread,
                 oldest_review_seconds=max(_seconds(now, review_since), _seconds(now, unread_since)),
+                paused=connection.execute(select(func.count()).where(held_up)).scalar_one(),
             )
 
         return await self._database.read(read)
@@ -224,6 +229,7 @@ def _start(
 ) -> set[str]:
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     versions = lock_borrowers(connection, keys)
+    switched = read_in_force(connection, now)
     page = Page(connection, (each.work.delivery.id for each in outgoing), digest)
     started: set[str] = set()
     moved_on: set[Key] = set()
@@ -234,12 +240,17 @@ def _start(
         if versions.get(key) != each.work.borrower.version:
             page.set(replace(delivery, due_at=now, lease_until=None))  # decide again, with the facts of now
             continue
+        stopped_by = next((switch for switch in switched if _stops(switch, each)), None)
+        if stopped_by is not None:
+            page.apply(_held_up(each, stopped_by, now))
+            continue
         assert each.verdict is not None
         lease_until = now + timedelta(seconds=lease_seconds)
         changes = {
             "attempt": delivery.attempt + 1,
             "provider": each.provider,
             "contacted_at": now,
+            "paused": "",
         }
         detail = {
             "when": "handoff",
@@ -263,6 +274,18 @@ def _start(
             .values(version=borrowers.c.version + 1)
         )
     return started
+
+
+def _stops(switch: Switch, outgoing: Outgoing) -> bool:
+    return switch.stops(outgoing.work.notification, outgoing.work.delivery.channel, outgoing.provider)
+
+
+def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Move:
+    """A switch stops it: it waits for the switch's end, or for its own."""
+    due_at = earliest(switch.until, outgoing.work.notification.expires_at)
+    detail = {"switch": switch.id, "scope": switch.scope, "value": switch.value}
+    changes = {"paused": switch.id}
+    return Move(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
 
 
 def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:

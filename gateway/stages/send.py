@@ -38,13 +38,6 @@ class Sender:
         self._unsubscribe_token = unsubscribe_token
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
 
-    def choose(self, channel: str, category: str) -> str | None:
-        """The provider for a message: the first of its channel that may carry its category. None: there is none."""
-        for name, provider in self._providers.items():
-            if provider.channel == channel and category in provider.capability.categories:
-                return name
-        return None
-
     def message(self, outgoing: Outgoing, attempt: int) -> Message:
         """What the provider is given; also what it is asked about later."""
         work = outgoing.work

@@ -67,12 +67,12 @@ async def test_many_workers_stay_within_the_rate(redis_url: str) -> None:
 async def test_fractions_add_up(redis: Redis) -> None:
     """Many small takes lose nothing to rounding: a third of a token a millisecond is a third, not a quarter."""
     buckets = TokenBuckets(redis)
-    await buckets.take("p", 1, 333.3, 1)
+    await buckets.take("p", 1000, 333.3, 1000)  # empty, and so large that a pause of this process loses nothing
     began, taken = time.monotonic(), 0
     while time.monotonic() - began < 0.5:
-        taken += (await buckets.take("p", 1, 333.3, 1)).granted
+        taken += (await buckets.take("p", 1, 333.3, 1000)).granted
     ideal = 333.3 * (time.monotonic() - began)
-    assert ideal * 0.75 <= taken <= ideal + 1  # a bucket of one loses what comes while nobody asks
+    assert ideal * 0.9 - 1 <= taken <= ideal + 1
 
 
 async def test_key_expires_when_it_says_nothing_more(redis: Redis) -> None:

@@ -56,7 +56,7 @@ async def test_accept_and_show(client: Client) -> None:
     """202 with a link, and behind the link the notification with its delivery, verdict and events."""
     accepted = await client.post("/v1/notifications", request())
     assert (accepted.status, accepted.json["state"]) == (202, "accepted")
-    assert set(accepted.json) == {"id", "state", "reason", "defer_until", "duplicate_of", "links"}
+    assert set(accepted.json) == {"id", "state", "reason", "defer_until", "duplicate_of", "paused", "links"}
     shown = (await client.get(accepted.json["links"]["self"])).json
     assert shown["case"] == {"id": "C-1", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"}
     assert [(each["channel"], each["state"], each["attempts"]) for each in shown["deliveries"]] == [

@@ -1,0 +1,144 @@
+"""Commands of operators: stop and resume, pin a provider, and try again what came to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from gateway.cli import screen, target
+from gateway.cli.running import fail, run
+
+_DEMO_DIR = Path("var/demo")
+
+Why = Annotated[str, typer.Option("--why", help="The reason; kept as evidence.")]
+Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]
+Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope admin.")]
+Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
+Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def install(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (pause, pin, resume, switches, redrive):
+        app.command()(command)
+
+
+def pause(
+    scope: Annotated[str, typer.Argument(help="all, template, channel or provider.")],
+    value: Annotated[str, typer.Argument(help="Which one; nothing for all.")] = "",
+    why: Why = "",
+    until: Until = "",
+    everywhere: Everywhere = False,
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = _DEMO_DIR,
+) -> None:
+    """Hand nothing of it over from now on. What is accepted waits, and goes out decided anew."""
+    _set("pause", scope, value, why, until, everywhere, url, key, data_dir)
+
+
+def pin(
+    provider: Annotated[str, typer.Argument(help="The provider that its channel's messages are to go to.")],
+    why: Why = "",
+    until: Until = "",
+    everywhere: Everywhere = False,
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = _DEMO_DIR,
+) -> None:
+    """Send a channel's messages by one provider, whatever the weights and its health."""
+    _set("pin", "provider", provider, why, until, everywhere, url, key, data_dir)
+
+
+def resume(
+    switch: Annotated[str, typer.Argument(metavar="ID", help="As gateway switches shows it.")],
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = _DEMO_DIR,
+) -> None:
+    """End a pause or a pin."""
+    answer = _call("DELETE", f"/v1/switches/{quote(switch, safe='')}", None, url, key, data_dir)
+    screen.STDERR.print(f"{answer['id']} is ended; {answer['released']} deliveries are due again")
+
+
+def switches(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = _DEMO_DIR) -> None:
+    """What is stopped or pinned now: by whom, why, and until when."""
+    found = _call("GET", "/v1/switches", None, url, key, data_dir)["switches"]
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    columns = ("id", "kind", "scope", "value", "everywhere", "reason", "actor", "since", "until")
+    screen.STDOUT.print(screen.table(None, columns, [[each[column] for column in columns] for each in found]))
+
+
+def redrive(
+    notification: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="These notifications.")] = None,
+    reason: Annotated[str, typer.Option(help="All that ended for this reason.")] = "",
+    channel: Annotated[str, typer.Option(help="All that ended on this channel.")] = "",
+    template: Annotated[str, typer.Option(help="All with this template.")] = "",
+    why: Why = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would be tried again.")] = False,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = _DEMO_DIR,
+) -> None:
+    """Try again what failed or waits for review, through the policy; up to 1,000 at once."""
+    if not (why or dry_run):
+        fail("say why: --why is kept as evidence", 2)
+    body = {
+        "ids": notification or [],
+        "reason": reason,
+        "channel": channel or None,
+        "template": template,
+        "why": why or "dry run",
+        "dry_run": dry_run,
+    }
+    answer = _call("POST", "/v1/dead-letters/redrive", body, url, key, data_dir)
+    if as_json:
+        typer.echo(json.dumps(answer, ensure_ascii=False))
+        return
+    columns = ("notification_id", "state", "reason", "channel", "since", "outcome")
+    rows = [[each[column] for column in columns] for each in answer["dead_letters"]]
+    screen.STDOUT.print(screen.table("would be" if dry_run else None, columns, rows))
+
+
+def _set(
+    kind: str, scope: str, value: str, why: str, until: str, everywhere: bool, url: str, key: str, data_dir: Path
+) -> None:
+    if not why:
+        fail("say why: --why is kept as evidence", 2)
+    body = {"kind": kind, "scope": scope, "value": value, "reason": why, "everywhere": everywhere}
+    answer = _call("POST", "/v1/switches", body | {"until": _until(until)}, url, key, data_dir)
+    screen.STDERR.print(f"{answer['id']} is in force" + (f" until {answer['until']}" if answer["until"] else ""))
+
+
+def _until(text: str) -> str | None:
+    if not text:
+        return None
+    if text[-1] in _UNITS and text[:-1].isdigit():
+        return (datetime.now().astimezone() + timedelta(**{_UNITS[text[-1]]: int(text[:-1])})).isoformat()
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except ValueError:
+        fail("--until is a duration like 30m, 4h or 2d, or an instant like 2026-11-24T18:00:00Z", 2)
+        raise
+
+
+def _call(method: str, path: str, body: Any, url: str, key: str, data_dir: Path) -> Any:
+    async def work(stop: asyncio.Event) -> Any:
+        where = target.find(url, key, data_dir)
+        async with where.session() as session:
+            return await target.call(session, where, path, body, method=method)
+
+    return run(work)

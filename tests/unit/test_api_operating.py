@@ -1,0 +1,97 @@
+"""The API for operators: pauses, pins and dead letters, over HTTP on a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from gateway.api.app import create_app
+from tests.gateways import ApiGateway, Client, open_api_gateway, request, serving
+from tests.ledgers import NOW
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+    """What is behind the API."""
+    async with open_api_gateway(tmp_path, redis) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+    """An operator of the tenant acme, who is no administrator of all."""
+    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+        yield Client(session, url, key)
+
+
+async def _key(gateway: ApiGateway, client: Client, tenant: str, *scopes: str) -> Client:
+    _, key = await gateway.keys.create(tenant, "test", scopes, NOW)
+    return client.holding(key)
+
+
+async def test_a_pause_is_told_to_who_sends(client: Client) -> None:
+    """The 202 says that the message waits, for whose pause and why; after the resume it doesn't."""
+    pause = {"scope": "channel", "value": "sms", "reason": "wrong amounts"}
+    made = await client.post("/v1/switches", pause)
+    assert (made.status, made.json["scope"], made.json["everywhere"]) == (201, "channel", False)
+    answer = await client.post("/v1/notifications", request(route=["sms"]))
+    assert answer.status == 202
+    assert answer.json["paused"] == {"scope": "channel", "value": "sms", "reason": "wrong amounts", "until": None}
+    [listed] = (await client.get("/v1/switches")).json["switches"]
+    assert listed["id"] == made.json["id"]
+    ended = await client.call("DELETE", f"/v1/switches/{made.json['id']}")
+    assert (ended.status, ended.json["released"]) == (200, 0)
+    assert (await client.get("/v1/switches")).json["switches"] == []
+    again = request(route=["sms"], case={**request()["case"], "id": "C-2"})
+    assert (await client.post("/v1/notifications", again)).json["paused"] is None
+
+
+async def test_stopping_every_tenant_takes_an_administrator(client: Client, gateway: ApiGateway) -> None:
+    """A tenant's operator stops their own messages only, and can't end what stops everybody's."""
+    everything = {"scope": "all", "everywhere": True, "reason": "incident 7"}
+    assert (await client.post("/v1/switches", everything)).status == 403
+    admin = await _key(gateway, client, "platform", "admin")
+    made = await admin.post("/v1/switches", everything)
+    assert made.status == 201
+    assert [each["everywhere"] for each in (await client.get("/v1/switches")).json["switches"]] == [True]
+    path = f"/v1/switches/{made.json['id']}"
+    assert (await client.call("DELETE", path)).status == 403
+    assert (await admin.call("DELETE", path)).status == 200
+    assert (await admin.call("DELETE", path)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"scope": "channel", "value": "pigeon"}, "/value"),
+        ({"scope": "provider", "value": "nobody"}, "/value"),
+        ({"scope": "channel"}, "/value"),
+        ({"scope": "all", "value": "sms"}, "/value"),
+        ({"scope": "nonsense"}, "/scope"),
+        ({"scope": "all", "reason": ""}, "/reason"),
+        ({"kind": "pin", "scope": "channel", "value": "sms"}, "/scope"),
+        ({"scope": "all", "until": "2020-01-01T00:00:00Z"}, "/until"),
+    ],
+)
+async def test_a_switch_without_sense_names_the_field(client: Client, changes: dict[str, Any], pointer: str) -> None:
+    """What is wrong with a pause or a pin is said at its field, and nothing is stopped by it."""
+    answer = await client.post("/v1/switches", {"reason": "a test", **changes})
+    assert (answer.status, [each["pointer"] for each in answer.json["errors"]]) == (422, [pointer])
+    assert (await client.get("/v1/switches")).json["switches"] == []
+
+
+async def test_dead_letters_are_listed_and_need_a_filter_to_be_redriven(client: Client, gateway: ApiGateway) -> None:
+    """Nothing is tried again by mistake: a redrive names what, and why."""
+    assert (await client.get("/v1/dead-letters")).json == {"dead_letters": [], "next_cursor": None}
+    assert (await client.post("/v1/dead-letters/redrive", {"why": "a test"})).status == 422
+    assert (await client.post("/v1/dead-letters/redrive", {"reason": "timeout"})).status == 422
+    answer = await client.post("/v1/dead-letters/redrive", {"reason": "timeout", "why": "a test", "dry_run": True})
+    assert answer.json == {"dry_run": True, "outcomes": {}, "dead_letters": []}
+    reader = await _key(gateway, client, "acme", "read")
+    assert (await reader.post("/v1/dead-letters/redrive", {"reason": "timeout", "why": "a test"})).status == 403
