@@ -19,7 +19,8 @@ Callbacks fail as:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -243,6 +244,19 @@ class TakesReplies(Protocol):
 
     def answer(self, text: str) -> tuple[bytes, str]:
         """The HTTP answer that has the provider send ``text`` back ("": nothing); its body and media type."""
+        ...
+
+
+# What a listening provider heard, to be stored. False: it could not be, and is to be handed on again.
+Heard = Callable[[Sequence[Receipt], Sequence[Reply]], Awaitable[bool]]
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A provider that reports on a connection of its own rather than by HTTP; it listens in every worker."""
+
+    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
+        """Hand on what comes, until told to stop. Whatever happens to the connection, it is made again."""
         ...
 
 

@@ -46,6 +46,7 @@ class _Body(msgspec.Struct, frozen=True):
     route: tuple[Step, ...]
     send_at: datetime | None
     metadata: dict[str, Any]
+    must_arrive: bool = False
 
 
 _decoder_body = msgspec.json.Decoder(_Body)
@@ -67,6 +68,7 @@ def body_of(notification: Notification) -> str:
             notification.route,
             notification.send_at,
             dict(notification.metadata),
+            notification.must_arrive,
         )
     ).decode()
 
@@ -90,6 +92,7 @@ def notification_from(row: Any) -> Notification:
         send_at=body.send_at,
         expires_at=row.expires_at,
         metadata=body.metadata,
+        must_arrive=body.must_arrive,
     )
 
 

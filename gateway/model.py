@@ -291,6 +291,7 @@ class Notification:
     send_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    must_arrive: bool = False  # the law wants it received: once, a second copy is better than none
 
     def address(self, channel: str) -> str | None:
         return self.borrower.addresses.get(channel)

@@ -26,6 +26,7 @@ from channels.base import (
     ProviderReason,
     Receipt,
     ReceiptStatus,
+    Reply,
     TakesReplies,
     TransientFailure,
 )
@@ -63,7 +64,9 @@ from gateway.ports import (
     RenderFailed,
     Replies,
     Switches,
+    Taken,
     Templates,
+    Unavailable,
     Work,
 )
 from gateway.stages.accept import Acceptor
@@ -359,7 +362,19 @@ class Pipeline:
 
         Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
         """
-        receipts = self._providers[provider].read_receipts(request)
+        return await self._take_receipts(provider, self._providers[provider].read_receipts(request))
+
+    async def hear(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+        """Take what a provider said on a connection of its own. False: it could not be stored, and must come again."""
+        try:
+            await self._take_receipts(provider, receipts)
+            for reply in replies:
+                await self._take_reply(provider, reply)
+        except Unavailable:
+            return False
+        return True
+
+    async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
         arrived = []
         for receipt in receipts:
             named = self._open_reference(receipt.reference) if receipt.reference else None
@@ -393,20 +408,25 @@ class Pipeline:
 
         Raises: KeyError (no such provider, or none that takes replies), BadSignature, MalformedCallback, Unavailable.
         """
-        channel, listener = self._providers[provider], self._stages.listener
+        channel = self._providers[provider]
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
         text = ""
         for reply in channel.read_replies(request):
-            try:
-                address = self._stages.acceptor.normalise(channel.channel, reply.address)
-            except ValueError:
-                continue  # a short code or a name: nobody whom we could have written to
-            taken = await self._replies.take(reply, channel.channel, address, listener.understand)
-            for each in taken:
-                self._observer.replied(provider, each.intent)
-            text = text or ("" if reply.answered else listener.answer(taken))
+            taken = await self._take_reply(provider, reply)
+            text = text or ("" if reply.answered else self._stages.listener.answer(taken))
         return channel.answer(text)
+
+    async def _take_reply(self, provider: str, reply: Reply) -> list[Taken]:
+        channel = self._providers[provider].channel
+        try:
+            address = self._stages.acceptor.normalise(channel, reply.address)
+        except ValueError:
+            return []  # a short code or a name: nobody whom we could have written to
+        taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
+        for each in taken:
+            self._observer.replied(provider, each.intent)
+        return taken
 
     # ── what the lender and the borrower say ────────────────────────────────────────────────────────────────
 

@@ -159,6 +159,7 @@ class Delivery:
     read_at: datetime | None = None
     approved: str = ""
     paused: str = ""
+    resent: int = 0  # how often, on purpose, though an earlier copy may have arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,8 @@ class TemplateInfo(Protocol):
     def version(self) -> str: ...
     @property
     def category(self) -> str: ...
+    @property
+    def must_arrive(self) -> bool: ...
     @property
     def channels(self) -> Sequence[str]: ...
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 
 import structlog
 import uvicorn
 
+from channels.base import Listens
 from gateway import metrics_server
 from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
@@ -59,6 +61,7 @@ async def serve(
                 await asyncio.sleep(0.01)
         if worker:
             _start_worker(tasks, gateway, stop)
+            _start_listening(tasks, gateway, stop)
         scraped = await _serve_metrics(gateway) if worker and not api and settings.metrics_port else None
         tasks.create_task(_refresh_gauges(gateway, stop), name="gauges")
         if ready is not None:
@@ -122,6 +125,13 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
         ),
         name="worker",
     )
+
+
+def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
+    for name, provider in gateway.providers.items():
+        if isinstance(provider, Listens):
+            heard = partial(gateway.pipeline.hear, name)
+            tasks.create_task(provider.listen(heard, stop), name=f"listen-{name}")
 
 
 async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:

@@ -65,6 +65,7 @@ class OneTemplate:
 
     version: str = "1"
     category: str = "collections"
+    must_arrive: bool = False
     channels: Sequence[str] = ("sms", "email", "inapp")
 
     def resolve(self, template_id: str, version: str | None) -> TemplateInfo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import phonenumbers
@@ -43,7 +44,7 @@ class SmsChannel:
     """Text messages to a phone number."""
 
     name = "sms"
-    kinds: tuple[str, ...] = ("twilio",)
+    kinds: tuple[str, ...] = ("twilio", "smpp")
 
     def normalise(self, address: str) -> str:
         """The number in E.164. Raises InvalidAddress; see ``channels.base.Channel``."""
@@ -71,9 +72,15 @@ class SmsChannel:
 
     def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
         """See ``channels.base.Channel``."""
-        if kind != "twilio":
-            raise ValueError(f"provider {name}: sms has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")
-        # The SDK takes most of a second to import, which the command line's other verbs need not pay.
-        from channels.sms.twilio import TwilioProvider
+        # Either library takes most of a second to import, which the command line's other verbs need not pay.
+        if kind == "twilio":
+            from channels.sms.twilio import TwilioProvider
 
-        return TwilioProvider.from_options(name, options, services)
+            return TwilioProvider.from_options(name, options, services)
+        if kind == "smpp":
+            if find_spec("smpp34") is None:
+                raise ValueError(f"provider {name}: install the extra smpp (pip install 'notification-gateway[smpp]')")
+            from channels.sms.smpp import SmppProvider
+
+            return SmppProvider.from_options(name, options, services)
+        raise ValueError(f"provider {name}: sms has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")

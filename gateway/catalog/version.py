@@ -33,6 +33,7 @@ class TemplateVersion:
         self.id = source.id
         self.version = source.version
         self.category: str = source.settings["category"]
+        self.must_arrive: bool = source.settings.get("must_arrive", False)
         self.title: str = source.settings["title"]
         self.default_locale: str = source.settings["default_locale"]
         self.variables = {

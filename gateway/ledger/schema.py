@@ -109,6 +109,7 @@ deliveries = Table(
     Column("receipt_by", Instant),  # give up waiting for a receipt then
     Column("read_at", Instant),
     Column("approved", String(40), nullable=False, server_default=""),  # the review reason that a person approved
+    Column("resent", Integer, nullable=False, server_default="0"),
     Column("paused", String(48), nullable=False, server_default=""),  # the switch that holds it up
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),

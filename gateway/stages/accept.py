@@ -153,6 +153,7 @@ def _notification(
         send_at=incoming.send_at,
         expires_at=incoming.expires_at,
         metadata=incoming.metadata,
+        must_arrive=template.must_arrive,
     )
 
 

@@ -15,7 +15,7 @@ from channels.base import ProviderReason
 from gateway.model import Step
 
 # 10 s doubling to at most an hour, with up to 5 s of jitter: our choice. Six attempts span about five minutes;
-# an outage that outlasts them goes to the next step of the route.
+# an outage that outlasts them goes to the next step of the route, where there is one.
 _BACKOFF = wait_exponential_jitter(multiplier=10, max=3600, exp_base=2, jitter=5)
 
 # A handset that is off comes back within hours, not seconds: Twilio's guidance for 30003 (unreachable).
@@ -23,6 +23,19 @@ _SLOW_REASONS = frozenset({ProviderReason.UNREACHABLE, ProviderReason.MAILBOX_FU
 _SLOW = timedelta(minutes=30)
 
 _PAUSE = timedelta(seconds=10)  # the backoff's first step
+
+# The provider, or the way to it, is at fault and not this message.
+_OUTAGES = frozenset(
+    {
+        ProviderReason.CONNECTION_FAILED,
+        ProviderReason.CONNECTION_LOST,
+        ProviderReason.TIMEOUT,
+        ProviderReason.PROVIDER_UNAVAILABLE,
+        ProviderReason.PROVIDER_CONFIG,
+        ProviderReason.RATE_LIMITED,
+    }
+)
+_OUTLAST = timedelta(hours=72)  # our choice: a long weekend
 
 # A code that nobody has classified is not tried more often than this; our choice.
 _BOUNDED = {ProviderReason.UNMAPPED: 2, ProviderReason.UNREACHABLE: 3, ProviderReason.MAILBOX_FULL: 3}
@@ -41,15 +54,23 @@ class Schedule:
         return duration / self.time_scale
 
     def retry_at(
-        self, now: datetime, attempt: int, reason: ProviderReason, retry_after: float | None
+        self,
+        now: datetime,
+        attempt: int,
+        reason: ProviderReason,
+        retry_after: float | None,
+        outlast_since: datetime | None = None,
     ) -> datetime | None:
         """When attempt number ``attempt`` (from 1), having failed, may be followed by another; None: never.
 
+        ``outlast_since`` is given where there is no other channel to go to: then a provider's outage, counted from
+        there, is waited out for as long as a receipt would be, and no count of attempts ends it.
         ``retry_after`` is the provider's own word in seconds (RFC 9110 section 10.2.3) and is honoured as a minimum.
         """
         if reason is ProviderReason.TOO_LATE:
             return now + self._scaled(_PAUSE)  # our own doing, so it costs no attempt
-        if attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
+        outlasts = outlast_since is not None and reason in _OUTAGES and now - outlast_since < self._scaled(_OUTLAST)
+        if not outlasts and attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
             return None
         state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
         state.attempt_number = attempt

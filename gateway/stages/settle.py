@@ -65,7 +65,7 @@ class Settler:
         if isinstance(result, PermanentFailure):
             return _ended(delivery, State.FAILED, "attempt_failed", result.reason, now, _failure_detail(result))
         if isinstance(result, TransientFailure):
-            return self._retry(delivery, result, now)
+            return self._retry(delivery, notification, result, now)
         return self._unknown(delivery, result, now)
 
     def _accepted(self, delivery: Delivery, notification: Notification, result: Accepted, now: datetime) -> Move:
@@ -89,8 +89,15 @@ class Settler:
         changes |= {"escalate_at": escalate_at, "receipt_by": receipt_by}
         return Move(delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by))
 
-    def _retry(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Move:
-        again = self._schedule.retry_at(now, delivery.attempt, failure.reason, failure.retry_after)
+    def _retry(self, delivery: Delivery, notification: Notification, failure: SendFailure, now: datetime) -> Move:
+        last = delivery.step + 1 >= len(notification.route)
+        again = self._schedule.retry_at(
+            now,
+            delivery.attempt,
+            failure.reason,
+            failure.retry_after,
+            outlast_since=notification.accepted_at if last else None,
+        )
         if again is None:
             return _ended(
                 delivery, State.FAILED, "attempt_failed", EndReason.RETRIES_EXHAUSTED, now, _failure_detail(failure)
@@ -147,7 +154,13 @@ class Settler:
             return _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
         if answer.result is LookupResult.ABSENT:
             return Move(delivery.id, "resolved", now, to=State.RETRYING, reason=EndReason.NOT_AT_PROVIDER, due_at=now)
-        # Nobody can say whether it arrived: a second copy is worse than a late one, so a person decides.
+        # Nobody can say whether it arrived.
+        if notification.must_arrive and not delivery.resent:
+            changes = {"resent": 1}
+            return Move(
+                delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
+            )
+        # A second copy is worse than a late one, so a person decides.
         return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
 
     def after_receipt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from uuid import uuid4
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from channels.base import Accepted, Message, Receipt, ReceiptStatus
+from channels.base import Accepted, LookupAnswer, LookupResult, Message, Receipt, ReceiptStatus
 from gateway.ledger.database import Database
 from gateway.ledger.schema import deliveries
 from gateway.model import END_STATES, MOVES, State
@@ -83,3 +84,15 @@ def test_a_stale_failure_of_an_earlier_attempt_changes_nothing() -> None:
     failed = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.UNDELIVERED), 1, NOW)
     arrived = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.DELIVERED), 1, NOW)
     assert (failed.to, arrived.to) == (None, State.DELIVERED)
+
+
+def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
+    """An unresolved outcome goes to a person; a message that the law wants received is sent once more before that."""
+    plain = draft("k").notification
+    required = replace(plain, must_arrive=True)
+    delivery = Delivery("d", plain.id, 0, "sms", "", State.UNKNOWN, attempt=1, provider="smsc")
+    nobody_knows = LookupAnswer(LookupResult.UNSUPPORTED)
+    assert SETTLER.after_lookup(delivery, plain, nobody_knows, NOW).to is State.REVIEW
+    again = SETTLER.after_lookup(delivery, required, nobody_knows, NOW)
+    assert (again.to, again.kind, again.changes["resent"]) == (State.RETRYING, "resent", 1)
+    assert SETTLER.after_lookup(replace(delivery, resent=1), required, nobody_knows, NOW).to is State.REVIEW

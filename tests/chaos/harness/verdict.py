@@ -28,13 +28,19 @@ def judge(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> dict[str, int]:
     known = {address for note in accepted for address in (note.phone, note.mail)}
     return {
         "accepted": len(accepted),
-        "lost": sum(1 for note in accepted if note.kind in _ARRIVES and not _of(note, by_address)),
+        "lost": len(lost_notes(accepted, arrivals)),
         "repeated": sum(_repeated(note, by_address) for note in accepted if note.kind is not Kind.CAPPED),
         "outside_window": sum(1 for note in accepted for each in _of(note, by_address) if _outside(note, each)),
         "over_cap": _over_cap(accepted, by_address),
         "after_opt_out": sum(1 for note in accepted for each in _of(note, by_address) if _too_late(note, each)),
         "orphans": sum(len(found) for address, found in by_address.items() if address not in known),
     }
+
+
+def lost_notes(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> list[Note]:
+    """Requests that were accepted, should have arrived, and did not."""
+    addresses = {each.address for each in arrivals}
+    return [note for note in notes if note.id and note.kind in _ARRIVES and not addresses & {note.phone, note.mail}]
 
 
 def arrived_by_kind(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> dict[str, int]:

@@ -1,6 +1,6 @@
-"""Kill switches and pins, and which deliveries they hold up.
+"""Kill switches and pins, which deliveries they hold up, and what was resent on purpose.
 
-Online: a column with a default, an index over rows that do not exist yet, and a new table.
+Online: columns with defaults, an index over rows that do not exist yet, and a new table.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("paused", sa.String(length=48), server_default="", nullable=False))
+    op.add_column("deliveries", sa.Column("resent", sa.Integer(), server_default="0", nullable=False))
     held = sa.text("paused != ''")
     op.create_index("deliveries_paused", "deliveries", ["paused"], sqlite_where=held, postgresql_where=held)
     op.create_table(

@@ -1,0 +1,80 @@
+"""Short messages on the wire: alphabets, parts of long messages, and the text of delivery receipts.
+
+Sources: 3GPP TS 23.038 (alphabets), TS 23.040 section 9.2.3.24.1 (concatenation, 8-bit reference), SMPP 3.4
+sections 5.2.19 (data_coding) and 5.2.12 (esm_class), and its Appendix B (receipts, which is what everybody sends and
+nobody has to). Must not know connections.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import gsm0338  # noqa: F401 – registers the codec
+
+GSM, LATIN_1, UCS_2 = 0x00, 0x03, 0x08
+HAS_HEADER = 0x40  # esm_class: the text begins with a user data header
+_KIND, _RECEIPT = 0x3C, 0x04  # esm_class: what a message from the SMSC is
+_ALONE = {GSM: 160, UCS_2: 140}  # octets, one septet in each for GSM 7-bit, as SMSCs want it
+_PART = {GSM: 153, UCS_2: 134}
+_FIELD = re.compile(r"\b(id|stat|err):\s*([^\s]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What goes into one submit_sm."""
+
+    data_coding: int
+    esm_class: int
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptText:
+    """A receipt's fields: the message's id, its state in capitals (DELIVRD …), the network's error; "" for none."""
+
+    message_id: str
+    state: str
+    error: str
+
+
+def parts(text: str, reference: int) -> list[Part]:
+    """The text in the shortest alphabet that has all of it; ``reference`` (0 to 255) ties its parts together."""
+    try:
+        pieces, coding = [each.encode("gsm03.38") for each in text], GSM
+    except UnicodeEncodeError:
+        pieces, coding = [each.encode("utf-16-be") for each in text], UCS_2
+    whole = b"".join(pieces)
+    if len(whole) <= _ALONE[coding]:
+        return [Part(coding, 0, whole)]
+    chunks = [bytearray()]
+    for piece in pieces:  # a character of two septets or two code units is never torn apart
+        if len(chunks[-1]) + len(piece) > _PART[coding]:
+            chunks.append(bytearray())
+        chunks[-1] += piece
+    return [
+        Part(coding, HAS_HEADER, bytes((5, 0, 3, reference, len(chunks), number)) + bytes(chunk))
+        for number, chunk in enumerate(chunks, start=1)
+    ]
+
+
+def decoded(data_coding: int, esm_class: int, octets: bytes) -> str:
+    """What a borrower wrote, or a receipt says. Unreadable octets are replaced."""
+    if esm_class & HAS_HEADER and octets:
+        octets = octets[octets[0] + 1 :]
+    if data_coding == UCS_2:
+        return octets.decode("utf-16-be", "replace")
+    if data_coding == LATIN_1:
+        return octets.decode("latin-1")
+    return octets.decode("gsm03.38", "replace")
+
+
+def is_receipt(esm_class: int) -> bool:
+    """Whether a deliver_sm is a receipt; otherwise it is somebody's message."""
+    return esm_class & _KIND == _RECEIPT
+
+
+def read_receipt(text: str) -> ReceiptText:
+    """The fields of a receipt's text, whatever else stands in it."""
+    found = {name.lower(): value for name, value in _FIELD.findall(text)}
+    return ReceiptText(found.get("id", ""), found.get("stat", "").upper(), found.get("err", ""))
