@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +62,9 @@ def main() -> int:
 
 
 async def _run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # and everything is ended, as always
     chance = random.Random(options.seed)
     seconds = options.minutes * 60
     async with fleet(folder, random.Random(options.seed + 1), options.broken) as running:
