@@ -130,8 +130,16 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
 def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
     for name, provider in gateway.providers.items():
         if isinstance(provider, Listens):
-            heard = partial(gateway.pipeline.hear, name)
-            tasks.create_task(provider.listen(heard, stop), name=f"listen-{name}")
+            tasks.create_task(_listen_to(name, provider, gateway, stop), name=f"listen-{name}")
+
+
+async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: asyncio.Event) -> None:
+    try:
+        await provider.listen(partial(gateway.pipeline.hear, name), stop)
+    except OSError as error:
+        raise CannotStart(
+            f"provider {name} cannot listen: {error.strerror}; set another port in its options"
+        ) from error
 
 
 async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from flufl.bounce import all_failures
 _BOUNCE = "bounce+"
 _LONGEST_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_REFERENCE = re.compile(r"[^.\s]+\.\d+\.[^.\s]+")  # delivery, attempt, signature; whether it is ours is asked later
 _XTEXT = re.compile(rb"\+([0-9A-F]{2})")
 # RFC 5965 section 7.3. A report of type not-spam takes a complaint back and asks for nothing; virus and other are
 # for whoever runs the mail server. opt-out is RFC 6430's.
@@ -51,7 +52,8 @@ def return_path(reference: str, domain: str) -> str:
 def returned_to(address: str, domain: str) -> str:
     """The reference in a return path of ours, "" for any other address."""
     local, _, host = address.rpartition("@")
-    return local.removeprefix(_BOUNCE) if host.lower() == domain.lower() else ""
+    match = _REFERENCE.fullmatch(local.removeprefix(_BOUNCE)) if host.lower() == domain.lower() else None
+    return match[0] if match else ""
 
 
 def xtext(text: str) -> str:
@@ -67,12 +69,16 @@ def from_xtext(text: str) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def read_reports(raw: bytes, domain: str) -> list[Report]:
+def read_reports(raw: bytes, domain: str, sent_to: str = "") -> list[Report]:
     """All that a report says; empty for a complaint that is none of ours to act on, and for an automatic reply.
 
+    ``sent_to`` is the recipient that it came for, where that is known: it says more than the headers.
     Raises NoReport naming the part or field that is missing.
     """
     message = message_from_bytes(raw)
+    if sent_to:
+        del message["Delivered-To"]
+        message["Delivered-To"] = sent_to
     if (feedback := _part(message, "message/feedback-report")) is not None:
         return _complaints(message, feedback, domain)
     if (status := _part(message, "message/delivery-status")) is not None:

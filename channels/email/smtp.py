@@ -6,11 +6,13 @@ Must not know who calls it.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 import aiosmtplib
@@ -20,6 +22,7 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Capability,
+    Heard,
     LookupAnswer,
     LookupResult,
     MalformedCallback,
@@ -32,9 +35,11 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
+from channels.email import listener
 from channels.email.mime import Envelope, build, from_header
 from channels.email.pool import ConnectError, Connection, RelaySettings, SmtpPool
-from channels.email.reports import NoReport, Report, read_reports, return_path, xtext
+from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
+from channels.email.signing import DkimSigner
 from channels.options import Clock, Options, service
 from channels.outcomes import load_table
 
@@ -52,6 +57,8 @@ _OPTIONS = frozenset(
         "host", "port", "tls", "username", "password", "ca_file", "domain", "return_path_domain",
         "from_address", "from_name", "connections", "max_messages", "max_idle_seconds",
         "timeout_seconds", "data_timeout_seconds", "callback_token",
+        "listen_host", "listen_port", "listen_protocol", "complaints_address",
+        "dkim_selector", "dkim_key_file",
     }
 )  # fmt: skip
 
@@ -91,13 +98,21 @@ class SmtpProvider:
         self._callback_token = options.text("callback_token", "")
         self._table = load_table("channels.email", "enhanced_codes.toml")
         self._pool: SmtpPool | None = None
+        port = int(options.number("listen_port", 0, 0, 65_535))
+        protocol = options.choice("listen_protocol", "smtp", ("smtp", "lmtp"))
+        host = options.text("listen_host", "127.0.0.1")
+        self._listens = listener.Address(host, port, protocol) if port else None
+        self._complaints = options.text("complaints_address", "").lower()
+        self._dkim = _signer(name, self._domain, options)
 
     @classmethod
     def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> SmtpProvider:
         """Build from settings: host, domain, from_address; optional port (25), tls (none | starttls | tls; starttls),
         username, password, ca_file, from_name, return_path_domain, connections (20), max_messages (100),
         max_idle_seconds (30), timeout_seconds (10), data_timeout_seconds (30), callback_token (reports are refused
-        without one). Needs the service ``clock``.
+        without one). Where mail servers deliver what comes back: listen_port (none), listen_host (127.0.0.1),
+        listen_protocol (smtp | lmtp; smtp), complaints_address. To sign: dkim_selector and dkim_key_file (PEM), with
+        the extra dkim. Needs the service ``clock``.
 
         Raises ValueError naming what is missing.
         """
@@ -110,6 +125,8 @@ class SmtpProvider:
         message_id = f"{message.delivery_id}@{self._domain}"
         envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers)
         raw = build(envelope, message.content)
+        if self._dkim is not None:
+            raw = await self._dkim.sign(raw)
         if self._pool is None:  # at first use: it belongs to the loop that sends
             self._pool = SmtpPool(self._settings)
         try:
@@ -135,8 +152,28 @@ class SmtpProvider:
             given.encode("utf-8", "surrogateescape"), expected.encode()
         ):
             raise BadSignature("Authorization")
+        return self._receipts(request.body)
+
+    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
+        """See ``channels.base.Listens``. Nothing to do where no port is set. Raises OSError where it can't be had."""
+        if self._listens is None:
+            return
+
+        async def take(recipient: str, raw: bytes) -> str:
+            try:
+                receipts = self._receipts(raw, recipient if recipient.lower() != self._complaints else "")
+            except MalformedCallback as error:
+                return f"554 5.6.0 no report that can be read: {error} is missing"
+            return "250 2.0.0 stored" if await heard(receipts, ()) else "451 4.3.0 try again later"
+
+        await listener.listen(self._listens, self._wanted, take, stop)
+
+    def _wanted(self, recipient: str) -> bool:
+        return recipient.lower() == self._complaints or returned_to(recipient, self._bounce_domain) != ""
+
+    def _receipts(self, raw: bytes, sent_to: str = "") -> list[Receipt]:
         try:
-            reports = read_reports(request.body, self._bounce_domain)
+            reports = read_reports(raw, self._bounce_domain, sent_to)
         except NoReport as error:
             raise MalformedCallback(str(error)) from None
         receipts = []
@@ -225,3 +262,18 @@ class SmtpProvider:
         elif status is ReceiptStatus.DELIVERED:
             reason = ProviderReason.DELIVERED
         return Receipt(self.name, status, report.message_id, report.reference, reason, report.status)
+
+
+def _signer(name: str, domain: str, options: Options) -> DkimSigner | None:
+    selector, key_file = options.text("dkim_selector", ""), options.text("dkim_key_file", "")
+    if not (selector or key_file):
+        return None
+    for option, value in (("dkim_selector", selector), ("dkim_key_file", key_file)):
+        if not value:
+            raise ValueError(f"provider {name}: option {option} is missing")
+    if find_spec("dkim") is None:
+        raise ValueError(f"provider {name}: install the extra dkim (pip install 'notification-gateway[dkim]')")
+    try:
+        return DkimSigner(domain, selector, key_file)
+    except ValueError as error:
+        raise ValueError(f"provider {name}: {error}") from None

@@ -1,0 +1,72 @@
+"""A mail server for what comes back: the return path's own, over SMTP or LMTP (RFC 2033).
+
+Owns taking the mail and answering for it: 250 only once it is stored. Must not know what a report means. It takes mail
+for the return path and for the address of complaints and for nothing else, and is meant for a mail server beside it,
+not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our signed reference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+# The mail (recipient, content) is stored: the reply to give for it.
+Take = Callable[[str, bytes], Awaitable[str]]
+
+LARGEST = 1_000_000  # octets; our choice: a report with the headers, or all, of one of our own mails
+_BACKLOG = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+    protocol: str  # smtp | lmtp
+
+
+async def listen(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
+    """Serve until told to stop. Several processes may listen on one address: the system shares it out.
+
+    Raises OSError when the address can't be had.
+    """
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs addresses at INFO
+    loop = asyncio.get_running_loop()
+    handler = _Handler(wanted, take)
+    kind: type[SMTP] = LMTP if address.protocol == "lmtp" else SMTP
+    server = await loop.create_server(
+        lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident="reports", loop=loop),
+        address.host,
+        address.port,
+        backlog=_BACKLOG,
+        reuse_port=True,
+    )
+    async with server:
+        await stop.wait()
+
+
+class _Handler:
+    """aiosmtpd's hooks, named after the verbs."""
+
+    def __init__(self, wanted: Callable[[str], bool], take: Take) -> None:
+        self._wanted = wanted
+        self._take = take
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if not self._wanted(address):
+            return "550 5.1.1 this server takes reports only"
+        if envelope.rcpt_tos:  # one answer for the content can't be two answers for two recipients
+            return "452 4.5.3 one recipient at a time"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        return await self._take(envelope.rcpt_tos[0], envelope.original_content or b"")
