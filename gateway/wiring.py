@@ -33,7 +33,7 @@ from gateway.ledger.dead_letters import DeadLetters
 from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
-from gateway.ledger.migrate import current, head, migrate
+from gateway.ledger.migrate import lacks, migrate
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
 from gateway.ledger.releases import Releases
@@ -107,9 +107,7 @@ class Gateway:
         """What is needed to serve, each with "" where it is fine and a reason where it is not."""
         found = {"ledger": "", "migrations": "", "redis": "", "templates": ""}
         try:
-            at = await asyncio.to_thread(current, self.database.engine)
-            if at != head():
-                found["migrations"] = f"the ledger is at {at or 'nothing'}, this version needs {head()}"
+            found["migrations"] = await asyncio.to_thread(lacks, self.database.engine)
         except Exception as error:
             found["ledger"] = type(error).__name__
         try:
@@ -165,8 +163,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(open_ledger(settings))
         clock = clock or ledger.clock
-        if settings.database_url and await asyncio.to_thread(current, ledger.database.engine) != head():
-            raise CannotStart("the ledger is not at this version's schema: run gateway ledger migrate")
+        if settings.database_url and (reason := await asyncio.to_thread(lacks, ledger.database.engine)):
+            raise CannotStart(reason)
         redis_url = settings.redis_url or await _embedded_redis(stack, settings.data_dir)
         redis = connect(redis_url)
         stack.push_async_callback(redis.aclose)

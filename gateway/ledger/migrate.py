@@ -31,6 +31,19 @@ def current(engine: Engine) -> str:
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
+def lacks(engine: Engine) -> str:
+    """What keeps this code from working on the database's schema, "" where nothing does.
+
+    A revision that this code doesn't know is a newer one: migrations only add what the version before can do
+    without, so that it goes on beside the new one while an upgrade is rolled out.
+    """
+    at = current(engine)
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if at == head() or (at and at not in known):
+        return ""
+    return f"the ledger is at {at or 'nothing'}, this version needs {head()}: run gateway ledger migrate"
+
+
 def migrate(engine: Engine) -> tuple[str, str]:
     """Upgrade to ``head()``; answers the revisions before and after."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
