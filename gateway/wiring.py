@@ -245,7 +245,7 @@ async def _embedded_redis(stack: AsyncExitStack, data_dir: Path) -> str:
     return server.url
 
 
-def _templates(settings: Settings) -> Path:
+def templates_folder(settings: Settings) -> Path:
     """The templates that ship: beside the package in a checkout, inside it in an installed wheel."""
     if settings.templates_dir is not None:
         return settings.templates_dir
@@ -255,14 +255,14 @@ def _templates(settings: Settings) -> Path:
 
 def policies_folder(settings: Settings) -> Path:
     """Where the policy packs are."""
-    return _templates(settings) / "policies"
+    return templates_folder(settings) / "policies"
 
 
 def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
     """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
     try:
-        return Catalog.load(_templates(settings), lender=lender, fetch=versions.fetch)
+        return Catalog.load(templates_folder(settings), lender=lender, fetch=versions.fetch)
     except (BadTemplate, ValueError) as error:
         raise CannotStart(f"templates: {error}") from error
 

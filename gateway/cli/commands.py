@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target
+from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.running import fail, run, settings
 
@@ -26,6 +26,7 @@ app.add_typer(keys_app, name="key")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(reviewing.app, name="review")
 app.add_typer(policies.app, name="policy")
+app.add_typer(templating.app, name="template")
 operating.install(app)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]

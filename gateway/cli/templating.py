@@ -1,0 +1,92 @@
+"""Commands for template editors, without a server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import screen
+from gateway.cli.running import fail, settings
+
+if TYPE_CHECKING:
+    from gateway.catalog.lint import Finding, Refuses
+
+app = typer.Typer(help="The templates.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[TEMPLATE]...", help="These; default: all.")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="The templates; default: those that are in use.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The findings as JSON on stdout.")]
+
+
+@app.callback()
+def templates() -> None:
+    """The templates."""
+
+
+@app.command()
+def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Unlawful, unkind, costly or broken words, each with its place and what to do. Exit status 1 for errors."""
+    from gateway import wiring
+    from gateway.catalog import BadTemplate, Catalog, Lender
+    from gateway.catalog import lint as linting
+
+    chosen = settings()
+    where = folder or wiring.templates_folder(chosen)
+    lender = Lender(chosen.lender_name, chosen.lender_phone, chosen.lender_help_url)
+    found: list[Finding] = []
+    try:
+        words = linting.load_words(where / "_lint")
+        versions = {each.id: each for each in Catalog.load(where, lender=lender).live()}
+        refuses = _policy(where / "policies")
+    except (BadTemplate, ValueError, OSError) as error:
+        fail(str(error), 1)
+        raise
+    for name in names or sorted(versions):
+        if name not in versions:
+            fail(f"there is no template {name}; there are {', '.join(sorted(versions))}", 2)
+        found += linting.lint(versions[name], words, lender.name, refuses)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False))
+    elif found:
+        rows = [(each.level, each.where, each.line or "", each.rule, each.detail, each.remedy) for each in found]
+        screen.STDOUT.print(screen.table(None, ("level", "where", "line", "rule", "what", "remedy"), rows))
+    errors = sum(each.level == "error" for each in found)
+    screen.STDERR.print(f"{errors} errors, {len(found) - errors} warnings and hints")
+    if errors:
+        raise typer.Exit(1)
+
+
+def _policy(folder: Path) -> Refuses:
+    """What the packs of a locale's country say of a text, asked as when a request is accepted."""
+    from gateway import policy
+    from gateway.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step
+
+    packs, now = policy.load_packs(folder), datetime.now(UTC)
+    about_text = (PolicyReason.OPT_OUT_TEXT_MISSING, PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
+
+    def refuses(locale: str, category: str, channel: str, text: str) -> str:
+        country = locale.partition("-")[2].lower()
+        jurisdiction = {"gb": "uk"}.get(country, country)
+        somebody = Notification(
+            id="lint",
+            tenant="",
+            idempotency_key="",
+            dedup_key="",
+            borrower=Borrower("", "", locale, jurisdiction, ("UTC",), {}),
+            case=Case("", "", now.date(), ""),
+            template="",
+            template_version="",
+            variables={},
+            route=(Step(channel),),
+            category=Category(category),
+            accepted_at=now,
+        )
+        verdict = policy.decide(somebody, channel, Facts(), packs, now, text=text, address_digest="")
+        return next((str(each.reason) for each in verdict.rules if each.reason in about_text), "")
+
+    return refuses
