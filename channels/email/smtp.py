@@ -229,7 +229,7 @@ class SmtpProvider:
     async def _refused(self, connection: Connection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
         """The relay said no, so it has nothing; and the connection is good once the envelope is cleared."""
         try:
-            if refused.code == 421:
+            if refused.code in (421, 503):  # going away, or out of step with us
                 connection.broken = True
             else:
                 await connection.client.rset()

@@ -86,6 +86,7 @@ _TROUBLE = [
     ({"greeting": ""}, TransientFailure, R.CONNECTION_FAILED, ""),
     ({"mail": "451 4.7.1 greylisted"}, TransientFailure, R.RATE_LIMITED, "4.7.1"),
     ({"mail": "421 closing"}, TransientFailure, R.PROVIDER_UNAVAILABLE, "421"),
+    ({"rcpt": "503 need MAIL first"}, TransientFailure, R.SERVER_ERROR, "503"),
     ({"mail": "530 5.7.0 authenticate first"}, PermanentFailure, R.FILTERED, "5.7.0"),
     ({"mail": ""}, TransientFailure, R.CONNECTION_LOST, ""),
     ({"mail": None}, TransientFailure, R.TIMEOUT, ""),
