@@ -81,6 +81,10 @@ from gateway.stages.settle import Settler
 # Requests examined in one go, some ten milliseconds of work; our choice.
 _BREATH = 10
 
+# Receipts that say something of the borrower or the address, and not only of this message.
+_SAYING_NO = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
+_TELLING = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
+
 Trigger = Callable[[Sequence[str]], Awaitable[object]]
 
 
@@ -300,8 +304,10 @@ class Pipeline:
             await self._learn(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
         await self._settling.submit([attempt])
 
-    async def _learn(self, delivery_id: str, reason: ProviderReason | None, provider: str) -> None:
+    async def _learn(self, delivery_id: str | None, reason: ProviderReason | None, provider: str) -> None:
         """What a provider's refusal says of the borrower or of the address, for all later messages."""
+        if delivery_id is None:
+            return  # of a message that we don't know
         if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
             await self._people.opt_out_delivery(delivery_id, f"provider:{provider}")
         elif reason is ProviderReason.INVALID_ADDRESS:
@@ -379,12 +385,11 @@ class Pipeline:
         for receipt in receipts:
             named = self._open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
-            # A complaint may name the message only by its id, and comes long after our own record of it.
-            about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
-            if about and receipt.status in (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED):
-                await self._people.opt_out_delivery(about, f"provider:{provider}")
-            elif about:
-                await self._learn(about, receipt.reason, provider)
+            if receipt.status in _SAYING_NO or receipt.reason in _TELLING:
+                # A complaint may name the message only by its id, and comes long after our own record of it.
+                about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
+                told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
+                await self._learn(about, told, provider)
         words = await self._receiving.submit(arrived) if arrived else []
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
