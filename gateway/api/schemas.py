@@ -18,6 +18,7 @@ from gateway.ports import Incoming
 MOST_IN_BATCH = 1000  # DESIGN section 4
 LONGEST_KEY = 255  # the ledger's column
 _LONGEST_WAIT = timedelta(days=7)  # our choice: a reminder that waits longer for its next channel is another reminder
+_LONGEST_SWITCH = timedelta(days=366)  # our choice
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _DEEPEST, _MOST_NODES, _LONGEST_TEXT = 6, 500, 4000  # our choice; a message is at most a few hundred words
 _INT64 = 2**63
@@ -259,7 +260,7 @@ class ReviewIn(Door):
 class SwitchIn(Door):
     """What an operator stops or pins. ``value`` names the template, channel or provider; none for ``all``.
 
-    Of the caller's tenant, or with ``everywhere`` of every tenant, for which the key needs the scope admin.
+    It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. Of the caller's tenant, or with ``everywhere`` of every tenant, for which the key needs the scope admin.
     """
 
     kind: SwitchKind = SwitchKind.PAUSE
@@ -268,6 +269,9 @@ class SwitchIn(Door):
     everywhere: bool = False
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
     until: AwareDatetime | None = None
+    lasts: Annotated[timedelta, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)] | None = (
+        None
+    )
 
 
 class RedriveIn(Door):

@@ -40,9 +40,8 @@ async def set_switch(request: Request, who: Managing) -> Response:
     if given.everywhere:
         await caller(request, Scope.ADMIN)
     tenant = "" if given.everywhere else who.tenant
-    found = await gateway.switches.set(
-        given.kind, given.scope, given.value, tenant, given.reason, who.actor, given.until
-    )
+    until = given.until if given.lasts is None else gateway.clock() + given.lasts
+    found = await gateway.switches.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
     return bodies.answer(found, 201)
 
 
@@ -71,6 +70,8 @@ def _check(request: Request, given: SwitchIn) -> None:
         error = FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
     elif given.until is not None and given.until <= gateway.clock():
         error = FieldError("/until", "is in the past; give a later instant or leave it out")
+    elif given.until is not None and given.lasts is not None:
+        error = FieldError("/lasts", "can't be given together with until; leave one of them out")
     else:
         return
     raise Problem("invalid_request", errors=[error])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -24,7 +24,7 @@ Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
 DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601
 
 
 def install(app: typer.Typer) -> None:
@@ -119,17 +119,18 @@ def _set(
     if not why:
         fail("say why: --why is kept as evidence", 2)
     body = {"kind": kind, "scope": scope, "value": value, "reason": why, "everywhere": everywhere}
-    answer = _call("POST", "/v1/switches", body | {"until": _until(until)}, url, key, data_dir)
+    answer = _call("POST", "/v1/switches", body | _end(until), url, key, data_dir)
     screen.STDERR.print(f"{answer['id']} is in force" + (f" until {answer['until']}" if answer["until"] else ""))
 
 
-def _until(text: str) -> str | None:
+def _end(text: str) -> dict[str, str]:
+    """A duration is counted by the gateway's clock, which is not this machine's."""
     if not text:
-        return None
+        return {}
     if text[-1] in _UNITS and text[:-1].isdigit():
-        return (datetime.now().astimezone() + timedelta(**{_UNITS[text[-1]]: int(text[:-1])})).isoformat()
+        return {"lasts": _UNITS[text[-1]].format(text[:-1])}
     try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
+        return {"until": datetime.fromisoformat(text).astimezone().isoformat()}
     except ValueError:
         fail("--until is a duration like 30m, 4h or 2d, or an instant like 2026-11-24T18:00:00Z", 2)
         raise

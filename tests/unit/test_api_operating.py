@@ -52,6 +52,12 @@ async def test_a_pause_is_told_to_who_sends(client: Client) -> None:
     assert (await client.post("/v1/notifications", again)).json["paused"] is None
 
 
+async def test_a_duration_is_counted_by_the_gateways_clock(client: Client) -> None:
+    """Two hours are two hours from the gateway's now, whatever the caller's clock says."""
+    made = await client.post("/v1/switches", {"scope": "all", "reason": "a test", "lasts": "PT2H"})
+    assert made.json["until"] == "2026-11-24T12:00:00.000Z"
+
+
 async def test_stopping_every_tenant_takes_an_administrator(client: Client, gateway: ApiGateway) -> None:
     """A tenant's operator stops their own messages only, and can't end what stops everybody's."""
     everything = {"scope": "all", "everywhere": True, "reason": "incident 7"}
@@ -77,6 +83,9 @@ async def test_stopping_every_tenant_takes_an_administrator(client: Client, gate
         ({"scope": "all", "reason": ""}, "/reason"),
         ({"kind": "pin", "scope": "channel", "value": "sms"}, "/scope"),
         ({"scope": "all", "until": "2020-01-01T00:00:00Z"}, "/until"),
+        ({"scope": "all", "lasts": "2 hours"}, "/lasts"),
+        ({"scope": "all", "lasts": "-PT1H"}, "/lasts"),
+        ({"scope": "all", "lasts": "PT1H", "until": "2099-01-01T00:00:00Z"}, "/lasts"),
     ],
 )
 async def test_a_switch_without_sense_names_the_field(client: Client, changes: dict[str, Any], pointer: str) -> None:
