@@ -260,7 +260,8 @@ class ReviewIn(Door):
 class SwitchIn(Door):
     """What an operator stops or pins. ``value`` names the template, channel or provider; none for ``all``.
 
-    It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. Of the caller's tenant, or with ``everywhere`` of every tenant, for which the key needs the scope admin.
+    It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. It holds for the caller's
+    tenant, or with ``everywhere`` for every tenant, for which the key needs the scope admin.
     """
 
     kind: SwitchKind = SwitchKind.PAUSE
