@@ -133,7 +133,7 @@ async def production(
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         try:
-            await asyncio.gather(*(_answers(http, url) for url in urls))
+            await asyncio.gather(*(answers(http, url) for url in urls))
             yield Production(urls, key, started, working, outside, database, http)
         finally:
             await asyncio.gather(*(asyncio.to_thread(each.stop) for each in [*working, *started]))
@@ -164,7 +164,7 @@ def _providers(outside: World) -> list[dict[str, Any]]:
     ]
 
 
-async def _answers(http: aiohttp.ClientSession, url: str) -> None:
+async def answers(http: aiohttp.ClientSession, url: str) -> None:
     async with asyncio.timeout(_READY_SECONDS):
         while True:
             try:

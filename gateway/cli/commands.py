@@ -13,6 +13,7 @@ import typer
 
 from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating
 from gateway.cli.administration import keys_app, ledger_app
+from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url
 from gateway.cli.running import fail, run, settings
 
 app = typer.Typer(
@@ -31,14 +32,8 @@ operating.install(app)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]
-Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
-Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
 Host = Annotated[str | None, typer.Option(help="The address to listen on (GATEWAY_HOST).")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on (GATEWAY_PORT).")]
-
-DEMO_DIR = Path("var/demo")
 
 
 @app.command()

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from gateway.cli import screen, target
-from gateway.cli.running import fail, run
-
-_DEMO_DIR = Path("var/demo")
+from gateway.cli import screen
+from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url, ask
+from gateway.cli.running import fail
 
 Why = Annotated[str, typer.Option("--why", help="The reason; kept as evidence.")]
 Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]
 Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope admin.")]
-Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
-Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
 
 _UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601
 
@@ -41,7 +35,7 @@ def pause(
     everywhere: Everywhere = False,
     url: Url = "",
     key: Key = "",
-    data_dir: DataDir = _DEMO_DIR,
+    data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Hand nothing of it over from now on. What is accepted waits, and goes out decided anew."""
     _set("pause", scope, value, why, until, everywhere, url, key, data_dir)
@@ -54,7 +48,7 @@ def pin(
     everywhere: Everywhere = False,
     url: Url = "",
     key: Key = "",
-    data_dir: DataDir = _DEMO_DIR,
+    data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Send a channel's messages by one provider, whatever the weights and its health."""
     _set("pin", "provider", provider, why, until, everywhere, url, key, data_dir)
@@ -64,16 +58,16 @@ def resume(
     switch: Annotated[str, typer.Argument(metavar="ID", help="As gateway switches shows it.")],
     url: Url = "",
     key: Key = "",
-    data_dir: DataDir = _DEMO_DIR,
+    data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """End a pause or a pin."""
-    answer = _call("DELETE", f"/v1/switches/{quote(switch, safe='')}", None, url, key, data_dir)
+    answer = ask(f"/v1/switches/{quote(switch, safe='')}", None, url, key, data_dir, method="DELETE")
     screen.STDERR.print(f"{answer['id']} is ended; {answer['released']} deliveries are due again")
 
 
-def switches(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = _DEMO_DIR) -> None:
+def switches(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """What is stopped or pinned now: by whom, why, and until when."""
-    found = _call("GET", "/v1/switches", None, url, key, data_dir)["switches"]
+    found = ask("/v1/switches", None, url, key, data_dir)["switches"]
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -91,7 +85,7 @@ def redrive(
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
-    data_dir: DataDir = _DEMO_DIR,
+    data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Try again what failed or waits for review, through the policy; up to 1,000 at once."""
     if not (why or dry_run):
@@ -104,7 +98,7 @@ def redrive(
         "why": why or "dry run",
         "dry_run": dry_run,
     }
-    answer = _call("POST", "/v1/dead-letters/redrive", body, url, key, data_dir)
+    answer = ask("/v1/dead-letters/redrive", body, url, key, data_dir)
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False))
         return
@@ -119,7 +113,7 @@ def _set(
     if not why:
         fail("say why: --why is kept as evidence", 2)
     body = {"kind": kind, "scope": scope, "value": value, "reason": why, "everywhere": everywhere}
-    answer = _call("POST", "/v1/switches", body | _end(until), url, key, data_dir)
+    answer = ask("/v1/switches", body | _end(until), url, key, data_dir)
     screen.STDERR.print(f"{answer['id']} is in force" + (f" until {answer['until']}" if answer["until"] else ""))
 
 
@@ -134,12 +128,3 @@ def _end(text: str) -> dict[str, str]:
     except ValueError:
         fail("--until is a duration like 30m, 4h or 2d, or an instant like 2026-11-24T18:00:00Z", 2)
         raise
-
-
-def _call(method: str, path: str, body: Any, url: str, key: str, data_dir: Path) -> Any:
-    async def work(stop: asyncio.Event) -> Any:
-        where = target.find(url, key, data_dir)
-        async with where.session() as session:
-            return await target.call(session, where, path, body, method=method)
-
-    return run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,20 +9,14 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import screen, target
-from gateway.cli.running import run
+from gateway.cli import screen
+from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url, ask
 
 app = typer.Typer(help="What waits for a person's decision.", no_args_is_help=True)
 
 _PAGE = 500
 Item = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
-Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
-Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
-
-_DEMO_DIR = Path("var/demo")
 
 
 @app.command("list")
@@ -32,14 +25,14 @@ def waiting(
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
-    data_dir: DataDir = _DEMO_DIR,
+    data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Everything that waits, the longest first within its kind."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
         path = f"/v1/reviews?limit={_PAGE}" + (f"&reason={quote(reason)}" if reason else "")
-        page = _call(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
+        page = ask(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
         found += page["reviews"]
         cursor = page["next_cursor"]
     if as_json:
@@ -51,26 +44,17 @@ def waiting(
 
 
 @app.command()
-def approve(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = _DEMO_DIR) -> None:
+def approve(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
     """The borrower may be contacted; all other rules are asked again."""
     _decide(item, "approve", why, url, key, data_dir)
 
 
 @app.command()
-def refuse(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = _DEMO_DIR) -> None:
+def refuse(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
     """The borrower must not be contacted."""
     _decide(item, "refuse", why, url, key, data_dir)
 
 
 def _decide(item: str, verb: str, why: str, url: str, key: str, data_dir: Path) -> None:
-    answer = _call(f"/v1/reviews/{quote(item, safe='')}/{verb}", {"reason": why}, url, key, data_dir)
+    answer = ask(f"/v1/reviews/{quote(item, safe='')}/{verb}", {"reason": why}, url, key, data_dir)
     screen.STDERR.print(f"{answer['id']} is {answer['decision']}")
-
-
-def _call(path: str, body: Any, url: str, key: str, data_dir: Path) -> Any:
-    async def work(stop: asyncio.Event) -> Any:
-        where = target.find(url, key, data_dir)
-        async with where.session() as session:
-            return await target.call(session, where, path, body)
-
-    return run(work)

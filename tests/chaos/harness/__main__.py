@@ -25,10 +25,10 @@ from tests.chaos.harness.fleet import Fleet, fleet
 from tests.chaos.harness.load import Clients
 from tests.chaos.harness.process import BREAKS
 from tests.chaos.harness.verdict import arrived_by_kind, judge, lost_notes
+from tests.production import answers
 
 PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
 _MOVING = ("accepted", "deferred", "sending", "sent", "retrying", "unknown", "review")
-_READY_SECONDS = 60.0
 
 
 def main() -> int:
@@ -69,7 +69,8 @@ async def _run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     seconds = options.minutes * 60
     async with fleet(folder, random.Random(options.seed + 1), options.broken) as running:
         urls = [f"http://127.0.0.1:{proxy.port}" for proxy in running.clients]
-        await _ready(urls)
+        async with aiohttp.ClientSession() as http:
+            await asyncio.gather(*(answers(http, url) for url in urls))
         until = datetime.now(UTC) + timedelta(seconds=seconds + 20)
         clients = Clients(urls, running.key, random.Random(options.seed + 2), until)
         faults = Faults(running, chance, [name for name in options.only.split(",") if name])
@@ -92,19 +93,6 @@ async def _run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "forged_taken": running.sms.forged_taken,
             "arrived": arrived_by_kind(clients.notes, arrivals),
         }
-
-
-async def _ready(urls: list[str]) -> None:
-    async with aiohttp.ClientSession() as http, asyncio.timeout(_READY_SECONDS):
-        for url in urls:
-            while True:
-                try:
-                    async with http.get(url + "/healthz") as answer:
-                        if answer.status == 200:
-                            break
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.2)
 
 
 async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int, int]:

@@ -1,0 +1,30 @@
+"""What the commands that ask a running gateway have in common: their options, and one call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli import target
+from gateway.cli.running import run
+
+DEMO_DIR = Path("var/demo")
+
+Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
+Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
+
+
+def ask(path: str, body: Any, url: str, key: str, data_dir: Path, *, method: str = "") -> Any:
+    """One call: GET, or POST where there is a body, or ``method``; the JSON answer. Ends the program where it fails."""
+
+    async def work(stop: asyncio.Event) -> Any:
+        where = target.find(url, key, data_dir)
+        async with where.session() as session:
+            return await target.call(session, where, path, body, method=method)
+
+    return run(work)
