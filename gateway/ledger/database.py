@@ -84,7 +84,8 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction, committed (synced to disk) when this returns.
 
-        Raises: Unavailable when the database can't be reached or written; nothing of ``work`` remains then.
+        Raises: Unavailable when the database can't be reached or written. Nothing of ``work`` remains then, unless
+        it was the answer to the commit that got lost: so whatever is written here can be asked for again.
         """
         return await self._run(self._writer, self.engine, work)
 
