@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import gsm0338  # noqa: F401 – registers the codec
 
@@ -40,9 +41,9 @@ class ReceiptText:
 
 def parts(text: str, reference: int) -> list[Part]:
     """The text in the shortest alphabet that has all of it; ``reference`` (0 to 255) ties its parts together."""
-    try:
-        pieces, coding = [each.encode("gsm03.38") for each in text], GSM
-    except UnicodeEncodeError:
+    septets, coding = [_septets(each) for each in text], GSM
+    pieces = [each for each in septets if each]
+    if len(pieces) < len(text):
         pieces, coding = [each.encode("utf-16-be") for each in text], UCS_2
     whole = b"".join(pieces)
     if len(whole) <= _ALONE[coding]:
@@ -56,6 +57,19 @@ def parts(text: str, reference: int) -> list[Part]:
         Part(coding, HAS_HEADER, bytes((5, 0, 3, reference, len(chunks), number)) + bytes(chunk))
         for number, chunk in enumerate(chunks, start=1)
     ]
+
+
+@lru_cache(maxsize=1024)  # more than the alphabet has, and bounded whatever texts contain
+def _septets(character: str) -> bytes:
+    """The character in GSM 7-bit, one octet for each septet; empty where it isn't in there and comes back as itself.
+
+    The codec also takes the escape sign, which is no character but half of one.
+    """
+    try:
+        octets: bytes = character.encode("gsm03.38")
+    except UnicodeEncodeError:
+        return b""
+    return octets if octets.decode("gsm03.38", "replace") == character else b""
 
 
 def decoded(data_coding: int, esm_class: int, octets: bytes) -> str:

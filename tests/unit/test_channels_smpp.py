@@ -242,6 +242,13 @@ def test_parts_break_where_a_phone_can_join_them(text: str, lengths: list[int]) 
     assert [len(part.octets) for part in parts(text, 7)] == lengths
 
 
+def test_every_character_is_counted_as_it_is_sent() -> None:
+    """For all of Unicode's first plane, the counter and the wire agree on which alphabet a character needs."""
+    everything = (chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    codings = {"GSM-7": GSM, "UCS-2": UCS_2}
+    assert [each for each in everything if parts(each, 1)[0].data_coding != codings[segments(each).encoding]] == []
+
+
 @given(st.text(max_size=400))
 def test_parts_are_as_many_as_are_counted_and_join_to_the_text(text: str) -> None:
     """The template's segment counter and the wire agree, and nothing is lost between the parts."""
