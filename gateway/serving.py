@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from importlib.metadata import version
 
 import structlog
 import uvicorn
@@ -18,6 +19,7 @@ from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
 from gateway.jobs import WorkerOptions, run_worker
 from gateway.ledger.clock import LedgerClock
+from gateway.ledger.processes import Heartbeat
 from gateway.metrics_server import MetricsServer
 from gateway.ports import Unavailable
 from gateway.relay import Relay
@@ -63,7 +65,7 @@ async def serve(
             _start_worker(tasks, gateway, stop)
             _start_listening(tasks, gateway, stop)
         scraped = await _serve_metrics(gateway) if worker and not api and settings.metrics_port else None
-        tasks.create_task(_refresh_gauges(gateway, stop), name="gauges")
+        tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, api, worker), stop), name="gauges")
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()
@@ -142,7 +144,13 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
         ) from error
 
 
-async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:
+def _heartbeat(gateway: Gateway, api: bool, worker: bool) -> Heartbeat:
+    kind = "both" if api and worker else "api" if api else "worker"
+    release = " ".join(filter(None, [version("notification-gateway"), gateway.settings.build]))
+    return Heartbeat(gateway.database, kind, release)
+
+
+async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with contextlib.suppress(Unavailable):
             ages = await gateway.store.ages(gateway.clock())
@@ -151,7 +159,9 @@ async def _refresh_gauges(gateway: Gateway, stop: asyncio.Event) -> None:
             gateway.metrics.review(ages.review, ages.oldest_review_seconds)
             gateway.metrics.paused(ages.paused)
             gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
-            gateway.metrics.provider_shares(gateway.chooser.shares(gateway.clock()))
+            health = gateway.chooser.health(gateway.clock())
+            gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
+            await heartbeat.beat(gateway.clock(), health)
             if isinstance(gateway.clock, LedgerClock):
                 gateway.metrics.clock_ahead(await gateway.clock.synchronise())
         with contextlib.suppress(TimeoutError):

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     port: int = 8080
     public_url: str = ""  # as providers and browsers reach us; part of every callback signature
     metrics_port: int = 0  # of a worker process; 0: none
+    build: str = Field("", max_length=40)  # which build this is (a commit, an image's tag), for the status page
 
     secret_key: SecretStr = SecretStr("")  # keys digests, references, tokens; empty: made under DATA_DIR
     templates_dir: Path | None = None  # empty: the templates that ship with the package

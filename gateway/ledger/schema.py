@@ -307,3 +307,15 @@ api_keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
 )
+
+# Which processes have run on this ledger lately. For the status page.
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("version", String(80), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("providers", Text, nullable=False, server_default="{}"),
+)

@@ -38,6 +38,15 @@ _FAULTS = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """How a provider does: ``share`` from 0 (left alone) to 1, and the last minute's attempts of this process."""
+
+    share: float
+    attempts: int
+    failed: int
+
+
 @dataclass(slots=True)
 class _Health:
     """One provider's last minute."""
@@ -51,8 +60,7 @@ class _Health:
     def learn(self, good: bool, now: datetime) -> None:
         self.attempts.append((now, good))
         self.failed += not good
-        while self.attempts and self.attempts[0][0] <= now - _WINDOW:
-            self.failed -= not self.attempts.popleft()[1]
+        self._forget_before(now - _WINDOW)
         if self.rests_until is not None:
             if good and now >= self.rests_until:
                 self._forget(recovers_since=now)
@@ -61,6 +69,15 @@ class _Health:
             return
         if len(self.attempts) >= _LEAST_SAMPLES and self.failed / len(self.attempts) >= _TOO_MANY:
             self._forget(rests_until=now + _RESTS)
+
+    def _forget_before(self, since: datetime) -> None:
+        while self.attempts and self.attempts[0][0] <= since:
+            self.failed -= not self.attempts.popleft()[1]
+
+    def seen(self, now: datetime) -> ProviderHealth:
+        """What people are shown of it."""
+        self._forget_before(now - _WINDOW)
+        return ProviderHealth(self.share(now), len(self.attempts), self.failed)
 
     def _forget(self, rests_until: datetime | None = None, recovers_since: datetime | None = None) -> None:
         self.attempts.clear()
@@ -122,9 +139,9 @@ class Chooser:
         if health is not None and (failure is None or failure.reason is not Reason.TOO_LATE):
             health.learn(failure is None or failure.reason not in _FAULTS, attempt.finished_at)
 
-    def shares(self, now: datetime) -> Mapping[str, float]:
-        """Each provider's health, from 0 (left alone) to 1."""
-        return {name: health.share(now) for name, health in self._health.items()}
+    def health(self, now: datetime) -> Mapping[str, ProviderHealth]:
+        """Each provider's health, by name."""
+        return {name: health.seen(now) for name, health in self._health.items()}
 
     def _open(self, name: str, work: Work, switches: Sequence[Switch]) -> bool:
         return not any(switch.stops(work.notification, work.delivery.channel, name) for switch in switches)

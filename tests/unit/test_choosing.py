@@ -105,7 +105,7 @@ def test_what_is_not_the_providers_fault_does_not_count(result: Accepted | SendF
     chooser = _chooser()
     for _ in range(100):
         chooser.learn(_ended("a", result))
-    assert chooser.shares(NOW)["a"] == 1
+    assert chooser.health(NOW)["a"].share == 1
 
 
 def test_the_last_provider_is_never_dropped() -> None:
@@ -183,4 +183,4 @@ def test_whatever_happens_there_is_a_choice(steps: list[tuple[str, bool, int]]) 
         result = Accepted("SM") if good else TransientFailure(ProviderReason.CONNECTION_FAILED)
         chooser.learn(_ended(provider, result, now))
         assert chooser.choose(_work(number), (), now) in ("a", "b")
-        assert all(0 <= share <= 1 for share in chooser.shares(now).values())
+        assert all(0 <= each.share <= 1 for each in chooser.health(now).values())

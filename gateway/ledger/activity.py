@@ -1,0 +1,87 @@
+"""What happened in the last hour, minute by minute, counted from the events; for the status page.
+
+Counted as it goes: each look reads the events since the one before, grouped by the database. Sequence numbers are
+given out before a transaction commits, so the newest stretch is counted anew until nothing can appear in it any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Connection, func, select, type_coerce
+
+from gateway.ledger.database import Database
+from gateway.ledger.schema import events
+
+MINUTES = 60
+_MINUTE_US = 60_000_000  # instants are microseconds in the table
+# A transaction is cut off after ten seconds (ledger/database.py); what is older than twelve is complete.
+_COMPLETE_SECONDS = 12.0
+_MOST_EVENTS = 200_000  # read at one look, after a long time without one: half a second on SQLite; our choice
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What is told apart: the event's kind, the state that it led to, and why."""
+
+    kind: str
+    state: str
+    reason: str
+
+
+Minutes = Mapping[int, Mapping[Happened, int]]  # by minutes since 1970
+
+
+class Activity:
+    """The last hour's events of all tenants, as counts. Not for two threads of control at once."""
+
+    def __init__(self, database: Database, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._elapsed = elapsed
+        self._complete: dict[int, Counter[Happened]] = {}
+        self._counted = 0  # events up to this number are in ``_complete``
+        self._marks: deque[tuple[float, int]] = deque()  # (when, the newest number then)
+
+    async def last_hour(self, now: datetime) -> Minutes:
+        """Counts by minute, ``MINUTES`` of them, the current one last. Raises Unavailable."""
+        newest = await self._database.read(_newest)
+        self._counted = max(self._counted, newest - _MOST_EVENTS)
+        self._marks.append((self._elapsed(), newest))
+        complete = self._counted
+        while self._marks and self._elapsed() - self._marks[0][0] >= _COMPLETE_SECONDS:
+            complete = max(complete, self._marks.popleft()[1])
+        counted = self._counted
+        done, moving = await self._database.read(
+            lambda connection: (_count(connection, counted, complete), _count(connection, complete, newest))
+        )
+        first = int(now.timestamp()) // 60 - MINUTES + 1
+        _add(self._complete, done)
+        self._complete = {minute: counts for minute, counts in self._complete.items() if minute >= first}
+        self._counted = complete
+        shown = {minute: Counter(self._complete.get(minute, {})) for minute in range(first, first + MINUTES)}
+        _add(shown, {minute: counts for minute, counts in moving.items() if minute in shown})
+        return shown
+
+
+def _newest(connection: Connection) -> int:
+    return connection.execute(select(func.max(events.c.seq))).scalar() or 0
+
+
+def _count(connection: Connection, after: int, until: int) -> dict[int, Counter[Happened]]:
+    found: dict[int, Counter[Happened]] = {}
+    if until > after:
+        minute = (type_coerce(events.c.at, BigInteger) // _MINUTE_US).label("minute")
+        told_apart = (minute, events.c.kind, events.c.state, events.c.reason)
+        query = select(*told_apart, func.count().label("number")).where(events.c.seq > after, events.c.seq <= until)
+        for row in connection.execute(query.group_by(*told_apart)):
+            found.setdefault(row.minute, Counter())[Happened(row.kind, row.state, row.reason)] = row.number
+    return found
+
+
+def _add(to: dict[int, Counter[Happened]], more: Mapping[int, Counter[Happened]]) -> None:
+    for minute, counts in more.items():
+        to.setdefault(minute, Counter()).update(counts)
