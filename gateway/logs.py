@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
@@ -25,7 +25,7 @@ import structlog
 # a borrower's number, address, name, words or a secret could ever be its value.
 ALLOWED = frozenset(
     {
-        *("event", "level", "timestamp", "logger", "line"),
+        *("event", "level", "timestamp", "logger", "line", "trace_id", "span_id"),
         *("error", "error_code", "error_at", "caused_by"),
         *("tenant", "request_id", "notification_id", "delivery_id", "attempt", "fence", "step", "key_id", "event_id"),
         *("channel", "provider", "provider_kind", "template", "template_version", "category", "pack", "rule"),
@@ -44,8 +44,15 @@ _SPEAK_FOR_THEMSELVES = frozenset({"uvicorn", "uvicorn.error", "alembic.runtime.
 _QUIET = ("twilio", "aiosmtplib", "mail.log", "arq", "sqlalchemy", "httpx", "httpcore", "aiohttp", "asyncio")
 
 _dropped: Counter[str] = Counter()
+_context: Callable[[], Mapping[str, str]] | None = None
 
 Event = MutableMapping[str, Any]
+
+
+def add_context(context: Callable[[], Mapping[str, str]] | None) -> None:
+    """Have every line carry what ``context`` says where it is written: the trace's ids. None: nothing any more."""
+    global _context
+    _context = context
 
 
 def dropped() -> int:
@@ -63,7 +70,7 @@ def configure(level: str = "INFO", json: bool = True, stream: TextIO | None = No
 
     uvicorn must be started with ``log_config=None, access_log=False``, or it puts its own handlers back.
     """
-    shape: list[structlog.typing.Processor] = [_describe_exception, keep_allowed]
+    shape: list[structlog.typing.Processor] = [_add_context, _describe_exception, keep_allowed]
     last: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
     )
@@ -114,19 +121,30 @@ def _tame_libraries() -> None:
 
 def keep_allowed(_logger: Any, _method: str, event: Event) -> Event:
     """Leave out what is not on the allow-list: keys, kinds of value, and events that are no names."""
-    kept: Event = {}
-    for key, value in event.items():
-        if key.startswith("_"):
-            kept[key] = value  # structlog's own, removed before rendering
-        elif key not in ALLOWED or not _is_plain(plain := _plain(value)):
-            _dropped[key] += 1
-        else:
-            kept[key] = plain
+    kept: Event = allowed({key: value for key, value in event.items() if not key.startswith("_")})
+    kept.update({key: value for key, value in event.items() if key.startswith("_")})  # structlog's own, not rendered
     name = str(kept.get("event", ""))
     if not _EVENT.fullmatch(name) and not (name and event.get("logger") in _SPEAK_FOR_THEMSELVES):
         _dropped["event"] += 1
         kept["event"] = "unnamed event"
     return kept
+
+
+def allowed(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ``said`` what is on the allow-list, in plain values; the rest is counted. Traces say no more than logs."""
+    kept: dict[str, Any] = {}
+    for key, value in said.items():
+        if key not in ALLOWED or not _is_plain(plain := _plain(value)):
+            _dropped[key] += 1
+        else:
+            kept[key] = plain
+    return kept
+
+
+def _add_context(_logger: Any, _method: str, event: Event) -> Event:
+    if _context is not None:
+        event.update(_context())
+    return event
 
 
 def _plain(value: Any) -> Any:

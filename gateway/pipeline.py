@@ -30,6 +30,7 @@ from channels.base import (
     TakesReplies,
     TransientFailure,
 )
+from gateway import tracing
 from gateway.coalesce import Coalescer
 from gateway.model import (
     PENDING_STATES,
@@ -153,7 +154,7 @@ class Pipeline:
 
     async def accept(self, tenant: str, requests: Sequence[Incoming]) -> list[Accepted | Refused]:
         """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable."""
-        now = self._clock()
+        now, began = self._clock(), tracing.now()
         await self._stages.templates.ensure(
             {(each.template, each.template_version) for each in requests if each.template_version is not None}
         )
@@ -165,6 +166,9 @@ class Pipeline:
         good = [each for each in examined if isinstance(each, Examined)]
         switches = await self._switches.in_force(now)
         accepted = await self._accepting.submit(good) if good else ()
+        for answer in accepted:
+            if answer.outcome == "created":
+                tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
         answers = iter([_with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
         results = [each if isinstance(each, Refused) else next(answers) for each in examined]
         for result in results:
@@ -182,7 +186,9 @@ class Pipeline:
             self._stages.acceptor.draft(each, known[(each.notification.tenant, each.notification.borrower.id)], now)
             for each in batch
         ]
-        accepted = await self._ledger.accept(drafts, now)
+        with tracing.batch("accept") as span:
+            accepted = await self._ledger.accept(drafts, now)
+            tracing.link(span, (answer.id for answer in accepted))
         for draft, answer in zip(drafts, accepted, strict=True):
             if answer.outcome == "created":
                 verdict = draft.steps[-1].verdict
@@ -245,11 +251,16 @@ class Pipeline:
 
     async def dispatch(self, ids: Sequence[str]) -> None:
         """Do what is due for these deliveries: send them, or settle what became of them."""
+        with tracing.batch("dispatch") as span:
+            await self._dispatch(ids, span)
+
+    async def _dispatch(self, ids: Sequence[str], span: tracing.Span | None) -> None:
         now = self._clock()
         works = await self._ledger.claim(ids, now, self._lease)
         if not works:
             return  # a second trigger for work that somebody else has
         self._observer.batched("dispatch", len(works))
+        tracing.link(span, (work.notification.id for work in works))
         await self._stages.templates.ensure(
             {(work.notification.template, work.notification.template_version) for work in works}
         )
@@ -315,7 +326,9 @@ class Pipeline:
 
     async def _settle_batch(self, ended: Sequence[Attempt]) -> list[None]:
         settler = self._stages.settler
-        opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
+        with tracing.batch("settle") as span:
+            tracing.link(span, (attempt.work.notification.id for attempt in ended))
+            opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
         for attempt in ended:
             self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
@@ -396,14 +409,17 @@ class Pipeline:
         return words
 
     async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
-        words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
+        with tracing.batch("receive"):
+            words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
         await self._trigger(opened)
         return words
 
     def _after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
     ) -> Move:
-        move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
+        with tracing.step("receipt", notification.id, delivery_id=delivery.id, attempt=attempt) as span:
+            move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
+            tracing.tell(span, provider=receipt.provider, status=receipt.status, state=move.to, reason=move.reason)
         if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
             self._observer.settled(delivery.channel, (now - delivery.sent_at).total_seconds())
         return move

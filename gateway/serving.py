@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from channels.base import Listens
-from gateway import metrics_server
+from gateway import metrics_server, tracing
 from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
@@ -23,7 +23,7 @@ from gateway.ledger.processes import Heartbeat
 from gateway.metrics_server import MetricsServer
 from gateway.ports import Unavailable
 from gateway.relay import Relay
-from gateway.settings import Settings, public_view
+from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
@@ -54,21 +54,49 @@ async def serve(
     listener = _listen(settings) if api else None
     if listener is not None:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    kind = "both" if api and worker else "api" if api else "worker"
+    with _traced(settings, kind):
+        await _serve(settings, kind, listener, stop, ready)
+
+
+@contextlib.contextmanager
+def _traced(settings: Settings, kind: str) -> Iterator[None]:
+    """Make traces while this runs, where the settings say to whom they go."""
+    if settings.traces_url:
+        try:
+            tracing.configure(settings.traces_url, settings.traces_ratio, kind)
+        except tracing.CannotTrace as error:
+            raise CannotStart(f"GATEWAY_TRACES_URL: {error}") from error
+    try:
+        yield
+    finally:
+        tracing.shut_down()
+
+
+async def _serve(
+    settings: Settings,
+    kind: str,
+    listener: socket.socket | None,
+    stop: asyncio.Event,
+    ready: Callable[[Gateway], Coroutine[None, None, None]] | None,
+) -> None:
+    works = kind != "api"
     async with open_gateway(settings) as gateway, asyncio.TaskGroup() as tasks:
-        structlog.get_logger("serving").info("started", api=api, worker=worker, settings=public_view(settings))
-        server = _server(gateway) if api else None
+        structlog.get_logger("serving").info("started", mode=kind, version=version("notification-gateway"))
+        server = _server(gateway) if listener is not None else None
         if server is not None and listener is not None:
             tasks.create_task(server.serve([listener]), name="http")
             while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
                 await asyncio.sleep(0.01)
-        if worker:
+        if works:
             _start_worker(tasks, gateway, stop)
             _start_listening(tasks, gateway, stop)
-        scraped = await _serve_metrics(gateway) if worker and not api and settings.metrics_port else None
-        tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, api, worker), stop), name="gauges")
+        scraped = await _serve_metrics(gateway) if server is None and settings.metrics_port else None
+        tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, kind), stop), name="gauges")
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()
+        structlog.get_logger("serving").info("stopping", mode=kind)
         if server is not None:
             server.should_exit = True
         if scraped is not None:
@@ -144,8 +172,7 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
         ) from error
 
 
-def _heartbeat(gateway: Gateway, api: bool, worker: bool) -> Heartbeat:
-    kind = "both" if api and worker else "api" if api else "worker"
+def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
     release = " ".join(filter(None, [version("notification-gateway"), gateway.settings.build]))
     return Heartbeat(gateway.database, kind, release)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,10 @@ class Settings(BaseSettings):
     releases_per_second: float = Field(50.0, ge=0)  # what waited for the same opening; our choice; 0: all at once
     max_attempts: int = 6  # provider failures before a step is given up; our choice
     max_body_bytes: int = 5_000_000  # a batch of 1,000 requests of 2 kB, doubled
+    traces_url: str = ""  # where traces go, OTLP over HTTP: http://collector:4318/v1/traces; empty: none are made
+    traces_ratio: float = Field(
+        1.0, ge=0, le=1
+    )  # of the notifications; the same in every process, for one trace is whole
     time_scale: float = 1.0  # the demo shortens waits; refused outside the embedded default
     at: str = ""  # the demo's clock (RFC 3339); refused outside the embedded default
 
@@ -102,8 +105,3 @@ class Settings(BaseSettings):
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
         return path.read_bytes().strip()
-
-
-def public_view(settings: Settings) -> Mapping[str, Any]:
-    """The settings without secrets, for the log's first line."""
-    return settings.model_dump(exclude={"secret_key", "database_url", "redis_url", "providers"}, mode="json")

@@ -1,4 +1,4 @@
-"""What goes around every request: its id, and an answer when our own code breaks.
+"""What goes around every request: its id, its span, and an answer when our own code breaks.
 
 Owns the X-Request-ID header. Must not look into bodies.
 """
@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import tracing
 from gateway.api.problems import Problem, respond
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
@@ -31,26 +32,33 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
-        started = False
+        status = 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except ClientDisconnect:
-            return  # nobody is there to be answered
-        except Exception as error:
-            # The route's pattern, never the path: paths hold borrowers' ids.
-            route = getattr(scope.get("route"), "path", "")
-            structlog.get_logger("api").error(
-                "request_failed", request_id=request_id, method=scope["method"], route=route, exc_info=error
-            )
-            if not started:
-                await respond(Problem("internal"), request_id)(scope, receive, send_with_id)
+        with tracing.request(headers, scope["method"], request_id) as span:
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                return  # nobody is there to be answered
+            except Exception as error:
+                structlog.get_logger("api").error(
+                    "request_failed", request_id=request_id, method=scope["method"], route=_route(scope), exc_info=error
+                )
+                if not status:
+                    await respond(Problem("internal"), request_id)(scope, receive, send_with_id)
+            finally:
+                tracing.answered(span, scope["method"], _route(scope), status)
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, never the path: paths hold borrowers' ids."""
+    return getattr(scope.get("route"), "path", "")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
+from gateway import tracing
 from gateway.model import Category
 from gateway.ports import Attempt, Clock, Outgoing
 from gateway.stages.schedule import earliest
@@ -78,16 +80,33 @@ class Sender:
     async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
         async with self._slots[outgoing.provider]:
-            started = self._clock()
-            result: Accepted | SendFailure
-            try:
-                if started >= until:
-                    raise TransientFailure(Reason.TOO_LATE)
-                result = await self._providers[outgoing.provider].send(message)
-            except SendFailure as failure:
-                result = failure
-            except Exception as error:
-                # The contract names what a provider may raise; anything else is a defect, and a defect after
-                # the bytes have left must not lead to a second copy.
-                result = UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
-        await ended(Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result))
+            with _span(outgoing, message) as span:
+                started = self._clock()
+                result = await self._hand_over(outgoing, message, late=started >= until)
+                attempt = Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result)
+                outcome, reason, code = attempt.outcome()
+                tracing.tell(span, outcome=outcome, reason=reason, code=code)
+        await ended(attempt)
+
+    async def _hand_over(self, outgoing: Outgoing, message: Message, *, late: bool) -> Accepted | SendFailure:
+        try:
+            if late:
+                raise TransientFailure(Reason.TOO_LATE)
+            return await self._providers[outgoing.provider].send(message)
+        except SendFailure as failure:
+            return failure
+        except Exception as error:
+            # The contract names what a provider may raise; anything else is a defect, and a defect after
+            # the bytes have left must not lead to a second copy.
+            return UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
+
+
+def _span(outgoing: Outgoing, message: Message) -> AbstractContextManager[tracing.Span | None]:
+    return tracing.step(
+        "send",
+        outgoing.work.notification.id,
+        delivery_id=message.delivery_id,
+        attempt=message.attempt,
+        channel=outgoing.work.delivery.channel,
+        provider=outgoing.provider,
+    )
