@@ -15,12 +15,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from channels.base import (
     CallbackRequest,
-    LookupAnswer,
-    LookupResult,
     PermanentFailure,
     Provider,
     ProviderReason,
@@ -28,28 +25,14 @@ from channels.base import (
     ReceiptStatus,
     Reply,
     TakesReplies,
-    TransientFailure,
 )
 from gateway import tracing
 from gateway.coalesce import Coalescer
-from gateway.model import (
-    PENDING_STATES,
-    Contact,
-    EndReason,
-    Hold,
-    HoldKind,
-    Notification,
-    OptOut,
-    State,
-    Step,
-    Switch,
-    Verdict,
-    new_id,
-)
+from gateway.model import PENDING_STATES, Notification, State, Switch
+from gateway.observer import Observer
 from gateway.ports import (
     Accepted,
     Attempt,
-    BorrowerFacts,
     Clock,
     Decide,
     Delivery,
@@ -62,7 +45,6 @@ from gateway.ports import (
     People,
     ReceiptFor,
     Refused,
-    RenderFailed,
     Replies,
     Switches,
     Taken,
@@ -73,7 +55,8 @@ from gateway.ports import (
 from gateway.stages.accept import Acceptor
 from gateway.stages.admit import admit
 from gateway.stages.choose import Chooser
-from gateway.stages.facts import facts_for
+from gateway.stages.enquire import Enquirer
+from gateway.stages.facts import known_of
 from gateway.stages.listen import Listener
 from gateway.stages.render import render
 from gateway.stages.send import Sender
@@ -89,20 +72,6 @@ _TELLING = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS
 Trigger = Callable[[Sequence[str]], Awaitable[object]]
 
 
-class Observer(Protocol):
-    """Hears what happens on the path, in the words of the closed lists; gateway/metrics.py counts it."""
-
-    def accepted(self, outcome: str) -> None: ...
-    def refused(self, reason: str) -> None: ...
-    def decided(self, verdict: str, reason: str, when: str) -> None: ...
-    def attempted(self, channel: str, provider: str, outcome: str, reason: str) -> None: ...
-    def handed_over(self, seconds: float) -> None: ...
-    def received(self, provider: str, status: str, result: str) -> None: ...
-    def replied(self, provider: str, intent: str) -> None: ...
-    def settled(self, channel: str, seconds: float) -> None: ...
-    def batched(self, stage: str, size: int) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The decisions of the path, each made by one stage."""
@@ -112,6 +81,7 @@ class Stages:
     decide: Decide
     chooser: Chooser
     sender: Sender
+    enquirer: Enquirer
     settler: Settler
     listener: Listener
 
@@ -181,11 +151,9 @@ class Pipeline:
 
     async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
         now = self._clock()
-        known = await self._facts([each.notification for each in batch], now)
-        drafts = [
-            self._stages.acceptor.draft(each, known[(each.notification.tenant, each.notification.borrower.id)], now)
-            for each in batch
-        ]
+        acceptor = self._stages.acceptor
+        known = await known_of([each.notification for each in batch], self._ledger, acceptor.digests, now)
+        drafts = [acceptor.draft(each, facts, now) for each, facts in zip(batch, known, strict=True)]
         with tracing.batch("accept") as span:
             accepted = await self._ledger.accept(drafts, now)
             tracing.link(span, (answer.id for answer in accepted))
@@ -196,56 +164,6 @@ class Pipeline:
         self._observer.batched("accept", len(batch))
         await self._trigger([answer.first_delivery for answer in accepted if answer.first_delivery])
         return accepted
-
-    async def decide(
-        self,
-        tenant: str,
-        incoming: Incoming,
-        *,
-        at: datetime | None = None,
-        contacts: Sequence[Contact] | None = None,
-        holds: Sequence[Hold] | None = None,
-        opt_outs: Sequence[OptOut] | None = None,
-        pack_names: Sequence[str] = (),
-    ) -> Verdict | Refused:
-        """The verdict that a request would get at ``at``, stored nowhere. Facts and packs given replace our own."""
-        now = at or self._clock()
-        examined = self._stages.acceptor.examine(tenant, incoming, now)
-        if isinstance(examined, Refused):
-            return examined
-        key = (tenant, examined.notification.borrower.id)
-        known = (await self._facts([examined.notification], now))[key]
-        facts = known.facts
-        facts = replace(
-            facts,
-            contacts=facts.contacts if contacts is None else tuple(contacts),
-            holds=facts.holds if holds is None else tuple(holds),
-            opt_outs=facts.opt_outs if opt_outs is None else tuple(opt_outs),
-        )
-        draft = self._stages.acceptor.draft(examined, replace(known, facts=facts), now, pack_names)
-        return draft.steps[-1].verdict
-
-    async def outlook(self, notification: Notification) -> dict[str, Verdict]:
-        """What a reminder like this one would be told now, on each channel for which there is an address."""
-        now, acceptor = self._clock(), self._stages.acceptor
-        route = tuple(Step(channel) for channel in sorted(notification.borrower.addresses))
-        like = replace(notification, route=route, send_at=None, expires_at=None, id=new_id("ntf", now))
-        known = (await self._facts([like], now))[(like.tenant, like.borrower.id)]
-        facts = facts_for(like, known)
-        return {
-            step.channel: self._stages.decide(like, step.channel, facts, now, address_digest=digest)
-            for step, digest in zip(route, acceptor.digests(like), strict=True)
-        }
-
-    async def _facts(
-        self, notifications: Sequence[Notification], now: datetime
-    ) -> Mapping[tuple[str, str], BorrowerFacts]:
-        return await self._ledger.facts(
-            [(each.tenant, each.borrower.id) for each in notifications],
-            [(each.tenant, each.case.id) for each in notifications],
-            [(each.tenant, digest) for each in notifications for digest in self._stages.acceptor.digests(each)],
-            now,
-        )
 
     # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -270,12 +188,12 @@ class Pipeline:
         outgoing, unrenderable = render(unsent, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
         switches = await self._switches.in_force(now)
-        ready, unroutable = self._choose_providers(admission.permitted, switches, now)
+        ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for verdict in admission.verdicts:
             self._observer.decided(verdict.kind, verdict.reason, "handoff")
-        followed_up = [move for work in handed_over if (move := await self._follow_up(work, now)) is not None]
+        found_out = [await self._stages.enquirer.enquire(work, now) for work in handed_over]
 
-        opened = await self._ledger.apply([*unrenderable, *admission.moves, *unroutable, *followed_up])
+        opened = await self._ledger.apply([*unrenderable, *admission.moves, *unroutable, *found_out])
         await self._trigger(opened)
         ready = await self._paced(ready, now)
         if ready:
@@ -283,21 +201,6 @@ class Pipeline:
             going = [each for each in ready if each.work.delivery.id in started]
             # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
             await self._stages.sender.send(going, self._attempt_ended, now + timedelta(seconds=self._lease / 2))
-
-    def _choose_providers(
-        self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
-    ) -> tuple[list[Outgoing], list[Move]]:
-        ready: list[Outgoing] = []
-        moves: list[Move] = []
-        for message in permitted:
-            work = message.work
-            name = self._stages.chooser.choose(work, switches, now)
-            if name is None:
-                reason = EndReason.NO_PROVIDER
-                moves.append(Move(work.delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
-            else:
-                ready.append(replace(message, provider=name))
-        return ready, moves
 
     async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
         """As many as the providers' rates allow; the rest is given back until there is room."""
@@ -337,42 +240,6 @@ class Pipeline:
         self._observer.batched("settle", len(ended))
         await self._trigger(opened)
         return [None] * len(ended)
-
-    async def _follow_up(self, work: Work, now: datetime) -> Move | None:
-        """A message that was handed over needs a look: its worker died, or a deadline has passed."""
-        delivery, settler = work.delivery, self._stages.settler
-        if delivery.state is State.SENDING:
-            return settler.lost_worker(delivery, now)
-        if delivery.state is not State.UNKNOWN:
-            move = settler.overdue(delivery, work.notification, now)
-            if move is not None:
-                return move
-        try:
-            answer = await self._ask_provider(work)
-        except TransientFailure:
-            return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
-        return settler.after_lookup(delivery, work.notification, answer, self._clock())
-
-    async def _ask_provider(self, work: Work) -> LookupAnswer:
-        provider = self._providers.get(work.delivery.provider)
-        if provider is None or not (provider.capability.looks_up or provider.capability.idempotent):
-            return LookupAnswer(LookupResult.UNSUPPORTED)
-        if provider.capability.idempotent:
-            return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
-        try:
-            content = self._stages.templates.render(work.notification, work.delivery.channel)
-        except RenderFailed:
-            return LookupAnswer(LookupResult.UNSUPPORTED)
-        outgoing = Outgoing(work, content, provider=work.delivery.provider)
-        message = self._stages.sender.message(outgoing, work.delivery.attempt)
-        since = work.delivery.contacted_at or work.notification.accepted_at
-        answer = await provider.lookup(message, work.delivery.provider_message_id, since)
-        if answer.receipt is not None and answer.receipt.provider_message_id:
-            owner = await self._ledger.owner(provider.name, answer.receipt.provider_message_id)
-            if owner not in (None, work.delivery.id):
-                # The same words to the same number, sent for somebody else: that proves nothing about this one.
-                return LookupAnswer(LookupResult.UNSUPPORTED)
-        return answer
 
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -448,31 +315,6 @@ class Pipeline:
         for each in taken:
             self._observer.replied(provider, each.intent)
         return taken
-
-    # ── what the lender and the borrower say ────────────────────────────────────────────────────────────────
-
-    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
-        return await self._people.cancel(tenant, notification_id, actor)
-
-    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
-        return await self._people.close_case(tenant, case_id, reason, actor)
-
-    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None:
-        await self._people.put_hold(tenant, borrower_id, hold, reason, actor)
-
-    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
-        return await self._people.lift_hold(tenant, borrower_id, kind, actor)
-
-    async def add_opt_out(
-        self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
-    ) -> str:
-        """Raises KeyError for an unknown channel, ValueError for an address that is none."""
-        if channel is not None and address is not None:
-            address = self._stages.acceptor.normalise(channel, address)
-        return await self._people.add_opt_out(tenant, borrower_id, channel, address, source, actor)
-
-    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
-        return await self._people.lift_opt_out(tenant, borrower_id, opt_out_id, actor)
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
         """The borrower read a message of their feed; False where it is not theirs or does not exist."""

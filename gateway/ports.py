@@ -27,8 +27,6 @@ from gateway.model import (
     Case,
     Category,
     Facts,
-    Hold,
-    HoldKind,
     Intent,
     Notification,
     State,
@@ -371,15 +369,8 @@ class Pace(Protocol):
 
 
 class People(Protocol):
-    """What is said of borrowers and cases. Each change is durable, and in force, when its method returns."""
+    """What providers and borrowers say of borrowers. Each change is durable, and in force, when its method returns."""
 
-    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str: ...
-    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int: ...
-    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None: ...
-    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool: ...
-    async def add_opt_out(
-        self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
-    ) -> str: ...
     async def opt_out_delivery(self, delivery_id: str, source: str) -> None:
         """The provider says that the borrower of this delivery opted out at its address; once per address."""
         ...
@@ -388,7 +379,6 @@ class People(Protocol):
         """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
         ...
 
-    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool: ...
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
         ...

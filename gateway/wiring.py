@@ -23,6 +23,7 @@ from gateway.catalog import BadTemplate, Catalog, Lender
 from gateway.embedded import lock, valkey, world
 from gateway.embedded.errors import CannotStart
 from gateway.embedded.world import World
+from gateway.forecast import Forecaster
 from gateway.hot.connection import connect, open_pool
 from gateway.hot.tokens import Pacer, Rate, TokenBuckets
 from gateway.hot.wakeups import Wakeups
@@ -50,6 +51,7 @@ from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
 from gateway.stages.choose import Chooser
+from gateway.stages.enquire import Enquirer
 from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
@@ -81,6 +83,7 @@ class Gateway:
     settings: Settings
     clock: Clock
     pipeline: Pipeline
+    forecaster: Forecaster
     store: Store
     database: Database
     reads: Reads
@@ -194,14 +197,25 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         people = People(ledger.database, ledger.signer.digest, clock)
         switches = Switches(ledger.database, clock)
         chooser = Chooser(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
+        stages = _stages(
+            settings,
+            clock,
+            ledger.signer,
+            channels,
+            providers,
+            chooser,
+            catalog,
+            packs,
+            words,
+            store,
+            outside is not None,
+        )
         pipeline = Pipeline(
             ledger=store,
             people=people,
             replies=Replies(ledger.database, ledger.signer.digest, clock),
             switches=switches,
-            stages=_stages(
-                settings, clock, ledger.signer, channels, providers, chooser, catalog, packs, words, outside is not None
-            ),
+            stages=stages,
             providers=providers,
             open_reference=ledger.signer.open_reference,
             trigger=queue.enqueue,
@@ -215,6 +229,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             settings=settings,
             clock=clock,
             pipeline=pipeline,
+            forecaster=Forecaster(store, stages.acceptor, stages.decide, clock),
             store=store,
             database=ledger.database,
             reads=ledger.reads,
@@ -357,6 +372,7 @@ def _stages(
     templates: Catalog,
     packs: policy.Packs,
     words: policy.Words,
+    store: Store,
     simulated: bool,
 ) -> Stages:
     capable = {
@@ -399,13 +415,16 @@ def _stages(
         max_attempts=settings.max_attempts,
         time_scale=settings.time_scale,
     )
+    sender = Sender(providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token)
+    settler = Settler(schedule, {name: each.capability for name, each in providers.items()})
     return Stages(
         acceptor=Acceptor(templates, _Addresses(channels), decide, signer.digest),
         templates=templates,
         decide=decide,
         chooser=chooser,
-        sender=Sender(providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token),
-        settler=Settler(schedule, {name: each.capability for name, each in providers.items()}),
+        sender=sender,
+        enquirer=Enquirer(store, providers, templates, sender, settler, clock),
+        settler=settler,
         listener=Listener(
             words,
             lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],

@@ -25,6 +25,7 @@ from channels.base import Channel, Content, Provider
 from channels.email import CHANNEL as EMAIL
 from channels.inapp import CHANNEL as INAPP
 from channels.sms import CHANNEL as SMS
+from gateway.forecast import Forecaster
 from gateway.hot.tokens import Pacer, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.ledger.database import Database
@@ -48,6 +49,7 @@ from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
 from gateway.stages.choose import Chooser
+from gateway.stages.enquire import Enquirer
 from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
@@ -107,6 +109,7 @@ class ApiGateway:
     metrics: Metrics
     wakeups: Wakeups
     pipeline: Pipeline
+    forecaster: Forecaster
     store: Store
     providers: Mapping[str, Provider]
     channels: Mapping[str, Channel] = field(default_factory=lambda: CHANNELS)
@@ -153,21 +156,23 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     words = load_words(POLICIES / "replies.toml")
     lender = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
     switches = Switches(database, clock)
+    acceptor = Acceptor(templates, _Addresses(), permit, signer.digest)
+    sender = Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token)
+    capabilities = {name: each.capability for name, each in providers.items()}
+    settler = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), capabilities)
     pipeline = Pipeline(
         ledger=store,
         people=people,
         replies=Replies(database, signer.digest, clock),
         switches=switches,
         stages=Stages(
-            acceptor=Acceptor(templates, _Addresses(), permit, signer.digest),
+            acceptor=acceptor,
             templates=templates,
             decide=permit,
             chooser=Chooser(providers, {}),
-            sender=Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token),
-            settler=Settler(
-                Schedule(timedelta(hours=72), timedelta(seconds=30), 6),
-                {name: each.capability for name, each in providers.items()},
-            ),
+            sender=sender,
+            enquirer=Enquirer(store, providers, templates, sender, settler, clock),
+            settler=settler,
             listener=Listener(words, lambda jurisdiction: PACKS[jurisdiction], lender),
         ),
         providers=providers,
@@ -194,6 +199,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         metrics=metrics,
         wakeups=wakeups,
         pipeline=pipeline,
+        forecaster=Forecaster(store, acceptor, permit, clock),
         store=store,
         providers=providers,
     )

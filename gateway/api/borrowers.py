@@ -33,7 +33,7 @@ async def show(request: Request, who: Reading, borrower_id: Identifier) -> Respo
     if found is None:
         raise Problem("not_found")
     latest = await gateway.reads.latest(who.tenant, borrower_id)
-    outlook = {} if latest is None else await gateway.pipeline.outlook(latest)
+    outlook = {} if latest is None else await gateway.forecaster.outlook(latest)
     channels = {channel: _outlook(verdict, gateway.clock()) for channel, verdict in outlook.items()}
     return bodies.answer(
         {**found, "preferences": None if latest is None else _preferences(latest), "channels": channels}
@@ -99,7 +99,7 @@ async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kin
     hold = Hold(kind, given.start or gateway.clock(), given.end, given.case_id)
     if hold.end is not None and hold.end <= hold.start:
         raise Problem("invalid_request", errors=[FieldError("/end", "must be after start, or after now without one")])
-    await gateway.pipeline.put_hold(who.tenant, borrower_id, hold, given.reason or "", who.actor)
+    await gateway.people.put_hold(who.tenant, borrower_id, hold, given.reason or "", who.actor)
     return bodies.answer(
         {
             "borrower_id": borrower_id,
@@ -114,7 +114,7 @@ async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kin
 @router.delete("/holds/{kind}", status_code=204)
 async def lift_hold(request: Request, who: Managing, borrower_id: Identifier, kind: HoldKind) -> Response:
     """Lift the holds of this kind; what they deferred is looked at again at once."""
-    if not await gateway_of(request).pipeline.lift_hold(who.tenant, borrower_id, kind, who.actor):
+    if not await gateway_of(request).people.lift_hold(who.tenant, borrower_id, kind, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)
 
@@ -129,12 +129,15 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
         raise Problem("invalid_request", errors=[error])
     if given.channel is not None and given.channel not in gateway.channels:
         raise Problem("invalid_request", errors=[FieldError("/channel", "there is no such channel")])
-    try:
-        identifier = await gateway.pipeline.add_opt_out(
-            who.tenant, borrower_id, given.channel, given.address, given.source, who.actor
-        )
-    except ValueError as error:  # the channel's own words, which never repeat the address
-        raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
+    address = None
+    if given.channel is not None and given.address is not None:
+        try:
+            address = gateway.channels[given.channel].normalise(given.address)
+        except ValueError as error:  # the channel's own words, which never repeat the address
+            raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
+    identifier = await gateway.people.add_opt_out(
+        who.tenant, borrower_id, given.channel, address, given.source, who.actor
+    )
     return bodies.answer(
         {"id": identifier, "borrower_id": borrower_id, "channel": given.channel, "source": given.source}, 201
     )
@@ -143,7 +146,7 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
 @router.delete("/opt-outs/{opt_out_id}", status_code=204)
 async def lift_opt_out(request: Request, who: Managing, borrower_id: Identifier, opt_out_id: Identifier) -> Response:
     """Take an opt-out back; the record that it stood remains."""
-    if not await gateway_of(request).pipeline.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
+    if not await gateway_of(request).people.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)
 

@@ -23,5 +23,5 @@ async def close(
 ) -> Response:
     """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
     closing = await bodies.read_model(request, CloseIn)
-    count = await gateway_of(request).pipeline.close_case(who.tenant, case_id, closing.reason, who.actor)
+    count = await gateway_of(request).people.close_case(who.tenant, case_id, closing.reason, who.actor)
     return bodies.answer({"id": case_id, "reason": closing.reason, "cancelled": count})

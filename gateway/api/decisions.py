@@ -31,7 +31,7 @@ async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.RE
     gateway = gateway_of(request)
     raw = await bodies.read_json(request)
     given = bodies.validated(DecisionIn, raw)
-    verdict = await gateway.pipeline.decide(
+    verdict = await gateway.forecaster.decide(
         who.tenant,
         given.incoming("", raw),
         at=given.at,

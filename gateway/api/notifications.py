@@ -211,7 +211,7 @@ async def cancel(request: Request, who: Sending, notification_id: str) -> Respon
     """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
     word = "not_found"
     if "\x00" not in notification_id:
-        word = await gateway_of(request).pipeline.cancel(who.tenant, notification_id, who.actor)
+        word = await gateway_of(request).people.cancel(who.tenant, notification_id, who.actor)
     if word != "cancelled":
         raise Problem(word)
     return bodies.answer({"id": notification_id, "state": State.CANCELLED})

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.model import State, Switch
-from gateway.ports import Attempt, Work
+from gateway.model import EndReason, State, Switch
+from gateway.ports import Attempt, Move, Outgoing, Work
 
 _WINDOW = timedelta(seconds=60)
 _LEAST_SAMPLES = 20  # below that a rate says nothing
@@ -131,6 +131,21 @@ class Chooser:
         ):  # each narrows the choice, and none leaves it empty
             able = [name for name in able if name in wanted] or able
         return self._weighted(able, f"{delivery.id}.{delivery.attempt}", now)
+
+    def assign(
+        self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
+    ) -> tuple[list[Outgoing], list[Move]]:
+        """Give each message its provider; what no provider may carry ends here, and its route goes on."""
+        ready: list[Outgoing] = []
+        moves: list[Move] = []
+        for message in permitted:
+            name, delivery = self.choose(message.work, switches, now), message.work.delivery
+            if name is None:
+                reason = EndReason.NO_PROVIDER
+                moves.append(Move(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
+            else:
+                ready.append(replace(message, provider=name))
+        return ready, moves
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt has ended: what it says of its provider."""

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from gateway.model import Contact, Facts, Notification
-from gateway.ports import BorrowerFacts
+from gateway.ports import BorrowerFacts, Ledger
+
+
+async def known_of(
+    notifications: Sequence[Notification],
+    ledger: Ledger,
+    digests: Callable[[Notification], Sequence[str]],
+    now: datetime,
+) -> list[BorrowerFacts]:
+    """What the ledger knows of each one's borrower, case and addresses, in one round trip."""
+    keys = [(each.tenant, each.borrower.id) for each in notifications]
+    cases = [(each.tenant, each.case.id) for each in notifications]
+    addresses = [(each.tenant, digest) for each in notifications for digest in digests(each)]
+    known = await ledger.facts(keys, cases, addresses, now)
+    return [known[key] for key in keys]
 
 
 def facts_for(notification: Notification, known: BorrowerFacts) -> Facts:

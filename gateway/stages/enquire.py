@@ -1,0 +1,68 @@
+"""Enquire: what became of a message that was handed over. Asks the provider, and never sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from channels.base import LookupAnswer, LookupResult, Provider, TransientFailure
+from gateway.model import State
+from gateway.ports import Clock, Ledger, Move, Outgoing, RenderFailed, Templates, Work
+from gateway.stages.send import Sender
+from gateway.stages.settle import Settler
+
+
+class Enquirer:
+    """Decides the moves of deliveries whose worker died, whose outcome is unknown, or whose deadline has passed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        providers: Mapping[str, Provider],
+        templates: Templates,
+        sender: Sender,
+        settler: Settler,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._providers = providers
+        self._templates = templates
+        self._sender = sender
+        self._settler = settler
+        self._clock = clock
+
+    async def enquire(self, work: Work, now: datetime) -> Move:
+        """One move for one delivery that was handed over, or may have been."""
+        delivery, settler = work.delivery, self._settler
+        if delivery.state is State.SENDING:
+            return settler.lost_worker(delivery, now)
+        if delivery.state is not State.UNKNOWN:
+            move = settler.overdue(delivery, work.notification, now)
+            if move is not None:
+                return move
+        try:
+            answer = await self._ask(work)
+        except TransientFailure:
+            return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
+        return settler.after_lookup(delivery, work.notification, answer, self._clock())
+
+    async def _ask(self, work: Work) -> LookupAnswer:
+        provider = self._providers.get(work.delivery.provider)
+        if provider is None or not (provider.capability.looks_up or provider.capability.idempotent):
+            return LookupAnswer(LookupResult.UNSUPPORTED)
+        if provider.capability.idempotent:
+            return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
+        try:
+            content = self._templates.render(work.notification, work.delivery.channel)
+        except RenderFailed:
+            return LookupAnswer(LookupResult.UNSUPPORTED)
+        outgoing = Outgoing(work, content, provider=work.delivery.provider)
+        message = self._sender.message(outgoing, work.delivery.attempt)
+        since = work.delivery.contacted_at or work.notification.accepted_at
+        answer = await provider.lookup(message, work.delivery.provider_message_id, since)
+        if answer.receipt is not None and answer.receipt.provider_message_id:
+            owner = await self._ledger.owner(provider.name, answer.receipt.provider_message_id)
+            if owner not in (None, work.delivery.id):
+                # The same words to the same number, sent for somebody else: that proves nothing about this one.
+                return LookupAnswer(LookupResult.UNSUPPORTED)
+        return answer
