@@ -77,6 +77,36 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 
 
+class TemplateState(StrEnum):
+    """Where a tenant's own version of a template stands, from an editor's draft to its end."""
+
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    SCHEDULED = "scheduled"  # approved, and live from a given time on
+    PUBLISHED = "published"  # new requests get it
+    SUPERSEDED = "superseded"  # another one was published after it
+    ROLLED_BACK = "rolled_back"  # an earlier one is live again in its place
+    REJECTED = "rejected"
+    DISCARDED = "discarded"
+
+
+# The one table of a template version's legal moves; the SQL guard is tested against it. A text that was submitted never
+# changes again: who wants another one writes another version.
+TEMPLATE_MOVES: Mapping[TemplateState, frozenset[TemplateState]] = {
+    TemplateState.DRAFT: frozenset({TemplateState.SUBMITTED, TemplateState.DISCARDED}),
+    TemplateState.SUBMITTED: frozenset({TemplateState.APPROVED, TemplateState.REJECTED}),
+    TemplateState.APPROVED: frozenset({TemplateState.SCHEDULED, TemplateState.PUBLISHED, TemplateState.REJECTED}),
+    TemplateState.SCHEDULED: frozenset({TemplateState.PUBLISHED, TemplateState.APPROVED}),
+    TemplateState.PUBLISHED: frozenset({TemplateState.SUPERSEDED, TemplateState.ROLLED_BACK}),
+    # Both were approved once: rolling back may make either live again.
+    TemplateState.SUPERSEDED: frozenset({TemplateState.PUBLISHED}),
+    TemplateState.ROLLED_BACK: frozenset({TemplateState.PUBLISHED}),
+    TemplateState.REJECTED: frozenset(),
+    TemplateState.DISCARDED: frozenset(),
+}
+
+
 class Category(StrEnum):
     """What a message is for; decides which rules and exemptions hold. contact-rules.md section 5.1."""
 

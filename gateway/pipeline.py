@@ -126,7 +126,7 @@ class Pipeline:
         """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable."""
         now, began = self._clock(), tracing.now()
         await self._stages.templates.ensure(
-            {(each.template, each.template_version) for each in requests if each.template_version is not None}
+            {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
         )
         examined: list[Examined | Refused] = []
         for request in requests:
@@ -180,7 +180,7 @@ class Pipeline:
         self._observer.batched("dispatch", len(works))
         tracing.link(span, (work.notification.id for work in works))
         await self._stages.templates.ensure(
-            {(work.notification.template, work.notification.template_version) for work in works}
+            {(each.tenant, each.template, each.template_version) for each in (work.notification for work in works)}
         )
         unsent = [work for work in works if work.delivery.state in PENDING_STATES]
         handed_over = [work for work in works if work.delivery.state not in PENDING_STATES]

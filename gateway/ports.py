@@ -255,17 +255,17 @@ class TemplateInfo(Protocol):
 
 
 class Templates(Protocol):
-    """The template catalogue, as the stages see it."""
+    """The template catalogue, as the stages see it: from memory, and each tenant its own."""
 
-    async def ensure(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Have these (template id, version) at hand: another process may know newer or older ones."""
+    async def ensure(self, keys: Iterable[tuple[str, str, str]]) -> None:
+        """Have these (tenant, template id, version) at hand: another process may know newer or older ones."""
         ...
 
-    def resolve(self, template_id: str, version: str | None) -> TemplateInfo:
-        """The live version, or the pinned one. Raises UnknownTemplate."""
+    def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateInfo:
+        """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
         ...
 
-    def wrong_variables(self, incoming: Incoming, version: str) -> Sequence[FieldError]:
+    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> Sequence[FieldError]:
         """What is wrong with the request's variables, by the template's declaration of them."""
         ...
 

@@ -19,7 +19,10 @@ from typing import Any
 from channels import registry
 from channels.base import Channel, Provider
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender
+from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
+from gateway.catalog import lint as linting
+from gateway.catalog.editing import Editing
+from gateway.catalog.folder import Folder
 from gateway.embedded import lock, valkey, world
 from gateway.embedded.errors import CannotStart
 from gateway.embedded.world import World
@@ -31,6 +34,7 @@ from gateway.jobs import Queue
 from gateway.ledger.clock import LedgerClock
 from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters
+from gateway.ledger.editions import Editions
 from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
@@ -95,6 +99,7 @@ class Gateway:
     keys: Keys
     inbox: Inbox
     catalog: Catalog
+    editing: Editing
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
     metrics: Metrics
@@ -191,6 +196,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         except ValueError as error:
             raise CannotStart(f"policies: {error}") from error
         await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], clock())
+        await catalog.refresh()
         metrics = Metrics(channels=list(channels), providers=[(each.channel, name) for name, each in providers.items()])
         releases = Releases(settings.releases_per_second)
         store = Store(ledger.database, ledger.signer.digest, metrics.transaction, releases)
@@ -241,6 +247,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             keys=ledger.keys,
             inbox=inbox,
             catalog=catalog,
+            editing=_editing(settings, clock, ledger.database, catalog, packs),
             channels=channels,
             providers=providers,
             metrics=metrics,
@@ -277,9 +284,24 @@ def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
     """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
     try:
-        return Catalog.load(templates_folder(settings), lender=lender, fetch=versions.fetch)
+        return Catalog.load(templates_folder(settings), lender=lender, versions=versions)
     except (BadTemplate, ValueError) as error:
         raise CannotStart(f"templates: {error}") from error
+
+
+def _editing(settings: Settings, clock: Clock, database: Database, catalog: Catalog, packs: policy.Packs) -> Editing:
+    """What editors do with templates, with the one lint. Raises CannotStart."""
+    folder = templates_folder(settings)
+    try:
+        words = linting.load_words(folder / "_lint")
+        shelf = Folder.read(folder)
+    except (BadTemplate, ValueError, OSError) as error:
+        raise CannotStart(f"templates: {error}") from error
+
+    def lint(version: TemplateVersion) -> list[linting.Finding]:
+        return linting.lint(version, words, settings.lender_name, policy.refuses_text(packs, clock()))
+
+    return Editing(Editions(database, clock), catalog, shelf, lint, clock)
 
 
 async def _provider_entries(

@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +70,15 @@ class OneTemplate:
     must_arrive: bool = False
     channels: Sequence[str] = ("sms", "email", "inapp")
 
-    def resolve(self, template_id: str, version: str | None) -> TemplateInfo:
+    def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateInfo:
         if template_id != "overdue-first" or version not in (None, "1"):
             raise UnknownTemplate
         return self
 
-    async def ensure(self, keys: Iterable[tuple[str, str]]) -> None:
+    async def ensure(self, keys: Iterable[tuple[str, str, str]]) -> None:
         """It is always at hand."""
 
-    def wrong_variables(self, incoming: Incoming, version: str) -> Sequence[FieldError]:
+    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> Sequence[FieldError]:
         return [] if "amount" in incoming.variables else [FieldError("/variables/amount", "is required")]
 
     def render(self, notification: Notification, channel: str) -> Content:

@@ -1,66 +1,136 @@
-"""The versions that can be used: those of the files, and older ones that accepted requests are pinned to."""
+"""The versions that can be used: those of the files, those that tenants published, and older ones that accepted
+requests are pinned to. Answers from memory; what tenants publish is read from the ledger when its stamp moves on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
+
+import structlog
 
 from channels.base import Content
-from gateway.catalog.source import Lender, Source, read_folder
+from gateway.catalog.source import BadTemplate, Lender, Source, read_folder
 from gateway.catalog.version import TemplateVersion
+from gateway.ledger.template_versions import Kept, Key, Standing
 from gateway.model import Notification
-from gateway.ports import FieldError, Incoming, RenderFailed, UnknownTemplate
+from gateway.ports import FieldError, Incoming, RenderFailed, Unavailable, UnknownTemplate
 
-Key = tuple[str, str]  # (template id, version)
-Fetch = Callable[[Sequence[Key]], Awaitable[Sequence[str]]]
+_REFRESH_SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
+
+
+class Versions(Protocol):
+    """The ledger's side; see gateway/ledger/template_versions.py."""
+
+    async def fetch(self, keys: Sequence[Key]) -> Sequence[Kept]: ...
+    async def newest_stamp(self) -> int: ...
+    async def changed(self, since: int) -> Sequence[Standing]: ...
 
 
 class Catalog:
-    """Templates by id and version. Implements the stages' ``Templates``."""
+    """Templates by tenant, id and version. Implements the stages' ``Templates``."""
 
-    def __init__(self, sources: Mapping[str, Source], lender: Lender, fetch: Fetch | None = None) -> None:
-        self._lender = lender
-        self._fetch = fetch
-        self._live = {name: TemplateVersion(source, lender) for name, source in sources.items()}
-        self._versions = {(each.id, each.version): each for each in self._live.values()}
+    def __init__(self, sources: Mapping[str, Source], lender: Lender, versions: Versions | None = None) -> None:
+        self.lender = lender
+        self._ledger = versions
+        self._files = {name: TemplateVersion(source, lender) for name, source in sources.items()}
+        self._versions: dict[Key, TemplateVersion] = {
+            ("", each.id, each.version): each for each in self._files.values()
+        }
+        self._standing: dict[tuple[str, str], Standing] = {}
+        self._stamp = 0
 
     @classmethod
-    def load(cls, folder: Path, *, lender: Lender, fetch: Fetch | None = None) -> Catalog:
+    def load(cls, folder: Path, *, lender: Lender, versions: Versions | None = None) -> Catalog:
         """Read, check and compile a folder of templates. Raises BadTemplate.
 
-        ``fetch`` finds the dumped sources of versions that are not in the folder (any more).
+        ``versions`` has those that are not in the folder (any more).
         """
-        return cls(read_folder(folder), lender, fetch)
+        return cls(read_folder(folder), lender, versions)
 
     def live(self) -> Sequence[TemplateVersion]:
-        """The versions that new requests get, by id."""
-        return list(self._live.values())
+        """The versions of the files, by id: what a tenant has that published nothing itself."""
+        return list(self._files.values())
 
-    def resolve(self, template_id: str, version: str | None) -> TemplateVersion:
-        """The live version, or the pinned one. Raises UnknownTemplate."""
-        found = self._live.get(template_id) if version is None else self._versions.get((template_id, version))
+    def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateVersion:
+        """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
+        standing = self._standing.get((tenant, template_id))
+        found: TemplateVersion | None
+        if version is not None:
+            usable = standing is None or not _barred(standing, version, now)
+            found = self._find(tenant, template_id, version) if usable else None
+        elif standing is not None and (live := standing.live(now)):
+            found = self._versions.get((tenant, template_id, live))
+        else:
+            found = self._files.get(template_id)
         if found is None:
             raise UnknownTemplate(template_id)
         return found
 
     async def ensure(self, keys: Iterable[Key]) -> None:
         """Have these versions at hand: in a rolling upgrade, or after an edit, they may be another's."""
-        missing = sorted(set(keys) - self._versions.keys())
-        if missing and self._fetch is not None:
-            for text in await self._fetch(missing):
-                version = TemplateVersion(Source.parse(text), self._lender)
-                self._versions[(version.id, version.version)] = version
+        missing = sorted(key for key in set(keys) if self._find(*key) is None)
+        if missing and self._ledger is not None:
+            for kept in await self._ledger.fetch(missing):
+                self._versions[(kept.tenant, kept.template, kept.version)] = await asyncio.to_thread(
+                    TemplateVersion, Source.parse(kept.source), self.lender
+                )
 
-    def wrong_variables(self, incoming: Incoming, version: str) -> list[FieldError]:
+    async def refresh(self) -> None:
+        """Take over what was published, planned or rolled back since the last time, by any process."""
+        if self._ledger is None or await self._ledger.newest_stamp() == self._stamp:
+            return
+        for standing in await self._ledger.changed(self._stamp):
+            wanted = [each for each in (standing.published, standing.planned) if each]
+            try:
+                await self.ensure((standing.tenant, standing.template, each) for each in wanted)
+            except BadTemplate as error:
+                # Written by a version of this program that understood it; what was live before stays live here.
+                structlog.get_logger("catalog").error("bad_template", template=standing.template, error=str(error))
+            else:
+                self._standing[(standing.tenant, standing.template)] = standing
+            self._stamp = standing.stamp
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Refresh about once a second until told to stop. A ledger that is away is waited for."""
+        while not stop.is_set():
+            try:
+                await self.refresh()
+            except Unavailable as error:
+                structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
+            try:
+                await asyncio.wait_for(stop.wait(), _REFRESH_SECONDS)
+            except TimeoutError:
+                continue
+
+    def planned(self, now: datetime) -> list[tuple[str, str]]:
+        """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""
+        return [key for key, each in self._standing.items() if each.planned_at is not None and each.planned_at <= now]
+
+    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> list[FieldError]:
         """What is wrong with a request's variables, by the template's declaration of them."""
-        problems = self.resolve(incoming.template, version).check(incoming.variables)
-        return [FieldError(each.pointer, each.detail) for each in problems]
+        found = self._find(tenant, incoming.template, version)
+        if found is None:
+            raise UnknownTemplate(incoming.template)
+        return [FieldError(each.pointer, each.detail) for each in found.check(incoming.variables)]
 
     def render(self, notification: Notification, channel: str) -> Content:
         """The message for one channel of a notification, by its pinned version. Raises RenderFailed."""
-        try:
-            template = self.resolve(notification.template, notification.template_version)
-        except UnknownTemplate:
-            raise RenderFailed(f"{notification.template}: version {notification.template_version} is gone") from None
+        template = self._find(notification.tenant, notification.template, notification.template_version)
+        if template is None:
+            raise RenderFailed(f"{notification.template}: version {notification.template_version} is gone")
         borrower = notification.borrower
         return template.render(channel, borrower.locale, notification.variables, borrower.name)
+
+    def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:
+        own = self._versions.get((tenant, template_id, version))
+        return own or self._versions.get(("", template_id, version))
+
+
+def _barred(standing: Standing, version: str, now: datetime) -> bool:
+    """Whether no new request may ask for this version: it was rolled back, or its time has not come."""
+    early = version == standing.planned and standing.planned_at is not None and now < standing.planned_at
+    return early or version in standing.withdrawn

@@ -63,7 +63,8 @@ async def backtest(
     """Decide everything of ``[since, until)`` by both sets of packs. Raises Unavailable."""
     result = Backtest()
     async for batch in history.decisions(since, until, tenant):
-        await templates.ensure({(each.notification.template, each.notification.template_version) for each in batch})
+        notifications = [each.notification for each in batch]
+        await templates.ensure({(each.tenant, each.template, each.template_version) for each in notifications})
         for decision in batch:
             before, after = (_decided(decision, packs, templates) for packs in (present, changed))
             result.add(decision, before, after)

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, select
 
 from gateway.codec import instant
 from gateway.ledger.database import Database
-from gateway.ledger.events import borrower_subject, link
-from gateway.ledger.schema import borrowers, events, notifications
+from gateway.ledger.events import borrower_subject, link, template_subject
+from gateway.ledger.schema import borrowers, events, notifications, templates
 
 _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice
 
@@ -65,6 +65,9 @@ def _heads(connection: Connection) -> Iterator[tuple[str, str]]:
     of_borrowers = select(borrowers.c.tenant, borrowers.c.id, borrowers.c.event_hash)
     for tenant, borrower_id, head in connection.execution_options(**options).execute(of_borrowers):
         yield borrower_subject(tenant, borrower_id), head
+    of_templates = select(templates.c.tenant, templates.c.id, templates.c.event_hash)
+    for tenant, template, head in connection.execution_options(**options).execute(of_templates):
+        yield template_subject(tenant, template), head
 
 
 def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping[str, Any]]:

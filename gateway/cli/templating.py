@@ -14,7 +14,7 @@ from gateway.cli import screen
 from gateway.cli.running import fail, settings
 
 if TYPE_CHECKING:
-    from gateway.catalog.lint import Finding, Refuses
+    from gateway.catalog.lint import Finding
 
 app = typer.Typer(help="The templates.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def templates() -> None:
 @app.command()
 def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) -> None:
     """Unlawful, unkind, costly or broken words, each with its place and what to do. Exit status 1 for errors."""
-    from gateway import wiring
+    from gateway import policy, wiring
     from gateway.catalog import BadTemplate, Catalog, Lender
     from gateway.catalog import lint as linting
 
@@ -42,7 +42,7 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
     try:
         words = linting.load_words(where / "_lint")
         versions = {each.id: each for each in Catalog.load(where, lender=lender).live()}
-        refuses = _policy(where / "policies")
+        refuses = policy.refuses_text(policy.load_packs(where / "policies"), datetime.now(UTC))
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
         raise
@@ -59,34 +59,3 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
     screen.STDERR.print(f"{errors} errors, {len(found) - errors} warnings and hints")
     if errors:
         raise typer.Exit(1)
-
-
-def _policy(folder: Path) -> Refuses:
-    """What the packs of a locale's country say of a text, asked as when a request is accepted."""
-    from gateway import policy
-    from gateway.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step
-
-    packs, now = policy.load_packs(folder), datetime.now(UTC)
-    about_text = (PolicyReason.OPT_OUT_TEXT_MISSING, PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
-
-    def refuses(locale: str, category: str, channel: str, text: str) -> str:
-        country = locale.partition("-")[2].lower()
-        jurisdiction = {"gb": "uk"}.get(country, country)
-        somebody = Notification(
-            id="lint",
-            tenant="",
-            idempotency_key="",
-            dedup_key="",
-            borrower=Borrower("", "", locale, jurisdiction, ("UTC",), {}),
-            case=Case("", "", now.date(), ""),
-            template="",
-            template_version="",
-            variables={},
-            route=(Step(channel),),
-            category=Category(category),
-            accepted_at=now,
-        )
-        verdict = policy.decide(somebody, channel, Facts(), packs, now, text=text, address_digest="")
-        return next((str(each.reason) for each in verdict.rules if each.reason in about_text), "")
-
-    return refuses

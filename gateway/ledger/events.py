@@ -1,7 +1,7 @@
 """The append-only record: every event chained by hash to the one before it of the same subject.
 
-A subject is a notification, or a borrower (``borrower:<tenant>/<id>``). Changing or removing an event breaks
-the chain from there on, and the chain's head stands in the subject's own row.
+A subject is a notification, a borrower (``borrower:<tenant>/<id>``) or a tenant's template (``template:…``). Changing
+or removing an event breaks the chain from there on, and the chain's head stands in the subject's own row.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from gateway.ledger.schema import events
 
 def borrower_subject(tenant: str, borrower_id: str) -> str:
     return f"borrower:{tenant}/{borrower_id}"
+
+
+def template_subject(tenant: str, template: str) -> str:
+    return f"template:{tenant}/{template}"
 
 
 @dataclass(frozen=True, slots=True)

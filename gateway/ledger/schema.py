@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Index,
     Integer,
@@ -68,10 +69,20 @@ notifications = Table(
     Column("updated_at", Instant, nullable=False),
     Column("event_hash", String(64), nullable=False, server_default=""),  # head of this notification's chain
     Column("body", Text, nullable=False),  # the request as accepted (JSON)
+    Column("client", String(80), nullable=False, server_default=""),  # the key it came by
     UniqueConstraint("tenant", "idempotency_key", name="one_per_idempotency_key"),
     Index("notifications_by_borrower", "tenant", "borrower_id", "id"),
     Index("notifications_by_case", "tenant", "case_id", "id"),
     Index("notifications_by_state", "tenant", "state", "id"),
+    Index(
+        "notifications_by_client",
+        "tenant",
+        "template",
+        "client",
+        "id",
+        sqlite_where=text("client != ''"),
+        postgresql_where=text("client != ''"),
+    ),
 )
 
 # Who owns a meaning (borrower + case + stage + due date): the first request that has not come to nothing.
@@ -294,6 +305,57 @@ template_versions = Table(
     Column("source", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     PrimaryKeyConstraint("id", "version"),
+)
+
+# A tenant's own texts of one template: which version is live, and the head of its chain of events.
+templates = Table(
+    "templates",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("numbers", Integer, nullable=False, server_default="0"),  # how many versions there have been
+    Column("stamp", BigInteger, nullable=False, server_default="0"),  # moves on, over all, when what is live changes
+    Column("event_hash", String(64), nullable=False, server_default=""),
+    PrimaryKeyConstraint("tenant", "id"),
+    Index("templates_by_stamp", "stamp"),
+)
+
+# A tenant's version of a template, from draft to its end. Only a draft's text can change; a trigger holds that.
+template_editions = Table(
+    "template_editions",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("template", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("revision", Integer, nullable=False),  # of the draft: moves on with every save
+    Column("version", String(64), nullable=False, server_default=""),  # what requests are pinned to; "": a draft
+    Column("files", Text, nullable=False),  # JSON: "en-US/sms.liquid" → text, as in templates/<id>/
+    Column("source", Text, nullable=False, server_default=""),  # as compiled, with the fragments of its submission
+    Column("based_on", String(64), nullable=False, server_default=""),  # the version that was live when it was begun
+    Column("replaced", Integer, nullable=False, server_default="0"),  # the number that was live before it; 0: default
+    Column("editors", Text, nullable=False),  # JSON: everyone who wrote in it
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("updated_by", String(80), nullable=False),
+    Column("submitted_by", String(80), nullable=False, server_default=""),
+    Column("approved_by", String(80), nullable=False, server_default=""),
+    Column("publish_at", Instant),
+    Column("published_at", Instant),
+    PrimaryKeyConstraint("tenant", "template", "number"),
+    CheckConstraint("approved_by = '' OR approved_by != submitted_by", name="a_second_person"),
+    *(
+        Index(
+            f"one_{state}_edition",
+            "tenant",
+            "template",
+            unique=True,
+            sqlite_where=text(f"state = '{state}'"),
+            postgresql_where=text(f"state = '{state}'"),
+        )
+        for state in ("draft", "scheduled", "published")
+    ),
+    Index("template_editions_by_version", "tenant", "template", "version"),
 )
 
 api_keys = Table(

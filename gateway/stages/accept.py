@@ -66,7 +66,7 @@ class Acceptor:
     def examine(self, tenant: str, incoming: Incoming, now: datetime) -> Examined | Refused:
         """What this request asks for, in words and all, or why it can't be had."""
         try:
-            template = self._templates.resolve(incoming.template, incoming.template_version)
+            template = self._templates.resolve(tenant, incoming.template, incoming.template_version, now)
         except UnknownTemplate:
             return _refused("unknown_template", "/template", "there is no such template or version")
         addresses, errors = self._normalised(incoming)
@@ -74,7 +74,7 @@ class Acceptor:
         errors += _wrong_route(incoming, template)
         if errors:
             return Refused("invalid_request", tuple(errors))
-        if wrong := self._templates.wrong_variables(incoming, template.version):
+        if wrong := self._templates.wrong_variables(tenant, incoming, template.version):
             return Refused("invalid_variables", tuple(wrong))
         notification = _notification(tenant, incoming, template, addresses, now)
         texts = self._texts(notification)

@@ -109,7 +109,7 @@ def _decisions(size: int) -> Callable[[], int]:
 def _renders(size: int) -> Callable[[], int]:
     """A reminder whose template is at hand, with the variables of another borrower each time."""
     catalog = Catalog.load(_TEMPLATES, lender=Lender("Example Bank", "+1 202 555 0100", "https://example.com/help"))
-    template = catalog.resolve("overdue-first", None)
+    template = catalog.resolve("", "overdue-first", None, datetime.now(UTC))
     requests = [_notification(number) for number in range(size)]
 
     def work() -> int:

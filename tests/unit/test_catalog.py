@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion, segments
 from gateway.catalog.source import read_folder
+from gateway.ledger.template_versions import Kept, Key, TemplateVersions
 from gateway.ports import RenderFailed, UnknownTemplate
+from tests.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
@@ -34,7 +37,7 @@ def made(sms: str, variables: str = "name") -> TemplateVersion:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_every_example_renders_in_every_locale_on_every_channel(example: Path) -> None:
     """Each template's examples pass its schema and render everywhere, without braces left over."""
-    template = CATALOG.resolve(example.parts[-3], None)
+    template = CATALOG.resolve("", example.parts[-3], None, NOW)
     variables = json.loads(example.read_text("utf-8"))
     assert template.check(variables) == []
     for locale in template.locales:
@@ -55,7 +58,7 @@ def test_every_template_has_an_example_and_all_four_locales() -> None:
 
 def test_amount_and_date_follow_the_locale() -> None:
     """Money and dates look as they do where the borrower lives, and SMS has no dear spaces."""
-    template = CATALOG.resolve("overdue-first", None)
+    template = CATALOG.resolve("", "overdue-first", None, NOW)
     assert "NT$3,913.00 was due on Nov 1, 2026" in template.render("sms", "en-US", VARIABLES, "A").text
     assert "2026年11月1日" in template.render("sms", "zh-TW", VARIABLES, "A").text
 
@@ -66,19 +69,21 @@ def test_amount_and_date_follow_the_locale() -> None:
 )
 def test_locale_falls_back_to_its_language_then_to_the_default(wanted: str, used: str) -> None:
     """A locale without a text of its own gets its language's, or the template's default."""
-    assert CATALOG.resolve("overdue-first", None).locale_for(wanted, "sms") == used
+    assert CATALOG.resolve("", "overdue-first", None, NOW).locale_for(wanted, "sms") == used
 
 
 def test_html_escapes_what_a_variable_brings() -> None:
     """A name with markup stays a name."""
-    html = CATALOG.resolve("overdue-first", None).render("email", "en-US", VARIABLES, "<script>x</script>").html
+    html = (
+        CATALOG.resolve("", "overdue-first", None, NOW).render("email", "en-US", VARIABLES, "<script>x</script>").html
+    )
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
 
 def test_a_name_can_not_add_a_header() -> None:
     """The subject is one line, whatever a variable contains."""
-    settings = {**dict(CATALOG.resolve("overdue-first", None).source.settings), "variables": {}}
+    settings = {**dict(CATALOG.resolve("", "overdue-first", None, NOW).source.settings), "variables": {}}
     parts = {
         "en-US/email.subject.liquid": "Hi {{ borrower.name }}",
         "en-US/email.txt.liquid": "x",
@@ -106,7 +111,7 @@ def test_wrong_variables_are_named(given: dict[str, object], pointer: str) -> No
 @pytest.mark.parametrize("value", ["1e9", "NaN", "Infinity", "12,50", "", "1" * 30, 12.5])
 def test_an_amount_is_a_plain_decimal(value: object) -> None:
     """Amounts are decimal strings; anything that could mean something else is refused."""
-    template = CATALOG.resolve("overdue-first", None)
+    template = CATALOG.resolve("", "overdue-first", None, NOW)
     assert [each.pointer for each in template.check({**VARIABLES, "amount": value})] == ["/variables/amount"]
 
 
@@ -148,19 +153,24 @@ def test_a_version_is_its_text() -> None:
     assert one.version != two.version
     assert Source.parse(one.source.dump()).version == one.version
     with pytest.raises(UnknownTemplate):
-        CATALOG.resolve("overdue-first", "1-00000000")
+        CATALOG.resolve("", "overdue-first", "1-00000000", NOW)
 
 
 async def test_an_older_version_is_fetched_and_rendered() -> None:
     """A request pinned to a version that is not in the files any more is rendered with it."""
     old = made("old words for {{ name }}")
 
-    async def fetch(keys: object) -> list[str]:
-        return [old.source.dump()]
+    class Ledger(TemplateVersions):
+        def __init__(self) -> None:
+            """It has one version, and no database."""
 
-    catalog = Catalog(read_folder(TEMPLATES), LENDER, fetch)
-    await catalog.ensure([("t", old.version)])
-    assert catalog.resolve("t", old.version).render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
+        async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+            return [Kept("", "t", old.version, old.source.dump())]
+
+    catalog = Catalog(read_folder(TEMPLATES), LENDER, Ledger())
+    await catalog.ensure([("acme", "t", old.version)])
+    found = catalog.resolve("acme", "t", old.version, NOW)
+    assert found.render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
 
 
 def test_a_toml_error_is_a_bad_template(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""A folder of templates as it is on disk: each template's files byte for byte, and what all templates share.
+
+The same files are what an editor's draft consists of (``"en-US/sms.liquid"`` → text), so that folder and ledger can
+take over from each other without loss.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from gateway.catalog.source import FRAGMENTS, BadTemplate, Source
+
+SETTINGS = "template.toml"
+_ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
+# Settings, a locale's parts, and examples. Nothing else: names become paths when a template is written to disk.
+_NAME = re.compile(
+    r"template\.toml|[a-z]{2,3}-[A-Z]{2}/[a-z]+(\.[a-z]+){1,3}|examples/[a-z0-9][a-z0-9-]{0,59}\.json", re.ASCII
+)
+_MOST_FILES = 400  # our choice: thirty locales of a dozen parts
+_MOST_CHARACTERS = 100_000  # of one file; a mail program cuts a message off there
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What templates share, and the files of those that ship. ``schema`` is what settings must look like."""
+
+    fragments: Mapping[str, str]
+    schema: Mapping[str, Any]
+    templates: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Read a folder of templates. Raises BadTemplate, OSError."""
+        try:
+            schema = json.loads((path / "schema.json").read_text("utf-8"))
+            fragments = {
+                str(file.relative_to(path / FRAGMENTS)): file.read_text("utf-8").removesuffix("\n")
+                for file in sorted((path / FRAGMENTS).glob("*/*.liquid"))
+            }
+            found = {each.parent.name: read_template(each.parent) for each in sorted(path.glob(f"*/{SETTINGS}"))}
+        except UnicodeDecodeError as error:
+            raise BadTemplate(f"{path.name}: a file is not UTF-8 ({error.reason})") from None
+        return cls(fragments, schema, found)
+
+    def source(self, template_id: str, files: Mapping[str, str], version: str = "") -> Source:
+        """What compiling needs of these files, with the fragments of now. Raises BadTemplate, naming the file.
+
+        ``version`` takes the place of the editors' own number, where the ledger numbers.
+        """
+        check(template_id, files)
+        where = f"{template_id}/{SETTINGS}"
+        try:
+            settings = tomllib.loads(files[SETTINGS])
+            jsonschema.validate(settings, self.schema)
+        except tomllib.TOMLDecodeError as error:
+            raise BadTemplate(f"{where}: {error}") from None
+        except jsonschema.ValidationError as error:
+            place = "/".join(str(part) for part in error.absolute_path)
+            raise BadTemplate(f"{where}: {place}: {error.message[:200]}") from None
+        parts = {
+            name: text.removesuffix("\n")
+            for name, text in files.items()
+            if name != SETTINGS and not name.startswith("examples/")
+        }
+        made = Source(template_id, settings, parts, self.fragments)
+        return replace(made, settings={**settings, "version": version}) if version else made
+
+
+def check(template_id: str, files: Mapping[str, str]) -> None:
+    """Whether these can be a template's files. Raises BadTemplate."""
+    if not _ID.fullmatch(template_id):
+        raise BadTemplate("a template's id is made of small letters, digits and hyphens, and begins with a letter")
+    if SETTINGS not in files:
+        raise BadTemplate(f"{template_id}/{SETTINGS}: is missing")
+    if len(files) > _MOST_FILES:
+        raise BadTemplate(f"{template_id}: has more than {_MOST_FILES} files")
+    for name, text in files.items():
+        if not _NAME.fullmatch(name):
+            raise BadTemplate(f"{template_id}: there is a file that no template has; see templates/README.md")
+        if len(text) > _MOST_CHARACTERS or "\x00" in text:
+            raise BadTemplate(f"{template_id}/{name}: is longer than {_MOST_CHARACTERS} characters, or has a NUL in it")
+
+
+def read_template(path: Path) -> dict[str, str]:
+    """A template's files, byte for byte. Others that lie there (an editor's back-up) are passed over."""
+    names = {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
+    return {name: file.read_bytes().decode("utf-8") for name, file in names.items() if _NAME.fullmatch(name)}
+
+
+def write_template(path: Path, files: Mapping[str, str]) -> None:
+    """Make a folder hold exactly these files of a template; what it held of others goes away."""
+    for name in read_template(path) if path.is_dir() else ():
+        if name not in files:
+            (path / name).unlink()
+    for name, text in files.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode("utf-8"))
