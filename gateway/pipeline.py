@@ -26,7 +26,7 @@ from channels.base import (
     Reply,
     TakesReplies,
 )
-from gateway import tracing
+from gateway import lines, logs, tracing
 from gateway.coalesce import Coalescer
 from gateway.model import PENDING_STATES, Notification, State, Switch
 from gateway.observer import Observer
@@ -141,6 +141,7 @@ class Pipeline:
                 tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
         answers = iter([_with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
         results = [each if isinstance(each, Refused) else next(answers) for each in examined]
+        logs.tell("accepted", (lines.accepted(tenant, each) for each in results))
         for result in results:
             if isinstance(result, Refused):
                 self._observer.refused(result.reason)
@@ -187,6 +188,7 @@ class Pipeline:
 
         outgoing, unrenderable = render(unsent, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
+        logs.tell("not sent", map(lines.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for verdict in admission.verdicts:
@@ -232,6 +234,7 @@ class Pipeline:
         with tracing.batch("settle") as span:
             tracing.link(span, (attempt.work.notification.id for attempt in ended))
             opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
+        logs.tell("attempted", map(lines.attempted, ended))
         for attempt in ended:
             self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
@@ -271,6 +274,7 @@ class Pipeline:
                 told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
                 await self._learn(about, told, provider)
         words = await self._receiving.submit(arrived) if arrived else []
+        logs.tell("received", map(lines.received, arrived, words))
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
         return words
@@ -312,6 +316,7 @@ class Pipeline:
         except ValueError:
             return []  # a short code or a name: nobody whom we could have written to
         taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
+        logs.tell("replied", map(lines.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)
         return taken

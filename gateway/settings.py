@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -46,10 +46,10 @@ class Settings(BaseSettings):
     releases_per_second: float = Field(50.0, ge=0)  # what waited for the same opening; our choice; 0: all at once
     max_attempts: int = 6  # provider failures before a step is given up; our choice
     max_body_bytes: int = 5_000_000  # a batch of 1,000 requests of 2 kB, doubled
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # INFO: one line for each event
     traces_url: str = ""  # where traces go, OTLP over HTTP: http://collector:4318/v1/traces; empty: none are made
-    traces_ratio: float = Field(
-        1.0, ge=0, le=1
-    )  # of the notifications; the same in every process, for one trace is whole
+    # Of the notifications; the same in every process, which then trace the same ones.
+    traces_ratio: float = Field(1.0, ge=0, le=1)
     time_scale: float = 1.0  # the demo shortens waits; refused outside the embedded default
     at: str = ""  # the demo's clock (RFC 3339); refused outside the embedded default
 

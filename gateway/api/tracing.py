@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
+from collections.abc import Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import tracing
+from gateway import logs, tracing
 from gateway.api.problems import Problem, respond
 
+_UNTOLD = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, by machines, and never news
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
 
 
@@ -35,7 +38,8 @@ class RequestId:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
-        status = 0
+        logs.request_id.set(request_id)
+        status, began = 0, time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -56,7 +60,15 @@ class RequestId:
                 if not status:
                     await respond(Problem("internal"), request_id)(scope, receive, send_with_id)
             finally:
-                tracing.answered(span, scope["method"], _route(scope), status)
+                route = _route(scope)
+                tracing.answered(span, scope["method"], route, status)
+                if route not in _UNTOLD:
+                    logs.tell("answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)])
+
+
+def _line(request_id: str, method: str, route: str, status: int, seconds: float) -> Mapping[str, object]:
+    said = {"request_id": request_id, "method": method, "route": route, "status_code": status}
+    return {**said, "milliseconds": round(seconds * 1000, 1)}
 
 
 def _route(scope: Scope) -> str:

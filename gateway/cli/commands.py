@@ -65,7 +65,7 @@ def _serve(*, api: bool, worker: bool, **given: Any) -> None:
         fail(
             "the embedded default is one process: use gateway serve, or set GATEWAY_DATABASE_URL and GATEWAY_REDIS_URL"
         )
-    logs.configure()
+    logs.configure(chosen.log_level)
     run(lambda stop: serving.serve(chosen, api=api, worker=worker, stop=stop))
 
 

@@ -147,7 +147,7 @@ async def demo(
         at = clock.demo_time(datetime.now(UTC), since.last)
         settings = settings.model_copy(update={"at": at.isoformat()})
     with (settings.data_dir / "gateway.log").open("a", encoding="utf-8") as log:
-        logs.configure(stream=log)
+        logs.configure(settings.log_level, stream=log)
         return await Demo(settings, options, rows, since, stop).run()
 
 

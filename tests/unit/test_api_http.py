@@ -511,7 +511,7 @@ async def test_our_own_failure_says_nothing(client: Client, monkeypatch: pytest.
     monkeypatch.setattr(Pipeline, "accept", broken)
     answer = await client.post("/v1/notifications", request())
     assert (answer.status, answer.problem) == (500, "internal")
-    [line] = log.getvalue().splitlines()
+    [line, _answered] = log.getvalue().splitlines()
     assert json.loads(line)["request_id"] == answer.json["request_id"]
     assert json.loads(line)["route"] == "/v1/notifications"
     assert "8869" not in answer.raw.decode() + line

@@ -178,3 +178,16 @@ def test_configuring_twice_doubles_nothing(out: io.StringIO) -> None:
     logs.configure("INFO", stream=out)
     structlog.get_logger("gateway.test").info("sent")
     assert len(_lines(out)) == 1
+
+
+def test_what_happens_often_is_told_in_the_same_words(out: io.StringIO) -> None:
+    """Lines that are written together look like a logger's, pass through the same list, and obey the level."""
+    logs.tell("attempted", ({"delivery_id": f"dlv_{n}", "reason": PolicyReason.HOLIDAY, **PERSONAL} for n in range(2)))
+    first, second = _lines(out)
+    assert (first["delivery_id"], second["delivery_id"]) == ("dlv_0", "dlv_1")
+    assert set(first) == {"event", "level", "logger", "timestamp", "delivery_id", "reason"}
+    assert first["timestamp"].endswith("Z")
+    _nothing_personal(out)
+    logging.getLogger().setLevel(logging.WARNING)
+    logs.tell("attempted", [{"delivery_id": "dlv_2"}])
+    assert len(_lines(out)) == 2
