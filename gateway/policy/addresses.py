@@ -18,7 +18,7 @@ class Suppressed(Rule):
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         known = intent.facts.addresses.get(intent.address_digest)
         if known is None or not known.suppressed:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.suppresses(PolicyReason.ADDRESS_SUPPRESSED, known.suppressed)
 
 
@@ -37,18 +37,19 @@ class Freshness(Rule):
         self.lasts = timedelta(days=section["value_days"])
         self.unknown_denies: bool = section["unknown"] == "deny"
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return channel in self.channels
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.channel not in self.channels:
-            return None
         latest = self._latest(intent)
         if latest is None and not self.unknown_denies:
             return self.origin.allows("never confirmed")
         if latest is not None and t < latest + self.lasts:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.suppresses(PolicyReason.ADDRESS_STALE, "never confirmed" if latest is None else "")
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        latest = self._latest(intent) if intent.channel in self.channels else None
+        latest = self._latest(intent)
         return latest + self.lasts if latest is not None and t < latest + self.lasts else None
 
     @staticmethod

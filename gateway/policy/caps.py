@@ -6,9 +6,11 @@ nobody and neither count nor are counted where the pack says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway.model import Contact, PolicyReason, RuleResult
 from gateway.policy.rule import Intent, Origin, Rule, Source
@@ -26,7 +28,7 @@ _REASONS = {
 class Cap(Rule):
     """At most ``maximum`` contacts of a scope within a period."""
 
-    __slots__ = ("channel", "kind", "maximum", "period", "scope", "uncounted", "zoning")
+    __slots__ = ("channel", "kind", "maximum", "period", "scope", "uncounted", "within", "zoning")
 
     def __init__(self, origin: Origin, zoning: Zoning, section: Mapping[str, Any], uncounted: frozenset[str]) -> None:
         super().__init__(origin)
@@ -37,70 +39,82 @@ class Cap(Rule):
         self.kind: str = section["period_kind"]
         self.period: int = section["period"]
         self.uncounted = uncounted
+        self.within = tuple(origin.allows(self._usage(number)) for number in range(self.maximum))
+
+    def concerns(self, category: str, channel: str) -> bool:
+        return channel not in self.uncounted and self.channel in (None, channel)
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if not self._applies(intent):
-            return None
-        leaving = self._leaving(intent, self._counted(intent), t)
-        detail = f"{len(leaving)} of {self.maximum} in {self.period} {self.kind}"
-        if len(leaving) < self.maximum:
-            return self.origin.allows(detail)
-        # The contact that has to leave the period before there is room decides.
-        return self.origin.defers(_REASONS[self.scope], leaving[-self.maximum], detail)
+        number, until = self._use(intent, self._counted(intent, t), t)
+        if until is None:
+            return self.within[number]
+        return self.origin.defers(_REASONS[self.scope], until, self._usage(number))
 
-    def _applies(self, intent: Intent) -> bool:
-        return intent.channel not in self.uncounted and self.channel in (None, intent.channel)
+    def _usage(self, number: int) -> str:
+        return f"{number} of {self.maximum} in {self.period} {self.kind}"
 
-    def _counted(self, intent: Intent) -> list[Contact]:
+    def _counted(self, intent: Intent, t: datetime) -> list[datetime]:
+        """When the contacts of this scope were, in order."""
         case_id = intent.notification.case.id
-        return [
-            each
+        return sorted(
+            each.at
             for each in intent.facts.contacts
-            if each.channel not in self.uncounted
+            if each.at <= t
+            and each.channel not in self.uncounted
             and (self.channel is None or each.channel == self.channel)
             and (self.scope != "case" or each.case_id == case_id)
             and (self.scope != "address" or each.address == intent.address_digest)
             and (self.scope != "channel" or each.channel == intent.channel)
-        ]
+        )
 
-    def _leaving(self, intent: Intent, contacts: Sequence[Contact], t: datetime) -> Sequence[datetime]:
-        """When each contact that counts at ``t`` leaves the period, in order; of several zones the fullest."""
-        at = sorted(each.at for each in contacts if each.at <= t)
+    def _use(self, intent: Intent, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
+        """How many of these contacts count at ``t``, and when there is room again; None where there is room.
+
+        The contact that has to leave the period before there is room decides. Of several zones the fullest counts.
+        """
         if not at:
-            return ()
+            return 0, None
         if self.kind == "rolling_hours":
-            return _after(t, (instant + timedelta(hours=self.period) for instant in at))
+            period = timedelta(hours=self.period)
+            number = len(at) - bisect_right(at, t - period)
+            return number, at[-self.maximum] + period if number >= self.maximum else None
         if self.kind == "anchored":
             return self._anchored(at, t)
-        by_zone = [_after(t, (self._leaves(zone, instant) for instant in at)) for zone in self._zones(intent)]
-        return max(by_zone, key=lambda leaving: (len(leaving) >= self.maximum, self._room(leaving), len(leaving)))
+        used = [self._in_zone(zone, at, t) for zone in self._zones(intent)]
+        return max(used, key=lambda each: (each[1] is not None, each[1] or t, each[0]))
 
-    def _room(self, leaving: Sequence[datetime]) -> float:
-        return leaving[-self.maximum].timestamp() if len(leaving) >= self.maximum else 0.0
+    def _in_zone(self, zone: ZoneInfo, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
+        """The same by the calendar of one zone: what counts is what happened since the period's first date began."""
+        number = len(at) - bisect_left(at, day_start(zone, self._first_date(local_date(zone, t))))
+        return number, self._leaves(zone, at[-self.maximum]) if number >= self.maximum else None
 
-    def _leaves(self, zone: Any, instant: datetime) -> datetime:
+    def _first_date(self, today: date) -> date:
+        if self.kind == "calendar_week":
+            return today - _DAY * today.weekday()
+        return today - _DAY * (self.period - 1)  # today is one of the dates
+
+    def _leaves(self, zone: ZoneInfo, instant: datetime) -> datetime:
         day = local_date(zone, instant)
         if self.kind == "calendar_week":
             return day_start(zone, day + _DAY * (7 - day.weekday()))
         return day_start(zone, day + _DAY * self.period)  # the day of the contact is day one
 
-    def _anchored(self, at: Sequence[datetime], t: datetime) -> Sequence[datetime]:
+    def _anchored(self, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
         """The period opens with the first contact, and anew with the first one after it has closed."""
         period = timedelta(hours=self.period)
-        opened, count = at[0], 0
+        opened, number = at[0], 0
         for instant in at:
             if instant >= opened + period:
-                opened, count = instant, 0
-            count += 1
-        return [opened + period] * count if t < opened + period else ()
+                opened, number = instant, 0
+            number += 1
+        closes = opened + period
+        if t >= closes:
+            return 0, None
+        return number, closes if number >= self.maximum else None
 
-    def _zones(self, intent: Intent) -> Sequence[Any]:
+    def _zones(self, intent: Intent) -> Sequence[ZoneInfo]:
         # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
         return candidates(self.zoning, intent.notification.borrower.time_zones) or candidates(self.zoning, ("UTC",))
-
-
-def _after(t: datetime, instants: Iterable[datetime]) -> list[datetime]:
-    return [each for each in instants if each > t]
 
 
 class Gap(Rule):
@@ -114,12 +128,13 @@ class Gap(Rule):
         self.per_channel: bool = section.get("per") == "channel"
         self.uncounted = uncounted
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return channel not in self.uncounted
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.channel in self.uncounted:
-            return None
         last = max((each.at for each in intent.facts.contacts if self._counts(each, intent, t)), default=None)
         if last is None or last + self.gap <= t:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.defers(PolicyReason.MIN_GAP, last + self.gap)
 
     def _counts(self, contact: Contact, intent: Intent, t: datetime) -> bool:

@@ -5,7 +5,7 @@ Pure: no clock, no I/O. ``now`` is given, and so is everything that is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,8 +16,9 @@ from gateway.policy.packs import Packs
 from gateway.policy.rule import Intent, Origin, Rule
 from gateway.policy.zones import TZDATA_VERSION, candidates
 
-_STRICTNESS = {kind: rank for rank, kind in enumerate(VerdictKind)}
+_STRICTNESS: Mapping[str, int] = {kind: rank for rank, kind in enumerate(VerdictKind)}
 _REQUEST = Origin("request", authority="our_choice:request")
+_PERMITTED = _REQUEST.allows()
 _OPENING_HOURS = frozenset({PolicyReason.OUTSIDE_WINDOW, PolicyReason.HOLIDAY, PolicyReason.BORROWER_WISH})
 # Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
 _TURNS = 1_000
@@ -52,11 +53,12 @@ def decide(
         contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
         facts = replace(facts, contacts=contacts)
     intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved)
-    answers = _asked(in_force.rules, intent, now)
+    rules = in_force.concerning(notification.category, channel)
+    answers = _asked(rules, intent, now)
     results = [result for _, result in answers]
     final = _strictest(results)
     if final.verdict is VerdictKind.DEFER:
-        final = _first_permitted(in_force.rules, intent, now, final)
+        final = _first_permitted(rules, intent, now, final)
         if final.verdict is not VerdictKind.DEFER:
             results.append(final)  # what comes of waiting is a rule's word as well
     sending = final.verdict is VerdictKind.SEND
@@ -77,7 +79,9 @@ Answers = list[tuple[Rule, RuleResult]]
 
 def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
     """Every rule's word on sending at ``t``, of those that have one."""
-    found = [(rule, _reviewed(result, intent)) for rule in rules if (result := rule.judge(intent, t)) is not None]
+    found = [(rule, result) for rule in rules if (result := rule.judge(intent, t)) is not None]
+    if intent.approved:
+        found = [(rule, _reviewed(result, intent)) for rule, result in found]
     expires_at, send_at = intent.notification.expires_at, intent.notification.send_at
     if expires_at is not None and expires_at <= t:
         found.append((Rule(_REQUEST), _REQUEST.suppresses(PolicyReason.EXPIRES_FIRST)))
@@ -95,10 +99,11 @@ def _reviewed(result: RuleResult, intent: Intent) -> RuleResult:
 
 def _strictest(results: Sequence[RuleResult]) -> RuleResult:
     """The strictest answer; of several deferrals the one that lasts longest."""
-    if not results:
-        return _REQUEST.allows()
+    denials = [each for each in results if each.verdict is not VerdictKind.SEND]
+    if not denials:
+        return _PERMITTED
     return max(
-        results,
+        denials,
         key=lambda each: (_STRICTNESS[each.verdict], each.until.timestamp() if each.until is not None else 0.0),
     )
 

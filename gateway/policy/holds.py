@@ -20,7 +20,7 @@ class HoldRule(Rule):
     ``suppress``: never. ``review``: a person decides.
     """
 
-    __slots__ = ("effect", "exempt", "kind", "recheck")
+    __slots__ = ("effect", "exempt", "kind", "over", "recheck")
 
     def __init__(self, origin: Origin, kind: str, section: Mapping[str, Any]) -> None:
         super().__init__(origin)
@@ -28,15 +28,18 @@ class HoldRule(Rule):
         self.effect: str = section["value"]
         self.exempt = frozenset(section.get("exempt_categories", ()))
         self.recheck = timedelta(days=section.get("recheck_days", 30))
+        self.over = origin.allows(kind)
+
+    def concerns(self, category: str, channel: str) -> bool:
+        return category not in self.exempt
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if not intent.facts.holds or intent.notification.category in self.exempt:
+        holds = intent.facts.holds
+        if not holds or not any(hold.kind == self.kind for hold in holds):
             return None
-        if not any(hold.kind == self.kind for hold in intent.facts.holds):
-            return None
-        mine = [hold for hold in intent.facts.holds if self._covers(hold, intent, t)]
+        mine = [hold for hold in holds if self._covers(hold, intent, t)]
         if not mine:
-            return self.origin.allows(self.kind)
+            return self.over
         if self.effect == "suppress":
             return self.origin.suppresses(PolicyReason.HOLD, self.kind)
         if self.effect == "review":
@@ -56,8 +59,6 @@ class HoldRule(Rule):
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
         """A hold that begins later ends the permission then."""
-        if not intent.facts.holds:
-            return None
         starts = [
             hold.start
             for hold in intent.facts.holds
@@ -74,7 +75,7 @@ class CaseClosed(Rule):
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         if intent.facts.case_closed:
             return self.origin.suppresses(PolicyReason.CASE_CLOSED)
-        return self.origin.allows()
+        return self.allowed
 
 
 def rules(source: Source) -> list[Rule]:

@@ -64,6 +64,14 @@ class InForce:
     rules: tuple[Rule, ...]
     zoning: Zoning
     packs: tuple[tuple[str, str, str], ...]  # (name, version, sha256)
+    _concerned: dict[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict)
+
+    def concerning(self, category: str, channel: str) -> tuple[Rule, ...]:
+        """The rules that can have anything to say of such a message."""
+        key = (category, channel)
+        if key not in self._concerned:
+            self._concerned[key] = tuple(rule for rule in self.rules if rule.concerns(category, channel))
+        return self._concerned[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,9 @@ class Packs:
     """All versions of all packs."""
 
     by_name: Mapping[str, tuple[Pack, ...]]  # newest first
-    _cache: dict[tuple[str, tuple[str, ...], int], InForce] = field(default_factory=dict)
+    _cache: dict[tuple[str, int], InForce] = field(default_factory=dict)
     _dates: list[datetime] = field(default_factory=list)
+    _places: set[str] = field(default_factory=set)
 
     def in_force(self, jurisdiction: str, now: datetime, names: Sequence[str] = ()) -> InForce:
         """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack, the strictest.
@@ -80,11 +89,22 @@ class Packs:
         ``names`` are packs to judge by in place of those that the jurisdiction chooses; what is universal stays.
         Raises PackError where there is no such pack.
         """
+        place = self._place(jurisdiction.casefold())
+        if names:
+            return self._compiled(place, now, names)
         # Between two dates on which some pack changes, the answer is the same.
-        key = (jurisdiction, tuple(names), bisect_right(self._changes(), now))
+        key = (place, bisect_right(self._changes(), now))
         if key not in self._cache:
-            self._cache[key] = self._compiled(jurisdiction.casefold(), now, names)
+            self._cache[key] = self._compiled(place, now, ())
         return self._cache[key]
+
+    def _place(self, jurisdiction: str) -> str:
+        """The jurisdiction as far as any pack names it, so that what is kept does not grow with what is asked."""
+        if not self._places:
+            versions = [each for named in self.by_name.values() for each in named]
+            self._places.update({"", *(place for each in versions for place in each.jurisdictions)})
+        country = jurisdiction.partition("-")[0]
+        return next(place for place in (jurisdiction, country, "") if place in self._places)
 
     def _compiled(self, jurisdiction: str, now: datetime, names: Sequence[str]) -> InForce:
         default = self._at(DEFAULT, now) or self.by_name[DEFAULT][-1]  # before its first version as with that one

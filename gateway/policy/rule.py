@@ -54,12 +54,20 @@ class Origin:
 
 
 class Rule:
-    """One rule, compiled from one place of one pack. Immutable and without memory: an answer depends on its inputs."""
+    """One rule, compiled from one place of one pack. Immutable and without memory: an answer depends on its inputs.
 
-    __slots__ = ("origin",)
+    ``allowed`` is its plain yes, made once: most answers are that.
+    """
+
+    __slots__ = ("allowed", "origin")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
+        self.allowed = origin.allows()
+
+    def concerns(self, category: str, channel: str) -> bool:
+        """Whether it can have anything to say of such a message. A rule that can't is not asked at all."""
+        return True
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         """The rule's word on sending at ``t``; None where it has nothing to look at.

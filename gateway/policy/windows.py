@@ -47,11 +47,11 @@ class Window(Rule):
         self.categories = categories
         self.quiet_channels = quiet_channels
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return category in self.categories
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        notification = intent.notification
-        if notification.category not in self.categories:
-            return None
-        zones = candidates(self.zoning, notification.borrower.time_zones)
+        zones = candidates(self.zoning, intent.notification.borrower.time_zones)
         if not zones:
             # On a quiet channel too: who cannot say where the borrower is has not understood who the borrower is.
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
@@ -61,7 +61,7 @@ class Window(Rule):
         if opening is None:
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
         if opening[0] <= t:
-            return self.origin.allows()
+            return self.allowed
         holiday = self._closed_for_a_holiday(zones, t)
         reason = PolicyReason.HOLIDAY if holiday else PolicyReason.OUTSIDE_WINDOW
         return self.origin.defers(reason, opening[0], f"holidays {HOLIDAYS_VERSION}" if holiday else "")
@@ -90,9 +90,12 @@ class Wish(Rule):
         self.zoning = zoning
         self.quiet_channels = quiet_channels
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return channel not in self.quiet_channels
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
         borrower = intent.notification.borrower
-        if not borrower.windows or intent.channel in self.quiet_channels:
+        if not borrower.windows:
             return None
         zones = candidates(self.zoning, borrower.time_zones)
         if not zones:
@@ -101,7 +104,7 @@ class Wish(Rule):
         if opening is None:
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
         if opening[0] <= t:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.defers(PolicyReason.BORROWER_WISH, opening[0])
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:

@@ -16,15 +16,15 @@ class OptedOut(Rule):
     __slots__ = ()
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        mine = [each for each in intent.facts.opt_outs if self._covers(each, intent, t)]
+        mine = [each for each in intent.facts.opt_outs if self._covers(each, intent)]
         if not mine:
-            return self.origin.allows()
+            return self.allowed
         if all(each.provisional for each in mine):
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.OPTED_OUT, detail="provisional")
         return self.origin.suppresses(PolicyReason.OPTED_OUT)
 
     @staticmethod
-    def _covers(each: OptOut, intent: Intent, t: datetime) -> bool:
+    def _covers(each: OptOut, intent: Intent) -> bool:
         return (
             each.channel in (None, intent.channel)
             # Where the address is not known it may be the one that was meant.
@@ -42,26 +42,27 @@ class Consent(Rule):
         super().__init__(origin)
         self.categories = categories
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return category in self.categories
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.notification.category not in self.categories:
-            return None
         if intent.notification.category in intent.facts.consents:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.suppresses(PolicyReason.NO_CONSENT)
 
 
 class Audience(Rule):
     """Who may be written to about a debt."""
 
-    __slots__ = ("allowed",)
+    __slots__ = ("audiences",)
 
-    def __init__(self, origin: Origin, allowed: frozenset[str]) -> None:
+    def __init__(self, origin: Origin, audiences: frozenset[str]) -> None:
         super().__init__(origin)
-        self.allowed = allowed
+        self.audiences = audiences
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.notification.borrower.audience in self.allowed:
-            return self.origin.allows()
+        if intent.notification.borrower.audience in self.audiences:
+            return self.allowed
         return self.origin.suppresses(PolicyReason.THIRD_PARTY, intent.notification.borrower.audience)
 
 
@@ -77,17 +78,16 @@ class OptOutText(Rule):
         self.channels = frozenset(section["channels"])
         self.marks = tuple(mark.casefold() for mark in section["marks"])
 
+    def concerns(self, category: str, channel: str) -> bool:
+        return category in self.categories and channel in self.channels
+
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if (
-            intent.text is None
-            or intent.notification.category not in self.categories
-            or intent.channel not in self.channels
-        ):
+        if intent.text is None:
             return None
         text = intent.text.casefold()
         present = any(mark in text for mark in self.marks)
         if present is self.required:
-            return self.origin.allows()
+            return self.allowed
         missing = PolicyReason.OPT_OUT_TEXT_MISSING
         return self.origin.suppresses(missing if self.required else PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
 
@@ -101,7 +101,7 @@ class Capability(Rule):
         if intent.capability is None:
             return None
         if intent.notification.category in intent.capability:
-            return self.origin.allows()
+            return self.allowed
         return self.origin.suppresses(PolicyReason.PROVIDER_INCAPABLE)
 
 

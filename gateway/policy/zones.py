@@ -120,6 +120,7 @@ def day_start(tz: tzinfo, day: date) -> datetime:
     raise ValueError(f"no zone is that far from UTC: {tz}")
 
 
+@lru_cache(maxsize=1024)  # the caps of one decision ask for the same few
 def local_date(tz: tzinfo, instant: datetime) -> date:
     """The date to which an instant belongs; clocks put back across midnight do not reopen the day before."""
     day = instant.astimezone(tz).date()
