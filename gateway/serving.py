@@ -107,7 +107,7 @@ async def _serve(
 async def _serve_metrics(gateway: Gateway) -> MetricsServer:
     settings = gateway.settings
     try:
-        return await metrics_server.serve(gateway.metrics, settings.metrics_port, settings.host)
+        return await metrics_server.serve(gateway.metrics, gateway.readiness, settings.metrics_port, settings.host)
     except OSError as error:
         raise CannotStart(
             f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}; set GATEWAY_METRICS_PORT"

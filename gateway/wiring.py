@@ -38,7 +38,7 @@ from gateway.ledger.editions import Editions
 from gateway.ledger.history import History
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
-from gateway.ledger.migrate import lacks, migrate
+from gateway.ledger.migrate import lacks, lacks_on, migrate
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
 from gateway.ledger.releases import Releases
@@ -51,6 +51,7 @@ from gateway.metrics import Metrics
 from gateway.model import Facts, Notification, Verdict
 from gateway.pipeline import Pipeline, Stages
 from gateway.ports import Clock, Unavailable
+from gateway.readiness import Probe
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
@@ -109,20 +110,7 @@ class Gateway:
     packs: policy.Packs
     redis_url: str
     world: World | None
-    _redis: Any
-
-    async def ready(self) -> Mapping[str, str]:
-        """What is needed to serve, each with "" where it is fine and a reason where it is not."""
-        found = {"ledger": "", "migrations": "", "redis": "", "templates": ""}
-        try:
-            found["migrations"] = await asyncio.to_thread(lacks, self.database.engine)
-        except Exception as error:
-            found["ledger"] = type(error).__name__
-        try:
-            await self._redis.ping()
-        except Exception as error:
-            found["redis"] = type(error).__name__
-        return found
+    readiness: Probe
 
 
 def system_clock(settings: Settings) -> Clock:
@@ -231,6 +219,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             lease_seconds=settings.lease_seconds,
         )
         stack.push_async_callback(pipeline.drain)
+        readiness = _probe(ledger.database, redis, catalog)
+        stack.push_async_callback(readiness.close)
         yield Gateway(
             settings=settings,
             clock=clock,
@@ -257,8 +247,30 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             packs=packs,
             redis_url=redis_url,
             world=outside,
-            _redis=redis,
+            readiness=readiness,
         )
+
+
+def _probe(database: Database, redis: Any, catalog: Catalog) -> Probe:
+    async def ledger() -> str:
+        await database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        return ""
+
+    async def answers() -> str:
+        await redis.ping()
+        return ""
+
+    async def templates() -> str:
+        return "" if catalog.live() else "there is no template"
+
+    return Probe(
+        {
+            "ledger": ledger,
+            "migrations": lambda: database.read(lacks_on),
+            "redis": answers,
+            "templates": templates,
+        }
+    )
 
 
 async def _embedded_redis(stack: AsyncExitStack, data_dir: Path) -> str:

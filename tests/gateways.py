@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from gateway.model import Notification, PolicyReason, Verdict, VerdictKind
 from gateway.pipeline import Pipeline, Stages
 from gateway.policy import Packs, load_packs, load_words
 from gateway.ports import Clock, FieldError, Incoming, TemplateInfo, UnknownTemplate
+from gateway.readiness import Probe
 from gateway.settings import Settings
 from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
@@ -113,10 +115,14 @@ class ApiGateway:
     store: Store
     providers: Mapping[str, Provider]
     channels: Mapping[str, Channel] = field(default_factory=lambda: CHANNELS)
-    not_ready: str = ""
+    not_ready: dict[str, str] = field(default_factory=dict)
 
-    async def ready(self) -> Mapping[str, str]:
-        return {"ledger": "", "redis": self.not_ready, "templates": ""}
+    @property
+    def readiness(self) -> Probe:
+        async def word(name: str) -> str:
+            return self.not_ready.get(name, "")
+
+        return Probe({name: partial(word, name) for name in ("ledger", "migrations", "redis", "templates")})
 
 
 @asynccontextmanager

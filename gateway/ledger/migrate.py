@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 _FOLDER = Path(__file__).parent / "migrations"
 
@@ -28,16 +28,26 @@ def head() -> str:
 def current(engine: Engine) -> str:
     """The revision that the database is at; "" for an empty one."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return _current(connection)
+
+
+def _current(connection: Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def lacks(engine: Engine) -> str:
+    """See ``lacks_on``."""
+    with engine.connect() as connection:
+        return lacks_on(connection)
+
+
+def lacks_on(connection: Connection) -> str:
     """What keeps this code from working on the database's schema, "" where nothing does.
 
     A revision that this code doesn't know is a newer one: migrations only add what the version before can do
     without, so that it goes on beside the new one while an upgrade is rolled out.
     """
-    at = current(engine)
+    at = _current(connection)
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if at == head() or (at and at not in known):
         return ""

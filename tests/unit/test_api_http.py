@@ -463,10 +463,17 @@ async def test_health_readiness_metrics(client: Client, gateway: ApiGateway) -> 
     """Alive without asking anybody, ready with names, measured in Prometheus' format."""
     nobody = client.holding("")
     assert (await nobody.get("/healthz")).json == {"status": "ok"}
-    assert (await nobody.get("/readyz")).status == 200
-    gateway.not_ready = "ConnectionError"
+    ready = await nobody.get("/readyz")
+    assert (ready.status, ready.json["status"]) == (200, "ready")
+    assert set(ready.json["checks"]) == {"ledger", "migrations", "redis", "templates"}
+    gateway.not_ready["redis"] = "ConnectionError"
     answer = await nobody.get("/readyz")
-    assert (answer.status, answer.json["checks"]["redis"]) == (503, "ConnectionError")
+    assert (answer.status, answer.json["status"]) == (200, "degraded")
+    assert answer.json["checks"]["redis"] == "ConnectionError"
+    for part in ("ledger", "migrations", "templates"):
+        gateway.not_ready = {part: "is away"}
+        answer = await nobody.get("/readyz")
+        assert (answer.status, answer.json["status"], answer.json["checks"][part]) == (503, "not_ready", "is away")
     measured = await nobody.get("/metrics")
     assert measured.headers["Content-Type"].startswith("text/plain")
     assert b"gateway_" in measured.raw

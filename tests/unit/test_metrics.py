@@ -14,6 +14,7 @@ from gateway import metrics as names
 from gateway.metrics import Metrics
 from gateway.metrics_server import serve
 from gateway.model import PolicyReason, VerdictKind
+from gateway.readiness import Probe
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
@@ -169,7 +170,7 @@ async def test_scrapers_get_the_format_they_ask_for() -> None:
     """A worker's own server speaks OpenMetrics to who accepts it, and the text format to anybody else."""
     metrics = _metrics()
     metrics.accepted("created")
-    server = await serve(metrics, port=0)
+    server = await serve(metrics, Probe({}), port=0)
     url = f"http://127.0.0.1:{server.port}/metrics"
     async with aiohttp.ClientSession() as session:
         async with session.get(url) as plain:
@@ -181,5 +182,5 @@ async def test_scrapers_get_the_format_they_ask_for() -> None:
             families = {family.name: family for family in parse_openmetrics(await open_metrics.text())}
     assert families["gateway_accepted"].type == "counter"
     with pytest.raises(OSError, match="address already in use"):
-        await serve(metrics, port=server.port)
+        await serve(metrics, Probe({}), port=server.port)
     await server.close()
