@@ -2,7 +2,7 @@
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.segments import Segments, segments
-from gateway.catalog.source import BadTemplate, Lender, Source
+from gateway.catalog.source import BadTemplate, Lender, Problem, Source
 from gateway.catalog.variables import VariableProblem, VariableSpec
 from gateway.catalog.version import TemplateVersion
 
@@ -10,6 +10,7 @@ __all__ = [
     "BadTemplate",
     "Catalog",
     "Lender",
+    "Problem",
     "Segments",
     "Source",
     "TemplateVersion",

@@ -15,6 +15,7 @@ from typing import Any
 
 from channels.base import Content
 from gateway.catalog.segments import segments
+from gateway.catalog.source import BadTemplate
 from gateway.catalog.version import PARTS, TemplateVersion
 from gateway.ports import RenderFailed
 
@@ -41,6 +42,8 @@ class Finding:
     line: int
     detail: str
     remedy: str
+    column: int = 0  # counts from 1; 0 where it has no place
+    instead: str = ""  # words that say it better, ready to be put in
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,17 @@ def _any(words: Sequence[str]) -> re.Pattern[str]:
     """Any of these: whole words where the script has spaces between them."""
     alternatives = [rf"\b{re.escape(each)}\b" if each.isascii() else re.escape(each) for each in words]
     return re.compile("|".join(alternatives), re.IGNORECASE)
+
+
+def findings_of(error: BadTemplate) -> list[Finding]:
+    """What keeps a text from being compiled, as findings with their places."""
+    if not error.problems:
+        where, _, detail = str(error).partition(": ")
+        return [Finding("error", "does_not_compile", where, 0, detail or str(error), "Mend it there.")]
+    return [
+        Finding("error", "does_not_compile", each.where, each.line, each.detail, "Mend it there.", each.column)
+        for each in error.problems
+    ]
 
 
 def lint(version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses) -> list[Finding]:

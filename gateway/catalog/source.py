@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,31 @@ import jsonschema
 FRAGMENTS = "_fragments"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a part can't be compiled. ``line`` and ``column`` count from 1, 0 where it has no place."""
+
+    where: str  # template/locale/part
+    line: int
+    column: int
+    detail: str
+
+    def __str__(self) -> str:
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.where}{place}: {self.detail}"
+
+
 class BadTemplate(Exception):
-    """A template can't be used. The message names file, line and column where there are any."""
+    """A template can't be used. The message names file, line and column where there are any; ``problems`` has all."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> BadTemplate:
+        """One that says all of these."""
+        return cls("; ".join(str(each) for each in problems), problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from liquid import BoundTemplate
 from channels.base import Content
 from gateway.catalog import language
 from gateway.catalog.segments import REPLACEMENTS
-from gateway.catalog.source import BadTemplate, Lender, Source
+from gateway.catalog.source import BadTemplate, Lender, Problem, Source
 from gateway.catalog.variables import VariableProblem, VariableSpec, check, values
 from gateway.ports import RenderFailed
 
@@ -26,9 +26,12 @@ _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.cat
 
 
 class TemplateVersion:
-    """A compiled version. Raises BadTemplate when a part doesn't compile."""
+    """A compiled version. Raises BadTemplate with every problem of every part.
 
-    def __init__(self, source: Source, lender: Lender) -> None:
+    ``problems`` given: they go there instead, for an editor's draft; a channel with a problem can't be rendered.
+    """
+
+    def __init__(self, source: Source, lender: Lender, problems: list[Problem] | None = None) -> None:
         self.source = source
         self.id = source.id
         self.version = source.version
@@ -45,13 +48,16 @@ class TemplateVersion:
         self.locales: Sequence[str] = sorted({name.split("/")[0] for name in source.parts})
         self._lender = asdict(lender)
         self._parts: dict[tuple[str, str], list[tuple[str, BoundTemplate]]] = {}
+        found: list[Problem] = [] if problems is None else problems
         for locale in self.locales:
-            self._compile(locale)
+            self._compile(locale, found)
+        if found and problems is None:
+            raise BadTemplate.of(found)
         if self.default_locale not in self.locales:
             raise BadTemplate(f"{self.id}/template.toml: default_locale: there is no folder {self.default_locale}")
         self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
 
-    def _compile(self, locale: str) -> None:
+    def _compile(self, locale: str, problems: list[Problem]) -> None:
         fragments = {
             name.split("/", 1)[1].removesuffix(".liquid"): text
             for name, text in self.source.fragments.items()
@@ -67,13 +73,17 @@ class TemplateVersion:
             for file, text in present.items():
                 where = f"{self.id}/{locale}/{file}"
                 if text is None:
-                    raise BadTemplate(f"{where}: is missing; a message on {channel} needs {', '.join(files)}")
+                    problems.append(
+                        Problem(where, 0, 0, f"is missing; a message on {channel} needs {', '.join(files)}")
+                    )
+                    continue
                 try:
                     whole = language.settle(language.expand(text, fragments, where), constants, html=".html." in file)
                     compiled.append((files[file], language.compile_part(made[".html." in file], whole, where)))
                 except RenderFailed as error:
-                    raise BadTemplate(str(error)) from None
-            self._parts[(locale, channel)] = compiled
+                    problems.append(_problem(where, str(error)))
+            if len(compiled) == len(files):
+                self._parts[(locale, channel)] = compiled
 
     def locale_for(self, wanted: str, channel: str) -> str:
         """The locale that is used for ``wanted``: itself, then its language elsewhere, then the default."""
@@ -85,8 +95,10 @@ class TemplateVersion:
         """What is wrong with the variables of a request."""
         return check(self.variables, given)
 
-    def render(self, channel: str, locale: str, given: Mapping[str, Any], borrower_name: str) -> Content:
-        """The message, as previewed, tested and sent. Raises RenderFailed."""
+    def render(
+        self, channel: str, locale: str, given: Mapping[str, Any], borrower_name: str, jurisdiction: str = ""
+    ) -> Content:
+        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed."""
         used = self.locale_for(locale, channel)
         parts = self._parts.get((used, channel))
         if parts is None:
@@ -103,3 +115,10 @@ class TemplateVersion:
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
             rendered["text"] = rendered["text"].translate(_SPACES).strip()
         return Content(**rendered)
+
+
+def _problem(where: str, message: str) -> Problem:
+    place, _, detail = message.removeprefix(where).partition(": ")
+    numbers = [int(each) for each in place.split(":") if each.isdigit()]
+    line, column = numbers if len(numbers) == 2 else (0, 0)
+    return Problem(where, line, column, detail or message)
