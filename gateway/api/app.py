@@ -25,6 +25,7 @@ from gateway.api import (
 )
 from gateway.api.auth import KeyRing
 from gateway.api.tracing import RequestId
+from gateway.web.page import Pages
 
 if TYPE_CHECKING:
     from gateway.wiring import Gateway
@@ -41,6 +42,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     app.state.key_ring = KeyRing(gateway.keys)
+    app.state.pages = Pages()
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -59,5 +61,6 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
+    app.include_router(app.state.pages.router())
     openapi.install(app)
     return app

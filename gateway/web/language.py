@@ -1,0 +1,61 @@
+"""The pages' own words: one file for each language (``texts/``), and which of them a reader gets.
+
+Knows nothing of what the words are about. The languages of the messages themselves are another matter.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+
+from babel.dates import format_datetime
+
+LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
+COOKIE = "gateway_language"
+_BABEL = {"en": "en_GB", "zh": "zh_Hans"}  # a 24-hour clock in both
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """One language. Called with a key and its values, it answers the text; an unknown key is an error."""
+
+    language: str
+    texts: Mapping[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        text = self.texts[key]
+        return text.format(**values) if values else text
+
+    def maybe(self, key: str, otherwise: str) -> str:
+        """The text of ``key``, where this language has one; for words that come from elsewhere."""
+        return self.texts.get(key, otherwise)
+
+    def when(self, instant: datetime | None) -> str:
+        """An instant as people read it, in UTC; "" for none."""
+        if instant is None:
+            return ""
+        return f"{format_datetime(instant, 'd MMM y, HH:mm', locale=_BABEL[self.language])} UTC"
+
+
+def load() -> dict[str, Texts]:
+    """All languages."""
+    folder = resources.files("gateway.web").joinpath("texts")
+    return {each: Texts(each, tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8"))) for each in LANGUAGES}
+
+
+def choose(cookie: str, accepted: str) -> str:
+    """The language that was chosen before, or the browser's first that we have (RFC 9110 section 12.5.4)."""
+    if cookie in LANGUAGES:
+        return cookie
+    weighted = []
+    for position, each in enumerate(accepted[:200].split(",")):
+        name, _, weight = each.strip().partition(";q=")
+        try:
+            quality = float(weight or 1)
+        except ValueError:
+            quality = 0.0
+        weighted.append((-quality, position, name.split("-")[0].lower()))
+    return next((name for quality, _, name in sorted(weighted) if name in LANGUAGES and quality < 0), "en")

@@ -1,0 +1,125 @@
+"""What all pages for people share: templates, style, language, and the headers under which they are served.
+
+A page is a file in ``pages/`` that extends ``base.html``. It loads nothing but our own assets, whose address has a
+hash of their content; its policy allows no script or style in the page itself, so that nothing injected could run.
+Knows nothing of what is on the pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import RedirectResponse, Response
+
+from gateway.web import language
+from gateway.web.language import Texts
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "frame-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_YEAR = 365 * 24 * 3600
+
+
+def headers(policy: str = POLICY) -> dict[str, str]:
+    """The headers of every page."""
+    return {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+class Pages:
+    """Renders the pages. Each has ``t`` (its words), ``language``, ``languages``, ``here`` and ``asset``."""
+
+    def __init__(self) -> None:
+        self._texts = language.load()
+        self._assets = _assets()
+        self._environment = Environment(
+            loader=PackageLoader("gateway.web", "pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def texts(self, request: Request) -> Texts:
+        cookie = request.cookies.get(language.COOKIE, "")
+        return self._texts[language.choose(cookie, request.headers.get("accept-language", ""))]
+
+    def respond(self, request: Request, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
+        """The page ``name`` in the reader's language."""
+        texts = self.texts(request)
+        query = f"?{request.url.query}" if request.url.query else ""
+        page = self._environment.get_template(name).render(
+            t=texts,
+            language=texts.language,
+            languages=language.LANGUAGES,
+            here=request.url.path + query if request.method == "GET" else "/editor",
+            asset=self.asset,
+            **values,
+        )
+        return Response(page, status, headers(), "text/html")
+
+    def asset(self, name: str) -> str:
+        """The address of one of our files."""
+        return f"/assets/{self._assets[name][0]}/{name}"
+
+    def router(self) -> APIRouter:
+        """The routes of the assets, and of choosing a language."""
+        routes = APIRouter(include_in_schema=False)
+
+        @routes.get("/assets/{digest}/{name}")
+        async def show_asset(digest: str, name: str) -> Response:
+            known, content = self._assets.get(name, ("", b""))
+            if known != digest:
+                return Response(status_code=404)
+            kind = _TYPES["." + name.rpartition(".")[2]]
+            fixed = {"Cache-Control": f"public, max-age={_YEAR}, immutable", "X-Content-Type-Options": "nosniff"}
+            return Response(content, media_type=kind, headers=fixed)
+
+        @routes.get("/language/{chosen}")
+        async def choose_language(request: Request, chosen: str, back: str = "/editor") -> Response:
+            # Only a path of ours: "//elsewhere" and "/\elsewhere" would lead away.
+            inside = back.startswith("/") and back[1:2] not in ("/", "\\") and back.isprintable()
+            answer = RedirectResponse(back if inside else "/editor", 303, headers())
+            if chosen in language.LANGUAGES:
+                answer.set_cookie(
+                    language.COOKIE,
+                    chosen,
+                    max_age=_YEAR,
+                    httponly=True,
+                    samesite="lax",
+                    secure=request.url.scheme == "https",
+                )
+            return answer
+
+        return routes
+
+
+def _assets() -> dict[str, tuple[str, bytes]]:
+    folder = resources.files("gateway.web").joinpath("assets")
+    found = {}
+    for each in folder.iterdir():
+        if "." + each.name.rpartition(".")[2] in _TYPES:
+            content = each.read_bytes()
+            found[each.name] = (hashlib.sha256(content).hexdigest()[:16], content)
+    return found
