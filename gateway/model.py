@@ -322,6 +322,7 @@ class Notification:
     expires_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     must_arrive: bool = False  # the law wants it received: once, a second copy is better than none
+    client: str = ""  # the API key it came by, as an actor
 
     def address(self, channel: str) -> str | None:
         return self.borrower.addresses.get(channel)

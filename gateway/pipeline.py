@@ -122,15 +122,18 @@ class Pipeline:
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def accept(self, tenant: str, requests: Sequence[Incoming]) -> list[Accepted | Refused]:
-        """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable."""
+    async def accept(self, tenant: str, requests: Sequence[Incoming], client: str = "") -> list[Accepted | Refused]:
+        """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable.
+
+        ``client`` is whose requests they are: the key they came by.
+        """
         now, began = self._clock(), tracing.now()
         await self._stages.templates.ensure(
             {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
         )
         examined: list[Examined | Refused] = []
         for request in requests:
-            examined.append(self._stages.acceptor.examine(tenant, request, now))
+            examined.append(self._stages.acceptor.examine(tenant, request, now, client))
             if len(examined) % _BREATH == 0:
                 await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
         good = [each for each in examined if isinstance(each, Examined)]

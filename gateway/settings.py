@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,11 @@ class Settings(BaseSettings):
 
     # JSON: [{"channel": "sms", "kind": "twilio", "name": "twilio", "options": {...}}]; empty: simulators
     providers: list[dict[str, Any]] = Field(default_factory=list)
+
+    # JSON: {"tw": "0.05 USD", "": "0.04 USD"}: what an SMS segment costs by country, for editors; empty: not shown
+    sms_prices: dict[str, str] = Field(default_factory=dict)
+    # JSON: {"acme": {"email": ["editor@acme.example"]}}: where a tenant's API keys may have test messages sent
+    test_addresses: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
 
     lease_seconds: float = 60.0  # our choice: above the longest provider timeout (10 s) with room for a batch
     batch_size: int = 200  # deliveries in one job; our choice from measurement, see ops/bench
@@ -74,6 +80,14 @@ class Settings(BaseSettings):
         names = [entry["name"] for entry in value]
         if len(set(names)) != len(names):
             raise ValueError("providers: every name must be used once; it is part of callback addresses")
+        return value
+
+    @field_validator("sms_prices")
+    @classmethod
+    def _prices_have_currencies(cls, value: dict[str, str]) -> dict[str, str]:
+        for country, price in value.items():
+            if not re.fullmatch(r"\d{1,6}(\.\d{1,6})? [A-Z]{3}", price):
+                raise ValueError(f"sms_prices[{country!r}] is not an amount and an ISO 4217 currency, like 0.05 USD")
         return value
 
     @model_validator(mode="after")

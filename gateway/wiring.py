@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.catalog.editing import Editing
 from gateway.catalog.folder import Folder
+from gateway.catalog.preview import Price
+from gateway.catalog.shelf import Shelf
+from gateway.catalog.transfer import Transfer
+from gateway.catalog.trial import TrialSender
 from gateway.embedded import lock, valkey, world
 from gateway.embedded.errors import CannotStart
 from gateway.embedded.world import World
@@ -31,6 +36,7 @@ from gateway.hot.connection import connect, open_pool
 from gateway.hot.tokens import Pacer, Rate, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
+from gateway.ledger.callers import Callers
 from gateway.ledger.clock import LedgerClock
 from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters
@@ -101,6 +107,7 @@ class Gateway:
     inbox: Inbox
     catalog: Catalog
     editing: Editing
+    transfer: Transfer
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
     metrics: Metrics
@@ -204,6 +211,18 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             store,
             outside is not None,
         )
+        pace = Pacer(TokenBuckets(redis), _rates(entries))
+        trials = TrialSender(
+            Editions(ledger.database, clock),
+            providers,
+            chooser,
+            switches,
+            pace,
+            _Addresses(channels),
+            ledger.signer.digest,
+            clock,
+        )
+        editing, transfer = _editing(settings, ledger, clock, catalog, packs, trials)
         pipeline = Pipeline(
             ledger=store,
             people=people,
@@ -213,7 +232,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             providers=providers,
             open_reference=ledger.signer.open_reference,
             trigger=queue.enqueue,
-            pace=Pacer(TokenBuckets(redis), _rates(entries)),
+            pace=pace,
             observer=metrics,
             clock=clock,
             lease_seconds=settings.lease_seconds,
@@ -237,7 +256,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             keys=ledger.keys,
             inbox=inbox,
             catalog=catalog,
-            editing=_editing(settings, clock, ledger.database, catalog, packs),
+            editing=editing,
+            transfer=transfer,
             channels=channels,
             providers=providers,
             metrics=metrics,
@@ -301,19 +321,32 @@ def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
         raise CannotStart(f"templates: {error}") from error
 
 
-def _editing(settings: Settings, clock: Clock, database: Database, catalog: Catalog, packs: policy.Packs) -> Editing:
+def _editing(
+    settings: Settings,
+    ledger: LedgerParts,
+    clock: Clock,
+    catalog: Catalog,
+    packs: policy.Packs,
+    trials: TrialSender,
+) -> tuple[Editing, Transfer]:
     """What editors do with templates, with the one lint. Raises CannotStart."""
-    folder = templates_folder(settings)
+    path = templates_folder(settings)
     try:
-        words = linting.load_words(folder / "_lint")
-        shelf = Folder.read(folder)
+        words = linting.load_words(path / "_lint")
+        folder = Folder.read(path)
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
 
     def lint(version: TemplateVersion) -> list[linting.Finding]:
         return linting.lint(version, words, settings.lender_name, policy.refuses_text(packs, clock()))
 
-    return Editing(Editions(database, clock), catalog, shelf, lint, clock)
+    editions = Editions(ledger.database, clock)
+    shelf = Shelf(editions, catalog, folder, lint, Callers(ledger.database), clock)
+    prices = {
+        country: Price(Decimal(amount), currency)
+        for country, (amount, currency) in ((name, text.split()) for name, text in settings.sms_prices.items())
+    }
+    return Editing(editions, catalog, shelf, trials, prices, clock), Transfer(editions, catalog, shelf)
 
 
 async def _provider_entries(

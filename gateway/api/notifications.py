@@ -43,7 +43,7 @@ async def accept(request: Request) -> Response:
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
         item = bodies.validated(NotificationIn, raw)
-        [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)])
+        [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)], who.actor)
     if isinstance(result, Refused):
         raise refused(result)  # counted by the pipeline
     if result.outcome == "conflict":
@@ -66,7 +66,7 @@ async def accept_batch(request: Request) -> Response:
     for each in checked:
         if isinstance(each, Problem):
             gateway.metrics.refused(each.kind)
-    accepted = iter(await gateway.pipeline.accept(who.tenant, good) if good else ())
+    accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
     results = [
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
     ]

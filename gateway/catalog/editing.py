@@ -9,21 +9,23 @@ Every refusal is a ``TemplateRefusal`` (gateway/ledger/refusals.py); each verb m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.folder import Folder
+from gateway.catalog.compatibility import Consequence
+from gateway.catalog.differences import Difference, difference
 from gateway.catalog.lint import Finding
-from gateway.catalog.source import BadTemplate
-from gateway.catalog.version import TemplateVersion
-from gateway.ledger.editions import Change, Edition, Editions, Text
-from gateway.ledger.refusals import BadText, NoSuchEdition
+from gateway.catalog.preview import NAME, Price, Shown, examples, preview
+from gateway.catalog.shelf import Files, Shelf, check_files, live_edition, written
+from gateway.catalog.trial import Trial, TrialSender
+from gateway.ledger.editions import Editions
+from gateway.ledger.refusals import NeedsConfirmation, NoSuchEdition
+from gateway.ledger.template_page import Change, Edition
 from gateway.model import TemplateState
 from gateway.ports import Clock, UnknownTemplate
-
-Lint = Callable[[TemplateVersion], Sequence[Finding]]
 
 # States in which somebody is expected to do something, or time is.
 _UNDER_WAY = (TemplateState.DRAFT, TemplateState.SUBMITTED, TemplateState.APPROVED, TemplateState.SCHEDULED)
@@ -41,25 +43,23 @@ class Card:
     under_way: tuple[Edition, ...]  # the newest first
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """A template's text. ``number`` 0 is the version of the files, which has no edition."""
-
-    template: str
-    number: int
-    version: str
-    files: Mapping[str, str]
-    edition: Edition | None = None
-
-
 class Editing:
     """The verbs, each for one tenant. ``actor`` is ``user:<id>`` or ``key:<id>``."""
 
-    def __init__(self, editions: Editions, catalog: Catalog, folder: Folder, lint: Lint, clock: Clock) -> None:
+    def __init__(
+        self,
+        editions: Editions,
+        catalog: Catalog,
+        shelf: Shelf,
+        trials: TrialSender,
+        prices: Mapping[str, Price],
+        clock: Clock,
+    ) -> None:
         self._editions = editions
         self._catalog = catalog
-        self._folder = folder
-        self._lint = lint
+        self._shelf = shelf
+        self._trials = trials
+        self._prices = prices
         self._clock = clock
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,44 +69,59 @@ class Editing:
         editions: dict[str, list[Edition]] = {}
         for each in await self._editions.listed(tenant):
             editions.setdefault(each.template, []).append(each)
-        names = sorted(self._folder.templates.keys() | editions.keys())
+        names = sorted({*self._shelf.shipped(), *editions})
         found = [self._card(tenant, name, editions.get(name, [])) for name in names]
         wanted = search.casefold()
         return [each for each in found if wanted in each.template.casefold() or wanted in each.title.casefold()]
 
     def _card(self, tenant: str, template: str, editions: Sequence[Edition]) -> Card:
         under_way = tuple(each for each in editions if each.state in _UNDER_WAY)
+        now = self._clock()
+        own = live_edition(editions, now)
         try:
-            live = self._catalog.resolve(tenant, template, None, self._clock())
-        except UnknownTemplate:
-            return Card(template, template, "", "", False, under_way)
-        own = any(each.version == live.version for each in editions)
-        return Card(template, live.title, live.category, live.version, own, under_way)
+            shown = self._catalog.resolve(tenant, template, own.version if own else None, now)
+        except UnknownTemplate:  # never published, or so lately that this process has not heard of it
+            return Card(template, template, "", own.version if own else "", own is not None, under_way)
+        return Card(template, shown.title, shown.category, shown.version, own is not None, under_way)
 
     async def versions(self, tenant: str, template: str) -> list[Edition]:
         """A template's editions, the newest first; none where the tenant has only that of the files."""
         found = await self._editions.listed(tenant, template)
-        if not found and template not in self._folder.templates:
+        if not found and template not in self._shelf.shipped():
             raise NoSuchEdition(f"there is no template {template} here")
         return found
 
     async def text(self, tenant: str, template: str, number: int) -> Files:
-        """One version's files; 0 is the version of the files."""
-        if number == 0:
-            files = self._folder.templates.get(template)
-            if files is None:
-                raise NoSuchEdition(f"the files have no template {template}")
-            return Files(template, 0, self._folder.source(template, files).version, files)
-        return _written(await self._editions.text((tenant, template, number)))
+        """One version's files; 0 is the version of the files. Raises NoSuchEdition."""
+        return await self._shelf.text(tenant, template, number)
 
     async def live(self, tenant: str, template: str) -> Files | None:
-        """The text that new requests get; None where there is none."""
-        try:
-            version = self._catalog.resolve(tenant, template, None, self._clock()).version
-        except UnknownTemplate:
-            return None
-        own = [each for each in await self._editions.listed(tenant, template) if each.version == version]
-        return await self.text(tenant, template, own[0].number if own else 0)
+        """The text that new requests get now; None where there is none."""
+        return await self._shelf.live(tenant, template)
+
+    def preview(
+        self,
+        template: str,
+        files: Mapping[str, str],
+        locale: str,
+        variables: Mapping[str, Any] | None = None,
+        name: str = NAME,
+    ) -> list[Shown]:
+        """What a borrower would get, on every channel; ``variables`` None: the examples. Raises BadText."""
+        version = self._shelf.compiled(Files(template, 0, "", files))
+        return preview(version, locale, examples(version) if variables is None else variables, name, self._prices)
+
+    async def difference(self, tenant: str, template: str, number: int, against: int | None = None) -> Difference:
+        """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""
+        after = await self.text(tenant, template, number)
+        before = await self.live(tenant, template) if against is None else await self.text(tenant, template, against)
+        if before is None:
+            return difference({}, after.files, None, self._shelf.compiled_if(after))
+        return difference(before.files, after.files, self._shelf.compiled_if(before), self._shelf.compiled_if(after))
+
+    async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
+        """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
+        return await self._shelf.consequences(tenant, await self.text(tenant, template, number))
 
     async def history(self, tenant: str, template: str, number: int | None = None) -> list[Change]:
         """All that was done, in order, with who, when and why."""
@@ -122,9 +137,9 @@ class Editing:
         chosen = files if files is not None else live.files if live else None
         if chosen is None:
             raise NoSuchEdition(f"there is no template {template} to begin from: give its files")
-        self._folder_check(template, chosen)
+        check_files(template, chosen)
         based_on = live.version if live else ""
-        return _written(await self._editions.begin(tenant, template, chosen, based_on, actor, comment))
+        return written(await self._editions.begin(tenant, template, chosen, based_on, actor, comment))
 
     async def save(
         self,
@@ -137,8 +152,8 @@ class Editing:
         comment: str = "",
     ) -> Files:
         """Keep a draft's text, finished or not. Raises EditedMeanwhile (with the present text), BadText."""
-        self._folder_check(template, files)
-        return _written(await self._editions.save((tenant, template, number), revision, files, actor, comment))
+        check_files(template, files)
+        return written(await self._editions.save((tenant, template, number), revision, files, actor, comment))
 
     async def discard(
         self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str = ""
@@ -147,24 +162,16 @@ class Editing:
 
     def lint(self, template: str, files: Mapping[str, str]) -> list[Finding]:
         """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
-        try:
-            version = self.compiled(template, files)
-        except BadTemplate as error:
-            return [_does_not_compile(template, error)]
-        return list(self._lint(version))
-
-    def compiled(self, template: str, files: Mapping[str, str], version: str = "") -> TemplateVersion:
-        """Raises BadTemplate."""
-        return TemplateVersion(self._folder.source(template, files, version), self._catalog.lender)
+        return self._shelf.findings(Files(template, 0, "", files))
 
     # ── from draft to publication ───────────────────────────────────────────────────────────────────────────
 
     async def submit(self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str) -> Edition:
         """Hand a draft to a second person. Raises BadText where the lint has errors, EditedMeanwhile."""
-        written = await self._editions.text((tenant, template, number))
-        self._refuse_errors(template, written.files)
-        source = self._folder.source(template, written.files, f"e{number}")
-        return await self._editions.submit(written.edition.key, revision, source.version, source.dump(), actor, comment)
+        text = await self.text(tenant, template, number)
+        self._shelf.refuse_errors(text)
+        version, source = self._shelf.frozen(template, text.files, number)
+        return await self._editions.submit((tenant, template, number), revision, version, source, actor, comment)
 
     async def approve(self, tenant: str, template: str, number: int, actor: str, comment: str = "") -> Edition:
         """Raises SamePerson for who wrote in it or submitted it."""
@@ -185,9 +192,11 @@ class Editing:
         confirmed: bool = False,
     ) -> Edition:
         """Have it live from ``at`` on, or from now on. Raises NeedsConfirmation with the warnings, BadText."""
-        written = await self._editions.text((tenant, template, number))
-        self._refuse_errors(template, written.files)
-        edition = await self._editions.publish(written.edition.key, actor, comment, at)
+        text = await self.text(tenant, template, number)
+        self._shelf.refuse_errors(text)
+        if not confirmed and (found := await self._shelf.consequences(tenant, text)):
+            raise NeedsConfirmation(found)
+        edition = await self._editions.publish((tenant, template, number), actor, comment, at)
         await self._catalog.refresh()
         return edition
 
@@ -201,31 +210,25 @@ class Editing:
         self, tenant: str, template: str, actor: str, comment: str, to: int | None = None
     ) -> Edition | None:
         """Have an earlier version live again at once; None: that of the files. Raises NothingToRollBack."""
-        edition = await self._editions.roll_back(tenant, template, actor, comment, to)
+        shipped = template in self._shelf.shipped()
+        edition = await self._editions.roll_back(tenant, template, to, shipped, actor, comment)
         await self._catalog.refresh()
         return edition
 
-    def _folder_check(self, template: str, files: Mapping[str, str]) -> None:
-        from gateway.catalog.folder import check
-
-        try:
-            check(template, files)
-        except BadTemplate as error:
-            raise BadText([_does_not_compile(template, error)]) from None
-
-    def _refuse_errors(self, template: str, files: Mapping[str, str]) -> None:
-        findings = self.lint(template, files)
-        if any(each.level == "error" for each in findings):
-            raise BadText(findings)
-
-
-def _written(text: Text) -> Files:
-    edition = text.edition
-    return Files(edition.template, edition.number, edition.version, text.files, edition)
-
-
-def _does_not_compile(template: str, error: BadTemplate) -> Finding:
-    where, _, detail = str(error).partition(": ")
-    place, _, line = where.partition(":")
-    number = int(line.partition(":")[0]) if line.partition(":")[0].isdigit() else 0
-    return Finding("error", "does_not_compile", place or template, number, detail or str(error), "Mend it there.")
+    async def test_send(
+        self,
+        tenant: str,
+        template: str,
+        number: int,
+        channel: str,
+        locale: str,
+        address: str,
+        own: Collection[str],
+        actor: str,
+        variables: Mapping[str, Any] | None = None,
+        name: str = NAME,
+    ) -> Trial:
+        """Send one message of a version to an address of the caller's ``own``, marked as a test."""
+        version = self._shelf.compiled(await self.text(tenant, template, number))
+        given = examples(version) if variables is None else variables
+        return await self._trials.send(tenant, number, version, channel, locale, address, own, given, name, actor)

@@ -120,6 +120,7 @@ class Entry:
             "updated_at": self.now,
             "event_hash": self.head,
             "body": body_of(notification),
+            "client": notification.client,
         }
 
     def becomes_duplicate(self, original: str) -> None:

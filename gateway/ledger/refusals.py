@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.ledger.editions import Text
+    from gateway.ledger.template_page import Text
 
 
 class TemplateRefusal(Exception):

@@ -63,7 +63,7 @@ class Acceptor:
         self._decide = decide
         self._digest = digest
 
-    def examine(self, tenant: str, incoming: Incoming, now: datetime) -> Examined | Refused:
+    def examine(self, tenant: str, incoming: Incoming, now: datetime, client: str = "") -> Examined | Refused:
         """What this request asks for, in words and all, or why it can't be had."""
         try:
             template = self._templates.resolve(tenant, incoming.template, incoming.template_version, now)
@@ -76,7 +76,7 @@ class Acceptor:
             return Refused("invalid_request", tuple(errors))
         if wrong := self._templates.wrong_variables(tenant, incoming, template.version):
             return Refused("invalid_variables", tuple(wrong))
-        notification = _notification(tenant, incoming, template, addresses, now)
+        notification = _notification(tenant, incoming, template, addresses, now, client)
         texts = self._texts(notification)
         return texts if isinstance(texts, Refused) else Examined(notification, fingerprint(incoming.raw), texts)
 
@@ -134,7 +134,12 @@ class Acceptor:
 
 
 def _notification(
-    tenant: str, incoming: Incoming, template: TemplateInfo, addresses: Mapping[str, str], now: datetime
+    tenant: str,
+    incoming: Incoming,
+    template: TemplateInfo,
+    addresses: Mapping[str, str],
+    now: datetime,
+    client: str,
 ) -> Notification:
     identifier = new_id("ntf", now)
     return Notification(
@@ -154,6 +159,7 @@ def _notification(
         expires_at=incoming.expires_at,
         metadata=incoming.metadata,
         must_arrive=template.must_arrive,
+        client=client,
     )
 
 

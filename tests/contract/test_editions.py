@@ -11,7 +11,11 @@ import pytest
 from gateway.catalog import Catalog, Lender
 from gateway.catalog.editing import Editing
 from gateway.catalog.folder import Folder
+from gateway.catalog.lint import Finding
+from gateway.catalog.shelf import Shelf
+from gateway.catalog.transfer import Transfer
 from gateway.cli import evidence
+from gateway.ledger.callers import Callers
 from gateway.ledger.database import Database
 from gateway.ledger.editions import Editions
 from gateway.ledger.template_versions import TemplateVersions
@@ -44,7 +48,11 @@ class Desk:
         self.editions = Editions(database, self.clock)
         self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
         self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
-        self.editing = Editing(self.editions, self.catalog, FOLDER, lambda version: [], self.clock)
+        self.findings: list[Finding] = []
+        shelf = Shelf(self.editions, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock)
+        trials: Any = None  # nobody sends a test here
+        self.editing = Editing(self.editions, self.catalog, shelf, trials, {}, self.clock)
+        self.transfer = Transfer(self.editions, self.catalog, shelf)
 
     async def submitted(self, words: str = "new words", tenant: str = "acme") -> int:
         begun = await self.editing.begin(tenant, "overdue-first", "user:ann", "shorter")

@@ -1,0 +1,94 @@
+"""What a borrower would get of one version, on every channel at once, by the one render function.
+
+Owns nothing of the words: what stands here is what is sent, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from channels.base import Content
+from gateway.catalog.segments import Segments, segments
+from gateway.catalog.version import TemplateVersion
+from gateway.ports import RenderFailed
+
+NAME = "Alexandra Example"  # of the borrower in samples; nobody's
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one SMS segment costs."""
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One channel's message. ``content`` None: it can't be rendered, and ``error`` says why and where.
+
+    ``locale`` is the one used, which may be another than the one asked for. ``segments`` and ``cost`` are of SMS only;
+    ``cost`` is None where no price is set.
+    """
+
+    channel: str
+    locale: str
+    content: Content | None
+    error: str = ""
+    segments: Segments | None = None
+    cost: Price | None = None
+
+
+def examples(version: TemplateVersion) -> dict[str, Any]:
+    """The variables as the template's own examples have them."""
+    return {
+        name: int(each.example) if each.type == "integer" else each.example for name, each in version.variables.items()
+    }
+
+
+def preview(
+    version: TemplateVersion,
+    locale: str,
+    variables: Mapping[str, Any],
+    name: str = NAME,
+    prices: Mapping[str, Price] | None = None,
+) -> list[Shown]:
+    """Every channel of the version. ``prices`` of a segment are by country ("tw"); "" for all others."""
+    return [_shown(version, channel, locale, variables, name, prices or {}) for channel in version.channels]
+
+
+def _shown(
+    version: TemplateVersion,
+    channel: str,
+    locale: str,
+    variables: Mapping[str, Any],
+    name: str,
+    prices: Mapping[str, Price],
+) -> Shown:
+    used = version.locale_for(locale, channel)
+    problems = version.check(variables)
+    if problems:
+        words = "; ".join(f"{each.pointer.rpartition('/')[2]} {each.detail}" for each in problems)
+        return Shown(channel, used, None, words)
+    try:
+        content = version.render(channel, locale, variables, name)
+    except RenderFailed as error:
+        return Shown(channel, used, None, str(error))
+    if channel != "sms":
+        return Shown(channel, used, content)
+    counted = segments(content.text)
+    return Shown(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
+
+
+def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price | None:
+    price = prices.get(locale.partition("-")[2].lower(), prices.get(""))
+    return None if price is None else Price(price.amount * counted.segments, price.currency)
+
+
+def every_preview(version: TemplateVersion, prices: Mapping[str, Price] | None = None) -> Sequence[Shown]:
+    """Every channel in every locale, with the template's own examples."""
+    given = examples(version)
+    return [each for locale in version.locales for each in preview(version, locale, given, NAME, prices)]
