@@ -83,3 +83,21 @@ class Signer:
         if datetime.fromtimestamp(int(expires), UTC) <= now:
             return None
         return tenant, borrower_id
+
+    def session_token(self, session_id: str) -> str:
+        """``<session id>.<signature>``: what a browser keeps of a session, so that made-up ones cost no SQL."""
+        return f"{session_id}.{self._mac('session', session_id).hex()}"
+
+    def open_session_token(self, token: str) -> str | None:
+        """The session id of a token of ours; None for anything else."""
+        session_id = token.partition(".")[0]
+        known = hmac.compare_digest(self.session_token(session_id).encode(), token.encode())
+        return session_id if known else None
+
+    def form_token(self, session_id: str) -> str:
+        """What every form of a session carries, to show that the form was ours."""
+        return self._mac("form", session_id).hex()
+
+    def sign_in_digest(self, kind: str, value: str) -> str:
+        """The stand-in for who tried to sign in (``user``, ``source``), and for a session (``session``)."""
+        return self._mac("sign-in", kind, value).hex()

@@ -50,9 +50,11 @@ from gateway.ledger.reads import Reads
 from gateway.ledger.releases import Releases
 from gateway.ledger.replies import Replies
 from gateway.ledger.reviews import Reviews
+from gateway.ledger.sessions import Attempts, Sessions
 from gateway.ledger.store import Store
 from gateway.ledger.switches import Switches
 from gateway.ledger.template_versions import TemplateVersions
+from gateway.ledger.users import Users
 from gateway.metrics import Metrics
 from gateway.model import Facts, Notification, Verdict
 from gateway.pipeline import Pipeline, Stages
@@ -84,6 +86,7 @@ class LedgerParts:
     signer: Signer
     reads: Reads
     keys: Keys
+    users: Users
     history: History
 
 
@@ -104,6 +107,9 @@ class Gateway:
     switches: Switches
     chooser: Chooser
     keys: Keys
+    users: Users
+    sessions: Sessions
+    attempts: Attempts
     inbox: Inbox
     catalog: Catalog
     editing: Editing
@@ -157,7 +163,16 @@ async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterat
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
         clock = await _clock(settings, database)
-        yield LedgerParts(settings, clock, database, signer, Reads(database), Keys(database, signer), History(database))
+        yield LedgerParts(
+            settings,
+            clock,
+            database,
+            signer,
+            Reads(database),
+            Keys(database, signer),
+            Users(database),
+            History(database),
+        )
 
 
 @asynccontextmanager
@@ -254,6 +269,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             switches=switches,
             chooser=chooser,
             keys=ledger.keys,
+            users=ledger.users,
+            sessions=Sessions(ledger.database, ledger.signer),
+            attempts=Attempts(ledger.database, ledger.signer),
             inbox=inbox,
             catalog=catalog,
             editing=editing,

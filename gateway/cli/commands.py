@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating
+from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating, users
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url
 from gateway.cli.running import fail, run, settings
@@ -28,6 +28,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(reviewing.app, name="review")
 app.add_typer(policies.app, name="policy")
 app.add_typer(templating.app, name="template")
+app.add_typer(users.app, name="user")
 operating.install(app)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]

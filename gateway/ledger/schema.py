@@ -370,6 +370,41 @@ api_keys = Table(
     Column("revoked_at", Instant),
 )
 
+# People who write and approve templates. The password is an Argon2 hash, which has its salt and costs in it.
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("email", String(254), nullable=False, unique=True),  # in small letters; over all tenants
+    Column("role", String(16), nullable=False),
+    Column("password", String(200), nullable=False),
+    Column("test_addresses", Text, nullable=False),  # JSON: channel → address that whoever added the user vouches for
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the id: a stolen table opens nothing
+    Column("user_id", String(24), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Index("sessions_by_user", "user_id"),
+)
+
+# Who failed to sign in lately, by digests of the address that was typed and of where it came from.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("last_at", Instant),
+    Column("wait_until", Instant),
+)
+
 # Which processes have run on this ledger lately. For the status page.
 processes = Table(
     "processes",

@@ -1,0 +1,158 @@
+"""Commands on the people who write and approve templates. Passwords are typed or piped, never arguments: those are
+seen by everybody on the machine, and kept in the shell's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import screen
+from gateway.cli.running import fail, run, settings
+
+if TYPE_CHECKING:
+    from gateway.ledger.users import User
+
+app = typer.Typer(help="People who write and approve templates.", no_args_is_help=True)
+
+_PASSWORD = "GATEWAY_USER_PASSWORD"
+DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+Email = Annotated[str, typer.Argument(help="The address that they sign in with.")]
+Tests = Annotated[
+    list[str] | None,
+    typer.Option("--test-address", help="CHANNEL=ADDRESS of their own, where test messages may go; may be repeated."),
+]
+
+
+@app.command()
+def add(
+    email: Email,
+    tenant: Annotated[str, typer.Option(help="Whose templates these will be.")],
+    name: Annotated[str, typer.Option(help="As colleagues see it.")],
+    role: Annotated[str, typer.Option(help="viewer; editor: writes, submits; approver: approves, publishes too.")],
+    test_address: Tests = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Let somebody sign in at /editor. The password comes from GATEWAY_USER_PASSWORD, a pipe, or is asked for.
+
+    Check that a --test-address is theirs: test messages go there without another question.
+    """
+    from gateway import wiring
+    from gateway.ledger.users import BadUser
+
+    addresses = _addresses(test_address or [])
+    password = _password()
+
+    async def work(stop: asyncio.Event) -> User:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            try:
+                return await ledger.users.add(tenant, name, email, role, password, ledger.clock(), addresses)
+            except BadUser as error:
+                fail(str(error), 2)
+                raise
+
+    user = run(work)
+    if as_json:
+        typer.echo(json.dumps({"id": user.id}))
+    else:
+        screen.STDERR.print(f"user {user.id} may sign in at {settings(data_dir=data_dir).effective_public_url}/editor")
+
+
+@app.command("list")
+def list_users(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """All users, disabled ones too."""
+    from gateway import wiring
+    from gateway.codec import instant
+
+    async def work(stop: asyncio.Event) -> list[dict[str, str]]:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            return [
+                {
+                    "id": each.id,
+                    "tenant": each.tenant,
+                    "email": each.email,
+                    "name": each.name,
+                    "role": str(each.role),
+                    "created_at": instant(each.created_at) or "",
+                    "disabled_at": instant(each.disabled_at) or "",
+                }
+                for each in await ledger.users.list(tenant)
+            ]
+
+    found = run(work)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        columns = ("id", "tenant", "email", "name", "role", "created_at", "disabled_at")
+        screen.STDOUT.print(screen.table(None, columns, [[each[column] for column in columns] for each in found]))
+
+
+@app.command()
+def disable(email: Email, data_dir: DataDir = None) -> None:
+    """Sign somebody out everywhere, and in no more. What they did stays theirs; set-password lets them in again."""
+    from gateway import wiring
+
+    async def work(stop: asyncio.Event) -> bool:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            return await ledger.users.disable(email, ledger.clock())
+
+    if not run(work):
+        fail("there is no user with this address who could sign in")
+    screen.STDERR.print("disabled, and signed out everywhere")
+
+
+@app.command("set-password")
+def set_password(email: Email, data_dir: DataDir = None) -> None:
+    """A new password for somebody, who is signed out everywhere."""
+    from gateway import wiring
+    from gateway.ledger.users import BadUser
+
+    password = _password()
+
+    async def work(stop: asyncio.Event) -> bool:
+        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+            try:
+                return await ledger.users.set_password(email, password)
+            except BadUser as error:
+                fail(str(error), 2)
+                raise
+
+    if not run(work):
+        fail("there is no user with this address")
+    screen.STDERR.print("the password is set; earlier sessions have ended")
+
+
+def _password() -> str:
+    given = os.environ.get(_PASSWORD)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _addresses(given: list[str]) -> dict[str, str]:
+    from channels import registry
+
+    channels, found = registry.discover(), {}
+    for each in given:
+        channel, _, address = each.partition("=")
+        if channel not in channels:
+            fail(f"--test-address: there is no channel {channel!r}; write one of {', '.join(channels)}, =, address", 2)
+        try:
+            found[channel] = channels[channel].normalise(address)
+        except ValueError as error:
+            fail(f"--test-address {channel}: {error}", 2)
+    return found
