@@ -47,6 +47,7 @@ class ProviderReason(StrEnum):
     CONNECTION_LOST = "connection_lost"
     SERVER_ERROR = "server_error"
     TOO_LATE = "too_late"
+    NOT_BEGUN = "not_begun"
     UNMAPPED = "unmapped_code"
 
 

@@ -51,14 +51,15 @@ PENDING_STATES = frozenset({State.ACCEPTED, State.DEFERRED, State.RETRYING, Stat
 CONTACT_STATES = frozenset({State.SENDING, State.SENT, State.UNKNOWN, State.DELIVERED})
 
 _STOPPABLE = {State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.FAILED}
+# An attempt that was given up for lost may still turn out to be with the provider, or to have arrived.
+_TURNS_UP = {State.SENT, State.DELIVERED}
 
 # The one table of legal moves: the SQL guard, the diagram and the property tests come from it.
 MOVES: Mapping[State, frozenset[State]] = {
-    State.ACCEPTED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_STOPPABLE}),
-    # An earlier attempt that was given up for lost may still turn out to have arrived.
-    State.DEFERRED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, State.DELIVERED, *_STOPPABLE}),
-    State.RETRYING: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, State.DELIVERED, *_STOPPABLE}),
-    State.REVIEW: frozenset({State.ACCEPTED, State.SENT, State.DELIVERED, State.UNDELIVERED, *_STOPPABLE}),
+    State.ACCEPTED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
+    State.DEFERRED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
+    State.RETRYING: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
+    State.REVIEW: frozenset({State.ACCEPTED, State.RETRYING, State.UNDELIVERED, *_TURNS_UP, *_STOPPABLE}),
     State.SENDING: frozenset(
         {State.SENT, State.RETRYING, State.UNKNOWN, State.DELIVERED, State.UNDELIVERED, State.FAILED}
     ),

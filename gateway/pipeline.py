@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -65,6 +66,10 @@ from gateway.stages.settle import Settler
 # Requests examined in one go, some ten milliseconds of work; our choice.
 _BREATH = 10
 
+_AGAIN_SECONDS = 0.5  # after which what could not be written is written again; our choice
+_KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
+_DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
+
 # Receipts that say something of the borrower or the address, and not only of this message.
 _SAYING_NO = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
 _TELLING = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
@@ -116,6 +121,7 @@ class Pipeline:
         self._observer = observer
         self._clock = clock
         self._lease = lease_seconds
+        self._stopping = False
         self._accepting = Coalescer(self._accept_batch)
         self._settling = Coalescer(self._settle_batch)
         self._receiving = Coalescer(self._receive_batch)
@@ -177,6 +183,8 @@ class Pipeline:
             await self._dispatch(ids, span)
 
     async def _dispatch(self, ids: Sequence[str], span: tracing.Span | None) -> None:
+        if self._stopping:
+            return  # another worker's relay finds them
         now = self._clock()
         works = await self._ledger.claim(ids, now, self._lease)
         if not works:
@@ -188,24 +196,42 @@ class Pipeline:
         )
         unsent = [work for work in works if work.delivery.state in PENDING_STATES]
         handed_over = [work for work in works if work.delivery.state not in PENDING_STATES]
+        # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
+        until = now + timedelta(seconds=self._lease / 2)
+        ends = await asyncio.gather(
+            self._hand_over(unsent, now, until), self._find_out(handed_over, now, until), return_exceptions=True
+        )
+        for error in ends:  # each half was to end by itself, whatever became of the other
+            if error is not None:
+                raise error
 
-        outgoing, unrenderable = render(unsent, self._stages.templates, now)
+    async def _hand_over(self, works: Sequence[Work], now: datetime, until: datetime) -> None:
+        """Render, admit, choose, pace, start, send: what is due goes out, where it may."""
+        if not works:
+            return
+        outgoing, unrenderable = render(works, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
         logs.tell("not sent", map(lines.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for verdict in admission.verdicts:
             self._observer.decided(verdict.kind, verdict.reason, "handoff")
-        found_out = [await self._stages.enquirer.enquire(work, now) for work in handed_over]
-
-        opened = await self._ledger.apply([*unrenderable, *admission.moves, *unroutable, *found_out])
-        await self._trigger(opened)
+        await self._apply([*unrenderable, *admission.moves, *unroutable], works)
         ready = await self._paced(ready, now)
         if ready:
             started = await self._ledger.start(ready, now, self._lease)
             going = [each for each in ready if each.work.delivery.id in started]
-            # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
-            await self._stages.sender.send(going, self._attempt_ended, now + timedelta(seconds=self._lease / 2))
+            await self._stages.sender.send(going, self._attempt_ended, until)
+
+    async def _find_out(self, works: Sequence[Work], now: datetime, until: datetime) -> None:
+        """Look after what was handed over: its worker died, its outcome is unknown, or a deadline has passed."""
+        await self._apply(await self._stages.enquirer.enquire(works, now, until), works)
+
+    async def _apply(self, moves: Sequence[Move], works: Sequence[Work]) -> None:
+        """Write moves decided on claimed deliveries, as far as the claims still stand."""
+        fences = {work.delivery.id: work.delivery.fence for work in works}
+        opened = await self._ledger.apply([replace(move, fence=fences[move.delivery_id]) for move in moves])
+        await self._trigger(opened)
 
     async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
         """As many as the providers' rates allow; the rest is given back until there is room."""
@@ -218,9 +244,6 @@ class Pipeline:
         return going
 
     async def _attempt_ended(self, attempt: Attempt) -> None:
-        # Before the attempt is settled: if we die in between, what was learned of the address is what must survive.
-        if isinstance(attempt.result, PermanentFailure):
-            await self._learn(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
         await self._settling.submit([attempt])
 
     async def _learn(self, delivery_id: str | None, reason: ProviderReason | None, provider: str) -> None:
@@ -233,10 +256,14 @@ class Pipeline:
             await self._people.suppress_address(delivery_id, reason)
 
     async def _settle_batch(self, ended: Sequence[Attempt]) -> list[None]:
-        settler = self._stages.settler
-        with tracing.batch("settle") as span:
-            tracing.link(span, (attempt.work.notification.id for attempt in ended))
-            opened = await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
+        """Record what providers answered. Nobody else knows it, so a ledger that is away is waited for."""
+        async with asyncio.timeout(_KEPT_SECONDS):
+            while True:
+                try:
+                    opened = await self._settle(ended)
+                    break
+                except Unavailable:
+                    await asyncio.sleep(_AGAIN_SECONDS)
         logs.tell("attempted", map(lines.attempted, ended))
         for attempt in ended:
             self._stages.chooser.learn(attempt)
@@ -246,6 +273,16 @@ class Pipeline:
         self._observer.batched("settle", len(ended))
         await self._trigger(opened)
         return [None] * len(ended)
+
+    async def _settle(self, ended: Sequence[Attempt]) -> list[str]:
+        for attempt in ended:
+            # Before the attempt is settled: if we die in between, what was learned of the address must survive.
+            if isinstance(attempt.result, PermanentFailure):
+                await self._learn(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
+        settler = self._stages.settler
+        with tracing.batch("settle") as span:
+            tracing.link(span, (attempt.work.notification.id for attempt in ended))
+            return await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
 
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -333,10 +370,17 @@ class Pipeline:
         await self._receiving.submit([ReceiptFor(receipt, delivery_id)])
         return True
 
+    def stop(self) -> None:
+        """Begin nothing more. Calls under way end as they do, and the rest is another worker's at once."""
+        self._stopping = True
+        self._stages.sender.stop()
+
     async def drain(self) -> None:
         """Write what has ended but is not recorded yet; for a clean stop."""
-        for each in (self._accepting, self._settling, self._receiving):
-            await each.drain()
+        with suppress(TimeoutError):  # a ledger that stays away is not waited for
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                for each in (self._accepting, self._settling, self._receiving):
+                    await each.drain()
 
 
 def _with_pause(examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:

@@ -177,6 +177,8 @@ class Move:
 
     ``to`` None keeps the state (a receipt that only adds an event). ``next_step`` asks the ledger to open the
     route's next step, which happens at most once however many ask. ``changes`` are columns of ``Delivery``.
+    ``fence`` is that of the claim under which it was decided: with a later claim the move is void, for whoever made
+    that one decides anew. None: it was decided on the locked row.
     """
 
     delivery_id: str
@@ -189,6 +191,7 @@ class Move:
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
     next_step: bool = False
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

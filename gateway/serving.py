@@ -97,6 +97,7 @@ async def _serve(
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()
+        gateway.pipeline.stop()
         structlog.get_logger("serving").info("stopping", mode=kind)
         if server is not None:
             server.should_exit = True

@@ -103,9 +103,11 @@ class Page:
         return self.notifications[self.deliveries[delivery_id].notification_id]
 
     def apply(self, move: Move) -> bool:
-        """Make one move. An illegal one changes nothing but is recorded; answers whether it was legal."""
+        """Make one move. An illegal one changes nothing but is recorded; answers whether it was made."""
         delivery = self.deliveries[move.delivery_id]
         owner = self.owner(move.delivery_id)
+        if move.fence not in (None, delivery.fence):
+            return False
         self._now = move.at
         if move.to is not None and move.to not in MOVES[delivery.state]:
             self.record(owner, move, delivery, kind="ignored", detail={**move.detail, "to": move.to, "was": move.kind})
@@ -176,6 +178,8 @@ class Page:
         number = ended.step + 1
         if owner.step != ended.step or number >= len(owner.value.route):
             return
+        if goal_reached(owner.value.route[ended.step].until, ended.state, read=ended.read_at is not None):
+            return  # by a receipt that came after this move was decided
         step = owner.value.route[number]
         fresh = Delivery(
             id=new_id("dlv", move.at),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -36,6 +36,10 @@ _FAULTS = frozenset(
         Reason.SERVER_ERROR,
     }
 )
+
+
+# The attempt says nothing of the provider: it was not called.
+_NO_CALL = frozenset({Reason.TOO_LATE, Reason.NOT_BEGUN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +124,14 @@ class Chooser:
             for name, provider in self._providers.items()
             if provider.channel == delivery.channel and notification.category in provider.capability.categories
         ]
+        able = _narrowed(able, {switch.value for switch in switches if switch.pins(notification)})
+        able = _narrowed(able, {name for name in able if self._open(name, work, switches)})
+        elsewhere = {name for name in able if delivery.state is not State.RETRYING or name != delivery.provider}
         for probed in able:
-            if self._health[probed].take_probe(now) and self._open(probed, work, switches):
+            if probed in elsewhere and self._health[probed].take_probe(now):
                 return probed
-        for wanted in (
-            {switch.value for switch in switches if switch.pins(notification)},
-            {name for name in able if self._open(name, work, switches)},
-            {name for name in able if self._health[name].share(now) > 0},
-            {name for name in able if delivery.state is not State.RETRYING or name != delivery.provider},
-        ):  # each narrows the choice, and none leaves it empty
-            able = [name for name in able if name in wanted] or able
+        able = _narrowed(able, {name for name in able if self._health[name].share(now) > 0})
+        able = _narrowed(able, elsewhere)
         return self._weighted(able, f"{delivery.id}.{delivery.attempt}", now)
 
     def assign(
@@ -151,7 +153,7 @@ class Chooser:
         """An attempt has ended: what it says of its provider."""
         failure = attempt.result if isinstance(attempt.result, SendFailure) else None
         health = self._health.get(attempt.provider)
-        if health is not None and (failure is None or failure.reason is not Reason.TOO_LATE):
+        if health is not None and (failure is None or failure.reason not in _NO_CALL):
             health.learn(failure is None or failure.reason not in _FAULTS, attempt.finished_at)
 
     def health(self, now: datetime) -> Mapping[str, ProviderHealth]:
@@ -172,3 +174,8 @@ class Chooser:
             if point < 0:
                 return name
         return names[-1]
+
+
+def _narrowed(able: list[str], wanted: Set[str]) -> list[str]:
+    """Those that are wanted; all, where that would leave none."""
+    return [name for name in able if name in wanted] or able

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from channels.base import LookupAnswer, LookupResult, Provider, TransientFailure
@@ -10,6 +11,8 @@ from gateway.model import State
 from gateway.ports import Clock, Ledger, Move, Outgoing, RenderFailed, Templates, Work
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
+
+_AT_ONCE = 20  # look-ups under way; our choice: as many connections as a mail relay gets
 
 
 class Enquirer:
@@ -30,9 +33,16 @@ class Enquirer:
         self._sender = sender
         self._settler = settler
         self._clock = clock
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def enquire(self, work: Work, now: datetime) -> Move:
-        """One move for one delivery that was handed over, or may have been."""
+    async def enquire(self, works: Sequence[Work], now: datetime, until: datetime) -> list[Move]:
+        """A move for each delivery that was handed over, or may have been.
+
+        No look-up begins after ``until``, when the leases could run out before it ends: it is put off.
+        """
+        return list(await asyncio.gather(*(self._one(work, now, until) for work in works)))
+
+    async def _one(self, work: Work, now: datetime, until: datetime) -> Move:
         delivery, settler = work.delivery, self._settler
         if delivery.state is State.SENDING:
             return settler.lost_worker(delivery, now)
@@ -40,10 +50,13 @@ class Enquirer:
             move = settler.overdue(delivery, work.notification, now)
             if move is not None:
                 return move
-        try:
-            answer = await self._ask(work)
-        except TransientFailure:
-            return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
+        async with self._turns:
+            if self._clock() >= until:
+                return Move(delivery.id, "lookup_put_off", now, due_at=settler.ask_again(now))
+            try:
+                answer = await self._ask(work)
+            except TransientFailure:
+                return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
         return settler.after_lookup(delivery, work.notification, answer, self._clock())
 
     async def _ask(self, work: Work) -> LookupAnswer:

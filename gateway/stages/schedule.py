@@ -37,6 +37,9 @@ _OUTAGES = frozenset(
 )
 _OUTLAST = timedelta(hours=72)  # our choice: a long weekend
 
+# No call was made: the permitted time was over, or the message's turn did not come.
+_OUR_DOING = frozenset({ProviderReason.TOO_LATE, ProviderReason.NOT_BEGUN})
+
 # A code that nobody has classified is not tried more often than this; our choice.
 _BOUNDED = {ProviderReason.UNMAPPED: 2, ProviderReason.UNREACHABLE: 3, ProviderReason.MAILBOX_FULL: 3}
 
@@ -67,8 +70,8 @@ class Schedule:
         there, is waited out for as long as a receipt would be, and no count of attempts ends it.
         ``retry_after`` is the provider's own word in seconds (RFC 9110 section 10.2.3) and is honoured as a minimum.
         """
-        if reason is ProviderReason.TOO_LATE:
-            return now + self._scaled(_PAUSE)  # our own doing, so it costs no attempt
+        if reason in _OUR_DOING:  # so it costs no attempt
+            return now + (self._scaled(_PAUSE) if retry_after is None else timedelta(seconds=retry_after))
         outlasts = outlast_since is not None and reason in _OUTAGES and now - outlast_since < self._scaled(_OUTLAST)
         if not outlasts and attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
             return None

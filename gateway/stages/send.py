@@ -7,8 +7,8 @@ an unknown outcome: the provider may have the message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
@@ -39,6 +39,8 @@ class Sender:
         self._clock = clock
         self._unsubscribe_token = unsubscribe_token
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
+        self._waiting = dict.fromkeys(providers, 0)  # for their turn, by provider
+        self._stopped = False
 
     def message(self, outgoing: Outgoing, attempt: int) -> Message:
         """What the provider is given; also what it is asked about later."""
@@ -77,9 +79,16 @@ class Sender:
         """
         await asyncio.gather(*(self._send_one(outgoing, ended, until) for outgoing in batch))
 
+    def stop(self) -> None:
+        """Begin nothing more: calls under way end as they do, and what waits for its turn is given back at once."""
+        self._stopped = True
+        for provider, waiting in self._waiting.items():
+            for _ in range(waiting):
+                self._slots[provider].release()
+
     async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
-        async with self._slots[outgoing.provider]:
+        async with self._turn(outgoing.provider):
             with _span(outgoing, message) as span:
                 started = self._clock()
                 result = await self._hand_over(outgoing, message, late=started >= until)
@@ -88,10 +97,27 @@ class Sender:
                 tracing.tell(span, outcome=outcome, reason=reason, code=code)
         await ended(attempt)
 
+    @asynccontextmanager
+    async def _turn(self, provider: str) -> AsyncIterator[None]:
+        """One of the calls that the provider takes at once; after ``stop`` there is nothing to wait for."""
+        slots = self._slots[provider]
+        if not self._stopped:
+            self._waiting[provider] += 1
+            try:
+                await slots.acquire()
+            finally:
+                self._waiting[provider] -= 1
+        try:
+            yield
+        finally:
+            slots.release()
+
     async def _hand_over(self, outgoing: Outgoing, message: Message, *, late: bool) -> Accepted | SendFailure:
         try:
+            if self._stopped:
+                raise TransientFailure(Reason.NOT_BEGUN, retry_after=0)
             if late:
-                raise TransientFailure(Reason.TOO_LATE)
+                raise TransientFailure(Reason.NOT_BEGUN)
             return await self._providers[outgoing.provider].send(message)
         except SendFailure as failure:
             return failure

@@ -21,7 +21,7 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.model import END_STATES, EndReason, Notification, State
+from gateway.model import END_STATES, PENDING_STATES, EndReason, Notification, State
 from gateway.ports import Attempt, Delivery, Move
 from gateway.stages.schedule import Schedule, earliest
 
@@ -33,6 +33,8 @@ _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
     ReceiptStatus.READ: State.DELIVERED,
     ReceiptStatus.OPTED_OUT: State.UNDELIVERED,
 }
+# What is not known to be with the provider: under way, unknown, or given up for lost and about to be tried again.
+_OPEN = frozenset({State.SENDING, State.UNKNOWN, *PENDING_STATES})
 _BAD_ENDS = frozenset({State.UNDELIVERED, State.FAILED, State.SUPPRESSED, State.EXPIRED})
 
 
@@ -73,7 +75,7 @@ class Settler:
         step = notification.route[delivery.step]
         last = delivery.step + 1 >= len(notification.route)
         escalate_at = self._schedule.escalate_at(now, step, last=last)
-        if delivery.state is not State.SENDING:
+        if delivery.state not in _OPEN:
             # A receipt was faster than our own record: it has already moved the delivery further.
             due_at = delivery.due_at
             if delivery.state is State.DELIVERED and step.until == "read" and delivery.read_at is None:
@@ -108,7 +110,7 @@ class Settler:
             now,
             to=State.RETRYING,
             reason=failure.reason,
-            due_at=again,
+            due_at=earliest(again, notification.expires_at),
             detail=_failure_detail(failure),
         )
 
@@ -192,7 +194,7 @@ class Settler:
         self, delivery: Delivery, notification: Notification, receipt: Receipt, detail: dict[str, Any], now: datetime
     ) -> Move:
         """The word "sent" settles only an attempt that we do not yet know to have arrived at the provider."""
-        if delivery.state not in (State.UNKNOWN, State.SENDING, State.REVIEW):
+        if delivery.state not in _OPEN:
             return Move(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
         move = self._accepted(delivery, notification, Accepted(receipt.provider_message_id), now)
         if delivery.state is State.SENDING:

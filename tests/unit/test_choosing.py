@@ -98,6 +98,7 @@ def test_few_failures_say_nothing() -> None:
         PermanentFailure(ProviderReason.OPTED_OUT_AT_PROVIDER),
         TransientFailure(ProviderReason.RATE_LIMITED),
         TransientFailure(ProviderReason.TOO_LATE),
+        TransientFailure(ProviderReason.NOT_BEGUN),
     ],
 )
 def test_what_is_not_the_providers_fault_does_not_count(result: Accepted | SendFailure) -> None:
@@ -157,6 +158,25 @@ def test_a_pin_overrules_weight_and_health() -> None:
     _fail(chooser, "a")
     pin = _switch(SwitchKind.PIN, SwitchScope.PROVIDER, "a")
     assert _shares(chooser, switches=(pin,)) == {"a": 1000}
+
+
+def test_nothing_probes_against_an_operators_word() -> None:
+    """A provider that rests gets no probe while another is pinned, or while it is paused itself."""
+    for switch in (
+        _switch(SwitchKind.PIN, SwitchScope.PROVIDER, "b"),
+        _switch(SwitchKind.PAUSE, SwitchScope.PROVIDER, "a"),
+    ):
+        chooser = _chooser()
+        _fail(chooser, "a")
+        assert _shares(chooser, NOW + timedelta(seconds=31), (switch,)) == {"b": 1000}
+
+
+def test_a_message_that_failed_there_is_no_probe() -> None:
+    """What a provider has just failed with goes elsewhere, though a probe is due."""
+    chooser, later = _chooser(), NOW + timedelta(seconds=31)
+    _fail(chooser, "a")
+    assert chooser.choose(_work(1, state=State.RETRYING, provider="a", attempt=1), (), later) == "b"
+    assert chooser.choose(_work(2), (), later) == "a"
 
 
 def test_a_paused_provider_leaves_its_messages_to_the_others() -> None:

@@ -56,6 +56,8 @@ def test_an_outage_is_outlasted_where_there_is_nowhere_else_to_go() -> None:
 def test_our_own_delay_costs_no_attempt() -> None:
     """What we gave back unsent is tried again, however often that happened."""
     assert SCHEDULE.retry_at(NOW, 50, ProviderReason.TOO_LATE, None) == later(10)
+    assert SCHEDULE.retry_at(NOW, 50, ProviderReason.NOT_BEGUN, None) == later(10)
+    assert SCHEDULE.retry_at(NOW, 50, ProviderReason.NOT_BEGUN, 0) == NOW
 
 
 def test_a_handset_that_is_off_gets_half_an_hour() -> None:

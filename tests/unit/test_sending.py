@@ -78,7 +78,38 @@ async def test_what_could_outlive_its_lease_is_not_begun() -> None:
     ended = await _run(provider, [_work() for _ in range(4)])
     assert len(provider.sent) == 2
     given_back = [attempt.result for attempt in ended if isinstance(attempt.result, TransientFailure)]
-    assert [failure.reason for failure in given_back] == [ProviderReason.TOO_LATE] * 2
+    assert [failure.reason for failure in given_back] == [ProviderReason.NOT_BEGUN] * 2
+
+
+async def test_a_stop_gives_back_at_once_what_has_not_begun() -> None:
+    """One call hangs in the provider and three wait behind it: these are back before it ends, and due at once."""
+    ended: list[Attempt] = []
+    begun, answered, back = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Hanging(Slow):
+        async def send(self, message: Message) -> Accepted:
+            begun.set()
+            await answered.wait()
+            return await super().send(message)
+
+    async def hear(attempt: Attempt) -> None:
+        ended.append(attempt)
+        if len(ended) == 3:
+            back.set()
+
+    provider = Hanging()
+    sender = Sender({"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: NOW, str)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sender.send([_work() for _ in range(4)], hear, NOW + timedelta(minutes=2)))
+        await begun.wait()
+        sender.stop()
+        await back.wait()
+        given_back = [attempt.result for attempt in ended]
+        assert all(isinstance(each, TransientFailure) and each.retry_after == 0 for each in given_back)
+        answered.set()
+    assert isinstance(ended[3].result, Accepted)
+    await sender.send([_work()], hear, NOW + timedelta(minutes=2))
+    assert len(provider.sent) == 1  # nothing begins after a stop
 
 
 async def test_a_provider_that_breaks_its_contract_leaves_the_outcome_unknown() -> None:

@@ -1,0 +1,80 @@
+"""The ledger goes away in the middle: what a provider answered is kept, and what can wait is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.api.schemas import NotificationIn
+from gateway.ports import Accepted, Attempt, Unavailable
+from tests.gateways import ApiGateway, open_api_gateway, request
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+    """What is behind the API."""
+    async with open_api_gateway(tmp_path, redis) as opened:
+        yield opened
+
+
+class Away:
+    """A ledger that can't be written when attempts are settled, ``times`` times; otherwise the real one."""
+
+    def __init__(self, ledger: Any, times: int) -> None:
+        self._ledger = ledger
+        self.left = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def settle(self, ended: Sequence[Attempt], *decide: Any) -> list[str]:
+        self.left -= 1
+        if self.left >= 0:
+            raise Unavailable("ledger: OperationalError")
+        answer: list[str] = await self._ledger.settle(ended, *decide)
+        return answer
+
+
+async def _accepted(gateway: ApiGateway) -> str:
+    body = request(route=["inapp"])
+    [answer] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+    assert isinstance(answer, Accepted)
+    return answer.id
+
+
+async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: ApiGateway) -> None:
+    """The message is out and the ledger is gone: the worker keeps what it knows, and writes it when it can."""
+    identifier = await _accepted(gateway)
+    gateway.pipeline._ledger = Away(gateway.store, times=2)
+    await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
+    found = await gateway.reads.notification("acme", identifier)
+    assert found is not None
+    assert found["state"] == "delivered"
+
+
+async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: ApiGateway) -> None:
+    """The job's time is over while the ledger is away: the record is written all the same, before a clean stop ends."""
+    identifier = await _accepted(gateway)
+    gateway.pipeline._ledger = Away(gateway.store, times=2)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.4):
+            await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
+    gateway.pipeline.stop()
+    await gateway.pipeline.drain()
+    found = await gateway.reads.notification("acme", identifier)
+    assert found is not None
+    assert found["state"] == "delivered"
+
+
+async def test_a_worker_that_stops_claims_nothing(gateway: ApiGateway) -> None:
+    """After SIGTERM a job that was still in the queue leaves its deliveries to the other workers, unclaimed."""
+    await _accepted(gateway)
+    gateway.pipeline.stop()
+    due = await gateway.store.due(gateway.clock(), 10)
+    await gateway.pipeline.dispatch(due)
+    assert await gateway.store.due(gateway.clock(), 10) == due
