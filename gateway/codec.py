@@ -31,10 +31,15 @@ class StoredOptOut(msgspec.Struct, frozen=True):
     id: str
     opt_out: OptOut
     source: str
+    evidence: str = ""  # where the proof is kept
 
     def definite(self) -> StoredOptOut:
         """The same, no longer waiting for a person to read what the borrower wrote."""
-        return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source)
+        return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source, self.evidence)
+
+    def of(self, channel: str | None, address: str | None) -> bool:
+        """Whether this is about exactly that address, in whatever category."""
+        return (self.opt_out.channel, self.opt_out.address) == (channel, address)
 
 
 class _Body(msgspec.Struct, frozen=True):

@@ -374,7 +374,7 @@ class Pace(Protocol):
 class People(Protocol):
     """What providers and borrowers say of borrowers. Each change is durable, and in force, when its method returns."""
 
-    async def opt_out_delivery(self, delivery_id: str, source: str) -> None:
+    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
         """The provider says that the borrower of this delivery opted out at its address; once per address."""
         ...
 
@@ -389,13 +389,17 @@ class People(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A borrower's reply, as it was taken. ``new`` is False for one that had come before."""
+    """A borrower's reply, as it was taken. ``new`` is False for one that had come before.
+
+    ``stopped``: by this reply the borrower is opted out where they were not before.
+    """
 
     tenant: str
     borrower: Borrower
     delivery_id: str
     intent: Intent
     new: bool = False
+    stopped: bool = False
 
 
 class Switches(Protocol):

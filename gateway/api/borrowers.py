@@ -136,7 +136,7 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
         except ValueError as error:  # the channel's own words, which never repeat the address
             raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
     identifier = await gateway.people.add_opt_out(
-        who.tenant, borrower_id, given.channel, address, given.source, who.actor
+        who.tenant, borrower_id, given.channel, address, given.source, who.actor, given.evidence
     )
     return bodies.answer(
         {"id": identifier, "borrower_id": borrower_id, "channel": given.channel, "source": given.source}, 201

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from gateway.api.problems import Problem, refused
 from gateway.api.schemas import DecisionIn
 from gateway.codec import verdict_view
 from gateway.ledger.keys import Scope
-from gateway.model import Contact, Hold, OptOut
+from gateway.model import Contact, Hold, OptOut, Verdict
 from gateway.ports import FieldError, Refused
 
 if TYPE_CHECKING:
@@ -42,7 +42,16 @@ async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.RE
     )
     if isinstance(verdict, Refused):
         raise refused(verdict)
-    return bodies.answer(verdict_view(verdict))
+    return bodies.answer(_answer(verdict))
+
+
+def _answer(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as promised: what only the record of a real decision has is left out."""
+    view = verdict_view(verdict)
+    del view["valid_until"]
+    for rule in view["rules"]:
+        del rule["detail"]
+    return view
 
 
 def _known_packs(gateway: Gateway, names: Sequence[str]) -> Sequence[str]:

@@ -228,11 +228,15 @@ class HoldIn(Door):
 
 
 class OptOutIn(Door):
-    """The borrower said no to an address, to a channel (no address), or to everything (no channel either)."""
+    """The borrower said no to an address, to a channel (no address), or to everything (no channel either).
+
+    ``evidence`` says where the proof is kept, not what it says.
+    """
 
     channel: Channel | None = None
     address: Address | None = None
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
+    evidence: Annotated[str, StringConstraints(max_length=200, pattern=r"^\P{C}*$")] = ""
 
 
 class ConsentIn(Door):

@@ -34,7 +34,7 @@ async def ask(request: Request, token: str) -> Response:
 @router.post("/{token}")
 async def unsubscribe(request: Request, token: str) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
-    await gateway_of(request).people.opt_out_delivery(_delivery(request, token), "one_click")
+    await gateway_of(request).people.opt_out_delivery(_delivery(request, token), "one_click", drain=True)
     content = "<p>You will get no more e-mails from us at this address.</p>"
     return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
 

@@ -119,23 +119,37 @@ class People:
         return await self._change((tenant, borrower_id), what, change)
 
     async def add_opt_out(
-        self, tenant: str, borrower_id: str, channel: str | None, address: str | None, source: str, actor: str
+        self,
+        tenant: str,
+        borrower_id: str,
+        channel: str | None,
+        address: str | None,
+        source: str,
+        actor: str,
+        evidence: str = "",
     ) -> str:
-        """Record that the borrower said no; when this returns, nothing goes to them there any more."""
+        """Record that the borrower said no; when this returns, nothing goes to them there any more.
+
+        ``evidence`` says where the proof of it is kept, not what it says.
+        """
         now = self._clock()
         digest = self._digest(tenant, channel or "", address) if address else None
         identifier = new_id("oo", now)
-        stored = StoredOptOut(identifier, OptOut(now, channel, digest), source)
+        stored = StoredOptOut(identifier, OptOut(now, channel, digest), source, evidence)
 
         def change(row: Any) -> dict[str, Any]:
             return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
 
-        detail = {"opt_out_id": identifier, "channel": channel, "address_digest": digest, "source": source}
-        await self._change((tenant, borrower_id), What("opted_out", actor, detail=detail), change)
+        what = What("opted_out", actor, detail=_told(stored))
+        await self._change((tenant, borrower_id), what, change)
         return identifier
 
-    async def opt_out_delivery(self, delivery_id: str, source: str) -> None:
-        """The provider says that the borrower of this delivery opted out at its address; once per address."""
+    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
+        """The borrower of this delivery opted out at its address, says ``source``; once per address.
+
+        ``drain``: wait for the messages that had started. Where a message of that borrower is being settled, it is
+        one of them, and can't wait for itself.
+        """
         query = select(
             deliveries.c.tenant, deliveries.c.borrower_id, deliveries.c.channel, deliveries.c.address_digest
         ).where(deliveries.c.id == delivery_id)
@@ -143,24 +157,17 @@ class People:
         if row is None:
             return
         now = self._clock()
-        identifier = new_id("oo", now)
-        opt_out = OptOut(now, row.channel, row.address_digest)
+        stored = StoredOptOut(new_id("oo", now), OptOut(now, row.channel, row.address_digest), source, delivery_id)
 
         def change(borrower: Any) -> dict[str, Any] | None:
             known = opt_outs_from(borrower.opt_outs)
-            if any((each.opt_out.channel, each.opt_out.address) == (row.channel, row.address_digest) for each in known):
+            standing = [each for each in known if each.of(row.channel, row.address_digest)]
+            if any(not each.opt_out.provisional and each.opt_out.category is None for each in standing):
                 return None
-            return {"opt_outs": encode([*known, StoredOptOut(identifier, opt_out, source)])}
+            return {"opt_outs": encode([*known, stored])}
 
-        detail = {
-            "opt_out_id": identifier,
-            "channel": row.channel,
-            "address_digest": row.address_digest,
-            "source": source,
-        }
-        # Not waiting for started messages: this very delivery is one of them.
-        what = What("opted_out", source, detail=detail)
-        await self._change((row.tenant, row.borrower_id), what, change, drain=False)
+        what = What("opted_out", source, detail=_told(stored))
+        await self._change((row.tenant, row.borrower_id), what, change, drain=drain)
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
@@ -240,3 +247,14 @@ class People:
         if changed and drain:
             await drained(self._database, of_borrower(*key), self._clock)
         return changed
+
+
+def _told(stored: StoredOptOut) -> dict[str, Any]:
+    """An opt-out as its event tells it."""
+    return {
+        "opt_out_id": stored.id,
+        "channel": stored.opt_out.channel,
+        "address_digest": stored.opt_out.address,
+        "source": stored.source,
+        "evidence": stored.evidence,
+    }

@@ -269,6 +269,7 @@ def _opt_outs(text: str) -> list[dict[str, Any]]:
             "category": stored.opt_out.category,
             "provisional": stored.opt_out.provisional,
             "source": stored.source,
+            "evidence": stored.evidence,
         }
         for stored in opt_outs_from(text)
     ]

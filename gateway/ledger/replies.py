@@ -19,7 +19,7 @@ from gateway.codec import StoredOptOut as Stored
 from gateway.codec import encode, holds_from, notification_from, opt_outs_from
 from gateway.ledger.accept import insert_new
 from gateway.ledger.addresses import know_address
-from gateway.ledger.borrower_changes import Change, What, change_borrower, drained, of_borrower
+from gateway.ledger.borrower_changes import What, change_borrower, drained, of_borrower
 from gateway.ledger.database import Database
 from gateway.ledger.page import Digest, Page
 from gateway.ledger.schema import api_keys, deliveries, notifications, replies
@@ -113,9 +113,10 @@ class Replies:
         detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
         key = (sender.tenant, sender.borrower.id)
         what = What("replied", _SOURCE, intent, detail)
-        change_borrower(connection, self._digest, key, what, _change(intent, channel, sender.digest, now), now)
+        change = _Change(intent, channel, sender.digest, str(row["id"]), now)
+        change_borrower(connection, self._digest, key, what, change, now)
         _stop_route(connection, self._digest, sender, now)
-        return Taken(sender.tenant, sender.borrower, sender.delivery_id, intent, new=True)
+        return Taken(sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped)
 
 
 def _senders(connection: Connection, digest: Digest, channel: str, address: str) -> list[_Sender]:
@@ -135,36 +136,39 @@ def _senders(connection: Connection, digest: Digest, channel: str, address: str)
     ]
 
 
-def _change(intent: Intent, channel: str, digest: str, now: datetime) -> Change:
+class _Change:
     """What the reply changes on the borrower's row; at least the version moves on, as the address is known better."""
 
-    def change(row: Any) -> dict[str, Any]:
+    def __init__(self, intent: Intent, channel: str, digest: str, reply_id: str, now: datetime) -> None:
+        self._intent = intent
+        self._at = (channel, digest)
+        self._reply_id = reply_id
+        self._now = now
+        self.stopped = False  # whether it added an opt-out
+
+    def __call__(self, row: Any) -> dict[str, Any]:
         known = opt_outs_from(row.opt_outs)
-        if intent in (Intent.STOP, Intent.MAYBE_STOP):
-            provisional = intent is Intent.MAYBE_STOP
-            return {"opt_outs": encode([*known, *_opt_out(known, channel, digest, now, provisional=provisional)])}
-        if intent is Intent.START:
-            kept = [each for each in known if not (_at(each.opt_out, channel, digest) and _own(each.source))]
+        if self._intent in (Intent.STOP, Intent.MAYBE_STOP):
+            added = self._opt_out(known)
+            self.stopped = bool(added)
+            return {"opt_outs": encode([*known, *added])}
+        if self._intent is Intent.START:
+            kept = [each for each in known if not (each.of(*self._at) and _own(each.source))]
             return {"opt_outs": encode(kept)}
-        if intent is Intent.WRONG_PARTY:
+        if self._intent is Intent.WRONG_PARTY:
             held = holds_from(row.holds)
             if all(each.kind is not HoldKind.WRONG_PARTY for each in held):
-                return {"holds": encode([*held, Hold(HoldKind.WRONG_PARTY, now)])}
+                return {"holds": encode([*held, Hold(HoldKind.WRONG_PARTY, self._now)])}
         return {}
 
-    return change
-
-
-def _opt_out(known: Sequence[Stored], channel: str, digest: str, now: datetime, *, provisional: bool) -> list[Stored]:
-    """The opt-out to be added: none where one stands already that says as much."""
-    standing = [each for each in known if _at(each.opt_out, channel, digest)]
-    if any(provisional or not each.opt_out.provisional for each in standing):
-        return []
-    return [Stored(new_id("oo", now), OptOut(now, channel, digest, provisional=provisional), _SOURCE)]
-
-
-def _at(opt_out: OptOut, channel: str, digest: str) -> bool:
-    return (opt_out.channel, opt_out.address) == (channel, digest)
+    def _opt_out(self, known: Sequence[Stored]) -> list[Stored]:
+        """The opt-out to be added: none where one stands already that says as much."""
+        provisional = self._intent is Intent.MAYBE_STOP
+        standing = [each for each in known if each.of(*self._at)]
+        if any(provisional or not each.opt_out.provisional for each in standing):
+            return []
+        opt_out = OptOut(self._now, *self._at, provisional=provisional)
+        return [Stored(new_id("oo", self._now), opt_out, _SOURCE, self._reply_id)]
 
 
 def _own(source: str) -> bool:

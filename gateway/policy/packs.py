@@ -201,9 +201,8 @@ def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
         tz = content.get(half, {}).get("zone", {}).get("tz")
         if tz is not None and zone(tz) is None:
             raise PackError(f"{path.name}: /{half}/zone/tz: {tz} is not an IANA time zone")
-        country = content.get(half, {}).get("holidays", {}).get("country")
-        if country is not None and country not in holidays.list_supported_countries():
-            raise PackError(f"{path.name}: /{half}/holidays/country: no public holidays are known of {country}")
+        if off := content.get(half, {}).get("holidays"):
+            _check_holidays(f"{path.name}: /{half}/holidays", off["country"], off.get("subdivisions", ()))
     name, version = content["name"], content["version"]
     universal = content.get("universal", {})
     # A date is in force from its first instant in UTC: packs speak of many zones, and midnight is nobody's window.
@@ -219,6 +218,16 @@ def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
         rules=_compiled(Source(name, version, content["rules"])),
         universal=_compiled(Source(name, version, universal)) if universal else (),
     )
+
+
+def _check_holidays(place: str, country: str, subdivisions: Sequence[str]) -> None:
+    known = holidays.list_supported_countries()
+    if country not in known:
+        raise PackError(f"{place}/country: no public holidays are known of {country}")
+    for number, subdivision in enumerate(subdivisions):
+        if subdivision not in known[country]:
+            listed = ", ".join(known[country])
+            raise PackError(f"{place}/subdivisions/{number}: {country} has no {subdivision}; it has {listed}")
 
 
 def _compiled(source: Source) -> tuple[Rule, ...]:

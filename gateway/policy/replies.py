@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from gateway.model import Intent
 
-_LISTS = ("exact", "phrases", "hints", "negations", "start", "help", "wrong_party")
+_LISTS = ("exact", "phrases", "hints", "curt", "negations", "start", "help", "wrong_party")
+_NEARLY = 0.75  # four letters of which two are swapped; our choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Words:
     """The words of all languages together: a borrower may answer in any."""
 
     lists: Mapping[str, frozenset[str]]
+    refusing: Sequence[tuple[frozenset[str], frozenset[str]]]  # by language: a word of each together may be a stop
     of_packs: Mapping[str, frozenset[str]]  # exact words that mean stop only under that pack
     confirming: frozenset[str]  # the packs that want a stop confirmed
     answers: Mapping[str, Mapping[str, str]]  # language and script: what is answered
@@ -30,7 +33,7 @@ class Words:
         """What ``text`` is taken for, for a borrower under these packs. Empty words of courtesy are ``other``."""
         said = normal(text)
         exact = self.lists["exact"].union(*(self.of_packs.get(pack, frozenset()) for pack in packs))
-        if said in exact:
+        if said in exact or said.replace(" ", "") in exact:
             return Intent.STOP
         if said in self.lists["start"]:
             return Intent.START
@@ -42,7 +45,15 @@ class Words:
             return Intent.MAYBE_STOP
         if _contains(said, self.lists["phrases"]):
             return Intent.STOP
-        return Intent.MAYBE_STOP if _contains(said, self.lists["hints"]) else Intent.OTHER
+        return Intent.MAYBE_STOP if self._may_be_a_stop(said) else Intent.OTHER
+
+    def _may_be_a_stop(self, said: str) -> bool:
+        return (
+            said in self.lists["curt"]
+            or _contains(said, self.lists["hints"])
+            or any(_contains(said, refusals) and _contains(said, contacts) for refusals, contacts in self.refusing)
+            or (len(said.split()) <= 2 and bool(get_close_matches(said, self.lists["exact"], 1, _NEARLY)))
+        )
 
     def answer(self, intent: Intent, locale: str, packs: Iterable[str]) -> str:
         """The text to answer with, unfilled; "" where nothing is to be answered."""
@@ -73,6 +84,10 @@ def _language(locale: str, known: Mapping[str, Any]) -> str:
     return tongue.casefold() if tongue.casefold() in known else "en"
 
 
+def _words(section: Mapping[str, Any], name: str) -> frozenset[str]:
+    return frozenset(normal(word) for word in section.get(name, ()))
+
+
 def load_words(path: Path) -> Words:
     """Read the file. Raises ValueError naming what is wrong in it."""
     try:
@@ -80,13 +95,14 @@ def load_words(path: Path) -> Words:
         languages = content["languages"].values()
         return Words(
             lists={
-                name: frozenset(normal(word) for language in languages for word in language.get(name, ()))
-                for name in _LISTS
+                name: frozenset(word for language in languages for word in _words(language, name)) for name in _LISTS
             },
-            of_packs={
-                name: frozenset(normal(word) for word in pack.get("exact", ()))
-                for name, pack in content["packs"].items()
-            },
+            refusing=[
+                (_words(language, "refusals"), _words(language, "contacts"))
+                for language in languages
+                if "refusals" in language
+            ],
+            of_packs={name: _words(pack, "exact") for name, pack in content["packs"].items()},
             confirming=frozenset(name for name, pack in content["packs"].items() if pack.get("confirms")),
             answers=content["answers"],
         )

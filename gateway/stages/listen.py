@@ -22,10 +22,15 @@ class Listener:
         return self._words.understand(text, self._packs_of(borrower.jurisdiction))
 
     def answer(self, taken: Sequence[Taken]) -> str:
-        """What is sent back, "" for nothing: at most one message for one reply, and none for its repetition."""
+        """What is sent back, "" for nothing: at most one message for one reply, and none for its repetition.
+
+        A stop is confirmed once: who says it again is stopped already, and has been told.
+        """
         for each in taken:
+            if not each.new or (each.intent is Intent.STOP and not each.stopped):
+                continue
             packs = self._packs_of(each.borrower.jurisdiction)
-            text = self._words.answer(each.intent, each.borrower.locale, packs) if each.new else ""
+            text = self._words.answer(each.intent, each.borrower.locale, packs)
             if text:
                 return text.format(**self._lender)
         return ""

@@ -192,6 +192,21 @@ async def test_lifting_the_cause_brings_it_back_by_itself(database: Database) ->
     assert await rows(database, select(deliveries.c.state)) == [State.ACCEPTED]
 
 
+async def test_the_carriers_word_makes_a_provisional_stop_definite(database: Database) -> None:
+    """What may have been a stop is one when the provider says so, whatever a person then thinks of the reply."""
+    await known(database)
+    delivery = await sent(database)
+    [taken] = await said(database, Intent.MAYBE_STOP)
+    assert taken.stopped
+    people = people_on(database, later(200))
+    for _ in range(2):
+        await people.opt_out_delivery(delivery, "provider:twilio")
+    assert await opt_outs(database) == [("sms", True), ("sms", False)]
+    [reply] = await rows(database, select(replies.c.id))
+    assert await Reviews(database, digest, lambda: later(300)).approve("acme", str(reply), "a question", "key:x")
+    assert await opt_outs(database) == [("sms", False)]
+
+
 async def test_a_dead_address_is_known_to_everybody(database: Database) -> None:
     """What a provider says of an address holds for later requests of other borrowers too, until it is lifted."""
     identifier = await sent(database)

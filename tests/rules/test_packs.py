@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Facts
-from gateway.policy import PackError, Packs, decide, inspect, load_packs
+from gateway.model import Facts, HoldKind
+from gateway.policy import PackError, Packs, decide, inspect, load_packs, read_schema
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, contact, notification
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "policies"
@@ -113,6 +113,12 @@ def test_packs_given_by_name_replace_those_of_the_jurisdiction() -> None:
         ("tw", 'to be reviewed by counsel"\njurisdictions', 'final"\njurisdictions', "/status"),
         ("uk_conc", 'jurisdictions: ["uk", "gb"]', 'jurisdictions: ["uk", "tw"]', "make one an overlay"),
         ("us_ma", "overlay: true", "overlay: false", "required property"),
+        ("tw", 'value: "08:00-21:00"', 'value: "08:00-29:00"', "/rules/windows/courtesy/value"),
+        ("tw", "tz: Asia/Taipei, ", "", "'tz' is a required property"),
+        ("uk_conc", "[ENG, SCT, NIR]", "[ENG, SCOTLAND]", "/rules/holidays/subdivisions/1: GB has no SCOTLAND"),
+        ("uk_conc", "country: GB", "country: XX", "/rules/holidays/country: no public holidays are known of XX"),
+        ("default", "    cease: ", "    ceased: ", "'ceased' is not one of"),
+        ("tw", "period_kind: calendar_day", "period_kind: month", "is not one of"),
     ],
 )
 def test_a_wrong_pack_is_refused_with_its_place(folder: Path, name: str, old: str, new: str, told: str) -> None:
@@ -120,11 +126,17 @@ def test_a_wrong_pack_is_refused_with_its_place(folder: Path, name: str, old: st
     path = folder / f"{name}.yaml"
     text = path.read_text("utf-8")
     assert old in text
-    path.write_text(text.replace(old, new), "utf-8")
+    path.write_text(text.replace(old, new, 1), "utf-8")
     with pytest.raises(PackError, match=told):
         load_packs(folder)
     (error,) = [each for each in inspect.lint(folder) if each.level == "error"]
     assert told in error.message
+
+
+def test_the_schema_knows_the_kinds_of_hold_that_the_gateway_knows() -> None:
+    """A pack can say something of each, and of nothing else."""
+    half = read_schema(SHIPPED)["$defs"]["half"]["properties"]
+    assert half["holds"]["propertyNames"]["enum"] == [str(kind) for kind in HoldKind]
 
 
 def test_two_versions_from_one_date_are_refused(folder: Path) -> None:

@@ -62,7 +62,24 @@ async def test_a_stop_is_confirmed_once_where_the_pack_says_so(client: Client) -
     await client.post("/v1/notifications", body)
     assert b"<Message>Example Bank: you will get no more" in (await says(client, "STOP")).raw
     assert b"<Message>" not in (await says(client, "STOP")).raw
-    assert b"<Message>" not in (await says(client, "STOP", "SM2", OptOutType="STOP")).raw
+    assert b"<Message>" not in (await says(client, "please stop texting me", "SM2")).raw  # said again: told already
+    await says(client, "START", "SM3")
+    assert b"<Message>" in (await says(client, "STOP", "SM4")).raw
+    await says(client, "START", "SM5")
+    assert b"<Message>" not in (await says(client, "STOP", "SM6", OptOutType="STOP")).raw
+
+
+async def test_an_opt_out_says_who_told_it_and_where_the_proof_is(client: Client) -> None:
+    """Source and evidence stand in the record and in the timeline, and stay there when it is lifted."""
+    given = {"channel": "sms", "source": "letter", "evidence": "archive, scan 77"}
+    made = await client.post("/v1/borrowers/B-1/opt-outs", given)
+    assert made.status == 201
+    [shown] = (await client.get("/v1/borrowers/B-1")).json["opt_outs"]
+    assert (shown["source"], shown["evidence"]) == ("letter", "archive, scan 77")
+    assert (await client.call("DELETE", f"/v1/borrowers/B-1/opt-outs/{made.json['id']}")).status == 204
+    events = (await client.get("/v1/borrowers/B-1/timeline")).json["events"]
+    assert [each["kind"] for each in events] == ["opted_out", "opt_out_lifted"]
+    assert events[0]["detail"]["evidence"] == "archive, scan 77"
 
 
 async def test_forged_and_foreign_replies_are_refused(client: Client, gateway: ApiGateway) -> None:

@@ -311,7 +311,7 @@ async def test_a_decision_stores_nothing(client: Client, gateway: ApiGateway) ->
     contact = {"at": "2026-11-24T09:00:00Z", "channel": "sms", "case_id": "C-1", "address": "+886912345678"}
     answer = await client.post("/v1/decisions", request(at="2026-11-24T03:00:00Z", contacts=[contact], holds=[]))
     assert (answer.status, answer.json["verdict"]) == (200, "send")
-    assert {"rules", "packs", "tzdata", "time_zones", "until", "reason"} <= set(answer.json)
+    assert set(answer.json) == {"verdict", "reason", "until", "rules", "time_zones", "tzdata", "packs"}
     wrong = await client.post("/v1/decisions", request(contacts=[contact, {**contact, "address": "12"}]))
     assert wrong.pointers == ["/contacts/1/address"]
     nowhere = await client.post("/v1/decisions", request(packs=["tw", "atlantis"]))
