@@ -248,6 +248,23 @@ class TakesReplies(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something about a provider that works and yet should be changed, and how."""
+
+    what: str
+    remedy: str
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A provider that can be asked whether it is there and knows us. Nothing is sent to anybody by it."""
+
+    async def check(self) -> Sequence[Advice]:
+        """Make one harmless authenticated call. Raises SendFailure with what is wrong."""
+        ...
+
+
 # What a listening provider heard, to be stored. False: it could not be, and is to be handed on again.
 Heard = Callable[[Sequence[Receipt], Sequence[Reply]], Awaitable[bool]]
 

@@ -194,7 +194,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         channels = registry.discover()
         inbox = Inbox(ledger.database, clock, wakeups.publish)
         entries, outside = await _provider_entries(stack, settings, clock)
-        providers = _build_providers(channels, entries, {"clock": clock, "inbox": inbox})
+        services = {"clock": clock, "inbox": inbox}
+        providers = {str(each["name"]): build_provider(channels, each, services) for each in entries}
         for provider in providers.values():
             stack.push_async_callback(provider.close)
 
@@ -413,19 +414,15 @@ async def _provider_entries(
     return [*simulated, feed], outside
 
 
-def _build_providers(
-    channels: Mapping[str, Channel], entries: Sequence[Mapping[str, Any]], services: Mapping[str, Any]
-) -> dict[str, Provider]:
-    providers: dict[str, Provider] = {}
-    for entry in entries:
-        name, channel = str(entry["name"]), channels.get(str(entry["channel"]))
-        if channel is None:
-            raise CannotStart(f"provider {name}: there is no channel {entry['channel']!r}; installed: {list(channels)}")
-        try:
-            providers[name] = channel.build(str(entry["kind"]), name, entry.get("options", {}), services)
-        except ValueError as error:
-            raise CannotStart(f"provider {name}: {error}") from error
-    return providers
+def build_provider(channels: Mapping[str, Channel], entry: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
+    """The provider that an entry of the settings describes. Raises CannotStart with what is wrong."""
+    name, channel = str(entry["name"]), channels.get(str(entry["channel"]))
+    if channel is None:
+        raise CannotStart(f"provider {name}: there is no channel {entry['channel']!r}; installed: {list(channels)}")
+    try:
+        return channel.build(str(entry["kind"]), name, entry.get("options", {}), services)
+    except ValueError as error:
+        raise CannotStart(f"provider {name}: {error}") from error
 
 
 def _rates(entries: Sequence[Mapping[str, Any]]) -> dict[str, Rate]:

@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from email.utils import parseaddr
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +20,7 @@ import aiosmtplib
 
 from channels.base import (
     Accepted,
+    Advice,
     BadSignature,
     CallbackRequest,
     Capability,
@@ -35,7 +37,7 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.email import listener
+from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
 from channels.email.pool import ConnectError, Connection, RelaySettings, SmtpPool
 from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
@@ -104,6 +106,7 @@ class SmtpProvider:
         self._listens = listener.Address(host, port, protocol) if port else None
         self._complaints = options.text("complaints_address", "").lower()
         self._dkim = _signer(name, self._domain, options)
+        self._selector = options.text("dkim_selector", "")
 
     @classmethod
     def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> SmtpProvider:
@@ -138,6 +141,19 @@ class SmtpProvider:
         if failure is not None:
             raise failure
         return Accepted(message_id, receipt_expected=reports)
+
+    async def check(self) -> Sequence[Advice]:
+        """See ``channels.base.Checks``. Connects, logs in, and looks at what receivers look up in the DNS."""
+        pool = SmtpPool(self._settings)
+        try:
+            async with pool.connection():
+                pass
+        except ConnectError as error:
+            raise self._no_connection(error.error) from None
+        finally:
+            await pool.close()
+        sender = parseaddr(self._from)[1].rpartition("@")[2]
+        return await records.advice(sender, self._bounce_domain, self._selector and self._domain, self._selector)
 
     async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
         """See ``channels.base.Provider``. SMTP has no way to ask."""

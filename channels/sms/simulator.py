@@ -78,7 +78,9 @@ class SmsSimulator:
     async def start(self) -> None:
         """Listen on loopback. Sets ``port`` where it was 0."""
         app = web.Application(middlewares=[self._authenticate])
-        prefix = f"/2010-04-01/Accounts/{self.account_sid}/Messages"
+        account = f"/2010-04-01/Accounts/{self.account_sid}"
+        prefix = f"{account}/Messages"
+        app.router.add_get(f"{account}.json", self._account)
         app.router.add_post(f"{prefix}.json", self._create)
         app.router.add_get(f"{prefix}.json", self._list)
         app.router.add_get(f"{prefix}/{{sid}}.json", self._fetch)
@@ -113,6 +115,9 @@ class SmsSimulator:
                 return error(401, 20003, "Authenticate")
         response: web.StreamResponse = await handler(request)
         return response
+
+    async def _account(self, _request: web.Request) -> web.StreamResponse:
+        return web.json_response({"sid": self.account_sid, "status": "active", "type": "Full"})
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from channels.base import (
     Accepted,
+    Advice,
     BadSignature,
     CallbackRequest,
     Capability,
@@ -119,6 +120,11 @@ class SmppProvider:
                     raise
                 raise UnknownOutcome(failure.reason, failure.code) from None  # the SMSC has the first parts
         return Accepted(self._id(answer, "response_hex"))
+
+    async def check(self) -> Sequence[Advice]:
+        """See ``channels.base.Checks``. Binds."""
+        await self._bound()
+        return []
 
     async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
         """See ``channels.base.Provider``. Only receipts say what became of a message."""

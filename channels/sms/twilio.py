@@ -24,6 +24,7 @@ from twilio.rest import Client
 
 from channels.base import (
     Accepted,
+    Advice,
     BadSignature,
     CallbackRequest,
     Capability,
@@ -31,6 +32,7 @@ from channels.base import (
     LookupResult,
     MalformedCallback,
     Message,
+    PermanentFailure,
     ProviderReason,
     Receipt,
     ReceiptStatus,
@@ -149,6 +151,21 @@ class TwilioProvider:
             raise TransientFailure(failure.reason, failure.code) from None
         except (TwilioException, ValueError, TypeError, KeyError):
             raise TransientFailure(ProviderReason.UNMAPPED) from None
+
+    async def check(self) -> Sequence[Advice]:
+        """See ``channels.base.Checks``. Reads the account."""
+        self._messages()
+        try:
+            account = await self._client.api.v2010.accounts(self._account).fetch_async()
+        except Refused as refused:
+            if refused.status in (401, 403, 404):
+                raise PermanentFailure(ProviderReason.PROVIDER_CONFIG, refused.code or str(refused.status)) from None
+            raise self._failure(refused) from None
+        except (TwilioException, ValueError, TypeError, KeyError):
+            raise TransientFailure(ProviderReason.UNMAPPED) from None
+        if account.status != "active":
+            raise PermanentFailure(ProviderReason.PROVIDER_CONFIG, f"account_{account.status}")
+        return []
 
     def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
         """See ``channels.base.Provider``. The request's ``ref`` query parameter is our reference."""

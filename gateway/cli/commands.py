@@ -14,6 +14,7 @@ import typer
 from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating, users
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url
+from gateway.cli.doctor.command import doctor
 from gateway.cli.running import fail, run, settings
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.add_typer(policies.app, name="policy")
 app.add_typer(templating.app, name="template")
 app.add_typer(users.app, name="user")
 operating.install(app)
+app.command()(doctor)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]

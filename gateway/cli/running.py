@@ -66,13 +66,18 @@ def settings(**given: Any) -> Settings:
     """Settings from the environment, and over it those that the command line gives (None: not given)."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = "GATEWAY_" + ".".join(str(part) for part in first["loc"]).upper() + ": " if first["loc"] else ""
-        fail(place + first["msg"].removeprefix("Value error, "), 2)
     except (OSError, ValueError) as error:
-        fail(f"the settings can't be read: {type(error).__name__}", 2)
+        fail(why_refused(error), 2)
     raise AssertionError("unreachable: fail raises")
+
+
+def why_refused(error: OSError | ValueError) -> str:
+    """What is wrong with settings that ``Settings`` refused; never their values, which may be secrets."""
+    if not isinstance(error, ValidationError):
+        return f"the settings can't be read: {type(error).__name__}"
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = "GATEWAY_" + ".".join(str(part) for part in first["loc"]).upper() + ": " if first["loc"] else ""
+    return place + first["msg"].removeprefix("Value error, ")
 
 
 def _first_told(group: BaseExceptionGroup[BaseException]) -> BaseException | None:

@@ -26,6 +26,8 @@ from gateway.ports import Unavailable
 T = TypeVar("T")
 
 _POSTGRESQL_THREADS = 6  # our choice: enough to overlap accepting, dispatching and reading in one process
+_OVERFLOW = 2
+CONNECTIONS_PER_PROCESS = _POSTGRESQL_THREADS + _OVERFLOW
 _BUSY_MS = 10_000
 _CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes milliseconds
 # A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
@@ -70,7 +72,9 @@ class Database:
             self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-read")
         else:
             timeout = {"connect_timeout": _CONNECT_SECONDS}
-            self.engine = create_engine(url, pool_size=_POSTGRESQL_THREADS, max_overflow=2, connect_args=timeout)
+            self.engine = create_engine(
+                url, pool_size=_POSTGRESQL_THREADS, max_overflow=_OVERFLOW, connect_args=timeout
+            )
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer

@@ -1,0 +1,70 @@
+"""``gateway doctor``: everything that can be looked at without sending or changing anything, and what to change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from gateway.cli import screen
+from gateway.cli.doctor.finding import Finding, Level, error
+from gateway.cli.running import run, why_refused
+from gateway.settings import Settings
+
+_STYLE = {Level.OK: "green", Level.SKIPPED: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON on stdout.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+) -> None:
+    """What is wrong with this installation, and what to change. Sends and changes nothing.
+
+    Run it where a process runs, with its environment. Exit status 0: nothing is wrong; 1: something is.
+    """
+    try:
+        settings = Settings()
+    except (ValueError, OSError) as refused:
+        found = [error("configuration", why_refused(refused), "mend this first: nothing else could be looked at")]
+    else:
+        found = run(lambda stop: examine(settings, os.environ))
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False))
+    else:
+        _show(found)
+    bad = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
+    raise typer.Exit(1 if any(each.level in bad for each in found) else 0)
+
+
+async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+    """All checks, those that wait for others at once."""
+    from gateway import wiring
+    from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
+
+    clock = wiring.system_clock(settings)
+    found = configuration.check(settings, environment)
+    found += host.check(settings, environment, clock())
+    parts = await asyncio.gather(
+        ledger.check(settings, clock),
+        queue.check(settings),
+        outside.providers(settings, clock),
+        outside.public_url(settings, clock),
+    )
+    found += [finding for part in parts for finding in part]
+    return found + texts.check(settings, wiring.templates_folder(settings), clock())
+
+
+def _show(found: list[Finding]) -> None:
+    from rich.text import Text
+
+    table = screen.table(None, ("", "what", "to change"), [])
+    for each in found:
+        table.add_row(Text(each.level, _STYLE[each.level]), Text(f"{each.check}: {each.what}"), Text(each.remedy))
+    screen.STDOUT.print(table)
+    counts = {level: sum(each.level is level for each in found) for level in Level}
+    screen.STDERR.print(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings, {counts[Level.OK]} fine")

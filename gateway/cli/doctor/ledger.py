@@ -1,0 +1,134 @@
+"""PostgreSQL as the ledger: reachable, writable, durable, large enough, and of one mind with us about the time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.ledger.database import CONNECTIONS_PER_PROCESS
+from gateway.ledger.migrate import lacks_on
+from gateway.ledger.processes import GONE_AFTER
+from gateway.ledger.schema import processes
+from gateway.ports import Clock
+from gateway.settings import Settings
+
+_CONNECT_SECONDS = 5
+_OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
+_SKEW_SECONDS = 1.0  # our choice; decisions are made by the ledger's clock, logs and certificates by this machine's
+_PROCESSES = 4  # two of each kind: the least that an upgrade without a pause needs
+_STATEMENT_MS = 10_000  # our own limit for a transaction that hangs: a shorter one here would cut healthy ones
+_ASKED = (
+    "fsync", "full_page_writes", "synchronous_commit", "server_encoding",
+    "default_transaction_isolation", "statement_timeout", "autovacuum", "data_checksums",
+    "server_version_num", "transaction_read_only",
+)  # fmt: skip
+_DURABLE = frozenset({"on", "remote_apply", "remote_write", "local"})
+
+
+async def check(settings: Settings, clock: Clock) -> list[Finding]:
+    """What is wrong with the server that GATEWAY_DATABASE_URL names."""
+    if not settings.database_url or settings.database_url.startswith("sqlite"):
+        return [skipped("ledger", "the ledger is SQLite: see host.sqlite")]
+    return await asyncio.to_thread(_check, settings.database_url, clock)
+
+
+def _check(url: str, clock: Clock) -> list[Finding]:
+    remedy = "check GATEWAY_DATABASE_URL, the server, and the network between"
+    try:
+        engine = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS})
+    except (SQLAlchemyError, ImportError, ValueError) as broken:
+        return [error("ledger.reachable", f"the URL can't be used ({type(broken).__name__})", remedy)]
+    try:
+        with engine.connect() as connection:
+            return _on(connection, clock)
+    except SQLAlchemyError as broken:
+        # The driver's message may hold the user and the host, and is what whoever runs this needs least.
+        cause = getattr(broken, "orig", None) or broken
+        return [error("ledger.reachable", f"the ledger can't be reached ({type(cause).__name__})", remedy)]
+    finally:
+        engine.dispose()
+
+
+def _on(connection: Connection, clock: Clock) -> list[Finding]:
+    found = judge(_settings(connection, _ASKED))
+    found += skew(connection, clock)
+    missing = lacks_on(connection)
+    if missing:
+        return [*found, error("ledger.migrations", missing, "gateway ledger migrate, before this version is started")]
+    found.append(ok("ledger.migrations", "the schema is what this version needs"))
+    return [*found, *connections(connection, clock)]
+
+
+def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:
+    query = text("SELECT name, setting FROM pg_settings WHERE name = ANY(:names)")
+    return {row.name: row.setting for row in connection.execute(query, {"names": list(names)})}
+
+
+def judge(settings: Mapping[str, str]) -> list[Finding]:
+    """What PostgreSQL's settings mean for the promises of a 202."""
+    found: list[Finding] = []
+    if settings["fsync"] != "on" or settings["full_page_writes"] != "on":
+        what = "fsync or full_page_writes is off: a power cut loses what was acknowledged, or the whole ledger"
+        found.append(error("ledger.durability", what, "ALTER SYSTEM SET fsync = on; … full_page_writes = on; reload"))
+    if settings["synchronous_commit"] not in _DURABLE:
+        what = "synchronous_commit is off: a 202 is given before the request is on disk"
+        found.append(error("ledger.durability", what, "ALTER DATABASE … SET synchronous_commit = on"))
+    if settings["transaction_read_only"] != "off":
+        what = "the server takes no writes: it is a standby, or read-only"
+        found.append(error("ledger.writable", what, "point GATEWAY_DATABASE_URL at the primary"))
+    if int(settings["server_version_num"]) < _OLDEST:
+        what = f"PostgreSQL {int(settings['server_version_num']) // 10_000} gets no more fixes"
+        found.append(warning("ledger.version", what, "upgrade to a maintained version"))
+    if settings["server_encoding"] != "UTF8":
+        what = f"the database's encoding is {settings['server_encoding']}: names and words would be refused"
+        found.append(error("ledger.encoding", what, "make the database anew with ENCODING 'UTF8'"))
+    if settings["default_transaction_isolation"] != "read committed":
+        what = f"transactions are {settings['default_transaction_isolation']}: they fail where ours wait"
+        remedy = "ALTER ROLE … SET default_transaction_isolation = 'read committed'"
+        found.append(error("ledger.isolation", what, remedy))
+    if 0 < int(settings["statement_timeout"]) < _STATEMENT_MS:
+        what = f"statement_timeout is {settings['statement_timeout']} ms and cuts off batches under load"
+        found.append(warning("ledger.timeout", what, f"ALTER ROLE … SET statement_timeout = {_STATEMENT_MS}, or 0"))
+    if settings["autovacuum"] != "on":
+        what = "autovacuum is off: the busiest tables grow and slow down without end"
+        found.append(error("ledger.vacuum", what, "ALTER SYSTEM SET autovacuum = on; reload"))
+    if settings["data_checksums"] != "on":
+        what = "pages have no checksums: a disk that lies is not found out"
+        found.append(warning("ledger.checksums", what, "pg_checksums --enable, while the server is stopped"))
+    return found or [ok("ledger.settings", "PostgreSQL is durable, writable and maintained")]
+
+
+def skew(connection: Connection, clock: Clock) -> list[Finding]:
+    """This machine's clock against the ledger's, by which all decisions are made."""
+    before = clock()
+    theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    after = clock()
+    ahead = (before + (after - before) / 2 - theirs).total_seconds()
+    said = f"this machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the ledger's"
+    if abs(ahead) > _SKEW_SECONDS + (after - before).total_seconds() / 2:
+        return [error("ledger.clock", said, "run an NTP client (chrony, systemd-timesyncd) on both machines")]
+    return [ok("ledger.clock", said)]
+
+
+def connections(connection: Connection, clock: Clock) -> list[Finding]:
+    """Whether the server has room for the processes that run now, or for the least that should."""
+    running = select(func.count()).where(processes.c.seen_at > clock() - GONE_AFTER)
+    alive = int(connection.execute(running).scalar_one())
+    names = ["max_connections", "superuser_reserved_connections"]
+    limits = {name: int(value) for name, value in _settings(connection, names).items()}
+    room = limits["max_connections"] - limits["superuser_reserved_connections"]
+    wanted = max(alive, _PROCESSES) * CONNECTIONS_PER_PROCESS
+    said = f"{max(alive, _PROCESSES)} processes use up to {wanted} of {room} connections"
+    if wanted > room:
+        return [error("ledger.connections", said, f"ALTER SYSTEM SET max_connections = {wanted * 2}, and restart it")]
+    if wanted * 2 > room:
+        what = said + "; an upgrade runs twice as many processes for a while"
+        return [
+            warning("ledger.connections", what, f"ALTER SYSTEM SET max_connections = {wanted * 2 + 20}, and restart it")
+        ]
+    return [ok("ledger.connections", said)]

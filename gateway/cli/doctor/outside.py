@@ -1,0 +1,99 @@
+"""What the gateway talks to, and what talks to it: providers, and its own public address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from channels import registry
+from channels.base import Checks, Provider, SendFailure
+from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.embedded.errors import CannotStart
+from gateway.ports import Clock
+from gateway.settings import Settings
+from gateway.signing import Signer
+from gateway.wiring import build_provider
+
+_SECONDS = 10.0
+_TENANT, _BORROWER = "gateway-doctor", "nobody"  # whose feed is asked for: it is empty
+
+
+async def providers(settings: Settings, clock: Clock) -> list[Finding]:
+    """Each provider that can say so: reachable, and our credentials are good. Nothing is sent."""
+    channels = registry.discover()
+    # Nothing is put into a feed here, so that anything serves as one.
+    services = {"clock": clock, "inbox": object()}
+    found: list[Finding] = []
+    built: dict[str, Provider] = {}
+    for entry in settings.providers:
+        try:
+            built[str(entry["name"])] = build_provider(channels, entry, services)
+        except CannotStart as broken:
+            remedy = "mend it in GATEWAY_PROVIDERS; the options stand at from_options of its class in channels/"
+            found.append(error(f"provider.{entry['name']}", str(broken), remedy))
+    asked = await asyncio.gather(*(_provider(name, each) for name, each in built.items()))
+    return found + [finding for each in asked for finding in each]
+
+
+async def _provider(name: str, provider: Provider) -> list[Finding]:
+    check = f"provider.{name}"
+    if not isinstance(provider, Checks):
+        return [skipped(check, "it needs nothing from outside, or has no way to ask")]
+    try:
+        async with asyncio.timeout(_SECONDS):
+            advice = await provider.check()
+    except SendFailure as failure:
+        remedy = (
+            "check its credentials and options" if failure.reason == "provider_config" else "check host, port, network"
+        )
+        return [error(check, f"it refuses us or is not reachable: {failure}", f"{remedy} in GATEWAY_PROVIDERS")]
+    except TimeoutError:
+        return [error(check, f"no answer within {_SECONDS:g} s", "check host, port and network in GATEWAY_PROVIDERS")]
+    finally:
+        await provider.close()
+    return [warning(check, each.what, each.remedy) for each in advice] or [ok(check, "reachable, and it knows us")]
+
+
+async def public_url(settings: Settings, clock: Clock) -> list[Finding]:
+    """Whether the public address leads to a gateway with this ledger's secret, whatever is in front of it."""
+    if settings.embedded or not settings.public_url:
+        return [skipped("public_url", "there is none to ask")]
+    url = settings.effective_public_url
+    host = urlsplit(url).hostname or ""
+    try:
+        await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return [error("public_url.dns", f"{host} has no address", "add it to the DNS, or mend GATEWAY_PUBLIC_URL")]
+    token = Signer(settings.key()).borrower_token(_TENANT, _BORROWER, clock() + timedelta(minutes=1))
+    try:
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.get(f"{url}/v1/inbox", allow_redirects=False) as answer,
+        ):
+            return [_judge(answer.status, answer.content_type)]
+    except aiohttp.ClientSSLError as broken:
+        what = f"{url} has a certificate that clients refuse ({type(broken).__name__})"
+        return [error("public_url.reachable", what, "renew it, with the whole chain")]
+    except (aiohttp.ClientError, TimeoutError) as broken:
+        what = f"{url} does not answer ({type(broken).__name__})"
+        remedy = "start the API, open the way to it, or mend GATEWAY_PUBLIC_URL; from here it may differ from outside"
+        return [error("public_url.reachable", what, remedy)]
+
+
+def _judge(status: int, content_type: str) -> Finding:
+    if status == 200 and content_type == "application/json":
+        return ok("public_url", "it leads to a gateway with the same secret")
+    if status == 401 and content_type == "application/problem+json":
+        what = "it leads to a gateway with another GATEWAY_SECRET_KEY: callbacks' references would be refused there"
+        return error("public_url.matching", what, "give all processes the same key")
+    if 300 <= status < 400:
+        what = "it redirects, and providers' POSTs don't follow"
+        return error("public_url.matching", what, "set GATEWAY_PUBLIC_URL to the address that it redirects to")
+    what = f"it leads to something else: {status} {content_type} for /v1/inbox"
+    return error("public_url.matching", what, "have the proxy pass paths on unchanged, or mend GATEWAY_PUBLIC_URL")

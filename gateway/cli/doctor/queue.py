@@ -1,0 +1,63 @@
+"""Redis or Valkey: reachable, the primary, with room, and told never to throw anything away by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.hot.connection import connect
+from gateway.settings import Settings
+
+_OLDEST = (6, 2)  # Redis 6.2 has all that our scripts and arq use, and is in Debian 12's predecessor
+_FULL = 0.8  # our choice
+_TIMEOUT_SECONDS = 3.0
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """What is wrong with the server that GATEWAY_REDIS_URL names."""
+    if not settings.redis_url:
+        return [skipped("redis", "the embedded Valkey is started, set up and ended by gateway serve")]
+    remedy = "check GATEWAY_REDIS_URL, the server, and the network between"
+    try:
+        redis = connect(settings.redis_url, timeout=_TIMEOUT_SECONDS, retries=0)
+    except ValueError as wrong:
+        return [error("redis.reachable", str(wrong), remedy)]
+    try:
+        said: Mapping[str, Any] = await redis.info()
+    except Exception as broken:
+        # Redis' own refusals (a wrong password) and the network's look alike here but for the class.
+        return [error("redis.reachable", f"Redis does not answer ({type(broken).__name__})", remedy)]
+    finally:
+        with suppress(Exception):
+            await redis.aclose()
+    return judge(said)
+
+
+def judge(said: Mapping[str, Any]) -> list[Finding]:
+    """What Redis' INFO means for us."""
+    found: list[Finding] = []
+    version = str(said.get("valkey_version") or said.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        found.append(error("redis.version", f"Redis {version} is too old", "use Redis 6.2, or any Valkey"))
+    if said.get("role") not in (None, "master"):
+        what = "this is a replica: it takes no writes"
+        found.append(error("redis.role", what, "point GATEWAY_REDIS_URL at the primary, or at Sentinel: sentinel://…"))
+    policy = said.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        what = f"maxmemory-policy is {policy}: a full Redis would silently forget triggers and providers' rates"
+        found.append(error("redis.eviction", what, "CONFIG SET maxmemory-policy noeviction, and in its configuration"))
+    limit, used = int(said.get("maxmemory", 0)), int(said.get("used_memory", 0))
+    if limit and used > _FULL * limit:
+        what = f"{used / limit:.0%} of maxmemory is used"
+        found.append(warning("redis.memory", what, "raise maxmemory, or find what else uses this Redis"))
+    if said.get("rdb_last_bgsave_status", "ok") != "ok" or said.get("aof_last_write_status", "ok") != "ok":
+        what = "Redis can't save to its disk, and then refuses writes"
+        found.append(
+            error("redis.persistence", what, "free its disk; or turn saving off: nothing in it is needed later")
+        )
+    if found:
+        return found
+    kept = "kept on disk" if said.get("aof_enabled") else "not kept on disk, which is fine: the ledger is the truth"
+    return [ok("redis", f"version {version}, noeviction, {used / 1e6:.0f} MB used; {kept}")]

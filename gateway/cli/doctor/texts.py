@@ -1,0 +1,57 @@
+"""Templates and contact rules: whether they can be used, and what their linters say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from gateway import policy
+from gateway.catalog import BadTemplate, Catalog, Lender
+from gateway.catalog import lint as linting
+from gateway.cli.doctor.finding import Finding, error, ok, warning
+from gateway.policy import inspect
+from gateway.settings import Settings
+
+
+def check(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
+    """What is wrong with the templates and the policy packs in use."""
+    return [*policies(folder / "policies"), *templates(settings, folder, now)]
+
+
+def policies(folder: Path) -> list[Finding]:
+    """Broken packs stop the gateway; unverified figures are for the lender's lawyers."""
+    try:
+        found = inspect.lint(folder)
+        policy.load_words(folder / "replies.toml")
+    except (OSError, ValueError) as broken:
+        return [error("policies", f"the packs can't be read: {broken}", "gateway policy lint")]
+    errors = [each for each in found if each.level == "error"]
+    if errors:
+        what = "; ".join(f"{each.file} {each.place}: {each.message}" for each in errors[:3])
+        return [error("policies", what, "gateway policy lint lists all")]
+    if found:
+        what = f"{len(found)} figures that nobody has seen in the law's own text"
+        return [
+            warning(
+                "policies", what, "gateway policy lint lists them: have your lawyers confirm those that concern you"
+            )
+        ]
+    return [ok("policies", "every figure has its authority")]
+
+
+def templates(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
+    """Broken templates stop the gateway; unlawful words should stop whoever runs it."""
+    lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
+    try:
+        live = Catalog.load(folder, lender=lender).live()
+        words = linting.load_words(folder / "_lint")
+        refuses = policy.refuses_text(policy.load_packs(folder / "policies"), now)
+    except (BadTemplate, OSError, ValueError) as broken:
+        return [error("templates", f"they can't be used: {broken}", "gateway template lint")]
+    if not live:
+        return [error("templates", f"there is none in {folder}", "set GATEWAY_TEMPLATES_DIR")]
+    found = [each for one in live for each in linting.lint(one, words, lender.name, refuses)]
+    errors = sum(each.level == "error" for each in found)
+    if errors:
+        return [error("templates", f"{errors} errors in {len(live)} templates", "gateway template lint lists them")]
+    return [ok("templates", f"{len(live)} templates without errors")]
