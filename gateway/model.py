@@ -220,7 +220,8 @@ class RuleResult:
 class Verdict:
     """The decision, with all that led to it. ``until`` is set for DEFER only; UTC.
 
-    ``valid_until`` is when the permitted window ends: the provider must not deliver later.
+    ``valid_until`` is when the permitted window ends: the provider must not deliver later. For REVIEW it is when
+    what a person is asked about ends by itself (a hold with an end), so that it is decided anew.
     """
 
     kind: VerdictKind

@@ -54,7 +54,7 @@ from gateway.ports import (
     Work,
 )
 from gateway.stages.accept import Acceptor
-from gateway.stages.admit import admit
+from gateway.stages.admit import admit, reopened
 from gateway.stages.choose import Chooser
 from gateway.stages.enquire import Enquirer
 from gateway.stages.facts import known_of
@@ -209,14 +209,16 @@ class Pipeline:
         """Render, admit, choose, pace, start, send: what is due goes out, where it may."""
         if not works:
             return
-        outgoing, unrenderable = render(works, self._stages.templates, now)
+        reviewed = [reopened(work, now) for work in works if work.delivery.state is State.REVIEW]
+        waiting = [work for work in works if work.delivery.state is not State.REVIEW]
+        outgoing, unrenderable = render(waiting, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
         logs.tell("not sent", map(lines.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for verdict in admission.verdicts:
             self._observer.decided(verdict.kind, verdict.reason, "handoff")
-        await self._apply([*unrenderable, *admission.moves, *unroutable], works)
+        await self._apply([*reviewed, *unrenderable, *admission.moves, *unroutable], works)
         ready = await self._paced(ready, now)
         if ready:
             started = await self._ledger.start(ready, now, self._lease)

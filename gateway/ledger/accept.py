@@ -81,7 +81,7 @@ class Entry:
     def _delivery(self, at: int) -> dict[str, Any]:
         notification, step = self.draft.notification, self.draft.steps[at]
         state = _STATE[step.verdict.kind]
-        due_at = self.now if state is State.ACCEPTED else self.defer_until
+        due_at = {State.ACCEPTED: self.now, State.DEFERRED: self.defer_until, State.REVIEW: step.verdict.valid_until}
         return {
             "id": new_id("dlv", self.now),
             "notification_id": notification.id,
@@ -93,7 +93,7 @@ class Entry:
             "address_digest": step.address_digest,
             "state": state,
             "reason": "" if state is State.ACCEPTED else step.verdict.reason,
-            "due_at": due_at if state in (State.ACCEPTED, State.DEFERRED) else None,
+            "due_at": due_at.get(state),
             "created_at": self.now,
         }
 

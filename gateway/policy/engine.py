@@ -19,6 +19,7 @@ from gateway.policy.zones import TZDATA_VERSION, candidates
 _STRICTNESS: Mapping[str, int] = {kind: rank for rank, kind in enumerate(VerdictKind)}
 _REQUEST = Origin("request", authority="our_choice:request")
 _PERMITTED = _REQUEST.allows()
+_ENDING = (VerdictKind.SEND, VerdictKind.REVIEW)
 _OPENING_HOURS = frozenset({PolicyReason.OUTSIDE_WINDOW, PolicyReason.HOLIDAY, PolicyReason.BORROWER_WISH})
 # Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
 _TURNS = 1_000
@@ -61,12 +62,11 @@ def decide(
         final = _first_permitted(rules, intent, now, final)
         if final.verdict is not VerdictKind.DEFER:
             results.append(final)  # what comes of waiting is a rule's word as well
-    sending = final.verdict is VerdictKind.SEND
     return Verdict(
         kind=final.verdict,
-        reason=PolicyReason.PERMITTED if sending else final.reason,
+        reason=PolicyReason.PERMITTED if final.verdict is VerdictKind.SEND else final.reason,
         until=final.until,
-        valid_until=_ends(answers, intent, now) if sending else None,
+        valid_until=_ends(answers, final.verdict, intent, now) if final.verdict in _ENDING else None,
         rules=tuple(results),
         time_zones=tuple(str(each) for each in candidates(in_force.zoning, notification.borrower.time_zones)),
         tzdata=TZDATA_VERSION,
@@ -133,6 +133,7 @@ def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first
     return replace(first, verdict=VerdictKind.REVIEW, reason=PolicyReason.NO_COMMON_WINDOW, until=None)
 
 
-def _ends(answers: Answers, intent: Intent, now: datetime) -> datetime | None:
-    """When a message permitted now must have arrived: the end of the shortest permission."""
-    return min((end for rule, _ in answers if (end := rule.ends(intent, now)) is not None), default=None)
+def _ends(answers: Answers, said: VerdictKind, intent: Intent, now: datetime) -> datetime | None:
+    """When the first of those that said so would no longer: a message permitted now must have arrived by then."""
+    mine = (rule for rule, result in answers if result.verdict is said)
+    return min((end for rule in mine if (end := rule.ends(intent, now)) is not None), default=None)

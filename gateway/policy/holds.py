@@ -58,7 +58,11 @@ class HoldRule(Rule):
         )
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        """A hold that begins later ends the permission then."""
+        """A hold that begins later ends the permission then; the last of those that stand ends the review."""
+        standing = [hold for hold in intent.facts.holds if self._covers(hold, intent, t)]
+        if standing:
+            ends = [hold.end for hold in standing if hold.end is not None]
+            return max(ends) if len(ends) == len(standing) else None
         starts = [
             hold.start
             for hold in intent.facts.holds

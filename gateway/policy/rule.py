@@ -78,7 +78,7 @@ class Rule:
         raise NotImplementedError
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        """When a permission that holds at ``t`` ends by the mere passing of time; None: it does not."""
+        """When the rule's yes or its wish for a review at ``t`` ends by the mere passing of time; None: it does not."""
         return None
 
 

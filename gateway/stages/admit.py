@@ -59,6 +59,11 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
     return Admission(tuple(permitted), tuple(moves), tuple(verdicts))
 
 
+def reopened(work: Work, now: datetime) -> Move:
+    """What a person was asked about has ended by itself while it waited: it is decided anew."""
+    return Move(work.delivery.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now)
+
+
 def refusal(work: Work, verdict: Verdict, now: datetime) -> Move:
     """The move that keeps a message from going: later, never on this channel, or to a person's desk."""
     return Move(
@@ -67,7 +72,7 @@ def refusal(work: Work, verdict: Verdict, now: datetime) -> Move:
         now,
         to=_STATE[verdict.kind],
         reason=verdict.reason,
-        due_at=verdict.until if verdict.kind is VerdictKind.DEFER else None,
+        due_at=verdict.until if verdict.kind is VerdictKind.DEFER else verdict.valid_until,
         detail={"when": "handoff", "verdict": verdict_view(verdict)},
         next_step=verdict.kind is VerdictKind.SUPPRESS,
     )

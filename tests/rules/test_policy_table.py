@@ -308,6 +308,17 @@ def test_holds(kind: HoldKind, verdict: str, until: datetime | None) -> None:
     assert said(made, _day("10:00"), facts=Facts(holds=(replace(hold, case_id="C2"),)))[0] == "send"
 
 
+def test_a_review_ends_with_the_hold_that_asked_for_it() -> None:
+    """Who was vulnerable until a day is looked at again then, without anybody's doing; without an end, never."""
+    made = notification("tw", TAIPEI)
+    first = Hold(HoldKind.VULNERABLE, _day("00:00", 1), _day("12:00", 30))
+    second = replace(first, end=_day("18:00", 30), case_id="C1")
+    asked = decide(made, "sms", Facts(holds=(first, second)), PACKS, _day("10:00"))
+    assert (asked.kind, asked.until, asked.valid_until) == ("review", None, _day("18:00", 30))
+    assert decide(made, "sms", Facts(holds=(replace(first, end=None),)), PACKS, _day("10:00")).valid_until is None
+    assert decide(notification("us"), "sms", Facts(holds=(first,)), PACKS, _day("10:00")).valid_until == first.end
+
+
 def test_every_hold_has_a_rule() -> None:
     """No kind of hold exists that the packs say nothing about."""
     assert {row[0] for row in HOLDS} == set(HoldKind)

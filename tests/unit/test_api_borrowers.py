@@ -13,9 +13,9 @@ from twilio.request_validator import RequestValidator
 
 from channels.base import Message
 from gateway.api.app import create_app
-from gateway.model import Category
+from gateway.model import Category, PolicyReason, Step, Verdict, VerdictKind
 from tests.gateways import Answer, ApiGateway, Client, open_api_gateway, request, serving
-from tests.ledgers import NOW
+from tests.ledgers import NOW, draft
 
 PHONE = "+886912345678"
 
@@ -168,3 +168,21 @@ def test_only_what_may_be_declined_carries_the_link(gateway: ApiGateway) -> None
     assert set(headers("dlv_1", Category.COLLECTIONS)) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
     assert headers("dlv_1", Category.SERVICE) == {}
     assert Message.__dataclass_fields__["headers"].type
+
+
+async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client, gateway: ApiGateway) -> None:
+    """A vulnerable borrower's hold had an end: at that instant it is decided anew, as nobody had decided it."""
+    [made] = await gateway.store.accept(
+        [draft("k", route=(Step("inapp"),), verdict=Verdict(VerdictKind.REVIEW, PolicyReason.HOLD, valid_until=NOW))],
+        NOW,
+    )
+    assert (await client.get("/v1/reviews")).json["reviews"][0]["reason"] == "hold"
+    [due] = await gateway.store.due(NOW, 10)
+    for state in ("accepted", "delivered"):
+        await gateway.pipeline.dispatch([due])
+        shown = (await client.get(f"/v1/notifications/{made.id}")).json
+        assert shown["state"] == state
+    assert "looked_at_again" in [each["kind"] for each in shown["events"]]
+    never = Verdict(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+    await gateway.store.accept([draft("n", verdict=never)], NOW)
+    assert await gateway.store.due(NOW, 10) == []
