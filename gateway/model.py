@@ -173,6 +173,10 @@ class Intent(StrEnum):
     OTHER = "other"
 
 
+# After these nothing more goes to that address.
+STOPS = frozenset({Intent.STOP, Intent.MAYBE_STOP, Intent.WRONG_PARTY})
+
+
 class HoldKind(StrEnum):
     """Reasons for which a borrower or case must not be contacted for now. contact-rules.md section 5.2."""
 
@@ -191,6 +195,19 @@ class HoldKind(StrEnum):
     BEREAVEMENT = "bereavement"
     WRONG_PARTY = "wrong_party"
     PROMISE_TO_PAY = "promise_to_pay"
+
+
+class Violation(StrEnum):
+    """What a contact that went out can have broken, as the audit of the ledger finds it."""
+
+    OUTSIDE_WINDOW = "outside_window"
+    OVER_CAP = "over_cap"
+    TOO_SOON = "too_soon"
+    AFTER_OPT_OUT = "after_opt_out"
+    DURING_HOLD = "during_hold"
+    AFTER_CLOSE = "after_close"
+    NO_CONSENT = "no_consent"
+    REPEAT = "repeat"
 
 
 class VerdictKind(StrEnum):

@@ -29,7 +29,7 @@ from channels.base import (
 )
 from gateway import lines, logs, tracing
 from gateway.coalesce import Coalescer
-from gateway.model import PENDING_STATES, Notification, State, Switch
+from gateway.model import PENDING_STATES, STOPS, Notification, State, Switch
 from gateway.observer import Observer
 from gateway.ports import (
     Accepted,
@@ -156,7 +156,7 @@ class Pipeline:
                 self._observer.refused(result.reason)
             else:
                 duplicate = result.outcome == "created" and result.duplicate_of is not None
-                self._observer.accepted("duplicate" if duplicate else result.outcome)
+                self._observer.accepted("duplicate" if duplicate else result.outcome, tenant)
         return results
 
     async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
@@ -170,7 +170,7 @@ class Pipeline:
         for draft, answer in zip(drafts, accepted, strict=True):
             if answer.outcome == "created":
                 verdict = draft.steps[-1].verdict
-                self._observer.decided(verdict.kind, verdict.reason, "accept")
+                self._observer.decided(verdict.kind, verdict.reason, "accept", draft.notification.tenant)
         self._observer.batched("accept", len(batch))
         await self._trigger([answer.first_delivery for answer in accepted if answer.first_delivery])
         return accepted
@@ -216,8 +216,8 @@ class Pipeline:
         logs.tell("not sent", map(lines.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
-        for verdict in admission.verdicts:
-            self._observer.decided(verdict.kind, verdict.reason, "handoff")
+        for tenant, verdict in admission.verdicts:
+            self._observer.decided(verdict.kind, verdict.reason, "handoff", tenant)
         await self._apply([*reviewed, *unrenderable, *admission.moves, *unroutable], works)
         ready = await self._paced(ready, now)
         if ready:
@@ -253,7 +253,9 @@ class Pipeline:
         if delivery_id is None:
             return  # of a message that we don't know
         if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
+            arrived = self._clock()
             await self._people.opt_out_delivery(delivery_id, f"provider:{provider}")
+            self._observer.opted_out("provider", (self._clock() - arrived).total_seconds())
         elif reason is ProviderReason.INVALID_ADDRESS:
             await self._people.suppress_address(delivery_id, reason)
 
@@ -270,8 +272,9 @@ class Pipeline:
         for attempt in ended:
             self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
-            self._observer.attempted(attempt.work.delivery.channel, attempt.provider, outcome, reason)
-            self._observer.handed_over((attempt.finished_at - _due_since(attempt.work)).total_seconds())
+            waited = (attempt.finished_at - _due_since(attempt.work)).total_seconds()
+            notification, channel = attempt.work.notification, attempt.work.delivery.channel
+            self._observer.attempted(notification, channel, attempt.provider, outcome, reason, waited)
         self._observer.batched("settle", len(ended))
         await self._trigger(opened)
         return [None] * len(ended)
@@ -334,7 +337,7 @@ class Pipeline:
             move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
             tracing.tell(span, provider=receipt.provider, status=receipt.status, state=move.to, reason=move.reason)
         if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
-            self._observer.settled(delivery.channel, (now - delivery.sent_at).total_seconds())
+            self._observer.settled(notification.id, delivery.channel, (now - delivery.sent_at).total_seconds())
         return move
 
     async def reply(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
@@ -357,10 +360,13 @@ class Pipeline:
             address = self._stages.acceptor.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody whom we could have written to
+        arrived = self._clock()
         taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
         logs.tell("replied", map(lines.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)
+            if each.new and each.intent in STOPS:
+                self._observer.opted_out("reply", (self._clock() - arrived).total_seconds())
         return taken
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:

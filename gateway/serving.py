@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
+_AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice
 _KEEP_ALIVE_SECONDS = 65  # above the 60 s idle time-out that load balancers use by default
 _GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's time-out
 
@@ -146,6 +147,7 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
         gateway.store, gateway.queue.enqueue, gateway.clock, gateway.settings.relay_seconds, gateway.metrics.relay_ran
     )
     tasks.create_task(relay.run(stop), name="relay")
+    tasks.create_task(_audit(gateway, stop), name="audit")
     tasks.create_task(
         run_worker(
             lambda: open_pool(gateway.redis_url),
@@ -157,6 +159,17 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
         ),
         name="worker",
     )
+
+
+async def _audit(gateway: Gateway, stop: asyncio.Event) -> None:
+    """Judge what went out, again and again. A page of ops/runbooks says what to do about what it finds."""
+    while not stop.is_set():
+        with contextlib.suppress(Unavailable):
+            now = gateway.clock()
+            contacts = await gateway.auditor.catch_up(now)
+            gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _AUDIT_SECONDS)
 
 
 def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
@@ -181,9 +194,10 @@ def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
 
 async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
     while not stop.is_set():
+        gateway.metrics.depends_on((await gateway.readiness.ask()).checks)
         with contextlib.suppress(Unavailable):
             ages = await gateway.store.ages(gateway.clock())
-            gateway.metrics.queue(ages.due, ages.oldest_due_seconds)
+            gateway.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.queue.waiting())
             gateway.metrics.unknown(ages.unknown)
             gateway.metrics.review(ages.review, ages.oldest_review_seconds)
             gateway.metrics.paused(ages.paused)

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     port: int = 8080
     public_url: str = ""  # as providers and browsers reach us; part of every callback signature
     metrics_port: int = 0  # of a worker process; 0: none
+    # JSON: ["acme"]; the tenants that metrics tell apart. Each adds some 40 series to every process.
+    metrics_tenants: list[str] = Field(default_factory=list, max_length=50)
     build: str = Field("", max_length=40)  # which build this is (a commit, an image's tag), for the status page
 
     secret_key: SecretStr = SecretStr("")  # keys digests, references, tokens; empty: made under DATA_DIR

@@ -20,6 +20,8 @@ from typing import Any
 from channels import registry
 from channels.base import Channel, Provider
 from gateway import policy
+from gateway.audit.auditor import Auditor
+from gateway.audit.figures import Figures
 from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.catalog.editing import Editing
@@ -105,6 +107,7 @@ class Gateway:
     reviews: Reviews
     dead_letters: DeadLetters
     switches: Switches
+    auditor: Auditor
     chooser: Chooser
     keys: Keys
     users: Users
@@ -208,7 +211,12 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             raise CannotStart(f"policies: {error}") from error
         await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], clock())
         await catalog.refresh()
-        metrics = Metrics(channels=list(channels), providers=[(each.channel, name) for name, each in providers.items()])
+        metrics = Metrics(
+            channels=list(channels),
+            providers=[(each.channel, name) for name, each in providers.items()],
+            templates=[each.id for each in catalog.live()],
+            tenants=settings.metrics_tenants,
+        )
         releases = Releases(settings.releases_per_second)
         store = Store(ledger.database, ledger.signer.digest, metrics.transaction, releases)
         people = People(ledger.database, ledger.signer.digest, clock)
@@ -268,6 +276,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             reviews=Reviews(ledger.database, ledger.signer.digest, clock),
             dead_letters=DeadLetters(ledger.database, ledger.signer.digest, clock),
             switches=switches,
+            auditor=Auditor(ledger.database, Figures.load(policies_folder(settings))),
             chooser=chooser,
             keys=ledger.keys,
             users=ledger.users,

@@ -16,6 +16,7 @@ from gateway.api.problems import Problem
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.codec import instant
 from gateway.ledger.keys import Scope
+from gateway.metrics import OptOutSource
 from gateway.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
 from gateway.ports import FieldError
 
@@ -135,9 +136,10 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
             address = gateway.channels[given.channel].normalise(given.address)
         except ValueError as error:  # the channel's own words, which never repeat the address
             raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
-    identifier = await gateway.people.add_opt_out(
-        who.tenant, borrower_id, given.channel, address, given.source, who.actor, given.evidence
-    )
+    with gateway.metrics.opting_out(OptOutSource.LENDER):
+        identifier = await gateway.people.add_opt_out(
+            who.tenant, borrower_id, given.channel, address, given.source, who.actor, given.evidence
+        )
     return bodies.answer(
         {"id": identifier, "borrower_id": borrower_id, "channel": given.channel, "source": given.source}, 201
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.api import bodies, cursors
@@ -20,6 +21,7 @@ from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn
 from gateway.codec import instant
 from gateway.ledger.keys import Scope
 from gateway.ledger.reads import Filter
+from gateway.metrics import AcceptOperation, RefusedReason
 from gateway.model import State, Switch
 from gateway.ports import Accepted, FieldError, Incoming, Refused, Unavailable
 
@@ -38,7 +40,7 @@ Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
 @router.post("", status_code=202, openapi_extra={**body(NotificationIn), **_KEY_HEADER})
 async def accept(request: Request) -> Response:
     """Take a reminder: 202 when it is stored, 200 when this idempotency key was answered before."""
-    with _refusals_counted(request):
+    with _counted(request, AcceptOperation.SINGLE):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
@@ -56,17 +58,17 @@ async def accept(request: Request) -> Response:
 @router.post("/batch", status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
 async def accept_batch(request: Request) -> Response:
     """Take up to 1,000 reminders; one result for each, in order."""
-    with _refusals_counted(request):
+    gateway = gateway_of(request)
+    with _counted(request, AcceptOperation.BATCH):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
         items = _items(await bodies.read_json(request))
-    checked = [_checked(number, item, key) for number, item in enumerate(items)]
-    good = [each for each in checked if isinstance(each, Incoming)]
-    gateway = gateway_of(request)
-    for each in checked:
-        if isinstance(each, Problem):
-            gateway.metrics.refused(each.kind)
-    accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
+        checked = [_checked(number, item, key) for number, item in enumerate(items)]
+        good = [each for each in checked if isinstance(each, Incoming)]
+        for each in checked:
+            if isinstance(each, Problem):
+                gateway.metrics.refused(each.kind)
+        accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
     results = [
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
     ]
@@ -83,17 +85,23 @@ async def accept_batch(request: Request) -> Response:
 
 
 @contextmanager
-def _refusals_counted(request: Request) -> Iterator[None]:
-    """Count what is refused at the door; what the accept stage refuses, the pipeline counts."""
+def _counted(request: Request, operation: AcceptOperation) -> Iterator[None]:
+    """Time the request, and count what is refused at the door; what the accept stage refuses, the pipeline counts."""
     metrics = gateway_of(request).metrics
-    try:
-        yield
-    except Problem as problem:
-        metrics.refused(problem.kind)
-        raise
-    except Unavailable:
-        metrics.refused(unavailable().kind)
-        raise
+    with metrics.answering(operation):
+        try:
+            yield
+        except Problem as problem:
+            metrics.refused(problem.kind)
+            raise
+        except Unavailable:
+            metrics.refused(unavailable().kind)
+            raise
+        except ClientDisconnect:
+            raise  # the client's doing
+        except Exception:
+            metrics.refused(RefusedReason.INTERNAL)
+            raise
 
 
 def _idempotency_key(request: Request, longest: int) -> str:

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from gateway.api.context import gateway_of
 from gateway.api.problems import Problem
+from gateway.metrics import OptOutSource
 
 router = APIRouter(prefix="/v1/unsubscribe", tags=["unsubscribe"])
 
@@ -34,7 +35,9 @@ async def ask(request: Request, token: str) -> Response:
 @router.post("/{token}")
 async def unsubscribe(request: Request, token: str) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
-    await gateway_of(request).people.opt_out_delivery(_delivery(request, token), "one_click", drain=True)
+    gateway, delivery = gateway_of(request), _delivery(request, token)
+    with gateway.metrics.opting_out(OptOutSource.REPLY):
+        await gateway.people.opt_out_delivery(delivery, "one_click", drain=True)
     content = "<p>You will get no more e-mails from us at this address.</p>"
     return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli import screen
+from gateway.cli.asking import instant_of
 from gateway.cli.running import fail, run, settings
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
@@ -136,6 +139,44 @@ def verify_ledger(as_json: AsJson = False, data_dir: DataDir = None) -> None:
             + (f"{len(found.broken):,} broken" if found.broken else "every chain holds")
         )
     raise typer.Exit(1 if found.broken else 0)
+
+
+@ledger_app.command("audit")
+def audit_ledger(
+    since: Annotated[str, typer.Option("--from", help="Contacts begun from then on, RFC 3339.")],
+    until: Annotated[str, typer.Option("--to", help="And before then; default: now.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge what went out a second time, by other code than decided it. Exit status 1 when a contact broke a rule."""
+    from gateway import wiring
+    from gateway.audit.auditor import Auditor
+    from gateway.audit.figures import Figures
+    from gateway.codec import instant
+
+    begin = instant_of(since, "--from")
+    chosen = settings(data_dir=data_dir)
+
+    async def work(stop: asyncio.Event) -> tuple[int, list[dict[str, Any]]]:
+        async with wiring.open_ledger(chosen, locked=False) as ledger:
+            # A demo's clock is elsewhere, so without an end nothing is left out.
+            end = instant_of(until, "--to") if until else datetime.max.replace(tzinfo=UTC)
+            auditor = Auditor(ledger.database, Figures.load(wiring.policies_folder(chosen)))
+            batches = [judged async for judged in auditor.between(begin, end)]
+            found = [each for judged in batches for each in judged.findings if tenant in (None, each.tenant)]
+            rows = [{**asdict(each), "at": instant(each.at)} for each in found]
+            return sum(judged.contacts for judged in batches), rows
+
+    contacts, findings = run(work)
+    if as_json:
+        typer.echo(json.dumps({"contacts": contacts, "violations": findings}, ensure_ascii=False))
+    else:
+        columns = ("at", "kind", "notification_id", "delivery_id", "event", "detail")
+        if findings:
+            screen.STDOUT.print(screen.table(None, columns, [[row[name] for name in columns] for row in findings]))
+        screen.STDERR.print(f"{contacts:,} contacts judged: {len(findings):,} broke a rule")
+    raise typer.Exit(1 if findings else 0)
 
 
 @ledger_app.command("export")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gateway.cli import target
-from gateway.cli.running import run
+from gateway.cli.running import fail, run
 
 DEMO_DIR = Path("var/demo")
 
@@ -28,3 +29,13 @@ def ask(path: str, body: Any, url: str, key: str, data_dir: Path, *, method: str
             return await target.call(session, where, path, body, method=method)
 
     return run(work)
+
+
+def instant_of(text: str, option: str) -> datetime:
+    """An option's RFC 3339 instant, in UTC where it names no offset. Ends the command where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{option}: {text!r} is not an instant; write it like 2026-11-24T00:00:00Z", 2)
+        raise
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import screen
+from gateway.cli.asking import instant_of
 from gateway.cli.running import fail, run, settings
 
 app = typer.Typer(help="The policy packs.", no_args_is_help=True)
@@ -54,7 +55,7 @@ def show(
     from gateway import policy
     from gateway.policy import inspect
 
-    where, now = _folder(folder), _instant(at, "--at") if at else datetime.now(UTC)
+    where, now = _folder(folder), instant_of(at, "--at") if at else datetime.now(UTC)
     schema = policy.read_schema(where)
     try:
         files = {path: policy.read_pack(path, schema) for path in sorted(where.glob("*.yaml"))}
@@ -114,7 +115,7 @@ def backtest(
     from gateway.cli import backtesting
     from gateway.ledger.template_versions import TemplateVersions
 
-    begin, end = _instant(since, "--from"), _instant(until, "--to")
+    begin, end = instant_of(since, "--from"), instant_of(until, "--to")
     chosen = settings(data_dir=data_dir)
     folder = wiring.policies_folder(chosen)
     try:
@@ -175,12 +176,3 @@ def _folder(given: Path | None) -> Path:
     from gateway import wiring
 
     return given if given is not None else wiring.policies_folder(settings())
-
-
-def _instant(text: str, option: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{option}: {text!r} is not an instant; write it like 2026-11-24T00:00:00Z", 2)
-        raise
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

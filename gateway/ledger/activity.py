@@ -1,13 +1,13 @@
 """What happened in the last hour, minute by minute, counted from the events; for the status page.
 
-Counted as it goes: each look reads the events since the one before, grouped by the database. Sequence numbers are
-given out before a transaction commits, so the newest stretch is counted anew until nothing can appear in it any more.
+Counted as it goes: each look reads the events since the one before, grouped by the database. The newest stretch is
+counted anew until nothing can appear in it any more (ledger/watermark.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +16,10 @@ from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 
 from gateway.ledger.database import Database
 from gateway.ledger.schema import events
+from gateway.ledger.watermark import Watermark
 
 MINUTES = 60
 _MINUTE_US = 60_000_000  # instants are microseconds in the table
-# A transaction is cut off after ten seconds (ledger/database.py); what is older than twelve is complete.
-_COMPLETE_SECONDS = 12.0
 _MOST_EVENTS = 200_000  # read at one look, after a long time without one: half a second on SQLite; our choice
 
 
@@ -41,19 +40,15 @@ class Activity:
 
     def __init__(self, database: Database, elapsed: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self._elapsed = elapsed
+        self._watermark = Watermark(elapsed)
         self._complete: dict[int, Counter[Happened]] = {}
         self._counted = 0  # events up to this number are in ``_complete``
-        self._marks: deque[tuple[float, int]] = deque()  # (when, the newest number then)
 
     async def last_hour(self, now: datetime) -> Minutes:
         """Counts by minute, ``MINUTES`` of them, the current one last. Raises Unavailable."""
         newest = await self._database.read(_newest)
         self._counted = max(self._counted, newest - _MOST_EVENTS)
-        self._marks.append((self._elapsed(), newest))
-        complete = self._counted
-        while self._marks and self._elapsed() - self._marks[0][0] >= _COMPLETE_SECONDS:
-            complete = max(complete, self._marks.popleft()[1])
+        complete = max(self._counted, self._watermark.complete(newest))
         counted = self._counted
         done, moving = await self._database.read(
             lambda connection: (_count(connection, counted, complete), _count(connection, complete, newest))

@@ -25,6 +25,7 @@ from gateway.ledger.page import Digest, Page
 from gateway.ledger.schema import api_keys, deliveries, notifications, replies
 from gateway.model import (
     PENDING_STATES,
+    STOPS,
     Borrower,
     EndReason,
     Hold,
@@ -37,7 +38,6 @@ from gateway.model import (
 from gateway.ports import Clock, Move, Taken
 
 _SOURCE = "reply"
-_STOPS = frozenset({Intent.STOP, Intent.MAYBE_STOP, Intent.WRONG_PARTY})
 # What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
 _OWN_WORDS = (_SOURCE, "provider:", "one_click")
 
@@ -76,7 +76,7 @@ class Replies:
 
         taken = await self._database.write(write)
         for each in taken:
-            if each.new and each.intent in _STOPS:
+            if each.new and each.intent in STOPS:
                 await drained(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
         return taken
 

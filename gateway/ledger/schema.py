@@ -405,6 +405,32 @@ sign_in_failures = Table(
     Column("wait_until", Instant),
 )
 
+# Up to which event what went out has been judged a second time (gateway/audit). One row.
+audit_progress = Table(
+    "audit_progress",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Instant),
+)
+
+# What that found: contacts that broke a rule, each with the event that shows it.
+audit_findings = Table(
+    "audit_findings",
+    metadata,
+    Column("event", BigInteger, nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("borrower_id", String(128), nullable=False),
+    Column("notification_id", String(48), nullable=False),
+    Column("delivery_id", String(48), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("found_at", Instant, nullable=False),
+    PrimaryKeyConstraint("event", "kind"),
+    Index("audit_findings_found", "found_at"),
+)
+
 # Which processes have run on this ledger lately. For the status page.
 processes = Table(
     "processes",

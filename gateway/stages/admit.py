@@ -24,7 +24,7 @@ class Admission:
 
     permitted: tuple[Outgoing, ...]
     moves: tuple[Move, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[tuple[str, Verdict], ...]  # with whose it is: the tenant
 
 
 def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admission:
@@ -32,7 +32,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
     known: dict[tuple[str, str], BorrowerFacts] = {}
     permitted: list[Outgoing] = []
     moves: list[Move] = []
-    verdicts: list[Verdict] = []
+    verdicts: list[tuple[str, Verdict]] = []
     for message in sorted(outgoing, key=lambda each: each.work.notification.id):
         work = message.work
         notification, delivery = work.notification, work.delivery
@@ -50,7 +50,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
             text=message.content.text,
             approved=delivery.approved,
         )
-        verdicts.append(verdict)
+        verdicts.append((notification.tenant, verdict))
         if verdict.kind is VerdictKind.SEND:
             permitted.append(replace(message, verdict=verdict))
             known[key] = with_contact(facts, notification, delivery.channel, delivery.address_digest, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -13,12 +14,13 @@ from channels.base import ProviderReason, ReceiptStatus
 from gateway import metrics as names
 from gateway.metrics import Metrics
 from gateway.metrics_server import serve
-from gateway.model import PolicyReason, VerdictKind
+from gateway.model import Notification, PolicyReason, VerdictKind
 from gateway.readiness import Probe
+from tests.ledgers import draft
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
-    *("le", "intent", "kind", "scope"),
+    *("le", "intent", "kind", "scope", "dependency", "source", "template", "tenant"),
 }
 
 
@@ -26,7 +28,13 @@ def _metrics() -> Metrics:
     return Metrics(
         channels=["sms", "email", "inapp"],
         providers=[("sms", "twilio"), ("sms", "backup"), ("email", "smtp"), ("inapp", "feed")],
+        templates=["overdue-first"],
+        tenants=["acme"],
     )
+
+
+def _notification(word: str = "overdue-first") -> Notification:
+    return replace(draft("k").notification, template=word, tenant="acme" if word == "overdue-first" else word)
 
 
 def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -62,7 +70,8 @@ def test_every_value_of_every_closed_list_is_there_at_zero() -> None:
     for operation in names.LedgerOperation:
         assert samples["gateway_ledger_transaction_seconds_count", (("operation", str(operation)),)] == 0
     del samples["gateway_log_keys_dropped_total", ()]  # the process's, not this object's
-    samples = {key: value for key, value in samples.items() if key[0] != "gateway_provider_share_ratio"}  # 1 when well
+    well = ("gateway_provider_share_ratio", "gateway_dependency_up")  # 1 when well
+    samples = {key: value for key, value in samples.items() if key[0] not in well}
     assert [key for key, value in samples.items() if key[0].startswith("gateway_") and value] == []
 
 
@@ -82,13 +91,15 @@ def test_ten_thousand_borrowers_make_no_series() -> None:
     metrics = _metrics()
 
     def misuse(value: str) -> None:
-        metrics.accepted(value)
+        metrics.accepted(value, value)
         metrics.refused(value)
-        metrics.decided(value, value, value)
-        metrics.attempted(value, value, value, value)
+        metrics.answered(value, 1.0)
+        metrics.decided(value, value, value, value)
+        metrics.attempted(_notification(value), value, value, value, value, 1.0)
         metrics.received(value, value, value)
         metrics.callback_refused(value, value)
-        metrics.settled(value, 1.0)
+        metrics.settled(value, value, 1.0)
+        metrics.opted_out(value, 1.0)
         metrics.batched(value, 1)
         metrics.transacted(value, 1.0)
 
@@ -100,7 +111,7 @@ def test_ten_thousand_borrowers_make_no_series() -> None:
     assert len(after) == before
     assert "B-" not in metrics.render()[0].decode()
     assert after["gateway_refused_total", (("reason", "other"),)] == 10_001
-    assert after["gateway_unlisted_label_values_total", ()] == 10_001 * 17
+    assert after["gateway_unlisted_label_values_total", ()] == 10_001 * 23
 
 
 def test_a_word_of_another_list_is_no_word_of_this_one() -> None:
@@ -114,10 +125,10 @@ def test_verbs_count() -> None:
     """Each verb moves its own series, and by one."""
     metrics = _metrics()
     before = _samples(metrics)
-    metrics.accepted("created")
+    metrics.accepted("created", "acme")
     metrics.refused("invalid_request")
-    metrics.decided(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, "accept")
-    metrics.attempted("sms", "twilio", "unknown", ProviderReason.TIMEOUT)
+    metrics.decided(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, "accept", "nobody")
+    metrics.attempted(_notification(), "sms", "twilio", "unknown", ProviderReason.TIMEOUT, 0.02)
     metrics.received("twilio", ReceiptStatus.DELIVERED, "moved")
     metrics.callback_refused("twilio", "bad_signature")
     moved = {key: value - before[key] for key, value in _samples(metrics).items() if key[0].startswith("gateway_")}
@@ -126,6 +137,12 @@ def test_verbs_count() -> None:
         "gateway_refused_total": 1,
         "gateway_decisions_total": 1,
         "gateway_attempts_total": 1,
+        "gateway_tenant_requests_total": 1,
+        "gateway_tenant_decisions_total": 1,
+        "gateway_tenant_messages_total": 1,
+        "gateway_accept_to_provider_seconds_bucket": 1,
+        "gateway_accept_to_provider_seconds_count": 1,
+        "gateway_accept_to_provider_seconds_sum": 0.02,
         "gateway_receipts_total": 1,
         "gateway_callbacks_refused_total": 1,
     }
@@ -134,13 +151,15 @@ def test_verbs_count() -> None:
 def test_gauges_say_what_they_were_told() -> None:
     """The ledger's answers appear as they are."""
     metrics = _metrics()
-    metrics.queue(due=7, oldest_seconds=42.5)
+    metrics.queue(due=7, oldest_seconds=42.5, jobs=3)
+    metrics.queue(due=7, oldest_seconds=42.5, jobs=None)
     metrics.relay_ran(datetime(2026, 1, 1, tzinfo=UTC), triggered=3, lag_seconds=0.25)
     metrics.relay_ran(datetime(2026, 1, 2, tzinfo=UTC), triggered=2, lag_seconds=0.5)
     metrics.unknown(4)
     metrics.review(waiting=5, oldest_seconds=3600)
     assert _value(metrics, "gateway_due_deliveries") == 7
     assert _value(metrics, "gateway_oldest_due_seconds") == 42.5
+    assert _value(metrics, "gateway_queued_jobs") == 3  # as it was before Redis was lost
     assert _value(metrics, "gateway_relay_last_run_timestamp_seconds") == 1767312000
     assert _value(metrics, "gateway_relay_triggered_total") == 5
     assert _value(metrics, "gateway_relay_lag_seconds") == 0.5
@@ -153,9 +172,9 @@ def test_durations_fall_into_buckets_and_failed_transactions_count() -> None:
     metrics = _metrics()
     with pytest.raises(ZeroDivisionError), metrics.transaction("accept"):
         raise ZeroDivisionError
-    metrics.handed_over(-3.0)
-    metrics.handed_over(0.03)
-    metrics.settled("sms", 12.0)
+    for seconds in (-3.0, 0.03):
+        metrics.attempted(_notification(), "sms", "twilio", "accepted", ProviderReason.ACCEPTED, seconds)
+    metrics.settled("ntf_1", "sms", 12.0)
     metrics.batched("dispatch", 200)
     assert _value(metrics, "gateway_ledger_transaction_seconds_count", operation="accept") == 1
     assert _value(metrics, "gateway_accept_to_provider_seconds_bucket", le="0.025") == 1
@@ -169,7 +188,7 @@ def test_durations_fall_into_buckets_and_failed_transactions_count() -> None:
 async def test_scrapers_get_the_format_they_ask_for() -> None:
     """A worker's own server speaks OpenMetrics to who accepts it, and the text format to anybody else."""
     metrics = _metrics()
-    metrics.accepted("created")
+    metrics.accepted("created", "acme")
     server = await serve(metrics, Probe({}), port=0)
     url = f"http://127.0.0.1:{server.port}/metrics"
     async with aiohttp.ClientSession() as session:
@@ -184,3 +203,38 @@ async def test_scrapers_get_the_format_they_ask_for() -> None:
     with pytest.raises(OSError, match="address already in use"):
         await serve(metrics, Probe({}), port=server.port)
     await server.close()
+
+
+def test_a_slow_hand_over_leads_to_its_notification() -> None:
+    """The bucket of a duration carries the notification's trace id, and nothing of a borrower."""
+    metrics = _metrics()
+    notification = _notification()
+    metrics.attempted(notification, "sms", "twilio", "accepted", ProviderReason.ACCEPTED, 45.0)
+    text = metrics.render("application/openmetrics-text")[0].decode()
+    exemplars = {
+        sample.labels["le"]: sample.exemplar.labels
+        for family in parse_openmetrics(text)
+        for sample in family.samples
+        if sample.name == "gateway_accept_to_provider_seconds_bucket" and sample.exemplar
+    }
+    assert exemplars == {"60.0": {"trace_id": notification.id.removeprefix("ntf_")}}
+    assert notification.borrower.id not in text
+
+
+def test_what_is_needed_is_up_until_it_is_not() -> None:
+    """The words of /readyz become ones and zeros."""
+    metrics = _metrics()
+    metrics.depends_on({"ledger": "", "redis": "ConnectionError"})
+    assert _value(metrics, "gateway_dependency_up", dependency="redis") == 0
+    assert _value(metrics, "gateway_dependency_up", dependency="ledger") == 1
+
+
+def test_tenants_that_are_not_told_apart_share_a_series() -> None:
+    """Only configured tenants have series of their own."""
+    metrics = _metrics()
+    metrics.accepted("created", "acme")
+    metrics.accepted("created", "another")
+    metrics.accepted("created", "third")
+    assert _value(metrics, "gateway_tenant_requests_total", tenant="acme", outcome="created") == 1
+    assert _value(metrics, "gateway_tenant_requests_total", tenant="other", outcome="created") == 2
+    assert _value(metrics, "gateway_unlisted_label_values_total") == 0
