@@ -21,6 +21,7 @@ from gateway.api import (
     reviews,
     suppressions,
     switches,
+    templates,
     unsubscribe,
 )
 from gateway.api.auth import KeyRing
@@ -54,6 +55,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         suppressions,
         dead_letters,
         switches,
+        templates,
         receipts,
         unsubscribe,
         inbox,

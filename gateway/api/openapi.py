@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import schemas
+from gateway.api import schemas, template_schemas
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -27,6 +27,16 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.RedriveIn,
     schemas.SuppressionIn,
     schemas.DecisionIn,
+    template_schemas.BeginIn,
+    template_schemas.SaveIn,
+    template_schemas.CommentIn,
+    template_schemas.WhyIn,
+    template_schemas.PublishIn,
+    template_schemas.RollBackIn,
+    template_schemas.TextIn,
+    template_schemas.PreviewIn,
+    template_schemas.TrialIn,
+    template_schemas.ImportIn,
 )
 _PROBLEM = {
     "type": "object",
@@ -52,7 +62,7 @@ _SCHEMES = {
     "borrowerToken": {"type": "http", "scheme": "bearer", "description": "A signed borrower token: bt_…"},
 }
 _UNKEYED = ("/v1/receipts", "/v1/inbound", "/v1/unsubscribe")  # signed instead
-_STATUSES = ("400", "401", "403", "404", "405", "409", "413", "415", "422", "500", "503")
+_STATUSES = ("400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428", "429", "500", "503")
 
 
 def body(model: type[BaseModel]) -> dict[str, Any]:

@@ -42,6 +42,12 @@ KINDS: Mapping[str, Kind] = {
         "Send Authorization: Bearer with an API key (gateway key create), or with a borrower token for the inbox.",
     ),
     "forbidden": Kind(403, "The key may not do this", "Use a key with the scope that the detail names."),
+    "same_person": Kind(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
+    "not_your_address": Kind(
+        403,
+        "Tests go to your own address only",
+        "Use the address of your account, or have an operator name one in GATEWAY_TEST_ADDRESSES.",
+    ),
     "bad_signature": Kind(
         403,
         "The signature does not match",
@@ -53,6 +59,25 @@ KINDS: Mapping[str, Kind] = {
         409, "It has been handed to a provider", "A message under way cannot be called back; see its state."
     ),
     "not_approvable": Kind(409, "It can't be approved as it is", "Do what the detail says."),
+    "wrong_state": Kind(409, "The version's state does not allow this", "Do what the detail says."),
+    "draft_exists": Kind(
+        409, "A draft of this template is open", "Go on with it (it is under current), or discard it first."
+    ),
+    "needs_confirmation": Kind(
+        409,
+        "Publishing it would have consequences",
+        "Tell the callers that consequences names, or send the request again with confirm.",
+    ),
+    "already_scheduled": Kind(
+        409, "Another version is to be published", "Unschedule it first, or publish this one at once."
+    ),
+    "nothing_to_roll_back": Kind(409, "Nothing was live before", "An operator can pause the template instead."),
+    "paused": Kind(409, "An operator has stopped this", "Ask them, or wait; see /v1/switches."),
+    "edited_meanwhile": Kind(
+        412,
+        "Somebody else saved it since",
+        "Your text is not lost: put it together with the present one (under current), and save with its ETag.",
+    ),
     "too_large": Kind(413, "The body is too large", "Send fewer notifications in one batch."),
     "unsupported_media_type": Kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
     "invalid_request": Kind(422, "The request is not valid", "Mend the fields that the errors point at."),
@@ -62,6 +87,11 @@ KINDS: Mapping[str, Kind] = {
     "unknown_template": Kind(
         422, "There is no such template", "Use the id, and if any the version, of a published template."
     ),
+    "lint_errors": Kind(422, "The text has errors", "Mend what the findings say, each at its place."),
+    "revision_required": Kind(
+        428, "It is not said which text yours is based on", "Send the ETag of the text you read in If-Match."
+    ),
+    "too_many_tests": Kind(429, "Enough tests for now", "Wait a while; see the detail."),
     "idempotency_key_reused": Kind(
         422,
         "This idempotency key came with another body before",
@@ -69,6 +99,7 @@ KINDS: Mapping[str, Kind] = {
         "first is being stored waits for it and gets its answer, so it is never told to come back later.",
     ),
     "internal": Kind(500, "Something broke on our side", "Report the request_id. With an idempotency key, try again."),
+    "no_provider": Kind(503, "No provider can take it now", "Try again after a moment; see the detail."),
     "unavailable": Kind(
         503, "The ledger cannot be reached", "Nothing was stored. Try again after the time in Retry-After."
     ),
@@ -86,19 +117,21 @@ class Problem(Exception):
         detail: str = "",
         errors: Iterable[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(kind)
         self.kind = kind
         self.detail = detail or KINDS[kind].remedy
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
 
     @property
     def status(self) -> int:
         return KINDS[self.kind].status
 
     def document(self) -> dict[str, Any]:
-        """The members of RFC 9457 section 3.1, and ``errors``."""
+        """The members of RFC 9457 section 3.1, ``errors``, and what this kind has besides (its section 3.2)."""
         found: dict[str, Any] = {
             "type": f"/problems/{self.kind}",
             "title": KINDS[self.kind].title,
@@ -107,7 +140,7 @@ class Problem(Exception):
         }
         if self.errors:
             found["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in self.errors[:_MOST_ERRORS]]
-        return found
+        return found | self.extra
 
 
 def refused(refusal: Refused) -> Problem:

@@ -123,7 +123,7 @@ class Catalog:
         if template is None:
             raise RenderFailed(f"{notification.template}: version {notification.template_version} is gone")
         borrower = notification.borrower
-        return template.render(channel, borrower.locale, notification.variables, borrower.name)
+        return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
 
     def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:
         own = self._versions.get((tenant, template_id, version))

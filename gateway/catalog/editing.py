@@ -18,7 +18,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.compatibility import Consequence
 from gateway.catalog.differences import Difference, difference
 from gateway.catalog.lint import Finding
-from gateway.catalog.preview import NAME, Price, Shown, examples, preview
+from gateway.catalog.preview import Price, Sample, Shown, examples, preview
 from gateway.catalog.shelf import Files, Shelf, check_files, live_edition, written
 from gateway.catalog.trial import Trial, TrialSender
 from gateway.ledger.editions import Editions
@@ -99,17 +99,18 @@ class Editing:
         """The text that new requests get now; None where there is none."""
         return await self._shelf.live(tenant, template)
 
-    def preview(
-        self,
-        template: str,
-        files: Mapping[str, str],
-        locale: str,
-        variables: Mapping[str, Any] | None = None,
-        name: str = NAME,
-    ) -> list[Shown]:
-        """What a borrower would get, on every channel; ``variables`` None: the examples. Raises BadText."""
-        version = self._shelf.compiled(Files(template, 0, "", files))
-        return preview(version, locale, examples(version) if variables is None else variables, name, self._prices)
+    def preview(self, template: str, files: Mapping[str, str], sample: Sample | None = None) -> list[Shown]:
+        """What a borrower would get, on every channel, as far as the text compiles. Raises BadText where it doesn't.
+
+        ``sample`` None: the template's own examples in its default locale.
+        """
+        version = self._shelf.sketched(Files(template, 0, "", files))
+        return preview(version, sample or Sample(version.default_locale, examples(version)), self._prices)
+
+    def defaults(self, template: str, files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        """A text's default locale, and its variables as its own settings have them. Raises BadText."""
+        version = self._shelf.sketched(Files(template, 0, "", files))
+        return version.default_locale, examples(version)
 
     async def difference(self, tenant: str, template: str, number: int, against: int | None = None) -> Difference:
         """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""
@@ -221,14 +222,12 @@ class Editing:
         template: str,
         number: int,
         channel: str,
-        locale: str,
         address: str,
         own: Collection[str],
         actor: str,
-        variables: Mapping[str, Any] | None = None,
-        name: str = NAME,
+        sample: Sample | None = None,
     ) -> Trial:
         """Send one message of a version to an address of the caller's ``own``, marked as a test."""
         version = self._shelf.compiled(await self.text(tenant, template, number))
-        given = examples(version) if variables is None else variables
-        return await self._trials.send(tenant, number, version, channel, locale, address, own, given, name, actor)
+        chosen = sample or Sample(version.default_locale, examples(version))
+        return await self._trials.send(tenant, number, version, channel, chosen, address, own, actor)

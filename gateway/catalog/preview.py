@@ -49,38 +49,40 @@ def examples(version: TemplateVersion) -> dict[str, Any]:
     }
 
 
-def preview(
-    version: TemplateVersion,
-    locale: str,
-    variables: Mapping[str, Any],
-    name: str = NAME,
-    prices: Mapping[str, Price] | None = None,
-) -> list[Shown]:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Whom a preview is rendered for. ``jurisdiction`` "": that of the locale's country."""
+
+    locale: str
+    variables: Mapping[str, Any]
+    name: str = NAME
+    jurisdiction: str = ""
+
+
+def preview(version: TemplateVersion, sample: Sample, prices: Mapping[str, Price] | None = None) -> list[Shown]:
     """Every channel of the version. ``prices`` of a segment are by country ("tw"); "" for all others."""
-    return [_shown(version, channel, locale, variables, name, prices or {}) for channel in version.channels]
+    return [_shown(version, channel, sample, prices or {}) for channel in version.channels]
 
 
-def _shown(
-    version: TemplateVersion,
-    channel: str,
-    locale: str,
-    variables: Mapping[str, Any],
-    name: str,
-    prices: Mapping[str, Price],
-) -> Shown:
-    used = version.locale_for(locale, channel)
-    problems = version.check(variables)
+def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mapping[str, Price]) -> Shown:
+    used = version.locale_for(sample.locale, channel)
+    problems = version.check(sample.variables)
     if problems:
         words = "; ".join(f"{each.pointer.rpartition('/')[2]} {each.detail}" for each in problems)
         return Shown(channel, used, None, words)
     try:
-        content = version.render(channel, locale, variables, name)
+        content = rendered(version, channel, sample)
     except RenderFailed as error:
         return Shown(channel, used, None, str(error))
     if channel != "sms":
         return Shown(channel, used, content)
     counted = segments(content.text)
     return Shown(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
+
+
+def rendered(version: TemplateVersion, channel: str, sample: Sample) -> Content:
+    """The message by the one render function. Raises RenderFailed."""
+    return version.render(channel, sample.locale, sample.variables, sample.name, sample.jurisdiction)
 
 
 def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price | None:
@@ -91,4 +93,4 @@ def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price 
 def every_preview(version: TemplateVersion, prices: Mapping[str, Price] | None = None) -> Sequence[Shown]:
     """Every channel in every locale, with the template's own examples."""
     given = examples(version)
-    return [each for locale in version.locales for each in preview(version, locale, given, NAME, prices)]
+    return [each for locale in version.locales for each in preview(version, Sample(locale, given), prices)]

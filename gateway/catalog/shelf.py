@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.compatibility import Consequence, broken, needs
 from gateway.catalog.folder import Folder, check
-from gateway.catalog.lint import Finding
+from gateway.catalog.lint import Finding, findings_of
 from gateway.catalog.source import BadTemplate, Source
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.callers import Callers
@@ -104,7 +104,14 @@ class Shelf:
             source = Source.parse(text.source) if text.source else self._folder.source(text.template, text.files)
             return TemplateVersion(source, self._catalog.lender)
         except BadTemplate as error:
-            raise BadText([_does_not_compile(text.template, error)]) from None
+            raise BadText(findings_of(error)) from None
+
+    def sketched(self, text: Files) -> TemplateVersion:
+        """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText."""
+        try:
+            return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, [])
+        except BadTemplate as error:
+            raise BadText(findings_of(error)) from None
 
     def compiled_if(self, text: Files) -> TemplateVersion | None:
         try:
@@ -130,16 +137,9 @@ def check_files(template: str, files: Mapping[str, str]) -> None:
     try:
         check(template, files)
     except BadTemplate as error:
-        raise BadText([_does_not_compile(template, error)]) from None
+        raise BadText(findings_of(error)) from None
 
 
 def written(text: Text) -> Files:
     edition = text.edition
     return Files(edition.template, edition.number, edition.version, text.files, edition, text.source)
-
-
-def _does_not_compile(template: str, error: BadTemplate) -> Finding:
-    where, _, detail = str(error).partition(": ")
-    place, _, line = where.partition(":")
-    number = int(line.partition(":")[0]) if line.partition(":")[0].isdigit() else 0
-    return Finding("error", "does_not_compile", place or template, number, detail or str(error), "Mend it there.")

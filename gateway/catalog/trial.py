@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
+from gateway.catalog.preview import Sample, rendered
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.editions import Editions
 from gateway.ledger.refusals import TemplateRefusal
@@ -82,11 +82,9 @@ class TrialSender:
         number: int,
         version: TemplateVersion,
         channel: str,
-        locale: str,
+        sample: Sample,
         address: str,
         own: Collection[str],
-        variables: Mapping[str, Any],
-        name: str,
         actor: str,
     ) -> Trial:
         """Render and send one message. ``own`` are the addresses that the caller has proved to be theirs.
@@ -95,7 +93,7 @@ class TrialSender:
         """
         now = self._clock()
         address = self._own_address(channel, address, own)
-        content = marked(channel, version.render(channel, locale, variables, name))
+        content = marked(channel, rendered(version, channel, sample))
         await self._within_limit(tenant, version.id, actor, now)
         work = _work(tenant, version, channel, address, actor, now)
         provider = await self._provider(work, now)
@@ -103,7 +101,7 @@ class TrialSender:
             "test": work.delivery.id,
             "version": version.version,
             "channel": channel,
-            "locale": locale,
+            "locale": sample.locale,
             "provider": provider,
             "address": self._digest(tenant, channel, address),
         }

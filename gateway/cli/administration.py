@@ -21,7 +21,10 @@ ledger_app = typer.Typer(help="The ledger: its schema and its evidence.", no_arg
 
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-Scopes = Annotated[list[str] | None, typer.Option("--scope", help="send, read, manage or admin; may be repeated.")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option("--scope", help="What it may do (see README); may be repeated."),
+]
 
 
 @keys_app.command()

@@ -31,7 +31,14 @@ class Scope(StrEnum):
     SEND = "send"
     READ = "read"
     MANAGE = "manage"
+    TEMPLATES_READ = "templates:read"
+    TEMPLATES_EDIT = "templates:edit"
+    TEMPLATES_APPROVE = "templates:approve"
     ADMIN = "admin"
+
+
+# Who may do something with templates may look at them.
+_INCLUDED = {Scope.TEMPLATES_READ: (Scope.TEMPLATES_EDIT, Scope.TEMPLATES_APPROVE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class ApiKey:
     revoked_at: datetime | None
 
     def may(self, scope: Scope) -> bool:
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        return not self.scopes.isdisjoint((scope, Scope.ADMIN, *_INCLUDED.get(scope, ())))
 
 
 class Keys:
