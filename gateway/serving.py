@@ -89,7 +89,7 @@ async def _serve(
             tasks.create_task(server.serve([listener]), name="http")
             while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
                 await asyncio.sleep(0.01)
-        tasks.create_task(gateway.catalog.follow(stop), name="catalog")
+        tasks.create_task(gateway.follower.run(stop), name="catalog")
         if works:
             _start_worker(tasks, gateway, stop)
             _start_listening(tasks, gateway, stop)

@@ -26,6 +26,7 @@ from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.catalog.editing import Editing
 from gateway.catalog.folder import Folder
+from gateway.catalog.following import Follower
 from gateway.catalog.preview import Price
 from gateway.catalog.shelf import Shelf
 from gateway.catalog.transfer import Transfer
@@ -117,6 +118,7 @@ class Gateway:
     catalog: Catalog
     editing: Editing
     transfer: Transfer
+    follower: Follower
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
     metrics: Metrics
@@ -236,8 +238,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             outside is not None,
         )
         pace = Pacer(TokenBuckets(redis), _rates(entries))
+        editions = Editions(ledger.database, clock)
         trials = TrialSender(
-            Editions(ledger.database, clock),
+            editions,
             providers,
             chooser,
             switches,
@@ -246,7 +249,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             ledger.signer.digest,
             clock,
         )
-        editing, transfer = _editing(settings, ledger, clock, catalog, packs, trials)
+        editing, transfer = _editing(settings, ledger, clock, catalog, packs, editions, trials)
         pipeline = Pipeline(
             ledger=store,
             people=people,
@@ -286,6 +289,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             catalog=catalog,
             editing=editing,
             transfer=transfer,
+            follower=Follower(catalog, editions, clock),
             channels=channels,
             providers=providers,
             metrics=metrics,
@@ -355,6 +359,7 @@ def _editing(
     clock: Clock,
     catalog: Catalog,
     packs: policy.Packs,
+    editions: Editions,
     trials: TrialSender,
 ) -> tuple[Editing, Transfer]:
     """What editors do with templates, with the one lint. Raises CannotStart."""
@@ -368,7 +373,6 @@ def _editing(
     def lint(version: TemplateVersion) -> list[linting.Finding]:
         return linting.lint(version, words, settings.lender_name, policy.refuses_text(packs, clock()))
 
-    editions = Editions(ledger.database, clock)
     shelf = Shelf(editions, catalog, folder, lint, Callers(ledger.database), clock)
     prices = {
         country: Price(Decimal(amount), currency)

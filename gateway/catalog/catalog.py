@@ -17,9 +17,7 @@ from gateway.catalog.source import BadTemplate, Lender, Source, read_folder
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.template_versions import Kept, Key, Standing
 from gateway.model import Notification
-from gateway.ports import FieldError, Incoming, RenderFailed, Unavailable, UnknownTemplate
-
-_REFRESH_SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
+from gateway.ports import FieldError, Incoming, RenderFailed, UnknownTemplate
 
 
 class Versions(Protocol):
@@ -87,24 +85,13 @@ class Catalog:
             wanted = [each for each in (standing.published, standing.planned) if each]
             try:
                 await self.ensure((standing.tenant, standing.template, each) for each in wanted)
-            except BadTemplate as error:
+            except BadTemplate:
                 # Written by a version of this program that understood it; what was live before stays live here.
-                structlog.get_logger("catalog").error("bad_template", template=standing.template, error=str(error))
+                log = structlog.get_logger("catalog")
+                log.error("bad_template", tenant=standing.tenant, template=standing.template, reason="does_not_compile")
             else:
                 self._standing[(standing.tenant, standing.template)] = standing
             self._stamp = standing.stamp
-
-    async def follow(self, stop: asyncio.Event) -> None:
-        """Refresh about once a second until told to stop. A ledger that is away is waited for."""
-        while not stop.is_set():
-            try:
-                await self.refresh()
-            except Unavailable as error:
-                structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
-            try:
-                await asyncio.wait_for(stop.wait(), _REFRESH_SECONDS)
-            except TimeoutError:
-                continue
 
     def planned(self, now: datetime) -> list[tuple[str, str]]:
         """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""

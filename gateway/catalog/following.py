@@ -1,0 +1,44 @@
+"""Keeping up with the ledger: what was published or rolled back elsewhere, and what was planned for now.
+
+Runs in every process, so that a publication takes effect everywhere within a second and a plan at its time, and costs
+no request anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from gateway.catalog.catalog import Catalog
+from gateway.ledger.editions import Editions
+from gateway.ports import Clock, Unavailable
+
+_SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
+
+
+class Follower:
+    """Refreshes a catalogue, and writes down that planned publications have taken place."""
+
+    def __init__(self, catalog: Catalog, editions: Editions, clock: Clock) -> None:
+        self._catalog = catalog
+        self._editions = editions
+        self._clock = clock
+
+    async def look(self) -> None:
+        """One round. Raises Unavailable."""
+        await self._catalog.refresh()
+        for tenant, template in self._catalog.planned(self._clock()):
+            # The plan holds since its time, in memory; this is for the record, and whoever comes first writes it.
+            await self._editions.publish_due(tenant, template)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look about once a second until told to stop. A ledger that is away is waited for."""
+        while not stop.is_set():
+            try:
+                await self.look()
+            except Unavailable as error:
+                structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _SECONDS)
