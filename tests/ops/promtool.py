@@ -1,0 +1,62 @@
+"""Prometheus' own tools, as tests use them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+OPS = Path(__file__).parents[2] / "ops"
+RULES = (OPS / "prometheus" / "alerts.yml", OPS / "prometheus" / "slo.yml")
+
+
+def tool(name: str, package: str) -> str:
+    """The path of a Debian tool; skips the test where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed (Debian: apt install {package})")
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every rule of every file."""
+    return [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def scenario(
+    name: str, series: Mapping[str, str], minutes: int, expected: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """One of promtool's tests: with these series, a sample a minute, each expression has these samples at the end."""
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expression,
+                "eval_time": f"{minutes}m",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+            }
+            for expression, samples in expected.items()
+        ],
+    }
+
+
+def check(folder: Path, rule_file: Path, scenarios: Sequence[dict[str, Any]]) -> None:
+    """Run all of them in one promtool, which takes a second to start."""
+    promtool = tool("promtool", "prometheus")
+    case = {"rule_files": [str(rule_file)], "evaluation_interval": "1m", "tests": list(scenarios)}
+    (folder / "case.yml").write_text(yaml.safe_dump(case, sort_keys=False))
+    done = subprocess.run(
+        [promtool, "test", "rules", str(folder / "case.yml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
