@@ -13,7 +13,7 @@ TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")
 # The names and sizes are checked where they are known: gateway/catalog/folder.py.
 Files = Annotated[dict[Annotated[str, Field(max_length=120)], Text], Field(max_length=400)]
 Locale = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
-Why = Annotated[Text, Field(min_length=3, max_length=500)]
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 Comment = Annotated[Text, Field(max_length=500)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +21,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdo
 DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
 
 
-def ask(path: str, body: Any, url: str, key: str, data_dir: Path, *, method: str = "") -> Any:
+def ask(
+    path: str,
+    body: Any,
+    url: str,
+    key: str,
+    data_dir: Path,
+    *,
+    method: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """One call: GET, or POST where there is a body, or ``method``; the JSON answer. Ends the program where it fails."""
 
     async def work(stop: asyncio.Event) -> Any:
         where = target.find(url, key, data_dir)
         async with where.session() as session:
-            return await target.call(session, where, path, body, method=method)
+            return await target.call(session, where, path, body, method=method, headers=headers)
 
     return run(work)
 

@@ -58,11 +58,19 @@ def find(url: str, key: str, data_dir: Path) -> Target:
     return Target(demo["url"], key or demo["api_key"])
 
 
-async def call(session: aiohttp.ClientSession, target: Target, path: str, body: Any = None, *, method: str = "") -> Any:
+async def call(
+    session: aiohttp.ClientSession,
+    target: Target,
+    path: str,
+    body: Any = None,
+    *,
+    method: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """GET, or POST where there is a body; the JSON answer. Raises CallFailed, also for a problem answer."""
     method = method or ("GET" if body is None else "POST")
     try:
-        async with session.request(method, target.url + path, json=body) as response:
+        async with session.request(method, target.url + path, json=body, headers=headers) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise CallFailed(f"{target.url} does not answer ({type(error).__name__}): is the gateway up?") from error
@@ -82,6 +90,11 @@ def problem_line(status: int, problem: Any) -> str:
     if problem.get("detail"):
         words.append(str(problem["detail"]))
     words += [f"{dotted(each.get('pointer', ''))}: {each.get('detail', '')}" for each in problem.get("errors") or []]
+    # What is wrong with a template's text, and whom publishing it would break.
+    words += [f"{each['where']}:{each['line']}: {each['detail']}" for each in problem.get("findings") or []]
+    for each in problem.get("consequences") or []:
+        callers = [f"{one['client']} {one['name']} ({one['requests']} requests)" for one in each["callers"]]
+        words.append(each["detail"] + (f"; it would break {', '.join(callers)}" if callers else ""))
     return "; ".join(words)
 
 

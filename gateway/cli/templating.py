@@ -1,4 +1,4 @@
-"""Commands for template editors, without a server."""
+"""Commands for template editors: the lint of a folder, without a server. Those on a gateway are in publishing.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import screen
+from gateway.cli import publishing, screen
 from gateway.cli.running import fail, settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ app = typer.Typer(help="The templates.", no_args_is_help=True)
 Names = Annotated[list[str] | None, typer.Argument(metavar="[TEMPLATE]...", help="These; default: all.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="The templates; default: those that are in use.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The findings as JSON on stdout.")]
+
+
+publishing.install(app)
 
 
 @app.callback()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from channels.email.mime import Envelope, build
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
 from gateway.api.app import create_app
+from gateway.catalog.folder import read_template
 from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 from tests.gateways import Answer, Client, request, serving
@@ -73,6 +77,19 @@ class Office:
         body["case"]["id"] = case
         body["borrower"] |= {"locale": "en-US", "id": f"B-{case}"}
         return await self.sender.post("/v1/notifications", body)
+
+    async def command(self, who: Client, *arguments: str, status: int = 0) -> str:
+        """What ``gateway template …`` writes; stderr where it is to fail."""
+        environment = {**os.environ, "GATEWAY_URL": who.url, "GATEWAY_API_KEY": who.token}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway.cli", "template", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == status, err.decode()
+        return (err if status else out).decode()
 
     async def version_of(self, accepted: Answer) -> str:
         found = await self.sender.get(f"/v1/notifications/{accepted.json['id']}")
@@ -329,3 +346,24 @@ async def test_a_planned_publication_takes_effect_at_its_time(office: Office) ->
     await asyncio.sleep(0.6)
     assert (await office.version_of(await office.sent("C-2"))).startswith(f"e{number}-")
     assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == number
+
+
+async def test_a_team_works_in_a_folder_by_command_line(office: Office, tmp_path: Path) -> None:
+    """From a changed folder to live and back into a folder, byte for byte; a refusal says what, and ends with 1."""
+    desk, back = tmp_path / "desk", tmp_path / "back"
+    await office.command(office.editor, "export", str(desk))
+    changed = desk / "overdue-first" / SMS
+    changed.write_bytes(GOOD.encode())
+    (desk / "overdue-first" / "template.toml.orig").write_text("somebody's back-up")
+    out = await office.command(office.editor, "import", str(desk), "--why", "kinder words", "--json")
+    assert {each["template"]: each["outcome"] for each in json.loads(out)}["overdue-first"] == "draft"
+    await office.command(office.editor, "submit", "overdue-first", "1", "--why", "please read")
+    out = await office.command(office.editor, "approve", "overdue-first", "1", status=1)
+    assert "templates:approve" in out
+    await office.command(office.approver, "approve", "overdue-first", "1")
+    await office.command(office.approver, "publish", "overdue-first", "1", "--why", "good words")
+    await office.command(office.editor, "export", str(back), "--template", "overdue-first")
+    assert read_template(back / "overdue-first") == read_template(desk / "overdue-first")
+    assert (back / "overdue-first" / SMS).read_bytes() == GOOD.encode()
+    await office.command(office.approver, "rollback", "overdue-first", "--why", "wrong words")
+    assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == 0
