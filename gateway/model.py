@@ -160,6 +160,7 @@ class EndReason(StrEnum):
     GOAL_REACHED = "goal_reached"
     REFUSED_IN_REVIEW = "refused_in_review"
     REPLIED = "replied"
+    RESTORED = "restored"  # the ledger was restored from a backup, and it may have been sent since
 
 
 class Intent(StrEnum):

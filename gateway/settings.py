@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     releases_per_second: float = Field(50.0, ge=0)  # what waited for the same opening; our choice; 0: all at once
     max_attempts: int = 6  # provider failures before a step is given up; our choice
     max_body_bytes: int = 5_000_000  # a batch of 1,000 requests of 2 kB, doubled
+    # How long data are kept after their last change, in days; 0: for ever. Reasons and laws: ops/data-care.md.
+    keep_records_days: int = Field(1096, ge=0)  # 12 CFR 1006.100(a): three years after the last collection activity
+    keep_contents_days: int = Field(0, ge=0)  # names, addresses, words, of records that stay; 0: they go with these
+    keep_feed_days: int = Field(365, ge=0)  # our choice: the same words are in the records
+    keep_orphans_days: int = Field(30, ge=0)  # receipts of no message of ours; our choice, above any provider's retries
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # INFO: one line for each event
     traces_url: str = ""  # where traces go, OTLP over HTTP: http://collector:4318/v1/traces; empty: none are made
     # Of the notifications; the same in every process, which then trace the same ones.

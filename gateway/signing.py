@@ -38,6 +38,10 @@ class Signer:
         """What the ledger keeps of an API key's secret part."""
         return self._mac("api-key", secret).hex()
 
+    def key_check(self) -> str:
+        """Tells whether two keys are the same, and nothing of either. Goes into backups."""
+        return self._mac("key-check").hex()[:_DIGEST_HEX]
+
     def reference(self, delivery_id: str, attempt: int) -> str:
         """``<delivery id>.<attempt>.<signature>``: goes to the provider and comes back with its callbacks."""
         return (

@@ -153,7 +153,7 @@ async def _clock(settings: Settings, database: Database) -> Clock:
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterator[LedgerParts]:
+async def open_ledger(settings: Settings, *, locked: bool = True, migrated: bool = True) -> AsyncIterator[LedgerParts]:
     """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
 
     Raises: CannotStart where another process has it.
@@ -164,7 +164,7 @@ async def open_ledger(settings: Settings, *, locked: bool = True) -> AsyncIterat
         url = settings.database_url or f"sqlite:///{settings.data_dir.absolute()}/ledger.db"
         database = Database(url)
         stack.push_async_callback(database.close)
-        if not settings.database_url:
+        if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
         clock = await _clock(settings, database)

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import screen
+from gateway.cli import keeping, screen
 from gateway.cli.asking import instant_of
 from gateway.cli.running import fail, run, settings
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
-ledger_app = typer.Typer(help="The ledger: its schema and its evidence.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
+keeping.install(ledger_app)
 
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
@@ -121,14 +122,18 @@ def migrate_ledger(data_dir: DataDir = None) -> None:
 
 
 @ledger_app.command("verify")
-def verify_ledger(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Check every chain of events. Exit status 1 when one is broken."""
+def verify_ledger(
+    archive: Annotated[Path | None, typer.Option("--archive", help="Check what was archived there as well.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Check every chain of events, and that of what was archived. Exit status 1 when one is broken."""
     from gateway import wiring
     from gateway.cli import evidence
 
     async def work(stop: asyncio.Event) -> evidence.Findings:
         async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
-            return await evidence.verify(ledger.database)
+            return await evidence.verify(ledger.database, archive)
 
     found = run(work)
     if as_json:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from gateway.codec import instant
+from gateway.ledger import archives
 from gateway.ledger.database import Database
 from gateway.ledger.events import borrower_subject, link, template_subject
 from gateway.ledger.schema import borrowers, events, notifications, templates
@@ -29,12 +31,15 @@ class Findings:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-async def verify(database: Database) -> Findings:
-    """Follow every chain from its first event to the head that its subject's own row names."""
-    return await database.read(_verify)
+async def verify(database: Database, folder: Path | None = None) -> Findings:
+    """Follow every chain from its first event to the head that its subject's own row names.
+
+    And the chain of what left the ledger; with ``folder``, where its archives are, their contents as well.
+    """
+    return await database.read(lambda connection: _verify(connection, folder))
 
 
-def _verify(connection: Connection) -> Findings:
+def _verify(connection: Connection, folder: Path | None) -> Findings:
     findings = Findings()
     last: dict[str, str] = {}
     damaged: set[str] = set()
@@ -54,6 +59,7 @@ def _verify(connection: Connection) -> Findings:
     for subject, head in _heads(connection):
         if subject not in damaged and last.get(subject, "") != head:
             findings.broken.append((subject, "its last events are missing"))
+    findings.broken += archives.verify(connection, folder)
     return findings
 
 

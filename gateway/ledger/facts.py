@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, false, or_, select
 
 from gateway.codec import holds_from, opt_outs_from
 from gateway.ledger.schema import addresses, borrowers, cases, deliveries
@@ -29,7 +29,8 @@ def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:
 
 def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
     """A condition for (tenant, id) pairs that uses the index of both on SQLite and PostgreSQL."""
-    return or_(*(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
+    # Of no keys none match: an empty or_() would be no condition at all.
+    return or_(false(), *(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
 
 
 def read_facts(
