@@ -36,6 +36,7 @@ from gateway.embedded.errors import CannotStart
 from gateway.embedded.world import World
 from gateway.forecast import Forecaster
 from gateway.hot.connection import connect, open_pool
+from gateway.hot.frames import Frames
 from gateway.hot.tokens import Pacer, Rate, TokenBuckets
 from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
@@ -114,6 +115,7 @@ class Gateway:
     users: Users
     sessions: Sessions
     attempts: Attempts
+    frames: Frames
     inbox: Inbox
     catalog: Catalog
     editing: Editing
@@ -285,6 +287,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             users=ledger.users,
             sessions=Sessions(ledger.database, ledger.signer),
             attempts=Attempts(ledger.database, ledger.signer),
+            frames=Frames(redis),
             inbox=inbox,
             catalog=catalog,
             editing=editing,

@@ -26,6 +26,7 @@ from gateway.api import (
 )
 from gateway.api.auth import KeyRing
 from gateway.api.tracing import RequestId
+from gateway.web import editor, signing_in, verbs
 from gateway.web.page import Pages
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    app.include_router(app.state.pages.router())
+    for page in (app.state.pages.router(), signing_in.router, verbs.router, editor.router):
+        app.include_router(page)
     openapi.install(app)
     return app

@@ -9,7 +9,7 @@ Every refusal is a ``TemplateRefusal`` (gateway/ledger/refusals.py); each verb m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from gateway.catalog.lint import Finding
 from gateway.catalog.preview import Price, Sample, Shown, examples, preview
 from gateway.catalog.shelf import Files, Shelf, check_files, live_edition, written
 from gateway.catalog.trial import Trial, TrialSender
+from gateway.catalog.version import TemplateVersion
 from gateway.ledger.editions import Editions
 from gateway.ledger.refusals import NeedsConfirmation, NoSuchEdition
 from gateway.ledger.template_page import Change, Edition
@@ -41,6 +42,18 @@ class Card:
     live: str
     own: bool  # the live version is the tenant's own, not that of the files
     under_way: tuple[Edition, ...]  # the newest first
+    edition: Edition | None  # that is live, where it is the tenant's own
+    shipped: bool  # the files have it
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """An unfinished text as far as it goes. ``version`` None: its settings can't be read."""
+
+    version: TemplateVersion | None
+    sample: Sample | None
+    shown: list[Shown]
+    findings: list[Finding]
 
 
 class Editing:
@@ -77,12 +90,13 @@ class Editing:
     def _card(self, tenant: str, template: str, editions: Sequence[Edition]) -> Card:
         under_way = tuple(each for each in editions if each.state in _UNDER_WAY)
         now = self._clock()
-        own = live_edition(editions, now)
+        own, shipped = live_edition(editions, now), template in self._shelf.shipped()
         try:
             shown = self._catalog.resolve(tenant, template, own.version if own else None, now)
         except UnknownTemplate:  # never published, or so lately that this process has not heard of it
-            return Card(template, template, "", own.version if own else "", own is not None, under_way)
-        return Card(template, shown.title, shown.category, shown.version, own is not None, under_way)
+            version = own.version if own else ""
+            return Card(template, template, "", version, own is not None, under_way, own, shipped)
+        return Card(template, shown.title, shown.category, shown.version, own is not None, under_way, own, shipped)
 
     async def versions(self, tenant: str, template: str) -> list[Edition]:
         """A template's editions, the newest first; none where the tenant has only that of the files."""
@@ -111,6 +125,17 @@ class Editing:
         """A text's default locale, and its variables as its own settings have them. Raises BadText."""
         version = self._shelf.sketched(Files(template, 0, "", files))
         return version.default_locale, examples(version)
+
+    def drafted(self, template: str, files: Mapping[str, str], choose: Callable[[TemplateVersion], Sample]) -> Drafted:
+        """The preview and the findings of a text that somebody is writing: what compiles of it is shown.
+
+        ``choose`` answers whom it is shown for, once it is known what variables there are.
+        """
+        version, found = self._shelf.drafted(Files(template, 0, "", files))
+        if version is None:
+            return Drafted(None, None, [], found)
+        sample = choose(version)
+        return Drafted(version, sample, preview(version, sample, self._prices), found)
 
     async def difference(self, tenant: str, template: str, number: int, against: int | None = None) -> Difference:
         """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""

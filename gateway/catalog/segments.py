@@ -56,6 +56,23 @@ def segments(text: str) -> Segments:
     return Segments("UCS-2", sum(widths), _parts(widths, _UCS2_ALONE, _UCS2_PART), forcing)
 
 
+def split(text: str) -> list[str]:
+    """``text`` as the segments in which it travels; joined they are the text."""
+    gsm = all(each in _BASIC or each in _EXTENSION for each in text)
+    alone, part = (_GSM_ALONE, _GSM_PART) if gsm else (_UCS2_ALONE, _UCS2_PART)
+    widths = [2 if (each in _EXTENSION if gsm else ord(each) > 0xFFFF) else 1 for each in text]
+    if sum(widths) <= alone:
+        return [text] if text else []
+    found, room = [""], part
+    for each, width in zip(text, widths, strict=True):
+        if width > room:
+            found.append("")
+            room = part
+        found[-1] += each
+        room -= width
+    return found
+
+
 def _parts(widths: list[int], alone: int, part: int) -> int:
     if sum(widths) <= alone:
         return 1 if widths else 0

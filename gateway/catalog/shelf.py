@@ -13,7 +13,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.compatibility import Consequence, broken, needs
 from gateway.catalog.folder import Folder, check
 from gateway.catalog.lint import Finding, findings_of
-from gateway.catalog.source import BadTemplate, Source
+from gateway.catalog.source import BadTemplate, Problem, Source
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.callers import Callers
 from gateway.ledger.editions import Editions
@@ -112,6 +112,18 @@ class Shelf:
             return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, [])
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
+
+    def drafted(self, text: Files) -> tuple[TemplateVersion | None, list[Finding]]:
+        """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
+        problems: list[Problem] = []
+        try:
+            source = self._folder.source(text.template, text.files)
+            version = TemplateVersion(source, self._catalog.lender, problems)
+        except BadTemplate as error:
+            return None, findings_of(error)
+        broken = {each.where for each in problems}
+        linted = [each for each in self._lint(version) if each.where not in broken]
+        return version, [*(findings_of(BadTemplate.of(problems)) if problems else []), *linted]
 
     def compiled_if(self, text: Files) -> TemplateVersion | None:
         try:

@@ -1,0 +1,144 @@
+// What the editor's page does in the browser: line numbers, tabs, putting words in, and the mail's frames.
+// Everything that is kept or sent is a plain form and works without this; the preview comes from the server by htmx.
+
+(() => {
+  "use strict";
+
+  const desk = document.getElementById("desk");
+  if (!desk) return;
+  document.documentElement.classList.add("scripted");
+  const TAG = /\{\{[^}]*\}\}|\{%[^%]*%\}/g;
+
+  // ── the lines under a text: numbers, findings, Liquid's tags ──
+  function draw(code) {
+    const area = code.querySelector("textarea");
+    const lines = code.querySelector(".lines");
+    const found = document.getElementById(area.getAttribute("aria-describedby"));
+    const levels = {};
+    for (const each of found ? found.querySelectorAll("[data-line]") : []) {
+      const level = each.dataset.level;
+      if (level && Number(each.dataset.line) && levels[each.dataset.line] !== "error") levels[each.dataset.line] = level;
+    }
+    lines.replaceChildren(...area.value.split("\n").map((text, index) => {
+      const line = document.createElement("div");
+      let done = 0;
+      for (const tag of text.matchAll(TAG)) {
+        const span = document.createElement("span");
+        span.className = "tagged";
+        span.textContent = tag[0];
+        line.append(text.slice(done, tag.index), span);
+        done = tag.index + tag[0].length;
+      }
+      line.append(text.slice(done) || (done ? "" : "\u200b"));
+      line.className = levels[index + 1] || "";
+      return line;
+    }));
+  }
+  const codes = [...desk.querySelectorAll(".code")];
+  const drawAll = () => codes.forEach(draw);
+
+  function changed(area) {
+    area.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  // ── what is not saved yet ──
+  const unsaved = document.getElementById("unsaved");
+  const before = new Map(codes.map((code) => [code, code.querySelector("textarea").defaultValue]));
+  let leaving = false;
+  const isDirty = () => codes.some((code) => code.querySelector("textarea").value !== before.get(code));
+  const showDirty = () => { if (unsaved) unsaved.hidden = !isDirty(); };
+  desk.addEventListener("submit", () => { leaving = true; });
+  window.addEventListener("beforeunload", (event) => { if (unsaved && !leaving && isDirty()) event.preventDefault(); });
+
+  // ── putting words in, where the writer was last ──
+  let last = null;
+  desk.addEventListener("focusin", (event) => { if (event.target.matches(".code textarea:not([readonly])")) last = event.target; });
+  function insert(words) {
+    const area = last && last.offsetParent ? last : desk.querySelector(".panel.on .code textarea:not([readonly])");
+    if (!area) return;
+    area.focus();
+    area.setRangeText(words, area.selectionStart, area.selectionEnd, "end");
+    changed(area);
+  }
+  function replace(character, instead) {
+    const area = document.getElementById(`text-${desk.elements.locale.value}_sms_liquid`);
+    if (!area || area.readOnly) return;
+    area.value = area.value.replaceAll(character, instead);
+    area.focus();
+    changed(area);
+  }
+  function go(id, line) {
+    const area = document.getElementById(id);
+    const lines = area.value.split("\n");
+    const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
+    area.focus();
+    area.setSelectionRange(start, start + (lines[line - 1] || "").length);
+  }
+
+  // ── samples and languages ──
+  let kind = "";
+  function refresh(sample) {
+    kind = sample;
+    desk.dispatchEvent(new CustomEvent("refresh"));
+  }
+  desk.addEventListener("htmx:configRequest", (event) => {
+    if (kind) event.detail.parameters.set ? event.detail.parameters.set("kind", kind) : (event.detail.parameters.kind = kind);
+    kind = "";
+  });
+  const tabs = [...desk.querySelectorAll("[role=tab]")];
+  function show(tab) {
+    for (const each of tabs) {
+      const on = each === tab;
+      each.setAttribute("aria-selected", String(on));
+      each.tabIndex = on ? 0 : -1;
+      document.getElementById(each.getAttribute("aria-controls")).classList.toggle("on", on);
+    }
+    desk.elements.locale.value = tab.dataset.locale;
+    tab.focus();
+    drawAll();
+    refresh("usual");
+  }
+  desk.addEventListener("keydown", (event) => {
+    const at = tabs.indexOf(event.target);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (at >= 0 && step) { event.preventDefault(); show(tabs[(at + step + tabs.length) % tabs.length]); }
+    if (at >= 0 && event.key === "Home") { event.preventDefault(); show(tabs[0]); }
+    if (at >= 0 && event.key === "End") { event.preventDefault(); show(tabs[tabs.length - 1]); }
+    // Enter in a one-line field would press the form's first button, and save.
+    if (event.key === "Enter" && event.target.matches("#sample input")) { event.preventDefault(); refresh(""); }
+  });
+
+  desk.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    const data = button.dataset;
+    if (data.insert !== undefined) insert(data.insert);
+    else if (data.replace !== undefined) replace(data.replace, data.instead);
+    else if (data.go !== undefined) go(data.go, Number(data.line));
+    else if (button.getAttribute("role") === "tab") show(button);
+    else if (data.kind !== undefined) { event.preventDefault(); refresh(data.kind); }
+  });
+
+  // ── the mail's frames: replaced in place, so that Back leads back, and only when the mail changed ──
+  const shown = {};
+  function frames() {
+    const source = document.getElementById("frames");
+    for (const frame of desk.querySelectorAll("iframe[data-scheme]")) {
+      const scheme = frame.dataset.scheme;
+      const address = source.dataset[scheme] || "about:blank";
+      if (shown[scheme] === undefined) { shown[scheme] = frame.getAttribute("src") || "about:blank"; }
+      if (shown[scheme] === address) continue;
+      shown[scheme] = address;
+      frame.contentWindow.location.replace(address);
+    }
+  }
+
+  desk.addEventListener("input", (event) => {
+    const code = event.target.closest(".code");
+    if (code) { draw(code); showDirty(); }
+  });
+  document.body.addEventListener("htmx:afterRequest", () => { drawAll(); frames(); });
+  drawAll();
+  frames();
+  showDirty();
+})();

@@ -1,0 +1,207 @@
+"""The editor's pages that are looked at: the list, a template, a version with its preview, what it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from gateway.catalog.editing import Card
+from gateway.catalog.preview import Sample
+from gateway.catalog.shelf import Files
+from gateway.catalog.version import TemplateVersion
+from gateway.ledger.sessions import Session
+from gateway.ledger.users import Role
+from gateway.model import TemplateState
+from gateway.web import frames, samples
+from gateway.web.desk import FIELD, VALUE, Desk, desk, locales_of, written
+from gateway.web.page import headers
+from gateway.web.visitors import PageRoute, gateway_of, looks, message, pages_of, sent
+
+router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
+
+_STATES = (
+    TemplateState.DRAFT,
+    TemplateState.SUBMITTED,
+    TemplateState.APPROVED,
+    TemplateState.SCHEDULED,
+    TemplateState.PUBLISHED,
+)
+
+
+@router.get("")
+async def show_list(request: Request, q: str = "", state: str = "", session: Session = Depends(looks())) -> Response:
+    cards = await gateway_of(request).editing.cards(session.user.tenant, q[:100])
+    shown = [each for each in cards if not state or state in _states_of(each)]
+    values = {"cards": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(cards)}
+    return await page(request, session, "list.html", values)
+
+
+def _states_of(card: Card) -> set[str]:
+    return {each.state.value for each in card.under_way} | ({TemplateState.PUBLISHED.value} if card.own else set())
+
+
+@router.get("/templates/{template}")
+async def show_template(request: Request, template: str, session: Session = Depends(looks())) -> Response:
+    editing, tenant = gateway_of(request).editing, session.user.tenant
+    versions = await editing.versions(tenant, template)
+    live = await editing.live(tenant, template)
+    history = await editing.history(tenant, template)
+    card = next(iter(each for each in await editing.cards(tenant, template) if each.template == template))
+    draft = next((each for each in versions if each.state is TemplateState.DRAFT), None)
+    values = {
+        "template": template,
+        "card": card,
+        "versions": versions,
+        "live": live,
+        "shipped": card.shipped,
+        "draft": draft,
+        "history": history[::-1],
+    }
+    return await page(request, session, "template.html", values)
+
+
+@router.get("/templates/{template}/{number:int}")
+async def show_version(
+    request: Request, template: str, number: int, locale: str = "", session: Session = Depends(looks())
+) -> Response:
+    text = await gateway_of(request).editing.text(session.user.tenant, template, number)
+    return await show_text(request, session, text, {"locale": locale})
+
+
+@router.get("/templates/{template}/{number:int}/changes")
+async def show_changes(request: Request, template: str, number: int, session: Session = Depends(looks())) -> Response:
+    editing, tenant = gateway_of(request).editing, session.user.tenant
+    text = await editing.text(tenant, template, number)
+    live = await editing.live(tenant, template)
+    changed = await editing.difference(tenant, template, number)
+    history = await editing.history(tenant, template, number)
+    values = {"text": text, "live": live, "difference": changed, "history": history[::-1]}
+    return await page(request, session, "changes.html", {**values, **_places(text)})
+
+
+@router.post("/templates/{template}/{number:int}/preview")
+async def show_preview(request: Request, template: str, number: int) -> Response:
+    """As somebody types: the pieces of the page that depend on it. Without JavaScript, the page with their text."""
+    session, form = await sent(request, Role.VIEWER)
+    text = await gateway_of(request).editing.text(session.user.tenant, template, number)
+    if request.headers.get("hx-request") != "true":
+        return await show_text(request, session, text, form)
+    values = await _desk(request, session, text, form)
+    return pages_of(request).respond(request, "_preview.html", {**values, "session": session, "swapped": True})
+
+
+@router.get("/frames/{key}/{scheme}")
+async def show_frame(request: Request, key: str, scheme: str, session: Session = Depends(looks())) -> Response:
+    html = await gateway_of(request).frames.get(session.user.tenant, key)
+    if html is None or scheme not in frames.SCHEMES:
+        return Response(status_code=404, headers=headers(frames.POLICY))
+    return Response(frames.in_scheme(html, scheme), 200, headers(frames.POLICY), "text/html")
+
+
+@router.get("/{rest:path}")
+async def show_nothing(request: Request, session: Session = Depends(looks())) -> Response:
+    return await message(request, 404, "nothing_here")
+
+
+# ── what several of them need ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def page(request: Request, session: Session, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
+    """A page for somebody signed in, with the names of their colleagues."""
+    role = session.user.role
+    known = {
+        "session": session,
+        "may_write": role.may(Role.EDITOR),
+        "may_approve": role.may(Role.APPROVER),
+        "who": await _who(request, session),
+        "done": request.query_params.get("done", ""),
+    }
+    return pages_of(request).respond(request, name, {**known, **values}, status)
+
+
+async def show_text(
+    request: Request, session: Session, text: Files, form: Mapping[str, str], status: int = 200, **more: Any
+) -> Response:
+    """A version's page; with ``form``, what somebody has written in it and not saved."""
+    values = await _desk(request, session, text, form)
+    return await page(request, session, "version.html", {**values, "notice": "", "swapped": False, **more}, status)
+
+
+def files_of(form: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a form over those that are stored. A part that was not there stays away while it is empty."""
+    found = dict(stored)
+    for field, text in form.items():
+        name = field.removeprefix(FIELD)
+        if field.startswith(FIELD) and (text or name in stored):
+            # The page leaves out the line end that files have at their end.
+            ends = text and not text.endswith("\n") and stored.get(name, "\n").endswith("\n")
+            found[name] = f"{text}\n" if ends else text
+    return found
+
+
+async def _desk(request: Request, session: Session, text: Files, form: Mapping[str, str]) -> dict[str, Any]:
+    gateway = gateway_of(request)
+    files = files_of(form, text.files)
+    known = locales_of(files)
+    locale = form.get("locale", "")
+    if locale not in known:
+        language = pages_of(request).texts(request).language
+        locale = next((each for each in known if each.startswith(language)), known[0] if known else "")
+
+    def look() -> Desk:
+        return _look(request, text, files, locale, form)
+
+    made = await asyncio.to_thread(look)  # compiling takes milliseconds in which others are served
+    mail = made.shown.get("email")
+    html = mail.content.html if mail and mail.content else ""
+    frame = await gateway.frames.put(session.user.tenant, html) if html else ""
+    may_write = session.user.role.may(Role.EDITOR)
+    return {
+        "desk": made,
+        "text": text,
+        "frame": frame,
+        "written": written,
+        "tested": session.user.test_addresses,
+        "may_test": may_write and text.edition is not None,
+        "writable": may_write and text.edition is not None and text.edition.state is TemplateState.DRAFT,
+        "base": f"/editor/templates/{text.template}/{text.number}",
+        **_places(text),
+    }
+
+
+def _look(request: Request, text: Files, files: Mapping[str, str], locale: str, form: Mapping[str, str]) -> Desk:
+    drafted = gateway_of(request).editing.drafted(
+        text.template, files, lambda version: sample_of(version, files, locale, form)
+    )
+    return desk(files, drafted, locale, samples.KINDS)
+
+
+def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, form: Mapping[str, str]) -> Sample:
+    """The borrower of a form: one of the kinds, where a button asked for it, or what was typed."""
+    kind = form.get("kind", "")
+    given = {name.removeprefix(VALUE): value for name, value in form.items() if name.startswith(VALUE)}
+    if kind or not given:
+        return samples.sample(version, files, locale, kind)
+    return Sample(locale, samples.typed(version, given), form.get("name", ""))
+
+
+def _places(text: Files) -> dict[str, Any]:
+    return {"template": text.template, "number": text.number, "edition": text.edition}
+
+
+async def _who(request: Request, session: Session) -> Callable[[str], str]:
+    """How an actor of an event is called on the pages."""
+    users = await gateway_of(request).users.list(session.user.tenant)
+    names = {each.actor: each.name for each in users}
+    texts = pages_of(request).texts(request)
+
+    def who(actor: str) -> str:
+        if actor == "gateway":
+            return texts("by_gateway")
+        return names.get(actor) or (texts("by_key", id=actor.removeprefix("key:")) if actor else "")
+
+    return who
