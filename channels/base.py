@@ -123,7 +123,8 @@ class Message:
 class Accepted:
     """The provider has the message. ``delivered``: it is with the borrower already, no receipt follows.
 
-    ``receipt_expected`` is False where the provider will never say more (an SMTP relay without DSN).
+    ``receipt_expected`` is False where the provider reports failures at most (an SMTP relay without DSN): there,
+    silence until the deadline means that it arrived.
     """
 
     provider_message_id: str
@@ -135,6 +136,7 @@ class ReceiptStatus(StrEnum):
     """What a provider's later word means to us."""
 
     SENT = "sent"
+    RELAYED = "relayed"  # passed on to where only failures are reported
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
     FAILED = "failed"

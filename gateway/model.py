@@ -150,6 +150,7 @@ class EndReason(StrEnum):
 
     CANCELLED_BY_CLIENT = "cancelled_by_client"
     RECEIPT_TIMEOUT = "receipt_timeout"
+    NO_FAILURE_REPORTED = "no_failure_reported"
     RETRIES_EXHAUSTED = "retries_exhausted"
     EXPIRED = "expired"
     WORKER_LOST = "worker_lost"

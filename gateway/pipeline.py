@@ -330,6 +330,10 @@ class Pipeline:
         await self._trigger(opened)
         return words
 
+    async def match_parked(self) -> None:
+        """Take up receipts that came before their message was known, and that its record has missed."""
+        await self._trigger(await self._ledger.match_parked(self._clock(), self._after_receipt))
+
     def _after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
     ) -> Move:

@@ -158,6 +158,7 @@ class Delivery:
     approved: str = ""
     paused: str = ""
     resent: int = 0  # how often, on purpose, though an earlier copy may have arrived
+    failures_only: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +355,10 @@ class Ledger(Protocol):
         self, ended: Sequence[Attempt], decide: Callable[..., Move], decide_receipt: Callable[..., Move]
     ) -> list[str]:
         """Record attempts' ends: ``decide(delivery, notification, attempt)`` runs on the locked rows."""
+        ...
+
+    async def match_parked(self, now: datetime, decide: Callable[..., Move]) -> list[str]:
+        """Move what parked receipts speak of, where their message is known by now."""
         ...
 
     async def receive(

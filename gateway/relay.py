@@ -39,12 +39,15 @@ class Relay:
         clock: Clock,
         interval: float,
         ran: Callable[[datetime, int, float], None],
+        match_parked: Callable[[], Awaitable[None]],
     ) -> None:
         self._ledger = ledger
         self._trigger = trigger
         self._clock = clock
         self._interval = interval
         self._ran = ran
+        self._match_parked = match_parked
+        self._matched_at: datetime | None = None
         self._recent: dict[str, datetime] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,5 +77,8 @@ class Relay:
         fresh = [key for key in due if key not in self._recent]
         if await self._trigger(fresh):
             self._recent.update(dict.fromkeys(fresh, now))
+        if self._matched_at is None or now - self._matched_at >= _PATIENCE:
+            self._matched_at = now
+            await self._match_parked()
         self._ran(now, len(fresh), late_seconds)
         return len(due)

@@ -144,7 +144,12 @@ def _server(gateway: Gateway) -> _Server:
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
     relay = Relay(
-        gateway.store, gateway.queue.enqueue, gateway.clock, gateway.settings.relay_seconds, gateway.metrics.relay_ran
+        gateway.store,
+        gateway.queue.enqueue,
+        gateway.clock,
+        gateway.settings.relay_seconds,
+        gateway.metrics.relay_ran,
+        gateway.pipeline.match_parked,
     )
     tasks.create_task(relay.run(stop), name="relay")
     tasks.create_task(_audit(gateway, stop), name="audit")

@@ -48,8 +48,8 @@ from channels.outcomes import load_table
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
 _ACTIONS: Mapping[str, ReceiptStatus | None] = {
     "delivered": ReceiptStatus.DELIVERED,
-    "relayed": ReceiptStatus.SENT,
-    "expanded": ReceiptStatus.SENT,
+    "relayed": ReceiptStatus.RELAYED,  # RFC 3464 section 2.3.3: no confirmation of a delivery is to be expected
+    "expanded": ReceiptStatus.RELAYED,
     "failed": ReceiptStatus.UNDELIVERED,
     "delayed": None,  # the relay goes on trying: nothing has changed
     "complained": ReceiptStatus.COMPLAINED,

@@ -56,7 +56,9 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "There is no such thing here", "Check the id; ids of other tenants do not exist for you."),
     "method_not_allowed": Kind(405, "This address does not take this method", "See the Allow header, and /docs."),
     "too_late": Kind(
-        409, "It has been handed to a provider", "A message under way cannot be called back; see its state."
+        409,
+        "It has been handed to a provider",
+        "A message under way cannot be called back; see its state. No further step of its route follows it.",
     ),
     "not_approvable": Kind(409, "It can't be approved as it is", "Do what the detail says."),
     "wrong_state": Kind(409, "The version's state does not allow this", "Do what the detail says."),

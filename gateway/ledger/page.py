@@ -33,7 +33,7 @@ Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed 
 _DELIVERY_COLUMNS = [deliveries.c[name] for name in Delivery.__dataclass_fields__]
 _FIXED = ("id", "notification_id", "step", "channel", "address_digest", "created_at")
 _MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED]
-_SUMMARY = ("state", "reason", "defer_until", "step", "updated_at", "event_hash")
+_SUMMARY = ("state", "reason", "defer_until", "step", "stopped", "updated_at", "event_hash")
 
 
 def delivery_from(row: Any) -> Delivery:
@@ -51,6 +51,7 @@ class OpenNotification:
         self.reason: str = row.reason
         self.defer_until: datetime | None = row.defer_until
         self.step: int = row.step
+        self.stopped: str = row.stopped
         self.head: str = row.event_hash
         self.steps: dict[int, Delivery] = {}
 
@@ -125,6 +126,8 @@ class Page:
             changed = replace(changed, contacted_at=None)  # proved not to have reached anyone
         elif changed.state is State.DELIVERED and changed.contacted_at is None:
             changed = replace(changed, contacted_at=move.at)
+        if owner.stopped:
+            changed = replace(changed, escalate_at=None)
         self._put(owner, changed)
         self.record(owner, move, changed)
         if move.next_step:
@@ -132,6 +135,13 @@ class Page:
         self._close_later_steps(owner, changed, move)
         owner.summarise()
         return True
+
+    def stop_route(self, owner: OpenNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
+        """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""
+        owner.stopped = owner.stopped or reason
+        self._touched.add(owner.value.id)
+        for each in [each for each in owner.steps.values() if each.escalate_at is not None]:
+            self.apply(Move(each.id, kind, at, actor=actor, changes={"escalate_at": None}, due_at=each.receipt_by))
 
     def set(self, delivery: Delivery) -> None:
         """Replace a delivery without an event (a lease, an attempt's number)."""
@@ -176,7 +186,7 @@ class Page:
     def _open_next(self, owner: OpenNotification, ended: Delivery, move: Move) -> None:
         """Open the step after ``ended``, once: only the last opened step can be followed."""
         number = ended.step + 1
-        if owner.step != ended.step or number >= len(owner.value.route):
+        if owner.step != ended.step or number >= len(owner.value.route) or owner.stopped:
             return
         if goal_reached(owner.value.route[ended.step].until, ended.state, read=ended.read_at is not None):
             return  # by a receipt that came after this move was decided
@@ -250,6 +260,7 @@ class Page:
             "v_reason": owner.reason,
             "v_defer_until": owner.defer_until,
             "v_step": owner.step,
+            "v_stopped": owner.stopped,
             "v_updated_at": self._now or owner.value.accepted_at,
             "v_event_hash": owner.head,
         }

@@ -41,7 +41,10 @@ class People:
         self._clock = clock
 
     async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
-        """Cancel what has not been handed over: ``cancelled``, ``not_found`` or ``too_late``."""
+        """Cancel what has not been handed over: ``cancelled``, ``not_found`` or ``too_late``.
+
+        Too late or not, the route goes no further.
+        """
         now = self._clock()
 
         def write(connection: Connection) -> str:
@@ -49,14 +52,13 @@ class People:
             owner = page.notifications.get(notification_id)
             if owner is None or owner.value.tenant != tenant:
                 return "not_found"
+            reason = EndReason.CANCELLED_BY_CLIENT
+            page.stop_route(owner, reason, "route_stopped", now, actor)
             pending = [each for each in owner.steps.values() if each.state in PENDING_STATES]
-            if not pending:
-                return "cancelled" if owner.state is State.CANCELLED else "too_late"
             for each in pending:
-                reason = EndReason.CANCELLED_BY_CLIENT
                 page.apply(Move(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
             page.write()
-            return "cancelled"
+            return "cancelled" if pending or owner.state is State.CANCELLED else "too_late"
 
         return await self._database.write(write)
 

@@ -10,13 +10,17 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, literal_column, select, update
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.ledger.accept import insert_new
 from gateway.ledger.page import Digest, Page
 from gateway.ledger.schema import deliveries, receipts
 from gateway.ports import Move, ReceiptFor
+
+# Written out, and not a parameter: only so do the databases know that the partial index has it.
+_WAITING = receipts.c.delivery_id == literal_column("''")
+_AT_ONCE = 500  # our choice: as many as one batch of receipts
 
 
 def digest_of(arrived: ReceiptFor) -> str:
@@ -65,7 +69,7 @@ def match_parked(
     """
     rows = connection.execute(
         select(receipts)
-        .where(receipts.c.delivery_id == "", receipts.c.provider_message_id.in_(sorted(key for _, key in sent)))
+        .where(_WAITING, receipts.c.provider_message_id.in_(sorted(key for _, key in sent)))
         .order_by(receipts.c.received_at)
     ).all()
     for row in rows:
@@ -77,6 +81,28 @@ def match_parked(
         receipt = Receipt(row.provider, status, row.provider_message_id, reason=reason, code=row.code)
         _move(page, delivery_id, ReceiptFor(receipt), now, decide)
         connection.execute(update(receipts).where(receipts.c.digest == row.digest).values(delivery_id=delivery_id))
+
+
+def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Move]) -> list[str]:
+    """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
+    same = and_(
+        deliveries.c.provider == receipts.c.provider,
+        deliveries.c.provider_message_id == receipts.c.provider_message_id,
+    )
+    rows = connection.execute(
+        select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id)
+        .join(deliveries, same)
+        .where(_WAITING, receipts.c.provider_message_id != "")
+        .order_by(receipts.c.received_at)
+        .limit(_AT_ONCE)
+    ).all()
+    if not rows:
+        return []
+    page = Page(connection, (row.id for row in rows), digest)
+    sent = {(row.provider, row.provider_message_id): row.id for row in rows}
+    match_parked(connection, page, sent, now, decide)
+    page.write()
+    return page.opened
 
 
 def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Move]) -> str:
@@ -97,9 +123,10 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
     ids.discard("")
     if not ids:
         return {}
+    providers = {each.receipt.provider for each in arrived if not each.delivery_id}
     rows = connection.execute(
         select(deliveries.c.provider, deliveries.c.provider_message_id, deliveries.c.id).where(
-            deliveries.c.provider_message_id.in_(sorted(ids))
+            deliveries.c.provider.in_(sorted(providers)), deliveries.c.provider_message_id.in_(sorted(ids))
         )
     )
     return {(row.provider, row.provider_message_id): row.id for row in rows}

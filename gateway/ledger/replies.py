@@ -179,10 +179,9 @@ def _stop_route(connection: Connection, digest: Digest, sender: _Sender, now: da
     """Somebody who answers has been reached: no further channel of the same reminder."""
     notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
     page = Page.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
+    for owner in page.notifications.values():
+        page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
     for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
             page.apply(Move(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE))
-        elif delivery.escalate_at is not None:
-            cleared = {"escalate_at": None}
-            page.apply(Move(delivery.id, "replied", now, actor=_SOURCE, changes=cleared, due_at=delivery.receipt_by))
     page.write()

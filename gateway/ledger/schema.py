@@ -64,6 +64,7 @@ notifications = Table(
     Column("defer_until", Instant),
     Column("duplicate_of", String(48)),
     Column("step", Integer, nullable=False),  # the last route step that was opened; -1: none
+    Column("stopped", String(40), nullable=False, server_default=""),  # why no further step is opened; "": it may be
     Column("accepted_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("updated_at", Instant, nullable=False),
@@ -122,6 +123,7 @@ deliveries = Table(
     Column("approved", String(40), nullable=False, server_default=""),  # the review reason that a person approved
     Column("resent", Integer, nullable=False, server_default="0"),
     Column("paused", String(48), nullable=False, server_default=""),  # the switch that holds it up
+    Column("failures_only", Integer, nullable=False, server_default="0"),  # silence means that it arrived
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
     Index(
@@ -278,8 +280,13 @@ receipts = Table(
     Column("reason", String(40), nullable=False, server_default=""),
     Column("code", String(40), nullable=False, server_default=""),
     Column("received_at", Instant, nullable=False),
-    Index("receipts_parked", "provider", "provider_message_id"),
     Index("receipts_by_delivery", "delivery_id"),
+    Index(
+        "receipts_waiting",
+        "provider_message_id",
+        sqlite_where=text("delivery_id = ''"),
+        postgresql_where=text("delivery_id = ''"),
+    ),
 )
 
 inbox = Table(

@@ -174,6 +174,11 @@ class Store:
 
         return await self._write("settle", write)
 
+    async def match_parked(self, now: datetime, decide: Callable[..., Move]) -> list[str]:
+        return await self._write(
+            "receive", lambda connection: receipts.match_again(connection, self._digest, now, decide)
+        )
+
     async def receive(
         self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Move]
     ) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@ called) and answers one Move. Nothing here resends: a retry is only ever a later
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from gateway.stages.schedule import Schedule, earliest
 
 _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
     ReceiptStatus.SENT: State.SENT,
+    ReceiptStatus.RELAYED: State.SENT,
     ReceiptStatus.DELIVERED: State.DELIVERED,
     ReceiptStatus.UNDELIVERED: State.UNDELIVERED,
     ReceiptStatus.FAILED: State.UNDELIVERED,
@@ -85,10 +87,14 @@ class Settler:
             wait = escalate_at if not goal_reached(step.until, State.DELIVERED, read=False) else None
             changes["escalate_at"] = wait
             return Move(delivery.id, "delivered", now, to=State.DELIVERED, changes=changes, due_at=wait)
-        receipt_by = self._schedule.receipt_by(now) if result.receipt_expected else None
+        receipt_by = self._schedule.receipt_by(now)
         if goal_reached(step.until, State.SENT, read=False):
             escalate_at = None
-        changes |= {"escalate_at": escalate_at, "receipt_by": receipt_by}
+        changes |= {
+            "escalate_at": escalate_at,
+            "receipt_by": receipt_by,
+            "failures_only": int(not result.receipt_expected),
+        }
         return Move(delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by))
 
     def _retry(self, delivery: Delivery, notification: Notification, failure: SendFailure, now: datetime) -> Move:
@@ -174,21 +180,22 @@ class Settler:
         to = _RECEIPT_STATES.get(receipt.status)
         stale = attempt < delivery.attempt and to is not State.DELIVERED
         if to is None or to is delivery.state or stale:
-            seen = {"read_at": now} if receipt.status is ReceiptStatus.READ and delivery.read_at is None else {}
+            seen: dict[str, Any] = {}
+            if receipt.status is ReceiptStatus.READ and delivery.read_at is None:
+                seen["read_at"] = now
+            elif receipt.status is ReceiptStatus.RELAYED and not stale:
+                seen["failures_only"] = 1
             return Move(delivery.id, "receipt", now, changes=seen, due_at=delivery.due_at, detail=detail)
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
         if to is State.UNDELIVERED:
             return _ended(delivery, to, "receipt", reason, now, detail, receipt.provider_message_id)
-        step = notification.route[delivery.step]
-        read = receipt.status is ReceiptStatus.READ or delivery.read_at is not None
-        waiting = delivery.escalate_at if not goal_reached(step.until, to, read=read) else None
-        changes: dict[str, Any] = {"escalate_at": waiting, "receipt_by": None}
+        changes: dict[str, Any] = {}
         if receipt.status is ReceiptStatus.READ:
             changes["read_at"] = now
         if receipt.provider_message_id and not delivery.provider_message_id:
             changes["provider_message_id"] = receipt.provider_message_id
-        return Move(delivery.id, "receipt", now, to=to, reason=reason, changes=changes, due_at=waiting, detail=detail)
+        return _delivered(delivery, notification, "receipt", reason, now, changes, detail)
 
     def _sent_by_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, detail: dict[str, Any], now: datetime
@@ -196,12 +203,9 @@ class Settler:
         """The word "sent" settles only an attempt that we do not yet know to have arrived at the provider."""
         if delivery.state not in _OPEN:
             return Move(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
-        move = self._accepted(delivery, notification, Accepted(receipt.provider_message_id), now)
-        if delivery.state is State.SENDING:
-            return move
-        receipt_by = self._schedule.receipt_by(now)
-        changes = {**move.changes, "receipt_by": receipt_by}
-        return Move(delivery.id, "receipt", now, to=State.SENT, changes=changes, due_at=receipt_by, detail=detail)
+        expected = receipt.status is not ReceiptStatus.RELAYED
+        answer = Accepted(receipt.provider_message_id, receipt_expected=expected)
+        return replace(self._accepted(delivery, notification, answer, now), kind="receipt", detail=detail)
 
     def overdue(self, delivery: Delivery, notification: Notification, now: datetime) -> Move | None:
         """A deadline of a message that was handed over has passed. None: its receipt is, look it up."""
@@ -217,12 +221,33 @@ class Settler:
                 next_step=not reached,
             )
         if delivery.state is State.SENT and delivery.receipt_by is not None and delivery.receipt_by <= now:
+            if delivery.failures_only:
+                return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
             return None
         return Move(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
 
 
 def _failure_detail(failure: SendFailure) -> dict[str, Any]:
     return {"code": failure.code, "provider_reason": failure.reason}
+
+
+def _delivered(
+    delivery: Delivery,
+    notification: Notification,
+    kind: str,
+    reason: str,
+    now: datetime,
+    changes: dict[str, Any],
+    detail: dict[str, Any],
+) -> Move:
+    """It arrived; a step that wants it read goes on waiting for that."""
+    read = "read_at" in changes or delivery.read_at is not None
+    reached = goal_reached(notification.route[delivery.step].until, State.DELIVERED, read=read)
+    waiting = None if reached else delivery.escalate_at
+    changes = {**changes, "escalate_at": waiting, "receipt_by": None}
+    return Move(
+        delivery.id, kind, now, to=State.DELIVERED, reason=reason, changes=changes, due_at=waiting, detail=detail
+    )
 
 
 def _ended(

@@ -291,7 +291,7 @@ def _edit(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     ("edit", "expected"),
     [
         (_edit(b"", b""), [(ReceiptStatus.DELIVERED, R.DELIVERED, "2.1.5")]),
-        (_edit(b"Action: delivered", b"Action: Relayed"), [(ReceiptStatus.SENT, None, "2.1.5")]),
+        (_edit(b"Action: delivered", b"Action: Relayed"), [(ReceiptStatus.RELAYED, None, "2.1.5")]),
         (_edit(b"Action: delivered", b"Action: delayed"), []),
         (
             _edit(b"Action: delivered\r\nStatus: 2.1.5", b"Action: failed\r\nStatus: 5.2.2 (mailbox full)"),

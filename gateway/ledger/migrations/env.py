@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 
+from gateway.ledger.online import LOCK_SECONDS
 from gateway.ledger.schema import metadata
 
 connection = context.config.attributes["connection"]
+if connection.dialect.name == "postgresql":
+    connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.commit()
 context.configure(
     connection=connection,
     target_metadata=metadata,

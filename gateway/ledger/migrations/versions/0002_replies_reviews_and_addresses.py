@@ -8,14 +8,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.ledger.online import add_index
+
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("approved", sa.String(length=40), server_default="", nullable=False))
-    op.create_index("deliveries_by_address", "deliveries", ["address_digest"], unique=False)
-    op.create_index("deliveries_by_state", "deliveries", ["tenant", "state", "id"], unique=False)
+    add_index("deliveries_by_address", "deliveries", ["address_digest"])
+    add_index("deliveries_by_state", "deliveries", ["tenant", "state", "id"])
     op.create_table(
         "addresses",
         sa.Column("tenant", sa.String(length=64), nullable=False),

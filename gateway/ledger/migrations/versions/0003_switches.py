@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.ledger.online import add_index
+
 revision = "0003"
 down_revision = "0002"
 
@@ -15,8 +17,7 @@ down_revision = "0002"
 def upgrade() -> None:
     op.add_column("deliveries", sa.Column("paused", sa.String(length=48), server_default="", nullable=False))
     op.add_column("deliveries", sa.Column("resent", sa.Integer(), server_default="0", nullable=False))
-    held = sa.text("paused != ''")
-    op.create_index("deliveries_paused", "deliveries", ["paused"], sqlite_where=held, postgresql_where=held)
+    add_index("deliveries_paused", "deliveries", ["paused"], where="paused != ''")
     op.create_table(
         "switches",
         sa.Column("id", sa.String(length=48), nullable=False),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from gateway.ledger.online import add_index
+
 revision = "0005"
 down_revision = "0004"
 
@@ -53,9 +55,7 @@ _POSTGRESQL = (
 
 def upgrade() -> None:
     op.add_column("notifications", sa.Column("client", sa.String(length=80), server_default="", nullable=False))
-    known = sa.text("client != ''")
-    columns = ["tenant", "template", "client", "id"]
-    op.create_index("notifications_by_client", "notifications", columns, sqlite_where=known, postgresql_where=known)
+    add_index("notifications_by_client", "notifications", ["tenant", "template", "client", "id"], where="client != ''")
     op.create_table(
         "templates",
         sa.Column("tenant", sa.String(length=64), nullable=False),

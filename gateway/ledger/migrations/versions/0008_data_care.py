@@ -1,12 +1,14 @@
 """Legal holds, what left for the archive, how far contents are erased; events may leave once they are in it.
 
-Online: new tables, and an index. While it is built on PostgreSQL, receipts wait and providers come again.
+Online: new tables, and an index (gateway/ledger/online.py).
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from gateway.ledger.online import add_index
 
 revision = "0008"
 down_revision = "0007"
@@ -72,7 +74,7 @@ def upgrade() -> None:
         sa.Column("through", sa.String(length=160), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
-    op.create_index("receipts_by_delivery", "receipts", ["delivery_id"])
+    add_index("receipts_by_delivery", "receipts", ["delivery_id"])
     sqlite = op.get_bind().dialect.name == "sqlite"
     for statement in _MAY_LEAVE_SQLITE if sqlite else _MAY_LEAVE_POSTGRESQL:
         op.execute(statement)
