@@ -52,7 +52,8 @@ def head(found: Files) -> dict[str, Any]:
 
 
 def card(found: Card) -> dict[str, Any]:
-    return {**asdict(found), "under_way": [edition(each) for each in found.under_way]}
+    view = {name: getattr(found, name) for name in ("template", "title", "category", "live", "own")}
+    return {**view, "under_way": [edition(each) for each in found.under_way]}
 
 
 def edition(found: Edition) -> dict[str, Any]:

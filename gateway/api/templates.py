@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
@@ -135,7 +136,8 @@ async def lint(request: Request, who: Reading, template: Template) -> Response:
     given = await bodies.read_model(request, TextIn)
     with answers.refusals():
         files = await _files(request, who, template, given)
-    found = gateway_of(request).editing.lint(template, files)
+    # Off the event loop, as the preview: a text that somebody writes may take its time.
+    found = await asyncio.to_thread(gateway_of(request).editing.lint, template, files)
     return bodies.answer({"findings": [asdict(each) for each in found]})
 
 
@@ -146,7 +148,8 @@ async def preview(request: Request, who: Reading, template: Template) -> Respons
     editing = gateway_of(request).editing
     with answers.refusals():
         files = await _files(request, who, template, given)
-        shown = editing.preview(template, files, _sample(request, template, files, given.sample))
+        sample = _sample(request, template, files, given.sample)
+        shown = await asyncio.to_thread(editing.preview, template, files, sample)
     return bodies.answer({"previews": [answers.shown(each) for each in shown]})
 
 

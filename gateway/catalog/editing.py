@@ -9,6 +9,7 @@ Every refusal is a ``TemplateRefusal`` (gateway/ledger/refusals.py); each verb m
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,9 +142,9 @@ class Editing:
         """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""
         after = await self.text(tenant, template, number)
         before = await self.live(tenant, template) if against is None else await self.text(tenant, template, against)
-        if before is None:
-            return difference({}, after.files, None, self._shelf.compiled_if(after))
-        return difference(before.files, after.files, self._shelf.compiled_if(before), self._shelf.compiled_if(after))
+        old = self._shelf.compiled_if(before) if before is not None else None
+        files = before.files if before is not None else {}
+        return await asyncio.to_thread(difference, files, after.files, old, self._shelf.compiled_if(after))
 
     async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
         """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
@@ -195,7 +196,7 @@ class Editing:
     async def submit(self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str) -> Edition:
         """Hand a draft to a second person. Raises BadText where the lint has errors, EditedMeanwhile."""
         text = await self.text(tenant, template, number)
-        self._shelf.refuse_errors(text)
+        await asyncio.to_thread(self._shelf.refuse_errors, text)
         version, source = self._shelf.frozen(template, text.files, number)
         return await self._editions.submit((tenant, template, number), revision, version, source, actor, comment)
 
@@ -219,7 +220,7 @@ class Editing:
     ) -> Edition:
         """Have it live from ``at`` on, or from now on. Raises NeedsConfirmation with the warnings, BadText."""
         text = await self.text(tenant, template, number)
-        self._shelf.refuse_errors(text)
+        await asyncio.to_thread(self._shelf.refuse_errors, text)
         if not confirmed and (found := await self._shelf.consequences(tenant, text)):
             raise NeedsConfirmation(found)
         edition = await self._editions.publish((tenant, template, number), actor, comment, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class Transfer:
                 based_on = live.version if live else ""
                 begun = await self._editions.begin(tenant, template, files, based_on, actor, comment)
                 return Imported(template, "draft", begun.edition.number)
-            self._shelf.refuse_errors(text)
+            await asyncio.to_thread(self._shelf.refuse_errors, text)
             if not confirmed and (found := await self._shelf.consequences(tenant, text)):
                 raise NeedsConfirmation(found)
             edition = await self._publish_reviewed(tenant, text, live, actor, comment)

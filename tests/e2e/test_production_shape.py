@@ -112,3 +112,19 @@ async def test_killing_workers_and_emptying_valkey_loses_and_repeats_nothing(
     assert summary["duplicates"] == 0
     # What a killed worker had started is looked up; only what the provider never saw is sent again.
     assert (states, summary["messages"]) == ({"delivered": len(numbers)}, len(numbers))
+
+
+async def test_a_published_text_is_everywhere_within_seconds(running: Production) -> None:
+    """Published through one process, another one's requests get it, and workers that never saw it send it."""
+    files = (await running.get("/v1/templates/overdue-first/live"))["files"]
+    files["zh-TW/sms.liquid"] = "{{ lender.name }}：{{ borrower.name }}您好，請與我們聯絡。\n"
+    body = {"templates": {"overdue-first": files}, "comment": "reviewed elsewhere", "publish": True}
+    status, answer = await running.post("/v1/templates/import", body, api=0)
+    assert (status, answer["results"][0]["outcome"]) == (200, "published"), answer
+    accepted = []
+    async with asyncio.timeout(5):
+        while not accepted or not accepted[-1].startswith("e1-"):
+            number = 500 + len(accepted)
+            _, made = await running.post("/v1/notifications", request(number, route=["sms"]), api=1)
+            accepted.append((await running.get(f"/v1/notifications/{made['id']}", api=1))["template_version"])
+    assert await _at_rest(running.database) == {"delivered": len(accepted)}
