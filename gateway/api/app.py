@@ -25,6 +25,7 @@ from gateway.api import (
     unsubscribe,
 )
 from gateway.api.auth import KeyRing
+from gateway.api.direct import Direct
 from gateway.api.tracing import RequestId
 from gateway.web import editor, signing_in, verbs
 from gateway.web.page import Pages
@@ -45,6 +46,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     app.state.key_ring = KeyRing(gateway.keys)
     app.state.pages = Pages()
+    app.add_middleware(Direct, routes=[*notifications.DIRECT, *receipts.DIRECT])
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (

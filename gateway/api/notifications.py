@@ -15,6 +15,7 @@ from starlette.responses import Response
 from gateway.api import bodies, cursors
 from gateway.api.auth import Caller, caller, needs
 from gateway.api.context import gateway_of
+from gateway.api.direct import Route
 from gateway.api.openapi import body, header
 from gateway.api.problems import Problem, refused, unavailable
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
@@ -82,6 +83,9 @@ async def accept_batch(request: Request) -> Response:
         },
         202,
     )
+
+
+DIRECT = (Route(router.prefix, accept), Route(f"{router.prefix}/batch", accept_batch))
 
 
 @contextmanager

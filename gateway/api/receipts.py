@@ -11,6 +11,7 @@ from starlette.responses import Response
 from channels.base import BadSignature, CallbackRequest, MalformedCallback
 from gateway.api import bodies
 from gateway.api.context import gateway_of
+from gateway.api.direct import Route
 from gateway.api.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["callbacks"])
@@ -25,6 +26,9 @@ async def receive(request: Request) -> Response:
     with _refusing(request) as provider:
         await gateway_of(request).pipeline.receive(provider, await _callback(request))
     return Response(status_code=204)
+
+
+DIRECT = (Route(f"{router.prefix}/receipts/{{provider}}", receive),)
 
 
 @router.post("/inbound/{provider}")

@@ -155,3 +155,14 @@ async def test_worker_waits_for_a_redis_that_comes_late(short_dir: Path) -> None
         await until(lambda: seen == ["dlv_1"])
         await queue.close()
     await server.stop()
+
+
+async def test_all_jobs_of_one_call_take_one_round_trip(redis: Redis, redis_url: str) -> None:
+    """What a thousand deliveries are asked for with is one transaction, whatever the number of jobs."""
+    queue = Queue(partial(open_pool, redis_url), 10)
+    await queue.enqueue(["warm"])
+    before = (await redis.info("commandstats"))["cmdstat_exec"]["calls"]
+    await queue.enqueue([f"dlv_{number}" for number in range(95)])
+    assert (await redis.info("commandstats"))["cmdstat_exec"]["calls"] - before == 1
+    assert await queue.waiting() == 11
+    await queue.close()

@@ -19,6 +19,8 @@ from redis.asyncio import Redis
 from sqlalchemy import func, select
 
 from gateway import logs
+from gateway.api import notifications as notification_routes
+from gateway.api import receipts
 from gateway.api.app import create_app
 from gateway.ledger.schema import inbox, notifications
 from gateway.pipeline import Pipeline
@@ -525,6 +527,15 @@ async def test_our_own_failure_says_nothing(client: Client, monkeypatch: pytest.
     monkeypatch.setattr(Pipeline, "accept", away)
     answer = await client.post("/v1/notifications/batch", {"notifications": [request()]})
     assert (answer.status, answer.problem, answer.headers["Retry-After"]) == (503, "unavailable", "5")
+
+
+async def test_the_short_way_to_a_route_is_documented(client: Client) -> None:
+    """What is answered past the framework's router is declared there as well, with the same pattern."""
+    paths = (await client.get("/openapi.json")).json["paths"]
+    for route in (*notification_routes.DIRECT, *receipts.DIRECT):
+        assert "post" in paths[route.path]
+    assert (await client.post("/v1/receipts/", {})).status == 404
+    assert (await client.post("/v1/receipts/a/b", {})).status == 404
 
 
 async def test_openapi_is_complete(client: Client) -> None:
