@@ -27,7 +27,7 @@ from gateway.api import (
 from gateway.api.auth import KeyRing
 from gateway.api.direct import Direct
 from gateway.api.tracing import RequestId
-from gateway.web import editor, signing_in, verbs
+from gateway.web import editor, ops, signing_in, verbs
 from gateway.web.page import Pages
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.key_ring = KeyRing(gateway.keys)
     app.state.pages = Pages()
     app.add_middleware(Direct, routes=[*notifications.DIRECT, *receipts.DIRECT])
+    app.state.watch = ops.Watch(gateway)
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -66,7 +67,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    for page in (app.state.pages.router(), signing_in.router, verbs.router, editor.router):
+    for page in (app.state.pages.router(), signing_in.router, verbs.router, editor.router, ops.router):
         app.include_router(page)
     openapi.install(app)
     return app

@@ -129,7 +129,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 def back_of(path: str) -> str:
     """A path of ours to go back to, or the start: "//elsewhere" and "/\\elsewhere" would lead away."""
-    inside = path.startswith("/editor") and path.isprintable() and "\\" not in path
+    inside = path.startswith(("/editor", "/ops")) and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
 
 

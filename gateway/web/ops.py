@@ -1,0 +1,74 @@
+"""``/ops``: how the gateway does, for people without dashboards. Counts and words of closed lists, no borrower."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from gateway.ledger.activity import Activity
+from gateway.ledger.processes import read_processes
+from gateway.ledger.sessions import Session
+from gateway.web.status import Status, status
+from gateway.web.visitors import PageRoute, looks, pages_of
+
+if TYPE_CHECKING:
+    from gateway.wiring import Gateway
+
+_FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in that time; our choice
+
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+class Watch:
+    """The page's content, and the little that it keeps from one look to the next."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._activity = Activity(gateway.database)
+        self._seen: Status | None = None
+        self._seen_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def look(self) -> Status:
+        """Raises Unavailable."""
+        async with self._lock:
+            if self._seen is None or time.monotonic() - self._seen_at > _FRESH_SECONDS:
+                self._seen = await self._read()
+                self._seen_at = time.monotonic()
+            return self._seen
+
+    async def _read(self) -> Status:
+        gateway, now = self._gateway, self._gateway.clock()
+        return status(
+            now,
+            await gateway.store.ages(now),
+            await self._activity.last_hour(now),
+            await read_processes(gateway.database),
+            await gateway.switches.in_force(now),
+            {name: provider.channel for name, provider in gateway.providers.items()},
+            (await gateway.readiness.ask()).checks,
+        )
+
+
+@router.get("/ops")
+async def show_ops(request: Request, session: Session = Depends(looks())) -> Response:
+    return await _page(request, session, "ops.html")
+
+
+@router.get("/ops/now")
+async def show_now(request: Request, session: Session = Depends(looks())) -> Response:
+    """The part of the page that is asked for again every few seconds."""
+    return await _page(request, session, "ops_now.html")
+
+
+async def _page(request: Request, session: Session, name: str) -> Response:
+    watch: Watch = request.app.state.watch
+    seen = await watch.look()
+    # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
+    mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
+    return pages_of(request).respond(request, name, {"status": seen, "switches": mine, "session": session})

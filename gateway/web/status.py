@@ -1,0 +1,241 @@
+"""What the status page says, from what the ledger knows: numbers, what needs a look, plots, verdicts, providers.
+
+Pure: no SQL, no HTTP. What needs a look is what would soon raise an alert, with the runbook that the alert names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from markupsafe import Markup
+
+from gateway.ledger.activity import Happened, Minutes
+from gateway.ledger.processes import Process
+from gateway.ledger.store import Ages
+from gateway.model import PolicyReason, State, Switch, SwitchKind
+from gateway.web.plots import Series, columns
+
+# The thresholds of ops/prometheus/alerts.yml, so that the page and the pager agree.
+_LATE_SECONDS = 60
+_REVIEW_SECONDS = 4 * 3600
+
+_LACKING = {"ledger": "GatewayLedgerLost", "redis": "GatewayRedisLost"}
+_VERDICTS = {State.DEFERRED: "defer", State.SUPPRESSED: "suppress", State.REVIEW: "review"}
+_FAILED = (State.FAILED, State.UNDELIVERED, State.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text of the pages' languages (``texts/``) with its values."""
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Something that a person should look at; ``runbook`` is the page that says how."""
+
+    says: Said
+    runbook: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One figure, what it is of, and whether it needs a look."""
+
+    name: str
+    value: str
+    says: Said
+    troubled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One provider, as all workers together see it. ``share`` is the worst of theirs."""
+
+    name: str
+    channel: str
+    share: float
+    attempts: int
+    failed: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One verdict and reason of the last hour."""
+
+    verdict: str
+    reason: str
+    count: int
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole page."""
+
+    at: datetime
+    looks: Sequence[Look]
+    numbers: Sequence[Number]
+    flow: Markup
+    ends: Markup
+    verdicts: Sequence[Share]
+    providers: Sequence[Row]
+    switches: Sequence[Switch]
+    alive: list[Process]
+    gone: list[Process]
+    deployed: tuple[str, datetime] | None
+
+
+def status(
+    now: datetime,
+    ages: Ages,
+    minutes: Minutes,
+    processes: Sequence[Process],
+    switches: Sequence[Switch],
+    channels: Mapping[str, str],
+    not_ready: Mapping[str, str],
+) -> Status:
+    """Put the page together. ``channels`` has each provider's channel; ``not_ready`` what is missing, and why."""
+    alive = [each for each in processes if each.alive(now)]
+    providers = _providers(alive, channels)
+    labels = [datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M") for minute in minutes]
+    flow = [
+        Series("accepted", _per_minute(minutes, lambda each: each.kind == "accepted")),
+        Series("handed over", _per_minute(minutes, lambda each: each.kind == "attempt_started")),
+    ]
+    ends = [
+        Series("delivered", _per_minute(minutes, lambda each: _moved(each) and each.state == State.DELIVERED)),
+        Series("not delivered", _per_minute(minutes, lambda each: _moved(each) and each.state in _FAILED)),
+    ]
+    return Status(
+        at=now,
+        looks=_looks(ages, providers, switches, alive, not_ready),
+        numbers=_numbers(ages),
+        flow=columns("Accepted and handed over in each minute of the last hour", flow, labels),
+        ends=columns("Delivered and not delivered in each minute of the last hour", ends, labels),
+        verdicts=_verdicts(minutes),
+        providers=providers,
+        switches=switches,
+        alive=alive,
+        gone=[each for each in processes if not each.alive(now) and now - each.seen_at < timedelta(hours=1)],
+        deployed=_deployed(processes),
+    )
+
+
+def _moved(happened: Happened) -> bool:
+    return happened.kind not in ("ignored", "checked", "lookup_failed")
+
+
+def _per_minute(minutes: Minutes, wanted: Callable[[Happened], bool]) -> list[float]:
+    return [sum(count for each, count in counts.items() if wanted(each)) for counts in minutes.values()]
+
+
+def _verdicts(minutes: Minutes) -> list[Share]:
+    counted: Counter[tuple[str, str]] = Counter()
+    for counts in minutes.values():
+        for each, count in counts.items():
+            if each.kind == "attempt_started":
+                counted["send", str(PolicyReason.PERMITTED)] += count
+            elif each.kind == "decided" and each.state in _VERDICTS:
+                counted[_VERDICTS[State(each.state)], each.reason] += count
+            elif each.kind == "suppressed":
+                counted["suppress", each.reason] += count
+    total = sum(counted.values())
+    return [Share(*key, count, 100 * count / total) for key, count in counted.most_common()]
+
+
+def _providers(alive: Sequence[Process], channels: Mapping[str, str]) -> list[Row]:
+    seen = {
+        name: [each.providers[name] for each in alive if each.sends and name in each.providers] for name in channels
+    }
+    return [
+        Row(
+            name,
+            channels[name],
+            min((each.share for each in health), default=1.0),
+            sum(each.attempts for each in health),
+            sum(each.failed for each in health),
+            len(health),
+        )
+        for name, health in seen.items()
+    ]
+
+
+def _numbers(ages: Ages) -> list[Number]:
+    late, slow = ages.oldest_due_seconds > _LATE_SECONDS, ages.oldest_review_seconds > _REVIEW_SECONDS
+    oldest = Said("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
+    deliveries = Said("ops_deliveries")
+    return [
+        Number("oldest_due", duration(ages.oldest_due_seconds), Said("ops_not_started"), late),
+        Number("due", f"{ages.due:,}", deliveries),
+        Number("unknown", f"{ages.unknown:,}", Said("ops_nobody_knows"), ages.unknown > 0),
+        Number("review", f"{ages.review:,}", oldest, slow),
+        Number("paused", f"{ages.paused:,}", deliveries, ages.paused > 0),
+    ]
+
+
+def _looks(
+    ages: Ages,
+    providers: Sequence[Row],
+    switches: Iterable[Switch],
+    alive: Sequence[Process],
+    not_ready: Mapping[str, str],
+) -> list[Look]:
+    found = [
+        _look("lacks", _LACKING.get(name, "GatewayAcceptAvailability"), part=name, reason=reason)
+        for name, reason in not_ready.items()
+        if reason
+    ]
+    if not any(each.sends for each in alive):
+        found.append(_look("no_worker", "GatewayWorkerAbsent"))
+    if ages.oldest_due_seconds > _LATE_SECONDS:
+        found.append(_look("late", "GatewayDeliveriesLate", time=duration(ages.oldest_due_seconds)))
+    found += _failing(providers)
+    if ages.unknown:
+        found.append(_look("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
+    if ages.oldest_review_seconds > _REVIEW_SECONDS:
+        found.append(_look("review", "GatewayReviewWaits", time=duration(ages.oldest_review_seconds)))
+    if pauses := sum(each.kind is SwitchKind.PAUSE for each in switches):
+        found.append(_look("paused", "GatewayPausedLong", number=pauses))
+    return found
+
+
+def _failing(providers: Sequence[Row]) -> Iterator[Look]:
+    by_channel: dict[str, list[Row]] = {}
+    for row in providers:
+        by_channel.setdefault(row.channel, []).append(row)
+    for channel, rows in by_channel.items():
+        resting = [row.name for row in rows if row.share == 0]
+        if len(resting) == len(rows):
+            yield _look("channel_down", "GatewayChannelDown", channel=channel)
+        elif resting:
+            yield _look("provider_failing", "GatewayProviderFailing", provider=", ".join(resting))
+
+
+def _look(key: str, runbook: str, **values: object) -> Look:
+    return Look(Said(f"ops_look_{key}", values), runbook)
+
+
+def _deployed(processes: Sequence[Process]) -> tuple[str, datetime] | None:
+    """The version of the process that started last, and when it was started for the first time."""
+    if not processes:
+        return None
+    newest = max(processes, key=lambda each: each.started_at).version
+    return newest, min(each.started_at for each in processes if each.version == newest)
+
+
+def duration(seconds: float) -> str:
+    """For people: "0 s", "45 s", "12 min", "3 h 5 min", "2 d 4 h"."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if days < 1 else f"{days} d {hours % 24} h"

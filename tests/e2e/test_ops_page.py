@@ -1,0 +1,50 @@
+"""The status page of a whole gateway: who may see it, and what it says of pauses and of work that nobody does."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from gateway.model import SwitchKind, SwitchScope
+from tests.e2e.conftest import AppClient
+from tests.gateways import request
+
+PASSWORD = "correct horse battery staple"
+
+
+async def _signed_in(app_client: AppClient, tenant: str = "acme") -> aiohttp.ClientSession:
+    gateway = app_client.gateway
+    email = f"sre@{tenant}.example.com"
+    user = await gateway.users.add(tenant, "Ada", email, "viewer", PASSWORD, gateway.clock())
+    cookie = await gateway.sessions.open(user, gateway.clock())
+    return aiohttp.ClientSession(app_client.url, cookies={"gateway_session": cookie})
+
+
+async def test_nobody_sees_it_who_is_not_signed_in(app_client: AppClient) -> None:
+    """The page sends to the sign-in, and its part says so; an API key opens no page."""
+    page = await app_client.get("/ops", allow_redirects=False)
+    assert (page.status, page.headers["Location"]) == (303, "/editor/sign-in?back=/ops")
+    assert (await app_client.get("/ops/now", headers={"HX-Request": "true"})).status == 401
+
+
+@pytest.mark.parametrize("path", ["/ops", "/ops/now"])
+async def test_it_counts_what_was_accepted_and_says_that_no_worker_runs(app_client: AppClient, path: str) -> None:
+    """An accepted request is in the plot; without a worker the page names the runbook."""
+    assert (await app_client.post("/v1/notifications", request())).status == 202
+    async with await _signed_in(app_client) as visitor, visitor.get(path) as answer:
+        text = await answer.text()
+    assert answer.status == 200
+    assert "accepted: 1; handed over: 0." in text
+    assert "GatewayWorkerAbsent" in text
+    assert "sms-simulator" in text
+
+
+async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> None:
+    """One tenant's reasons are not shown to another; what stops everybody is."""
+    for tenant, why in (("acme", "wrong amounts"), ("", "provider moves")):
+        await app_client.gateway.switches.set(SwitchKind.PAUSE, SwitchScope.ALL, "", tenant, why, "key:x", None)
+    for tenant, told in (("acme", True), ("other", False)):
+        async with await _signed_in(app_client, tenant) as visitor, visitor.get("/ops") as answer:
+            text = await answer.text()
+        assert ("wrong amounts" in text) is told
+        assert "provider moves" in text
