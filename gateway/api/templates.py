@@ -248,13 +248,18 @@ async def unschedule(request: Request, who: Approving, template: Template, numbe
 
 @router.post("/{template}/roll-back", openapi_extra=body(RollBackIn))
 async def roll_back(request: Request, who: Approving, template: Template) -> Response:
-    """Have an earlier version live again, at once. What was accepted keeps the words that it was accepted with."""
+    """Have an earlier version live again, at once. What was accepted keeps the words that it was accepted with.
+
+    ``planned`` is a version that will still take its place, unless it is unscheduled.
+    """
     given = await bodies.read_model(request, RollBackIn)
     editing = gateway_of(request).editing
     with answers.refusals():
         await editing.roll_back(who.tenant, template, who.actor, given.comment, given.to)
         found = await editing.live(who.tenant, template)
-    return bodies.answer({"live": found and answers.head(found)})
+        versions = await editing.versions(who.tenant, template)
+    planned = next((answers.edition(each) for each in versions if each.state is TemplateState.SCHEDULED), None)
+    return bodies.answer({"live": found and answers.head(found), "planned": planned})
 
 
 @router.post("/{template}/versions/{number}/test", openapi_extra=body(TrialIn))

@@ -90,8 +90,15 @@ class Catalog:
                 log = structlog.get_logger("catalog")
                 log.error("bad_template", tenant=standing.tenant, template=standing.template, reason="does_not_compile")
             else:
-                self._standing[(standing.tenant, standing.template)] = standing
-            self._stamp = standing.stamp
+                self._take(standing)
+            self._stamp = max(self._stamp, standing.stamp)
+
+    def _take(self, standing: Standing) -> None:
+        """Remember it, unless a look that began later was faster and brought something newer."""
+        key = (standing.tenant, standing.template)
+        known = self._standing.get(key)
+        if known is None or known.stamp <= standing.stamp:
+            self._standing[key] = standing
 
     def planned(self, now: datetime) -> list[tuple[str, str]]:
         """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""

@@ -95,8 +95,10 @@ def read_template(path: Path) -> dict[str, str]:
     return {name: file.read_bytes().decode("utf-8") for name, file in names.items() if _NAME.fullmatch(name)}
 
 
-def write_template(path: Path, files: Mapping[str, str]) -> None:
-    """Make a folder hold exactly these files of a template; what it held of others goes away."""
+def write_template(folder: Path, template_id: str, files: Mapping[str, str]) -> None:
+    """Have a template's folder in ``folder`` hold exactly these files of its own. Raises BadTemplate."""
+    check(template_id, files)  # the names become paths
+    path = folder / template_id
     for name in read_template(path) if path.is_dir() else ():
         if name not in files:
             (path / name).unlink()

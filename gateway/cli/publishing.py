@@ -121,13 +121,17 @@ def export(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Write what is live as files, byte for byte; what else lies in the folder stays."""
+    from gateway.catalog import BadTemplate
     from gateway.catalog.folder import write_template
 
     found = ask("/v1/templates/export", None, url, key, data_dir)["templates"]
     for name in names or found:
         if name not in found:
             fail(f"there is no template {name}; there are {', '.join(found)}", 2)
-        write_template(folder / name, found[name])
+        try:
+            write_template(folder, name, found[name])
+        except (BadTemplate, OSError) as error:
+            fail(f"{name} can't be written: {error}")
     screen.STDERR.print(f"{len(names or found)} templates are in {folder}")
 
 
@@ -221,8 +225,11 @@ def rollback(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Have an earlier version live again, at once."""
-    live = ask(_path(template, "roll-back"), {"comment": _said(why), "to": to}, url, key, data_dir)["live"]
+    answer = ask(_path(template, "roll-back"), {"comment": _said(why), "to": to}, url, key, data_dir)
+    live, planned = answer["live"], answer["planned"]
     screen.STDERR.print(f"{template} {live['number']} ({live['version']}) is live")
+    if planned:
+        screen.STDERR.print(f"{planned['number']} will take its place at {planned['publish_at']}; unschedule it if not")
 
 
 def _as_it_is(template: str, number: int, url: str, key: str, data_dir: Path) -> dict[str, str]:
