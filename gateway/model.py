@@ -360,6 +360,7 @@ class SwitchScope(StrEnum):
     """What a switch is about."""
 
     ALL = "all"
+    TENANT = "tenant"
     TEMPLATE = "template"
     CHANNEL = "channel"
     PROVIDER = "provider"
@@ -389,6 +390,7 @@ class Switch:
             return False
         named = {
             SwitchScope.ALL: self.value,
+            SwitchScope.TENANT: notification.tenant,
             SwitchScope.TEMPLATE: notification.template,
             SwitchScope.CHANNEL: channel,
             SwitchScope.PROVIDER: provider,

@@ -148,7 +148,7 @@ class Pipeline:
         for answer in accepted:
             if answer.outcome == "created":
                 tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
-        answers = iter([_with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
+        answers = iter([self._with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
         results = [each if isinstance(each, Refused) else next(answers) for each in examined]
         logs.tell("accepted", (lines.accepted(tenant, each) for each in results))
         for result in results:
@@ -158,6 +158,13 @@ class Pipeline:
                 duplicate = result.outcome == "created" and result.duplicate_of is not None
                 self._observer.accepted("duplicate" if duplicate else result.outcome, tenant)
         return results
+
+    def _with_pause(self, examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
+        """The answer, with the pause that will hold the message up, if one will."""
+        if not switches or answer.state is not State.ACCEPTED:
+            return answer
+        channel = examined.notification.route[0].channel
+        return replace(answer, paused=self._stages.chooser.stopped(examined.notification, channel, switches))
 
     async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
         now = self._clock()
@@ -393,15 +400,6 @@ class Pipeline:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 for each in (self._accepting, self._settling, self._receiving):
                     await each.drain()
-
-
-def _with_pause(examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
-    """The answer, with the pause that will hold the message up, if one will. Its provider is chosen later."""
-    if not switches or answer.state is not State.ACCEPTED:
-        return answer
-    channel = examined.notification.route[0].channel
-    stopped = next((each for each in switches if each.stops(examined.notification, channel, "")), None)
-    return replace(answer, paused=stopped)
 
 
 def _due_since(work: Work) -> datetime:

@@ -134,6 +134,9 @@ class SmtpSink:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    async def before_answer(self) -> None:
+        """A message is stored and its sender not yet told. Nothing happens here, but in servers that misbehave."""
+
     async def _report(self, mail: Mail, reference: str, failed: bool) -> None:
         await asyncio.sleep(self.delay_seconds)
         if failed:
@@ -181,6 +184,7 @@ class _Handler:
 
     async def handle_DATA(self, server: _Conversation, session: Session, envelope: Envelope) -> str:
         self._sink.keep(envelope, server.envelope_id, server.notify)
+        await self._sink.before_answer()
         if _magic(envelope.rcpt_tos[0]) == "drop" and isinstance(server.transport, asyncio.Transport):
             server.transport.abort()
         return "250 2.0.0 kept"

@@ -267,10 +267,11 @@ class ReviewIn(Door):
 
 
 class SwitchIn(Door):
-    """What an operator stops or pins. ``value`` names the template, channel or provider; none for ``all``.
+    """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 
     It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. It holds for the caller's
-    tenant, or with ``everywhere`` for every tenant, for which the key needs the scope admin.
+    tenant, or with ``everywhere`` for every tenant. For that, and for the scope ``tenant``, the key needs the scope
+    admin.
     """
 
     kind: SwitchKind = SwitchKind.PAUSE

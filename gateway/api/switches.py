@@ -37,9 +37,9 @@ async def set_switch(request: Request, who: Managing) -> Response:
     gateway = gateway_of(request)
     given = await bodies.read_model(request, SwitchIn)
     _check(request, given)
-    if given.everywhere:
+    if given.everywhere or given.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
-    tenant = "" if given.everywhere else who.tenant
+    tenant = "" if given.everywhere else given.value if given.scope is SwitchScope.TENANT else who.tenant
     until = given.until if given.lasts is None else gateway.clock() + given.lasts
     found = await gateway.switches.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
     return bodies.answer(found, 201)
@@ -47,15 +47,14 @@ async def set_switch(request: Request, who: Managing) -> Response:
 
 @router.delete("/{switch_id}")
 async def end(request: Request, who: Managing, switch_id: Identifier) -> Response:
-    """Resume: what was held up is due at once, and decided anew. One for every tenant needs the scope admin."""
-    gateway, released = gateway_of(request), None
-    released = await gateway.switches.end(switch_id, [who.tenant], who.actor)
-    if released is None:
-        everywhere = {each["id"] for each in await gateway.switches.listed(who.tenant, ended=False)}
-        if switch_id not in everywhere:
-            raise Problem("not_found", "No switch by this id is in force.")
+    """Resume: what was held up is due at once, and decided anew. An administrator's switch needs the scope admin."""
+    switches = gateway_of(request).switches
+    found = await switches.found(switch_id)
+    if found is None:
+        raise Problem("not_found", "No switch by this id is in force.")
+    if found.tenant != who.tenant or found.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
-        released = await gateway.switches.end(switch_id, [""], who.actor)
+    released = await switches.end(switch_id, who.actor)
     return bodies.answer({"id": switch_id, "released": released or 0})
 
 
@@ -66,6 +65,8 @@ def _check(request: Request, given: SwitchIn) -> None:
         error = FieldError("/value", "is required, unless the scope is all, which has none")
     elif given.scope in known and given.value not in known[given.scope]:
         error = FieldError("/value", f"there is no such {given.scope}; there are {', '.join(known[given.scope])}")
+    elif given.everywhere and given.scope is SwitchScope.TENANT:
+        error = FieldError("/everywhere", "can't be given together with one tenant; leave one of them out")
     elif given.kind is SwitchKind.PIN and given.scope is not SwitchScope.PROVIDER:
         error = FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
     elif given.until is not None and given.until <= gateway.clock():

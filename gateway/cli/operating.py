@@ -28,7 +28,7 @@ def install(app: typer.Typer) -> None:
 
 
 def pause(
-    scope: Annotated[str, typer.Argument(help="all, template, channel or provider.")],
+    scope: Annotated[str, typer.Argument(help="all, tenant, template, channel or provider.")],
     value: Annotated[str, typer.Argument(help="Which one; nothing for all.")] = "",
     why: Why = "",
     until: Until = "",

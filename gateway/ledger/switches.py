@@ -96,14 +96,20 @@ class Switches:
         self._known_at = float("-inf")
         return answer
 
-    async def end(self, switch_id: str, tenants: Sequence[str], actor: str) -> int | None:
-        """End a switch of one of these tenants; how many deliveries are due again by it. None: there is none."""
+    async def found(self, switch_id: str) -> Switch | None:
+        """A switch that nobody has ended yet."""
+        query = select(switches).where(switches.c.id == switch_id, switches.c.ended_at.is_(None))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _switch(row)
+
+    async def end(self, switch_id: str, actor: str) -> int | None:
+        """End a switch; how many deliveries are due again by it. None: there is none."""
         now = self._clock()
 
         def write(connection: Connection) -> int | None:
             _alone(connection)
-            mine = (switches.c.id == switch_id, switches.c.tenant.in_(tenants), switches.c.ended_at.is_(None))
-            ended = connection.execute(update(switches).where(*mine).values(ended_at=now, ended_by=actor))
+            this = (switches.c.id == switch_id, switches.c.ended_at.is_(None))
+            ended = connection.execute(update(switches).where(*this).values(ended_at=now, ended_by=actor))
             if not ended.rowcount:
                 return None
             held = update(deliveries).where(

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.model import EndReason, State, Switch
+from gateway.model import EndReason, Notification, State, Switch
 from gateway.ports import Attempt, Move, Outgoing, Work
 
 _WINDOW = timedelta(seconds=60)
@@ -119,11 +119,7 @@ class Chooser:
         dropped: with nobody better, the message goes where it may fail, and waits.
         """
         delivery, notification = work.delivery, work.notification
-        able = [
-            name
-            for name, provider in self._providers.items()
-            if provider.channel == delivery.channel and notification.category in provider.capability.categories
-        ]
+        able = self._able(notification, delivery.channel)
         able = _narrowed(able, {switch.value for switch in switches if switch.pins(notification)})
         able = _narrowed(able, {name for name in able if self._open(name, work, switches)})
         elsewhere = {name for name in able if delivery.state is not State.RETRYING or name != delivery.provider}
@@ -133,6 +129,14 @@ class Chooser:
         able = _narrowed(able, {name for name in able if self._health[name].share(now) > 0})
         able = _narrowed(able, elsewhere)
         return self._weighted(able, f"{delivery.id}.{delivery.attempt}", now)
+
+    def stopped(self, notification: Notification, channel: str, switches: Sequence[Switch]) -> Switch | None:
+        """The pause that would hold the message up now: on this channel no provider may carry it. None: one may."""
+        found = [
+            next((switch for switch in switches if switch.stops(notification, channel, name)), None)
+            for name in self._able(notification, channel)
+        ]
+        return found[0] if found and None not in found else None
 
     def assign(
         self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
@@ -159,6 +163,13 @@ class Chooser:
     def health(self, now: datetime) -> Mapping[str, ProviderHealth]:
         """Each provider's health, by name."""
         return {name: health.seen(now) for name, health in self._health.items()}
+
+    def _able(self, notification: Notification, channel: str) -> list[str]:
+        return [
+            name
+            for name, provider in self._providers.items()
+            if provider.channel == channel and notification.category in provider.capability.categories
+        ]
 
     def _open(self, name: str, work: Work, switches: Sequence[Switch]) -> bool:
         return not any(switch.stops(work.notification, work.delivery.channel, name) for switch in switches)

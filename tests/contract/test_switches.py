@@ -42,6 +42,8 @@ async def _claimed(store: Store, key: str, now: datetime = NOW, **named: Any) ->
         (SwitchScope.ALL, "", "", True),
         (SwitchScope.ALL, "", "acme", True),
         (SwitchScope.ALL, "", "other", False),
+        (SwitchScope.TENANT, "acme", "acme", True),
+        (SwitchScope.TENANT, "other", "other", False),
         (SwitchScope.TEMPLATE, "overdue-first", "", True),
         (SwitchScope.TEMPLATE, "final-notice", "", False),
         (SwitchScope.CHANNEL, "sms", "acme", True),
@@ -70,8 +72,8 @@ async def test_what_a_pause_holds_up_is_due_at_its_end(database: Database) -> No
     await store.start([outgoing(work)], NOW, 60)
     assert await store.due(later(1_000_000), 10) == []
     switches = Switches(database, lambda: later(60))
-    assert await switches.end(pause, ["", "acme"], "key:y") == 1
-    assert await switches.end(pause, ["", "acme"], "key:y") is None
+    assert await switches.end(pause, "key:y") == 1
+    assert await switches.end(pause, "key:y") is None
     assert await store.due(later(60), 10) == [work.delivery.id]
     [work] = await store.claim([work.delivery.id], later(60), 60)
     assert await store.start([outgoing(work)], later(60), 60) == {work.delivery.id}
@@ -107,7 +109,7 @@ async def test_nothing_is_forgotten_where_pausing_and_resuming_race_with_hand_ov
 
     async def operate() -> None:
         for _ in range(5):
-            await switches.end(await _pause(database, SwitchScope.ALL), [""], "key:x")
+            await switches.end(await _pause(database, SwitchScope.ALL), "key:x")
 
     async def start(work: Work) -> set[str]:
         return await store.start([outgoing(work)], NOW, 60)

@@ -72,10 +72,36 @@ async def test_stopping_every_tenant_takes_an_administrator(client: Client, gate
     assert (await admin.call("DELETE", path)).status == 404
 
 
+async def test_an_administrator_stops_one_tenant(client: Client, gateway: ApiGateway) -> None:
+    """The tenant sees by whom and why, is told so with every 202, and can't end it; others send on."""
+    stop = {"scope": "tenant", "value": "acme", "reason": "runaway case system"}
+    assert (await client.post("/v1/switches", stop)).status == 403
+    admin = await _key(gateway, client, "platform", "admin")
+    made = await admin.post("/v1/switches", stop)
+    assert made.status == 201
+    answer = await client.post("/v1/notifications", request(route=["sms"]))
+    assert (answer.json["paused"]["scope"], answer.json["paused"]["reason"]) == ("tenant", "runaway case system")
+    other = await _key(gateway, client, "other", "send")
+    assert (await other.post("/v1/notifications", request(route=["sms"]))).json["paused"] is None
+    assert [each["id"] for each in (await client.get("/v1/switches")).json["switches"]] == [made.json["id"]]
+    path = f"/v1/switches/{made.json['id']}"
+    assert (await client.call("DELETE", path)).status == 403
+    assert (await admin.call("DELETE", path)).status == 200
+
+
+async def test_a_pause_of_the_only_provider_is_told_to_who_sends(client: Client) -> None:
+    """Which provider carries a message is chosen later; when each that could is stopped, the 202 says so now."""
+    await client.post("/v1/switches", {"scope": "provider", "value": "twilio", "reason": "wrong sender"})
+    answer = await client.post("/v1/notifications", request(route=["sms"]))
+    assert (answer.json["paused"]["scope"], answer.json["paused"]["value"]) == ("provider", "twilio")
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [
         ({"scope": "channel", "value": "pigeon"}, "/value"),
+        ({"scope": "tenant"}, "/value"),
+        ({"scope": "tenant", "value": "acme", "everywhere": True}, "/everywhere"),
         ({"scope": "provider", "value": "nobody"}, "/value"),
         ({"scope": "channel"}, "/value"),
         ({"scope": "all", "value": "sms"}, "/value"),

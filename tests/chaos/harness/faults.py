@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from tests.chaos.harness.fleet import Fleet
+from tests.chaos.harness.outside import Whims
 from tests.chaos.harness.proxy import Mode
 
 _PAUSE = (0.5, 2.5)  # seconds between two faults
@@ -132,13 +133,16 @@ class Faults:
             link.set(Mode.PASS)
 
     async def _whim(self, name: str, value: object, seconds: float = 0.0) -> None:
-        whims = self._fleet.sms.whims
-        usual = getattr(type(whims)(), name)
+        """At the SMS provider, at the mail server, or at both."""
+        sms, mail = self._fleet.sms.whims, self._fleet.mail.whims
+        chosen = self._chance.choice([[sms], [mail], [sms, mail]])
         try:
-            setattr(whims, name, value)
+            for whims in chosen:
+                setattr(whims, name, value)
             await self._last(seconds)
         finally:
-            setattr(whims, name, usual)
+            for whims in chosen:
+                setattr(whims, name, getattr(Whims(), name))
 
     async def _clock_off(self) -> None:
         """One worker starts anew with a clock five minutes fast or slow, and later with the right one."""

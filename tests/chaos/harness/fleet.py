@@ -30,7 +30,7 @@ from gateway.ledger.database import Database
 from gateway.ledger.keys import Keys, Scope
 from gateway.ledger.migrate import migrate
 from gateway.signing import Signer
-from tests.chaos.harness.outside import FaultySms, WatchedSink, Whims
+from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
 from tests.chaos.harness.proxy import Proxy
 from tests.production import free_port
 
@@ -170,7 +170,7 @@ class Fleet:
     postgres: Postgres
     valkey: Valkey
     sms: FaultySms
-    mail: WatchedSink
+    mail: FaultyMail
     apis: list[Process]
     workers: list[Process]
     links: dict[str, Proxy]
@@ -206,7 +206,9 @@ async def fleet(folder: Path, chance: random.Random, broken: str) -> AsyncIterat
         await each.start()
     callbacks = f"http://127.0.0.1:{links['callbacks'].port}"
     sms = FaultySms(_ACCOUNT, "sms-token", lambda: datetime.now(UTC), whims=Whims(), chance=chance)
-    mail = WatchedSink(lambda: datetime.now(UTC), dsn_url=f"{callbacks}/v1/receipts/mail", dsn_token="mail-token")
+    mail = FaultyMail(
+        lambda: datetime.now(UTC), dsn_url=f"{callbacks}/v1/receipts/mail", dsn_token="mail-token", chance=chance
+    )
     await sms.start()
     await mail.start()
     url = f"postgresql+psycopg://postgres:@/postgres?host={Path(postgres.socket).parent}"

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 _MIX = (
     *[Kind.PLAIN] * 10,
-    *[Kind.MAIL] * 2,
+    *[Kind.MAIL] * 5,
     *[Kind.ROUTE] * 2,
     *[Kind.CAPPED] * 2,
     *[Kind.OPTING_OUT] * 2,

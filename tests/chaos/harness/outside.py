@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from aiosmtpd.smtp import Envelope
 
@@ -29,12 +30,17 @@ class Arrival:
 class Whims:
     """What goes wrong at the provider now; all of it off by default."""
 
-    refuse: int = 0  # this HTTP status for every request
-    down: bool = False  # connections are closed without an answer
+    refuse: int = 0  # this HTTP status, or its like in SMTP, for every request
+    down: bool = False  # connections are closed, by HTTP without an answer
     mute_after_accepting: bool = False  # the message is taken, and the answer never comes
     shuffle: float = 0.0  # seconds: each receipt waits a random part of it
     repeat: int = 0  # each receipt so many times more
     forge: bool = False  # before each receipt a false one, saying the opposite, not signed by us
+
+    async def wait(self, chance: random.Random) -> None:
+        """Before a receipt."""
+        if self.shuffle:
+            await asyncio.sleep(chance.random() * self.shuffle)
 
 
 @dataclass
@@ -74,29 +80,56 @@ class FaultySms(SmsSimulator):
 
     async def _post(self, url: str, body: bytes, headers: Any) -> bool:
         whims = self.whims
-        if whims.shuffle:
-            await asyncio.sleep(self.chance.random() * whims.shuffle)
+        await whims.wait(self.chance)
         if whims.forge:
             false = body.replace(b"delivered", b"undelivered").replace(b"=sent", b"=undelivered")
-            self.forged_taken += await self._taken(url, false, {**headers, "X-Twilio-Signature": "Zm9yZ2Vk"})
+            headers_of_none = {**headers, "X-Twilio-Signature": "Zm9yZ2Vk"}
+            self.forged_taken += await _taken(self._session, url, false, headers_of_none)
         for _ in range(whims.repeat):
             await super()._post(url, body, headers)
         return await super()._post(url, body, headers)
 
-    async def _taken(self, url: str, body: bytes, headers: Any) -> bool:
-        assert self._session is not None
-        try:
-            async with self._session.post(url, data=body, headers=headers) as answer:
-                return answer.status < 300
-        except (OSError, TimeoutError):
-            return False
+
+async def _taken(session: aiohttp.ClientSession | None, url: str, body: bytes, headers: Any) -> bool:
+    assert session is not None
+    try:
+        async with session.post(url, data=body, headers=headers) as answer:
+            return answer.status < 300
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
 
 
 @dataclass
-class WatchedSink(SmtpSink):
-    """The SMTP server, with the time of each mail."""
+class FaultyMail(SmtpSink):
+    """The SMTP server with whims, and with the time of each mail."""
 
+    whims: Whims = field(default_factory=Whims)
     arrivals: list[Arrival] = field(default_factory=list)
+    chance: random.Random = field(default_factory=random.Random)
+    hang_seconds: float = 30.0
+    forged_taken: int = 0
+
+    def refuse(self, recipient: str) -> str | None:
+        if self.whims.down:
+            return "421 4.3.2 going down"
+        if self.whims.refuse:
+            return "450 4.7.28 not so fast" if self.whims.refuse == 429 else "451 4.3.0 error in processing"
+        return super().refuse(recipient)
+
+    async def before_answer(self) -> None:
+        if self.whims.mute_after_accepting:
+            await asyncio.sleep(self.hang_seconds)
+
+    async def _post(self, raw: bytes, headers: dict[str, str]) -> bool:
+        whims = self.whims
+        await whims.wait(self.chance)
+        if whims.forge:
+            false = raw.replace(b"Action: delivered\r\nStatus: 2.1.5", b"Action: failed\r\nStatus: 5.1.1")
+            headers_of_none = {**headers, "Authorization": "Bearer forged"}
+            self.forged_taken += await _taken(self._session, self.dsn_url, false, headers_of_none)
+        for _ in range(whims.repeat):
+            await super()._post(raw, headers)
+        return await super()._post(raw, headers)
 
     def keep(self, envelope: Envelope, reference: str, notify: str) -> None:
         self.arrivals.append(Arrival(datetime.now(UTC), "email", envelope.rcpt_tos[0]))
