@@ -20,8 +20,8 @@ HEADINGS = ["What it means", "Who is harmed", "Check", "Fix", "Escalate"]
 Series = dict[str, str]
 
 
-def _share(channel: str, provider: str) -> str:
-    return f'gateway_provider_share_ratio{{channel="{channel}",provider="{provider}"}}'
+def _share(channel: str, provider: str, job: str = "gateway-worker") -> str:
+    return f'gateway_provider_share_ratio{{channel="{channel}",provider="{provider}",job="{job}"}}'
 
 
 def _sent(template: str) -> str:
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Series, Series]] = {
     ),
     "GatewayDeliveriesLate": ({"gateway_oldest_due_seconds": "61x120"}, {"gateway_oldest_due_seconds": "59x120"}),
     "GatewayChannelDown": (
-        {_share("sms", "a"): "0x120", _share("sms", "b"): "0x120"},
+        {_share("sms", "a"): "0x120", _share("sms", "b"): "0x120", _share("sms", "a", "gateway-api"): "1x120"},
         {_share("sms", "a"): "0x120", _share("sms", "b"): "0.1x120"},
     ),
     # One a second for an hour and a half, then ten: more than ever. Ten all the time: as ever. A slow one: too few.

@@ -175,6 +175,7 @@ class Fleet:
     workers: list[Process]
     links: dict[str, Proxy]
     clients: list[Proxy] = field(default_factory=list)
+    api_ports: list[int] = field(default_factory=list)
 
     async def supervise(self) -> None:
         while True:
@@ -185,8 +186,10 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, chance: random.Random, broken: str) -> AsyncIterator[Fleet]:
-    """Start everything on an empty ledger; end everything."""
+async def fleet(
+    folder: Path, chance: random.Random, broken: str, metrics_ports: Sequence[int] = ()
+) -> AsyncIterator[Fleet]:
+    """Start everything on an empty ledger; end everything. ``metrics_ports`` are the workers', where they have one."""
     postgres = await asyncio.to_thread(Postgres, folder / "pg")
     hot = Valkey()
     ports = [free_port(), free_port()]
@@ -239,9 +242,10 @@ async def fleet(folder: Path, chance: random.Random, broken: str) -> AsyncIterat
         sms,
         mail,
         [process("api", number, "--port", str(port)) for number, port in enumerate(ports)],
-        [process("worker", number) for number in range(2)],
+        [process("worker", number, *_scraped(metrics_ports, number)) for number in range(2)],
         links,
         [links["client-api0"], links["client-api1"]],
+        ports,
     )
     supervising = asyncio.create_task(running.supervise())
     try:
@@ -255,6 +259,10 @@ async def fleet(folder: Path, chance: random.Random, broken: str) -> AsyncIterat
         await mail.stop()
         hot.end()
         await asyncio.to_thread(postgres.stop)
+
+
+def _scraped(ports: Sequence[int], number: int) -> Sequence[str]:
+    return ("--metrics-port", str(ports[number])) if ports else ()
 
 
 def _unix(path: str) -> Any:

@@ -1,0 +1,145 @@
+"""./ops/drill NAME …: cause a fault, see its alert, follow its runbook, see it resolved; times as a table.
+
+The rules are the shipped ones, their durations divided by --factor (tests/drills/scaling.py), so the times are not
+those of production: there an alert's own waiting is --factor times as long. Exit status: 0 every drill went as it
+should, 1 one did not, 2 a tool is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.drills.drills import DRILLS, Drill
+from tests.drills.monitoring import Missing
+from tests.drills.runbook import CommandFailed
+from tests.drills.scene import Scene, scene
+
+_PATIENCE = 240.0  # seconds for an alert to come, and again for it to go; a loaded machine needs some of them
+_WARM_UP = 35  # messages sent before the fault
+
+
+@dataclass
+class Result:
+    """How a drill went; seconds from the fault, but ``mended_in`` is from the page to the end of the runbook."""
+
+    drill: str
+    alert: str
+    fault: str
+    detected_after: float = 0.0  # Alertmanager has it
+    told_after: float | None = None  # the pager has it
+    mended_in: float = 0.0
+    resolved_after: float = 0.0
+    commands: int = 0
+    also: list[str] = field(default_factory=list)  # other alerts that Alertmanager held meanwhile
+    requests: int = 0
+    not_taken: int = 0
+    wrong: str = ""
+
+
+def main() -> int:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(prog="ops/drill", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="see --list; none: all of them")
+    parser.add_argument("--list", action="store_true", help="the drills, with their alerts")
+    parser.add_argument("--factor", type=float, default=20.0, help="how much faster the rules are")
+    parser.add_argument("--keep", type=Path, help="keep the processes' logs in this directory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each")
+    options = parser.parse_args()
+    if options.list:
+        for name, drill in DRILLS.items():
+            print(f"{name:<18} {drill.alert:<28} {drill.fault}")
+        return 0
+    unknown = set(options.names) - set(DRILLS)
+    if unknown:
+        parser.error(f"there is no drill {', '.join(sorted(unknown))}; there are {', '.join(DRILLS)}")
+    results = []
+    for name in options.names or DRILLS:
+        try:
+            results.append(_play(name, options.factor, options.keep))
+        except Missing as error:
+            print(f"drill: {error}", file=sys.stderr)
+            return 2
+        print(json.dumps(asdict(results[-1])) if options.json else _line(results[-1], first=len(results) == 1))
+    return 1 if any(each.wrong for each in results) else 0
+
+
+def _play(name: str, factor: float, keep: Path | None) -> Result:
+    folder = Path(tempfile.mkdtemp(prefix="gwdrill", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        return asyncio.run(play(name, folder, factor, lambda line: print(f"drill: {line}", file=sys.stderr)))
+    finally:
+        if keep:
+            shutil.copytree(folder, keep / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg", "data"))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def play(name: str, folder: Path, factor: float, say: Callable[[str], None]) -> Result:
+    """One drill from the start of its processes to their end. Raises Missing."""
+    drill = DRILLS[name]
+    result = Result(name, drill.alert, drill.fault)
+    async with scene(folder, factor, drill.per_second) as stage:
+        try:
+            await _run(drill, stage, result, say)
+        except (TimeoutError, CommandFailed, AssertionError) as error:
+            result.wrong = f"{type(error).__name__} {error}, firing: {sorted(await stage.watch.firing())}"
+        result.commands = len(stage.hand.said)
+        result.requests = len(stage.load.taken)
+    return result
+
+
+async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], None]) -> None:
+    await _until(stage, result, lambda firing: len(stage.load.taken) >= _WARM_UP and not firing)
+    result.also = []
+    stage.hand.notification = stage.load.taken[0][0]
+    say(f"{result.drill}: {drill.fault}")
+    began = time.monotonic()
+    await drill.cause(stage)
+    await _until(stage, result, lambda firing: drill.alert in firing)
+    result.detected_after = round(time.monotonic() - began, 1)
+    say(f"{drill.alert} after {result.detected_after} s; following its runbook")
+    paged = time.monotonic()
+    await stage.hand.follow(drill.alert, "Check")
+    await drill.mend(stage)
+    result.mended_in = round(time.monotonic() - paged, 1)
+    await _until(stage, result, lambda firing: drill.alert not in firing)
+    result.resolved_after = round(time.monotonic() - began, 1)
+    say(f"resolved after {result.resolved_after} s")
+    told = stage.watch.told.first(drill.alert, "firing", began)
+    result.told_after = round(told - began, 1) if told else None
+    result.not_taken = await stage.load.answered(30)
+    if result.not_taken:
+        result.wrong = f"{result.not_taken} requests are not taken"
+
+
+async def _until(stage: Scene, result: Result, condition: Callable[[Mapping[str, object]], bool]) -> None:
+    async with asyncio.timeout(_PATIENCE):
+        while True:
+            firing = await stage.watch.firing()
+            result.also = sorted({*result.also, *firing} - {result.alert})
+            if condition(firing):
+                return
+            await asyncio.sleep(0.2)
+
+
+def _line(result: Result, *, first: bool) -> str:
+    told = f"{result.told_after:8.1f}" if result.told_after is not None else "       -"
+    line = (
+        f"{result.drill:<18} {result.alert:<28} {result.detected_after:10.1f} {told} {result.mended_in:8.1f}"
+        f" {result.resolved_after:10.1f} {result.commands:9d}  {', '.join(result.also) or '-'}"
+    )
+    head = f"{'drill':<18} {'alert':<28} detected s   told s mended s resolved s  commands  also"
+    return "\n".join(filter(None, [head if first else "", line, f"  WRONG: {result.wrong}" if result.wrong else ""]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

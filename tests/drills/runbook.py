@@ -1,0 +1,77 @@
+"""Runbooks as programs: the commands of a page, run one after the other as a person would type them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAGES = Path(__file__).parents[2] / "ops" / "runbooks"
+_COMMAND_SECONDS = 120.0  # most take half a second; a loaded machine needs the rest
+
+
+class CommandFailed(Exception):
+    """A command of a runbook ended badly; the message has it and what it said."""
+
+
+def commands(alert: str, *sections: str) -> list[str]:
+    """The command lines of a page's sections (Check, Fix), in order."""
+    text = (PAGES / f"{alert}.md").read_text("utf-8")
+    parts = dict(re.findall(r"^## (.+)\n([\s\S]*?)(?=^## |\Z)", text, re.MULTILINE))
+    blocks = [block for section in sections for block in re.findall(r"```sh\n([\s\S]*?)```", parts[section])]
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@dataclass
+class Hand:
+    """Who follows a runbook: knows the gateway, and looks up what a page calls $SWITCH or $NOTIFICATION."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    notification: str = ""
+    said: list[tuple[str, str]] = field(default_factory=list)  # each command, and what it printed
+
+    async def follow(self, alert: str, *sections: str, choose: Callable[[str], bool] = lambda line: True) -> None:
+        """Run those of the page's commands that ``choose`` picks. Raises CommandFailed."""
+        for line in commands(alert, *sections):
+            if choose(line):
+                await self.run(line)
+
+    async def run(self, line: str) -> str:
+        """Run one command line; what it printed. Raises CommandFailed."""
+        known = {**os.environ, **self.environment, "NOTIFICATION": self.notification, "COLUMNS": "200"}
+        known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
+        if "$SWITCH" in line:
+            known["SWITCH"] = await self._switch()
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", line),
+            env=known,
+            cwd=self.folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            printed, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)  # what bash has started holds its output open
+            await process.wait()
+            raise CommandFailed(f"{line}\nhas not ended after {_COMMAND_SECONDS:.0f} s") from None
+        self.said.append((line, printed.decode(errors="replace")))
+        if process.returncode:
+            raise CommandFailed(f"{line}\nended with {process.returncode}:\n{self.said[-1][1]}")
+        return self.said[-1][1]
+
+    async def _switch(self) -> str:
+        """The newest pause, as a person would read it off ``gateway switches``."""
+        found = json.loads(await self.run("gateway switches --json"))
+        if not found:
+            raise CommandFailed("gateway switches shows none to be ended")
+        return str(max(each["id"] for each in found))

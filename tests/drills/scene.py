@@ -1,0 +1,115 @@
+"""What a drill plays on: the production shape under a steady load, watched by Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.chaos.harness.fleet import Fleet, fleet
+from tests.drills.monitoring import Watch, watching
+from tests.drills.runbook import Hand
+from tests.production import answers, free_port, request
+
+_PHONES = 640  # as many as tests.production has
+
+
+@dataclass
+class Load:
+    """Case systems that post at a steady rate, each request until it is taken, as a client should."""
+
+    urls: list[str]
+    http: aiohttp.ClientSession
+    per_second: float
+    taken: list[tuple[str, str, str]] = field(default_factory=list)  # (notification, case, phone)
+    refused: int = 0
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Post until cancelled. ``per_second`` may change meanwhile."""
+        while True:
+            task = asyncio.create_task(self._post(next(self._numbers)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(1 / self.per_second)
+
+    async def answered(self, seconds: float) -> int:
+        """Wait until every request is taken, or so long; how many are not."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return len(self._tasks)
+
+    async def stop(self) -> None:
+        """Give up what is not taken yet."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _post(self, number: int) -> None:
+        body = request(number % _PHONES, route=["sms"])
+        body["borrower"]["id"], body["case"]["id"] = f"B-{number}", f"C-{number}"
+        headers = {"Idempotency-Key": f"drill-{number}"}
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                url = f"{self.urls[number % 2]}/v1/notifications"
+                async with self.http.post(url, json=body, headers=headers) as response:
+                    if response.status in (200, 202):
+                        phone = body["borrower"]["addresses"]["sms"]
+                        self.taken.append(((await response.json())["id"], body["case"]["id"], phone))
+                        return
+                    self.refused += 1
+            await asyncio.sleep(1)
+
+
+@dataclass
+class Scene:
+    """All that a drill can reach."""
+
+    fleet: Fleet
+    watch: Watch
+    hand: Hand
+    load: Load
+    http: aiohttp.ClientSession
+
+
+@asynccontextmanager
+async def scene(folder: Path, factor: float, per_second: float) -> AsyncIterator[Scene]:
+    """Start it all and the load; end it all."""
+    metrics_ports = [free_port(), free_port()]
+    async with fleet(folder, random.Random(1), "", metrics_ports) as running:
+        headers = {"Authorization": f"Bearer {running.key}"}
+        urls = [f"http://127.0.0.1:{port}" for port in running.api_ports]
+        targets = {"gateway-api": running.api_ports, "gateway-worker": metrics_ports}
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as http,
+            watching(folder / "watch", targets, factor) as watch,
+        ):
+            await asyncio.gather(*(answers(http, url) for url in urls))
+            hand = Hand(_environment(running, urls[0], watch), folder)
+            load = Load(urls, http, per_second)
+            posting = asyncio.create_task(load.run())
+            try:
+                yield Scene(running, watch, hand, load, http)
+            finally:
+                posting.cancel()
+                await load.stop()
+
+
+def _environment(running: Fleet, url: str, watch: Watch) -> dict[str, Any]:
+    ledger = dict(running.apis[0].environment)
+    return {
+        **ledger,
+        "GATEWAY_URL": url,
+        "GATEWAY_API_KEY": running.key,
+        "PROMETHEUS_URL": watch.url,
+        "YESTERDAY": "2020-01-01T00:00:00Z",
+    }
