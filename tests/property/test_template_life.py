@@ -31,7 +31,8 @@ ONWARDS = {
     TemplateState.SCHEDULED: ("wait", "wait", "unschedule", "publish"),
     TemplateState.PUBLISHED: ("begin", "begin", "roll_back"),
 }
-VERBS = "begin save discard submit approve reject publish plan unschedule roll_back wait".split()
+_BACK = ("discard", "reject", "unschedule", "roll_back", "wait")
+VERBS = (*_BACK, "begin", "save", "submit", "approve", "publish", "plan")
 STEPS = st.tuples(
     st.integers(0, 3),  # 0: any verb at all
     st.integers(0, len(VERBS) - 1),
