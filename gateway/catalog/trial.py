@@ -15,7 +15,7 @@ from channels.base import ProviderReason as Reason
 from gateway.catalog.preview import Sample, rendered
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.editions import Editions
-from gateway.ledger.refusals import TemplateRefusal
+from gateway.ledger.refusals import TrialRefused
 from gateway.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
 from gateway.ports import Addresses, BorrowerFacts, Clock, Delivery, Pace, Switches, Work
 from gateway.stages.choose import Chooser
@@ -24,14 +24,6 @@ MARK = "[TEST] "
 _MOST = 30  # of one person in an hour and on one template; our choice: every locale and channel once, and again
 _HOUR = timedelta(hours=1)
 STARTED, ENDED = "template_test_started", "template_test_ended"
-
-
-class TrialRefused(TemplateRefusal):
-    """The address is none of the caller's, or there is no provider now; ``kind`` says which."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@
   ├── AlreadyScheduled    another version is to be published
   ├── NothingToRollBack   nothing was live before
   ├── BadText             it can't be used; the findings come along
-  └── NeedsConfirmation   it would break callers, or undo somebody's work; say that you know
+  ├── NeedsConfirmation   it would break callers, or undo somebody's work; say that you know
+  └── TrialRefused        a test message can't be sent: not to this address, or not now
 
 ``kind`` is the word of the problem (gateway/api/problems.py), and of the page's message.
 """
@@ -87,3 +88,11 @@ class NeedsConfirmation(TemplateRefusal):
     def __init__(self, warnings: Sequence[Any]) -> None:
         super().__init__("publishing it would have consequences: read the warnings, and confirm if you want them")
         self.warnings = warnings
+
+
+class TrialRefused(TemplateRefusal):
+    """``kind``: invalid_request, not_your_address, too_many_tests, no_provider or paused."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind

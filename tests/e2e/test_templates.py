@@ -24,6 +24,7 @@ from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
 from gateway.api.app import create_app
 from gateway.catalog.folder import read_template
+from gateway.ledger.editions import Editions
 from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 from tests.gateways import Answer, Client, request, serving
@@ -32,6 +33,7 @@ ACCOUNT = "AC" + "0" * 32
 SMS = "en-US/sms.liquid"
 TEMPLATE = "/v1/templates/overdue-first"
 EDITOR, EDITORS_PHONE = "editor@example.com", "+12025550100"
+REFUSED_PHONE = "+12025550195"  # by the simulator, as no number
 GOOD = "{{ lender.name }}: {{ borrower.name }}, a friendly note on your account. {% render 'opt-out-sms' %}\n"
 
 
@@ -117,7 +119,7 @@ async def office() -> AsyncIterator[Office]:
             {"channel": "sms", "kind": "twilio", "name": "twilio", "options": twilio},
             {"channel": "email", "kind": "smtp", "name": "relay", "options": relay},
         ],
-        test_addresses={"acme": {"email": [EDITOR], "sms": [EDITORS_PHONE]}},
+        test_addresses={"acme": {"email": [EDITOR], "sms": [EDITORS_PHONE, REFUSED_PHONE]}},
         sms_prices={"us": "0.01 USD"},
     )
     try:
@@ -367,3 +369,26 @@ async def test_a_team_works_in_a_folder_by_command_line(office: Office, tmp_path
     assert (back / "overdue-first" / SMS).read_bytes() == GOOD.encode()
     await office.command(office.approver, "rollback", "overdue-first", "--why", "wrong words")
     assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == 0
+
+
+async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
+    """A refusal of the provider is the outcome; a pause and too many tests are refused before anything is sent."""
+    test = {"channel": "sms", "address": REFUSED_PHONE}
+    answer = await office.editor.post(f"{TEMPLATE}/versions/0/test", test)
+    assert (answer.status, answer.json["outcome"]) == (200, "invalid_address")
+    _, key = await office.gateway.keys.create("acme", "operator", ("manage",), office.gateway.clock())
+    operator = office.editor.holding(key)
+    pause = {"scope": "channel", "value": "sms", "reason": "wrong sender"}
+    made = await operator.post("/v1/switches", pause)
+    paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
+    assert (paused.status, paused.problem) == (409, "paused")
+    await operator.call("DELETE", f"/v1/switches/{made.json['id']}")
+    editions = Editions(office.gateway.database, office.gateway.clock)
+    actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
+    for _ in range(29):
+        await editions.note(("acme", "overdue-first", 0), "template_test_started", actor, {})
+    enough = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
+    assert (enough.status, enough.problem) == (429, "too_many_tests")
+    assert not office.sms.messages
+    unknown = await office.editor.post(f"{TEMPLATE}/versions/0/test", {"channel": "pigeon", "address": "x"})
+    assert (unknown.status, unknown.problem) == (422, "invalid_request")
