@@ -116,9 +116,10 @@ def test_a_difference_is_said_in_words() -> None:
     assert difference(FILES, FILES, _compiled(dict(FILES)), _compiled(dict(FILES))).words == ()
 
 
-def test_a_shared_text_that_changed_is_told(tmp_path: Path) -> None:
+def test_a_shared_text_that_changed_is_told() -> None:
     """A version that was frozen with an older disclosure reads otherwise than its files would today."""
-    fragments = {name: text + " Ask for Lee." for name, text in FOLDER.fragments.items()}
+    said = {name: f"{text} Ask for Lee." for name, text in FOLDER.fragments.items() if "opt-out-sms" in name}
+    fragments = {**FOLDER.fragments, **said}
     today = replace(FOLDER, fragments=fragments).source(TEMPLATE, FILES)
     found = difference(FILES, FILES, _compiled(dict(FILES)), TemplateVersion(today, LENDER))
     assert found.files == ()
