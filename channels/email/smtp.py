@@ -46,6 +46,7 @@ from channels.options import Clock, Options, service
 from channels.outcomes import load_table
 
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
+_NOT_LET_IN = frozenset({454, 530, 534, 535, 538})
 _ACTIONS: Mapping[str, ReceiptStatus | None] = {
     "delivered": ReceiptStatus.DELIVERED,
     "relayed": ReceiptStatus.RELAYED,  # RFC 3464 section 2.3.3: no confirmation of a delivery is to be expected
@@ -254,9 +255,10 @@ class SmtpProvider:
         return self._failure(refused)
 
     def _failure(self, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
-        match = _ENHANCED.match(refused.message)
         if refused.code == -1:  # the library's mark for a reply that isn't SMTP
             return UnknownOutcome(ProviderReason.UNMAPPED)
+        # About us and the relay (RFC 4954 section 6), while the enhanced code beside it, 5.7.x, sounds like the mail.
+        match = None if refused.code in _NOT_LET_IN else _ENHANCED.match(refused.message)
         return self._table.find(match[1] if match else "", str(refused.code)).failure()
 
     def _no_connection(self, error: Exception) -> SendFailure:
@@ -267,7 +269,8 @@ class SmtpProvider:
         if isinstance(error, aiosmtplib.SMTPTimeoutError):
             return TransientFailure(ProviderReason.TIMEOUT)
         # The bare SMTPException is how the library says that STARTTLS or login isn't offered.
-        if isinstance(error, ssl.SSLError | ValueError) or type(error) is aiosmtplib.SMTPException:
+        certificate = isinstance(error.__cause__, ssl.SSLError)
+        if certificate or isinstance(error, ssl.SSLError | ValueError) or type(error) is aiosmtplib.SMTPException:
             return TransientFailure(ProviderReason.PROVIDER_CONFIG, type(error).__name__)
         return TransientFailure(ProviderReason.CONNECTION_FAILED)
 

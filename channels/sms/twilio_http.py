@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -116,6 +117,12 @@ def _code(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    # RFC 9110 section 10.2.3 also allows a date; without the reader's clock only seconds are taken.
+    """RFC 9110 section 10.2.3: seconds, or a date, which the answer's own Date makes seconds of the server's clock."""
     value = headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, wait.total_seconds())

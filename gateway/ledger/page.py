@@ -36,6 +36,11 @@ _MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED
 _SUMMARY = ("state", "reason", "defer_until", "step", "stopped", "updated_at", "event_hash")
 
 
+def _keeps_reason(state: State, to: State | None) -> bool:
+    """Whether a word without a reason leaves the earlier one standing: while it says the same, or bad after bad."""
+    return to in (None, state) or {state, to} == {State.FAILED, State.UNDELIVERED}
+
+
 def delivery_from(row: Any) -> Delivery:
     values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
     values["state"] = State(values["state"])
@@ -116,8 +121,7 @@ class Page:
         changed = replace(
             delivery,
             state=move.to or delivery.state,
-            # A later word without a reason never wipes out an earlier reason, while the state stays.
-            reason=move.reason or (delivery.reason if move.to in (None, delivery.state) else ""),
+            reason=move.reason or (delivery.reason if _keeps_reason(delivery.state, move.to) else ""),
             due_at=move.due_at,
             lease_until=None,
             **move.changes,

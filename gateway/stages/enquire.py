@@ -13,6 +13,7 @@ from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
 
 _AT_ONCE = 20  # look-ups under way; our choice: as many connections as a mail relay gets
+_REMEMBERED = 10_000  # look-ups; our choice: the ledger knows them all within moments
 
 
 class Enquirer:
@@ -34,12 +35,16 @@ class Enquirer:
         self._settler = settler
         self._clock = clock
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        # Whose message a look-up took the provider's for, until the ledger knows it: the next may be on its way now.
+        self._found: dict[tuple[str, str], str] = {}
 
     async def enquire(self, works: Sequence[Work], now: datetime, until: datetime) -> list[Move]:
         """A move for each delivery that was handed over, or may have been.
 
         No look-up begins after ``until``, when the leases could run out before it ends: it is put off.
         """
+        if len(self._found) > _REMEMBERED:
+            self._found.clear()
         return list(await asyncio.gather(*(self._one(work, now, until) for work in works)))
 
     async def _one(self, work: Work, now: datetime, until: datetime) -> Move:
@@ -74,8 +79,9 @@ class Enquirer:
         since = work.delivery.contacted_at or work.notification.accepted_at
         answer = await provider.lookup(message, work.delivery.provider_message_id, since)
         if answer.receipt is not None and answer.receipt.provider_message_id:
-            owner = await self._ledger.owner(provider.name, answer.receipt.provider_message_id)
-            if owner not in (None, work.delivery.id):
+            found = (provider.name, answer.receipt.provider_message_id)
+            owner = await self._ledger.owner(*found) or self._found.setdefault(found, work.delivery.id)
+            if owner != work.delivery.id:
                 # The same words to the same number, sent for somebody else: that proves nothing about this one.
                 return LookupAnswer(LookupResult.UNSUPPORTED)
         return answer

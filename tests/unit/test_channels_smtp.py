@@ -87,7 +87,8 @@ _TROUBLE = [
     ({"mail": "451 4.7.1 greylisted"}, TransientFailure, R.RATE_LIMITED, "4.7.1"),
     ({"mail": "421 closing"}, TransientFailure, R.PROVIDER_UNAVAILABLE, "421"),
     ({"rcpt": "503 need MAIL first"}, TransientFailure, R.SERVER_ERROR, "503"),
-    ({"mail": "530 5.7.0 authenticate first"}, PermanentFailure, R.FILTERED, "5.7.0"),
+    ({"mail": "530 5.7.0 authenticate first"}, TransientFailure, R.PROVIDER_CONFIG, "530"),
+    ({"mail": "538 5.7.11 encrypt first"}, TransientFailure, R.PROVIDER_CONFIG, "538"),
     ({"mail": ""}, TransientFailure, R.CONNECTION_LOST, ""),
     ({"mail": None}, TransientFailure, R.TIMEOUT, ""),
     ({"rcpt": "550 5.1.1 who"}, PermanentFailure, R.INVALID_ADDRESS, "5.1.1"),
@@ -177,6 +178,22 @@ async def test_starttls_and_login() -> None:
         await provider.send(message(TO))
         await provider.close()
         assert sink.received.messages == 1
+
+
+async def test_tls_from_the_first_byte() -> None:
+    """On a port for implicit TLS (RFC 8314) nothing is said in clear, and the certificate is checked."""
+    server = await asyncio.start_server(_relay(), "127.0.0.1", 0, ssl=_server_tls())
+    port = server.sockets[0].getsockname()[1]
+    try:
+        provider = _provider(port, tls="tls", ca_file=str(CERTIFICATES / "loopback-cert.pem"), timeout_seconds=5)
+        assert (await provider.send(message(TO))).provider_message_id
+        await provider.close()
+        stranger = _provider(port, tls="tls", timeout_seconds=5)
+        with pytest.raises(TransientFailure, match="provider_config"):
+            await stranger.send(message(TO))
+        await stranger.close()
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,11 @@ _TROUBLE = [
      UnknownOutcome, R.PROVIDER_UNAVAILABLE, "503", 3.0),
     ("500 with a harmless code", _http(500, {"code": 30001}), False, UnknownOutcome, R.SERVER_ERROR, "500", None),
     ("429", _http(429, {"code": 20429}, "Retry-After: 7\r\n"), False, TransientFailure, R.RATE_LIMITED, "20429", 7.0),
+    ("429 until a date", _http(429, {"code": 20429}, "Date: Tue, 24 Nov 2026 10:00:00 GMT\r\n"
+                               "Retry-After: Tue, 24 Nov 2026 10:01:30 GMT\r\n"), False,
+     TransientFailure, R.RATE_LIMITED, "20429", 90.0),
+    ("429 until soon", _http(429, {"code": 20429}, "Retry-After: soon\r\n"), False,
+     TransientFailure, R.RATE_LIMITED, "20429", None),
     ("429 with a strange code", _http(429, {"code": 21999}), False, TransientFailure, R.UNMAPPED, "21999", None),
     ("401", _http(401, {"code": 20003}), False, TransientFailure, R.PROVIDER_CONFIG, "20003", None),
     ("400 STOP", _http(400, {"code": 21610}), False, PermanentFailure, R.OPTED_OUT_AT_PROVIDER, "21610", None),
