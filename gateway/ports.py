@@ -158,6 +158,7 @@ class Delivery:
     approved: str = ""
     paused: str = ""
     resent: int = 0  # how often, on purpose, though an earlier copy may have arrived
+    tries: int = 0  # failed attempts that count towards giving up: neither our doing, nor an outage waited out
     failures_only: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
 
 

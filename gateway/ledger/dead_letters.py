@@ -81,9 +81,10 @@ class DeadLetters:
     def _move(self, delivery: Delivery, why: str, actor: str) -> Move:
         now = self._clock()
         approved = {"approved": delivery.reason} if delivery.state is State.REVIEW else {}
+        changes = {"tries": 0, **approved}  # it gets as many as at first
         detail = {"why": why, "was": delivery.reason}
         return Move(
-            delivery.id, "redriven", now, to=State.ACCEPTED, actor=actor, due_at=now, changes=approved, detail=detail
+            delivery.id, "redriven", now, to=State.ACCEPTED, actor=actor, due_at=now, changes=changes, detail=detail
         )
 
 

@@ -123,6 +123,7 @@ deliveries = Table(
     Column("approved", String(40), nullable=False, server_default=""),  # the review reason that a person approved
     Column("resent", Integer, nullable=False, server_default="0"),
     Column("paused", String(48), nullable=False, server_default=""),  # the switch that holds it up
+    Column("tries", Integer, nullable=False, server_default="0"),  # failed attempts that count towards giving up
     Column("failures_only", Integer, nullable=False, server_default="0"),  # silence means that it arrived
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),

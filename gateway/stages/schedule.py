@@ -5,6 +5,7 @@ Pure arithmetic. Waiting itself lives in the ledger's ``due_at``, never in a sle
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,6 +34,7 @@ _OUTAGES = frozenset(
         ProviderReason.PROVIDER_UNAVAILABLE,
         ProviderReason.PROVIDER_CONFIG,
         ProviderReason.RATE_LIMITED,
+        ProviderReason.SERVER_ERROR,
     }
 )
 _OUTLAST = timedelta(hours=72)  # our choice: a long weekend
@@ -41,7 +43,11 @@ _OUTLAST = timedelta(hours=72)  # our choice: a long weekend
 _OUR_DOING = frozenset({ProviderReason.TOO_LATE, ProviderReason.NOT_BEGUN})
 
 # A code that nobody has classified is not tried more often than this; our choice.
-_BOUNDED = {ProviderReason.UNMAPPED: 2, ProviderReason.UNREACHABLE: 3, ProviderReason.MAILBOX_FULL: 3}
+_BOUNDED: Mapping[str, int] = {
+    ProviderReason.UNMAPPED: 2,
+    ProviderReason.UNREACHABLE: 3,
+    ProviderReason.MAILBOX_FULL: 3,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +62,26 @@ class Schedule:
     def _scaled(self, duration: timedelta) -> timedelta:
         return duration / self.time_scale
 
+    def counts(self, now: datetime, reason: str, outlast_since: datetime | None) -> bool:
+        """Whether a failed attempt is one of the bounded number. Our own doing is not, nor an outage waited out.
+
+        ``outlast_since`` is given where there is no other channel to go to: then a provider's outage, counted from
+        there, is waited out for as long as a receipt would be.
+        """
+        outlasts = outlast_since is not None and reason in _OUTAGES and now - outlast_since < self._scaled(_OUTLAST)
+        return not outlasts and reason not in _OUR_DOING
+
     def retry_at(
-        self,
-        now: datetime,
-        attempt: int,
-        reason: ProviderReason,
-        retry_after: float | None,
-        outlast_since: datetime | None = None,
+        self, now: datetime, attempt: int, reason: str, retry_after: float | None, tries: int | None
     ) -> datetime | None:
         """When attempt number ``attempt`` (from 1), having failed, may be followed by another; None: never.
 
-        ``outlast_since`` is given where there is no other channel to go to: then a provider's outage, counted from
-        there, is waited out for as long as a receipt would be, and no count of attempts ends it.
+        ``tries`` is how many attempts have counted, with this one; None: this one does not.
         ``retry_after`` is the provider's own word in seconds (RFC 9110 section 10.2.3) and is honoured as a minimum.
         """
-        if reason in _OUR_DOING:  # so it costs no attempt
+        if reason in _OUR_DOING:
             return now + (self._scaled(_PAUSE) if retry_after is None else timedelta(seconds=retry_after))
-        outlasts = outlast_since is not None and reason in _OUTAGES and now - outlast_since < self._scaled(_OUTLAST)
-        if not outlasts and attempt >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
+        if tries is not None and tries >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
             return None
         state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
         state.attempt_number = attempt

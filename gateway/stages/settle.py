@@ -98,27 +98,35 @@ class Settler:
         return Move(delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by))
 
     def _retry(self, delivery: Delivery, notification: Notification, failure: SendFailure, now: datetime) -> Move:
-        last = delivery.step + 1 >= len(notification.route)
-        again = self._schedule.retry_at(
-            now,
-            delivery.attempt,
-            failure.reason,
-            failure.retry_after,
-            outlast_since=notification.accepted_at if last else None,
-        )
+        again, tries = self._again(delivery, notification, failure.reason, failure.retry_after, now)
+        detail = _failure_detail(failure)
         if again is None:
-            return _ended(
-                delivery, State.FAILED, "attempt_failed", EndReason.RETRIES_EXHAUSTED, now, _failure_detail(failure)
-            )
+            return _ended(delivery, State.FAILED, "attempt_failed", EndReason.RETRIES_EXHAUSTED, now, detail)
         return Move(
             delivery.id,
             "attempt_failed",
             now,
             to=State.RETRYING,
             reason=failure.reason,
-            due_at=earliest(again, notification.expires_at),
-            detail=_failure_detail(failure),
+            due_at=again,
+            changes={"tries": tries},
+            detail=detail,
         )
+
+    def _again(
+        self,
+        delivery: Delivery,
+        notification: Notification,
+        reason: str,
+        retry_after: float | None,
+        failed_at: datetime,
+    ) -> tuple[datetime | None, int]:
+        """When to try again after an attempt that surely failed (None: never), and how many have counted."""
+        last = delivery.step + 1 >= len(notification.route)
+        counts = self._schedule.counts(failed_at, reason, notification.accepted_at if last else None)
+        tries = delivery.tries + counts
+        again = self._schedule.retry_at(failed_at, delivery.attempt, reason, retry_after, tries if counts else None)
+        return again and earliest(again, notification.expires_at), tries
 
     def _unknown(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Move:
         if delivery.state is not State.SENDING:
@@ -161,7 +169,7 @@ class Settler:
         if delivery.state is State.SENT:
             return _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
         if answer.result is LookupResult.ABSENT:
-            return Move(delivery.id, "resolved", now, to=State.RETRYING, reason=EndReason.NOT_AT_PROVIDER, due_at=now)
+            return self._absent(delivery, notification, now)
         # Nobody can say whether it arrived.
         if notification.must_arrive and not delivery.resent:
             changes = {"resent": 1}
@@ -170,6 +178,15 @@ class Settler:
             )
         # A second copy is worse than a late one, so a person decides.
         return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
+
+    def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Move:
+        """The provider does not have it: the attempt has failed after all, when it was made."""
+        again, tries = self._again(delivery, notification, delivery.reason, None, delivery.contacted_at or now)
+        if again is None:
+            return _ended(delivery, State.FAILED, "resolved", EndReason.RETRIES_EXHAUSTED, now, {})
+        reason, changes = EndReason.NOT_AT_PROVIDER, {"tries": tries}
+        due_at = max(again, now)
+        return Move(delivery.id, "resolved", now, to=State.RETRYING, reason=reason, due_at=due_at, changes=changes)
 
     def after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime

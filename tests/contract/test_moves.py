@@ -12,11 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from channels.base import Accepted, LookupAnswer, LookupResult, Message, Receipt, ReceiptStatus
+from channels.base import (
+    Accepted,
+    Content,
+    LookupAnswer,
+    LookupResult,
+    Message,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    SendFailure,
+    TransientFailure,
+)
 from gateway.ledger.database import Database
 from gateway.ledger.schema import deliveries, notifications
-from gateway.model import END_STATES, MOVES, State
-from gateway.ports import Attempt, Delivery, ReceiptFor
+from gateway.model import END_STATES, MOVES, EndReason, Facts, State, Step
+from gateway.ports import Attempt, BorrowerFacts, Delivery, ReceiptFor, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
 from tests.ledgers import NOW, draft, later, outgoing, store_on
@@ -98,3 +109,38 @@ def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
     again = SETTLER.after_lookup(delivery, required, nobody_knows, NOW)
     assert (again.to, again.kind, again.changes["resent"]) == (State.RETRYING, "resent", 1)
     assert SETTLER.after_lookup(replace(delivery, resent=1), required, nobody_knows, NOW).to is State.REVIEW
+
+
+def _ended(delivery: Delivery, result: SendFailure) -> Attempt:
+    message = Message(delivery.id, delivery.attempt, "acme", "B", "", Content("x"), "", "", None, "collections")
+    work = Work(delivery, draft("k").notification, BorrowerFacts(0, Facts()), State.SENDING, True)
+    return Attempt(work, "mail", message, NOW, NOW, result)
+
+
+def test_an_outage_uses_up_no_tries() -> None:
+    """On the last step a relay is down for five attempts and then answers with a code that nobody knows: that code
+    has its two tries, as if there had been no outage."""
+    notification = draft("k", route=(Step("email"),)).notification
+    delivery = Delivery("d", notification.id, 0, "email", "", State.SENDING, provider="mail")
+    reasons = [ProviderReason.PROVIDER_UNAVAILABLE] * 5 + [ProviderReason.UNMAPPED] * 2
+    ends = []
+    for number, reason in enumerate(reasons, start=1):
+        delivery = replace(delivery, attempt=number)
+        move = SETTLER.after_attempt(delivery, notification, _ended(delivery, TransientFailure(reason)))
+        delivery = replace(delivery, tries=move.changes.get("tries", delivery.tries))
+        ends.append(move.to)
+    assert ends == [State.RETRYING] * 6 + [State.FAILED]
+
+
+def test_what_never_gets_there_is_given_up() -> None:
+    """A message that takes its worker with it each time, and is never at the provider, ends after as many tries as any
+    other: it does not come back for ever."""
+    notification = draft("k", route=(Step("sms"),)).notification
+    delivery = Delivery("d", notification.id, 0, "sms", "", State.UNKNOWN, EndReason.WORKER_LOST, provider="twilio")
+    absent, ends = LookupAnswer(LookupResult.ABSENT), []
+    for number in range(1, 7):
+        delivery = replace(delivery, attempt=number, contacted_at=NOW)
+        move = SETTLER.after_lookup(delivery, notification, absent, later(600))
+        delivery = replace(delivery, tries=move.changes.get("tries", delivery.tries))
+        ends.append((move.to, move.due_at))
+    assert ends == [(State.RETRYING, later(600))] * 5 + [(State.FAILED, None)]
