@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import random
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
 from gateway.embedded import valkey
 from gateway.ledger.database import Database
@@ -115,24 +116,33 @@ class Postgres:
         psutil.wait_procs(self._processes(), timeout=5)
 
     def fill_disk(self) -> None:
-        """No file may grow beyond a megabyte, so neither tables nor the log can be written; no root is needed."""
-        self._limit(1_000_000)
+        """No file may grow beyond a megabyte, so neither tables nor the log can be written. Raises RuntimeError."""
+        if not self._limit("1000000"):
+            raise RuntimeError("the disk can't be made full: prlimit failed on the database's processes")
 
     def start(self) -> None:
         """Room on the disk again, and up again if it is not."""
         with self._starting:  # two faults may heal at once
-            self._limit(resource.RLIM_INFINITY)
-            for _ in range(10):
+            self._limit("unlimited")
+            for _ in range(40):
                 try:
                     self._server.ensure_postgres_running()
+                    psycopg.connect(f"host={Path(self.socket).parent} user=postgres dbname=postgres").close()
                     return
                 except Exception:  # it may be in recovery, or a dying process still holds its lock
                     time.sleep(0.5)
 
-    def _limit(self, size: int) -> None:
-        for each in self._processes():
-            with suppress(OSError, psutil.Error):
-                resource.prlimit(each.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    def _limit(self, size: str) -> bool:
+        """Limit the size of the files that the server writes; whether its first process has taken it."""
+        processes = self._processes()
+        # As the server's own user: root may not do it without a capability that containers lack.
+        script = 'for pid in "$@"; do prlimit --pid "$pid" --fsize="$0:unlimited"; done 2>/dev/null'
+        pids = [str(each.pid) for each in processes]
+        with suppress(OSError, psutil.Error, IndexError):
+            subprocess.run(["sh", "-c", script, size, *pids], user=processes[0].uids().real, cwd="/", check=False)
+            limits = Path(f"/proc/{pids[0]}/limits").read_text()
+            return re.search(rf"^Max file size +{size} ", limits, re.MULTILINE) is not None
+        return False
 
     def stop(self) -> None:
         self.start()
