@@ -83,12 +83,13 @@ def _play(name: str, factor: float, keep: Path | None) -> Result:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def play(name: str, folder: Path, factor: float, say: Callable[[str], None]) -> Result:
+async def play(name: str, folder: Path, factor: float, say: Callable[[str], None], warm_up: int = _WARM_UP) -> Result:
     """One drill from the start of its processes to their end. Raises Missing."""
     drill = DRILLS[name]
     result = Result(name, drill.alert, drill.fault)
     async with scene(folder, factor, drill.per_second) as stage:
         try:
+            await _until(stage, result, lambda firing: len(stage.load.taken) >= warm_up and not firing)
             await _run(drill, stage, result, say)
         except (TimeoutError, CommandFailed, AssertionError) as error:
             result.wrong = f"{type(error).__name__} {error}, firing: {sorted(await stage.watch.firing())}"
@@ -98,7 +99,6 @@ async def play(name: str, folder: Path, factor: float, say: Callable[[str], None
 
 
 async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], None]) -> None:
-    await _until(stage, result, lambda firing: len(stage.load.taken) >= _WARM_UP and not firing)
     result.also = []
     stage.hand.notification = stage.load.taken[0][0]
     say(f"{result.drill}: {drill.fault}")
