@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from channels.base import Listens
-from gateway import metrics_server, tracing
+from gateway import logs, metrics_server, tracing
 from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
@@ -169,10 +169,14 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
 async def _audit(gateway: Gateway, stop: asyncio.Event) -> None:
     """Judge what went out, again and again. A page of ops/runbooks says what to do about what it finds."""
     while not stop.is_set():
-        with contextlib.suppress(Unavailable):
+        try:
             now = gateway.clock()
             contacts = await gateway.auditor.catch_up(now)
             gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
+        except Unavailable:
+            pass  # the ledger's trouble is told elsewhere
+        except Exception as error:  # a fault in checking must not stop the sending; GatewayAuditStopped tells of it
+            structlog.get_logger("serving").error("audit_failed", **logs.describe(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _AUDIT_SECONDS)
 
