@@ -63,6 +63,14 @@ class Watch:
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
+    async def exemplars(self, expression: str) -> list[Mapping[str, str]]:
+        """The labels of the exemplars of the last hour."""
+        now = time.time()
+        query = {"query": expression, "start": str(now - 3600), "end": str(now)}
+        async with self.http.get(f"{self.url}/api/v1/query_exemplars", params=query) as response:
+            found = (await response.json())["data"]
+        return [each["labels"] for series in found for each in series["exemplars"]]
+
     async def rules(self) -> list[dict[str, Any]]:
         """Every rule as Prometheus sees it, with its health and its last error."""
         async with self.http.get(f"{self.url}/api/v1/rules") as response:

@@ -113,6 +113,11 @@ async def test_every_rule_and_every_panel_has_data(watch: Watch, demo: tuple[Pat
     seen = await watch.rules()
     assert {rule["name"]: rule.get("lastError") for rule in seen if rule["health"] != "ok"} == {}
     assert {rule["name"] for rule in seen if rule["type"] == "alerting"} == {rule["alert"] for rule in alerts()}
+    # A bucket leads to a notification: its trace id is the notification's own.
+    [exemplar, *_] = await watch.exemplars("gateway_accept_to_provider_seconds_bucket")
+    where = f"{keys['url']}/v1/notifications/ntf_{exemplar['trace_id']}"
+    async with watch.http.get(where, headers={"Authorization": f"Bearer {keys['api_key']}"}) as response:
+        assert response.status == 200
     # The audit has judged what the demo sent, and found nothing wrong with it.
     assert float((await watch.query("max(gateway_audited_contacts_total)"))[0]["value"][1]) > 30
     assert {each["value"][1] for each in await watch.query("gateway_compliance_violations")} == {"0"}
