@@ -349,6 +349,17 @@ class Notification:
         return self.borrower.addresses.get(channel)
 
 
+class WebhookOutcome(StrEnum):
+    """How one attempt to tell a case system ended."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"  # an answer that was neither yes nor about the endpoint itself
+    UNAVAILABLE = "unavailable"  # it is overloaded or broken
+    UNREACHABLE = "unreachable"  # no answer
+    FORBIDDEN = "forbidden"  # its address is one that we may not call
+    GONE = "gone"  # it wants to hear nothing any more
+
+
 class SwitchKind(StrEnum):
     """What an operator can do to the path while it runs."""
 

@@ -153,6 +153,7 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
     )
     tasks.create_task(relay.run(stop), name="relay")
     tasks.create_task(_audit(gateway, stop), name="audit")
+    tasks.create_task(gateway.webhooks.run(stop), name="webhooks")
     tasks.create_task(
         run_worker(
             lambda: open_pool(gateway.redis_url),

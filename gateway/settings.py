@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     # JSON: {"acme": {"email": ["editor@acme.example"]}}: where a tenant's API keys may have test messages sent
     test_addresses: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
 
+    webhook_networks: list[str] = Field(
+        default_factory=list
+    )  # JSON: ["10.1.0.0/16"]; not public, and called all the same
+    webhook_seconds: float = 0.5  # how often there is a look for what case systems are to be told
+
     lease_seconds: float = 60.0  # our choice: above the longest provider timeout (10 s) with room for a batch
     batch_size: int = 200  # deliveries in one job; our choice from measurement, see ops/bench
     relay_seconds: float = 0.5  # how often due and lost work is looked for

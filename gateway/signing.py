@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 
 _REFERENCE_BYTES = 12  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
@@ -87,6 +87,10 @@ class Signer:
         if datetime.fromtimestamp(int(expires), UTC) <= now:
             return None
         return tenant, borrower_id
+
+    def webhook_secret(self, endpoint_id: str, version: int) -> str:
+        """What signs the messages to a case system's endpoint, as Standard Webhooks writes it."""
+        return f"whsec_{b64encode(self._mac('webhook', endpoint_id, str(version))).decode()}"
 
     def session_token(self, session_id: str) -> str:
         """``<session id>.<signature>``: what a browser keeps of a session, so that made-up ones cost no SQL."""

@@ -59,6 +59,8 @@ from gateway.ledger.store import Store
 from gateway.ledger.switches import Switches
 from gateway.ledger.template_versions import TemplateVersions
 from gateway.ledger.users import Users
+from gateway.ledger.webhook_endpoints import WebhookEndpoints
+from gateway.ledger.webhook_outbox import WebhookOutbox
 from gateway.metrics import Metrics
 from gateway.model import Facts, Notification, Verdict
 from gateway.pipeline import Pipeline, Stages
@@ -73,6 +75,9 @@ from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
+from gateway.webhooks.guard import Guard
+from gateway.webhooks.runner import Webhooks
+from gateway.webhooks.sender import WebhookSender
 
 _SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the simulator knows it
 
@@ -110,6 +115,9 @@ class Gateway:
     dead_letters: DeadLetters
     switches: Switches
     auditor: Auditor
+    webhooks: Webhooks
+    webhook_endpoints: WebhookEndpoints
+    webhook_guard: Guard
     chooser: Chooser
     keys: Keys
     users: Users
@@ -267,6 +275,10 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             lease_seconds=settings.lease_seconds,
         )
         stack.push_async_callback(pipeline.drain)
+        guard = _guard(settings)
+        # Receivers compare the time of a message with their own clock, whatever time a demonstration plays in.
+        webhook_sender = WebhookSender(guard, ledger.signer.webhook_secret, lambda: datetime.now(UTC))
+        stack.push_async_callback(webhook_sender.close)
         readiness = _probe(ledger.database, redis, catalog)
         stack.push_async_callback(readiness.close)
         yield Gateway(
@@ -282,6 +294,9 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             dead_letters=DeadLetters(ledger.database, ledger.signer.digest, clock),
             switches=switches,
             auditor=Auditor(ledger.database, Figures.load(policies_folder(settings))),
+            webhooks=Webhooks(WebhookOutbox(ledger.database), webhook_sender, metrics, clock, settings.webhook_seconds),
+            webhook_endpoints=WebhookEndpoints(ledger.database, ledger.signer.webhook_secret, clock),
+            webhook_guard=guard,
             chooser=chooser,
             keys=ledger.keys,
             users=ledger.users,
@@ -304,6 +319,13 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             world=outside,
             readiness=readiness,
         )
+
+
+def _guard(settings: Settings) -> Guard:
+    try:
+        return Guard(settings.webhook_networks)
+    except ValueError as error:
+        raise CannotStart(f"GATEWAY_WEBHOOK_NETWORKS: {error}; write networks like 10.1.0.0/16") from error
 
 
 def _probe(database: Database, redis: Any, catalog: Catalog) -> Probe:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from gateway.ledger.replies import Replies
 from gateway.ledger.reviews import Reviews
 from gateway.ledger.store import Store
 from gateway.ledger.switches import Switches
+from gateway.ledger.webhook_endpoints import WebhookEndpoints
+from gateway.ledger.webhook_outbox import WebhookOutbox
 from gateway.metrics import Metrics
 from gateway.model import Notification, PolicyReason, Verdict, VerdictKind
 from gateway.pipeline import Pipeline, Stages
@@ -56,6 +58,9 @@ from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
+from gateway.webhooks.guard import Guard
+from gateway.webhooks.runner import Webhooks
+from gateway.webhooks.sender import WebhookSender
 from tests.ledgers import NOW
 
 POLICIES = Path(__file__).parents[1] / "templates" / "policies"
@@ -109,6 +114,9 @@ class ApiGateway:
     signer: Signer
     packs: Packs
     metrics: Metrics
+    webhooks: Webhooks
+    webhook_endpoints: WebhookEndpoints
+    webhook_guard: Guard
     wakeups: Wakeups
     pipeline: Pipeline
     forecaster: Forecaster
@@ -162,6 +170,8 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     words = load_words(POLICIES / "replies.toml")
     lender = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
     switches = Switches(database, clock)
+    guard = Guard(chosen.webhook_networks)
+    webhook_sender = WebhookSender(guard, signer.webhook_secret, lambda: datetime.now(UTC))
     acceptor = Acceptor(templates, _Addresses(), permit, signer.digest)
     sender = Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token)
     capabilities = {name: each.capability for name, each in providers.items()}
@@ -203,6 +213,9 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         signer=signer,
         packs=load_packs(Path(__file__).parents[1] / "templates" / "policies"),
         metrics=metrics,
+        webhooks=Webhooks(WebhookOutbox(database), webhook_sender, metrics, clock, 0.05),
+        webhook_endpoints=WebhookEndpoints(database, signer.webhook_secret, clock),
+        webhook_guard=guard,
         wakeups=wakeups,
         pipeline=pipeline,
         forecaster=Forecaster(store, acceptor, permit, clock),
@@ -214,6 +227,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     finally:
         for provider in providers.values():
             await provider.close()
+        await webhook_sender.close()
         await wakeups.close()
         await database.close()
 

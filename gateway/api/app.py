@@ -23,6 +23,7 @@ from gateway.api import (
     switches,
     templates,
     unsubscribe,
+    webhooks,
 )
 from gateway.api.auth import KeyRing
 from gateway.api.direct import Direct
@@ -60,6 +61,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         dead_letters,
         switches,
         templates,
+        webhooks,
         receipts,
         unsubscribe,
         inbox,

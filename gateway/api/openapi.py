@@ -26,6 +26,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.SwitchIn,
     schemas.RedriveIn,
     schemas.SuppressionIn,
+    schemas.WebhookEndpointIn,
+    schemas.ReplayIn,
     schemas.DecisionIn,
     template_schemas.BeginIn,
     template_schemas.SaveIn,

@@ -296,6 +296,23 @@ class RedriveIn(Door):
     dry_run: bool = False
 
 
+class WebhookEndpointIn(Door):
+    """Where a case system wants to be told of what happens from now on. No types: of everything."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[!-~]+$")]
+    types: Annotated[
+        list[Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z_.]+$")]], Field(max_length=50)
+    ] = []
+
+
+class ReplayIn(Door):
+    """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
+
+    ids: Annotated[list[Identifier], Field(max_length=1000)] = []
+    since: Instant | None = None
+    all: bool = False
+
+
 class CloseIn(Door):
     """Why a case is closed: a word of the caller's, such as ``paid``."""
 

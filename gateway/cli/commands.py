@@ -11,7 +11,19 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import mapping, operating, policies, portfolio, reviewing, screen, sending, target, templating, users
+from gateway.cli import (
+    mapping,
+    operating,
+    policies,
+    portfolio,
+    reviewing,
+    screen,
+    sending,
+    target,
+    templating,
+    users,
+    webhooks,
+)
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url
 from gateway.cli.doctor.command import doctor
@@ -30,6 +42,7 @@ app.add_typer(reviewing.app, name="review")
 app.add_typer(policies.app, name="policy")
 app.add_typer(templating.app, name="template")
 app.add_typer(users.app, name="user")
+app.add_typer(webhooks.app, name="webhook")
 operating.install(app)
 app.command()(doctor)
 

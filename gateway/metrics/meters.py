@@ -38,6 +38,7 @@ from gateway.model import (
     SwitchScope,
     VerdictKind,
     Violation,
+    WebhookOutcome,
 )
 
 # Seconds. A group commit takes milliseconds, 0.5 is the objective, and clients give up after some ten.
@@ -76,6 +77,7 @@ class Meters:
         self._make_waiting()
         self._make_state(pairs)
         self._make_parts()
+        self._make_webhooks()
         self._make_audit()
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLogKeys())
@@ -197,6 +199,14 @@ class Meters:
             operation=LedgerOperation,
         )
         self._batch = made.histogram("batch_size", "How many went together.", _BATCH_BUCKETS, stage=BatchStage)
+
+    def _make_webhooks(self) -> None:
+        made = self._series
+        self._told = made.counter(
+            "webhook_attempts", "Attempts to tell case systems, by how they ended.", outcome=WebhookOutcome
+        )
+        self._to_tell = made.gauge("webhook_messages_waiting", "Messages that wait to be told to case systems.")
+        self._to_tell_oldest = made.gauge("webhook_oldest_seconds", "How long the oldest of them has waited.")
 
     def _make_audit(self) -> None:
         made = self._series

@@ -126,6 +126,14 @@ class Metrics(Meters):
     def batched(self, stage: str, size: int) -> None:
         self._series.observe(self._batch, size, stage=stage)
 
+    def told(self, outcome: str) -> None:
+        """One attempt to tell a case system is over."""
+        self._series.count(self._told, outcome=outcome)
+
+    def telling(self, waiting: int, oldest_seconds: float) -> None:
+        self._to_tell.set(waiting)
+        self._to_tell_oldest.set(oldest_seconds)
+
     def audited(self, now: datetime, contacts: int, violations: Mapping[Violation, int]) -> None:
         """The audit is through with all that there was; ``violations`` are the last day's."""
         self._audited.inc(contacts)

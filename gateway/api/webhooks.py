@@ -1,0 +1,109 @@
+"""Webhook endpoints: where a case system is told of what happens, what it was told, and telling it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from gateway.api import bodies, cursors
+from gateway.api.auth import Caller, needs
+from gateway.api.context import gateway_of
+from gateway.api.openapi import body
+from gateway.api.problems import Problem
+from gateway.api.schemas import Identifier, ReplayIn, WebhookEndpointIn
+from gateway.ledger.keys import Scope
+from gateway.ledger.webhook_types import TYPES
+from gateway.ports import FieldError
+
+router = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
+
+Reading = Annotated[Caller, Depends(needs(Scope.READ))]
+Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
+
+
+@router.get("")
+async def listed(request: Request, who: Reading) -> Response:
+    """The endpoints, without their secrets."""
+    return bodies.answer({"webhook_endpoints": await gateway_of(request).webhook_endpoints.listed(who.tenant)})
+
+
+@router.post("", status_code=201, openapi_extra=body(WebhookEndpointIn))
+async def create(request: Request, who: Managing) -> Response:
+    """A new endpoint; the answer has its secret, which is not shown again."""
+    gateway = gateway_of(request)
+    given = await bodies.read_model(request, WebhookEndpointIn)
+    errors = [FieldError("/url", wrong)] if (wrong := gateway.webhook_guard.wrong_url(given.url)) else []
+    remedy = f"there is no such type; there are {', '.join(TYPES)}"
+    errors += [FieldError(f"/types/{at}", remedy) for at, each in enumerate(given.types) if each not in TYPES]
+    if errors:
+        raise Problem("invalid_request", errors=errors)
+    return bodies.answer(await gateway.webhook_endpoints.create(who.tenant, given.url, given.types), 201)
+
+
+@router.get("/{endpoint_id}")
+async def show(request: Request, who: Reading, endpoint_id: Identifier) -> Response:
+    """One endpoint, without its secret."""
+    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.find(who.tenant, endpoint_id)))
+
+
+@router.delete("/{endpoint_id}", status_code=204)
+async def remove(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+    """Tell it nothing more. What it was told is forgotten with it."""
+    if not await gateway_of(request).webhook_endpoints.delete(who.tenant, endpoint_id):
+        raise Problem("not_found")
+    return Response(status_code=204)
+
+
+@router.post("/{endpoint_id}/rotate")
+async def rotate(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+    """A new secret. For a day messages are signed with both, so that none is refused while it is changed."""
+    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.rotate(who.tenant, endpoint_id)))
+
+
+@router.post("/{endpoint_id}/enable")
+async def enable(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+    """Tell an endpoint again that had answered that it is gone; it is told what it missed, too."""
+    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.enable(who.tenant, endpoint_id)))
+
+
+@router.get("/{endpoint_id}/messages")
+async def log(
+    request: Request,
+    who: Reading,
+    endpoint_id: Identifier,
+    state: Literal["pending", "delivered", "failed"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """The delivery log of the last thirty days, the latest first: what it was told, how often, and what it answered."""
+    endpoints = gateway_of(request).webhook_endpoints
+    _found(await endpoints.find(who.tenant, endpoint_id))
+    before = cursors.decode(cursor, r"[0-9]{1,18}")
+    found = await endpoints.log(who.tenant, endpoint_id, state, limit + 1, int(before) if before else None)
+    following = cursors.encode(found[limit - 1]["sequence"]) if len(found) > limit else None
+    messages = [{**each, "body": json.loads(each["body"])} for each in found[:limit]]
+    return bodies.answer({"messages": messages, "next_cursor": following}, headers=cursors.link(request, following))
+
+
+@router.post("/{endpoint_id}/replay", openapi_extra=body(ReplayIn))
+async def replay(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+    """Tell it again, under the same ids: what it has taken in already it can pass over."""
+    given = await bodies.read_model(request, ReplayIn)
+    if given.all and not given.ids and given.since is None:
+        error = FieldError("/all", "needs ids or since: say what is to be told again")
+        raise Problem("invalid_request", errors=[error])
+    number = await gateway_of(request).webhook_endpoints.replay(
+        who.tenant, endpoint_id, ids=given.ids, since=given.since, failed=not given.all and not given.ids
+    )
+    if number is None:
+        raise Problem("not_found")
+    return bodies.answer({"id": endpoint_id, "replayed": number})
+
+
+def _found(endpoint: dict[str, Any] | None) -> dict[str, Any]:
+    if endpoint is None:
+        raise Problem("not_found")
+    return endpoint

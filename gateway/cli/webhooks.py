@@ -1,0 +1,101 @@
+"""Commands for webhooks: where a case system is told, what it was told, and telling it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from gateway.cli import screen
+from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url, ask, instant_of
+
+app = typer.Typer(help="Where case systems are told of what happens.", no_args_is_help=True)
+
+_PATH = "/v1/webhook-endpoints"
+Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]
+
+
+@app.command("list")
+def listed(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
+    """The endpoints."""
+    columns = ("id", "url", "types", "last_sequence", "disabled_reason")
+    _show(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json)
+
+
+@app.command()
+def create(
+    target: Annotated[str, typer.Argument(metavar="URL", help="Where messages are posted to.")],
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only these; may be repeated.")] = None,
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Tell a case system from now on. Prints the endpoint with its secret, which is not shown again."""
+    typer.echo(json.dumps(ask(_PATH, {"url": target, "types": types or []}, url, key, data_dir)))
+
+
+@app.command()
+def delete(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
+    """Tell it nothing more."""
+    ask(_of(endpoint), None, url, key, data_dir, method="DELETE")
+    screen.STDERR.print(f"{endpoint} is told nothing more")
+
+
+@app.command()
+def rotate(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
+    """A new secret, printed once; the one before signs for another day."""
+    typer.echo(json.dumps(ask(_of(endpoint, "rotate"), {}, url, key, data_dir)))
+
+
+@app.command()
+def enable(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
+    """Tell an endpoint again that had answered that it is gone."""
+    ask(_of(endpoint, "enable"), {}, url, key, data_dir)
+    screen.STDERR.print(f"{endpoint} is told again")
+
+
+@app.command()
+def log(
+    endpoint: Endpoint,
+    state: Annotated[str, typer.Option(help="pending, delivered or failed.")] = "",
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """What it was told lately, and what it answered."""
+    path = f"{_of(endpoint, 'messages')}?limit=500" + (f"&state={quote(state)}" if state else "")
+    columns = ("sequence", "id", "type", "state", "attempts", "outcome", "status", "attempted_at")
+    _show(ask(path, None, url, key, data_dir)["messages"], columns, as_json)
+
+
+@app.command()
+def replay(
+    endpoint: Endpoint,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these.")] = None,
+    since: Annotated[str, typer.Option(help="What was to be told since then, RFC 3339.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="What had arrived as well.")] = False,
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Tell it again, under the same ids; without ``--all`` what never arrived."""
+    body: dict[str, Any] = {"ids": ids or [], "all": everything}
+    if since:
+        body["since"] = instant_of(since, "--since").isoformat()
+    answer = ask(_of(endpoint, "replay"), body, url, key, data_dir)
+    screen.STDERR.print(f"{answer['replayed']} messages are told again")
+
+
+def _of(endpoint: str, verb: str = "") -> str:
+    return f"{_PATH}/{quote(endpoint, safe='')}" + (f"/{verb}" if verb else "")
+
+
+def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    table = [["" if row[each] is None else row[each] for each in columns] for row in rows]
+    screen.STDOUT.print(screen.table(None, columns, table))

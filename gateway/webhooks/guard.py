@@ -1,0 +1,104 @@
+"""Which addresses a webhook may go to: the public internet, and what the operator allows besides.
+
+A tenant chooses the URL, so without this it could have the gateway call what only the gateway can reach. Names are
+resolved here and nowhere else, at each connection: a name that pointed elsewhere when it was registered is no way in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last four bytes
+
+
+class Forbidden(OSError):
+    """The address is one that we may not call."""
+
+
+class Guard:
+    """The networks that may be called though they are not public."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """Raises ValueError for what is no network in CIDR notation."""
+        self._allowed = [ipaddress.ip_network(each) for each in allowed]
+
+    def wrong_url(self, url: str) -> str:
+        """What is wrong with a URL as an endpoint, with the remedy; "" for nothing."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return "is not a URL"
+        host = parts.hostname or ""
+        literal = _literal(host)
+        if parts.scheme not in ("https", "http") or not host or port == 0:
+            return "is not a URL; write it like https://cases.example.com/hooks"
+        if parts.username is not None or parts.fragment:
+            return "must have neither a user nor a fragment: messages are signed instead"
+        if literal is not None and not self.permits(literal):
+            return "is an address that is not public; GATEWAY_WEBHOOK_NETWORKS allows further ones"
+        if parts.scheme == "http" and not self._allowed:
+            return "must begin with https: what is told goes over a network that others can read"
+        return ""
+
+    def permits(self, address: Address) -> bool:
+        """Whether an address may be called."""
+        if any(address in network for network in self._allowed if network.version == address.version):
+            return True
+        inner = _inner(address)
+        if inner is not None:
+            return self.permits(inner)
+        return address.is_global and not address.is_multicast
+
+    def check_literal(self, host: str) -> None:
+        """Addresses written as such are not resolved, so they are checked by themselves. Raises Forbidden."""
+        literal = _literal(host)
+        if literal is not None and not self.permits(literal):
+            raise Forbidden("not a public address")
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _inner(address: Address) -> Address | None:
+    """The IPv4 address that an IPv6 one stands for."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names to those of their addresses that may be called."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises Forbidden where none is left."""
+        found: Sequence[ResolveResult] = await self._resolver.resolve(host, port, family)
+        permitted = [
+            each for each in found if self._guard.permits(ipaddress.ip_address(each["host"].partition("%")[0]))
+        ]
+        if not permitted:
+            raise Forbidden("no public address")
+        return permitted
+
+    async def close(self) -> None:
+        await self._resolver.close()
