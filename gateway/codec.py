@@ -17,11 +17,13 @@ from gateway.model import (
     Hold,
     Notification,
     OptOut,
+    Stated,
     Step,
     Verdict,
 )
 
 _decoder_hold = msgspec.json.Decoder(list[Hold])
+_decoder_stated = msgspec.json.Decoder(Stated)
 _encoder = msgspec.json.Encoder()
 
 
@@ -99,6 +101,15 @@ def notification_from(row: Any) -> Notification:
         metadata=body.metadata,
         must_arrive=body.must_arrive,
     )
+
+
+def stated_by(borrower: Borrower) -> str:
+    """What a request says of where and when, for the borrower's row."""
+    return encode(Stated(borrower.time_zones, borrower.windows))
+
+
+def stated_from(text: str) -> Stated:
+    return _decoder_stated.decode(text)
 
 
 def holds_from(text: str) -> list[Hold]:

@@ -410,8 +410,19 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What the latest request said of where a borrower is and when they want to be written to."""
+
+    time_zones: tuple[str, ...] = ()
+    windows: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a decision may look at besides the notification, the packs and the instant."""
+    """All that a decision may look at besides the notification, the packs and the instant.
+
+    ``stated`` holds beside what the notification itself says: it may be older, and wait since before a move.
+    """
 
     contacts: tuple[Contact, ...] = ()
     holds: tuple[Hold, ...] = ()
@@ -419,6 +430,7 @@ class Facts:
     consents: frozenset[Category] = frozenset()
     case_closed: bool = False
     addresses: Mapping[str, AddressFacts] = field(default_factory=dict)  # by keyed digest
+    stated: Stated = Stated()
 
 
 def new_id(prefix: str, now: datetime) -> str:

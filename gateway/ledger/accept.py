@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.codec import body_of, verdict_view
+from gateway.codec import body_of, stated_by, verdict_view
 from gateway.ledger.events import Chain, Event
 from gateway.ledger.facts import matching
 from gateway.ledger.releases import Releases
 from gateway.ledger.schema import borrowers, dedup_claims, deliveries, notifications
-from gateway.model import PolicyReason, State, Verdict, VerdictKind, new_id
+from gateway.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
 from gateway.ports import Accepted, Draft
 
 # A request that came to nothing does not stand in the way of the next one with the same meaning.
@@ -236,10 +236,28 @@ def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
     rows = [row for entry in entries for row in entry.deliveries]
     if rows:
         connection.execute(insert(deliveries), rows)
-    people = sorted({(entry.draft.notification.tenant, entry.draft.notification.borrower.id) for entry in entries})
-    connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": key} for tenant, key in people])
+    _remember_stated(connection, [entry.draft.notification for entry in entries])
     Chain.write_all(connection, [entry.chain for entry in entries])
     _rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None])
+
+
+def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -> None:
+    """Make the borrowers' rows, and note where they are and when they may be written to, where that is news.
+
+    News moves the version on: what was decided before it, and has not started, is decided anew.
+    """
+    ordered = sorted(accepted, key=lambda each: each.id)
+    latest = {(each.tenant, each.borrower.id): stated_by(each.borrower) for each in ordered}
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    made = dialect.insert(borrowers)
+    remembered = made.on_conflict_do_update(
+        index_elements=[borrowers.c.tenant, borrowers.c.id],
+        set_={"stated": made.excluded.stated, "version": borrowers.c.version + 1},
+        where=borrowers.c.stated != made.excluded.stated,
+    )
+    connection.execute(
+        remembered, [{"tenant": tenant, "id": key, "stated": latest[tenant, key]} for tenant, key in sorted(latest)]
+    )
 
 
 def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> None:

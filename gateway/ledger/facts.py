@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, false, or_, select
 
-from gateway.codec import holds_from, opt_outs_from
+from gateway.codec import holds_from, opt_outs_from, stated_from
 from gateway.ledger.schema import addresses, borrowers, cases, deliveries
 from gateway.model import AddressFacts, Category, Contact, Facts
 from gateway.ports import BorrowerFacts
@@ -64,6 +64,7 @@ def read_facts(
                 opt_outs=tuple(stored.opt_out for stored in opt_outs_from(row.opt_outs)),
                 consents=frozenset(Category(each) for each in row.consents.split()),
                 addresses=used,
+                stated=stated_from(row.stated),
             ),
             closed,
         )

@@ -114,7 +114,7 @@ class Cap(Rule):
 
     def _zones(self, intent: Intent) -> Sequence[ZoneInfo]:
         # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
-        return candidates(self.zoning, intent.notification.borrower.time_zones) or candidates(self.zoning, ("UTC",))
+        return candidates(self.zoning, intent.time_zones) or candidates(self.zoning, ("UTC",))
 
 
 class Gap(Rule):

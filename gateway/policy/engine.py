@@ -53,7 +53,8 @@ def decide(
     if any(each.at > now for each in facts.contacts):
         contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
         facts = replace(facts, contacts=contacts)
-    intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved)
+    stated = _stated_zones(notification, facts)
+    intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved, stated)
     rules = in_force.concerning(notification.category, channel)
     answers = _asked(rules, intent, now)
     results = [result for _, result in answers]
@@ -68,10 +69,16 @@ def decide(
         until=final.until,
         valid_until=_ends(answers, final.verdict, intent, now) if final.verdict in _ENDING else None,
         rules=tuple(results),
-        time_zones=tuple(str(each) for each in candidates(in_force.zoning, notification.borrower.time_zones)),
+        time_zones=tuple(str(each) for each in candidates(in_force.zoning, stated)),
         tzdata=TZDATA_VERSION,
         packs=in_force.packs,
     )
+
+
+def _stated_zones(notification: Notification, facts: Facts) -> tuple[str, ...]:
+    """Who has moved since a request was made may be here or there: both count, as any two possible zones do."""
+    own, latest = notification.borrower.time_zones, facts.stated.time_zones
+    return own if not latest or latest == own else tuple(dict.fromkeys((*own, *latest)))
 
 
 Answers = list[tuple[Rule, RuleResult]]

@@ -27,6 +27,7 @@ class Intent:
     text: str | None = None
     capability: frozenset[str] | None = None
     approved: str = ""
+    time_zones: tuple[str, ...] = ()  # all that are possible, as this request and the latest one state them
 
 
 @dataclass(frozen=True, slots=True)

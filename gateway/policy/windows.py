@@ -5,7 +5,7 @@ Two rules: the pack's hours for the category, and the borrower's own wish, which
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -51,7 +51,7 @@ class Window(Rule):
         return category in self.categories
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        zones = candidates(self.zoning, intent.notification.borrower.time_zones)
+        zones = candidates(self.zoning, intent.time_zones)
         if not zones:
             # On a quiet channel too: who cannot say where the borrower is has not understood who the borrower is.
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
@@ -75,7 +75,7 @@ class Window(Rule):
         return opening is not None and opening[0] <= t
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        zones = candidates(self.zoning, intent.notification.borrower.time_zones)
+        zones = candidates(self.zoning, intent.time_zones)
         opening = next_opening(self.schedule, zones, t) if zones else None
         return opening[1] if opening is not None else None
 
@@ -94,24 +94,30 @@ class Wish(Rule):
         return channel not in self.quiet_channels
 
     def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        borrower = intent.notification.borrower
-        if not borrower.windows:
+        wishes = _wishes(intent)
+        if not wishes:
             return None
-        zones = candidates(self.zoning, borrower.time_zones)
+        zones = candidates(self.zoning, intent.time_zones)
         if not zones:
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
-        opening = next_opening(_wished(borrower.windows), zones, t)
-        if opening is None:
+        openings = [next_opening(_wished(each), zones, t) for each in wishes]
+        begins = [opening[0] for opening in openings if opening is not None]
+        if len(begins) < len(wishes):
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
-        if opening[0] <= t:
+        if max(begins) <= t:
             return self.allowed
-        return self.origin.defers(PolicyReason.BORROWER_WISH, opening[0])
+        return self.origin.defers(PolicyReason.BORROWER_WISH, max(begins))
 
     def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        borrower = intent.notification.borrower
-        zones = candidates(self.zoning, borrower.time_zones)
-        opening = next_opening(_wished(borrower.windows), zones, t) if zones else None
-        return opening[1] if opening is not None else None
+        zones = candidates(self.zoning, intent.time_zones)
+        openings = [next_opening(_wished(each), zones, t) for each in _wishes(intent)] if zones else []
+        return min((opening[1] for opening in openings if opening is not None), default=None)
+
+
+def _wishes(intent: Intent) -> Sequence[tuple[tuple[str, str], ...]]:
+    """The hours of this request and those of the latest one, where they are others: the borrower asked for both."""
+    own, latest = intent.notification.borrower.windows, intent.facts.stated.windows
+    return [each for each in dict.fromkeys((own, latest)) if each]
 
 
 @lru_cache(maxsize=4096)

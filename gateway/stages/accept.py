@@ -17,6 +17,7 @@ from gateway.model import (
     Case,
     Category,
     Notification,
+    Stated,
     VerdictKind,
     new_id,
 )
@@ -93,7 +94,8 @@ class Acceptor:
     def draft(self, examined: Examined, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()) -> Draft:
         """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
         notification = examined.notification
-        facts = facts_for(notification, known)
+        # What it states is what will be known from now on, whatever earlier ones stated.
+        facts = replace(facts_for(notification, known), stated=Stated())
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
             text = examined.texts[step.channel]

@@ -24,7 +24,7 @@ from channels.base import (
 from gateway.ledger.database import Database
 from gateway.ledger.events import link
 from gateway.ledger.schema import attempts, deliveries, events, notifications
-from gateway.model import State
+from gateway.model import State, Stated, new_id
 from gateway.ports import Attempt, ReceiptFor, Unavailable, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
@@ -122,6 +122,28 @@ async def test_a_start_is_refused_after_the_borrower_changed(database: Database)
     assert await store.start([outgoing(work)], NOW, 60) == set()
     [again] = await store.claim([work.delivery.id], NOW, 60)
     assert [each.channel for each in again.borrower.facts.opt_outs] == ["sms"]
+
+
+async def test_a_start_is_refused_after_the_borrower_moved(database: Database) -> None:
+    """A later request states another zone or other hours: what was decided before it is decided anew, with both."""
+    store = store_on(database)
+    [first] = await store.accept([draft("k1")], NOW)
+    [work] = await store.claim([first.first_delivery or ""], NOW, 60)
+    assert work.borrower.facts.stated == Stated(("Asia/Taipei",))
+    same = draft("k2", case="C-2")
+    await store.accept([same], NOW)
+    moved = replace(
+        same.notification,
+        id=new_id("ntf", later(1)),
+        idempotency_key="k3",
+        dedup_key="k3",
+        borrower=replace(same.notification.borrower, time_zones=("Asia/Tokyo",), windows=(("18:00", "20:00"),)),
+    )
+    await store.accept([replace(same, notification=moved)], NOW)
+    assert await store.start([outgoing(work)], NOW, 60) == set()
+    [again] = await store.claim([work.delivery.id], NOW, 60)
+    assert again.borrower.facts.stated == Stated(("Asia/Tokyo",), (("18:00", "20:00"),))
+    assert await store.start([outgoing(again)], NOW, 60) == {work.delivery.id}
 
 
 async def test_two_deliveries_of_one_borrower_do_not_start_on_the_same_facts(database: Database) -> None:
