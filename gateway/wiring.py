@@ -423,7 +423,8 @@ async def _provider_entries(
             *("--account-sid", _SIMULATED_ACCOUNT, "--token-env", "SIMULATED_SMS_TOKEN"),
             *("--dsn-url", f"{settings.effective_public_url}/v1/receipts/mail-sink"),
             *("--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
-            *("--clock-offset", str(offset), "--state-dir", str(settings.data_dir / "simulation")),
+            # In one word and without an exponent: a small negative number would be taken for an option.
+            *(f"--clock-offset={offset:.6f}", "--state-dir", str(settings.data_dir / "simulation")),
         ],
         {"SIMULATED_SMS_TOKEN": sms_token, "SIMULATED_MAIL_TOKEN": mail_token},
         settings.data_dir / "simulation.log",

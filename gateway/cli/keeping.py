@@ -148,6 +148,7 @@ def restore(
     from gateway.cli import evidence
     from gateway.ledger.backup import BackupFailed, read_manifest
     from gateway.ledger.backup import restore as restore_backup
+    from gateway.ledger.migrate import migrate
     from gateway.ledger.quarantine import Held, Quarantine
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[Held, evidence.Findings, str]:
@@ -155,6 +156,7 @@ def restore(
             manifest = await asyncio.to_thread(read_manifest, folder)
             engine, key_check = ledger.database.engine, ledger.signer.key_check()
             await asyncio.to_thread(restore_backup, engine, folder, manifest, key_check)
+            await asyncio.to_thread(migrate, engine)  # a backup of an older version
         except BackupFailed as failed:
             fail(str(failed))
             raise

@@ -161,7 +161,7 @@ async def _outside(api: Wire, folder: Path) -> World:
     offset = (datetime.fromisoformat(AT) - datetime.now(UTC)).total_seconds()
     return await world.start(
         [
-            *("--account-sid", ACCOUNT, "--token-env", "SIM_SMS", "--clock-offset", str(offset)),
+            *("--account-sid", ACCOUNT, "--token-env", "SIM_SMS", f"--clock-offset={offset:.6f}"),
             *("--dsn-url", f"http://127.0.0.1:{api.port}/v1/receipts/mail", "--dsn-token-env", "SIM_MAIL"),
         ],
         {"SIM_SMS": "sms-token", "SIM_MAIL": "mail-token"},

@@ -101,7 +101,7 @@ def test_secret_files_must_be_their_owners(tmp_path: Path) -> None:
     """A secret that others may read is found, wherever it is named, with the command that mends it."""
     secret = tmp_path / "key"
     secret.write_text(SECRET)
-    secret.chmod(0o640)
+    secret.chmod(0o644)
     environment = {"GATEWAY_SECRET_KEY_FILE": str(secret)}
     (found,) = host.secret_files(Settings(data_dir=tmp_path), environment)
     assert (found.level, found.remedy) == (Level.ERROR, f"chmod 600 {secret}")

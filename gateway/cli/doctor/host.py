@@ -15,7 +15,7 @@ from gateway.settings import Settings
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full
-_OTHERS_MAY = 0o077
+_OTHERS_MAY = 0o027  # its group may read it: container platforms give a secret to the process that way
 _WAL_RESET_FIXED = (3, 51, 3)  # sqlite.org: a WAL that two connections reset at once loses its newest transactions
 _FREE_PAGES = 0.25  # our choice: below it a vacuum is not worth its pause
 _ZONES_AGE_DAYS = 400  # the zone database has had at least one release in every year

