@@ -8,12 +8,12 @@ review as well. Everything is paused besides, until the stops and payments of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select
+from sqlalchemy import Connection, and_, insert, or_, select
 
 from gateway.ledger.database import Database
 from gateway.ledger.page import Digest, Page
@@ -73,8 +73,9 @@ class Quarantine:
 
 
 def _due(until: datetime | None) -> Any:
-    waiting = and_(deliveries.c.state.in_(_WAITING), deliveries.c.due_at.is_not(None))
-    return waiting if until is None else and_(waiting, deliveries.c.due_at <= until)
+    waiting = deliveries.c.state.in_(_WAITING)
+    # What a pause held up has no time of its own: the pause may have ended meanwhile.
+    return waiting if until is None else and_(waiting, or_(deliveries.c.due_at <= until, deliveries.c.paused != ""))
 
 
 def _escalating(until: datetime | None) -> Any:
@@ -83,8 +84,18 @@ def _escalating(until: datetime | None) -> Any:
 
 
 def _hold(page: Page, key: str, why: str, actor: str, now: datetime) -> None:
-    detail: Mapping[str, Any] = {"why": why}
-    page.apply(Move(key, "restored", now, to=State.REVIEW, reason=EndReason.RESTORED, actor=actor, detail=detail))
+    page.apply(
+        Move(
+            key,
+            "restored",
+            now,
+            to=State.REVIEW,
+            reason=EndReason.RESTORED,
+            actor=actor,
+            changes={"paused": ""},  # or the end of that pause would send it
+            detail={"why": why},
+        )
+    )
 
 
 def _hold_next(page: Page, key: str, why: str, actor: str, now: datetime) -> None:

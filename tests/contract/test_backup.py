@@ -21,7 +21,7 @@ from gateway.ledger.quarantine import Quarantine
 from gateway.ledger.reviews import Reviews
 from gateway.ledger.schema import deliveries, events
 from gateway.ledger.switches import Switches
-from gateway.model import PolicyReason, Step, Verdict, VerdictKind
+from gateway.model import PolicyReason, Step, SwitchKind, SwitchScope, Verdict, VerdictKind
 from tests.contract.test_ledger import SETTLER, ended
 from tests.ledgers import NOW, digest, draft, later, outgoing, store_on
 
@@ -178,3 +178,15 @@ async def test_what_is_due_later_is_not_held_up(database: Database) -> None:
     await store.accept([draft("later", borrower="B-2", case="C-2", verdict=deferred)], NOW)
     assert (await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")).due == 1
     assert (await Quarantine(database, digest, lambda: later(1)).hold("x", "cli", everything=True)).due == 1
+
+
+async def test_what_a_pause_held_up_is_held(database: Database) -> None:
+    """The pause may have ended after the backup; ended in the restored ledger, it must not send what is in review."""
+    await waiting(database, "paused")
+    switches = Switches(database, lambda: NOW)
+    pause = await switches.set(SwitchKind.PAUSE, SwitchScope.ALL, "", "", "drill", "cli", None)
+    [work] = await store_on(database).claim(await store_on(database).due(NOW, 10), NOW, 60)
+    assert await store_on(database).start([outgoing(work)], NOW, 60) == set()
+    assert (await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")).due == 1
+    await switches.end(pause["id"], "cli")
+    assert await store_on(database).due(later(1), 10) == []
