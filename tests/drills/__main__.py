@@ -45,6 +45,8 @@ class Result:
     also: list[str] = field(default_factory=list)  # other alerts that Alertmanager held meanwhile
     requests: int = 0
     not_taken: int = 0
+    contacts: int = 0  # judged by the audit at the end
+    violations: int = 0
     wrong: str = ""
 
 
@@ -120,8 +122,10 @@ async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], 
     told = stage.watch.told.first(drill.alert, "firing", began)
     result.told_after = round(told - began, 1) if told else None
     result.not_taken = await stage.load.answered(30)
-    if result.not_taken:
-        result.wrong = f"{result.not_taken} requests are not taken"
+    audit = json.loads(await stage.hand.run('gateway ledger audit --from "$YESTERDAY" --json || test $? -eq 1'))
+    result.contacts, result.violations = audit["contacts"], len(audit["violations"])
+    if result.not_taken or result.violations:
+        result.wrong = f"{result.not_taken} requests are not taken, {result.violations} contacts broke a rule"
 
 
 def _pages(drill: Drill, firing: Firing) -> bool:
@@ -139,14 +143,28 @@ async def _until(stage: Scene, result: Result, condition: Callable[[Firing], boo
             await asyncio.sleep(0.2)
 
 
+_COLUMNS = "{:<18} {:<26} {:>10} {:>7} {:>8} {:>10} {:>8} {:>8} {:>10}  {}"
+_HEAD = (
+    "drill",
+    "alert",
+    "detected s",
+    "told s",
+    "mended s",
+    "resolved s",
+    "commands",
+    "contacts",
+    "violations",
+    "also",
+)
+
+
 def _line(result: Result, *, first: bool) -> str:
-    told = f"{result.told_after:8.1f}" if result.told_after is not None else "       -"
-    line = (
-        f"{result.drill:<18} {result.alert:<28} {result.detected_after:10.1f} {told} {result.mended_in:8.1f}"
-        f" {result.resolved_after:10.1f} {result.commands:9d}  {', '.join(result.also) or '-'}"
+    cells = (
+        *(result.drill, result.alert, result.detected_after, result.told_after or "-", result.mended_in),
+        *(result.resolved_after, result.commands, result.contacts, result.violations, ", ".join(result.also) or "-"),
     )
-    head = f"{'drill':<18} {'alert':<28} detected s   told s mended s resolved s  commands  also"
-    return "\n".join(filter(None, [head if first else "", line, f"  WRONG: {result.wrong}" if result.wrong else ""]))
+    wrong = f"  WRONG: {result.wrong}" if result.wrong else ""
+    return "\n".join(filter(None, [_COLUMNS.format(*_HEAD) if first else "", _COLUMNS.format(*cells), wrong]))
 
 
 if __name__ == "__main__":

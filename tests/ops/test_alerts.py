@@ -32,7 +32,10 @@ def _said_no(source: str) -> str:
     return f'gateway_opt_out_seconds_count{{source="{source}"}}'
 
 
-_DEPENDENCY = 'gateway_dependency_up{{dependency="{}"}}'
+def _depends(on: str, process: int) -> str:
+    return f'gateway_dependency_up{{dependency="{on}",instance="{process}"}}'
+
+
 _VIOLATIONS = 'gateway_compliance_violations{{kind="{}"}}'
 
 # alert: (series under which it fires, series under which it doesn't), one sample a minute for two hours
@@ -72,12 +75,16 @@ CASES: dict[str, tuple[Series, Series]] = {
         },
     ),
     "GatewayLedgerLost": (
-        {_DEPENDENCY.format("ledger"): "1x60 0x60", _DEPENDENCY.format("redis"): "1x120"},
-        {_DEPENDENCY.format("ledger"): "1x120", _DEPENDENCY.format("redis"): "0x120"},
+        {_depends("ledger", 1): "1x60 0x60", _depends("ledger", 2): "0x120", _depends("redis", 1): "1x120"},
+        {_depends("ledger", 1): "1x120", _depends("ledger", 2): "0x120", _depends("redis", 1): "0x120"},
     ),
     "GatewayRedisLost": (
-        {_DEPENDENCY.format("redis"): "1x60 0x60"},
-        {_DEPENDENCY.format("redis"): "1x120", _DEPENDENCY.format("ledger"): "0x120"},
+        {_depends("redis", 1): "1x60 0x60", _depends("redis", 2): "0x120"},
+        {_depends("redis", 1): "1x120", _depends("redis", 2): "0x120", _depends("ledger", 1): "0x120"},
+    ),
+    "GatewayProcessCutOff": (
+        {_depends("redis", 1): "1x120", _depends("redis", 2): "0x120"},
+        {_depends("redis", 1): "1x114 0x6"},
     ),
     "GatewayApiAbsent": ({'up{job="gateway-api"}': "0x120"}, {'up{job="gateway-api"}': "1x120"}),
     "GatewayWorkerAbsent": ({'up{job="gateway-worker"}': "0x120"}, {'up{job="gateway-worker"}': "1x120"}),
