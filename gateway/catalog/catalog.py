@@ -69,12 +69,18 @@ class Catalog:
         return found
 
     async def ensure(self, keys: Iterable[Key]) -> None:
-        """Have these versions at hand: in a rolling upgrade, or after an edit, they may be another's."""
+        """Have these versions at hand: in a rolling upgrade, or after an edit, they may be another's.
+
+        Of one that was written in an older form of the language, the channels can be rendered that still compile.
+        """
+        await self._fetch(keys, strict=False)
+
+    async def _fetch(self, keys: Iterable[Key], *, strict: bool) -> None:
         missing = sorted(key for key in set(keys) if self._find(*key) is None)
         if missing and self._ledger is not None:
             for kept in await self._ledger.fetch(missing):
                 self._versions[(kept.tenant, kept.template, kept.version)] = await asyncio.to_thread(
-                    TemplateVersion, Source.parse(kept.source), self.lender
+                    TemplateVersion, Source.parse(kept.source), self.lender, None if strict else []
                 )
 
     async def refresh(self) -> None:
@@ -84,7 +90,7 @@ class Catalog:
         for standing in await self._ledger.changed(self._stamp):
             wanted = [each for each in (standing.published, standing.planned) if each]
             try:
-                await self.ensure((standing.tenant, standing.template, each) for each in wanted)
+                await self._fetch(((standing.tenant, standing.template, each) for each in wanted), strict=True)
             except BadTemplate:
                 # Written by a version of this program that understood it; what was live before stays live here.
                 log = structlog.get_logger("catalog")

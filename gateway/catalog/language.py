@@ -1,33 +1,44 @@
 """The templates' language: Liquid with few tags, few filters and hard limits.
 
 A template is written by people who don't program, and by nobody we have to trust: it can't reach Python, can't
-run long and can't grow large. Errors name line and column and never a variable's value.
+run long and can't grow large. Every variable and filter is checked before a text is used, in branches not taken as
+well. Errors name line and column where the editor wrote, and never a variable's value.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from html import escape
 from typing import Any
 
-from babel import Locale
-from babel.dates import format_date
-from babel.numbers import format_currency, format_decimal
 from liquid import BoundTemplate, Environment, StrictUndefined
+from liquid.ast import Node
+from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.exceptions import LiquidError
+from liquid.expression import Expression
 from liquid.filter import with_context
 
+from gateway.catalog import formats, mail
+from gateway.catalog.flat import Row, flatten, write
+from gateway.catalog.places import Expanded, Misplaced, Place
+from gateway.catalog.source import Problem
 from gateway.ports import RenderFailed
 
-_TAGS = ("if", "unless", "case", "for", "break", "continue", "assign", "comment", "echo", "#")
-_INNER = ("content", "output", "illegal", "doc")  # the parser's own
+_TAGS = ("if", "unless", "case", "for", "break", "continue", "assign", "comment", "echo")
+_WITHIN = ("else", "elsif", "when")
+_INNER = ("content", "output", "illegal", "doc", "#")  # the parser's own, and {% # remarks %}
 _FILTERS = ("default", "upcase", "capitalize", "escape", "size", "strip")
-_BODIES = 10_000  # loop turns, and characters of one part; our choice: 60 SMS segments, a long e-mail
-_HTML_CHARACTERS = 100_000  # Gmail clips messages beyond 102 kB
+_BLOCKS = ("if", "unless", "case", "for", "comment")
+_MOST_BYTES = 10_000  # of one rendered part; our choice: 60 SMS segments, a long e-mail
+_MOST_HTML_BYTES = 100_000  # Gmail clips messages beyond 102 kB
+_MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
+_LONGEST_TAG = 400  # characters; our choice
+_OPENING = re.compile(r"\{[{%]")
+_DEEPEST = 10  # conditions and loops within each other; our choice
 
 
 class _Limited(Environment):
@@ -35,97 +46,68 @@ class _Limited(Environment):
 
     loop_iteration_limit = 1_000
     local_namespace_limit = 20_000
-    context_depth_limit = 8
-    output_stream_limit = _BODIES
+    context_depth_limit = 14  # each loop takes one, beside the library's own four
+    output_stream_limit = _MOST_BYTES
 
 
 class _LimitedHtml(_Limited):
-    output_stream_limit = _HTML_CHARACTERS
+    output_stream_limit = _MOST_HTML_BYTES
 
 
-@lru_cache(maxsize=64)
-def _locale(name: str) -> Locale:
-    return Locale.parse(name, sep="-")
+# ── filters ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _locale_of(context: Any) -> Locale:
-    return _locale(str(context.resolve("locale")))
+def _in_locale(function: Callable[..., str]) -> Callable[..., str]:
+    """A filter whose first argument is the message's locale."""
+
+    @with_context
+    def wrapped(value: object, *arguments: object, context: Any) -> str:
+        return function(str(context.resolve("locale")), value, *arguments)
+
+    wrapped.in_locale = function  # type: ignore[attr-defined]
+    return wrapped
 
 
-# Formatting takes Babel some 30 µs; due dates repeat within a portfolio, and amounts repeat within a message.
-@lru_cache(maxsize=4096)
-def _formatted_money(value: Decimal, currency: str, locale: str) -> str:
-    return str(format_currency(value, currency, locale=_locale(locale)))
+def _money(locale: str, value: object, currency: object) -> str:
+    if not isinstance(value, Decimal) or not isinstance(currency, str):
+        raise LiquidError("money wants an amount and a currency", token=None)
+    return formats.money(value, currency, locale)
 
 
-@lru_cache(maxsize=4096)
-def _formatted_date(value: date, style: str, locale: str) -> str:
-    return str(format_date(value, format=style, locale=_locale(locale)))
+def _date(locale: str, value: object, style: object = "long") -> str:
+    if not isinstance(value, date) or style not in formats.DATE_STYLES:
+        raise LiquidError(f"date wants a date, and one of {', '.join(formats.DATE_STYLES)}", token=None)
+    return formats.day(value, str(style), locale)
 
 
-@with_context
-def _money(value: object, currency: object = "", *, context: Any) -> str:
-    if not isinstance(value, Decimal):
-        raise LiquidError("money wants an amount", token=None)
-    return _formatted_money(value, str(currency), str(context.resolve("locale")))
-
-
-@with_context
-def _date(value: object, style: object = "long", *, context: Any) -> str:
-    if not isinstance(value, date):
-        raise LiquidError("date wants a date", token=None)
-    return _formatted_date(value, str(style), str(context.resolve("locale")))
-
-
-@with_context
-def _number(value: object, *, context: Any) -> str:
+def _number(locale: str, value: object) -> str:
     if not isinstance(value, int | Decimal):
         raise LiquidError("number wants a number", token=None)
-    return str(format_decimal(value, locale=_locale_of(context)))
+    return formats.number(value, locale)
 
 
-@with_context
-def _plural(value: object, one: object, other: object, *, context: Any) -> str:
+def _plural(locale: str, value: object, one: object, other: object) -> str:
     if not isinstance(value, int | Decimal):
         raise LiquidError("plural wants a number", token=None)
-    return str(one if _locale_of(context).plural_form(value) == "one" else other)
+    return str(one if formats.is_one(value, locale) else other)
 
 
-FILTERS = {"money": _money, "date": _date, "number": _number, "plural": _plural}
+FILTERS = {
+    "money": _in_locale(_money),
+    "date": _in_locale(_date),
+    "number": _in_locale(_number),
+    "plural": _in_locale(_plural),
+}
+# What a filter can be given, by the declared type, and how it is written.
+_WANTS: Mapping[str, tuple[tuple[str, ...], int, str]] = {
+    "money": (("money",), 1, "{{ amount | money: currency }}"),
+    "date": (("date",), 0, "{{ due_date | date }}"),
+    "number": (("integer", "money"), 0, "{{ days | number }}"),
+    "plural": (("integer",), 2, "{{ days | plural: 'day', 'days' }}"),
+}
 
 
-_FRAGMENT = re.compile(r"\{%-?\s*render\s+'([a-z0-9-]+)'\s*-?%\}")
-_NESTING = 4  # fragments within fragments; our choice, and the end of any circle
-
-
-def expand(text: str, fragments: Mapping[str, str], where: str) -> str:
-    """Put the shared fragments into a part's text, before it is compiled. Raises RenderFailed.
-
-    They take no arguments, so this says the same as Liquid's own ``render`` tag, at half the cost of a message.
-    """
-    for _ in range(_NESTING):
-        for name in _FRAGMENT.findall(text):
-            if name not in fragments:
-                raise RenderFailed(f"{where}: there is no shared fragment {name!r} in this language")
-        text = _FRAGMENT.sub(lambda found: fragments[found[1]], text)
-    return text
-
-
-_CONSTANT = re.compile(r"\{\{\s*([a-z]+(?:\.[a-z_]+)?)\s*\}\}")
-
-
-def settle(text: str, constants: Mapping[str, str], *, html: bool) -> str:
-    """Write in what is the same in every message (the lender's name and number), once, instead of at each rendering."""
-
-    def value(found: re.Match[str]) -> str:
-        constant = constants.get(found[1])
-        if constant is None or "{" in constant:
-            return found[0]
-        return escape(constant) if html else constant
-
-    return _CONSTANT.sub(value, text)
-
-
+@lru_cache(maxsize=2)
 def environment(*, html: bool) -> Environment:
     """The language for text, or for HTML (where variables are escaped)."""
     made = (_LimitedHtml if html else _Limited)(undefined=StrictUndefined, strict_filters=True, autoescape=html)
@@ -134,31 +116,255 @@ def environment(*, html: bool) -> Environment:
     return made
 
 
-def compile_part(made: Environment, source: str, where: str) -> BoundTemplate:
-    """Compile one part. Raises RenderFailed naming ``where``, line and column."""
+# ── compiling ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One output of a variable: which, through which filters, and where."""
+
+    variable: str
+    filters: tuple[str, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a text compiles to, wherever it stands."""
+
+    template: BoundTemplate
+    row: Row | None
+    html: mail.Html | None
+    uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
+    variables: frozenset[str]
+
+
+class Part:
+    """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
+
+    def __init__(self, where: str, source: Expanded, made: _Made) -> None:
+        self.where = where
+        self.source = source
+        self.is_mail = made.html is not None
+        self.uses = [Use(name, filters, source.place(offset)) for name, filters, offset in made.uses]
+        self.variables = made.variables
+        self._template = made.template
+        self._tags = made.html.tags if made.html else ()
+        self._limit = made.template.env.output_stream_limit or 0
+        self._row = made.row
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
+        if self._row is not None:
+            try:
+                text = write(self._row, values)
+            except (LiquidError, LookupError, ValueError, TypeError, ArithmeticError):
+                return self._render(values)  # fails again, and says where
+            if 4 * len(text) <= self._limit or len(text.encode()) <= self._limit:
+                return text
+        return self._render(values)
+
+    def _render(self, values: Mapping[str, Any]) -> str:
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            outer, _, inner = name.partition(".")
+            if inner:
+                nested.setdefault(outer, {})[inner] = value
+            else:
+                nested[name] = value
+        try:
+            return self._template.render(nested)
+        except LiquidError as error:
+            place = self._place(error.token.start_index if error.token else -1)
+            raise RenderFailed(str(_problem(self.where, place, _message(error)))) from None
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise RenderFailed(f"{self.where}: {type(error).__name__}") from None
+
+    def _place(self, offset: int) -> Place | None:
+        if offset < 0:
+            return None
+        if not self.is_mail:
+            return self.source.place(offset)
+        begun = [(at, origin) for at, origin in self._tags if at <= offset]
+        return self.source.place(begun[-1][1] + offset - begun[-1][0]) if begun else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a part may speak of. ``types`` by whole path; ``fragments`` and ``constants`` are written in."""
+
+    locale: str
+    types: Mapping[str, str]
+    fragments: Mapping[str, str]
+    constants: Mapping[str, str]
+
+
+def compile_part(text: str, where: str, scope: Scope, *, is_mail: bool) -> Part | list[Problem]:
+    """Compile one part, or say everything that is wrong with it."""
     try:
-        return made.from_string(source, name=where)
-    except LiquidError as error:
-        raise RenderFailed(f"{where}{_place(error, source)}: {_message(error)}") from None
+        source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
+    except Misplaced as error:
+        return [_problem(where, error.place, error.detail)]
+    made = _compiled(source.text, where, scope.locale, tuple(sorted(scope.types.items())), is_mail)
+    if isinstance(made, list):
+        return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
+    return Part(where, source, made)
 
 
-def render_part(template: BoundTemplate, values: Mapping[str, Any]) -> str:
-    """Render one part. Raises RenderFailed; the message has no values in it."""
+@lru_cache(maxsize=4096)  # an editor's preview compiles a template at each keystroke, of which one part has changed
+def _compiled(
+    text: str, where: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool
+) -> _Made | list[Misplaced]:
+    known = dict(types)
     try:
-        return template.render(values)
+        _check_tags(text)
+        template = _parse(text, where, html=is_mail)
+        analysis = template.analyze(include_partials=False)
+        if problems := list(_check_uses(template, analysis, known)):
+            return problems
+        addresses = frozenset(name for name, kind in known.items() if kind == "url")
+        html = mail.compiled(text, addresses) if is_mail else None
+    except Misplaced as error:
+        return [error]
+    variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
+    uses = tuple(_uses(template))
+    if html:
+        template = _parse(html.html, where, html=True)
+    return _Made(template, flatten(template, locale), html, uses, variables)
+
+
+def _check_tags(text: str) -> None:
+    """That tags are known, few, short and closed: the parser takes its time, and often says nothing of where."""
+    open_blocks: list[tuple[str, int]] = []
+    for count, (offset, tag) in enumerate(_tags(text)):
+        if count >= _MOST_TAGS:
+            raise Misplaced(f"there are more than {_MOST_TAGS} tags", offset)
+        name = _tag_name(tag)
+        if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
+            continue
+        if name == "render":
+            raise Misplaced("a shared text is taken in like this: {% render 'help' %}", offset)
+        if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
+            open_blocks.pop()
+        elif name.startswith("end") and name.removeprefix("end") in _BLOCKS:
+            raise Misplaced(f"{{% {name} %}} closes nothing that is open here", offset)
+        elif name not in _TAGS and name not in _WITHIN and not name.startswith("#"):
+            known = ", ".join(sorted((*_TAGS, "render")))
+            raise Misplaced(f"there is no tag {name[:40]!r}; there are: {known}", offset)
+        elif name in _BLOCKS:
+            open_blocks.append((name, offset))
+            if len(open_blocks) > _DEEPEST:
+                raise Misplaced(f"conditions and loops are more than {_DEEPEST} deep", offset)
+    if open_blocks:
+        name, offset = open_blocks[-1]
+        raise Misplaced(f"{{% {name} %}} is never closed: add {{% end{name} %}}", offset)
+
+
+def _tags(text: str) -> Iterator[tuple[int, str]]:
+    """Offset and text of each tag, in one pass: a pattern looks to the end again for each one that isn't closed."""
+    end = 0
+    while found := _OPENING.search(text, end):
+        start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
+        end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
+        if end < 2:
+            raise Misplaced(f"there is no {closing} within the next {_LONGEST_TAG} characters", start)
+        yield start, text[start:end]
+
+
+def _tag_name(tag: str) -> str:
+    return (tag.strip("{%-} \n\t").split(maxsplit=1) or [""])[0]
+
+
+def _parse(text: str, where: str, *, html: bool) -> BoundTemplate:
+    made = environment(html=html)
+    try:
+        return made.from_string(text, name=where)
     except LiquidError as error:
-        raise RenderFailed(f"{template.name}{_place(error, '')}: {_message(error)}") from None
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        raise RenderFailed(f"{template.name}: {type(error).__name__}") from None
+        offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
+        raise Misplaced(_message(error), offset) from None
+    except RecursionError:
+        raise Misplaced("is nested too deeply", 0) from None
 
 
-def _place(error: LiquidError, source: str) -> str:
-    context = error.context() if callable(getattr(error, "context", None)) else None
-    if context:
-        return f":{context[0]}:{context[1] + 1}"
-    return f" ({source.count(chr(10)) + 1} lines)" if source else ""
+def _first_wrong(text: str, made: Environment) -> int:
+    """The first tag that can't be read by itself: the parser gives no place for one that ends too early."""
+    for found in mail.LIQUID.finditer(text):
+        name = _tag_name(found[0])
+        if found[0].startswith("{%") and (name.startswith("end") or name in ("else", "break", "continue")):
+            continue
+        before = {"elsif": "{% if true %}", "when": "{% case 1 %}"}.get(name, "")
+        block = {"elsif": "if", "when": "case"}.get(name, name)
+        after = f"{{% end{block} %}}" if found[0].startswith("{%") and block in _BLOCKS else ""
+        try:
+            made.from_string(before + found[0] + after)
+        except LiquidError:
+            return found.start()
+    return -1
+
+
+def _path(use: Any) -> str:
+    return ".".join(str(part) for part in use.segments)
+
+
+def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[Misplaced]:
+    """Unknown variables and filters, and filters of the wrong kind of value, also where no example leads."""
+    for uses in analysis.globals.values():
+        for use in uses:
+            if (name := _path(use)) not in known:
+                detail = f"there is no variable {name[:60]!r}; this template has: {', '.join(sorted(known))}"
+                yield Misplaced(detail, use.span.index)
+    for name, spans in analysis.filters.items():
+        if name not in template.env.filters:
+            for span in spans:
+                names = ", ".join(sorted(template.env.filters))
+                yield Misplaced(f"there is no filter {name[:60]!r}; there are: {names}", span.index)
+    for each in _filtered(template):
+        first = each.filters[0] if each.filters else None
+        if first is None or first.name not in _WANTS:
+            continue
+        kinds, least, example = _WANTS[first.name]
+        kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
+        if len(first.args) < least or (kind and kind not in kinds):
+            detail = f"the filter {first.name} is for {' or '.join(kinds)}, and is written like {example}"
+            yield Misplaced(detail, first.token.start_index)
+
+
+def _uses(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    for each in _filtered(template):
+        if isinstance(each.left, Path):
+            yield _name(each.left), tuple(one.name for one in each.filters or ()), each.left.token.start_index
+
+
+def _name(path: Path) -> str:
+    return ".".join(str(each) for each in path.path)
+
+
+def _filtered(template: BoundTemplate) -> Iterator[Any]:
+    for node in _nodes(template.nodes):
+        for expression in node.expressions():
+            yield from _expressions(expression)
+
+
+def _nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]
+
+
+def _expressions(expression: Expression) -> Iterator[Any]:
+    if isinstance(expression, FilteredExpression):
+        yield expression
+    for each in expression.children():
+        yield from _expressions(each)
+
+
+def _problem(where: str, place: Place | None, detail: str) -> Problem:
+    if place is None:
+        return Problem(where, 0, 0, detail)
+    inside = f" (in the shared text {place.inside})" if place.inside else ""
+    return Problem(where, place.line, place.column, detail + inside)
 
 
 def _message(error: LiquidError) -> str:
-    # The library quotes names and tags of the template, never values; a quoted text is cut short all the same.
+    """The library quotes names and tags of the template, never values; a quoted text is cut short all the same."""
     return re.sub(r"\s+", " ", str(error.args[0] if error.args else type(error).__name__))[:120]

@@ -1,35 +1,40 @@
 """What an editor should know before a template is published: unlawful, unkind, costly or broken words.
 
-Each part is rendered with the examples of its variables, in every locale, by the one render function. Owns the
-checks; the words themselves are data (``templates/_lint``), and what the policy packs want of a text is asked of them.
+One function for the editor's page, the API, the command line and what may become live. The written text is read with
+all its branches, so that each finding has its place; and it is rendered with samples, by the one render function.
+Owns which checks there are and how grave; words are data (``templates/_lint``), how a mail looks is in looks.py, and
+what the policy packs want of a text is asked of them.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from channels.base import Content
+from gateway.catalog import looks, mail
+from gateway.catalog.language import Part, Use
+from gateway.catalog.places import Place
+from gateway.catalog.samples import Sample, samples
 from gateway.catalog.segments import segments
 from gateway.catalog.source import BadTemplate
+from gateway.catalog.variables import check
 from gateway.catalog.version import PARTS, TemplateVersion
+from gateway.catalog.words import LEVELS, WordList, load_words
 from gateway.ports import RenderFailed
+
+__all__ = ["LEVELS", "Finding", "Refuses", "WordList", "findings_of", "lint", "load_words"]
 
 # (locale, category, channel, text) → the policy's reason for refusing this text, "" where it has none
 Refuses = Callable[[str, str, str, str], str]
 
-LEVELS = ("error", "warning", "hint")
 _MOST_SEGMENTS = 3  # our choice: four cost as much as a letter's postage in many countries, and are rarely read
 _LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
-_SHORTENERS = ("bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "t.cn", "reurl.cc", "lihi.io")
-_LINK = re.compile(r"\b(https?)://([^\s/\"'<>）]+)", re.IGNORECASE)
-_COLOURS = re.compile(r"\{[^{}]*?(?<![-\w])color:\s*(#[0-9a-f]{6})[^{}]*?background:\s*(#[0-9a-f]{6})", re.IGNORECASE)
-_LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
-_NAME = "Alexandra Example"
+_FORMATS: Mapping[str, str] = {"money": "money: currency", "date": "date", "integer": "number"}
+_POLICY_REMEDIES: Mapping[str, str] = {
+    "opt_out_text_missing": "Say how to stop these messages, for example with {% render 'opt-out-sms' %}.",
+    "opt_out_text_forbidden": "Take the opt-out line out: networks there refuse notices that have one.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +51,6 @@ class Finding:
     instead: str = ""  # words that say it better, ready to be put in
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Words of one kind."""
-
-    kind: str
-    level: str
-    pattern: re.Pattern[str]
-    why: str
-    instead: str
-
-
-@dataclass(frozen=True, slots=True)
-class WordList:
-    """One language's words."""
-
-    entries: Sequence[Entry]
-    lock_screen: re.Pattern[str]
-
-
-def load_words(folder: Path) -> dict[str, WordList]:
-    """The word lists by language. Raises ValueError naming the file."""
-    found: dict[str, WordList] = {}
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            raw = tomllib.loads(path.read_text("utf-8"))
-            entries = [_entry(each) for each in raw["words"]]
-            words = WordList(entries, _any(raw["lock_screen"]))
-            found |= dict.fromkeys(raw["languages"], words)
-        except (tomllib.TOMLDecodeError, KeyError) as error:
-            raise ValueError(f"{path.name}: {error}") from None
-    return found
-
-
-def _entry(raw: Mapping[str, Any]) -> Entry:
-    if raw["level"] not in LEVELS:
-        raise KeyError(f"level {raw['level']!r}")
-    return Entry(raw["kind"], raw["level"], _any(raw["match"]), raw["why"], raw["instead"])
-
-
-def _any(words: Sequence[str]) -> re.Pattern[str]:
-    """Any of these: whole words where the script has spaces between them."""
-    alternatives = [rf"\b{re.escape(each)}\b" if each.isascii() else re.escape(each) for each in words]
-    return re.compile("|".join(alternatives), re.IGNORECASE)
-
-
 def findings_of(error: BadTemplate) -> list[Finding]:
     """What keeps a text from being compiled, as findings with their places."""
     if not error.problems:
@@ -104,115 +64,201 @@ def findings_of(error: BadTemplate) -> list[Finding]:
 
 def lint(version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses) -> list[Finding]:
     """Everything that is to be said of one version, the worst first."""
-    found = [each for locale in version.locales for each in _locale(version, locale, words, lender, refuses)]
-    return sorted(found, key=lambda each: (LEVELS.index(each.level), each.where, each.line))
+    found = dict.fromkeys([*_settings(version), *_locales(version, words, lender, refuses)])
+    return sorted(found, key=lambda each: (LEVELS.index(each.level), each.where, each.line, each.column))
 
 
-def _locale(
-    version: TemplateVersion, locale: str, words: Mapping[str, WordList], lender: str, refuses: Refuses
+def _settings(version: TemplateVersion) -> Iterator[Finding]:
+    where = f"{version.id}/template.toml"
+    examples = {name: each.value_of_example for name, each in version.variables.items()}
+    for problem in check(version.variables, examples):
+        name = problem.pointer.removeprefix("/variables/")
+        yield Finding("error", "bad_example", where, 0, f"the example of {name} {problem.detail}", "Mend the example.")
+    used = {name for part in _all_parts(version) for name in part.variables}
+    for name in version.variables.keys() - used:
+        detail = f"no text uses {name}"
+        yield Finding("hint", "unused_variable", where, 0, detail, "Use it, or take it out: callers needn't give it.")
+
+
+def _all_parts(version: TemplateVersion) -> Iterator[Part]:
+    for locale in version.locales:
+        for channel in PARTS:
+            for jurisdiction in version.jurisdictions(locale, channel):
+                yield from (part for _, part in version.parts(locale, channel, jurisdiction))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One message to be looked at: a locale's text for a channel, as it is in one jurisdiction."""
+
+    version: TemplateVersion
+    locale: str
+    channel: str
+    jurisdiction: str
+    parts: Sequence[tuple[str, Part]]
+    words: WordList | None
+
+    @property
+    def where(self) -> str:
+        return self.parts[0][1].where
+
+
+def _locales(
+    version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses
 ) -> Iterator[Finding]:
-    examples = {name: each.example for name, each in version.variables.items()}
-    for channel in version.channels:
-        where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
-        if version.locale_for(locale, channel) != locale:
-            yield Finding("warning", "missing_locale", where, 0, "has no text in this locale", "Write it.")
-            continue
-        try:
-            content = version.render(channel, locale, examples, _NAME)
-        except RenderFailed as error:
-            yield Finding("error", "does_not_render", where, 0, str(error), "Mend the example or the text.")
-            continue
-        if reason := refuses(locale, version.category, channel, content.text):
-            yield Finding("error", reason, where, 0, "the policy refuses this text", "See templates/policies.")
-        if channel != "inapp" and lender not in content.text:
-            yield Finding("error", "no_identity", where, 0, "does not say who writes", "Use {{ lender.name }}.")
-        if channel == "sms":
-            yield from _sms(where, content)
-        yield from _words(version, locale, channel, content, words.get(locale.split("-")[0]))
-        yield from _links(version, locale, channel, content)
-        yield from _shape(version, locale, channel, content)
+    for locale in version.locales:
+        listed = words.get(locale.split("-")[0])
+        if listed is None:
+            where, remedy = f"{version.id}/{locale}", "Add a list to templates/_lint."
+            yield Finding("warning", "no_word_list", where, 0, "nobody checks this language's words", remedy)
+        for channel in version.channels:
+            jurisdictions = version.jurisdictions(locale, channel)
+            if not jurisdictions:
+                where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
+                yield Finding("warning", "missing_locale", where, 0, "has no text in this locale", "Write it.")
+            for jurisdiction in jurisdictions:
+                parts = version.parts(locale, channel, jurisdiction)
+                look = _Look(version, locale, channel, jurisdiction, parts, listed)
+                yield from _written(look)
+                yield from _rendered(look, lender, refuses)
 
 
-def _sms(where: str, content: Content) -> Iterator[Finding]:
-    counted = segments(content.text)
-    if counted.segments > _MOST_SEGMENTS:
-        detail = f"takes {counted.segments} segments with the examples"
-        yield Finding("warning", "long", where, 0, detail, f"Shorten it to {_MOST_SEGMENTS}.")
-    for character, instead in counted.forcing:
-        if instead:
-            detail = f"{character!r} makes the whole text UCS-2, which is twice as dear"
-            yield Finding("warning", "dear_character", where, 0, detail, f"Write {instead!r}.")
+# ── what is written ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _words(
-    version: TemplateVersion, locale: str, channel: str, content: Content, words: WordList | None
-) -> Iterator[Finding]:
-    if words is None:
-        where = f"{version.id}/{locale}"
-        yield Finding(
-            "warning", "no_word_list", where, 0, "nobody checks this language's words", "Add a list to _lint."
-        )
+def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: str, instead: str = "") -> Finding:
+    inside = f" (in the shared text {place.inside})" if place.inside else ""
+    return Finding(level, rule, part.where, place.line, detail + inside, remedy, place.column, instead)
+
+
+def _written(look: _Look) -> Iterator[Finding]:
+    for field, part in look.parts:
+        text = _words_of(part)
+        yield from _bad_words(look, field, part, text)
+        yield from _uses(look, field, part)
+        for link in looks.links(part.source.text, text):
+            yield _at(link.level, link.rule, part, part.source.place(link.offset), link.detail, link.remedy)
+        if part.is_mail:
+            for fault in looks.faults(part.source.text):
+                yield _at(fault.level, fault.rule, part, part.source.place(fault.offset), fault.detail, fault.remedy)
+        elif match := re.search(r"[{}]", text):
+            remedy = "Remove it, or write {{ name }} with two braces on each side."
+            place = part.source.place(match.start())
+            yield _at("error", "leftover_braces", part, place, f"{match[0]!r} reaches the reader", remedy)
+
+
+def _words_of(part: Part) -> str:
+    """What is read of a part, at the offsets of its source: what the language takes is hidden."""
+    if part.is_mail:
+        return mail.words(part.source.text)
+    return mail.LIQUID.sub(lambda found: "\x00" * len(found[0]), part.source.text)
+
+
+def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Finding]:
+    if look.words is None:
         return
-    for part, field in PARTS[channel].items():
-        where, text = f"{version.id}/{locale}/{part}", str(getattr(content, field))
-        for entry in words.entries:
-            for match in entry.pattern.finditer(text):
-                detail = f"{match[0]!r}: {entry.why}"
-                line = _line(version, locale, part, match[0])
-                yield Finding(entry.level, entry.kind, where, line, detail, entry.instead)
-        if field == "subject" and (seen := words.lock_screen.search(text)):
-            detail = f"{seen[0]!r} can be read by whoever sees the screen or the inbox"
-            line = _line(version, locale, part, seen[0])
-            yield Finding("error", "lock_screen", where, line, detail, "Say that there is a message about the account.")
+    for entry in look.words.entries:
+        if look.version.category in entry.except_in:
+            continue
+        for match in entry.pattern.finditer(text):
+            instead = entry.instead.get(" ".join(match[0].lower().split()), "")
+            remedy = f"{entry.remedy} Instead: {instead}" if instead else entry.remedy
+            place = part.source.place(match.start())
+            yield _at(entry.level, entry.kind, part, place, f"{match[0]!r}: {entry.why}", remedy, instead)
+    for start, end in _seen_by_others(field, part):
+        for match in look.words.lock_screen.finditer(text, start, end):
+            detail = f"{match[0]!r} can be read by whoever sees the screen or the inbox"
+            remedy = "Say that there is a message about the account."
+            yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
-def _links(version: TemplateVersion, locale: str, channel: str, content: Content) -> Iterator[Finding]:
-    for part, field in PARTS[channel].items():
-        where = f"{version.id}/{locale}/{part}"
-        for match in _LINK.finditer(str(getattr(content, field))):
-            scheme, host = match[1].lower(), match[2].lower().partition(":")[0]
-            line = _line(version, locale, part, match[0])
-            if scheme == "http":
-                yield Finding("error", "plain_link", where, line, f"{host} is linked without TLS", "Use https.")
-            if host.removeprefix("www.") in _SHORTENERS:
-                detail = f"{host} hides where the link goes, and carriers filter it"
-                yield Finding("error", "short_link", where, line, detail, "Link to the lender's own site.")
+def _seen_by_others(field: str, part: Part) -> list[tuple[int, int]]:
+    """What stands on a locked screen or in a list of mails: subjects, titles, and a mail's preview line."""
+    text = part.source.text
+    if part.is_mail:
+        return [found.span(1) for found in re.finditer(r"<mj-(?:preview|title)>(.*?)</mj-", text, re.DOTALL)]
+    return [(0, len(text))] if field == "subject" else []
 
 
-def _shape(version: TemplateVersion, locale: str, channel: str, content: Content) -> Iterator[Finding]:
-    for part, field in PARTS[channel].items():
-        where, text = f"{version.id}/{locale}/{part}", str(getattr(content, field))
-        if field != "html" and (match := re.search(r"\{\{|\}\}|\{%|%\}|[{}]", text)):
-            line = _line(version, locale, part, match[0])
-            yield Finding("error", "leftover_braces", where, line, f"{match[0]!r} reaches the reader", "Remove it.")
-        if field == "subject" and len(text) > _LONGEST_SUBJECT:
-            yield Finding("warning", "long_subject", where, 0, f"has {len(text)} characters", "Shorten it to 78.")
-        if field == "html":
-            for image in re.finditer(r"<img\b(?![^>]*\balt=)[^>]*>", text, re.IGNORECASE):
-                line = _line(version, locale, part, image[0])
-                yield Finding(
-                    "error", "no_alt_text", where, line, "an image says nothing to who can't see it", "Add alt."
-                )
-            for colours in _COLOURS.finditer(text):
-                if (ratio := contrast(colours[1], colours[2])) < _LEAST_CONTRAST:
-                    detail = f"{colours[1]} on {colours[2]} has a contrast of {ratio:.1f}"
-                    yield Finding("error", "contrast", where, 0, detail, f"WCAG wants at least {_LEAST_CONTRAST}.")
+def _uses(look: _Look, field: str, part: Part) -> Iterator[Finding]:
+    """Personal data where others see it, and values that are shown as a machine writes them."""
+    types = {name: each.type for name, each in look.version.variables.items()}
+    shown = [(part.source.place(start), part.source.place(end)) for start, end in _seen_by_others(field, part)]
+    for use in part.uses:
+        kind = types.get(use.variable, "")
+        if kind in _FORMATS and kind not in ("integer",) and _FORMATS[kind].partition(":")[0] not in use.filters:
+            remedy = f"Write {{{{ {use.variable} | {_FORMATS[kind]} }}}}."
+            detail = f"{use.variable} is shown as a machine writes it"
+            yield _at("warning", "unformatted", part, use.place, detail, remedy)
+        if use.variable == "borrower.name" or kind in ("money", "text"):
+            yield from _personal(look, part, use, shown)
 
 
-def contrast(first: str, second: str) -> float:
-    """The contrast ratio of two colours ``#rrggbb``, from 1 to 21 (WCAG 2.2)."""
-    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
+def _personal(look: _Look, part: Part, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[Finding]:
+    here = (use.place.line, use.place.column)
+    if any((start.line, start.column) <= here <= (end.line, end.column) for start, end in shown):
+        detail = f"{use.variable} can be read by whoever sees the screen or the inbox"
+        yield _at("error", "personal_data", part, use.place, detail, "Leave it to the text inside.")
+    elif look.channel == "sms" and use.variable == "borrower.name":
+        detail = "an SMS lies open on the screen, and the name says whose account it is about"
+        yield _at("warning", "personal_data", part, use.place, detail, "Leave the name out: the number is theirs.")
 
 
-def _luminance(colour: str) -> float:
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+# ── what comes of it ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _line(version: TemplateVersion, locale: str, part: str, text: str) -> int:
-    """The line of the part's source in which the text stands; 0 where it comes from a fragment or a variable."""
-    source = version.source.parts.get(f"{locale}/{part}", "")
-    at = source.lower().find(text.lower())
-    return source.count("\n", 0, at) + 1 if at >= 0 else 0
+def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
+    version, made = look.version, samples(look.version.variables, look.locale)
+    for name in ("plain", "short"):
+        sample = made[name]
+        try:
+            content = version.render(
+                look.channel, look.locale, sample.variables, sample.borrower_name, look.jurisdiction
+            )
+        except RenderFailed as error:
+            detail = f"{error}" + (" with only the required variables" if name == "short" else "")
+            remedy = "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
+            yield Finding("error", "does_not_render", look.where, 0, detail, remedy)
+            return
+        country = look.jurisdiction.upper() or look.locale.partition("-")[2]
+        place = f"{look.locale.partition('-')[0]}-{country}"
+        if reason := refuses(place, version.category, look.channel, content.text):
+            remedy = _POLICY_REMEDIES.get(reason, "See templates/policies.")
+            detail = f"the policy for {country} refuses this text"
+            yield Finding("error", reason, look.where, 0, detail, remedy)
+        if look.channel != "inapp" and lender not in content.text:
+            yield Finding("error", "no_identity", look.where, 0, "does not say who writes", "Use {{ lender.name }}.")
+        if len(content.subject) > _LONGEST_SUBJECT:
+            detail = f"has {len(content.subject)} characters"
+            yield Finding("warning", "long_subject", look.where, 0, detail, f"Shorten it to {_LONGEST_SUBJECT}.")
+    if look.channel == "sms":
+        yield from _sms(look, made)
+    elif look.channel == "email":
+        yield from _both_parts(look)
+
+
+def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
+    [(_, part)] = look.parts
+    for name, level, with_what in (("plain", "warning", "the examples"), ("long", "hint", "the longest values")):
+        sample = made[name]
+        content = look.version.render("sms", look.locale, sample.variables, sample.borrower_name, look.jurisdiction)
+        if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
+            detail = f"takes {counted.segments} segments with {with_what}"
+            yield Finding(level, "long", look.where, 0, detail, f"Shorten it to {_MOST_SEGMENTS}.")
+            return
+    text = _words_of(part)
+    counted = segments(text.replace("\x00", ""))
+    for character, instead in counted.forcing if counted.avoidable else ():
+        detail = f"{character!r} makes the whole text UCS-2, which is twice as dear"
+        place, remedy = part.source.place(text.index(character)), f"Write {instead!r}." if instead else "Leave it out."
+        yield _at("warning", "dear_character", part, place, detail, remedy, instead)
+
+
+def _both_parts(look: _Look) -> Iterator[Finding]:
+    """Who reads the plain text must learn the same as who reads the other."""
+    by_field = dict(look.parts)
+    text, html = by_field["text"], by_field["html"]
+    for name in sorted((html.variables ^ text.variables) - {"locale"}):
+        lacking = text if name in html.variables else html
+        detail = f"does not have {name}, which the other part of the mail has"
+        yield Finding("warning", "parts_differ", lacking.where, 0, detail, "Say the same in both.")

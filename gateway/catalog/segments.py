@@ -6,6 +6,7 @@ septets alone or 153 each; 70 UTF-16 code units alone or 67 each. A character of
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,16 +20,27 @@ _EXTENSION = frozenset("\f^{}\\[~]|€")
 REPLACEMENTS: Mapping[str, str] = {
     "\u2018": "'",
     "\u2019": "'",
+    "\u201a": "'",
+    "\u2032": "'",
+    "`": "'",
     "\u201c": '"',
     "\u201d": '"',
+    "\u201e": '"',
+    "\u00ab": '"',
+    "\u00bb": '"',
+    "\u2010": "-",
+    "\u2011": "-",
     "\u2013": "-",
     "\u2014": "-",
+    "\u2212": "-",
+    "\u2022": "-",
     "\u2026": "...",
+    "\u00d7": "x",
     "\u00a0": " ",
     "\u202f": " ",
     "\u2009": " ",
+    "\t": " ",
     "₹": "Rs ",
-    "`": "'",
 }
 
 _GSM_ALONE, _GSM_PART = 160, 153
@@ -44,41 +56,44 @@ class Segments:
     segments: int
     forcing: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def avoidable(self) -> bool:
+        """Whether the text could do without UCS-2: no letter of its language forces it, only signs and spaces."""
+        return bool(self.forcing) and all(
+            instead or unicodedata.category(character)[0] in "CSZ" for character, instead in self.forcing
+        )
+
 
 def segments(text: str) -> Segments:
     """Count ``text`` as a phone network does."""
-    foreign = tuple(dict.fromkeys(each for each in text if each not in _BASIC and each not in _EXTENSION))
-    if not foreign:
-        widths = [2 if each in _EXTENSION else 1 for each in text]
-        return Segments("GSM-7", sum(widths), _parts(widths, _GSM_ALONE, _GSM_PART))
-    widths = [2 if ord(each) > 0xFFFF else 1 for each in text]
+    foreign = _foreign(text)
     forcing = tuple((each, REPLACEMENTS.get(each, "")) for each in foreign)
-    return Segments("UCS-2", sum(widths), _parts(widths, _UCS2_ALONE, _UCS2_PART), forcing)
+    units = sum(_widths(text, gsm=not foreign))
+    return Segments("UCS-2" if foreign else "GSM-7", units, len(split(text)), forcing)
 
 
 def split(text: str) -> list[str]:
-    """``text`` as the segments in which it travels; joined they are the text."""
-    gsm = all(each in _BASIC or each in _EXTENSION for each in text)
-    alone, part = (_GSM_ALONE, _GSM_PART) if gsm else (_UCS2_ALONE, _UCS2_PART)
-    widths = [2 if (each in _EXTENSION if gsm else ord(each) > 0xFFFF) else 1 for each in text]
-    if sum(widths) <= alone:
+    """The text as the segments carry it; the receiving phone puts them together again."""
+    gsm = not _foreign(text)
+    widths = _widths(text, gsm=gsm)
+    if sum(widths) <= (_GSM_ALONE if gsm else _UCS2_ALONE):
         return [text] if text else []
-    found, room = [""], part
-    for each, width in zip(text, widths, strict=True):
+    part = _GSM_PART if gsm else _UCS2_PART
+    begins, room = [0], part
+    for at, width in enumerate(widths):
         if width > room:
-            found.append("")
+            begins.append(at)
             room = part
-        found[-1] += each
         room -= width
-    return found
+    return [text[start:end] for start, end in zip(begins, [*begins[1:], len(text)], strict=True)]
 
 
-def _parts(widths: list[int], alone: int, part: int) -> int:
-    if sum(widths) <= alone:
-        return 1 if widths else 0
-    count, room = 1, part
-    for width in widths:
-        if width > room:
-            count, room = count + 1, part
-        room -= width
-    return count
+def _foreign(text: str) -> tuple[str, ...]:
+    """The characters that GSM 7-bit doesn't have, each once, in order."""
+    return tuple(dict.fromkeys(each for each in text if each not in _BASIC and each not in _EXTENSION))
+
+
+def _widths(text: str, *, gsm: bool) -> list[int]:
+    if gsm:
+        return [2 if each in _EXTENSION else 1 for each in text]
+    return [2 if ord(each) > 0xFFFF else 1 for each in text]

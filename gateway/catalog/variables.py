@@ -27,6 +27,11 @@ class VariableSpec:
     example: str
     description: str
 
+    @property
+    def value_of_example(self) -> str | int:
+        """The example as a request would give it."""
+        return int(self.example) if self.type == "integer" and self.example.lstrip("-").isdigit() else self.example
+
 
 @dataclass(frozen=True, slots=True)
 class VariableProblem:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from liquid import BoundTemplate
-
 from channels.base import Content
-from gateway.catalog import language
+from gateway.catalog.formats import locale_of
+from gateway.catalog.language import Part, Scope, compile_part
 from gateway.catalog.segments import REPLACEMENTS
 from gateway.catalog.source import BadTemplate, Lender, Problem, Source
 from gateway.catalog.variables import VariableProblem, VariableSpec, check, values
@@ -19,10 +19,21 @@ from gateway.ports import RenderFailed
 # What a message on each channel is made of: the part's file, and the field of Content that it fills.
 PARTS: Mapping[str, Mapping[str, str]] = {
     "sms": {"sms.liquid": "text"},
-    "email": {"email.subject.liquid": "subject", "email.txt.liquid": "text", "email.html.liquid": "html"},
+    "email": {"email.subject.liquid": "subject", "email.txt.liquid": "text", "email.mjml.liquid": "html"},
     "inapp": {"inapp.title.liquid": "subject", "inapp.txt.liquid": "text"},
 }
+_FILES = frozenset(file for files in PARTS.values() for file in files)
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
+_LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
+# Where a country has another name in the policy packs, and so in borrowers' jurisdictions.
+_COUNTRIES = {"gb": "uk"}
+
+
+def jurisdiction_of(name: str) -> str:
+    """``us-fl`` is in the us, and gb is another name of the uk."""
+    country = name.lower().replace("_", "-").partition("-")[0]
+    return _COUNTRIES.get(country, country)
 
 
 class TemplateVersion:
@@ -46,50 +57,80 @@ class TemplateVersion:
             for name, each in source.settings["variables"].items()
         }
         self.locales: Sequence[str] = sorted({name.split("/")[0] for name in source.parts})
-        self._lender = asdict(lender)
-        self._parts: dict[tuple[str, str], list[tuple[str, BoundTemplate]]] = {}
+        self._lender = {f"lender.{name}": value for name, value in asdict(lender).items()}
+        # By locale and channel; within it by jurisdiction, "" for all that have no shared texts of their own.
+        self._parts: dict[tuple[str, str], dict[str, list[tuple[str, Part]]]] = {}
         found: list[Problem] = [] if problems is None else problems
-        for locale in self.locales:
-            self._compile(locale, found)
+        self._compile(found)
         if found and problems is None:
             raise BadTemplate.of(found)
-        if self.default_locale not in self.locales:
-            raise BadTemplate(f"{self.id}/template.toml: default_locale: there is no folder {self.default_locale}")
         self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
 
-    def _compile(self, locale: str, problems: list[Problem]) -> None:
-        fragments = {
-            name.split("/", 1)[1].removesuffix(".liquid"): text
-            for name, text in self.source.fragments.items()
-            if name.startswith(f"{locale}/")
-        }
-        constants = {f"lender.{name}": value for name, value in self._lender.items()} | {"locale": locale}
-        made = {html: language.environment(html=html) for html in (False, True)}
-        for channel, files in PARTS.items():
-            present = {file: self.source.parts.get(f"{locale}/{file}") for file in files}
-            if not any(present.values()):
+    def _compile(self, problems: list[Problem]) -> None:
+        if self.default_locale not in self.locales:
+            where = f"{self.id}/template.toml"
+            problems.append(Problem(where, 0, 0, f"default_locale: there is no folder {self.default_locale}"))
+        for name in sorted(self.source.parts):
+            if name.partition("/")[2] not in _FILES:
+                problems.append(
+                    Problem(f"{self.id}/{name}", 0, 0, f"is no part; there are: {', '.join(sorted(_FILES))}")
+                )
+        for locale in self.locales:
+            try:
+                locale_of(locale)
+            except (ValueError, LookupError):
+                problems.append(Problem(f"{self.id}/{locale}", 0, 0, "is no locale; write it like en-GB"))
                 continue
+            for channel, files in PARTS.items():
+                if any(f"{locale}/{file}" in self.source.parts for file in files):
+                    self._compile_channel(locale, channel, problems)
+
+    def _compile_channel(self, locale: str, channel: str, problems: list[Problem]) -> None:
+        types = {name: each.type for name, each in self.variables.items()}
+        types |= {"borrower.name": "text", "locale": "text", "lender.name": "text", "lender.phone": "text"}
+        types["lender.help_url"] = "url"
+        by_jurisdiction: dict[str, list[tuple[str, Part]]] = {}
+        for jurisdiction, fragments in _fragments(self.source.fragments, locale).items():
+            scope = Scope(locale, types, fragments, self._lender | {"locale": locale})
             compiled = []
-            for file, text in present.items():
-                where = f"{self.id}/{locale}/{file}"
+            for file, field in PARTS[channel].items():
+                where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
                 if text is None:
-                    problems.append(
-                        Problem(where, 0, 0, f"is missing; a message on {channel} needs {', '.join(files)}")
-                    )
-                    continue
-                try:
-                    whole = language.settle(language.expand(text, fragments, where), constants, html=".html." in file)
-                    compiled.append((files[file], language.compile_part(made[".html." in file], whole, where)))
-                except RenderFailed as error:
-                    problems.append(_problem(where, str(error)))
-            if len(compiled) == len(files):
-                self._parts[(locale, channel)] = compiled
+                    made: Part | list[Problem] = [
+                        Problem(where, 0, 0, f"is missing; a message on {channel} needs {', '.join(PARTS[channel])}")
+                    ]
+                else:
+                    made = compile_part(text, where, scope, is_mail=field == "html")
+                if isinstance(made, Part):
+                    compiled.append((field, made))
+                else:
+                    problems += [each for each in made if each not in problems]
+            if len(compiled) == len(PARTS[channel]):
+                by_jurisdiction[jurisdiction] = compiled
+        if "" in by_jurisdiction:
+            self._parts[(locale, channel)] = by_jurisdiction
 
     def locale_for(self, wanted: str, channel: str) -> str:
-        """The locale that is used for ``wanted``: itself, then its language elsewhere, then the default."""
-        language_code = wanted.split("-")[0]
-        candidates = [wanted, *(each for each in self.locales if each.split("-")[0] == language_code)]
+        """The locale that is used for ``wanted``: itself, then its language elsewhere, then the default.
+
+        Chinese is two written languages: the locales that share the script come before those that don't.
+        """
+        if (wanted, channel) in self._parts:
+            return wanted
+        language = wanted.split("-")[0]
+        same = [each for each in self.locales if each.split("-")[0] == language]
+        candidates = sorted(same, key=lambda each: (_script(each) != _script(wanted), each))
         return next((each for each in candidates if (each, channel) in self._parts), self.default_locale)
+
+    def parts(self, locale: str, channel: str, jurisdiction: str = "") -> Sequence[tuple[str, Part]]:
+        """The compiled parts by the field of Content that each fills; none where the channel has no text."""
+        found = self._parts.get((locale, channel), {})
+        wanted = jurisdiction_of(jurisdiction or locale.partition("-")[2])
+        return found.get(wanted) or found.get("") or ()
+
+    def jurisdictions(self, locale: str, channel: str) -> Sequence[str]:
+        """Those whose texts are of their own, by shared texts; "" for all others."""
+        return list(self._parts.get((locale, channel), {}))
 
     def check(self, given: Mapping[str, Any]) -> list[VariableProblem]:
         """What is wrong with the variables of a request."""
@@ -100,25 +141,55 @@ class TemplateVersion:
     ) -> Content:
         """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed."""
         used = self.locale_for(locale, channel)
-        parts = self._parts.get((used, channel))
-        if parts is None:
+        parts = self.parts(used, channel, jurisdiction)
+        if not parts:
             raise RenderFailed(f"{self.id}: has no text for {channel}")
         try:
             known = values(self.variables, given)
         except (ValueError, TypeError, ArithmeticError):
             raise RenderFailed(f"{self.id}: a variable has the wrong type") from None
-        known |= {"borrower": {"name": borrower_name}, "lender": self._lender, "locale": used}
-        rendered = {field: language.render_part(template, known) for field, template in parts}
-        if "subject" in rendered:
-            rendered["subject"] = " ".join(rendered["subject"].split())  # one line, whatever a name contains
+        known["borrower.name"], known["locale"] = borrower_name, used
+        known.update(self._lender)
+        rendered = {field: part.render(known) for field, part in parts}
         if channel == "sms":
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
-            rendered["text"] = rendered["text"].translate(_SPACES).strip()
+            return Content(rendered["text"].translate(_SPACES).strip())
+        # What a condition leaves out leaves its empty lines behind.
+        rendered["text"] = _BLANK_LINES.sub("\n\n", rendered["text"]).strip()
+        rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())  # whatever a name contains
         return Content(**rendered)
 
 
-def _problem(where: str, message: str) -> Problem:
-    place, _, detail = message.removeprefix(where).partition(": ")
-    numbers = [int(each) for each in place.split(":") if each.isdigit()]
-    line, column = numbers if len(numbers) == 2 else (0, 0)
-    return Problem(where, line, column, detail or message)
+def _alike(one: str, other: str) -> bool:
+    return one.split("-")[0] == other.split("-")[0] and _script(one) == _script(other)
+
+
+def _script(locale: str) -> str:
+    """``zh-HK`` is written like ``zh-TW``, and unlike ``zh-CN``. Of two scripts only Chinese has texts here."""
+    language, _, country = locale.partition("-")
+    return ("Hant" if country in ("TW", "HK", "MO", "Hant") else "Hans") if language == "zh" else ""
+
+
+def _fragments(fragments: Mapping[str, str], locale: str) -> dict[str, dict[str, str]]:
+    """The shared texts of a locale by jurisdiction: ``help.uk.liquid`` takes the place of ``help.liquid`` in the uk.
+
+    A locale without any has those of its language elsewhere.
+    """
+    named = dict(_named(fragments, locale))
+    language = [each for each in sorted({path.partition("/")[0] for path in fragments}) if _alike(each, locale)]
+    for other in language if locale not in language else ():
+        named = dict(_named(fragments, other)) | named
+    plain = {name: text for name, text in named.items() if "." not in name}
+    jurisdictions = sorted({name.partition(".")[2] for name in named if "." in name})
+    own = {
+        each: plain | {name.partition(".")[0]: text for name, text in named.items() if name.endswith(f".{each}")}
+        for each in jurisdictions
+    }
+    return {"": plain, **own}
+
+
+def _named(fragments: Mapping[str, str], locale: str) -> Iterator[tuple[str, str]]:
+    for path, text in fragments.items():
+        folder, _, file = path.partition("/")
+        if folder == locale:
+            yield file.removesuffix(".liquid"), text

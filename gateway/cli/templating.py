@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,9 +57,13 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False))
     elif found:
-        rows = [(each.level, each.where, each.line or "", each.rule, each.detail, each.remedy) for each in found]
-        screen.STDOUT.print(screen.table(None, ("level", "where", "line", "rule", "what", "remedy"), rows))
-    errors = sum(each.level == "error" for each in found)
-    screen.STDERR.print(f"{errors} errors, {len(found) - errors} warnings and hints")
-    if errors:
+        rows = [(each.level, each.where, _place(each), each.rule, each.detail, each.remedy) for each in found]
+        screen.STDOUT.print(screen.table(None, ("level", "where", "place", "rule", "what", "remedy"), rows))
+    counts = Counter(each.level for each in found)
+    screen.STDERR.print(", ".join(f"{counts[level]} {level}s" for level in linting.LEVELS))
+    if counts["error"]:
         raise typer.Exit(1)
+
+
+def _place(finding: Finding) -> str:
+    return f"{finding.line}:{finding.column}" if finding.line else ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion, segments
+from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion
 from gateway.catalog.source import read_folder
 from gateway.ledger.template_versions import Kept, Key, TemplateVersions
 from gateway.ports import RenderFailed, UnknownTemplate
@@ -17,7 +16,6 @@ from tests.ledgers import NOW
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 CATALOG = Catalog.load(TEMPLATES, lender=LENDER)
-EXAMPLES = sorted(TEMPLATES.glob("*/examples/*.json"))
 VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
 
 
@@ -34,28 +32,6 @@ def made(sms: str, variables: str = "name") -> TemplateVersion:
     return TemplateVersion(Source("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
-def test_every_example_renders_in_every_locale_on_every_channel(example: Path) -> None:
-    """Each template's examples pass its schema and render everywhere, without braces left over."""
-    template = CATALOG.resolve("", example.parts[-3], None, NOW)
-    variables = json.loads(example.read_text("utf-8"))
-    assert template.check(variables) == []
-    for locale in template.locales:
-        for channel in template.channels:
-            content = template.render(channel, locale, variables, "Chen Mei")
-            assert content.text
-            assert not {"{{", "{%"} & {content.text[at : at + 2] for at in range(len(content.text))}
-            if channel == "sms":
-                assert segments(content.text).segments <= 2
-
-
-def test_every_template_has_an_example_and_all_four_locales() -> None:
-    """No template ships without an example, or in fewer languages than the others."""
-    for template in CATALOG.live():
-        assert any(path.parts[-3] == template.id for path in EXAMPLES)
-        assert template.locales == ["en-GB", "en-US", "zh-CN", "zh-TW"]
-
-
 def test_amount_and_date_follow_the_locale() -> None:
     """Money and dates look as they do where the borrower lives, and SMS has no dear spaces."""
     template = CATALOG.resolve("", "overdue-first", None, NOW)
@@ -65,7 +41,7 @@ def test_amount_and_date_follow_the_locale() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "used"),
-    [("zh-TW", "zh-TW"), ("zh-HK", "zh-CN"), ("en-AU", "en-GB"), ("fr-FR", "en-US")],
+    [("zh-TW", "zh-TW"), ("zh-HK", "zh-TW"), ("zh-SG", "zh-CN"), ("en-AU", "en-GB"), ("fr-FR", "en-US")],
 )
 def test_locale_falls_back_to_its_language_then_to_the_default(wanted: str, used: str) -> None:
     """A locale without a text of its own gets its language's, or the template's default."""
@@ -87,7 +63,7 @@ def test_a_name_can_not_add_a_header() -> None:
     parts = {
         "en-US/email.subject.liquid": "Hi {{ borrower.name }}",
         "en-US/email.txt.liquid": "x",
-        "en-US/email.html.liquid": "x",
+        "en-US/email.mjml.liquid": "<mjml></mjml>",
     }
     content = TemplateVersion(Source("t", settings, parts, {}), LENDER).render("email", "en-US", {}, "A\r\nBcc: b@c")
     assert content.subject == "Hi A Bcc: b@c"
@@ -115,29 +91,13 @@ def test_an_amount_is_a_plain_decimal(value: object) -> None:
     assert [each.pointer for each in template.check({**VARIABLES, "amount": value})] == ["/variables/amount"]
 
 
-@pytest.mark.parametrize(
-    "sms",
-    [
-        "{% for i in (1..100000) %}{% for j in (1..100000) %}x{% endfor %}{% endfor %}",
-        "{% for i in (1..900) %}" + "{{ name }}" * 8 + "{% endfor %}",
-        "{% assign a = name %}{% for i in (1..900) %}{% assign a = a | append: a %}{% endfor %}",
-        "{{ name.__class__.__mro__ }}",
-        "{{ unknown }}",
-        "{{ name | unknown_filter }}",
-        "{% render 'nowhere' %}",
-        "{% include 'nowhere' %}",
-    ],
-)
-def test_a_hostile_template_ends_in_an_error(sms: str) -> None:
-    """Loops, growth, reaching into Python and unknown names end in an error that names the template."""
-    with pytest.raises((RenderFailed, BadTemplate), match="t"):
-        made(sms).render("sms", "en-US", {"name": "secret-value" * 20}, "A")
-
-
 def test_an_error_never_shows_a_value() -> None:
     """What a template complains about is its text, not the borrower's data."""
     with pytest.raises(RenderFailed) as caught:
-        made("{{ name | money: 'TWD' }}").render("sms", "en-US", {"name": "secret-value"}, "secret-name")
+        made("\n {{ name | default: 'x' | money: 'TWD' }}").render(
+            "sms", "en-US", {"name": "secret-value"}, "secret-name"
+        )
+    assert "t/en-US/sms.liquid:2:" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
