@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from gateway.catalog import looks, mail
 from gateway.catalog.language import Part, Use
 from gateway.catalog.places import Place
-from gateway.catalog.samples import Sample, samples
+from gateway.catalog.preview import Sample
+from gateway.catalog.samples import samples
 from gateway.catalog.segments import segments
 from gateway.catalog.source import BadTemplate
 from gateway.catalog.variables import check
@@ -208,15 +209,13 @@ def _personal(look: _Look, part: Part, use: Use, shown: Sequence[tuple[Place, Pl
 
 
 def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
-    version, made = look.version, samples(look.version.variables, look.locale)
-    for name in ("plain", "short"):
+    version, made = look.version, samples(look.version, look.locale)
+    for name in ("everything", "required_only"):
         sample = made[name]
         try:
-            content = version.render(
-                look.channel, look.locale, sample.variables, sample.borrower_name, look.jurisdiction
-            )
+            content = version.render(look.channel, look.locale, sample.variables, sample.name, look.jurisdiction)
         except RenderFailed as error:
-            detail = f"{error}" + (" with only the required variables" if name == "short" else "")
+            detail = f"{error}" + (" with only the required variables" if name == "required_only" else "")
             remedy = "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
             yield Finding("error", "does_not_render", look.where, 0, detail, remedy)
             return
@@ -239,9 +238,12 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
 
 def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
     [(_, part)] = look.parts
-    for name, level, with_what in (("plain", "warning", "the examples"), ("long", "hint", "the longest values")):
+    for name, level, with_what in (
+        ("everything", "warning", "the examples"),
+        ("longest", "hint", "the longest values"),
+    ):
         sample = made[name]
-        content = look.version.render("sms", look.locale, sample.variables, sample.borrower_name, look.jurisdiction)
+        content = look.version.render("sms", look.locale, sample.variables, sample.name, look.jurisdiction)
         if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
             detail = f"takes {counted.segments} segments with {with_what}"
             yield Finding(level, "long", look.where, 0, detail, f"Shorten it to {_MOST_SEGMENTS}.")

@@ -44,9 +44,7 @@ class Shown:
 
 def examples(version: TemplateVersion) -> dict[str, Any]:
     """The variables as the template's own examples have them."""
-    return {
-        name: int(each.example) if each.type == "integer" else each.example for name, each in version.variables.items()
-    }
+    return {name: each.value_of_example for name, each in version.variables.items()}
 
 
 @dataclass(frozen=True, slots=True)

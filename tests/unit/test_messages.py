@@ -14,7 +14,7 @@ import pytest
 
 from gateway.catalog import Catalog, Lender, TemplateVersion, segments
 from gateway.catalog.mail import preview
-from gateway.catalog.samples import SAMPLES, samples
+from gateway.catalog.samples import KINDS, samples
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -54,13 +54,12 @@ def _readable(html: str) -> str:
 
 def _shown(version: TemplateVersion, locale: str) -> str:
     texts = []
-    made = samples(version.variables, locale, _examples(version))
-    for name in ("short", "plain"):
+    made = samples(version, locale, _examples(version))
+    for name in ("required_only", "everything"):
         sample = made[name]
         assert version.check(sample.variables) == []
         sms, email, inapp = (
-            version.render(channel, locale, sample.variables, sample.borrower_name)
-            for channel in ("sms", "email", "inapp")
+            version.render(channel, locale, sample.variables, sample.name) for channel in ("sms", "email", "inapp")
         )
         counted = segments(sms.text)
         texts += [f"== {name} ==", f"-- SMS: {counted.segments} × {counted.encoding}", sms.text]
@@ -82,8 +81,8 @@ def test_every_message_is_as_it_was_read(version: TemplateVersion, locale: str) 
 def test_the_html_of_one_mail_is_as_it_was_seen() -> None:
     """The whole of one mail's HTML, so that another version of the layout's compiler doesn't pass unseen."""
     version = CATALOG.live()[[each.id for each in CATALOG.live()].index("overdue-first")]
-    sample = samples(version.variables, "en-US", _examples(version))["plain"]
-    html = version.render("email", "en-US", sample.variables, sample.borrower_name).html
+    sample = samples(version, "en-US", _examples(version))["everything"]
+    html = version.render("email", "en-US", sample.variables, sample.name).html
     path = GOLDEN / "overdue-first.en-US.html"
     if os.environ.get("REWRITE_GOLDEN"):
         path.write_text(html, "utf-8")
@@ -102,24 +101,24 @@ def test_the_set_is_whole() -> None:
 @pytest.mark.parametrize(("version", "locale"), MESSAGES, ids=_named)
 def test_every_message_stands_every_sample_everywhere(version: TemplateVersion, locale: str) -> None:
     """Long names, big amounts, other scripts, any jurisdiction: it renders, without braces, at a bearable price."""
-    for name in SAMPLES:
-        sample = samples(version.variables, locale, _examples(version))[name]
+    for name in KINDS:
+        sample = samples(version, locale, _examples(version))[name]
         assert version.check(sample.variables) == []
         for jurisdiction in JURISDICTIONS:
             for channel in version.channels:
-                content = version.render(channel, locale, sample.variables, sample.borrower_name, jurisdiction)
+                content = version.render(channel, locale, sample.variables, sample.name, jurisdiction)
                 assert content.text
                 assert not re.search(r"[{}]", content.text + content.subject)
                 if channel == "sms":
-                    assert segments(content.text).segments <= (4 if name == "long" else 3)
-                    assert name != "short" or jurisdiction == "us" or segments(content.text).segments <= 2
+                    assert segments(content.text).segments <= (4 if name == "longest" else 3)
+                    assert name != "required_only" or jurisdiction == "us" or segments(content.text).segments <= 2
 
 
 def test_no_mail_brings_anything_from_elsewhere() -> None:
     """No image, font, style or script is fetched when a mail is read: nobody learns when and where it was."""
     for version, locale in MESSAGES:
-        sample = samples(version.variables, locale)["plain"]
-        html = version.render("email", locale, sample.variables, sample.borrower_name).html
+        sample = samples(version, locale)["everything"]
+        html = version.render("email", locale, sample.variables, sample.name).html
         assert not re.search(r"<script|<img|<link|@import|url\(|\son\w+=", html, re.IGNORECASE)
 
 
@@ -140,7 +139,7 @@ def test_no_mail_brings_anything_from_elsewhere() -> None:
 def test_shared_texts_follow_the_law_and_the_language(locale: str, jurisdiction: str, wanted: str) -> None:
     """Who lives in the UK and reads Chinese is told in Chinese where free debt advice is in the UK."""
     version = next(each for each in CATALOG.live() if each.id == "overdue-first")
-    variables = samples(version.variables, locale)["plain"].variables
+    variables = samples(version, locale)["everything"].variables
     assert wanted in version.render("email", locale, variables, "A", jurisdiction).text
 
 
@@ -148,5 +147,5 @@ def test_shared_texts_follow_the_law_and_the_language(locale: str, jurisdiction:
 def test_help_of_one_country_is_not_named_in_another(jurisdiction: str) -> None:
     """British English elsewhere doesn't send people to a British service."""
     version = next(each for each in CATALOG.live() if each.id == "overdue-first")
-    variables = samples(version.variables, "en-GB")["plain"].variables
+    variables = samples(version, "en-GB")["everything"].variables
     assert "MoneyHelper" not in version.render("email", "en-GB", variables, "A", jurisdiction).text
