@@ -51,6 +51,10 @@ class Finding:
     column: int = 0  # counts from 1; 0 where it has no place
     instead: str = ""  # words that say it better, ready to be put in
 
+    def __str__(self) -> str:
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.where}{place}: {self.detail}. {self.remedy}"
+
 
 def findings_of(error: BadTemplate) -> list[Finding]:
     """What keeps a text from being compiled, as findings with their places."""
