@@ -50,6 +50,7 @@ class Finding:
     remedy: str
     column: int = 0  # counts from 1; 0 where it has no place
     instead: str = ""  # words that say it better, ready to be put in
+    found: str = ""  # the words in whose place they go, as they stand there
 
     def __str__(self) -> str:
         place = f":{self.line}:{self.column}" if self.line else ""
@@ -131,9 +132,12 @@ def _locales(
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: str, instead: str = "") -> Finding:
+def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: str, *better: str) -> Finding:
+    """``better``: words to put in instead, and those that they replace."""
     inside = f" (in the shared text {place.inside})" if place.inside else ""
-    return Finding(level, rule, part.where, place.line, detail + inside, remedy, place.column, instead)
+    return Finding(
+        level, rule, part.where, place.line, detail + inside, remedy, place.column, *(() if place.inside else better)
+    )
 
 
 def _written(look: _Look) -> Iterator[Finding]:
@@ -169,7 +173,7 @@ def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Findi
             instead = entry.instead.get(" ".join(match[0].lower().split()), "")
             remedy = f"{entry.remedy} Instead: {instead}" if instead else entry.remedy
             place = part.source.place(match.start())
-            yield _at(entry.level, entry.kind, part, place, f"{match[0]!r}: {entry.why}", remedy, instead)
+            yield _at(entry.level, entry.kind, part, place, f"{match[0]!r}: {entry.why}", remedy, instead, match[0])
     for start, end in _seen_by_others(field, part):
         for match in look.words.lock_screen.finditer(text, start, end):
             detail = f"{match[0]!r} can be read by whoever sees the screen or the inbox"

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ TENANT = "demo"
 _KEY_NAME = "demo"
 _POLL_SECONDS = 0.5  # often enough for the bar, and no load on the ledger
 _TOKEN_LIFE = timedelta(days=1)
+# Who signs in at /editor: one writes, the other approves. Names, addresses and numbers are nobody's.
+_PEOPLE = (("editor@demo.example", "Mei Lin", "editor"), ("approver@demo.example", "Tom Hale", "approver"))
+_TEST_ADDRESSES = {"sms": "+12025550123", "email": "editor@demo.example"}
+# Of one segment, in the order of what providers list publicly; our choice, for the preview to have something to say.
+_SMS_PRICES = {"us": "0.008 USD", "gb": "0.05 USD", "tw": "0.06 USD", "cn": "0.04 USD", "": "0.06 USD"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Demo:
     since: Before
     stop: asyncio.Event
     complete: bool = False
+    password: str = field(init=False, repr=False, default="")
     _made: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +90,7 @@ class Demo:
         if self.options.as_json:
             typer.echo(json.dumps(result, ensure_ascii=False))
         if not self.options.once:
-            _how_to_go_on(target, self.settings.data_dir)
+            _how_to_go_on(target, self.settings.data_dir, self.password)
 
     async def _announce(self, gateway: Gateway) -> Target:
         """A fresh key in place of the last run's, and demo.json for scripts."""
@@ -95,7 +102,10 @@ class Demo:
         url = f"http://{gateway.settings.host}:{gateway.settings.port}"
         borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, Row))), "")
         token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
-        _write_private(self._made, {"url": url, "api_key": secret, "borrower_token": token, "pid": os.getpid()})
+        self.password = await _people(gateway)
+        editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
+        made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
+        _write_private(self._made, made)
         screen.STDERR.print(f"gateway: up at {url}, its clock at {now:%Y-%m-%d %H:%M} UTC")
         return Target(url, secret)
 
@@ -146,6 +156,8 @@ async def demo(
     if not settings.at:
         at = clock.demo_time(datetime.now(UTC), since.last)
         settings = settings.model_copy(update={"at": at.isoformat()})
+    if not settings.sms_prices:
+        settings = settings.model_copy(update={"sms_prices": _SMS_PRICES})
     with (settings.data_dir / "gateway.log").open("a", encoding="utf-8") as log:
         logs.configure(settings.log_level, stream=log)
         return await Demo(settings, options, rows, since, stop).run()
@@ -203,12 +215,23 @@ def _tables(result: dict[str, Any]) -> None:
     show(f"{result['seconds']:.1f} s from the first request to the last end state")
 
 
-def _how_to_go_on(target: Target, data_dir: Path) -> None:
+async def _people(gateway: Gateway) -> str:
+    """The people who sign in at the editor's page, with a fresh password for all of them."""
+    password = secrets.token_urlsafe(15)
+    for email, name, role in _PEOPLE:
+        if not await gateway.users.set_password(email, password):
+            await gateway.users.add(TENANT, name, email, role, password, gateway.clock(), _TEST_ADDRESSES)
+    return password
+
+
+def _how_to_go_on(target: Target, data_dir: Path, password: str) -> None:
     lines = [
         "",
         "It stays up; Ctrl-C stops it. From another terminal:",
         f"  export GATEWAY_URL={target.url} GATEWAY_API_KEY={target.key}",
         '  curl -s -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications?limit=3"',
+        f"  {target.url}/editor is where the texts are written and approved: sign in as {_PEOPLE[0][0]} or "
+        f"{_PEOPLE[1][0]}, password {password}",
         f"  {target.url}/docs is the API, {target.url}/inbox a borrower's feed "
         f"(its token is borrower_token in {data_dir / 'demo.json'}), {target.url}/metrics the figures",
     ]

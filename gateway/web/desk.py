@@ -25,9 +25,12 @@ SEEN = "seen."  # before the digest of the text as the page had it
 VALUE = "v."  # before the names of sample values
 
 _PREVIEW_LINE = 110  # characters; what wide inboxes show (our choice)
+_FRAGMENT = 90  # characters; enough to know a shared text by
+_NO_WORDS = re.compile(r"\{% comment %\}.*?\{% endcomment %\}|<mj-style>.*?</mj-style>|<[^>]*>|\{%.*?%\}", re.DOTALL)
 _DIGEST = 16  # hex digits: enough to tell whether a text was touched
 # The settings may not be TOML at the moment, so they are not parsed for this.
 _DEFAULT = re.compile(r"^default_locale\s*=\s*[\"']([A-Za-z-]+)", re.MULTILINE)
+_TITLE = re.compile(r"^title\s*=\s*[\"'](.+)[\"']\s*$", re.MULTILINE)
 # How a variable is written with what its type wants around it.
 _WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} | date }}}}"}
 
@@ -125,12 +128,12 @@ def desk(files: Mapping[str, str], drafted: Drafted, locale: str, kinds: Sequenc
     version, sample = drafted.version, drafted.sample
     by_place: dict[str, list[Finding]] = {}
     for each in sorted(drafted.findings, key=lambda one: (LEVELS.index(one.level), one.line)):
-        by_place.setdefault(each.where.partition("/")[2], []).append(each)
+        by_place.setdefault(_place(each), []).append(each)
     tabs = [_tab(files, each, by_place) for each in locales_of(files)]
     settings = Part(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), by_place.pop(SETTINGS, []))
     for part in _parts_of(tabs):
         by_place.pop(part.name, None)
-    shown = {each.channel: _own(each, locale, drafted.findings) for each in drafted.shown}
+    shown = _own(drafted, locale)
     return Desk(
         locale=locale,
         tabs=tabs,
@@ -147,6 +150,12 @@ def desk(files: Mapping[str, str], drafted: Drafted, locale: str, kinds: Sequenc
         name=sample.name if sample else "",
         kinds=kinds,
     )
+
+
+def title_of(files: Mapping[str, str]) -> str:
+    """What a template is called; "" while its settings say nothing that can be read."""
+    found = _TITLE.search(files.get(SETTINGS, ""))
+    return found[1] if found else ""
 
 
 def locales_of(files: Mapping[str, str]) -> list[str]:
@@ -181,13 +190,20 @@ def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[
     return Tab(locale, found, errors)
 
 
-def _own(shown: Shown, locale: str, findings: Sequence[Finding]) -> Shown:
-    """Where this locale's text does not compile, say so, instead of showing another locale's in its place."""
-    parts = {f"{locale}/{part}" for part in PARTS.get(shown.channel, ())}
-    broken = [each for each in findings if each.rule == "does_not_compile" and each.where.partition("/")[2] in parts]
-    if shown.locale == locale or not broken:
-        return shown
-    return Shown(shown.channel, locale, None, broken[0].detail)
+def _own(drafted: Drafted, locale: str) -> dict[str, Shown]:
+    """By channel. Where this locale's text does not compile, its mistake, instead of another locale's text."""
+    found = {each.channel: each for each in drafted.shown}
+    for channel, parts in PARTS.items():
+        names = {f"{locale}/{part}" for part in parts}
+        broken = [each for each in drafted.findings if each.rule == "does_not_compile" and _place(each) in names]
+        if broken and (channel not in found or found[channel].locale != locale):
+            found[channel] = Shown(channel, locale, None, broken[0].detail)
+    return found
+
+
+def _place(finding: Finding) -> str:
+    """Which text it stands in: ``en-US/sms.liquid``."""
+    return finding.where.partition("/")[2]
 
 
 def _bubbles(shown: Shown | None, source: str) -> Bubbles | None:
@@ -215,14 +231,14 @@ def _called(character: str) -> str:
 
 
 def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
-    """The shared texts of a locale, each with the beginning of what it says."""
-    found = []
+    """The shared texts of a locale, each with the beginning of what it says, somewhere at least."""
+    found: dict[str, str] = {}
     for name, text in sorted(fragments.items()):
         place, _, file = name.partition("/")
         if place == locale:
-            word = file.removesuffix(".liquid")
-            found.append(Insert(f"{{% render '{word}' %}}", " ".join(text.split())[:90]))
-    return found
+            word = file.partition(".")[0]  # "help.us" is what "help" says in the us
+            found[word] = found.get(word) or " ".join(_NO_WORDS.sub(" ", text).split())[:_FRAGMENT]
+    return [Insert(f"{{% render '{word}' %}}", text) for word, text in found.items()]
 
 
 def _parts_of(tabs: Sequence[Tab]) -> list[Part]:

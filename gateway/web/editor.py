@@ -17,7 +17,7 @@ from gateway.ledger.sessions import Session
 from gateway.ledger.users import Role
 from gateway.model import TemplateState
 from gateway.web import frames, samples
-from gateway.web.desk import FIELD, VALUE, Desk, desk, locales_of, written
+from gateway.web.desk import FIELD, VALUE, Desk, desk, locales_of, title_of, written
 from gateway.web.page import headers
 from gateway.web.visitors import PageRoute, gateway_of, looks, message, pages_of, sent
 
@@ -190,7 +190,8 @@ def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, f
 
 
 def _places(text: Files) -> dict[str, Any]:
-    return {"template": text.template, "number": text.number, "edition": text.edition}
+    title = title_of(text.files) or text.template
+    return {"template": text.template, "title": title, "number": text.number, "edition": text.edition}
 
 
 async def _who(request: Request, session: Session) -> Callable[[str], str]:

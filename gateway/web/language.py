@@ -15,7 +15,7 @@ from babel.dates import format_datetime
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 COOKIE = "gateway_language"
-_BABEL = {"en": "en_GB", "zh": "zh_Hans"}  # a 24-hour clock in both
+_WRITTEN = {"en": ("en_GB", "d MMM y, HH:mm"), "zh": ("zh_Hans", "y年M月d日 HH:mm")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Texts:
         """An instant as people read it, in UTC; "" for none."""
         if instant is None:
             return ""
-        return f"{format_datetime(instant, 'd MMM y, HH:mm', locale=_BABEL[self.language])} UTC"
+        locale, pattern = _WRITTEN[self.language]
+        return f"{format_datetime(instant, pattern, locale=locale)} UTC"
 
 
 def load() -> dict[str, Texts]:

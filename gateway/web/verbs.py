@@ -166,7 +166,7 @@ async def send_test(request: Request, template: str, number: int) -> Response:
     text = await editing.text(user.tenant, template, number)
     if files_of(form, text.files) != dict(text.files):
         return await show_text(request, session, text, form, 409, notice="save_before_test")
-    address, own = user.test_addresses.get(channel, ""), list(user.test_addresses.values())
+    address = user.test_addresses.get(channel, "")
     chosen: list[Sample] = []
 
     def choose(version: TemplateVersion) -> Sample:
@@ -176,7 +176,7 @@ async def send_test(request: Request, template: str, number: int) -> Response:
     editing.drafted(template, text.files, choose)
     sample = next(iter(chosen), None)
     try:
-        trial = await editing.test_send(user.tenant, template, number, channel, address, own, user.actor, sample)
+        trial = await editing.test_send(user.tenant, template, number, channel, address, [address], user.actor, sample)
     except TemplateRefusal as refusal:
         words = pages_of(request).texts(request).maybe(f"refusal_{refusal.kind}", str(refusal))
         return await show_text(request, session, text, form, 409, notice="test_refused", words=words)
@@ -226,7 +226,8 @@ async def _conflict(
             kept[name] = mine  # they did not
         else:
             kept[name] = mine
-            collisions.append(Collision(name, mine, before, await asyncio.to_thread(pieces, before, mine)))
+            shown = before.removesuffix("\n"), mine.removesuffix("\n")
+            collisions.append(Collision(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
     values: dict[str, Any] = {
         "template": template,
         "number": number,

@@ -67,6 +67,16 @@
     area.focus();
     changed(area);
   }
+  // Kinder words in the place of those that the lint found; nothing, where they have moved meanwhile.
+  function mend(id, line, column, found, instead) {
+    const area = document.getElementById(id);
+    if (area.readOnly) return;
+    const start = area.value.split("\n").slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0) + column - 1;
+    if (area.value.slice(start, start + found.length) !== found) return;
+    area.setRangeText(instead, start, start + found.length, "end");
+    area.focus();
+    changed(area);
+  }
   function go(id, line) {
     const area = document.getElementById(id);
     const lines = area.value.split("\n");
@@ -84,6 +94,16 @@
   desk.addEventListener("htmx:configRequest", (event) => {
     if (kind) event.detail.parameters.set ? event.detail.parameters.set("kind", kind) : (event.detail.parameters.kind = kind);
     kind = "";
+  });
+  // The sample's fields are replaced while one may be typing in them, or have them open: both stay as they were.
+  let open = false;
+  document.body.addEventListener("htmx:beforeRequest", () => { open = Boolean(document.querySelector("#sample details")?.open); });
+  document.body.addEventListener("htmx:oobBeforeSwap", (event) => {
+    if (event.detail.target.id === "sample" && document.activeElement && document.activeElement.matches("#sample input")) event.detail.shouldSwap = false;
+  });
+  document.body.addEventListener("htmx:oobAfterSwap", () => {
+    const details = document.querySelector("#sample details");
+    if (details && open) details.open = true;
   });
   const tabs = [...desk.querySelectorAll("[role=tab]")];
   function show(tab) {
@@ -114,6 +134,7 @@
     const data = button.dataset;
     if (data.insert !== undefined) insert(data.insert);
     else if (data.replace !== undefined) replace(data.replace, data.instead);
+    else if (data.mend !== undefined) mend(data.mend, Number(data.line), Number(data.column), data.found, data.instead);
     else if (data.go !== undefined) go(data.go, Number(data.line));
     else if (button.getAttribute("role") === "tab") show(button);
     else if (data.kind !== undefined) { event.preventDefault(); refresh(data.kind); }

@@ -1,0 +1,284 @@
+"""The editor's page in a browser: what people do with it, from the first letter to the borrower's phone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, ViewportSize, expect
+
+from tests.browser import PASSWORD, chromium, sign_in, window
+from tests.test_path import REQUEST, Running, up
+
+SMS = "#text-en-US_sms_liquid"
+TEMPLATE = "/editor/templates/overdue-first"
+PHONE = "+12025550123"  # reserved for fiction
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Office:
+    """One lender's people, before a gateway and a browser that all tests of this file share."""
+
+    tenant: str
+    running: Running
+    browser: Browser
+
+    def window(self, **options: Any) -> AbstractAsyncContextManager[Page]:
+        return window(self.browser, self.running.url, **options)
+
+    def email(self, name: str) -> str:
+        return f"{name}@{self.tenant}.example"
+
+    async def enter(self, page: Page, name: str, back: str = "/editor") -> None:
+        await sign_in(page, self.email(name), back)
+
+    async def draft(self, page: Page) -> None:
+        """Mei signs in and begins a draft."""
+        await self.enter(page, "mei", TEMPLATE)
+        await page.get_by_role("button", name="Begin a new version").click()
+        await page.wait_for_url(f"**{TEMPLATE}/1?done=begun")
+
+    async def said(self) -> dict[str, Any]:
+        """What a new request is sent as."""
+        gateway = self.running.gateway
+        _, key = await gateway.keys.create(self.tenant, "case system", ["send", "read"], gateway.clock())
+        number = os.urandom(4).hex()
+        case, borrower = {**REQUEST["case"], "id": f"C-{number}"}, {**REQUEST["borrower"], "id": f"B-{number}"}
+        body = {**REQUEST, "case": case, "borrower": {**borrower, "locale": "en-US"}}
+        client = replace(self.running, headers={"Authorization": f"Bearer {key}"})
+        _, answer = await client.call("POST", "/v1/notifications", body)
+        found = await client.until_at_rest(answer["id"])
+        return {"version": found["template_version"], "state": found["state"]}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house() -> AsyncIterator[tuple[Running, Browser]]:
+    """A whole gateway in the morning, and Chromium."""
+    async with chromium() as browser, up("2026-11-24T10:00:00+08:00") as running:
+        yield running, browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def office(house: tuple[Running, Browser]) -> Office:
+    """A lender with two editors and an approver, and nothing written yet."""
+    made = Office(f"t{os.urandom(4).hex()}", *house)
+    users, now = made.running.gateway.users, made.running.gateway.clock()
+    tests = {"sms": PHONE, "email": made.email("mei")}
+    for name, role in (("Mei Lin", "editor"), ("Ana Ruiz", "editor"), ("Tom Hale", "approver")):
+        email = made.email(name.split()[0].lower())
+        await users.add(made.tenant, name, email, role, PASSWORD, now, tests)
+    return made
+
+
+async def _append(page: Page, words: str) -> None:
+    """Type at the end of the SMS, and wait for the preview of it."""
+    await page.locator(SMS).press("Control+End")
+    async with page.expect_response("**/preview"):
+        await page.locator(SMS).press_sequentially(words)
+
+
+async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office: Office) -> None:
+    """Written, previewed, mended where the lint says, approved by another, published, sent, rolled back."""
+    before = await office.said()
+    async with office.window() as mei, office.window() as tom:
+        await office.enter(mei, "mei")
+        await mei.get_by_role("link", name="First reminder after the due date").click()
+        await mei.get_by_role("button", name="Begin a new version").click()
+
+        # The preview follows what is typed; a mistake is shown at its line.
+        await _append(mei, "\nThank you.")
+        await expect(mei.locator("#shown-sms .bubble").last).to_contain_text("Thank you.")
+        await _append(mei, "\n{{ nothing }}")
+        finding = mei.locator("#found-en-US_sms_liquid li.error")
+        await expect(finding).to_contain_text("Line 3")
+        await expect(mei.locator(f".code:has({SMS}) .lines > div.error")).to_have_count(1)
+        await mei.get_by_role("button", name="Submit for approval").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("errors")
+
+        await mei.locator(SMS).fill((await mei.locator(SMS).input_value()).replace("\n{{ nothing }}", ""))
+        await expect(finding).to_have_count(0)
+        await mei.get_by_label("Comment").fill("friendlier")
+        await mei.get_by_role("button", name="Submit for approval").click()
+        await expect(mei.get_by_role("status")).to_contain_text("Submitted")
+        await expect(mei.get_by_role("button", name="Approve")).to_have_count(0)
+
+        await office.enter(tom, "tom", f"{TEMPLATE}/1/changes")
+        await expect(tom.locator("ins").first).to_contain_text("Thank you.")
+        await tom.get_by_role("button", name="Approve").click()
+        assert await office.said() == before  # approved is not live
+        await tom.get_by_role("button", name="Publish").click()
+        await expect(tom.get_by_role("status")).to_contain_text("Published")
+
+        after = await office.said()
+        assert after["version"].startswith("e1-")
+        assert after["state"] == "delivered"
+
+        await tom.goto(TEMPLATE)
+        await tom.get_by_label("Comment").fill("too friendly")
+        await tom.get_by_role("button", name="Roll back").click()
+        await expect(tom.get_by_role("status")).to_contain_text("Rolled back")
+        assert await office.said() == before
+        history = tom.locator(".history li")
+        await expect(history.first).to_contain_text("Tom Hale rolled back")
+        await expect(tom.locator(".history")).to_contain_text("friendlier")
+
+
+async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: Office) -> None:
+    """The SMS says which character makes it UCS-2; a click mends it. Samples and variables are a click away as well."""
+    async with office.window() as mei:
+        await office.draft(mei)
+        await _append(mei, " It’s fine.")
+        await expect(mei.locator("#shown-sms .facts")).to_contain_text("UCS-2")
+        await expect(mei.locator("#shown-sms")).to_contain_text("right single quotation mark")
+        async with mei.expect_response("**/preview"):
+            await mei.get_by_role("button", name="Write ' instead").click()
+        await expect(mei.locator("#shown-sms .facts")).to_contain_text("GSM-7")
+        assert (await mei.locator(SMS).input_value()).endswith("It's fine.")
+
+        await mei.get_by_text("Put something in").click()
+        async with mei.expect_response("**/preview"):
+            await mei.get_by_role("button", name="borrower.name").click()
+        assert (await mei.locator(SMS).input_value()).endswith("{{ borrower.name }}")
+
+        await mei.get_by_role("button", name="Right to left").click()
+        await expect(mei.locator("#shown-sms")).to_contain_text("شهرزاد")
+        await _append(mei, " No legal action")
+        await mei.get_by_role("button", name="Write further steps instead").click()
+        assert (await mei.locator(SMS).input_value()).endswith(" No further steps")
+        await mei.get_by_role("tab", name="English (US)").press("End")
+        await expect(mei.get_by_role("tab", name="Chinese (Taiwan)")).to_be_focused()
+        await expect(mei.locator("#shown-inapp")).to_contain_text("$3,913.00")
+        await expect(mei.locator("#text-zh-TW_sms_liquid")).to_be_visible()
+        await expect(mei.locator(SMS)).to_be_hidden()
+
+        mail = mei.frame_locator("iframe.light").locator("body")
+        await expect(mail).to_contain_text("$3,913.00")
+        await mei.locator(".dark-on").check(force=True)
+        dark = mei.frame_locator("iframe.dark").locator("body")
+        ground = await dark.evaluate("body => getComputedStyle(body).backgroundColor")
+        assert max(int(each) for each in ground.strip("rgba()").split(",")[:3]) < 64, ground
+        await mei.get_by_role("button", name="Save").click()
+        await expect(mei.get_by_role("status")).to_contain_text("Saved")
+
+
+async def test_two_at_once_lose_nothing(office: Office) -> None:
+    """The second to save is shown both texts; what only one of them changed is kept without a question."""
+    async with office.window() as mei, office.window() as ana:
+        await office.draft(mei)
+        await office.enter(ana, "ana", f"{TEMPLATE}/1")
+        title = "#text-en-US_inapp_title_liquid"
+        await mei.locator(SMS).press("Control+End")
+        await mei.locator(SMS).press_sequentially(" From Mei.")
+        await mei.locator(title).fill("A word about your account")
+        await mei.get_by_role("button", name="Save").click()
+        await expect(mei.get_by_role("status")).to_contain_text("Saved")
+
+        await ana.locator(SMS).press("Control+End")
+        await ana.locator(SMS).press_sequentially(" From Ana.")
+        await ana.get_by_role("button", name="Save").click()
+        await expect(ana.get_by_role("alert")).to_contain_text("Mei Lin saved this draft")
+        await expect(ana.locator("del")).to_contain_text("Mei")
+        await ana.get_by_label("Yours").fill((await ana.get_by_label("As Mei Lin").input_value()) + " From Ana.")
+        await ana.get_by_role("button", name="Save on top").click()
+        await expect(ana.get_by_role("status")).to_contain_text("Saved")
+        assert (await ana.locator(SMS).input_value()).endswith("From Mei. From Ana.")
+        assert await ana.locator(title).input_value() == "A word about your account"
+
+
+async def test_a_test_message_goes_to_the_editor(office: Office) -> None:
+    """Marked, to the address that the administrator vouched for, and nowhere else."""
+    async with office.window() as mei:
+        await office.draft(mei)
+        world = office.running.gateway.world
+        assert world is not None
+        before = (await world.summary())["sms"]["messages"]
+        await mei.locator("#shown-sms").get_by_role("button", name="Send me a test").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("on its way")
+        assert (await world.summary())["sms"]["messages"] == before + 1
+
+
+# ── every page, as people see it ────────────────────────────────────────────────────────────────────────────────────
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+SIZES: dict[str, ViewportSize] = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.mark.timeout(300)  # axe looks at a dozen pages; a busy machine needs a while
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
+async def test_every_page_keeps_to_wcag(office: Office, size: str, scheme: str) -> None:
+    """axe finds nothing against levels A and AA, and no page scrolls sideways.
+
+    With GATEWAY_TEST_SCREENSHOTS=FOLDER, each page's picture is left there to be looked at.
+    """
+    async with office.window(color_scheme=scheme, viewport=SIZES[size]) as page:
+        look = partial(_look, page, f"{size}-{scheme}")
+        await page.goto("/editor")
+        await look("sign-in")
+        pages = await _stage(office)
+        await office.enter(page, "tom")
+        for name, path in pages.items():
+            await page.goto(path)
+            await look(name)
+        await page.context.clear_cookies()
+        await office.enter(page, "mei", f"{TEMPLATE}/2")
+        await look("draft")
+        await _append(page, "\nIt’s {{ nothing }} or we will sue you.")
+        await look("draft-errors")
+        await page.goto(f"/language/zh?back={TEMPLATE}/2%3Flocale=zh-TW")
+        await look("draft-zh")
+        await page.goto("/editor/nowhere")
+        await look("nothing")
+
+
+async def _stage(office: Office) -> dict[str, str]:
+    """A template in each state, and the pages to look at."""
+    gateway, tenant = office.running.gateway, office.tenant
+    editing = gateway.editing
+    users = {each.name.split()[0]: each.actor for each in await gateway.users.list(tenant)}
+    mei, tom = users["Mei"], users["Tom"]
+
+    async def submitted(template: str, words: str) -> int:
+        draft = await editing.begin(tenant, template, mei, "")
+        files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].rstrip("\n") + words}
+        await editing.save(tenant, template, draft.number, 1, files, mei, "")
+        await editing.submit(tenant, template, draft.number, 2, mei, "A shorter, warmer text.")
+        return draft.number
+
+    first = await submitted("overdue-first", " Thank you.")
+    await editing.approve(tenant, "overdue-first", first, tom, "Well said.")
+    await editing.publish(tenant, "overdue-first", first, tom, "", confirmed=True)
+    await editing.begin(tenant, "overdue-first", mei, "")
+    await submitted("overdue-follow-up", " Thanks.")
+    final = await submitted("final-notice", " Thanks.")
+    await editing.approve(tenant, "final-notice", final, tom, "")
+    return {
+        "list": "/editor",
+        "template": TEMPLATE,
+        "live": f"{TEMPLATE}/1",
+        "submitted": "/editor/templates/overdue-follow-up/1",
+        "changes": "/editor/templates/overdue-follow-up/1/changes",
+        "approved": "/editor/templates/final-notice/1",
+    }
+
+
+async def _look(page: Page, kind: str, name: str) -> None:
+    folder = os.environ.get("GATEWAY_TEST_SCREENSHOTS")
+    if folder:
+        # Hiding the caret would put a style into the page, which its policy blocks.
+        await page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True, caret="initial")
+    wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wider <= 0, f"{name} scrolls sideways"
+    found = await Axe().run(page, options={"runOnly": WCAG, "iframes": False})
+    faults = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found.response["violations"]]
+    assert not faults, f"{name}, {kind}: {faults}"

@@ -1,0 +1,250 @@
+"""Who gets where at /editor, without a browser: sign-in, forms, roles, tenants, and what a frame may do."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.ledger.users import Role
+from gateway.web import frames, verbs
+from gateway.web.desk import Part, digest
+from gateway.web.editor import files_of
+from gateway.web.visitors import back_of
+from tests.browser import PASSWORD
+from tests.e2e.conftest import AppClient
+
+TEMPLATE = "/editor/templates/overdue-first"
+
+
+@dataclass
+class Person:
+    """Somebody's browser, as far as HTTP goes."""
+
+    http: aiohttp.ClientSession
+    token: str = ""
+
+    async def get(self, path: str, **options: Any) -> tuple[int, str]:
+        async with self.http.get(path, allow_redirects=False, **options) as answer:
+            return answer.status, await answer.text()
+
+    async def post(self, path: str, form: dict[str, str] | None = None, **options: Any) -> tuple[int, str]:
+        fields = {"form_token": self.token, **(form or {})}
+        async with self.http.post(path, data=fields, allow_redirects=False, **options) as answer:
+            return answer.status, answer.headers.get("location", "") or await answer.text()
+
+    async def sign_in(self, email: str, password: str = PASSWORD) -> int:
+        _, page = await self.get("/editor/sign-in")
+        self.token = _token(page)
+        status, _ = await self.post("/editor/sign-in", {"email": email, "password": password})
+        if status == 303:
+            _, page = await self.get("/editor")
+            self.token = _token(page)
+        return status
+
+
+def _token(page: str) -> str:
+    found = re.search(r'name="form_token" value="([0-9a-f]+)"', page)
+    assert found, page[:500]
+    return found[1]
+
+
+@pytest.fixture
+async def stranger(app_client: AppClient) -> AsyncIterator[Person]:
+    """A browser in which nobody is signed in; acme has a viewer, an editor and an approver."""
+    users, now = app_client.gateway.users, app_client.gateway.clock()
+    for role in Role:
+        await users.add("acme", role.title(), f"{role}@example.com", role, PASSWORD, now)
+    await users.add("other", "Other", "other@example.com", "approver", PASSWORD, now)
+    jar = aiohttp.CookieJar(unsafe=True)  # loopback is an address, not a name
+    async with aiohttp.ClientSession(app_client.url, cookie_jar=jar) as http:
+        yield Person(http)
+
+
+async def test_every_page_wants_a_sign_in_and_leads_back(stranger: Person) -> None:
+    """And the way back is one of ours."""
+    async with stranger.http.get(f"{TEMPLATE}?x=1", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["location"]) == (303, f"/editor/sign-in?back={TEMPLATE}%3Fx%3D1")
+    assert await stranger.sign_in("editor@example.com") == 303
+    async with stranger.http.get("/editor/sign-in?back=//evil.example", allow_redirects=False) as answer:
+        assert answer.headers["location"] == "/editor"
+    for path in ("//evil.example", "/\\evil.example", "https://evil.example", "/editor\nx", "/v1/keys"):
+        assert back_of(path) == "/editor"
+
+
+async def test_a_failure_says_nothing_and_many_have_to_wait(stranger: Person, app_client: AppClient) -> None:
+    """A wrong password and an unknown address have one answer; after many failures even the right one has to wait."""
+    answers = []
+    for email in ("editor@example.com", "nobody@example.com"):
+        _, page = await stranger.get("/editor/sign-in")
+        stranger.token = _token(page)
+        status, text = await stranger.post("/editor/sign-in", {"email": email, "password": "wrong password here"})
+        answers.append((status, text.replace(email, "")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 403
+    attempts, now = app_client.gateway.attempts, app_client.gateway.clock()
+    for _ in range(24):  # from elsewhere, one after the other
+        now += await attempts.begin("editor@example.com", "192.0.2.1", now)
+    assert await stranger.sign_in("editor@example.com") == 429
+    assert await stranger.sign_in("approver@example.com") == 303
+
+
+async def test_a_session_is_a_cookie_that_no_script_reads_and_that_sign_out_ends(stranger: Person) -> None:
+    """HttpOnly, SameSite, and useless afterwards, wherever it was copied to."""
+    _, page = await stranger.get("/editor/sign-in")
+    fields = {"form_token": _token(page), "email": "editor@example.com", "password": PASSWORD}
+    async with stranger.http.post("/editor/sign-in", data=fields, allow_redirects=False) as answer:
+        cookie = answer.headers.getall("set-cookie")[0].lower()
+    assert cookie.startswith("gateway_session=")
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    copied = {"cookie": cookie.partition(";")[0].replace("gateway_session", "gateway_session")}
+    _, page = await stranger.get("/editor")
+    stranger.token = _token(page)
+    status, _ = await stranger.post("/editor/sign-out")
+    assert status == 303
+    async with aiohttp.ClientSession(stranger.http._base_url, headers=copied) as thief:
+        assert (await Person(thief).get("/editor"))[0] == 303
+
+
+async def test_a_form_from_elsewhere_is_refused(stranger: Person) -> None:
+    """Without the session's own token nothing is done; a signed-out sender gets their text back."""
+    await stranger.sign_in("editor@example.com")
+    right, stranger.token = stranger.token, "0" * 64
+    assert (await stranger.post(f"{TEMPLATE}/begin"))[0] == 403
+    assert (await stranger.post(f"{TEMPLATE}/begin", headers={"X-Form-Token": right}))[0] == 303
+    stranger.http.cookie_jar.clear()
+    status, text = await stranger.post(f"{TEMPLATE}/1/save", {"f.en-US/sms.liquid": "<b>my words</b>"})
+    assert status == 401
+    assert "&lt;b&gt;my words&lt;/b&gt;" in text
+
+
+# What each role may send. The answer of those who may is anything but a refusal of the role.
+NEEDED = {
+    "begin": Role.EDITOR,
+    "1/save": Role.EDITOR,
+    "1/submit": Role.EDITOR,
+    "1/locale": Role.EDITOR,
+    "1/discard": Role.EDITOR,
+    "1/test": Role.EDITOR,
+    "1/approve": Role.APPROVER,
+    "1/reject": Role.APPROVER,
+    "1/publish": Role.APPROVER,
+    "1/unschedule": Role.APPROVER,
+    "roll-back": Role.APPROVER,
+}
+
+
+def test_every_verb_is_in_the_table_of_roles() -> None:
+    """A new verb has to be given its role here."""
+    paths = {route.path.partition("{template}/")[2].replace("{number:int}", "1") for route in verbs.router.routes}  # type: ignore[attr-defined]
+    assert paths == set(NEEDED)
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_each_verb_wants_its_role(stranger: Person, role: Role) -> None:
+    """Whatever the page shows, it is the server that refuses."""
+    await stranger.sign_in(f"{role}@example.com")
+    for verb, needed in NEEDED.items():
+        status, text = await stranger.post(f"{TEMPLATE}/{verb}")
+        refused = status == 403 and "Your role does not let you" in text
+        assert refused is not role.may(needed), (verb, status)
+
+
+async def test_another_lender_sees_nothing(stranger: Person, app_client: AppClient) -> None:
+    """Neither a version, nor its history, nor the frame of a previewed mail."""
+    await stranger.sign_in("editor@example.com")
+    await stranger.post(f"{TEMPLATE}/begin")
+    _, page = await stranger.get(f"{TEMPLATE}/1")
+    frame = re.search(r"/editor/frames/[0-9a-f]+/light", page)
+    assert frame
+    assert (await stranger.get(frame[0]))[0] == 200
+    stranger.http.cookie_jar.clear()
+    assert (await stranger.get(frame[0]))[0] == 303
+    await stranger.sign_in("other@example.com")
+    assert (await stranger.get(f"{TEMPLATE}/1"))[0] == 404
+    assert (await stranger.get(frame[0]))[0] == 404
+    assert "Editor" not in (await stranger.get(TEMPLATE))[1]
+
+
+async def test_a_template_can_not_reach_out_of_its_preview(stranger: Person) -> None:
+    """A script in a text or in a sample is shown as text on the page, and runs nowhere in the mail's frame."""
+    await stranger.sign_in("editor@example.com")
+    await stranger.post(f"{TEMPLATE}/begin")
+    evil = "<script>alert(1)</script>"
+    form = {"locale": "en-US", "f.en-US/sms.liquid": evil, "name": evil, "v.amount": "1.00", "v.currency": "USD"}
+    status, text = await stranger.post(
+        f"{TEMPLATE}/1/preview", {**form, "v.due_date": "2026-11-01"}, headers={"HX-Request": "true"}
+    )
+    assert status == 200
+    assert "<script" not in text
+    frame = re.search(r"/editor/frames/[0-9a-f]+/light", text)
+    assert frame
+    async with stranger.http.get(frame[0]) as answer:
+        policy = answer.headers["content-security-policy"]
+        assert "sandbox" in policy
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert evil not in await answer.text()
+
+
+async def test_the_preview_is_there_before_one_notices(stranger: Person) -> None:
+    """At most 150 ms on loopback, all channels and the lint; the best of nine, for a machine may be busy."""
+    await stranger.sign_in("editor@example.com")
+    await stranger.post(f"{TEMPLATE}/begin")
+    _, page = await stranger.get(f"{TEMPLATE}/1")
+    form = dict.fromkeys(re.findall(r'name="(v\.[a-z_]+|name)"', page), "")
+    seconds = []
+    for number in range(9):
+        fields = {"locale": "en-US", "f.en-US/sms.liquid": f"{{{{ lender.name }}}} {number}", "kind": "usual", **form}
+        started = time.perf_counter()
+        status, _ = await stranger.post(f"{TEMPLATE}/1/preview", fields, headers={"HX-Request": "true"})
+        seconds.append(time.perf_counter() - started)
+        assert status == 200
+    print(f"preview: median {statistics.median(seconds) * 1000:.0f} ms, best {min(seconds) * 1000:.0f} ms")
+    assert min(seconds) < 0.150
+    assert statistics.median(seconds) < 0.600
+
+
+async def test_without_javascript_the_preview_is_a_page_with_what_was_written(stranger: Person) -> None:
+    """Nothing is lost by looking."""
+    await stranger.sign_in("editor@example.com")
+    await stranger.post(f"{TEMPLATE}/begin")
+    status, text = await stranger.post(f"{TEMPLATE}/1/preview", {"f.en-US/sms.liquid": "Mine.", "locale": "en-US"})
+    assert status == 200
+    assert "Mine.</textarea>" in text
+    assert "<!doctype html>" in text
+
+
+@pytest.mark.parametrize(
+    ("scheme", "media", "meta"), [("light", "(max-width: 0)", "light"), ("dark", "(min-width: 0)", "dark")]
+)
+def test_a_mail_is_shown_in_the_colours_that_were_asked_for(scheme: str, media: str, meta: str) -> None:
+    """Whatever the editor's own device prefers; a mail that knows one look only is shown on white."""
+    mail = (
+        '<html><head><meta name="color-scheme" content="light dark"><style>@media (prefers-color-scheme: dark)'
+        "{p{color:#fff}}</style></head><body><p>Hello</p></body></html>"
+    )
+    shown = frames.in_scheme(mail, scheme)
+    assert f"@media {media}" in shown
+    assert f'content="{meta}"' in shown
+    assert 'content="only light"' in frames.in_scheme("<html><head></head><body>Hello</body></html>", scheme)
+
+
+def test_a_form_leaves_what_it_does_not_show_alone() -> None:
+    """Parts that are not on the page stay; an empty one that was not there stays away; files keep their line end."""
+    stored = {"template.toml": "x\n", "en-US/sms.liquid": "Hello\n", "examples/plain.json": "{}"}
+    form = {"f.en-US/sms.liquid": "Good day", "f.en-US/email.txt.liquid": "", "f.en-US/inapp.txt.liquid": "New"}
+    assert files_of(form, stored) == {
+        "template.toml": "x\n",
+        "en-US/sms.liquid": "Good day\n",
+        "en-US/inapp.txt.liquid": "New\n",
+        "examples/plain.json": "{}",
+    }
+    assert Part("a", "a", "Hello").seen == digest("Hello\n")
