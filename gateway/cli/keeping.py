@@ -197,14 +197,10 @@ def _say_held(held: Any) -> None:
 
 def vacuum(data_dir: DataDir = None) -> None:
     """Give back the space of what was removed. SQLite: while the gateway is stopped. PostgreSQL: at any time."""
+    from gateway.ledger.sizes import vacuum as give_back
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
-        def clean() -> None:
-            # Both refuse to do it within a transaction.
-            with ledger.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("VACUUM" if ledger.database.is_sqlite else "VACUUM (ANALYZE)")
-
-        await asyncio.to_thread(clean)
+        await asyncio.to_thread(give_back, ledger.database.engine)
 
     _with_ledger(settings(data_dir=data_dir), work)
 

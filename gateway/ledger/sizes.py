@@ -1,10 +1,10 @@
-"""How much room the ledger takes, table by table, as the database itself counts it."""
+"""How much room the ledger takes, table by table, as the database itself counts it; and giving back what is free."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from gateway.ledger.schema import metadata
 
@@ -45,3 +45,16 @@ def _in_sqlite(connection: Connection, name: str) -> tuple[int, int]:
     )
     sums = {row[0]: int(row[1]) for row in connection.execute(query, {"t": name})}
     return sums.get("table", 0), sums.get("index", 0)
+
+
+def vacuum(engine: Engine) -> None:
+    """Give back the room of what was removed. Neither database does it within a transaction."""
+    if engine.dialect.name == "sqlite":
+        borrowed = engine.raw_connection()
+        try:
+            borrowed.cursor().execute("VACUUM")
+        finally:
+            borrowed.close()
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM (ANALYZE)")

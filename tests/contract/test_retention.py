@@ -35,6 +35,7 @@ from gateway.ledger.schema import (
     receipts,
     replies,
 )
+from gateway.ledger.sizes import measure, vacuum
 from gateway.model import Hold, HoldKind
 from gateway.ports import Outgoing, ReceiptFor, Unavailable
 from tests.contract.test_ledger import SETTLER, ended
@@ -311,3 +312,13 @@ async def test_a_death_after_the_archive_was_written_loses_nothing(
     assert len(await ids(database)) == 1
     assert (await retention(database).prune(tmp_path, most=100, stop=NEVER)).records == 1
     assert (await verify(database, tmp_path)).broken == []
+
+
+async def test_room_is_measured_and_given_back(database: Database) -> None:
+    """Every table that has rows takes room, indexes with it; vacuuming works beside whoever uses the ledger."""
+    await delivered(database, "k", days_ago=1)
+    found = {each.table: each for each in await database.read(measure)}
+    assert found["events"].rows > 3
+    assert all(each.bytes > 0 for each in found.values() if each.rows)
+    await asyncio.to_thread(vacuum, database.engine)
+    assert await rows(database, events) == found["events"].rows

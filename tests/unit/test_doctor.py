@@ -16,7 +16,7 @@ import dns.rrset
 import pytest
 from aiohttp import web
 from redis.asyncio import Redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, insert, text
 from typer.testing import CliRunner
 
 from channels.base import SendFailure
@@ -30,6 +30,7 @@ from gateway.api.app import create_app
 from gateway.cli import app
 from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
 from gateway.cli.doctor.finding import Finding, Level
+from gateway.ledger.schema import webhook_endpoints
 from gateway.settings import Settings
 from gateway.wiring import templates_folder
 from tests.gateways import open_api_gateway, serving
@@ -214,6 +215,30 @@ async def test_a_server_that_is_away_is_found() -> None:
     )
     assert bad(await ledger.check(settings, now)) == {"ledger.reachable": Level.ERROR}
     assert bad(await queue.check(settings)) == {"redis.reachable": Level.ERROR}
+
+
+async def test_failing_webhooks_are_found(empty_postgresql: str) -> None:
+    """A case system's address that was given up, fails, has no name, or is open to listeners; a sound one is fine."""
+    engine = create_engine(empty_postgresql)
+    base = {"tenant": "acme", "created_at": now(), "cursor": 0, "url": "https://localhost/hook"}
+    rows = {
+        "a": {},
+        "b": {"disabled_at": now(), "disabled_reason": "failing"},
+        "c": {"url": "https://case.invalid/hook"},
+        "d": {"failures": 4},
+        "e": {"url": "http://localhost/hook"},
+    }
+    with engine.begin() as connection:
+        for key, changes in rows.items():
+            connection.execute(insert(webhook_endpoints), [{"id": key, **base, **changes}])
+        found = bad(ledger.webhooks(connection))
+    engine.dispose()
+    assert found == {
+        "webhook.b": Level.WARNING,
+        "webhook.c": Level.ERROR,
+        "webhook.d": Level.WARNING,
+        "webhook.e": Level.WARNING,
+    }
 
 
 # ── Redis ───────────────────────────────────────────────────────────────────────────────────────────────────────────

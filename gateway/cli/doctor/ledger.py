@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +15,7 @@ from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
 from gateway.ledger.database import CONNECTIONS_PER_PROCESS
 from gateway.ledger.migrate import lacks_on
 from gateway.ledger.processes import GONE_AFTER
-from gateway.ledger.schema import processes
+from gateway.ledger.schema import processes, webhook_endpoints
 from gateway.ports import Clock
 from gateway.settings import Settings
 
@@ -61,7 +63,7 @@ def _on(connection: Connection, clock: Clock) -> list[Finding]:
     if missing:
         return [*found, error("ledger.migrations", missing, "gateway ledger migrate, before this version is started")]
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
-    return [*found, *connections(connection, clock)]
+    return [*found, *connections(connection, clock), *webhooks(connection)]
 
 
 def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:
@@ -132,3 +134,29 @@ def connections(connection: Connection, clock: Clock) -> list[Finding]:
             warning("ledger.connections", what, f"ALTER SYSTEM SET max_connections = {wanted * 2 + 20}, and restart it")
         ]
     return [ok("ledger.connections", said)]
+
+
+def webhooks(connection: Connection) -> list[Finding]:
+    """The case systems' addresses: given up, failing, without a name in the DNS, or open to whoever listens."""
+    found = []
+    for row in connection.execute(select(webhook_endpoints).order_by(webhook_endpoints.c.id)):
+        name, host = f"webhook.{row.id}", urlsplit(row.url).hostname or ""
+        if row.disabled_at is not None:
+            what = f"{host} is told nothing any more ({row.disabled_reason})"
+            found.append(warning(name, what, f"mend it, then POST /v1/webhook-endpoints/{row.id}/enable, or delete it"))
+        elif not _has_address(host):
+            found.append(error(name, f"{host} has no address", "add it to the DNS, or delete the endpoint"))
+        elif row.failures:
+            what = f"{host} did not take the last {row.failures} messages"
+            found.append(warning(name, what, "its log says why: GET /v1/webhook-endpoints/ID/messages"))
+        elif not row.url.startswith("https://"):
+            what = f"{host} is told over http: whoever is between reads what became of borrowers' reminders"
+            found.append(warning(name, what, "give it an https:// address"))
+    return found
+
+
+def _has_address(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
