@@ -198,11 +198,13 @@ class Settler:
         stale = attempt < delivery.attempt and to is not State.DELIVERED
         if to is None or to is delivery.state or stale:
             seen: dict[str, Any] = {}
+            due_at = delivery.due_at
             if receipt.status is ReceiptStatus.READ and delivery.read_at is None:
-                seen["read_at"] = now
+                # Delivered already, and the last goal that a step can have: nothing is waited for any more.
+                seen, due_at = {"read_at": now, "escalate_at": None}, None
             elif receipt.status is ReceiptStatus.RELAYED and not stale:
-                seen["failures_only"] = 1
-            return Move(delivery.id, "receipt", now, changes=seen, due_at=delivery.due_at, detail=detail)
+                seen = {"failures_only": 1}
+            return Move(delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail)
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
         if to is State.UNDELIVERED:

@@ -145,3 +145,35 @@ async def test_an_answered_route_goes_no_further(database: Database) -> None:
     assert [state for state, _ in await _deliveries(database)] == [State.UNDELIVERED]
     query = select(notifications.c.stopped)
     assert await database.read(lambda connection: list(connection.execute(query).scalars())) == [EndReason.REPLIED]
+
+
+READ_ROUTE = (Step("sms", timedelta(minutes=30), "read"), Step("email"))
+
+
+async def _read(database: Database, work: Work, seconds: float) -> None:
+    receipt = Receipt("inapp", ReceiptStatus.READ, reference=work.delivery.id)
+    await store_on(database).receive([ReceiptFor(receipt, work.delivery.id)], later(seconds), SETTLER.after_receipt)
+
+
+async def test_what_is_not_read_in_time_goes_on(database: Database) -> None:
+    """Delivered at once and not read for half an hour: the next step opens, once."""
+    await _sent(database, Accepted("1", delivered=True), READ_ROUTE)
+    assert await store_on(database).due(later(1799), 10) == []
+    await _overdue(database, 1801)
+    assert [state for state, _ in await _deliveries(database)] == [State.DELIVERED, State.ACCEPTED]
+
+
+async def test_what_is_read_in_time_does_not(database: Database) -> None:
+    """Read after ten minutes: the wait is over, and nothing follows."""
+    work = await _sent(database, Accepted("1", delivered=True), READ_ROUTE)
+    await _read(database, work, 600)
+    assert await store_on(database).due(later(3600), 10) == []
+    assert [state for state, _ in await _deliveries(database)] == [State.DELIVERED]
+
+
+async def test_what_is_read_late_stops_the_step_that_has_not_gone_out(database: Database) -> None:
+    """Read after the next step was opened and before it was handed over: that one is cancelled."""
+    work = await _sent(database, Accepted("1", delivered=True), READ_ROUTE)
+    await _overdue(database, 1801)
+    await _read(database, work, 1802)
+    assert await _deliveries(database) == [(State.DELIVERED, ""), (State.CANCELLED, EndReason.GOAL_REACHED)]
