@@ -84,7 +84,7 @@ class Packs:
     _places: set[str] = field(default_factory=set)
 
     def in_force(self, jurisdiction: str, now: datetime, names: Sequence[str] = ()) -> InForce:
-        """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack, the strictest.
+        """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack.
 
         ``names`` are packs to judge by in place of those that the jurisdiction chooses; what is universal stays.
         Raises PackError where there is no such pack.

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from channels.base import Reply
+from gateway import policy
 from gateway.codec import opt_outs_from
 from gateway.ledger.database import Database
 from gateway.ledger.replies import Replies
 from gateway.ledger.reviews import Reviews
 from gateway.ledger.schema import addresses, api_keys, borrowers, deliveries, replies
-from gateway.model import Borrower, Contact, HoldKind, Intent, PolicyReason, State, Step, Verdict, VerdictKind
+from gateway.model import (
+    Borrower,
+    Contact,
+    Facts,
+    HoldKind,
+    Intent,
+    Notification,
+    PolicyReason,
+    State,
+    Step,
+    Verdict,
+    VerdictKind,
+)
 from gateway.ports import NotApprovable, Taken
+from gateway.stages.admit import admit
 from tests.ledgers import NOW, SEND, digest, draft, later, outgoing, people_on, store_on
+from tests.rules.made_packs import cap, packs
 
 PHONE = "+12025550123"
 REVIEW = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
@@ -264,6 +281,31 @@ async def test_thirty_two_workers_and_one_borrower_make_as_many_contacts_as_the_
 
     sent_by_each = await asyncio.gather(*(work(each.first_delivery or "") for each in answers))
     assert sum(sent_by_each) == cap
+
+
+async def test_thirty_two_workers_under_a_packs_cap_make_exactly_as_many_contacts(database: Database) -> None:
+    """The same with the policy itself: each decides by a pack's cap on what it read, and the last room goes once."""
+    allowed, workers = 5, 32
+    chosen = packs(caps=[cap("borrower", "consecutive_days", allowed, 7)])
+    store = store_on(database)
+    answers = await store.accept([draft(f"k{n}", case=f"C-{n}") for n in range(workers)], NOW)
+    minutes = itertools.count(1)  # each decision a minute after the last, so that the least gap has passed
+
+    def by_pack(made: Notification, channel: str, facts: Facts, now: datetime, **named: Any) -> Verdict:
+        return policy.decide(made, channel, facts, chosen, now, **named)
+
+    async def work(delivery_id: str) -> int:
+        while True:
+            now = later(60 * next(minutes))
+            claimed = await store.claim([delivery_id], now, 1e6)
+            admission = admit([outgoing(each) for each in claimed], by_pack, now)
+            if any(verdict.reason is PolicyReason.CAP_BORROWER for _, verdict in admission.verdicts):
+                return 0
+            if await store.start([replace(each, provider="twilio") for each in admission.permitted], now, 1e6):
+                return 1
+            await store.postpone(claimed, now)
+
+    assert sum(await asyncio.gather(*(work(each.first_delivery or "") for each in answers))) == allowed
 
 
 async def test_nothing_is_handed_over_after_an_opt_out_is_committed(database: Database) -> None:
