@@ -74,5 +74,6 @@ def _any(words: Sequence[str]) -> re.Pattern[str]:
 
 def _one(words: str) -> str:
     found = r"\s+".join(re.escape(each) for each in words.split())
-    spaced = all(ord(each) < 0x0E00 for each in words)  # from Thai on, scripts don't part words by spaces
+    # Indian scripts end words in signs that patterns don't count as letters; Thai and Chinese don't part words at all.
+    spaced = all(ord(each) < 0x0900 for each in words)
     return rf"\b{found}\b" if spaced else found

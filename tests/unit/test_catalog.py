@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion
+from gateway.catalog import BadTemplate, Catalog, Lender, Problem, Source, TemplateVersion
 from gateway.catalog.source import read_folder
 from gateway.ledger.template_versions import Kept, Key, TemplateVersions
 from gateway.ports import RenderFailed, UnknownTemplate
@@ -16,6 +17,7 @@ from tests.ledgers import NOW
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 CATALOG = Catalog.load(TEMPLATES, lender=LENDER)
+SOURCES = read_folder(TEMPLATES)
 VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
 
 
@@ -131,6 +133,45 @@ async def test_an_older_version_is_fetched_and_rendered() -> None:
     await catalog.ensure([("acme", "t", old.version)])
     found = catalog.resolve("acme", "t", old.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
+
+
+async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> None:
+    """A request pinned to a version from before a change of the language keeps its SMS; its e-mail is refused."""
+    new = made("words for {{ name }}").source
+    older = {"en-US/email.subject.liquid": "s", "en-US/email.txt.liquid": "t", "en-US/email.html.liquid": "<p>h</p>"}
+    source = Source("t", new.settings, {**new.parts, **older}, {})
+    with pytest.raises(BadTemplate, match="is no part"):
+        TemplateVersion(source, LENDER)
+
+    class Ledger(TemplateVersions):
+        def __init__(self) -> None:
+            """It has one version, and no database."""
+
+        async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+            return [Kept("", "t", source.version, source.dump())]
+
+    catalog = Catalog(read_folder(TEMPLATES), LENDER, Ledger())
+    await catalog.ensure([("acme", "t", source.version)])
+    found = catalog.resolve("acme", "t", source.version, NOW)
+    assert found.render("sms", "en-US", {"name": "you"}, "A").text == "words for you"
+    with pytest.raises(RenderFailed, match="has no text for email"):
+        found.render("email", "en-US", {"name": "you"}, "A")
+
+
+def test_a_draft_says_everything_at_once_and_shows_the_rest() -> None:
+    """Of a draft with mistakes in two parts both are told with their places, and the channel without any is shown."""
+    source = SOURCES["overdue-first"]
+    broken = {"en-US/email.subject.liquid": "{{ nope }}", "en-US/inapp.txt.liquid": "x\n {{ amount | nope }}"}
+    problems: list[Problem] = []
+    version = TemplateVersion(replace(source, parts={**source.parts, **broken}), LENDER, problems)
+    places = {(each.where, each.line, each.column) for each in problems}
+    assert places == {
+        ("overdue-first/en-US/email.subject.liquid", 1, 4),
+        ("overdue-first/en-US/inapp.txt.liquid", 2, 14),
+    }
+    assert version.render("sms", "en-US", VARIABLES, "A").text
+    assert not version.parts("en-US", "email")
+    assert version.parts("en-GB", "email")
 
 
 def test_a_toml_error_is_a_bad_template(tmp_path: Path) -> None:

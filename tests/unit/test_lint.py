@@ -203,6 +203,20 @@ def test_chinese_words_are_found_without_spaces() -> None:
     assert rules == ["legal", "threat"]
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "kind"),
+    [
+        ("hi", "पुलिस आएगी। मुकदमा होगा।", "legal"),
+        ("es", "Llamaremos a la policía.", "threat"),
+        ("es", "Último aviso", "pressure"),
+        ("zh", "我们将上门", "threat"),
+    ],
+)
+def test_every_listed_language_is_read(language: str, text: str, kind: str) -> None:
+    """Words are found in each script, whether or not it parts them by spaces or ends them in signs."""
+    assert kind in {each.kind for each in WORDS[language].entries if each.pattern.search(text)}
+
+
 def test_what_the_policy_refuses_is_an_error() -> None:
     """A text that would be suppressed when it is sent can't be published."""
     found = _lint("sms.liquid", SMS, refuses="opt_out_text_missing")
