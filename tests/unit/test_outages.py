@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from channels.base import Accepted as ProviderAccepted
+from channels.base import Message, Provider
 from gateway.api.schemas import NotificationIn
 from gateway.ports import Accepted, Attempt, Unavailable
 from tests.gateways import ApiGateway, open_api_gateway, request
@@ -40,8 +42,8 @@ class Away:
         return answer
 
 
-async def _accepted(gateway: ApiGateway) -> str:
-    body = request(route=["inapp"])
+async def _accepted(gateway: ApiGateway, number: int = 1) -> str:
+    body = request(number, route=["inapp"])
     [answer] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
     assert isinstance(answer, Accepted)
     return answer.id
@@ -78,3 +80,44 @@ async def test_a_worker_that_stops_claims_nothing(gateway: ApiGateway) -> None:
     due = await gateway.store.due(gateway.clock(), 10)
     await gateway.pipeline.dispatch(due)
     assert await gateway.store.due(gateway.clock(), 10) == due
+
+
+class Hanging:
+    """The feed, which takes one message at a time and answers when it is told to."""
+
+    def __init__(self, feed: Provider) -> None:
+        self._feed = feed
+        self.begun, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feed, name)
+
+    async def send(self, message: Message) -> ProviderAccepted:
+        self.begun.set()
+        await self.may_answer.wait()
+        return await self._feed.send(message)
+
+
+async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once(gateway: ApiGateway) -> None:
+    """Three messages are started, one is with its provider: while that one still waits for its answer the two others
+    are due again, for any worker; and that one is recorded as delivered before the stop is through."""
+    for number in range(3):
+        await _accepted(gateway, number)
+    feed = Hanging(gateway.providers["feed"])
+    gateway.providers["feed"] = feed  # type: ignore[index]
+    gateway.pipeline._stages.sender._slots["feed"] = asyncio.Semaphore(1)
+    started = await gateway.store.due(gateway.clock(), 10)
+    async with asyncio.TaskGroup() as tasks:
+        dispatching = tasks.create_task(gateway.pipeline.dispatch(started))
+        await feed.begun.wait()
+        gateway.pipeline.stop()
+        async with asyncio.timeout(5):
+            while len(given_back := await gateway.store.due(gateway.clock(), 10)) < 2:  # noqa: ASYNC110 – in a database
+                await asyncio.sleep(0.01)
+        assert not dispatching.done()
+        feed.may_answer.set()
+    await gateway.pipeline.drain()
+    assert len(given_back) == 2
+    assert await gateway.store.due(gateway.clock(), 10) == given_back
+    counted = await gateway.reads.summary("acme")
+    assert counted["states"] == {"delivered": 1, "retrying": 2}
