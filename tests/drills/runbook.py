@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -48,7 +47,7 @@ class Hand:
         known = {**os.environ, **self.environment, "NOTIFICATION": self.notification, "COLUMNS": "200"}
         known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
         if "$SWITCH" in line:
-            known["SWITCH"] = await self._switch()
+            known["SWITCH"] = self._switch()
         process = await asyncio.create_subprocess_exec(
             *("bash", "-c", line),
             env=known,
@@ -69,9 +68,9 @@ class Hand:
             raise CommandFailed(f"{line}\nended with {process.returncode}:\n{self.said[-1][1]}")
         return self.said[-1][1]
 
-    async def _switch(self) -> str:
-        """The newest pause, as a person would read it off ``gateway switches``."""
-        found = json.loads(await self.run("gateway switches --json"))
+    def _switch(self) -> str:
+        """The newest pause, as a person would read it off what ``gateway pause`` said."""
+        found = re.findall(r"\bswi_\w+", "\n".join(printed for _, printed in self.said))
         if not found:
-            raise CommandFailed("gateway switches shows none to be ended")
-        return str(max(each["id"] for each in found))
+            raise CommandFailed("nothing was paused that could be ended")
+        return str(max(found))
