@@ -23,6 +23,7 @@ class Smsc:
     """Build it, ``start`` it, point the provider at ``port``, ``stop`` it."""
 
     hex_receipts: bool = False  # the receipt writes the id in hexadecimal, the response in decimal
+    hex_responses: bool = False  # the other way round
     tlvs: bool = False  # the receipt says it in optional parameters, too
     port: int = field(default_factory=free_port)
     submitted: list[Any] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Smsc:
         if last == "94":
             self._hanging.append(event)  # not even dropped: that would be an answer
             return
-        event.accept(str(self._number))
+        event.accept(f"{self._number:X}" if self.hex_responses else str(self._number))
         if event.registered_delivery:
             # Beside the loop: a session that has gone would hold up all others.
             self._report(self._number, "UNDELIV" if last == "99" else "DELIVRD")
@@ -83,8 +84,9 @@ class Smsc:
         text = (
             f"id:{identifier} sub:001 dlvrd:001 submit date:2611241200 done date:2611241201 stat:{state} err:000 text:x"
         )
-        states = {"DELIVRD": 2, "UNDELIV": 5}
-        tlvs = [smpp34.Tlv(0x001E, identifier.encode() + b"\0"), smpp34.Tlv(0x0427, bytes([states.get(state, 7)]))]
+        states = ["ENROUTE", "DELIVRD", "EXPIRED", "DELETED", "UNDELIV", "ACCEPTD", "UNKNOWN", "REJECTD"]  # 5.2.28
+        number_of_state = bytes([states.index(state) + 1])
+        tlvs = [smpp34.Tlv(0x001E, identifier.encode() + b"\0"), smpp34.Tlv(0x0427, number_of_state)]
         await self.session.deliver_sm(
             "15005550006",
             b"garbled" if self.tlvs else text.encode(),

@@ -168,6 +168,49 @@ async def test_receipts_meet_their_message(tlvs: bool, hexadecimal: bool) -> Non
     await smsc.stop()
 
 
+async def test_a_response_in_hexadecimal_meets_a_receipt_in_decimal() -> None:
+    """The other habit of SMSCs: the id of submit_sm_resp is hexadecimal, the receipt's is decimal."""
+    smsc = Smsc(hex_responses=True)
+    await smsc.start()
+    provider = _provider(smsc.port, message_ids="response_hex")
+    listening = Listening(provider)
+    answer = await provider.send(message(GOOD))
+    await listening.wait(1)
+    assert listening.receipts[0].provider_message_id == answer.provider_message_id
+    await listening.end()
+    await provider.close()
+    await smsc.stop()
+
+
+@pytest.mark.parametrize("tlvs", [False, True])
+async def test_every_state_of_a_message_has_its_meaning(tlvs: bool) -> None:
+    """Whatever an SMSC says of a message (SMPP 3.4 section 5.2.28), in its text or in an optional parameter."""
+    smsc = Smsc(tlvs=tlvs)
+    await smsc.start()
+    provider = _provider(smsc.port)
+    listening = Listening(provider)
+    answer = await provider.send(message(GOOD))
+    states = ["ENROUTE", "ACCEPTD", "EXPIRED", "DELETED", "UNDELIV", "REJECTD", "UNKNOWN"]
+    await listening.wait(1)
+    for state in states:
+        await smsc.report(int(answer.provider_message_id), state)
+    await listening.wait(1 + len(states))
+    sent, undelivered = ReceiptStatus.SENT, ReceiptStatus.UNDELIVERED
+    assert [(each.status, each.reason) for each in listening.receipts] == [
+        (ReceiptStatus.DELIVERED, ProviderReason.DELIVERED),
+        (sent, None),
+        (sent, None),
+        (undelivered, ProviderReason.UNREACHABLE),
+        (undelivered, ProviderReason.BLOCKED),
+        (undelivered, ProviderReason.UNREACHABLE),
+        (undelivered, ProviderReason.FILTERED),
+        (undelivered, ProviderReason.UNMAPPED),
+    ]
+    await listening.end()
+    await provider.close()
+    await smsc.stop()
+
+
 async def test_what_could_not_be_stored_is_handed_on_again(smsc: Smsc, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SMSC has been told that we have it, so a ledger that is away is waited for."""
     monkeypatch.setattr("channels.sms.smpp._FIRST_PAUSE", 0.01)
