@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -313,3 +314,27 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: A
     stop.set()
     async with asyncio.timeout(5):
         await running
+
+
+async def test_the_commands_do_what_the_api_does(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+    """Create, see the log, tell again, delete: as an operator does, from a shell."""
+
+    async def gateway_webhook(*arguments: str) -> str:
+        command = [sys.executable, "-c", "from gateway.cli import app; app()", "webhook", *arguments]
+        options = ["--url", client.url, "--key", client.token]
+        shell = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, *options, stdout=shell, stderr=shell)
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return out.decode() or err.decode()
+
+    made = json.loads(await gateway_webhook("create", receiver.url, "--type", "borrower.hold_set"))
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    await turns(gateway)
+    [line] = json.loads(await gateway_webhook("log", made["id"], "--json"))
+    assert (line["type"], line["state"]) == ("borrower.hold_set", "delivered")
+    assert "1 messages" in await gateway_webhook("replay", made["id"], line["id"])
+    await turns(gateway)
+    assert len(receiver.heard) == 2
+    await gateway_webhook("delete", made["id"])
+    assert json.loads(await gateway_webhook("list", "--json")) == []
