@@ -158,6 +158,12 @@ def title_of(files: Mapping[str, str]) -> str:
     return found[1] if found else ""
 
 
+def alone(files: Mapping[str, str], locale: str) -> dict[str, str]:
+    """A template's files with one locale's texts, and those of the default one, without which it is none."""
+    kept = {locale, *locales_of(files)[:1]}
+    return {name: text for name, text in files.items() if "/" not in name or name.partition("/")[0] in kept}
+
+
 def locales_of(files: Mapping[str, str]) -> list[str]:
     """The locales that a template has texts in, the default one first."""
     found = {name.partition("/")[0] for name in files if "/" in name and not name.startswith("examples/")}

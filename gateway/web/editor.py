@@ -17,9 +17,9 @@ from gateway.ledger.sessions import Session
 from gateway.ledger.users import Role
 from gateway.model import TemplateState
 from gateway.web import frames, samples
-from gateway.web.desk import FIELD, VALUE, Desk, desk, locales_of, title_of, written
+from gateway.web.desk import FIELD, VALUE, Desk, alone, desk, locales_of, title_of, written
 from gateway.web.page import headers
-from gateway.web.visitors import PageRoute, gateway_of, looks, message, pages_of, sent
+from gateway.web.visitors import PageRoute, gateway_of, is_htmx, looks, message, pages_of, sent
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -88,7 +88,7 @@ async def show_preview(request: Request, template: str, number: int) -> Response
     """As somebody types: the pieces of the page that depend on it. Without JavaScript, the page with their text."""
     session, form = await sent(request, Role.VIEWER)
     text = await gateway_of(request).editing.text(session.user.tenant, template, number)
-    if request.headers.get("hx-request") != "true":
+    if not is_htmx(request):
         return await show_text(request, session, text, form)
     values = await _desk(request, session, text, form)
     return pages_of(request).respond(request, "_preview.html", {**values, "session": session, "swapped": True})
@@ -152,8 +152,14 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
         language = pages_of(request).texts(request).language
         locale = next((each for each in known if each.startswith(language)), known[0] if known else "")
 
+    # While somebody types, only the language on screen is looked at: all of them take longer than a keystroke.
+    looked_at = alone(files, locale) if is_htmx(request) else files
+
     def look() -> Desk:
-        return _look(request, text, files, locale, form)
+        drafted = gateway_of(request).editing.drafted(
+            text.template, looked_at, lambda version: sample_of(version, files, locale, form)
+        )
+        return desk(files, drafted, locale, samples.KINDS)
 
     made = await asyncio.to_thread(look)  # compiling takes milliseconds in which others are served
     mail = made.shown.get("email")
@@ -171,13 +177,6 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
         "base": f"/editor/templates/{text.template}/{text.number}",
         **_places(text),
     }
-
-
-def _look(request: Request, text: Files, files: Mapping[str, str], locale: str, form: Mapping[str, str]) -> Desk:
-    drafted = gateway_of(request).editing.drafted(
-        text.template, files, lambda version: sample_of(version, files, locale, form)
-    )
-    return desk(files, drafted, locale, samples.KINDS)
 
 
 def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, form: Mapping[str, str]) -> Sample:

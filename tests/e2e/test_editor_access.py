@@ -195,21 +195,22 @@ async def test_a_template_can_not_reach_out_of_its_preview(stranger: Person) -> 
 
 
 async def test_the_preview_is_there_before_one_notices(stranger: Person) -> None:
-    """At most 150 ms on loopback, all channels and the lint; the best of nine, for a machine may be busy."""
+    """At most 150 ms, all channels and the lint: of this process's own time, for a machine may be busy with others."""
     await stranger.sign_in("editor@example.com")
     await stranger.post(f"{TEMPLATE}/begin")
     _, page = await stranger.get(f"{TEMPLATE}/1")
-    form = dict.fromkeys(re.findall(r'name="(v\.[a-z_]+|name)"', page), "")
-    seconds = []
+    form = dict(re.findall(r'name="(v\.[a-z_]+|name)" dir="auto" value="([^"]*)"', page))
+    taken = []
     for number in range(9):
-        fields = {"locale": "en-US", "f.en-US/sms.liquid": f"{{{{ lender.name }}}} {number}", "kind": "usual", **form}
-        started = time.perf_counter()
-        status, _ = await stranger.post(f"{TEMPLATE}/1/preview", fields, headers={"HX-Request": "true"})
-        seconds.append(time.perf_counter() - started)
+        fields = {"locale": "zh-TW", "f.zh-TW/sms.liquid": f"{{{{ lender.name }}}} {number}", **form}
+        wall, own = time.perf_counter(), time.process_time()
+        status, text = await stranger.post(f"{TEMPLATE}/1/preview", fields, headers={"HX-Request": "true"})
+        taken.append((time.process_time() - own, time.perf_counter() - wall))
         assert status == 200
-    print(f"preview: median {statistics.median(seconds) * 1000:.0f} ms, best {min(seconds) * 1000:.0f} ms")
-    assert min(seconds) < 0.150
-    assert statistics.median(seconds) < 0.600
+        assert f"Example Bank {number}" in text
+    own, wall = (statistics.median(each) * 1000 for each in zip(*taken, strict=True))
+    print(f"preview: median {own:.0f} ms of the processor, {wall:.0f} ms on the clock")
+    assert own < 150
 
 
 async def test_without_javascript_the_preview_is_a_page_with_what_was_written(stranger: Person) -> None:
