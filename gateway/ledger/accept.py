@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.codec import body_of, stated_by, verdict_view
+from gateway.ledger.bulk import insert_rows
 from gateway.ledger.events import Chain, Event
 from gateway.ledger.facts import matching
 from gateway.ledger.releases import Releases
@@ -178,10 +179,8 @@ class Entry:
 
 
 def _insert_notifications(connection: Connection, entries: Sequence[Entry]) -> set[str]:
-    rows = connection.execute(
-        insert_new(connection, notifications).returning(notifications.c.id), [entry.row() for entry in entries]
-    )
-    return {row.id for row in rows}
+    rows = [entry.row() for entry in entries]
+    return set(insert_rows(connection, notifications, rows, new_only=True, returning="id"))
 
 
 def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
@@ -189,8 +188,9 @@ def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
     ordered = sorted(entries, key=lambda entry: (entry.draft.notification.tenant, entry.draft.notification.dedup_key))
     if not ordered:
         return
-    rows = connection.execute(
-        insert_new(connection, dedup_claims).returning(dedup_claims.c.notification_id),
+    claimed = insert_rows(
+        connection,
+        dedup_claims,
         [
             {
                 "tenant": entry.draft.notification.tenant,
@@ -199,10 +199,12 @@ def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
             }
             for entry in ordered
         ],
+        new_only=True,
+        returning="notification_id",
     )
-    claimed = {row.notification_id for row in rows}
+    owners = set(claimed)
     for entry in ordered:
-        if entry.draft.notification.id not in claimed:
+        if entry.draft.notification.id not in owners:
             _contest(connection, entry)
 
 
@@ -234,8 +236,7 @@ def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
     if not entries:
         return
     rows = [row for entry in entries for row in entry.deliveries]
-    if rows:
-        connection.execute(insert(deliveries), rows)
+    insert_rows(connection, deliveries, rows)
     _remember_stated(connection, [entry.draft.notification for entry in entries])
     Chain.write_all(connection, [entry.chain for entry in entries])
     _rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None])

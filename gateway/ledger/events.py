@@ -14,9 +14,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from gateway.codec import encode
+from gateway.ledger.bulk import insert_rows
 from gateway.ledger.schema import events
 
 
@@ -80,8 +81,7 @@ class Chain:
     def write_all(connection: Connection, chains: Sequence[Chain]) -> None:
         """Write several chains' events in one statement."""
         rows = [row for chain in chains for row in chain._rows]
-        if rows:
-            connection.execute(insert(events), rows)
+        insert_rows(connection, events, rows)
         for chain in chains:
             chain._rows = []
 

@@ -6,14 +6,15 @@ notifications, deliveries, each by id), so that two batches can wait for each ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, select
 
 from gateway.codec import notification_from
+from gateway.ledger.bulk import insert_rows, update_rows
 from gateway.ledger.events import Chain, Event
 from gateway.ledger.schema import deliveries, notifications
 from gateway.model import (
@@ -33,7 +34,6 @@ Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed 
 _DELIVERY_COLUMNS = [deliveries.c[name] for name in Delivery.__dataclass_fields__]
 _FIXED = ("id", "notification_id", "step", "channel", "address_digest", "created_at")
 _MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED]
-_SUMMARY = ("state", "reason", "defer_until", "step", "stopped", "updated_at", "event_hash")
 
 
 def _keeps_reason(state: State, to: State | None) -> bool:
@@ -225,16 +225,11 @@ class Page:
     def write(self) -> None:
         """Write everything that changed: at most four statements, however large the batch."""
         fresh = set(self._new)
-        if self._new:
-            self._connection.execute(insert(deliveries), [self._insertable(key) for key in self._new])
-        self._update_deliveries(sorted(self._changed - fresh))
-        if self._touched:
-            self._connection.execute(
-                update(notifications)
-                .where(notifications.c.id == bindparam("key"))
-                .values({name: bindparam(f"v_{name}") for name in _SUMMARY}),
-                [self._notification_values(key) for key in sorted(self._touched)],
-            )
+        insert_rows(self._connection, deliveries, [self._insertable(key) for key in self._new])
+        changed = sorted(self._changed - fresh)
+        update_rows(self._connection, deliveries, ("id",), [self._delivery_values(key) for key in changed])
+        touched = sorted(self._touched)
+        update_rows(self._connection, notifications, ("id",), [self._notification_values(key) for key in touched])
         self._chain.write(self._connection)
 
     def _insertable(self, key: str) -> dict[str, Any]:
@@ -246,25 +241,19 @@ class Page:
             "case_id": owner.case.id,
         }
 
-    def _update_deliveries(self, ids: Sequence[str]) -> None:
-        if not ids:
-            return
-        self._connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id == bindparam("key"))
-            .values({name: bindparam(f"v_{name}") for name in _MUTABLE}),
-            [{"key": key, **{f"v_{name}": getattr(self.deliveries[key], name) for name in _MUTABLE}} for key in ids],
-        )
+    def _delivery_values(self, key: str) -> dict[str, Any]:
+        delivery = self.deliveries[key]
+        return {"id": key, **{name: getattr(delivery, name) for name in _MUTABLE}}
 
     def _notification_values(self, key: str) -> dict[str, Any]:
         owner = self.notifications[key]
         return {
-            "key": key,
-            "v_state": owner.state,
-            "v_reason": owner.reason,
-            "v_defer_until": owner.defer_until,
-            "v_step": owner.step,
-            "v_stopped": owner.stopped,
-            "v_updated_at": self._now or owner.value.accepted_at,
-            "v_event_hash": owner.head,
+            "id": key,
+            "state": owner.state,
+            "reason": owner.reason,
+            "defer_until": owner.defer_until,
+            "step": owner.step,
+            "stopped": owner.stopped,
+            "updated_at": self._now or owner.value.accepted_at,
+            "event_hash": owner.head,
         }

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, select, update
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.ledger.accept import insert_new
+from gateway.ledger.bulk import insert_rows
 from gateway.ledger.page import Digest, Page
 from gateway.ledger.schema import deliveries, receipts
 from gateway.ports import Move, ReceiptFor
@@ -133,23 +133,18 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
 
 
 def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime) -> set[str]:
-    rows = connection.execute(
-        insert_new(connection, receipts).returning(receipts.c.digest),
-        sorted(
-            (
-                {
-                    "digest": digest_of(each),
-                    "provider": each.receipt.provider,
-                    "provider_message_id": each.receipt.provider_message_id,
-                    "delivery_id": delivery_id,
-                    "status": each.receipt.status,
-                    "reason": each.receipt.reason or "",
-                    "code": each.receipt.code[:40],
-                    "received_at": now,
-                }
-                for each, delivery_id in zip(arrived, matched, strict=True)
-            ),
-            key=lambda row: row["digest"],
-        ),
-    )
-    return {row.digest for row in rows}
+    rows = [
+        {
+            "digest": digest_of(each),
+            "provider": each.receipt.provider,
+            "provider_message_id": each.receipt.provider_message_id,
+            "delivery_id": delivery_id,
+            "status": each.receipt.status,
+            "reason": each.receipt.reason or "",
+            "code": each.receipt.code[:40],
+            "received_at": now,
+        }
+        for each, delivery_id in zip(arrived, matched, strict=True)
+    ]
+    rows.sort(key=lambda row: row["digest"])
+    return set(insert_rows(connection, receipts, rows, new_only=True, returning="digest"))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from channels.base import Accepted as ProviderAccepted
 from gateway.codec import notification_from, verdict_view
 from gateway.ledger import accept, receipts
+from gateway.ledger.bulk import insert_rows, update_rows
 from gateway.ledger.database import Database
 from gateway.ledger.facts import lock_borrowers, matching, read_facts
 from gateway.ledger.page import Digest, Page, delivery_from
@@ -294,39 +295,33 @@ def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Move:
 
 
 def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
-    if outgoing:
-        connection.execute(
-            insert(attempts),
-            [
-                {
-                    "delivery_id": each.work.delivery.id,
-                    "number": each.work.delivery.attempt + 1,
-                    "provider": each.provider,
-                    "started_at": now,
-                }
-                for each in outgoing
-            ],
-        )
+    rows = [
+        {
+            "delivery_id": each.work.delivery.id,
+            "number": each.work.delivery.attempt + 1,
+            "provider": each.provider,
+            "started_at": now,
+        }
+        for each in outgoing
+    ]
+    insert_rows(connection, attempts, rows)
 
 
 def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> None:
-    names = ("finished_at", "outcome", "reason", "code", "provider_message_id")
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.delivery_id == bindparam("key"), attempts.c.number == bindparam("key_number"))
-        .values({name: bindparam(f"v_{name}") for name in names}),
-        [
-            {
-                "key": attempt.work.delivery.id,
-                "key_number": attempt.message.attempt,
-                **{f"v_{name}": value for name, value in zip(names, _end_of(attempt), strict=True)},
-            }
-            for attempt in ended
-        ],
-    )
+    rows = [
+        {"delivery_id": attempt.work.delivery.id, "number": attempt.message.attempt, **_end_of(attempt)}
+        for attempt in ended
+    ]
+    update_rows(connection, attempts, ("delivery_id", "number"), rows)
 
 
-def _end_of(attempt: Attempt) -> tuple[datetime, str, str, str, str]:
+def _end_of(attempt: Attempt) -> dict[str, Any]:
     outcome, reason, code = attempt.outcome()
     provider_message_id = attempt.result.provider_message_id if isinstance(attempt.result, ProviderAccepted) else ""
-    return attempt.finished_at, outcome, reason, code[:40], provider_message_id
+    return {
+        "finished_at": attempt.finished_at,
+        "outcome": outcome,
+        "reason": reason,
+        "code": code[:40],
+        "provider_message_id": provider_message_id,
+    }
