@@ -8,115 +8,29 @@ well. Errors name line and column where the editor wrote, and never a variable's
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from liquid import BoundTemplate, Environment, StrictUndefined
+from liquid import BoundTemplate, Environment
 from liquid.ast import Node
 from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.exceptions import LiquidError
 from liquid.expression import Expression
-from liquid.filter import with_context
 
-from gateway.catalog import formats, mail
+from gateway.catalog import mail
+from gateway.catalog.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.catalog.flat import Row, flatten, write
+from gateway.catalog.markup import LIQUID
 from gateway.catalog.places import Expanded, Misplaced, Place
 from gateway.catalog.source import Problem
 from gateway.ports import RenderFailed
 
-_TAGS = ("if", "unless", "case", "for", "break", "continue", "assign", "comment", "echo")
-_WITHIN = ("else", "elsif", "when")
-_INNER = ("content", "output", "illegal", "doc", "#")  # the parser's own, and {% # remarks %}
-_FILTERS = ("default", "upcase", "capitalize", "escape", "size", "strip")
-_BLOCKS = ("if", "unless", "case", "for", "comment")
-_MOST_BYTES = 10_000  # of one rendered part; our choice: 60 SMS segments, a long e-mail
-_MOST_HTML_BYTES = 100_000  # Gmail clips messages beyond 102 kB
 _MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
 _LONGEST_TAG = 400  # characters; our choice
 _OPENING = re.compile(r"\{[{%]")
 _DEEPEST = 10  # conditions and loops within each other; our choice
-
-
-class _Limited(Environment):
-    """An environment with limits; they are class attributes in this library."""
-
-    loop_iteration_limit = 1_000
-    local_namespace_limit = 20_000
-    context_depth_limit = 14  # each loop takes one, beside the library's own four
-    output_stream_limit = _MOST_BYTES
-
-
-class _LimitedHtml(_Limited):
-    output_stream_limit = _MOST_HTML_BYTES
-
-
-# ── filters ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _in_locale(function: Callable[..., str]) -> Callable[..., str]:
-    """A filter whose first argument is the message's locale."""
-
-    @with_context
-    def wrapped(value: object, *arguments: object, context: Any) -> str:
-        return function(str(context.resolve("locale")), value, *arguments)
-
-    wrapped.in_locale = function  # type: ignore[attr-defined]
-    return wrapped
-
-
-def _money(locale: str, value: object, currency: object) -> str:
-    if not isinstance(value, Decimal) or not isinstance(currency, str):
-        raise LiquidError("money wants an amount and a currency", token=None)
-    return formats.money(value, currency, locale)
-
-
-def _date(locale: str, value: object, style: object = "long") -> str:
-    if not isinstance(value, date) or style not in formats.DATE_STYLES:
-        raise LiquidError(f"date wants a date, and one of {', '.join(formats.DATE_STYLES)}", token=None)
-    return formats.day(value, str(style), locale)
-
-
-def _number(locale: str, value: object) -> str:
-    if not isinstance(value, int | Decimal):
-        raise LiquidError("number wants a number", token=None)
-    return formats.number(value, locale)
-
-
-def _plural(locale: str, value: object, one: object, other: object) -> str:
-    if not isinstance(value, int | Decimal):
-        raise LiquidError("plural wants a number", token=None)
-    return str(one if formats.is_one(value, locale) else other)
-
-
-FILTERS = {
-    "money": _in_locale(_money),
-    "date": _in_locale(_date),
-    "number": _in_locale(_number),
-    "plural": _in_locale(_plural),
-}
-# What a filter can be given, by the declared type, and how it is written.
-_WANTS: Mapping[str, tuple[tuple[str, ...], int, str]] = {
-    "money": (("money",), 1, "{{ amount | money: currency }}"),
-    "date": (("date",), 0, "{{ due_date | date }}"),
-    "number": (("integer", "money"), 0, "{{ days | number }}"),
-    "plural": (("integer",), 2, "{{ days | plural: 'day', 'days' }}"),
-}
-
-
-@lru_cache(maxsize=2)
-def environment(*, html: bool) -> Environment:
-    """The language for text, or for HTML (where variables are escaped)."""
-    made = (_LimitedHtml if html else _Limited)(undefined=StrictUndefined, strict_filters=True, autoescape=html)
-    made.tags = {name: tag for name, tag in made.tags.items() if name in (*_TAGS, *_INNER)}
-    made.filters = {name: made.filters[name] for name in _FILTERS} | FILTERS
-    return made
-
-
-# ── compiling ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,12 +160,12 @@ def _check_tags(text: str) -> None:
             raise Misplaced("a shared text is taken in like this: {% render 'help' %}", offset)
         if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
             open_blocks.pop()
-        elif name.startswith("end") and name.removeprefix("end") in _BLOCKS:
+        elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
             raise Misplaced(f"{{% {name} %}} closes nothing that is open here", offset)
-        elif name not in _TAGS and name not in _WITHIN and not name.startswith("#"):
-            known = ", ".join(sorted((*_TAGS, "render")))
+        elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
+            known = ", ".join(sorted((*TAGS, "render")))
             raise Misplaced(f"there is no tag {name[:40]!r}; there are: {known}", offset)
-        elif name in _BLOCKS:
+        elif name in BLOCKS:
             open_blocks.append((name, offset))
             if len(open_blocks) > _DEEPEST:
                 raise Misplaced(f"conditions and loops are more than {_DEEPEST} deep", offset)
@@ -288,13 +202,13 @@ def _parse(text: str, where: str, *, html: bool) -> BoundTemplate:
 
 def _first_wrong(text: str, made: Environment) -> int:
     """The first tag that can't be read by itself: the parser gives no place for one that ends too early."""
-    for found in mail.LIQUID.finditer(text):
+    for found in LIQUID.finditer(text):
         name = _tag_name(found[0])
         if found[0].startswith("{%") and (name.startswith("end") or name in ("else", "break", "continue")):
             continue
         before = {"elsif": "{% if true %}", "when": "{% case 1 %}"}.get(name, "")
         block = {"elsif": "if", "when": "case"}.get(name, name)
-        after = f"{{% end{block} %}}" if found[0].startswith("{%") and block in _BLOCKS else ""
+        after = f"{{% end{block} %}}" if found[0].startswith("{%") and block in BLOCKS else ""
         try:
             made.from_string(before + found[0] + after)
         except LiquidError:
@@ -320,9 +234,9 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
                 yield Misplaced(f"there is no filter {name[:60]!r}; there are: {names}", span.index)
     for each in _filtered(template):
         first = each.filters[0] if each.filters else None
-        if first is None or first.name not in _WANTS:
+        if first is None or first.name not in WANTS:
             continue
-        kinds, least, example = _WANTS[first.name]
+        kinds, least, example = WANTS[first.name]
         kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
         if len(first.args) < least or (kind and kind not in kinds):
             detail = f"the filter {first.name} is for {' or '.join(kinds)}, and is written like {example}"

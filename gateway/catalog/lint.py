@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from gateway.catalog import looks, mail
+from gateway.catalog import looks, markup
 from gateway.catalog.language import Part, Use
 from gateway.catalog.places import Place
 from gateway.catalog.preview import Sample
@@ -30,6 +31,7 @@ __all__ = ["LEVELS", "Finding", "Refuses", "WordList", "findings_of", "lint", "l
 Refuses = Callable[[str, str, str, str], str]
 
 _MOST_SEGMENTS = 3  # our choice: four cost as much as a letter's postage in many countries, and are rarely read
+_MOST_ALIKE = 20  # findings of one kind in one part; our choice: who has mended twenty asks again
 _LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
 _FORMATS: Mapping[str, str] = {"money": "money: currency", "date": "date", "integer": "number"}
 _POLICY_REMEDIES: Mapping[str, str] = {
@@ -145,7 +147,7 @@ def _written(look: _Look) -> Iterator[Finding]:
         text = _words_of(part)
         yield from _bad_words(look, field, part, text)
         yield from _uses(look, field, part)
-        for link in looks.links(part.source.text, text):
+        for link in islice(looks.links(part.source.text, text), _MOST_ALIKE):
             yield _at(link.level, link.rule, part, part.source.place(link.offset), link.detail, link.remedy)
         if part.is_mail:
             for fault in looks.faults(part.source.text):
@@ -159,8 +161,8 @@ def _written(look: _Look) -> Iterator[Finding]:
 def _words_of(part: Part) -> str:
     """What is read of a part, at the offsets of its source: what the language takes is hidden."""
     if part.is_mail:
-        return mail.words(part.source.text)
-    return mail.LIQUID.sub(lambda found: "\x00" * len(found[0]), part.source.text)
+        return markup.words(part.source.text)
+    return markup.LIQUID.sub(lambda found: "\x00" * len(found[0]), part.source.text)
 
 
 def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Finding]:
@@ -169,13 +171,13 @@ def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Findi
     for entry in look.words.entries:
         if look.version.category in entry.except_in:
             continue
-        for match in entry.pattern.finditer(text):
+        for match in islice(entry.pattern.finditer(text), _MOST_ALIKE):
             instead = entry.instead.get(" ".join(match[0].lower().split()), "")
             remedy = f"{entry.remedy} Instead: {instead}" if instead else entry.remedy
             place = part.source.place(match.start())
             yield _at(entry.level, entry.kind, part, place, f"{match[0]!r}: {entry.why}", remedy, instead, match[0])
     for start, end in _seen_by_others(field, part):
-        for match in look.words.lock_screen.finditer(text, start, end):
+        for match in islice(look.words.lock_screen.finditer(text, start, end), _MOST_ALIKE):
             detail = f"{match[0]!r} can be read by whoever sees the screen or the inbox"
             remedy = "Say that there is a message about the account."
             yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)

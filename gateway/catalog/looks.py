@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from gateway.catalog import mail
+from gateway.catalog import markup
 
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
 _LEAST_LARGE = 3.0  # the same, for text of 24 pixels and more
@@ -76,7 +76,7 @@ def _is_number(host: str) -> bool:
 
 
 def faults(source: str) -> Iterator[Fault]:
-    """What is wrong with a mail's looks. ``source`` has been checked by ``mail.elements``."""
+    """What is wrong with a mail's looks. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
         detail = "there is no preview line, so others see the first words of the text beside the subject"
         yield Fault("warning", "no_preview", 0, detail, "Write <mj-preview>…</mj-preview> in <mj-head>.")
@@ -109,7 +109,7 @@ def _element_contrast(source: str) -> Iterator[Fault]:
     everywhere: dict[str, str] = {}
     background: dict[str, str] = {}
     in_head = False
-    for element in mail.elements(source, frozenset(map(mail.variable, mail.LIQUID.findall(source)))):
+    for element in markup.elements(source, frozenset(map(markup.variable, markup.LIQUID.findall(source)))):
         if element.name in ("mj-attributes", "mj-body"):
             in_head = element.name == "mj-attributes"
         if in_head and element.name == "mj-all":
