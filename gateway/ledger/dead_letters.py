@@ -17,7 +17,7 @@ from gateway.ledger.database import Database
 from gateway.ledger.page import Digest, OpenNotification, Page
 from gateway.ledger.reviews import NOT_APPROVABLE
 from gateway.ledger.schema import dedup_claims, deliveries, notifications
-from gateway.model import State
+from gateway.model import EndReason, State
 from gateway.ports import Clock, Delivery, Move
 
 _MOST = 1000  # at once; our choice: as many as a batch of requests
@@ -120,6 +120,8 @@ def _hindrance(connection: Connection, owner: OpenNotification, delivery: Delive
         return "moved_on"
     if delivery.state is State.REVIEW and delivery.reason in NOT_APPROVABLE:
         return "not_approvable"
+    if owner.stopped == EndReason.CANCELLED_BY_CLIENT:
+        return "cancelled"
     # Locked: a request that is being accepted may be taking the meaning over, and must then find it alive.
     claim = select(dedup_claims.c.notification_id).where(
         dedup_claims.c.tenant == owner.value.tenant, dedup_claims.c.dedup_key == owner.value.dedup_key

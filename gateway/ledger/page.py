@@ -143,6 +143,7 @@ class Page:
     def stop_route(self, owner: OpenNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
         """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""
         owner.stopped = owner.stopped or reason
+        self._now = at
         self._touched.add(owner.value.id)
         for each in [each for each in owner.steps.values() if each.escalate_at is not None]:
             self.apply(Move(each.id, kind, at, actor=actor, changes={"escalate_at": None}, due_at=each.receipt_by))

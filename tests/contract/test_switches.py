@@ -7,18 +7,20 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from channels.base import Accepted, Message, PermanentFailure, ProviderReason
 from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters, Which
 from gateway.ledger.reads import Reads
+from gateway.ledger.schema import deliveries
 from gateway.ledger.store import Store
 from gateway.ledger.switches import Switches
 from gateway.model import State, SwitchKind, SwitchScope
 from gateway.ports import Attempt, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, digest, draft, later, outgoing, store_on
+from tests.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
 
 SETTLER = Settler(Schedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
 Pause = tuple[SwitchScope, str, str]
@@ -161,6 +163,30 @@ async def test_a_dead_letter_whose_place_is_taken_stays_dead(database: Database)
     [found] = await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False)
     assert found["outcome"] == "replaced_by_another_request"
     assert (await store.accept([draft("k3", borrower="k", dedup="meaning")], NOW))[0].duplicate_of == second.id
+
+
+async def test_a_dead_letter_that_its_client_cancelled_stays_dead(database: Database) -> None:
+    """It had failed before the cancellation came, which is remembered: nobody brings it back by a filter."""
+    store, letters = store_on(database), DeadLetters(database, digest, lambda: later(120))
+    work = await _failed(store, "k")
+    assert await people_on(database, later(60)).cancel("acme", work.notification.id, "key:x") == "too_late"
+    found = await Reads(database).notification("acme", work.notification.id)
+    assert found is not None
+    assert found["updated_at"] == "2026-11-24T10:01:00.000Z"
+    [letter] = await letters.redrive("acme", Which(reason="provider_config"), "try", "key:x", dry_run=False)
+    assert letter["outcome"] == "cancelled"
+    assert await store.due(later(120), 10) == []
+
+
+async def test_a_redriven_delivery_has_all_its_tries_again(database: Database) -> None:
+    """What used up its tries before is counted from the start."""
+    store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
+    work = await _failed(store, "k")
+    used = update(deliveries).values(tries=6)
+    await database.write(lambda connection: connection.execute(used))
+    await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False)
+    [again] = await store.claim([work.delivery.id], NOW, 60)
+    assert again.delivery.tries == 0
 
 
 async def test_what_is_sent_or_another_tenants_is_no_dead_letter(database: Database) -> None:

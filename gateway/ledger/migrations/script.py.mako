@@ -1,4 +1,4 @@
-"""${message}."""
+"""${message}. Online: … (gateway/ledger/online.py has the rules, and how indexes are added)."""
 
 from __future__ import annotations
 
