@@ -131,6 +131,9 @@ def test_the_commands_find_the_demo_that_is_up(
     assert stat.S_IMODE((data_dir / "demo.json").stat().st_mode) == 0o600
     assert demo["pid"] == process.pid
     assert demo["borrower_token"].startswith("bt_")
+    assert demo["editor"]["url"] == f"{demo['url']}/editor"
+    people = answer("user", "list", "--json", "--data-dir", str(data_dir))
+    assert sorted(each["email"] for each in people) == sorted(demo["editor"]["users"])
     where = ["--data-dir", str(data_dir)]
 
     request = {

@@ -173,6 +173,38 @@ async def test_another_lender_sees_nothing(stranger: Person, app_client: AppClie
     assert "Editor" not in (await stranger.get(TEMPLATE))[1]
 
 
+async def test_a_version_goes_live_at_its_time_or_not_at_all(stranger: Person, app_client: AppClient) -> None:
+    """A plan needs a time that has not passed, can be taken back, and what publishing would break is said first."""
+    editing, users = app_client.gateway.editing, await app_client.gateway.users.list("acme")
+    mei, tom = (next(each.actor for each in users if each.role == role) for role in ("editor", "approver"))
+    draft = await editing.begin("acme", "overdue-first", mei)
+    needed = '[variables.reference]\ntype = "text"\nexample = "A-1"\ndescription = "what to quote"\n'
+    sms = draft.files["en-US/sms.liquid"].rstrip() + " Ref {{ reference }}\n"
+    files = {**draft.files, "template.toml": f"{draft.files['template.toml']}\n{needed}", "en-US/sms.liquid": sms}
+    await editing.save("acme", "overdue-first", 1, 1, files, mei)
+    await editing.submit("acme", "overdue-first", 1, 2, mei, "")
+    await editing.approve("acme", "overdue-first", 1, tom)
+    await stranger.sign_in("approver@example.com")
+    publish, later = f"{TEMPLATE}/1/publish", {"when": "later", "confirmed": "yes"}
+    for at, said in (("", "Choose a day"), ("soon", "Choose a day"), ("2020-01-01T10:00", "has passed")):
+        status, text = await stranger.post(publish, {**later, "at": at})
+        assert (status, said in text) == (422, True)
+    status, text = await stranger.post(publish, {"when": "now"})
+    assert status == 409
+    assert "reference" in text
+    assert "Publish anyway" in text
+    status, where = await stranger.post(publish, {**later, "at": "2099-01-01T10:00"})
+    assert (status, where) == (303, f"{TEMPLATE}/1?done=scheduled")
+    assert "1 Jan 2099, 10:00 UTC" in (await stranger.get(f"{TEMPLATE}/1"))[1]
+    assert (await stranger.post(f"{TEMPLATE}/1/unschedule"))[0] == 303
+    assert (await stranger.post(publish, {"when": "now", "confirmed": "yes"}))[0] == 303
+    live = await editing.live("acme", "overdue-first")
+    assert live is not None
+    assert live.number == 1
+    status, text = await stranger.post(publish, {"when": "now", "confirmed": "yes"})
+    assert (status, "Somebody was faster" in text) == (409, True)
+
+
 async def test_a_template_can_not_reach_out_of_its_preview(stranger: Person) -> None:
     """A script in a text or in a sample is shown as text on the page, and runs nowhere in the mail's frame."""
     await stranger.sign_in("editor@example.com")

@@ -1,0 +1,54 @@
+"""``gateway user``: people are let in and out, and no password is ever an argument."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import app
+
+PASSWORD = "correct horse battery staple\n"
+
+
+def run(data_dir: Path, *arguments: str, typed: str = "") -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["user", *arguments, "--data-dir", str(data_dir)], input=typed)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_people_are_let_in_and_out(tmp_path: Path) -> None:
+    """Added with a piped password, listed, disabled, and let in again by a new one."""
+    mei = ("mei@acme.example", "--tenant", "acme", "--name", "Mei Lin", "--role", "editor")
+    code, _, said = run(tmp_path, "add", *mei, "--test-address", "sms=+1 202 555 0123", typed=PASSWORD)
+    assert code == 0, said
+    assert "/editor" in said
+    (listed,) = json.loads(run(tmp_path, "list", "--json")[1])
+    assert (listed["email"], listed["role"], listed["disabled_at"]) == ("mei@acme.example", "editor", "")
+    assert "password" not in listed
+    assert run(tmp_path, "add", *mei, typed=PASSWORD)[0] == 2  # the address is taken
+    assert run(tmp_path, "disable", "mei@acme.example")[0] == 0
+    assert run(tmp_path, "disable", "mei@acme.example")[0] == 1
+    assert run(tmp_path, "set-password", "mei@acme.example", typed=PASSWORD)[0] == 0
+    assert json.loads(run(tmp_path, "list", "--json")[1])[0]["disabled_at"] == ""
+    assert run(tmp_path, "set-password", "nobody@acme.example", typed=PASSWORD)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "typed", "word"),
+    [
+        ((), "short\n", "15"),
+        (("--role", "emperor"), PASSWORD, "viewer, editor, approver"),
+        (("--test-address", "fax=1"), PASSWORD, "no channel"),
+        (("--test-address", "sms=12"), PASSWORD, "--test-address sms"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_the_remedy(
+    tmp_path: Path, changes: tuple[str, ...], typed: str, word: str
+) -> None:
+    """Exit status 2, and nobody is added."""
+    mei = ("mei@acme.example", "--tenant", "acme", "--name", "Mei Lin", "--role", "editor", *changes)
+    code, _, said = run(tmp_path, "add", *mei, typed=typed)
+    assert (code, word in said) == (2, True), said
+    assert json.loads(run(tmp_path, "list", "--json")[1]) == []
