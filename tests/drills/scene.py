@@ -42,10 +42,11 @@ class Load:
             await asyncio.sleep(1 / self.per_second)
 
     async def answered(self, seconds: float) -> int:
-        """Wait until every request is taken, or so long; how many are not."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        return len(self._tasks)
+        """Wait until every request made by now is taken, or so long; how many are not."""
+        if not self._tasks:
+            return 0
+        _, waiting = await asyncio.wait(set(self._tasks), timeout=seconds)
+        return len(waiting)
 
     async def stop(self) -> None:
         """Give up what is not taken yet."""
