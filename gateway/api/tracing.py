@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -48,7 +49,8 @@ class RequestId:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with tracing.request(headers, scope["method"], request_id) as span:
+        asked_by_machine = scope["path"] in _UNTOLD
+        with nullcontext() if asked_by_machine else tracing.request(headers, scope["method"], request_id) as span:
             try:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
@@ -62,7 +64,7 @@ class RequestId:
             finally:
                 route = _route(scope)
                 tracing.answered(span, scope["method"], route, status)
-                if route not in _UNTOLD:
+                if not asked_by_machine:
                     logs.tell("answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)])
 
 

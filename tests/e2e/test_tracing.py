@@ -40,12 +40,12 @@ async def _accepted(running: Running, **headers: str) -> str:
     return str(answer["id"])
 
 
-async def _spans(exporter: InMemorySpanExporter, wanted: set[str], trace_id: str) -> list[ReadableSpan]:
-    """The spans of one trace, once all of ``wanted`` have ended."""
-    async with asyncio.timeout(20):
+async def _spans(exporter: InMemorySpanExporter, trace_id: str) -> list[ReadableSpan]:
+    """The spans of one trace, once the receipt has told of the delivery. One before it tells that it was sent."""
+    async with asyncio.timeout(60):
         while True:
             found = [each for each in exporter.get_finished_spans() if _trace(each) == trace_id]
-            if wanted <= {each.name for each in found}:
+            if any((each.attributes or {}).get("gateway.state") == "delivered" for each in found):
                 return found
             await asyncio.sleep(0.05)
 
@@ -54,25 +54,26 @@ async def test_one_trace_leads_from_the_request_to_the_receipt(exported: InMemor
     """The notification's id is its trace; sending and the receipt hang on its first span, which knows the caller's."""
     async with up(MORNING) as running:
         key = await _accepted(running, traceparent=f"00-{CALLER}-00f067aa0ba902b7-01")
-        spans = await _spans(exported, {"notification", "send", "receipt"}, tracing.trace_id_of(key))
-    by_name = {each.name: each for each in spans}
-    root, send, receipt = by_name["notification"], by_name["send"], by_name["receipt"]
+        spans = await _spans(exported, tracing.trace_id_of(key))
+    (root,) = [each for each in spans if each.name == "notification"]
+    (send,) = [each for each in spans if each.name == "send"]
+    receipts = [each for each in spans if each.name == "receipt"]
     assert root.parent is None
     assert root.context is not None
-    for child in (send, receipt):
+    for child in (send, *receipts):
         assert child.parent is not None
         assert child.parent.span_id == root.context.span_id
     assert [f"{link.context.trace_id:032x}" for link in root.links] == [CALLER]
     assert send.attributes is not None
     assert send.attributes["gateway.outcome"] == "accepted"
     assert send.attributes["gateway.provider"] == "sms-simulator"
-    assert receipt.attributes is not None
-    assert receipt.attributes["gateway.state"] == "delivered"
-    others = {each.name: each for each in exported.get_finished_spans() if _trace(each) != _trace(root)}
-    dispatch, request = others["dispatch"], others["POST /v1/notifications"]
+    others = [each for each in exported.get_finished_spans() if _trace(each) != _trace(root)]
+    (request,) = [each for each in others if each.name == "POST /v1/notifications"]
+    [sent_by] = [link.context.span_id for link in send.links]
+    # There may be more dispatches: a trigger for work that somebody else has finds nothing to do.
+    (dispatch,) = [each for each in others if each.context is not None and each.context.span_id == sent_by]
+    assert dispatch.name == "dispatch"
     assert [link.context.span_id for link in dispatch.links] == [root.context.span_id]
-    assert dispatch.context is not None
-    assert [link.context.span_id for link in send.links] == [dispatch.context.span_id]
     assert _trace(request) == CALLER
     assert request.attributes is not None
     assert request.attributes["http.response.status_code"] == 202
@@ -84,7 +85,7 @@ async def test_traces_quote_nobody(exported: InMemorySpanExporter) -> None:
         key = await _accepted(running)
         await running.call("GET", "/v1/borrowers/B-1001?channel=sms")
         await running.call("POST", "/v1/notifications", {**REQUEST, "borrower": {"id": "B-1001", "name": 7}})
-        await _spans(exported, {"send", "receipt"}, tracing.trace_id_of(key))
+        await _spans(exported, tracing.trace_id_of(key))
     said = " ".join(each.to_json() for each in exported.get_finished_spans())
     for personal in ("Chen", "+1202", "2025550123", "b1001", "B-1001", "C-77", "3913", "ref="):
         assert personal not in said

@@ -12,7 +12,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from gateway import settings as settings_module
 from gateway.cli import app
+from gateway.ledger import facts
 from gateway.ledger.database import Database
 from gateway.ledger.migrate import migrate
 from tests.ledgers import NOW, draft, store_on
@@ -94,3 +96,13 @@ def test_room_is_told_and_given_back(gateway: Command) -> None:
     assert sizes["events"]["index_bytes"] > 0
     assert "bytes for one of 1 notifications" in gateway("sizes").output
     assert gateway("vacuum").exit_code == 0
+
+
+def test_records_that_caps_count_are_not_removed(gateway: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contact that is forgotten too early would be made again: such a setting is refused."""
+    assert facts.HORIZON.days == settings_module._CAPS_LOOK_BACK_DAYS
+    monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", "31")
+    refused = gateway("prune", "--dry-run")
+    assert (refused.exit_code, "caps" in refused.output) == (2, True)
+    monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", "32")
+    assert gateway("prune", "--dry-run").exit_code == 0

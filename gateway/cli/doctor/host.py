@@ -68,7 +68,9 @@ def sqlite(settings: Settings) -> list[Finding]:
     if sqlite3.sqlite_version_info < _WAL_RESET_FIXED:
         fixed = ".".join(map(str, _WAL_RESET_FIXED))
         what = f"SQLite {sqlite3.sqlite_version} can lose what two programs write at once (fixed in {fixed})"
-        remedy = "let no other program write to the ledger; back it up with ops/backup; for more, use PostgreSQL"
+        remedy = (
+            "let no other program write to the ledger; copy it with gateway ledger backup; for more, use PostgreSQL"
+        )
         found.append(warning("host.sqlite", what, remedy))
     kind = _file_system(path)
     if kind in _NETWORK:
@@ -87,7 +89,7 @@ def _file(path: Path) -> list[Finding]:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     except sqlite3.DatabaseError as broken:
         what = f"the ledger can't be read ({type(broken).__name__})"
-        return [error("host.sqlite.file", what, "stop, and restore a backup with ops/restore")]
+        return [error("host.sqlite.file", what, "stop, and restore a backup: ops/deploy/README.md, after a restore")]
     finally:
         connection.close()
     found = []
