@@ -267,7 +267,8 @@ def _start(
         move = Move(
             delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
         )
-        page.apply(move)
+        if not page.apply(move):
+            continue  # what waits for a person is pending too, and must not go out though it were due
         page.set(replace(page.deliveries[delivery.id], lease_until=lease_until))
         started.add(delivery.id)
         moved_on.add(key)

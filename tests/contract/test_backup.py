@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, create_engine, select, text, update
 
 from channels.base import Accepted
 from gateway.cli.evidence import verify
@@ -190,3 +190,14 @@ async def test_what_a_pause_held_up_is_held(database: Database) -> None:
     assert (await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")).due == 1
     await switches.end(pause["id"], "cli")
     assert await store_on(database).due(later(1), 10) == []
+
+
+async def test_what_waits_for_a_person_is_not_handed_over_though_it_is_due(database: Database) -> None:
+    """Whatever made it due: a delivery in review starts no attempt."""
+    await waiting(database, "k")
+    await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")
+    made_due = update(deliveries).values(due_at=NOW)
+    await database.write(lambda connection: connection.execute(made_due))
+    works = await store_on(database).claim(await store_on(database).due(later(1), 10), later(1), 60)
+    assert await store_on(database).start([outgoing(work) for work in works], later(1), 60) == set()
+    assert await waiting_to_be_sent(database) == []
