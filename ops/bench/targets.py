@@ -1,0 +1,98 @@
+"""What should be reached, each as a figure of one run: names and limits are the issue tracker's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from measuring import Measurement
+
+Found = Mapping[str, Measurement]
+
+
+@dataclass(frozen=True)
+class Target:
+    """``value`` of the measurements should be at least (or at most) ``limit``."""
+
+    name: str
+    limit: float
+    value: Callable[[Found], float]
+    at_least: bool = True
+
+    def checked(self, found: Found) -> dict[str, object]:
+        """As the answer has it; a value that could not be measured is null, and not met."""
+        try:
+            value = round(self.value(found), 3)
+        except (KeyError, ZeroDivisionError):
+            return {"name": self.name, "value": None, "target": self._shown(), "met": False}
+        met = value >= self.limit if self.at_least else value <= self.limit
+        return {"name": self.name, "value": value, "target": self._shown(), "met": met}
+
+    def _shown(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
+
+
+def _ratio(one: str, other: str) -> Callable[[Found], float]:
+    return lambda found: found[one].per_second / found[other].per_second
+
+
+def _rate(name: str) -> Callable[[Found], float]:
+    return lambda found: found[name].per_second
+
+
+def _grown(found: Found, suffix: str = "") -> tuple[Measurement, Measurement]:
+    backlogs = sorted(int(name.removeprefix("growth_")) for name in found if name.removeprefix("growth_").isdigit())
+    return found[f"growth_{backlogs[-1]}{suffix}"], found[f"growth_{backlogs[0]}{suffix}"]
+
+
+def _cost(found: Found) -> float:
+    most, least = _grown(found)
+    return most.cpu_ms / least.cpu_ms
+
+
+def _memory(found: Found) -> float:
+    most, least = _grown(found, "_memory_mb")
+    return most.per_second / least.per_second
+
+
+TARGETS = (
+    Target(
+        "durable accept, 32 connections, one API process, ours / textbook",
+        2.5,
+        _ratio("accept_ours_postgresql_32", "accept_textbook_postgresql_32"),
+    ),
+    Target("ours / bare FastAPI floor", 0.60, _ratio("accept_ours_postgresql_32", "accept_bare_fastapi_32")),
+    Target(
+        "batch endpoint, notifications accepted a second / single POST",
+        5,
+        _ratio("accept_ours_postgresql_batch_100", "accept_ours_postgresql_32"),
+    ),
+    Target(
+        "full dispatch of real messages over HTTP, one worker / arq no-op jobs, one worker",
+        1.3,
+        _ratio("dispatch_http_0ms", "noop_arq"),
+    ),
+    Target("full dispatch, ours / textbook worker", 3, _ratio("dispatch_http_0ms", "dispatch_textbook")),
+    Target(
+        "two workers / one, where the provider waits 20 ms",
+        1.7,
+        _ratio("dispatch_http_20ms_two_workers", "dispatch_http_20ms_one_worker_anywhere"),
+    ),
+    Target(
+        "SMTP: ours / one aiosmtplib connection per message",
+        3,
+        _ratio("dispatch_smtp", "smtp_connection_per_message"),
+    ),
+    Target("accept→provider p95 at 300/s", 250, lambda found: found["endtoend_300"].latency_ms["p95"], at_least=False),
+    Target("CPU per notification, 1 million waiting / 10 thousand waiting", 1.2, _cost, at_least=False),
+    Target("memory of a worker, likewise", 1.2, _memory, at_least=False),
+    Target(
+        "round trips to SQL and Redis per 100 notifications, accept to sent",
+        30,
+        _rate("round_trips_per_100"),
+        at_least=False,
+    ),
+    Target("idle: CPU of api + worker", 3, _rate("idle_percent_of_a_core"), at_least=False),
+    Target("policy decisions a second, one core", 5_000, _rate("decisions")),
+    Target("SMS renders a second, one core", 10_000, _rate("renders_sms")),
+)
