@@ -20,7 +20,7 @@ from gateway.signing import Signer
 
 # NIST SP 800-63B-4 section 2.2.3 (AAL2) allows an hour without activity, and a day altogether; a day's work is ours.
 _IDLE = timedelta(hours=1)
-_ABSOLUTE = timedelta(hours=12)
+ABSOLUTE = timedelta(hours=12)
 _SEEN_EVERY = timedelta(minutes=1)  # our choice: how exactly the hour is kept, for a write a minute
 _SESSION_BYTES = 32
 
@@ -53,7 +53,7 @@ class Sessions:
         row = {"digest": self._digest(identifier), "user_id": user.id, "created_at": now, "seen_at": now}
 
         def write(connection: Connection) -> None:
-            connection.execute(delete(sessions).where(sessions.c.created_at <= now - _ABSOLUTE))
+            connection.execute(delete(sessions).where(sessions.c.created_at <= now - ABSOLUTE))
             connection.execute(insert(sessions), [row])
 
         await self._database.write(write)
@@ -68,7 +68,7 @@ class Sessions:
         query = (
             select(users, sessions.c.seen_at)
             .join(sessions, sessions.c.user_id == users.c.id)
-            .where(sessions.c.digest == digest, sessions.c.created_at > now - _ABSOLUTE)
+            .where(sessions.c.digest == digest, sessions.c.created_at > now - ABSOLUTE)
             .where(sessions.c.seen_at > now - _IDLE, users.c.disabled_at.is_(None))
         )
         row = await self._database.read(lambda connection: connection.execute(query).first())

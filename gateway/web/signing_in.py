@@ -9,6 +9,7 @@ import secrets
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway.ledger.sessions import ABSOLUTE
 from gateway.ledger.users import Role
 from gateway.web.page import headers
 from gateway.web.visitors import (
@@ -27,7 +28,6 @@ from gateway.web.visitors import (
 
 _VISIT = "gateway_visit"  # names a browser before anybody is signed in, for the form's token
 _VISIT_BYTES = 16
-_ABSOLUTE_SECONDS = 12 * 3600  # as the session in the ledger
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -58,7 +58,7 @@ async def sign_in(request: Request) -> Response:
     answer.set_cookie(
         cookie_name(request),
         await gateway.sessions.open(user, now),
-        max_age=_ABSOLUTE_SECONDS,
+        max_age=int(ABSOLUTE.total_seconds()),
         httponly=True,
         samesite="lax",
         secure=is_https(request),

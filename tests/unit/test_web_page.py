@@ -74,6 +74,20 @@ def test_both_languages_have_the_same_words_with_the_same_gaps() -> None:
     assert set(texts) == set(language.LANGUAGES)
 
 
+def test_every_word_that_a_page_asks_for_is_there() -> None:
+    """A page that lacks one of its words does not come up at all."""
+    known = language.load()["en"].texts
+    for page in WEB.joinpath("pages").iterdir():
+        text = page.read_text("utf-8")
+        missing = [key for key in re.findall(r"\bt\('([a-z_]+)'[,)]", text) if key not in known]
+        missing += [
+            stem
+            for stem in re.findall(r"\bt(?:\.maybe)?\('([a-z_]+_)' ~", text)
+            if not any(each.startswith(stem) for each in known)
+        ]
+        assert not missing, page.name
+
+
 @pytest.mark.parametrize(
     ("cookie", "accepted", "expected"),
     [
