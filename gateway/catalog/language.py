@@ -227,6 +227,12 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
             if (name := _path(use)) not in known:
                 detail = f"there is no variable {name[:60]!r}; this template has: {', '.join(sorted(known))}"
                 yield Misplaced(detail, use.span.index)
+    roots = {name.partition(".")[0] for name in known}
+    for node in _nodes(template.nodes):
+        for name in map(str, (*node.template_scope(), *node.block_scope())):
+            if name in roots:
+                # Otherwise an address that was checked could become one that was not.
+                yield Misplaced(f"{name!r} is a variable already: choose another name", node.token.start_index)
     for name, spans in analysis.filters.items():
         if name not in template.env.filters:
             for span in spans:

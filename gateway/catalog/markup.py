@@ -7,7 +7,7 @@ checked here first, with Liquid's tags in it. Knows nothing of how the layout is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
@@ -94,6 +94,7 @@ _MJML_ATTRIBUTES = (
 _MOST_ELEMENTS = 500  # our choice: a long mail has fifty
 _DEEPEST = 40  # elements within each other; our choice: the layout's compiler takes each by a call of its own
 _LINK = re.compile(r"(https://|mailto:|tel:)", re.IGNORECASE)
+_SITE = re.compile(r"https://[^/\s]+/|mailto:|tel:", re.IGNORECASE)
 _WORDS_ONLY = ("alt", "title", "href", "src")  # where a variable may stand in an attribute
 _BAD_STYLE = re.compile(r"url\s*\(|@import|expression\s*\(|behavior\s*:|-moz-binding|javascript:|\\|<", re.IGNORECASE)
 
@@ -240,24 +241,27 @@ def _value(name: str, value: str, offset: int, tags: Mapping[int, str], addresse
         if name not in _WORDS_ONLY:
             raise Misplaced(f"a variable can't stand in {name!r}", offset + at)
     if name in _LINKS and value.strip():
-        _link(value.strip(), held[0][1] if held and not value[: held[0][0]].strip() else "", offset, addresses)
+        _link(value, held, offset, addresses)
     plain = unescape(value)
     if name not in _LINKS and (bad := _BAD_STYLE.search(plain)):
         raise Misplaced(f"{bad[0]!r} can't stand in an attribute", offset)
 
 
-def _link(value: str, first: str, offset: int, addresses: frozenset[str]) -> None:
-    """A link begins with https, or with a variable of which it is known that it does."""
-    if first:
-        if variable(first) not in addresses:
-            raise Misplaced(f"{variable(first)!r} is no web address: declare it with type url", offset)
-    elif not _LINK.match(unescape(value)):
+def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: frozenset[str]) -> None:
+    """A link begins with https, or is a variable that does; other variables come after the site's name."""
+    before = value[: held[0][0]].strip() if held else value.strip()
+    if held and not before:
+        if variable(held[0][1]) not in addresses:
+            raise Misplaced(f"{variable(held[0][1])!r} is no web address: declare it with type url", offset)
+    elif not _LINK.match(unescape(before)):
         raise Misplaced("a link begins with https://, mailto: or tel:", offset)
+    elif held and not _SITE.match(before):
+        raise Misplaced("a variable in a link comes after the site's name, like https://example.com/{{ … }}", offset)
 
 
 def variable(tag: str) -> str:
-    """The variable that an output tag begins with."""
-    return tag.strip("{}- \n").split("|")[0].strip()
+    """What stands in an output tag: a variable, where there is no filter."""
+    return tag.strip("{}- \n")
 
 
 def _shown(name: str) -> str:
