@@ -195,9 +195,10 @@ async def test_what_a_pause_held_up_is_held(database: Database) -> None:
 async def test_what_waits_for_a_person_is_not_handed_over_though_it_is_due(database: Database) -> None:
     """Whatever made it due: a delivery in review starts no attempt."""
     await waiting(database, "k")
-    await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")
+    held = await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")
+    await Switches(database, lambda: later(1)).end(held.pause, "cli")
     made_due = update(deliveries).values(due_at=NOW)
     await database.write(lambda connection: connection.execute(made_due))
-    works = await store_on(database).claim(await store_on(database).due(later(1), 10), later(1), 60)
-    assert await store_on(database).start([outgoing(work) for work in works], later(1), 60) == set()
+    [work] = await store_on(database).claim(await store_on(database).due(later(1), 10), later(1), 60)
+    assert await store_on(database).start([outgoing(work)], later(1), 60) == set()
     assert await waiting_to_be_sent(database) == []
