@@ -114,6 +114,7 @@ class _Look:
 def _locales(
     version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses
 ) -> Iterator[Finding]:
+    read: set[tuple[str, str]] = set()  # most parts are the same in several jurisdictions
     for locale in version.locales:
         listed = words.get(locale.split("-")[0])
         if listed is None:
@@ -127,7 +128,7 @@ def _locales(
             for jurisdiction in jurisdictions:
                 parts = version.parts(locale, channel, jurisdiction)
                 look = _Look(version, locale, channel, jurisdiction, parts, listed)
-                yield from _written(look)
+                yield from _written(look, read)
                 yield from _rendered(look, lender, refuses)
 
 
@@ -142,8 +143,11 @@ def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: st
     )
 
 
-def _written(look: _Look) -> Iterator[Finding]:
+def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
     for field, part in look.parts:
+        if (part.where, part.source.text) in read:
+            continue
+        read.add((part.where, part.source.text))
         text = _words_of(part)
         yield from _bad_words(look, field, part, text)
         yield from _uses(look, field, part)
