@@ -24,7 +24,7 @@ from rich.table import Table
 from shape import postgresql
 from targets import TARGETS
 
-_FULL = Sizes(deliveries=20_000, jobs=8_000, rivals_python=os.environ.get("BENCH_RIVALS_PYTHON", ""))
+_FULL = Sizes(deliveries=20_000, jobs=6_000, rivals_python=os.environ.get("BENCH_RIVALS_PYTHON", ""))
 _QUICK = Sizes(deliveries=3_000, jobs=1_600, rivals_python=_FULL.rivals_python)
 
 Measurements = dict[str, Measurement]
@@ -71,14 +71,14 @@ def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
             print(f" {time.monotonic() - began:.0f} s", file=sys.stderr)
 
     with postgresql() as url:
-        group("accept", lambda: measure_accept(url, 0.7 if quick else 2.5))
+        group("accept", lambda: measure_accept(url, 0.7 if quick else 2.0))
         group("dispatch", lambda: _dispatch(url, _QUICK if quick else _FULL, missing))
         group("end to end", lambda: measure_endtoend(url, 3 if quick else 10))
         group("round trips", lambda: measure_round_trips(url))
         group("idle", lambda: measure_idle(url, 2 if quick else 5))
-        group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 4_000))
+        group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
         backlogs = BACKLOGS[:2] if quick else BACKLOGS
-        group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 4_000))
+        group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))
     return found, missing
 
 
