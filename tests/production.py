@@ -164,8 +164,8 @@ def _providers(outside: World) -> list[dict[str, Any]]:
     ]
 
 
-async def answers(http: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(_READY_SECONDS):
+async def answers(http: aiohttp.ClientSession, url: str, seconds: float = _READY_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
         while True:
             try:
                 async with http.get(url + "/healthz") as response:

@@ -117,8 +117,10 @@ class Postgres:
 
     def fill_disk(self) -> None:
         """No file may grow beyond a megabyte, so neither tables nor the log can be written. Raises RuntimeError."""
-        if not self._limit("1000000"):
-            raise RuntimeError("the disk can't be made full: prlimit failed on the database's processes")
+        with self._starting:
+            # A server that has just been killed has no disk; one that is there has to take the limit.
+            if not self._limit("1000000") and self._processes():
+                raise RuntimeError("the disk can't be made full: prlimit failed on the database's processes")
 
     def start(self) -> None:
         """Room on the disk again, and up again if it is not."""
