@@ -1,6 +1,6 @@
 """What the stages need from the outside, as protocols, and the values that pass through these doors.
 
-The stages import this and never SQL, Redis, HTTP or a provider. The composition root (wiring.py) gives
+The stages import this and never SQL, Redis, HTTP or a provider. The composition root (wiring/) gives
 them the real thing: gateway/ledger, gateway/catalog, gateway/policy, channels.
 """
 
