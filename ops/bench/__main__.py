@@ -16,7 +16,7 @@ from accept import measure_accept
 from counting import measure_idle, measure_round_trips
 from dispatch import Sizes, measure_dispatch
 from endtoend import measure_endtoend
-from growth import BACKLOGS, measure_growth
+from growth import BACKLOGS, measure_growth, measure_templates
 from measuring import Measurement
 from pieces import measure_pieces
 from rich.console import Console
@@ -77,6 +77,7 @@ def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
         group("round trips", lambda: measure_round_trips(url))
         group("idle", lambda: measure_idle(url, 2 if quick else 5))
         group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
+        group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000))
         backlogs = BACKLOGS[:2] if quick else BACKLOGS
         group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))
     return found, missing
