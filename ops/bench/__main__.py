@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import machine
 import report
@@ -39,16 +40,24 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     machine.pin(machine.OTHERS)  # we, the load and the servers; what is measured gets a processor of its own
-    found, missing = _measure(quick=options.quick)
     about = machine.describe()
-    answer = {
-        "targets": [target.checked(found) for target in TARGETS],
-        "measurements": {name: asdict(each) for name, each in found.items()},
-        "machine": about.pop("machine"),
-        "commit": machine.commit(),
-    }
-    if not options.quick:
-        report.write(answer, about, missing)
+
+    def answer_of(found: Measurements) -> dict[str, Any]:
+        return {
+            "targets": [target.checked(found) for target in TARGETS],
+            "measurements": {name: asdict(each) for name, each in found.items()},
+            "machine": about["machine"],
+            "commit": machine.commit(),
+        }
+
+    def keep(found: Measurements, missing: dict[str, str]) -> None:
+        # After each group: a run that is cut short leaves what it measured.
+        if not options.quick:
+            versions = {name: text for name, text in about.items() if name != "machine"}
+            report.write(answer_of(found), versions, missing)
+
+    found = _measure(quick=options.quick, keep=keep)
+    answer = answer_of(found)
     if options.json:
         json.dump(answer, sys.stdout, indent=2, ensure_ascii=False)
         print()
@@ -56,7 +65,7 @@ def main() -> None:
         _show(found, answer)
 
 
-def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
+def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None]) -> Measurements:
     """Every group; one that fails is told of and does not keep the others from being measured."""
     found: Measurements = {}
     missing: dict[str, str] = {}
@@ -71,6 +80,7 @@ def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
             print(f" failed: {missing[name]}", file=sys.stderr)
         else:
             print(f" {time.monotonic() - began:.0f} s", file=sys.stderr)
+        keep(found, missing)
 
     with postgresql() as url:
         group("accept", lambda: measure_accept(url, 0.7 if quick else 2.0))
@@ -82,7 +92,7 @@ def _measure(*, quick: bool) -> tuple[Measurements, dict[str, str]]:
         group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000))
         backlogs = BACKLOGS[:2] if quick else BACKLOGS
         group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))
-    return found, missing
+    return found
 
 
 def _dispatch(url: str, sizes: Sizes, missing: dict[str, str]) -> Measurements:

@@ -117,7 +117,9 @@ async def test_killing_workers_and_emptying_valkey_loses_and_repeats_nothing(
 async def test_a_published_text_is_everywhere_within_seconds(running: Production) -> None:
     """Published through one process, another one's requests get it, and workers that never saw it send it."""
     files = (await running.get("/v1/templates/overdue-first/live"))["files"]
-    files["zh-TW/sms.liquid"] = "{{ lender.name }}：{{ borrower.name }}您好，請與我們聯絡。\n"
+    files["zh-TW/sms.liquid"] = (
+        "{% render 'sign-sms' %}{{ borrower.name }}您好，請與我們聯絡。{% render 'opt-out-sms' %}\n"
+    )
     body = {"templates": {"overdue-first": files}, "comment": "reviewed elsewhere", "publish": True}
     status, answer = await running.post("/v1/templates/import", body, api=0)
     assert (status, answer["results"][0]["outcome"]) == (200, "published"), answer
