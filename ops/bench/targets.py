@@ -23,7 +23,7 @@ class Target:
         """As the answer has it; a value that could not be measured is null, and not met."""
         try:
             value = round(self.value(found), 3)
-        except (KeyError, ZeroDivisionError):
+        except (LookupError, ZeroDivisionError):
             return {"name": self.name, "value": None, "target": self._shown(), "met": False}
         met = value >= self.limit if self.at_least else value <= self.limit
         return {"name": self.name, "value": value, "target": self._shown(), "met": met}
