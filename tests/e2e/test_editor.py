@@ -269,6 +269,7 @@ async def _stage(office: Office) -> dict[str, str]:
         "submitted": "/editor/templates/overdue-follow-up/1",
         "changes": "/editor/templates/overdue-follow-up/1/changes",
         "approved": "/editor/templates/final-notice/1",
+        "ops": "/ops",
     }
 
 
