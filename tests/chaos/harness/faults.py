@@ -35,7 +35,7 @@ class Faults:
             "kill_worker": self._kill_worker,
             "terminate_worker": self._terminate_worker,
             "kill_valkey": self._kill_valkey,
-            "kill_postgresql": self._kill_postgresql,
+            "kill_postgresql": lambda: self._postgres(self._fleet.postgres.kill),
             "empty_valkey": self._empty_valkey,
             "network_cut": lambda: self._network(Mode.CUT),
             "network_slow": lambda: self._network(Mode.SLOW),
@@ -50,7 +50,7 @@ class Faults:
             "receipts_repeated": lambda: self._whim("repeat", 3),
             "receipts_forged": lambda: self._whim("forge", True),
             "clock_off": self._clock_off,
-            "disk_full": self._disk_full,
+            "disk_full": lambda: self._postgres(self._fleet.postgres.fill_disk),
         }
         self._kinds = {name: fault for name, fault in kinds.items() if not only or name in only}
 
@@ -81,7 +81,9 @@ class Faults:
 
     async def _heal_now(self, task: asyncio.Task[None]) -> None:
         task.cancel()  # each fault heals in its ``finally``
-        await asyncio.gather(task, return_exceptions=True)
+        [ended] = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended  # it could not be healed, and nothing that follows would be the gateway's doing
 
     async def _last(self, seconds: float = 0.0) -> None:
         await asyncio.sleep(seconds or self._chance.uniform(*_LASTS))
@@ -110,19 +112,18 @@ class Faults:
         except (RedisError, OSError):
             pass  # it is dead at the moment, and as empty as can be
 
-    async def _kill_postgresql(self) -> None:
+    async def _postgres(self, cause: Callable[[], None]) -> None:
+        """Done to the ledger's server, and healed only when it has been done: a thread can't be cancelled."""
+        begun = asyncio.create_task(asyncio.to_thread(cause))
         try:
-            await asyncio.to_thread(self._fleet.postgres.kill)
+            await asyncio.shield(begun)
             await self._last()
         finally:
-            await asyncio.shield(asyncio.to_thread(self._fleet.postgres.start))
+            await asyncio.shield(self._heal_postgres(begun))
 
-    async def _disk_full(self) -> None:
-        try:
-            await asyncio.to_thread(self._fleet.postgres.fill_disk)
-            await self._last()
-        finally:
-            await asyncio.shield(asyncio.to_thread(self._fleet.postgres.start))
+    async def _heal_postgres(self, begun: asyncio.Task[None]) -> None:
+        await asyncio.wait([begun])
+        await asyncio.to_thread(self._fleet.postgres.start)
 
     async def _network(self, mode: Mode) -> None:
         link = self._chance.choice(list(self._fleet.links.values()))

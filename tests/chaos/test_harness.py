@@ -1,0 +1,105 @@
+"""The chaos run's own means: what it breaks, it also heals, so that what stays broken is the gateway's doing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.chaos.harness.faults import Faults
+from tests.chaos.harness.fleet import Postgres
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A server of its own. Its socket's path has to be short."""
+    folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        server = Postgres(folder / "pg")
+        yield server
+        server.stop()
+        assert "database system is ready" in (folder / "postgresql.log").read_text()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(postgres: Postgres) -> None:
+    """Some four megabytes."""
+    address = f"host={Path(postgres.socket).parent} user=postgres dbname=postgres connect_timeout=2"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS pages (page text)")
+        connection.execute("INSERT INTO pages SELECT repeat('a', 1000) FROM generate_series(1, 4000)")
+
+
+def _limits(postgres: Postgres) -> set[str]:
+    """How large a file may grow: the words of the kernel, as setting it asks for more rights than reading it."""
+    texts = [Path(f"/proc/{each.pid}/limits").read_text() for each in postgres.processes()]
+    return {line.split()[3] for text in texts for line in text.splitlines() if line.startswith("Max file size")}
+
+
+def test_a_server_that_is_up_and_takes_nobody_in_is_started_anew(postgres: Postgres) -> None:
+    """As after a recovery that the full disk has ended: its first process lives, and nobody can connect."""
+    [first, *_] = postgres.processes()
+    first.send_signal(signal.SIGSTOP)
+    postgres.start(patience=1.0)
+    assert postgres.processes()[0].pid != first.pid
+    _write(postgres)
+
+
+def test_a_full_disk_is_full_for_every_process_and_then_has_room_for_every_process(postgres: Postgres) -> None:
+    """A process that was left out would write on a full disk, or fail on one that has room again."""
+    postgres.fill_disk()
+    assert _limits(postgres) == {"1000000"}
+    with pytest.raises(psycopg.Error):
+        _write(postgres)
+    postgres.start()
+    assert _limits(postgres) == {"unlimited"}
+    _write(postgres)
+
+
+def test_a_number_that_another_program_has_by_now_is_not_taken_for_the_server(postgres: Postgres) -> None:
+    """A killed server leaves its process's number behind; who has it now is let live, and the server comes up."""
+    pid_file = Path(postgres.socket).parent / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    postgres.kill()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        pid_file.write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+        assert postgres.processes() == []
+        postgres.kill()
+        assert other.poll() is None
+        postgres.start()
+        _write(postgres)
+        other.kill()
+
+
+async def test_what_is_done_to_the_ledger_has_been_done_before_it_is_healed() -> None:
+    """A run that ends while the disk is still being filled does not leave it full behind its back."""
+    done: list[str] = []
+    began, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def fill_disk() -> None:
+        loop.call_soon_threadsafe(began.set)
+        go_on.wait(10)
+        done.append("filled")
+
+    server: Any = SimpleNamespace(kill=lambda: None, fill_disk=fill_disk, start=lambda: done.append("started"))
+    fleet: Any = SimpleNamespace(postgres=server)
+    running = asyncio.create_task(Faults(fleet, random.Random(1), ["disk_full"]).run(0.2))
+    await began.wait()
+    await asyncio.sleep(0.5)  # beyond the end of the run
+    go_on.set()
+    await running
+    assert done == ["filled", "started"]
