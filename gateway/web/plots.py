@@ -12,9 +12,8 @@ from math import floor, log10
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT = 640, 180  # in the picture's own units; it scales to its place
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 22
-_LINES = 4  # of the scale
+_WIDTH, _HEIGHT = 640, 200  # in the picture's own units; it scales to its place
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 8, 14, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,15 @@ def _rectangle(x: float, y: float, width: float, height: float, kind: str) -> Ma
 
 def _scale(top: float) -> list[Markup]:
     lines = []
-    for part in range(_LINES + 1):
-        value = top * part / _LINES
+    parts = _parts(top)
+    for part in range(parts + 1):
+        value = top * part / parts
         y = _y(value, top)
         line = Markup('<line class="scale" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
         text = Markup('<text class="scale" x="{}" y="{:.1f}" text-anchor="end">{}</text>')
         lines += [
             line.format(_LEFT, _WIDTH - _RIGHT, y, y),
-            text.format(_LEFT - 6, y + 4, f"{value:,.{0 if top >= _LINES else 1}f}"),
+            text.format(_LEFT - 6, y + 5, _short(value)),
         ]
     return lines
 
@@ -81,9 +81,22 @@ def _y(value: float, top: float) -> float:
     return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * value / top
 
 
+def _parts(top: float) -> int:
+    """How many steps the scale has, so that each ends at a whole number: what is drawn is counted."""
+    return int(top) if top < 10 else 4 if f"{top:.0f}"[0] in "24" else 5
+
+
+def _short(value: float) -> str:
+    """A number in at most four letters: 800, 1.5k, 20k, 3M."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
 def _round_up(value: float) -> float:
-    """The end of the scale: 1, 2, 4 or 5 times a power of ten, at or above ``value``."""
-    if value <= 0:
+    """The end of the scale: 1, 2, 4 or 5 times a power of ten, at or above ``value``; 1 at least."""
+    if value <= 1:
         return 1.0
     power = 10.0 ** floor(log10(value))
     return next(step * power for step in (1, 2, 4, 5, 10) if step * power >= value - 1e-9)

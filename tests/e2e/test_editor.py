@@ -15,6 +15,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from gateway.model import SwitchKind, SwitchScope
 from tests.browser import PASSWORD, chromium, sign_in, window
 from tests.test_path import REQUEST, Running, up
 
@@ -215,7 +216,8 @@ SIZES: dict[str, ViewportSize] = {"desktop": {"width": 1440, "height": 900}, "ph
 
 
 @pytest.mark.timeout(300)  # axe looks at a dozen pages; a busy machine needs a while
-@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
 async def test_every_page_keeps_to_wcag(office: Office, size: str, scheme: str) -> None:
     """axe finds nothing against levels A and AA, and no page scrolls sideways.
 
@@ -230,15 +232,33 @@ async def test_every_page_keeps_to_wcag(office: Office, size: str, scheme: str) 
         for name, path in pages.items():
             await page.goto(path)
             await look(name)
+        await page.goto(pages["demanding"])
+        await page.get_by_role("button", name="Publish").click()
+        await look("confirm")
         await page.context.clear_cookies()
         await office.enter(page, "mei", f"{TEMPLATE}/2")
         await look("draft")
         await _append(page, "\nIt’s {{ nothing }} or we will sue you.")
         await look("draft-errors")
+        await _changed_by_ana(office)
+        await page.get_by_role("button", name="Save").click()
+        await look("conflict")
         await page.goto(f"/language/zh?back={TEMPLATE}/2%3Flocale=zh-TW")
         await look("draft-zh")
         await page.goto("/editor/nowhere")
         await look("nothing")
+        await page.goto(f"{TEMPLATE}/2")
+        await page.context.clear_cookies()
+        await page.locator("#save").click()
+        await look("signed-out")
+
+
+_DEMAND = """
+[variables.reference]
+type = "text"
+example = "A-77"
+description = "what the lender's letters call the account"
+"""
 
 
 async def _stage(office: Office) -> dict[str, str]:
@@ -248,9 +268,10 @@ async def _stage(office: Office) -> dict[str, str]:
     users = {each.name.split()[0]: each.actor for each in await gateway.users.list(tenant)}
     mei, tom = users["Mei"], users["Tom"]
 
-    async def submitted(template: str, words: str) -> int:
+    async def submitted(template: str, words: str, settings: str = "") -> int:
         draft = await editing.begin(tenant, template, mei, "")
         files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].rstrip("\n") + words}
+        files["template.toml"] += settings
         await editing.save(tenant, template, draft.number, 1, files, mei, "")
         await editing.submit(tenant, template, draft.number, 2, mei, "A shorter, warmer text.")
         return draft.number
@@ -260,8 +281,12 @@ async def _stage(office: Office) -> dict[str, str]:
     await editing.publish(tenant, "overdue-first", first, tom, "", confirmed=True)
     await editing.begin(tenant, "overdue-first", mei, "")
     await submitted("overdue-follow-up", " Thanks.")
-    final = await submitted("final-notice", " Thanks.")
-    await editing.approve(tenant, "final-notice", final, tom, "")
+    for template, added in (("final-notice", ""), ("plan-offer", _DEMAND)):
+        number = await submitted(template, " Thanks.", added)
+        await editing.approve(tenant, template, number, tom, "")
+    await office.said()  # so that the status page has something to show
+    kind, scope = SwitchKind.PAUSE, SwitchScope.TEMPLATE
+    await gateway.switches.set(kind, scope, "wrong-contact", tenant, "a wrong number in it", tom, None)
     return {
         "list": "/editor",
         "template": TEMPLATE,
@@ -269,8 +294,19 @@ async def _stage(office: Office) -> dict[str, str]:
         "submitted": "/editor/templates/overdue-follow-up/1",
         "changes": "/editor/templates/overdue-follow-up/1/changes",
         "approved": "/editor/templates/final-notice/1",
+        "demanding": "/editor/templates/plan-offer/1",
         "ops": "/ops",
     }
+
+
+async def _changed_by_ana(office: Office) -> None:
+    """A colleague saves the same text of the draft meanwhile."""
+    editing, tenant = office.running.gateway.editing, office.tenant
+    [ana] = [each for each in await office.running.gateway.users.list(tenant) if each.name == "Ana Ruiz"]
+    draft = await editing.text(tenant, "overdue-first", 2)
+    assert draft.edition is not None
+    files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].replace("Thank you", "Many thanks")}
+    await editing.save(tenant, "overdue-first", 2, draft.edition.revision, files, ana.actor, "warmer")
 
 
 async def _look(page: Page, kind: str, name: str) -> None:

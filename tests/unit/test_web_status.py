@@ -105,6 +105,23 @@ def test_columns_are_as_high_as_their_values() -> None:
     assert 'aria-label="Accepted. sms: 3; e-mail: 1."' in picture
 
 
+@pytest.mark.parametrize(
+    ("most", "scale"),
+    [
+        (0, ["0", "1"]),
+        (2, ["0", "1", "2"]),
+        (7, ["0", "2", "4", "6", "8", "10"]),
+        (33, ["0", "10", "20", "30", "40"]),
+        (1900, ["0", "500", "1k", "1.5k", "2k"]),
+        (2_000_001, ["0", "1M", "2M", "3M", "4M"]),
+    ],
+)
+def test_the_scale_of_a_plot_has_whole_numbers_only(most: int, scale: list[str]) -> None:
+    """What is drawn is counted, so no line of the scale stands for a half; four letters fit at its side."""
+    picture = columns("Accepted", [Series("sms", [most])], ["10:00"])
+    assert re.findall(r'text-anchor="end">([^<]*)<', picture) == scale
+
+
 def test_a_plot_writes_names_and_runs_nothing() -> None:
     """A name with markup in it stays text."""
     assert "<script>" not in columns('"><script>', [Series("<script>", [0])], ["<script>"])
