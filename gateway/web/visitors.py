@@ -19,6 +19,7 @@ from gateway.ledger.refusals import NoSuchEdition, TemplateRefusal
 from gateway.ledger.sessions import Session
 from gateway.ledger.users import Role
 from gateway.ports import Unavailable
+from gateway.web.desk import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
 if TYPE_CHECKING:
@@ -180,5 +181,7 @@ async def _sign_in(request: Request, needed: SignInNeeded) -> Response:
     if request.method == "GET":
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"/editor/sign-in?back={quote(request.url.path + query)}", 303, headers())
-    texts = {name.removeprefix("f."): text for name, text in needed.form.items() if name.startswith("f.")}
-    return pages.respond(request, "signed_out.html", {"session": None, "texts": texts}, 401)
+    form = needed.form
+    texts = {name.removeprefix(FIELD): text for name, text in form.items() if name.startswith(FIELD)}
+    touched = {name: text for name, text in texts.items() if digest(text) != form.get(SEEN + name)}
+    return pages.respond(request, "signed_out.html", {"session": None, "texts": touched}, 401)

@@ -247,9 +247,11 @@ async def test_every_page_keeps_to_wcag(office: Office, size: str, scheme: str) 
         await look("draft-zh")
         await page.goto("/editor/nowhere")
         await look("nothing")
-        await page.goto(f"{TEMPLATE}/2")
+        await page.goto(f"{TEMPLATE}/2?locale=en-US")
         await page.context.clear_cookies()
+        await page.locator(SMS).fill("My own words.")
         await page.locator("#save").click()
+        await expect(page.locator("textarea")).to_have_count(1)  # what was not touched is no loss
         await look("signed-out")
 
 
