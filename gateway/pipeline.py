@@ -160,11 +160,10 @@ class Pipeline:
         return results
 
     def _with_pause(self, examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
-        """The answer, with the pause that will hold the message up, if one will."""
+        """The answer, with what pauses hold up of the message's route, if anything."""
         if not switches or answer.state is not State.ACCEPTED:
             return answer
-        channel = examined.notification.route[0].channel
-        return replace(answer, paused=self._stages.chooser.stopped(examined.notification, channel, switches))
+        return replace(answer, paused=self._stages.chooser.held(examined.notification, switches))
 
     async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
         now = self._clock()

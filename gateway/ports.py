@@ -109,6 +109,14 @@ class StepDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What of a route pauses hold up now: the pause of its earliest such step, and the channels of all such steps."""
+
+    switch: Switch
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The answer to one request. ``outcome``: created, replayed or conflict (same key, other body)."""
 
@@ -120,7 +128,7 @@ class Accepted:
     duplicate_of: str | None = None
     first_delivery: str | None = None
     due: bool = False
-    paused: Switch | None = None  # what holds it up for now
+    paused: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from gateway.codec import instant
 from gateway.ledger.keys import Scope
 from gateway.ledger.reads import Filter
 from gateway.metrics import AcceptOperation, RefusedReason
-from gateway.model import State, Switch
-from gateway.ports import Accepted, FieldError, Incoming, Refused, Unavailable
+from gateway.model import State
+from gateway.ports import Accepted, FieldError, Held, Incoming, Refused, Unavailable
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 
@@ -168,10 +168,12 @@ def _view(accepted: Accepted) -> dict[str, Any]:
     }
 
 
-def _pause_view(pause: Switch | None) -> dict[str, Any] | None:
-    if pause is None:
+def _pause_view(held: Held | None) -> dict[str, Any] | None:
+    if held is None:
         return None
-    return {"scope": pause.scope, "value": pause.value, "reason": pause.reason, "until": instant(pause.until)}
+    pause = held.switch
+    named = {"scope": pause.scope, "value": pause.value, "reason": pause.reason, "until": instant(pause.until)}
+    return {**named, "channels": held.channels}
 
 
 @router.get("")

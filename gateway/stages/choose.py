@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
 from gateway.model import EndReason, Notification, State, Switch
-from gateway.ports import Attempt, Move, Outgoing, Work
+from gateway.ports import Attempt, Held, Move, Outgoing, Work
 
 _WINDOW = timedelta(seconds=60)
 _LEAST_SAMPLES = 20  # below that a rate says nothing
@@ -137,6 +137,12 @@ class Chooser:
             for name in self._able(notification, channel)
         ]
         return found[0] if found and None not in found else None
+
+    def held(self, notification: Notification, switches: Sequence[Switch]) -> Held | None:
+        """What of the message's route would be held up now; its other steps go out."""
+        found = {step.channel: self.stopped(notification, step.channel, switches) for step in notification.route}
+        stopped = {channel: switch for channel, switch in found.items() if switch is not None}
+        return Held(next(iter(stopped.values())), tuple(stopped)) if stopped else None
 
     def assign(
         self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime

@@ -42,7 +42,8 @@ async def test_a_pause_is_told_to_who_sends(client: Client) -> None:
     assert (made.status, made.json["scope"], made.json["everywhere"]) == (201, "channel", False)
     answer = await client.post("/v1/notifications", request(route=["sms"]))
     assert answer.status == 202
-    assert answer.json["paused"] == {"scope": "channel", "value": "sms", "reason": "wrong amounts", "until": None}
+    told = {"scope": "channel", "value": "sms", "reason": "wrong amounts", "until": None, "channels": ["sms"]}
+    assert answer.json["paused"] == told
     [listed] = (await client.get("/v1/switches")).json["switches"]
     assert listed["id"] == made.json["id"]
     ended = await client.call("DELETE", f"/v1/switches/{made.json['id']}")
@@ -94,6 +95,17 @@ async def test_a_pause_of_the_only_provider_is_told_to_who_sends(client: Client)
     await client.post("/v1/switches", {"scope": "provider", "value": "twilio", "reason": "wrong sender"})
     answer = await client.post("/v1/notifications", request(route=["sms"]))
     assert (answer.json["paused"]["scope"], answer.json["paused"]["value"]) == ("provider", "twilio")
+
+
+async def test_a_pause_of_a_later_step_is_told_to_who_sends(client: Client) -> None:
+    """The first step goes out, so the channels say which don't; of two pauses the earlier step's is told."""
+    await client.post("/v1/switches", {"scope": "channel", "value": "inapp", "reason": "wrong logo"})
+    answer = await client.post("/v1/notifications", request(route=["sms", "inapp"]))
+    assert (answer.json["paused"]["reason"], answer.json["paused"]["channels"]) == ("wrong logo", ["inapp"])
+    await client.post("/v1/switches", {"scope": "channel", "value": "sms", "reason": "wrong amounts"})
+    both = request(route=["sms", "inapp"], case={**request()["case"], "id": "C-2"})
+    answer = await client.post("/v1/notifications", both)
+    assert (answer.json["paused"]["reason"], answer.json["paused"]["channels"]) == ("wrong amounts", ["sms", "inapp"])
 
 
 @pytest.mark.parametrize(
