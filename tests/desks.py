@@ -18,6 +18,7 @@ from gateway.ledger.callers import Callers
 from gateway.ledger.database import Database
 from gateway.ledger.editions import Editions
 from gateway.ledger.template_versions import TemplateVersions
+from gateway.metrics import Metrics
 from gateway.model import TemplateState
 from tests.ledgers import NOW, draft
 
@@ -55,7 +56,8 @@ class Desk:
         trials: Any = None  # nobody sends a test here
         self.editing = Editing(self.editions, self.catalog, shelf, trials, {}, self.clock)
         self.transfer = Transfer(self.editions, self.catalog, shelf)
-        self.follower = Follower(self.other, self.editions, self.clock)
+        self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
+        self.follower = Follower(self.other, self.editions, self.metrics, self.clock)
 
     async def submitted(self, words: str = "new words", tenant: str = "acme") -> int:
         begun = await self.editing.begin(tenant, TEMPLATE, "user:ann", "shorter")

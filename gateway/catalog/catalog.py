@@ -39,6 +39,7 @@ class Catalog:
             ("", each.id, each.version): each for each in self._files.values()
         }
         self._standing: dict[tuple[str, str], Standing] = {}
+        self._passed_over: set[tuple[str, str]] = set()
         self._stamp = 0
 
     @classmethod
@@ -95,6 +96,7 @@ class Catalog:
                 # Written by a version of this program that understood it; what was live before stays live here.
                 log = structlog.get_logger("catalog")
                 log.error("bad_template", tenant=standing.tenant, template=standing.template, reason="does_not_compile")
+                self._passed_over.add((standing.tenant, standing.template))
             else:
                 self._take(standing)
             self._stamp = max(self._stamp, standing.stamp)
@@ -105,6 +107,15 @@ class Catalog:
         known = self._standing.get(key)
         if known is None or known.stamp <= standing.stamp:
             self._standing[key] = standing
+            self._passed_over.discard(key)
+
+    def names(self) -> set[str]:
+        """The ids of all templates that somebody has, whoever it is."""
+        return {*self._files, *(template for _, template in self._standing)}
+
+    def passed_over(self) -> int:
+        """Of how many templates the published version does not compile here, so that the one before stays live."""
+        return len(self._passed_over)
 
     def planned(self, now: datetime) -> list[tuple[str, str]]:
         """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""

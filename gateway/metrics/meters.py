@@ -3,7 +3,8 @@
 Owns every metric's name, labels and buckets. Must not know a borrower: every label is a closed list, made of the
 enums of gateway.model and channels.base and of the configured channels, providers, templates and tenants, present at
 zero from the start, so that an alert's rate() has something to begin from. A value outside its list is counted as
-``other``. One process, one registry, one scrape target: the client's multi-process mode drops exemplars.
+``other``. One list grows while the process runs: that of the templates, by what is published, up to a limit.
+One process, one registry, one scrape target: the client's multi-process mode drops exemplars.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ class Meters:
         self._make_accepting()
         self._make_sending(channels, pairs)
         self._make_hearing(channels, sorted({name for _, name in pairs}))
-        self._templates, self._tenants = frozenset(templates), frozenset(tenants)
+        self._templates, self._tenants = set(templates), frozenset(tenants)
         self._make_groups(channels)
         self._make_waiting()
         self._make_state(pairs)
         self._make_parts()
         self._make_webhooks()
+        self._make_following()
         self._make_audit()
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLogKeys())
@@ -207,6 +209,15 @@ class Meters:
         )
         self._to_tell = made.gauge("webhook_messages_waiting", "Messages that wait to be told to case systems.")
         self._to_tell_oldest = made.gauge("webhook_oldest_seconds", "How long the oldest of them has waited.")
+
+    def _make_following(self) -> None:
+        made = self._series
+        self._followed = made.gauge(
+            "templates_last_refresh_timestamp_seconds", "When this process last took over what editors published."
+        )
+        self._passed_over = made.gauge(
+            "templates_passed_over", "Templates whose published version does not compile here; the one before is live."
+        )
 
     def _make_audit(self) -> None:
         made = self._series

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import product
@@ -19,6 +19,9 @@ from gateway import tracing
 from gateway.metrics.meters import Meters
 from gateway.metrics.words import OTHER, AttemptOutcome, Dependency
 from gateway.model import Notification, Switch, SwitchKind, SwitchScope, Violation
+
+# That are told apart; our choice: a lender has a dozen, and each takes a series in every process.
+_MOST_TEMPLATES = 200
 
 
 class Metrics(Meters):
@@ -133,6 +136,15 @@ class Metrics(Meters):
     def telling(self, waiting: int, oldest_seconds: float) -> None:
         self._to_tell.set(waiting)
         self._to_tell_oldest.set(oldest_seconds)
+
+    def templates_followed(self, now: datetime, names: Collection[str], passed_over: int) -> None:
+        """The catalogue is up to date. Templates that are new in it are told apart as far as there is room."""
+        self._followed.set(now.timestamp())
+        self._passed_over.set(passed_over)
+        room = max(0, _MOST_TEMPLATES - len(self._templates))
+        if fresh := sorted(set(names) - self._templates)[:room]:
+            self._series.present(self._by_template, template=fresh)
+            self._templates.update(fresh)
 
     def audited(self, now: datetime, contacts: int, violations: Mapping[Violation, int]) -> None:
         """The audit is through with all that there was; ``violations`` are the last day's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from gateway.catalog import Catalog
 from gateway.catalog.following import Follower
 from gateway.catalog.lint import Finding
 from gateway.cli import evidence
@@ -25,9 +27,10 @@ from gateway.ledger.refusals import (
     SamePerson,
     WrongState,
 )
+from gateway.ledger.template_versions import Kept, Key, TemplateVersions
 from gateway.model import TEMPLATE_MOVES, TemplateState
 from gateway.ports import RenderFailed, Unavailable, UnknownTemplate
-from tests.desks import AMERICAN, FOLDER, SMS, TEMPLATE, Desk
+from tests.desks import AMERICAN, FOLDER, LENDER, SMS, TEMPLATE, TEMPLATES, Desk
 from tests.ledgers import NOW, draft
 
 HOUR = timedelta(hours=1)
@@ -115,6 +118,33 @@ async def test_every_process_follows(desk: Desk) -> None:
     assert await desk.state(number) is TemplateState.ROLLED_BACK
 
 
+class _Newer(TemplateVersions):
+    """A ledger whose tenants' texts use what this program does not know yet."""
+
+    async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+        found = await super().fetch(keys)
+        return [replace(each, source=each.source.replace("lender.name", "lender.logo")) for each in found]
+
+
+async def test_a_version_that_a_process_cannot_read_is_passed_over_and_counted(desk: Desk, database: Database) -> None:
+    """An older program keeps what was live before, says so in its figures, and takes the next one that it can read."""
+    older = Catalog.load(TEMPLATES, lender=LENDER, versions=_Newer(database))
+    follower = Follower(older, desk.editions, desk.metrics, desk.clock)
+    before = desk.live(catalog=older)
+    await desk.published()
+    await follower.look()
+    assert desk.live(catalog=older) == before
+    assert _figure(desk, "gateway_templates_passed_over") == 1
+    assert _figure(desk, "gateway_templates_last_refresh_timestamp_seconds") == desk.clock.now.timestamp()
+    await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "half of the processes can't read it")
+    await follower.look()
+    assert _figure(desk, "gateway_templates_passed_over") == 0
+
+
+def _figure(desk: Desk, name: str) -> float | None:
+    return desk.metrics.registry.get_sample_value(name)
+
+
 async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
     """In each process by itself, without a look at the ledger; it is written down once, by whoever comes first."""
     first = await desk.published("the first")
@@ -127,7 +157,7 @@ async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
     assert desk.live().startswith(f"e{number}-")
     with pytest.raises(UnknownTemplate):
         desk.other.resolve("acme", TEMPLATE, desk.live(), NOW + HOUR - timedelta(seconds=1))
-    others = [Follower(desk.other, desk.editions, desk.clock) for _ in range(5)]
+    others = [Follower(desk.other, desk.editions, desk.metrics, desk.clock) for _ in range(5)]
     await asyncio.gather(*(each.look() for each in others))
     assert [await desk.state(each) for each in (first, number)] == [TemplateState.SUPERSEDED, TemplateState.PUBLISHED]
     history = await desk.editing.history("acme", TEMPLATE, number)

@@ -36,6 +36,10 @@ def _depends(on: str, process: int) -> str:
     return f'gateway_dependency_up{{dependency="{on}",instance="{process}"}}'
 
 
+def _followed(process: str) -> str:
+    return f'gateway_templates_last_refresh_timestamp_seconds{{instance="{process}"}}'
+
+
 _VIOLATIONS = 'gateway_compliance_violations{{kind="{}"}}'
 
 # alert: (series under which it fires, series under which it doesn't), one sample a minute for two hours
@@ -66,6 +70,18 @@ CASES: dict[str, tuple[Series, Series]] = {
     "GatewayReviewWaits": (
         {"gateway_review_oldest_seconds": "14401x120"},
         {"gateway_review_oldest_seconds": "14399x120"},
+    ),
+    "GatewayWebhooksLate": (
+        {
+            'gateway_webhook_oldest_seconds{instance="a"}': "0+60x120",
+            'gateway_webhook_oldest_seconds{instance="b"}': "0x120",
+        },
+        # One endpoint's messages are late for half an hour, and then they arrive.
+        {"gateway_webhook_oldest_seconds": "0x60 0+60x30 0x30"},
+    ),
+    "GatewayTemplatesStale": (
+        {_followed("stuck"): "0x120", _followed("well"): "0+60x120"},
+        {_followed("well"): "0+60x120", 'gateway_templates_passed_over{instance="well"}': "0x116 1x4"},
     ),
     "GatewayRelayStopped": (
         {"gateway_relay_last_run_timestamp_seconds": "0x120"},

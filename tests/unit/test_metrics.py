@@ -16,7 +16,7 @@ from gateway.metrics import Metrics
 from gateway.metrics_server import serve
 from gateway.model import Notification, PolicyReason, VerdictKind
 from gateway.readiness import Probe
-from tests.ledgers import draft
+from tests.ledgers import NOW, draft
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
@@ -84,6 +84,22 @@ def test_labels_are_on_the_list() -> None:
         for label in sample.labels
     }
     assert used == ALLOWED_LABELS
+
+
+def test_a_published_template_is_told_apart_at_once_and_two_hundred_at_most() -> None:
+    """What editors publish has a series of its own from then on, until there are so many that the rest are one."""
+    metrics = _metrics()
+    metrics.templates_followed(NOW, ["overdue-first", "new-one"], 0)
+    assert _value(metrics, "gateway_template_messages_total", template="new-one") == 0
+    metrics.attempted(_notification("new-one"), "sms", "a", "accepted", "accepted_by_provider", 1.0)
+    assert _value(metrics, "gateway_template_messages_total", template="new-one") == 1
+    metrics.templates_followed(NOW, [f"template-{number}" for number in range(10_000)], 3)
+    told = [name for name, _ in _samples(metrics) if name == "gateway_template_messages_total"]
+    assert len(told) == 200 + 1
+    metrics.attempted(_notification("template-9999"), "sms", "a", "accepted", "accepted_by_provider", 1.0)
+    assert _value(metrics, "gateway_template_messages_total", template="other") == 1
+    assert _value(metrics, "gateway_templates_last_refresh_timestamp_seconds") == NOW.timestamp()
+    assert _value(metrics, "gateway_templates_passed_over") == 3
 
 
 def test_ten_thousand_borrowers_make_no_series() -> None:
