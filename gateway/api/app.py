@@ -28,7 +28,7 @@ from gateway.api import (
 from gateway.api.auth import KeyRing
 from gateway.api.direct import Direct
 from gateway.api.tracing import RequestId
-from gateway.web import editor, ops, signing_in, verbs
+from gateway.web import beginning, editor, ops, signing_in, verbs
 from gateway.web.page import Pages
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    for page in (app.state.pages.router(), signing_in.router, verbs.router, editor.router, ops.router):
-        app.include_router(page)
+    app.include_router(app.state.pages.router())
+    for page in (signing_in, beginning, verbs, editor, ops):
+        app.include_router(page.router)
     openapi.install(app)
     return app

@@ -106,6 +106,10 @@ class Editing:
             raise NoSuchEdition(f"there is no template {template} here")
         return found
 
+    def locales(self) -> list[str]:
+        """Those that the templates of the files are written in."""
+        return sorted({locale for each in self._catalog.live() for locale in each.locales})
+
     async def text(self, tenant: str, template: str, number: int) -> Files:
         """One version's files; 0 is the version of the files. Raises NoSuchEdition."""
         return await self._shelf.text(tenant, template, number)

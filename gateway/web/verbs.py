@@ -53,15 +53,15 @@ async def begin(request: Request, template: str) -> Response:
     try:
         made = await editing.begin(tenant, template, session.user.actor, _comment(form), files)
     except DraftExists as exists:
-        return _to(template, exists.current.edition.number, "draft_exists")
-    return _to(template, made.number, "begun")
+        return to_version(template, exists.current.edition.number, "draft_exists")
+    return to_version(template, made.number, "begun")
 
 
 @router.post("/{number:int}/save")
 async def save(request: Request, template: str, number: int) -> Response:
     session, form = await sent(request, Role.EDITOR)
     kept = await _save(request, session, template, number, form)
-    return kept if isinstance(kept, Response) else _to(template, number, "saved", form.get("locale", ""))
+    return kept if isinstance(kept, Response) else to_version(template, number, "saved", form.get("locale", ""))
 
 
 @router.post("/{number:int}/submit")
@@ -78,7 +78,7 @@ async def submit(request: Request, template: str, number: int) -> Response:
         )
     except BadText:
         return await show_text(request, session, kept, form, 422, notice="lint_blocks")
-    return _to(template, number, "submitted")
+    return to_version(template, number, "submitted")
 
 
 @router.post("/{number:int}/locale")
@@ -92,7 +92,7 @@ async def add_locale(request: Request, template: str, number: int) -> Response:
         if new and name.startswith(f"{FIELD}{old}/")
     }
     kept = await _save(request, session, template, number, {**copied, **form})
-    return kept if isinstance(kept, Response) else _to(template, number, "saved", new)
+    return kept if isinstance(kept, Response) else to_version(template, number, "saved", new)
 
 
 @router.post("/{number:int}/discard")
@@ -109,7 +109,7 @@ async def approve(request: Request, template: str, number: int) -> Response:
     session, form = await sent(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.approve(user.tenant, template, number, user.actor, _comment(form))
-    return _to(template, number, "approved")
+    return to_version(template, number, "approved")
 
 
 @router.post("/{number:int}/reject")
@@ -117,7 +117,7 @@ async def reject(request: Request, template: str, number: int) -> Response:
     session, form = await sent(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.reject(user.tenant, template, number, user.actor, _comment(form))
-    return _to(template, number, "rejected")
+    return to_version(template, number, "rejected")
 
 
 @router.post("/{number:int}/publish")
@@ -138,7 +138,7 @@ async def publish(request: Request, template: str, number: int) -> Response:
         return await page(request, session, "confirm.html", values, 409)
     except BadText:
         return await _again(request, session, template, number, "lint_blocks")
-    return _to(template, number, "scheduled" if at else "published")
+    return to_version(template, number, "scheduled" if at else "published")
 
 
 @router.post("/{number:int}/unschedule")
@@ -146,7 +146,7 @@ async def unschedule(request: Request, template: str, number: int) -> Response:
     session, form = await sent(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.unschedule(user.tenant, template, number, user.actor, _comment(form))
-    return _to(template, number, "unscheduled")
+    return to_version(template, number, "unscheduled")
 
 
 @router.post("/roll-back")
@@ -244,7 +244,8 @@ async def _again(request: Request, session: Session, template: str, number: int,
     return await show_text(request, session, text, {}, 422, notice=notice)
 
 
-def _to(template: str, number: int, done: str, locale: str = "") -> Response:
+def to_version(template: str, number: int, done: str, locale: str = "") -> Response:
+    """Back to a version's page, which says what was done."""
     where = f"&locale={quote(locale)}" if locale else ""
     return RedirectResponse(f"/editor/templates/{quote(template)}/{number}?done={done}{where}", 303, headers())
 

@@ -135,6 +135,34 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
         await expect(tom.locator(".history")).to_contain_text("friendlier")
 
 
+async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
+    """By a form: an id that is free, languages and channels, blank or from another's words; then it is a draft."""
+    async with office.window() as mei:
+        await office.enter(mei, "mei")
+        await mei.get_by_role("link", name="New template").click()
+        await mei.get_by_label("Title").fill('A "kind" word')
+        await mei.get_by_label("Id", exact=True).fill("overdue-first")
+        await mei.get_by_label("Service").check()
+        await mei.get_by_label("Begin with").select_option(label="Apology to a wrong contact")
+        await mei.get_by_label("Chinese (Taiwan)").check()
+        await mei.get_by_label("English (US)").check()
+        await mei.get_by_label("E-mail").uncheck()
+        await mei.get_by_role("button", name="Begin the draft").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("with this id already")
+        assert await mei.get_by_label("Chinese (Taiwan)").is_checked()
+        await mei.get_by_label("Id", exact=True).fill("kind-word")
+        await mei.get_by_role("button", name="Begin the draft").click()
+
+        await mei.wait_for_url("**/editor/templates/kind-word/1?done=created*")
+        await expect(mei.get_by_role("status")).to_contain_text("The draft of the new template is saved")
+        await expect(mei.get_by_role("tab")).to_have_count(2)
+        await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")
+        await mei.get_by_role("button", name="Submit for approval").click()
+        await expect(mei.get_by_role("status")).to_contain_text("Submitted")
+        await mei.goto("/editor?q=kind")
+        await expect(mei.locator(".entry")).to_contain_text(["Not live yet"])
+
+
 async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: Office) -> None:
     """The SMS says which character makes it UCS-2; a click mends it. Samples and variables are a click away as well."""
     async with office.window() as mei:
@@ -236,7 +264,9 @@ async def test_every_page_keeps_to_wcag(office: Office, size: str, scheme: str) 
         await page.get_by_role("button", name="Publish").click()
         await look("confirm")
         await page.context.clear_cookies()
-        await office.enter(page, "mei", f"{TEMPLATE}/2")
+        await office.enter(page, "mei", "/editor/new")
+        await look("new")
+        await page.goto(f"{TEMPLATE}/2")
         await look("draft")
         await _append(page, "\nIt’s {{ nothing }} or we will sue you.")
         await look("draft-errors")

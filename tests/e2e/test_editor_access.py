@@ -157,6 +157,33 @@ async def test_each_verb_wants_its_role(stranger: Person, role: Role) -> None:
         assert refused is not role.may(needed), (verb, status)
 
 
+async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client: AppClient) -> None:
+    """With the session's own token, and under an id that can be one; a viewer doesn't see the form."""
+    form = {"template": "new-one", "title": "New", "category": "service", "locale.en-US": "yes", "channel.sms": "yes"}
+    await stranger.sign_in("viewer@example.com")
+    assert (await stranger.get("/editor/new"))[0] == 403
+    assert (await stranger.post("/editor/new", form))[0] == 403
+    stranger.http.cookie_jar.clear()
+    await stranger.sign_in("editor@example.com")
+    right, stranger.token = stranger.token, "0" * 64
+    assert (await stranger.post("/editor/new", form))[0] == 403
+    stranger.token = right
+    wrong = {"template": "../etc", "title": " ", "category": "spam", "locale.en-US": "", "channel.sms": ""}
+    for field, value in wrong.items():
+        status, text = await stranger.post("/editor/new", {**form, field: value})
+        assert (status, 'role="alert"' in text) == (422, True), field
+    assert await stranger.post("/editor/new", form) == (
+        303,
+        "/editor/templates/new-one/1?done=created&locale=en-US",
+    )
+    assert (await stranger.post("/editor/new", form))[0] == 422  # it is taken now
+    [made] = await app_client.gateway.editing.versions("acme", "new-one")
+    assert made.state == "draft"
+    stranger.http.cookie_jar.clear()
+    await stranger.sign_in("other@example.com")
+    assert (await stranger.get("/editor/templates/new-one/1"))[0] == 404
+
+
 async def test_another_lender_sees_nothing(stranger: Person, app_client: AppClient) -> None:
     """Neither a version, nor its history, nor the frame of a previewed mail."""
     await stranger.sign_in("editor@example.com")
