@@ -1,6 +1,7 @@
 """Group commit: what arrives while one batch is being written goes into the next one, together.
 
-At low load a call is written at once, alone; under load batches grow by themselves. No timer, no added latency.
+At low load a call is written at once, alone; under load batches grow by themselves. Where nobody waits for the answer,
+a batch may linger a moment for more to come.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ O = TypeVar("O")  # noqa: E741 – its outcome
 class Coalescer(Generic[I, O]):
     """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order."""
 
-    def __init__(self, flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]], most: int = 500) -> None:
+    def __init__(
+        self, flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]], most: int = 500, linger_seconds: float = 0.0
+    ) -> None:
         self._flush = flush
         self._most = most
+        self._linger = linger_seconds
         self._waiting: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
         self._runner: asyncio.Task[None] | None = None
 
@@ -32,6 +36,8 @@ class Coalescer(Generic[I, O]):
 
     async def _run(self) -> None:
         while self._waiting:
+            if self._linger and len(self._waiting) < self._most:
+                await asyncio.sleep(self._linger)
             group: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._most):

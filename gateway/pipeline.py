@@ -68,6 +68,9 @@ _BREATH = 10
 
 _AGAIN_SECONDS = 0.5  # after which what could not be written is written again; our choice
 _KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
+# The ends of attempts wait so long for others: borrowers have their messages already, and a transaction costs as much
+# processor as some ten ends in it (measured). Our choice.
+_LINGERS_SECONDS = 0.005
 _DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
 
 # Receipts that say something of the borrower or the address, and not only of this message.
@@ -123,7 +126,7 @@ class Pipeline:
         self._lease = lease_seconds
         self._stopping = False
         self._accepting = Coalescer(self._accept_batch)
-        self._settling = Coalescer(self._settle_batch)
+        self._settling = Coalescer(self._settle_batch, linger_seconds=_LINGERS_SECONDS)
         self._receiving = Coalescer(self._receive_batch)
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────

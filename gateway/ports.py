@@ -319,12 +319,13 @@ class Ledger(Protocol):
         self,
         keys: Sequence[tuple[str, str]],
         case_keys: Sequence[tuple[str, str]],
-        address_keys: Sequence[tuple[str, str]],
+        address_keys: Sequence[tuple[str, str, str]],
         now: datetime,
     ) -> Mapping[tuple[str, str], BorrowerFacts]:
         """What is known of the borrowers named by (tenant, borrower id); unknown ones get empty facts.
 
-        With it, which of the (tenant, case id) pairs are closed, and what is known of the (tenant, address digest)s.
+        With it, which of the (tenant, case id) pairs are closed, and what is known of the addresses, each named by
+        (tenant, channel, keyed digest).
         """
         ...
 

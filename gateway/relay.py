@@ -62,12 +62,12 @@ class Relay:
                 log.warning("relay_failed", error=type(error).__name__)
                 found = 0
             planned = loop.time() + (self._interval if found < _MOST else 0)
-            if found < _MOST:  # a full round means more is waiting
+            if found < _MOST:  # a round full of news means that more is waiting
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), self._interval)
 
     async def look(self, late_seconds: float = 0.0) -> int:
-        """One round: trigger what is due and was not triggered just now. How many were due.
+        """One round: trigger what is due and was not triggered just now. How many that was.
 
         ``late_seconds`` is how much later than planned it begins: a busy process, or a slow ledger.
         """
@@ -81,4 +81,4 @@ class Relay:
             self._matched_at = now
             await self._match_parked()
         self._ran(now, len(fresh), late_seconds)
-        return len(due)
+        return len(fresh)

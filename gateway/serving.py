@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -95,6 +96,9 @@ async def _serve(
             _start_listening(tasks, gateway, stop)
         scraped = await _serve_metrics(gateway) if server is None and settings.metrics_port else None
         tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, kind), stop), name="gauges")
+        # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()

@@ -5,14 +5,22 @@ Must not know how any provider talks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
+from email_validator import EmailNotValidError, EmailSyntaxError, ValidatedEmail, validate_email
 
 from channels.base import InvalidAddress, Provider
 
 _LONGEST = 254  # octets in a path, RFC 5321 section 4.5.3.1.3, less its angle brackets
+
+# A dot-atom (RFC 5322 section 3.2.3) of at most 64 octets (RFC 5321 section 4.5.3.1.1): such a local part is right
+# by itself, and most are. Its domain is one of few, so that what the library says of one is remembered: together
+# two thirds of what checking an address costs (measured).
+_PLAIN = re.compile(r"(?=.{1,64}$)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_DOMAINS = 4096  # remembered at once; our choice
 
 
 class EmailChannel:
@@ -29,8 +37,10 @@ class EmailChannel:
         if len(address) > _LONGEST:
             raise InvalidAddress("is too long for an e-mail address")
         try:
-            # No DNS here: accepting a request must not wait for it, and the relay finds out anyway.
-            found = validate_email(address, check_deliverability=False)
+            local, _, domain = address.rpartition("@")
+            if _PLAIN.fullmatch(local) and len(plain := f"{local}@{_domain(domain)}") <= _LONGEST:
+                return plain
+            found = _validated(address)
         except EmailSyntaxError as error:
             raise InvalidAddress(_reason(error)) from None
         except EmailNotValidError:
@@ -44,6 +54,18 @@ class EmailChannel:
         from channels.email.smtp import SmtpProvider  # the command line's other verbs need no SMTP client
 
         return SmtpProvider.from_options(name, options, services)
+
+
+def _validated(address: str) -> ValidatedEmail:
+    # No DNS here: accepting a request must not wait for it, and the relay finds out anyway.
+    return validate_email(address, check_deliverability=False)
+
+
+@lru_cache(_DOMAINS)
+def _domain(domain: str) -> str:
+    """A domain as it is written. Raises what the library raises; that is not remembered."""
+    found = _validated(f"a@{domain}")
+    return found.ascii_domain or found.domain
 
 
 def _reason(error: EmailSyntaxError) -> str:

@@ -59,14 +59,15 @@ class SmsChannel:
             raise InvalidAddress("is not a phone number") from None
         if number.extension:
             raise InvalidAddress("has an extension: a switchboard takes no text messages")
-        if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-            raise InvalidAddress("has the wrong number of digits for its country")
         e164: str = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
         if _RESERVED.fullmatch(e164):
             return e164
-        if not phonenumbers.is_valid_number(number):
+        kind = phonenumbers.number_type(number)  # UNKNOWN is what the library calls not valid
+        if kind == PhoneNumberType.UNKNOWN:
+            if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
+                raise InvalidAddress("has the wrong number of digits for its country")
             raise InvalidAddress("is in a range that its country has not assigned")
-        if refused := _REFUSED.get(phonenumbers.number_type(number)):
+        if refused := _REFUSED.get(kind):
             raise InvalidAddress(f"is {refused}")
         return e164
 

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, select, update
+from sqlalchemy import Connection, Table, and_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.codec import body_of, stated_by, verdict_view
-from gateway.ledger.bulk import insert_rows
+from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.events import Chain, Event
+from gateway.ledger.exchange import Prepared, Spelling, Statement, exchange
 from gateway.ledger.facts import matching
 from gateway.ledger.releases import Releases
-from gateway.ledger.schema import borrowers, dedup_claims, deliveries, notifications
+from gateway.ledger.schema import dedup_claims, deliveries, notifications
 from gateway.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
 from gateway.ports import Accepted, Draft
 
@@ -180,7 +181,8 @@ class Entry:
 
 def _insert_notifications(connection: Connection, entries: Sequence[Entry]) -> set[str]:
     rows = [entry.row() for entry in entries]
-    return set(insert_rows(connection, notifications, rows, new_only=True, returning="id"))
+    [created] = exchange(connection, inserting(connection, notifications, rows, new_only=True, returning="id"))
+    return {key for (key,) in created}
 
 
 def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
@@ -188,21 +190,18 @@ def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
     ordered = sorted(entries, key=lambda entry: (entry.draft.notification.tenant, entry.draft.notification.dedup_key))
     if not ordered:
         return
-    claimed = insert_rows(
-        connection,
-        dedup_claims,
-        [
-            {
-                "tenant": entry.draft.notification.tenant,
-                "dedup_key": entry.draft.notification.dedup_key,
-                "notification_id": entry.draft.notification.id,
-            }
-            for entry in ordered
-        ],
-        new_only=True,
-        returning="notification_id",
+    claims = [
+        {
+            "tenant": entry.draft.notification.tenant,
+            "dedup_key": entry.draft.notification.dedup_key,
+            "notification_id": entry.draft.notification.id,
+        }
+        for entry in ordered
+    ]
+    [claimed] = exchange(
+        connection, inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id")
     )
-    owners = set(claimed)
+    owners = {key for (key,) in claimed}
     for entry in ordered:
         if entry.draft.notification.id not in owners:
             _contest(connection, entry)
@@ -235,50 +234,55 @@ def _contacted(connection: Connection, notification_id: str) -> bool:
 def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
     if not entries:
         return
-    rows = [row for entry in entries for row in entry.deliveries]
-    insert_rows(connection, deliveries, rows)
-    _remember_stated(connection, [entry.draft.notification for entry in entries])
-    Chain.write_all(connection, [entry.chain for entry in entries])
-    _rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None])
+    first, *others = [entry.chain for entry in entries]
+    exchange(
+        connection,
+        [
+            *inserting(connection, deliveries, [row for entry in entries for row in entry.deliveries]),
+            _remember_stated(connection, [entry.draft.notification for entry in entries]),
+            *first.statements(connection, others),
+            *_rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None]),
+        ],
+    )
 
 
-def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -> None:
+def _stated(sql: Spelling) -> str:
+    given = "json_each(:rows)" if sql.sqlite else "json_array_elements(%(rows)s::json)"
+    columns = ", ".join(f"json_extract(value, '$[{at}]')" if sql.sqlite else f"value->>{at}" for at in range(3))
+    return (
+        f"INSERT INTO borrowers (tenant, id, stated) SELECT {columns} FROM {given} WHERE true"
+        " ON CONFLICT (tenant, id) DO UPDATE SET stated = excluded.stated, version = borrowers.version + 1"
+        " WHERE borrowers.stated != excluded.stated"
+    )
+
+
+_STATED = Prepared(_stated, answers=False)
+
+
+def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -> Statement:
     """Make the borrowers' rows, and note where they are and when they may be written to, where that is news.
 
     News moves the version on: what was decided before it, and has not started, is decided anew.
     """
     ordered = sorted(accepted, key=lambda each: each.id)
     latest = {(each.tenant, each.borrower.id): stated_by(each.borrower) for each in ordered}
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    made = dialect.insert(borrowers)
-    remembered = made.on_conflict_do_update(
-        index_elements=[borrowers.c.tenant, borrowers.c.id],
-        set_={"stated": made.excluded.stated, "version": borrowers.c.version + 1},
-        where=borrowers.c.stated != made.excluded.stated,
-    )
-    connection.execute(
-        remembered, [{"tenant": tenant, "id": key, "stated": latest[tenant, key]} for tenant, key in sorted(latest)]
-    )
+    return _STATED.of(connection, rows=[(*key, latest[key]) for key in sorted(latest)])
 
 
-def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> None:
+def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> list[Statement]:
     """A duplicate was stored before it was known to be one: its row gets the state that it really has."""
-    if not entries:
-        return
-    names = ("event_hash", "state", "reason", "defer_until", "duplicate_of")
-    values = [
-        (entry.draft.notification.id, entry.head, entry.state, entry.reason, None, entry.duplicate_of)
+    rows = [
+        {
+            "id": entry.draft.notification.id,
+            "event_hash": entry.head,
+            "state": entry.state,
+            "reason": entry.reason,
+            "defer_until": None,
+            "duplicate_of": entry.duplicate_of,
+        }
         for entry in entries
     ]
-    connection.execute(
-        update(notifications)
-        .where(notifications.c.id == bindparam("key"))
-        .values({name: bindparam(f"v_{name}") for name in names}),
-        [
-            {"key": key, **{f"v_{name}": value for name, value in zip(names, rest, strict=True)}}
-            for key, *rest in values
-        ],
-    )
+    return updating(connection, notifications, ("id",), rows)
 
 
 def _existing(connection: Connection, drafts: Sequence[Draft]) -> dict[tuple[str, str], Any]:

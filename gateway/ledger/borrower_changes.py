@@ -80,7 +80,7 @@ def _look_again(connection: Connection, digest: Digest, tenant: str, borrower_id
     ).scalars()
     ids = list(asked)
     if ids:
-        page = Page(connection, ids, digest)
+        page = Page.of_deliveries(connection, ids, digest)
         for each in ids:
             page.apply(Move(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
         page.write()

@@ -12,45 +12,44 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import msgspec
 from sqlalchemy import BigInteger, Connection, Integer, String, Table
 
+from gateway.ledger.exchange import Statement, document
 from gateway.ledger.schema import Instant, microseconds
 
 Row = dict[str, Any]
 
-_encode = msgspec.json.Encoder().encode
 
-
-def insert_rows(
+def inserting(
     connection: Connection, table: Table, rows: Sequence[Row], *, new_only: bool = False, returning: str = ""
-) -> list[Any]:
-    """Insert rows that all have the same columns; the others get their defaults. The rows are used up.
+) -> list[Statement]:
+    """The statement that inserts rows which all have the same columns; none for none. The rows are used up.
 
-    ``new_only`` passes over rows that meet a unique key. Answers the column ``returning`` of what was inserted.
+    The other columns get their defaults. ``new_only`` passes over rows that meet a unique key. It gives the column
+    ``returning`` of what was inserted.
     """
     if not rows:
         return []
     names = tuple(rows[0])
     _plain(table, names, rows)
     if connection.dialect.name == "sqlite" and not returning:
-        connection.exec_driver_sql(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])
-        return []
-    statement = _insert(connection.dialect.name, table, names, new_only, returning)
-    done = connection.exec_driver_sql(statement, (_encode(rows).decode(),))
-    return [row[0] for row in done] if returning else []
+        return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
+    text = _insert(connection.dialect.name, table, names, new_only, returning)
+    return [Statement(text, (document(rows),), answers=bool(returning))]
 
 
-def update_rows(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> None:
-    """Set the columns of each row in the table's row that has the same ``keys``. The rows are used up."""
+def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:
+    """The statement that sets the columns of each row in the table's row with the same ``keys``; none for none.
+
+    The rows are used up.
+    """
     if not rows:
-        return
+        return []
     names = tuple(rows[0])
     _plain(table, names, rows)
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_sqlite_update(table, tuple(keys), names), rows)
-        return
-    connection.exec_driver_sql(_postgresql_update(table, tuple(keys), names), (_encode(rows).decode(),))
+        return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
+    return [Statement(_postgresql_update(table, tuple(keys), names), (document(rows),))]
 
 
 def _plain(table: Table, names: Iterable[str], rows: Sequence[Row]) -> None:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from gateway.ledger.exchange import Rows, Statement, exchange
 from gateway.ports import Unavailable
 
 T = TypeVar("T")
@@ -78,7 +79,10 @@ class Database:
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer
-        self.statements = 0  # SQL round trips so far, for the bench that counts them
+        self.statements = 0  # SQL round trips so far, beginnings and commits aside; for the bench that counts them
+        # One statement is of one instant by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
+        alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._asked_engine = self._read_engine.execution_options(**alone)
         for each in {self.engine, self._read_engine}:
             event.listen(each, "before_cursor_execute", self._count)
 
@@ -97,8 +101,14 @@ class Database:
         """Run ``work`` against a snapshot; it must not write. Raises Unavailable."""
         return await self._run(self._readers, self._read_engine, work)
 
+    async def ask(self, question: Callable[[Connection], Statement]) -> Rows:
+        """The rows that one statement gives: a round trip, and no transaction around it. Raises Unavailable."""
+        [answer] = await self._run(self._readers, self._asked_engine, lambda each: exchange(each, [question(each)]))
+        return answer
+
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
         lifeline = _Lifeline()
+        driver_error = engine.dialect.loaded_dbapi.Error
 
         def transaction() -> T:
             try:
@@ -107,6 +117,8 @@ class Database:
             except DBAPIError as error:
                 # The driver's text can hold parameters, and those are personal data: keep its class only.
                 raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
+            except driver_error as error:  # of an exchange, which goes past SQLAlchemy
+                raise Unavailable(f"ledger: {type(error).__name__}") from None
             except SQLAlchemyError as error:
                 raise Unavailable(f"ledger: {type(error).__name__}") from None
             finally:

@@ -17,7 +17,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from gateway.codec import encode
-from gateway.ledger.bulk import insert_rows
+from gateway.ledger.bulk import inserting
+from gateway.ledger.exchange import Statement, exchange
 from gateway.ledger.schema import events
 
 
@@ -74,16 +75,15 @@ class Chain:
         return str(row["hash"])
 
     def write(self, connection: Connection) -> None:
-        """Write what was appended, in one statement."""
-        self.write_all(connection, [self])
+        """Write what was appended."""
+        exchange(connection, self.statements(connection))
 
-    @staticmethod
-    def write_all(connection: Connection, chains: Sequence[Chain]) -> None:
-        """Write several chains' events in one statement."""
-        rows = [row for chain in chains for row in chain._rows]
-        insert_rows(connection, events, rows)
-        for chain in chains:
+    def statements(self, connection: Connection, others: Sequence[Chain] = ()) -> list[Statement]:
+        """The statement that writes what was appended here and to ``others``; none where there is nothing."""
+        rows = [row for chain in (self, *others) for row in chain._rows]
+        for chain in (self, *others):
             chain._rows = []
+        return inserting(connection, events, rows)
 
 
 def link(row: Mapping[str, Any]) -> str:

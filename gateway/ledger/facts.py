@@ -1,4 +1,4 @@
-"""What the ledger knows of borrowers, for a decision: one round trip per kind of fact, whatever the batch."""
+"""What the ledger knows of borrowers, for a decision: one statement, whatever the batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, false, or_, select
+import msgspec
+from sqlalchemy import Connection, and_, false, or_
 
 from gateway.codec import holds_from, opt_outs_from, stated_from
-from gateway.ledger.schema import addresses, borrowers, cases, deliveries
+from gateway.ledger.exchange import Prepared, Rows, Spelling, Statement
+from gateway.ledger.schema import instant_of
 from gateway.model import AddressFacts, Category, Contact, Facts
 from gateway.ports import BorrowerFacts
 
@@ -17,7 +19,8 @@ from gateway.ports import BorrowerFacts
 # for packs with monthly caps. Our choice.
 HORIZON = timedelta(days=31)
 
-Key = tuple[str, str]  # (tenant, borrower id)
+Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
+AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)
 
 
 def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:
@@ -33,88 +36,95 @@ def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
     return or_(false(), *(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
 
 
-def read_facts(
+def _facts(sql: Spelling) -> str:
+    """All kinds of fact in one statement, and so of one instant: the version vouches for the rest."""
+    people = sql.document(
+        "tenant, id, version, holds, opt_outs, consents, stated",
+        f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
+    )
+    contacts = sql.document(
+        "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id",
+        f"FROM deliveries WHERE {sql.matching(('tenant', 'borrower_id'), 'keys')}"
+        f" AND contacted_at > {sql.value('since')}",
+    )
+    closed = sql.document(
+        "tenant, id",
+        f"FROM cases WHERE {sql.matching(('tenant', 'id'), 'case_keys')} AND closed_at IS NOT NULL",
+    )
+    used = sql.document(
+        "digest, suppressed, confirmed_at",
+        f"FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'address_keys')}",
+    )
+    return f"SELECT {people}, {contacts}, {closed}, {used}"
+
+
+_FACTS = Prepared(_facts)
+_decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
+_decode_contacts = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
+_decode_closed = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_decode_used = msgspec.json.Decoder(list[tuple[str, str, int | None]]).decode
+
+
+def ask_facts(
     connection: Connection,
-    keys: Sequence[Key],
-    case_keys: Sequence[Key],
-    address_keys: Sequence[Key],
+    keys: Iterable[Key],
+    case_keys: Iterable[Key],
+    address_keys: Iterable[AddressKey],
     now: datetime,
-) -> Mapping[Key, BorrowerFacts]:
-    """Facts for each borrower of ``keys``.
-
-    ``case_keys`` and ``address_keys`` are the (tenant, case id) and (tenant, address digest) pairs of interest.
-    """
-    if not keys:
-        return {}
-    # The versions first: what is committed while we read then shows in the contacts and not in the version, and the
-    # start is refused. The other way round an over-cap contact could start on a version newer than its facts.
-    query = select(borrowers).where(matching(borrowers.c.tenant, borrowers.c.id, keys))
-    people = connection.execute(query).all()
-    contacts = _contacts(connection, keys, now)
-    closed = _closed_cases(connection, case_keys)
-    used = _addresses(connection, address_keys)
-    found: dict[Key, BorrowerFacts] = {}
-    for row in people:
-        key = (row.tenant, row.id)
-        found[key] = BorrowerFacts(
-            row.version,
-            Facts(
-                contacts=tuple(contacts.get(key, ())),
-                holds=tuple(holds_from(row.holds)),
-                opt_outs=tuple(stored.opt_out for stored in opt_outs_from(row.opt_outs)),
-                consents=frozenset(Category(each) for each in row.consents.split()),
-                addresses=used,
-                stated=stated_from(row.stated),
-            ),
-            closed,
-        )
-    nobody = BorrowerFacts(0, Facts(addresses=used), closed)
-    return {key: found.get(key, nobody) for key in keys}
-
-
-def _contacts(connection: Connection, keys: Sequence[Key], now: datetime) -> dict[Key, list[Contact]]:
-    rows = connection.execute(
-        select(
-            deliveries.c.tenant,
-            deliveries.c.borrower_id,
-            deliveries.c.contacted_at,
-            deliveries.c.channel,
-            deliveries.c.case_id,
-            deliveries.c.address_digest,
-            deliveries.c.notification_id,
-        )
-        .where(matching(deliveries.c.tenant, deliveries.c.borrower_id, keys))
-        .where(deliveries.c.contacted_at > now - HORIZON)
-        .order_by(deliveries.c.contacted_at)
+) -> Statement:
+    """The question whose answer ``facts_from`` reads."""
+    return _FACTS.of(
+        connection,
+        keys=sorted(set(keys)),
+        case_keys=sorted(set(case_keys)),
+        address_keys=sorted(set(address_keys)),
+        since=now - HORIZON,
     )
+
+
+def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]:
+    """Facts for each borrower of ``keys``."""
+    [(people, told_contacts, told_closed, told_used)] = answer
     contacts: dict[Key, list[Contact]] = {}
-    for tenant, borrower_id, *rest in rows:
-        contacts.setdefault((tenant, borrower_id), []).append(Contact(*rest))
-    return contacts
+    for tenant, borrower_id, at, *rest in _decode_contacts(told_contacts or "[]"):
+        contacts.setdefault((tenant, borrower_id), []).append(Contact(instant_of(at), *rest))
+    closed: dict[str, set[str]] = {}
+    for tenant, case_id in _decode_closed(told_closed or "[]"):
+        closed.setdefault(tenant, set()).add(case_id)
+    used = {
+        digest: AddressFacts(suppressed, None if confirmed is None else instant_of(confirmed))
+        for digest, suppressed, confirmed in _decode_used(told_used or "[]")
+    }
+    found: dict[Key, BorrowerFacts] = {}
+    for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
+        key = (tenant, borrower_id)
+        facts = Facts(
+            contacts=tuple(sorted(contacts.get(key, ()), key=_by_time)),
+            holds=tuple(holds_from(holds)),
+            opt_outs=tuple(stored.opt_out for stored in opt_outs_from(opt_outs)),
+            consents=frozenset(Category(each) for each in consents.split()),
+            addresses=used,
+            stated=stated_from(stated),
+        )
+        found[key] = BorrowerFacts(version, facts, frozenset(closed.get(tenant, ())))
+    return {
+        key: found.get(key) or BorrowerFacts(0, Facts(addresses=used), frozenset(closed.get(key[0], ())))
+        for key in keys
+    }
 
 
-def _closed_cases(connection: Connection, case_keys: Sequence[Key]) -> frozenset[str]:
-    if not case_keys:
-        return frozenset()
-    rows = connection.execute(
-        select(cases.c.id).where(matching(cases.c.tenant, cases.c.id, case_keys)).where(cases.c.closed_at.is_not(None))
+def _by_time(contact: Contact) -> datetime:
+    return contact.at
+
+
+_LOCKED = Prepared(
+    lambda sql: (
+        f"SELECT tenant, id, version FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}"
+        f" ORDER BY tenant, id {sql.lock()}"
     )
-    return frozenset(row.id for row in rows)
+)
 
 
-def _addresses(connection: Connection, keys: Sequence[Key]) -> dict[str, AddressFacts]:
-    if not keys:
-        return {}
-    rows = connection.execute(select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, keys)))
-    return {row.digest: AddressFacts(row.suppressed, row.confirmed_at) for row in rows}
-
-
-def lock_borrowers(connection: Connection, keys: Sequence[Key]) -> dict[Key, int]:
-    """Take the borrowers' row locks, in order, and answer their versions."""
-    rows = connection.execute(
-        select(borrowers.c.tenant, borrowers.c.id, borrowers.c.version)
-        .where(matching(borrowers.c.tenant, borrowers.c.id, keys))
-        .order_by(borrowers.c.tenant, borrowers.c.id)
-        .with_for_update()
-    )
-    return {(row.tenant, row.id): row.version for row in rows}
+def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
+    """Take the borrowers' row locks, in order; answers tenant, id and version of each."""
+    return _LOCKED.of(connection, keys=sorted(set(keys)))

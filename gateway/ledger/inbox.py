@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, literal, select, text, update
 
 from gateway.coalesce import Coalescer
-from gateway.ledger.accept import insert_new
+from gateway.ledger.bulk import inserting
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import exchange
 from gateway.ledger.schema import Instant, inbox
 from gateway.ports import Clock
 
@@ -58,11 +59,9 @@ class Inbox:
                 # Sequence numbers are drawn before the commit: without a queue here, a stream could see number 8,
                 # go on from there, and never see number 7, which was committed later.
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            created = connection.execute(
-                insert_new(connection, inbox).returning(inbox.c.delivery_id),
-                [{**row, "at": now} for row in first.values()],
-            )
-            return {row.delivery_id for row in created}
+            new = [{**row, "at": now} for row in first.values()]
+            [created] = exchange(connection, inserting(connection, inbox, new, new_only=True, returning="delivery_id"))
+            return {key for (key,) in created}
 
         created = await self._database.write(write)
         for tenant, borrower_id in {

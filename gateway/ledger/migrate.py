@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -20,9 +21,15 @@ def _config() -> Config:
     return config
 
 
+@lru_cache
+def _revisions() -> tuple[str, ...]:
+    """The revisions that this code knows, the newest first: files of it, read once, for readiness asks often."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def head() -> str:
     """The newest revision that this code knows."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+    return _revisions()[0]
 
 
 def current(engine: Engine) -> str:
@@ -48,8 +55,7 @@ def lacks_on(connection: Connection) -> str:
     without, so that it goes on beside the new one while an upgrade is rolled out.
     """
     at = _current(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if at == head() or (at and at not in known):
+    if at == head() or (at and at not in _revisions()):
         return ""
     return f"the ledger is at {at or 'nothing'}, this version needs {head()}: run gateway ledger migrate"
 

@@ -6,17 +6,18 @@ notifications, deliveries, each by id), so that two batches can wait for each ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from gateway.codec import notification_from
-from gateway.ledger.bulk import insert_rows, update_rows
+from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.events import Chain, Event
-from gateway.ledger.schema import deliveries, notifications
+from gateway.ledger.exchange import Prepared, Rows, Spelling, Statement, exchange
+from gateway.ledger.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
+from gateway.ledger.schema import deliveries, instant_of, notifications
 from gateway.model import (
     CONTACT_STATES,
     MOVES,
@@ -31,7 +32,6 @@ from gateway.stages.settle import goal_reached
 
 Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed digest
 
-_DELIVERY_COLUMNS = [deliveries.c[name] for name in Delivery.__dataclass_fields__]
 _FIXED = ("id", "notification_id", "step", "channel", "address_digest", "created_at")
 _MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED]
 
@@ -41,23 +41,44 @@ def _keeps_reason(state: State, to: State | None) -> bool:
     return to in (None, state) or {state, to} == {State.FAILED, State.UNDELIVERED}
 
 
-def delivery_from(row: Any) -> Delivery:
-    values = {name: getattr(row, name) for name in Delivery.__dataclass_fields__}
-    values["state"] = State(values["state"])
-    return Delivery(**values)
+# What of a notification can change, and the rest of it.
+_STANDING = ("id", "state", "reason", "defer_until", "step", "stopped", "event_hash")
+
+
+def _notifications(columns: Sequence[str], which: Callable[[Spelling], str]) -> Prepared:
+    listed = ", ".join(columns)
+    return Prepared(lambda sql: f"SELECT {listed} FROM notifications WHERE {which(sql)} ORDER BY id {sql.lock()}")
+
+
+def _owning(column: str) -> Callable[[Spelling], str]:
+    """Of the notifications that own the deliveries ``ids``."""
+    return lambda sql: f"{column} IN (SELECT notification_id FROM deliveries WHERE {sql.among('id', 'ids')})"
+
+
+_OWNERS = _notifications((*_STANDING, *NOTIFICATION), _owning("id"))
+_KNOWN_OWNERS = _notifications(_STANDING, _owning("id"))
+_THESE = _notifications((*_STANDING, *NOTIFICATION), lambda sql: sql.among("id", "ids"))
+_STEPS = Prepared(
+    lambda sql: (
+        f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {_owning('notification_id')(sql)} ORDER BY id {sql.lock()}"
+    )
+)
+_STEPS_OF_THESE = Prepared(
+    lambda sql: (
+        f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {sql.among('notification_id', 'ids')}"
+        f" ORDER BY id {sql.lock()}"
+    )
+)
 
 
 class OpenNotification:
     """A locked notification row with its deliveries by step."""
 
-    def __init__(self, row: Any) -> None:
-        self.value: Notification = notification_from(row)
-        self.state = State(row.state)
-        self.reason: str = row.reason
-        self.defer_until: datetime | None = row.defer_until
-        self.step: int = row.step
-        self.stopped: str = row.stopped
-        self.head: str = row.event_hash
+    def __init__(self, row: Sequence[Any], known: Notification | None) -> None:
+        self.value: Notification = known or notification_of(row[len(_STANDING) :])
+        _, state, self.reason, defer_until, self.step, self.stopped, self.head = row[: len(_STANDING)]
+        self.state = State(state)
+        self.defer_until: datetime | None = None if defer_until is None else instant_of(defer_until)
         self.steps: dict[int, Delivery] = {}
 
     def summarise(self) -> None:
@@ -70,9 +91,12 @@ class OpenNotification:
 
 
 class Page:
-    """The locked rows of all notifications that own ``delivery_ids``."""
+    """The locked rows of some notifications and of all their deliveries."""
 
-    def __init__(self, connection: Connection, delivery_ids: Iterable[str], digest: Digest) -> None:
+    def __init__(
+        self, connection: Connection, asked: Sequence[Rows], digest: Digest, known: Mapping[str, Notification]
+    ) -> None:
+        """``asked`` are the answers to ``ask``'s statements, with which ``known`` goes."""
         self._connection = connection
         self._digest = digest
         self._chain = Chain()
@@ -81,29 +105,29 @@ class Page:
         self._touched: set[str] = set()
         self._now: datetime | None = None
         self.opened: list[str] = []  # deliveries that became due by what happened on this page
-        owners = select(deliveries.c.notification_id).where(deliveries.c.id.in_(sorted(set(delivery_ids))))
-        self._load(notifications.c.id.in_(owners))
+        rows, steps = asked
+        self.notifications = {row[0]: OpenNotification(row, known.get(row[0])) for row in rows}
+        self.deliveries = {row[0]: delivery_of(row) for row in steps}
+        for delivery in self.deliveries.values():
+            self.notifications[delivery.notification_id].steps[delivery.step] = delivery
+
+    @staticmethod
+    def ask(connection: Connection, delivery_ids: Iterable[str], *, known: bool = False) -> list[Statement]:
+        """What to ask for a page of all notifications that own these deliveries; ``known``: the caller has them."""
+        ids = sorted(set(delivery_ids))
+        return [(_KNOWN_OWNERS if known else _OWNERS).of(connection, ids=ids), _STEPS.of(connection, ids=ids)]
+
+    @classmethod
+    def of_deliveries(cls, connection: Connection, delivery_ids: Iterable[str], digest: Digest) -> Page:
+        """The page of all notifications that own these deliveries."""
+        return cls(connection, exchange(connection, cls.ask(connection, delivery_ids)), digest, {})
 
     @classmethod
     def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], digest: Digest) -> Page:
-        page = cls(connection, (), digest)
-        page._load(notifications.c.id.in_(sorted(set(notification_ids))))
-        return page
-
-    def _load(self, condition: Any) -> None:
-        rows = self._connection.execute(
-            select(notifications).where(condition).order_by(notifications.c.id).with_for_update()
-        )
-        self.notifications = {row.id: OpenNotification(row) for row in rows}
-        rows = self._connection.execute(
-            select(*_DELIVERY_COLUMNS)
-            .where(deliveries.c.notification_id.in_(list(self.notifications)))
-            .order_by(deliveries.c.id)
-            .with_for_update()
-        )
-        self.deliveries = {row.id: delivery_from(row) for row in rows}
-        for delivery in self.deliveries.values():
-            self.notifications[delivery.notification_id].steps[delivery.step] = delivery
+        """The page of these notifications."""
+        ids = sorted(set(notification_ids))
+        asked = exchange(connection, [_THESE.of(connection, ids=ids), _STEPS_OF_THESE.of(connection, ids=ids)])
+        return cls(connection, asked, digest, {})
 
     def owner(self, delivery_id: str) -> OpenNotification:
         return self.notifications[self.deliveries[delivery_id].notification_id]
@@ -223,15 +247,21 @@ class Page:
             if later.state in PENDING_STATES:
                 self.apply(Move(later.id, "cancelled", move.at, to=State.CANCELLED, reason=EndReason.GOAL_REACHED))
 
-    def write(self) -> None:
-        """Write everything that changed: at most four statements, however large the batch."""
+    def write(self, *further: Statement) -> None:
+        """Write everything that changed, and ``further`` statements with it, in one round trip."""
+        exchange(self._connection, [*self._writes(), *further])
+
+    def _writes(self) -> list[Statement]:
+        """At most four statements, however large the batch."""
         fresh = set(self._new)
-        insert_rows(self._connection, deliveries, [self._insertable(key) for key in self._new])
-        changed = sorted(self._changed - fresh)
-        update_rows(self._connection, deliveries, ("id",), [self._delivery_values(key) for key in changed])
-        touched = sorted(self._touched)
-        update_rows(self._connection, notifications, ("id",), [self._notification_values(key) for key in touched])
-        self._chain.write(self._connection)
+        changed = [self._delivery_values(key) for key in sorted(self._changed - fresh)]
+        touched = [self._notification_values(key) for key in sorted(self._touched)]
+        return [
+            *inserting(self._connection, deliveries, [self._insertable(key) for key in self._new]),
+            *updating(self._connection, deliveries, ("id",), changed),
+            *updating(self._connection, notifications, ("id",), touched),
+            *self._chain.statements(self._connection),
+        ]
 
     def _insertable(self, key: str) -> dict[str, Any]:
         owner = self.owner(key).value

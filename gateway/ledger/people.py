@@ -84,7 +84,7 @@ class People:
         pending = connection.execute(
             select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
         ).all()
-        page = Page(connection, [row.id for row in pending], self._digest)
+        page = Page.of_deliveries(connection, [row.id for row in pending], self._digest)
         count = 0
         for row in pending:
             if page.deliveries[row.id].state in PENDING_STATES:

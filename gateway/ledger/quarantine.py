@@ -60,7 +60,7 @@ class Quarantine:
             def write(connection: Connection, after: str = after) -> Sequence[str]:
                 query = select(deliveries.c.id).where(condition, deliveries.c.id > after)
                 found = list(connection.execute(query.order_by(deliveries.c.id).limit(_BATCH)).scalars())
-                page = Page(connection, found, self._digest)
+                page = Page.of_deliveries(connection, found, self._digest)
                 for key in found:
                     hold(page, key)
                 page.write()

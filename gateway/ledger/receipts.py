@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, literal_column, select, update
+from sqlalchemy import Connection, and_, literal_column, select
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.ledger.bulk import insert_rows
+from gateway.ledger.bulk import inserting, updating
+from gateway.ledger.exchange import Prepared, Rows, Statement, exchange
 from gateway.ledger.page import Digest, Page
 from gateway.ledger.schema import deliveries, receipts
 from gateway.ports import Move, ReceiptFor
@@ -48,7 +49,7 @@ def record(
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or owners.get(_provider_key(each), "") for each in arrived]
     fresh = _insert(connection, arrived, matched, now)
-    page = Page(connection, filter(None, matched), digest)
+    page = Page.of_deliveries(connection, filter(None, matched), digest)
     words: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
@@ -60,27 +61,41 @@ def record(
     return words, page.opened
 
 
-def match_parked(
-    connection: Connection, page: Page, sent: Mapping[tuple[str, str], str], now: datetime, decide: Callable[..., Move]
-) -> None:
-    """Move deliveries by receipts that came before we knew the provider's id for them.
+_PARKED = Prepared(
+    lambda sql: (
+        "SELECT digest, provider, provider_message_id, status, reason, code FROM receipts"
+        f" WHERE delivery_id = '' AND {sql.among('provider_message_id', 'ids')} ORDER BY received_at"
+    )
+)
 
-    ``sent`` maps (provider, provider's message id) to the delivery. The page is not written here.
+
+def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> Statement:
+    """The receipts that came before we knew the provider's id of their message: what ``match_parked`` looks at.
+
+    ``sent`` maps (provider, provider's message id) to the delivery.
     """
-    rows = connection.execute(
-        select(receipts)
-        .where(_WAITING, receipts.c.provider_message_id.in_(sorted(key for _, key in sent)))
-        .order_by(receipts.c.received_at)
-    ).all()
-    for row in rows:
-        delivery_id = sent.get((row.provider, row.provider_message_id))
+    return _PARKED.of(connection, ids=sorted({key for _, key in sent}))
+
+
+def match_parked(
+    connection: Connection,
+    page: Page,
+    parked: Rows,
+    sent: Mapping[tuple[str, str], str],
+    now: datetime,
+    decide: Callable[..., Move],
+) -> list[Statement]:
+    """Move deliveries by parked receipts; what is to be written with the page, which is not written here."""
+    matched = []
+    for key, provider, provider_message_id, status, reason, code in parked:
+        delivery_id = sent.get((provider, provider_message_id))
         if delivery_id is None:
             continue
-        reason = ProviderReason(row.reason) if row.reason else None
-        status = ReceiptStatus(row.status)
-        receipt = Receipt(row.provider, status, row.provider_message_id, reason=reason, code=row.code)
+        known = ProviderReason(reason) if reason else None
+        receipt = Receipt(provider, ReceiptStatus(status), provider_message_id, reason=known, code=code)
         _move(page, delivery_id, ReceiptFor(receipt), now, decide)
-        connection.execute(update(receipts).where(receipts.c.digest == row.digest).values(delivery_id=delivery_id))
+        matched.append({"digest": key, "delivery_id": delivery_id})
+    return updating(connection, receipts, ("digest",), matched)
 
 
 def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Move]) -> list[str]:
@@ -98,10 +113,10 @@ def match_again(connection: Connection, digest: Digest, now: datetime, decide: C
     ).all()
     if not rows:
         return []
-    page = Page(connection, (row.id for row in rows), digest)
     sent = {(row.provider, row.provider_message_id): row.id for row in rows}
-    match_parked(connection, page, sent, now, decide)
-    page.write()
+    *asked, parked = exchange(connection, [*Page.ask(connection, sent.values()), ask_parked(connection, sent)])
+    page = Page(connection, asked, digest, {})
+    page.write(*match_parked(connection, page, parked, sent, now, decide))
     return page.opened
 
 
@@ -117,19 +132,21 @@ def _provider_key(each: ReceiptFor) -> tuple[str, str]:
     return each.receipt.provider, each.receipt.provider_message_id
 
 
+_BY_PROVIDER_ID = Prepared(
+    lambda sql: (
+        "SELECT provider, provider_message_id, id FROM deliveries"
+        f" WHERE {sql.matching(('provider', 'provider_message_id'), 'keys')}"
+    )
+)
+
+
 def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
     """Deliveries of the receipts that carry no reference of ours, by the provider's own id."""
-    ids = {each.receipt.provider_message_id for each in arrived if not each.delivery_id}
-    ids.discard("")
+    ids = {_provider_key(each) for each in arrived if not each.delivery_id and each.receipt.provider_message_id}
     if not ids:
         return {}
-    providers = {each.receipt.provider for each in arrived if not each.delivery_id}
-    rows = connection.execute(
-        select(deliveries.c.provider, deliveries.c.provider_message_id, deliveries.c.id).where(
-            deliveries.c.provider.in_(sorted(providers)), deliveries.c.provider_message_id.in_(sorted(ids))
-        )
-    )
-    return {(row.provider, row.provider_message_id): row.id for row in rows}
+    [rows] = exchange(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(ids))])
+    return {(provider, key): delivery_id for provider, key, delivery_id in rows}
 
 
 def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime) -> set[str]:
@@ -147,4 +164,5 @@ def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequ
         for each, delivery_id in zip(arrived, matched, strict=True)
     ]
     rows.sort(key=lambda row: row["digest"])
-    return set(insert_rows(connection, receipts, rows, new_only=True, returning="digest"))
+    [fresh] = exchange(connection, inserting(connection, receipts, rows, new_only=True, returning="digest"))
+    return {key for (key,) in fresh}

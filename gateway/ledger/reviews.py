@@ -69,7 +69,7 @@ class Reviews:
     def _decide_delivery(
         self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
     ) -> bool:
-        page = Page(connection, [item], self._digest)
+        page = Page.of_deliveries(connection, [item], self._digest)
         delivery = page.deliveries.get(item)
         if delivery is None or delivery.state is not State.REVIEW or page.owner(item).value.tenant != tenant:
             return False

@@ -10,25 +10,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from channels.base import Accepted as ProviderAccepted
-from gateway.codec import notification_from, verdict_view
+from gateway.codec import verdict_view
 from gateway.ledger import accept, receipts
-from gateway.ledger.bulk import insert_rows, update_rows
+from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.database import Database
-from gateway.ledger.facts import lock_borrowers, matching, read_facts
-from gateway.ledger.page import Digest, Page, delivery_from
+from gateway.ledger.exchange import Prepared, Spelling, Statement, exchange
+from gateway.ledger.facts import AddressKey, Key, ask_facts, facts_from, lock_borrowers
+from gateway.ledger.page import Digest, Page
 from gateway.ledger.releases import Releases
 from gateway.ledger.reviews import UNREAD
-from gateway.ledger.schema import attempts, borrowers, deliveries, notifications, replies
-from gateway.ledger.switches import read_in_force
+from gateway.ledger.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
+from gateway.ledger.schema import attempts, deliveries, notifications, replies
+from gateway.ledger.switches import ask_in_force, switches_from
 from gateway.model import PENDING_STATES, State, Switch
-from gateway.ports import Accepted, Attempt, BorrowerFacts, Draft, Move, Outgoing, ReceiptFor, Work
+from gateway.ports import Accepted, Attempt, BorrowerFacts, Delivery, Draft, Move, Outgoing, ReceiptFor, Work
 from gateway.stages.schedule import earliest
 
 T = TypeVar("T")
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +62,18 @@ class Store:
             return await self._database.write(work)
 
     async def facts(
-        self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[Key], now: datetime
+        self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
-        return await self._database.read(lambda connection: read_facts(connection, keys, case_keys, address_keys, now))
+        return facts_from(
+            await self._database.ask(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)), keys
+        )
 
     async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
         return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
 
     async def due(self, now: datetime, most: int) -> list[str]:
         """Deliveries with something to do and nobody doing it, oldest first."""
-        query = (
-            select(deliveries.c.id)
-            .where(deliveries.c.due_at <= now)
-            .where(or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now))
-            .order_by(deliveries.c.due_at)
-            .limit(most)
-        )
-        return await self._database.read(lambda connection: [row.id for row in connection.execute(query)])
+        return [row[0] for row in await self._database.ask(lambda connection: _DUE.of(connection, now=now, most=most))]
 
     async def ages(self, now: datetime) -> Ages:
         """How much waits for us, for a person and for an answer, and since when. For the gauges."""
@@ -141,7 +137,7 @@ class Store:
             return []
 
         def write(connection: Connection) -> list[str]:
-            page = Page(connection, (move.delivery_id for move in moves), self._digest)
+            page = Page.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
             deferred = [move for move in moves if move.to is State.DEFERRED]
             slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
             due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
@@ -157,20 +153,23 @@ class Store:
     ) -> list[str]:
         """Record attempts' ends and what follows; answers the deliveries that became due by it."""
 
+        sent = {
+            (attempt.provider, attempt.result.provider_message_id): attempt.work.delivery.id
+            for attempt in ended
+            if isinstance(attempt.result, ProviderAccepted)
+        }
+
         def write(connection: Connection) -> list[str]:
-            page = Page(connection, (attempt.work.delivery.id for attempt in ended), self._digest)
+            known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
+            asked = Page.ask(connection, (attempt.work.delivery.id for attempt in ended), known=True)
+            *rows, waiting = exchange(connection, [*asked, receipts.ask_parked(connection, sent)])
+            page = Page(connection, rows, self._digest, known)
             for attempt in ended:
                 owner = page.owner(attempt.work.delivery.id)
                 page.apply(decide(page.deliveries[attempt.work.delivery.id], owner.value, attempt))
-            _finish_attempts(connection, ended)
-            sent = {
-                (attempt.provider, attempt.result.provider_message_id): attempt.work.delivery.id
-                for attempt in ended
-                if isinstance(attempt.result, ProviderAccepted)
-            }
-            if sent:
-                receipts.match_parked(connection, page, sent, max(each.finished_at for each in ended), decide_receipt)
-            page.write()
+            latest = max(each.finished_at for each in ended)
+            matched = receipts.match_parked(connection, page, waiting, sent, latest, decide_receipt)
+            page.write(*_finish_attempts(connection, ended), *matched)
             return page.opened
 
         return await self._write("settle", write)
@@ -189,56 +188,79 @@ class Store:
         )
 
 
-def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
-    free = (
-        select(deliveries.c.id)
-        .where(deliveries.c.id.in_(list(ids)))
-        .where(deliveries.c.due_at <= now)
-        .where(or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now))
-        .order_by(deliveries.c.id)
-        .with_for_update(skip_locked=True)
+_DUE = Prepared(
+    lambda sql: (
+        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
     )
-    rows = connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id.in_(free.scalar_subquery()))
-        .values(lease_until=now + timedelta(seconds=lease_seconds), fence=deliveries.c.fence + 1)
-        .returning(deliveries)
-    ).all()
+)
+_OWNED_BY = ("tenant", "borrower_id", "case_id")
+
+
+def _claiming(sql: Spelling) -> str:
+    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
+    return (
+        f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
+        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
+    )
+
+
+_CLAIM = Prepared(_claiming)
+_CLAIMED = Prepared(
+    lambda sql: f"SELECT {', '.join(NOTIFICATION)}, state, step FROM notifications WHERE {sql.among('id', 'ids')}"
+)
+
+
+def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+    until = now + timedelta(seconds=lease_seconds)
+    [rows] = exchange(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
     if not rows:
         return []
-    owners = {
-        row.id: row
-        for row in connection.execute(
-            select(notifications).where(notifications.c.id.in_({row.notification_id for row in rows}))
-        )
-    }
-    keys = [(row.tenant, row.borrower_id) for row in rows]
-    cases = [(row.tenant, row.case_id) for row in rows]
-    known = read_facts(connection, keys, cases, [(row.tenant, row.address_digest) for row in rows], now)
+    claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
+    keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
+    cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
+    addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
+    owners, known = exchange(
+        connection,
+        [
+            _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
+            ask_facts(connection, keys, cases, addresses, now),
+        ],
+    )
+    facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
     works = []
-    for row in rows:
-        owner = owners[row.notification_id]
-        works.append(
-            Work(
-                delivery_from(row),
-                notification_from(owner),
-                known[(row.tenant, row.borrower_id)],
-                State(owner.state),
-                is_last_opened=owner.step == row.step,
-            )
-        )
+    for (delivery, *_), key in zip(claimed, keys, strict=True):
+        *owner, state, step = owned[delivery.notification_id]
+        last = step == delivery.step
+        works.append(Work(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
     return works
+
+
+_MOVED_ON = Prepared(
+    lambda sql: f"UPDATE borrowers SET version = version + 1 WHERE {sql.matching(('tenant', 'id'), 'keys')}",
+    answers=False,
+)
 
 
 def _start(
     connection: Connection, digest: Digest, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
 ) -> set[str]:
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
-    versions = lock_borrowers(connection, keys)
-    switched = read_in_force(connection, now)
-    page = Page(connection, (each.work.delivery.id for each in outgoing), digest)
-    started: set[str] = set()
-    moved_on: set[Key] = set()
+    known = {each.work.notification.id: each.work.notification for each in outgoing}
+    # In the order in which locks are taken.
+    locked, *switched, owners, steps = exchange(
+        connection,
+        [
+            lock_borrowers(connection, keys),
+            *ask_in_force(connection, now),
+            *Page.ask(connection, (each.work.delivery.id for each in outgoing), known=True),
+        ],
+    )
+    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    switches = switches_from(switched)
+    page = Page(connection, (owners, steps), digest, known)
+    started: dict[str, Key] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = page.deliveries[each.work.delivery.id]
         if delivery.fence != each.work.delivery.fence or delivery.state not in PENDING_STATES:
@@ -246,41 +268,34 @@ def _start(
         if versions.get(key) != each.work.borrower.version:
             page.set(replace(delivery, due_at=now, lease_until=None))  # decide again, with the facts of now
             continue
-        stopped_by = next((switch for switch in switched if _stops(switch, each)), None)
+        stopped_by = next((switch for switch in switches if _stops(switch, each)), None)
         if stopped_by is not None:
             page.apply(_held_up(each, stopped_by, now))
             continue
-        assert each.verdict is not None
         lease_until = now + timedelta(seconds=lease_seconds)
-        changes = {
-            "attempt": delivery.attempt + 1,
-            "provider": each.provider,
-            "contacted_at": now,
-            "paused": "",
-        }
-        detail = {
-            "when": "handoff",
-            "provider": each.provider,
-            "attempt": delivery.attempt + 1,
-            "verdict": verdict_view(each.verdict),
-        }
-        move = Move(
-            delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
-        )
-        if not page.apply(move):
+        if not page.apply(_attempt_started(each, delivery, now, lease_until)):
             continue  # what waits for a person is pending too, and must not go out though it were due
         page.set(replace(page.deliveries[delivery.id], lease_until=lease_until))
-        started.add(delivery.id)
-        moved_on.add(key)
-    page.write()
-    _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
-    if moved_on:
-        connection.execute(
-            update(borrowers)
-            .where(matching(borrowers.c.tenant, borrowers.c.id, moved_on))
-            .values(version=borrowers.c.version + 1)
-        )
-    return started
+        started[delivery.id] = key
+    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
+    moved_on = [_MOVED_ON.of(connection, keys=sorted(set(started.values())))] if started else []
+    page.write(*begun, *moved_on)
+    return set(started)
+
+
+def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Move:
+    assert outgoing.verdict is not None
+    number = delivery.attempt + 1
+    changes = {"attempt": number, "provider": outgoing.provider, "contacted_at": now, "paused": ""}
+    detail = {
+        "when": "handoff",
+        "provider": outgoing.provider,
+        "attempt": number,
+        "verdict": verdict_view(outgoing.verdict),
+    }
+    return Move(
+        delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
+    )
 
 
 def _stops(switch: Switch, outgoing: Outgoing) -> bool:
@@ -295,7 +310,7 @@ def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Move:
     return Move(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
 
 
-def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> None:
+def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
     rows = [
         {
             "delivery_id": each.work.delivery.id,
@@ -305,15 +320,15 @@ def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: d
         }
         for each in outgoing
     ]
-    insert_rows(connection, attempts, rows)
+    return inserting(connection, attempts, rows)
 
 
-def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> None:
+def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> list[Statement]:
     rows = [
         {"delivery_id": attempt.work.delivery.id, "number": attempt.message.attempt, **_end_of(attempt)}
         for attempt in ended
     ]
-    update_rows(connection, attempts, ("delivery_id", "number"), rows)
+    return updating(connection, attempts, ("delivery_id", "number"), rows)
 
 
 def _end_of(attempt: Attempt) -> dict[str, Any]:

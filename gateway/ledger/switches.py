@@ -15,7 +15,8 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from gateway.codec import instant
 from gateway.ledger.database import Database
-from gateway.ledger.schema import deliveries, switches
+from gateway.ledger.exchange import Prepared, Rows, Statement
+from gateway.ledger.schema import deliveries, instant_of, switches
 from gateway.model import PENDING_STATES, Switch, SwitchKind, SwitchScope, new_id
 from gateway.ports import Clock
 
@@ -24,18 +25,28 @@ _FRESH_SECONDS = 1.0  # how old the switches may be that a choice among provider
 _RECENT = 200  # our choice: a page for people
 
 
-def read_in_force(connection: Connection, now: datetime) -> list[Switch]:
-    """The switches of now, held still until the transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock_shared(_LOCK)))
-    return _read(connection, now)
-
-
-def _read(connection: Connection, now: datetime) -> list[Switch]:
-    query = select(switches).where(
-        switches.c.ended_at.is_(None), or_(switches.c.until.is_(None), switches.c.until > now)
+_SWITCH = ("id", "kind", "scope", "value", "tenant", "reason", "actor", "since", "until")
+_HOLD_STILL = Prepared(lambda sql: f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+_IN_FORCE = Prepared(
+    lambda sql: (
+        f"SELECT {', '.join(_SWITCH)} FROM switches WHERE ended_at IS NULL"
+        f" AND (until IS NULL OR until > {sql.value('now')}) ORDER BY id"
     )
-    return [_switch(row) for row in connection.execute(query.order_by(switches.c.id))]
+)
+
+
+def ask_in_force(connection: Connection, now: datetime) -> list[Statement]:
+    """The switches of now, held still until the transaction ends: what ``switches_from`` reads of the answers."""
+    held = [_HOLD_STILL.of(connection)] if connection.dialect.name == "postgresql" else []
+    return [*held, _IN_FORCE.of(connection, now=now)]
+
+
+def switches_from(answers: Sequence[Rows]) -> list[Switch]:
+    """The switches that ``ask_in_force`` asked for."""
+    return [
+        _switch(*plain, instant_of(since), None if until is None else instant_of(until))
+        for *plain, since, until in answers[-1]
+    ]
 
 
 class Switches:
@@ -50,7 +61,8 @@ class Switches:
     async def in_force(self, now: datetime) -> Sequence[Switch]:
         """The switches of now, at most a second old. Raises Unavailable."""
         if time.monotonic() - self._known_at > _FRESH_SECONDS:
-            self._known = await self._database.read(lambda connection: _read(connection, now))
+            answer = await self._database.ask(lambda connection: _IN_FORCE.of(connection, now=now))
+            self._known = switches_from([answer])
             self._known_at = time.monotonic()
         return [each for each in self._known if each.until is None or each.until > now]
 
@@ -100,7 +112,7 @@ class Switches:
         """A switch that nobody has ended yet."""
         query = select(switches).where(switches.c.id == switch_id, switches.c.ended_at.is_(None))
         row = await self._database.read(lambda connection: connection.execute(query).first())
-        return None if row is None else _switch(row)
+        return None if row is None else _switch(*(row._mapping[name] for name in _SWITCH))
 
     async def end(self, switch_id: str, actor: str) -> int | None:
         """End a switch; how many deliveries are due again by it. None: there is none."""
@@ -128,18 +140,8 @@ def _alone(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
-def _switch(row: Any) -> Switch:
-    return Switch(
-        row.id,
-        SwitchKind(row.kind),
-        SwitchScope(row.scope),
-        row.value,
-        row.tenant,
-        row.reason,
-        row.actor,
-        row.since,
-        row.until,
-    )
+def _switch(key: str, kind: str, scope: str, *rest: Any) -> Switch:
+    return Switch(key, SwitchKind(kind), SwitchScope(scope), *rest)
 
 
 def _view(row: Any) -> dict[str, Any]:

@@ -19,7 +19,11 @@ async def known_of(
     """What the ledger knows of each one's borrower, case and addresses, in one round trip."""
     keys = [(each.tenant, each.borrower.id) for each in notifications]
     cases = [(each.tenant, each.case.id) for each in notifications]
-    addresses = [(each.tenant, digest) for each in notifications for digest in digests(each)]
+    addresses = [
+        (each.tenant, step.channel, digest)
+        for each in notifications
+        for step, digest in zip(each.route, digests(each), strict=True)
+    ]
     known = await ledger.facts(keys, cases, addresses, now)
     return [known[key] for key in keys]
 

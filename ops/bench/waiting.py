@@ -20,8 +20,9 @@ from sqlalchemy import Connection
 
 from gateway.catalog import Catalog, Lender
 from gateway.codec import fingerprint
-from gateway.ledger.bulk import insert_rows
+from gateway.ledger.bulk import inserting
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import exchange
 from gateway.ledger.releases import Releases
 from gateway.ledger.schema import deliveries
 from gateway.ledger.store import Store
@@ -140,4 +141,4 @@ async def contacts(database: Database, count: int, borrower: int) -> None:
 
 
 def _insert(rows: list[dict[str, Any]], connection: Connection) -> None:
-    insert_rows(connection, deliveries, rows)
+    exchange(connection, inserting(connection, deliveries, rows))

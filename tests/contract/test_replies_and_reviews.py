@@ -121,7 +121,7 @@ async def test_a_wrong_number_is_used_for_nobody_any_more(database: Database) ->
     await sent(database)
     await said(database, Intent.WRONG_PARTY)
     known_facts = (
-        await store_on(database).facts([("acme", "B-9")], [], [("acme", digest("acme", "sms", PHONE))], NOW)
+        await store_on(database).facts([("acme", "B-9")], [], [("acme", "sms", digest("acme", "sms", PHONE))], NOW)
     )[("acme", "B-9")]
     assert known_facts.facts.addresses[digest("acme", "sms", PHONE)].suppressed == "wrong_party"
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
