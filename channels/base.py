@@ -147,7 +147,10 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's later word on an attempt. One of ``reference`` and ``provider_message_id`` is set."""
+    """The provider's later word on an attempt. One of ``reference`` and ``provider_message_id`` is set.
+
+    ``tag`` is what we gave along and the provider repeats beside its own id, which we may never have learned.
+    """
 
     provider: str
     status: ReceiptStatus
@@ -155,6 +158,7 @@ class Receipt:
     reference: str = ""
     reason: ProviderReason | None = None
     code: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +195,11 @@ class LookupResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LookupAnswer:
+    """``tag``: under which a receipt may have come, or may still come, where nobody can be asked."""
+
     result: LookupResult
     receipt: Receipt | None = None
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

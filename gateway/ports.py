@@ -350,6 +350,10 @@ class Ledger(Protocol):
         """The delivery that the provider's message is known to belong to; None where it is not known to us."""
         ...
 
+    async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
+        """The latest receipt that came under this tag and was about no message that is known by its id."""
+        ...
+
     async def postpone(self, works: Sequence[Work], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``: a pause of ours that is no event of theirs."""
         ...

@@ -1,7 +1,7 @@
 """A real SMPP 3.4 server for tests: takes messages, and reports on them as SMSCs do.
 
 The last two digits of the destination choose, as at the simulated Twilio: 95 is refused as a bad address, 96 throttled
-the first time, 94 taken but never answered, 99 taken and reported as undeliverable.
+the first time, 94 taken but never answered (of a long message the last part), 99 taken and reported as undeliverable.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Smsc:
     hex_receipts: bool = False  # the receipt writes the id in hexadecimal, the response in decimal
     hex_responses: bool = False  # the other way round
     tlvs: bool = False  # the receipt says it in optional parameters, too
+    echoes: bool = True  # the receipt repeats the sender's reference, as the specification has it
     port: int = field(default_factory=free_port)
     submitted: list[Any] = field(default_factory=list)
     session: Any = None
@@ -65,21 +66,21 @@ class Smsc:
             return
         self._number += 1
         self.submitted.append(event)
-        if last == "94":
+        if last == "94" and event.registered_delivery:
             self._hanging.append(event)  # not even dropped: that would be an answer
             return
         event.accept(f"{self._number:X}" if self.hex_responses else str(self._number))
         if event.registered_delivery:
             # Beside the loop: a session that has gone would hold up all others.
-            self._report(self._number, "UNDELIV" if last == "99" else "DELIVRD")
+            self._report(self._number, "UNDELIV" if last == "99" else "DELIVRD", event)
 
-    def _report(self, number: int, state: str) -> None:
-        task = asyncio.create_task(self.report(number, state))
+    def _report(self, number: int, state: str, about: Any) -> None:
+        task = asyncio.create_task(self.report(number, state, about))
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
 
-    async def report(self, number: int, state: str) -> None:
-        """A receipt in the form of Appendix B."""
+    async def report(self, number: int, state: str, about: Any = None) -> None:
+        """A receipt in the form of Appendix B; ``about`` what was submitted."""
         identifier = f"{number:x}" if self.hex_receipts else str(number)
         text = (
             f"id:{identifier} sub:001 dlvrd:001 submit date:2611241200 done date:2611241201 stat:{state} err:000 text:x"
@@ -87,12 +88,13 @@ class Smsc:
         states = ["ENROUTE", "DELIVRD", "EXPIRED", "DELETED", "UNDELIV", "ACCEPTD", "UNKNOWN", "REJECTD"]  # 5.2.28
         number_of_state = bytes([states.index(state) + 1])
         tlvs = [smpp34.Tlv(0x001E, identifier.encode() + b"\0"), smpp34.Tlv(0x0427, number_of_state)]
+        repeated = [each for each in about.tlvs if each.tag == 0x0204] if about is not None and self.echoes else []
         await self.session.deliver_sm(
             "15005550006",
             b"garbled" if self.tlvs else text.encode(),
-            source_addr="12025550100",
+            source_addr=about.destination_addr if about is not None else "12025550100",
             esm_class=0x04,
-            tlvs=tlvs if self.tlvs else [],
+            tlvs=[*(tlvs if self.tlvs else []), *repeated],
         )
 
     async def says(self, text: bytes, data_coding: int = 0) -> None:

@@ -1,18 +1,21 @@
 """An SMSC over SMPP 3.4, both directions on one connection: hand over, hear receipts and replies.
 
 Owns the session and what the SMSC's answers mean; the codes are data (``smpp_codes.toml``). The protocol itself is
-the library's (smpp34, an extra). The SMSC can't be asked about a message afterwards: an unknown outcome goes to a
-person. The library acknowledges what it hears at once, so a receipt that dies with this process is lost, and the
-message ends by the receipts' time-out; replies are taken over first and repeated until they are stored.
+the library's (smpp34, an extra). The SMSC can't be asked about a message afterwards: of one whose answer was lost a
+receipt speaks that repeats our reference, else a person decides. The library acknowledges what it hears at once, so a
+receipt that dies with this process is lost, and the message ends by the receipts' time-out; replies are taken over
+first and repeated until they are stored.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -36,11 +39,19 @@ from channels.base import (
 )
 from channels.options import Clock, Options, service
 from channels.outcomes import load_table
-from channels.sms.smpp_text import Part, decoded, is_receipt, parts, read_receipt
+from channels.sms.smpp_text import (
+    INTERNATIONAL,
+    Part,
+    decoded,
+    is_receipt,
+    numbering,
+    parts,
+    read_receipt,
+    reference_of,
+    validity,
+)
 
-_INTERNATIONAL, _SHORT_CODE, _ALPHANUMERIC = (1, 1), (3, 0), (5, 0)  # (type of number, numbering plan), 5.2.5
 _RECEIPT_WANTED = 1  # registered_delivery: at the message's end, either way
-_LONGEST_VALIDITY = timedelta(days=30)  # our choice; SMSCs keep a message for days
 _STATES: Mapping[str, ReceiptStatus] = {
     "DELIVRD": ReceiptStatus.DELIVERED,
     "ACCEPTD": ReceiptStatus.SENT,
@@ -50,14 +61,14 @@ _STATES: Mapping[str, ReceiptStatus] = {
 # TLV message_state, section 5.2.28, in the words of Appendix B.
 _STATE_NUMBERS = {1: "ENROUTE", 2: "DELIVRD", 3: "EXPIRED", 4: "DELETED", 5: "UNDELIV"}
 _STATE_NUMBERS |= {6: "ACCEPTD", 7: "UNKNOWN", 8: "REJECTD"}
-_TLV_MESSAGE_ID, _TLV_PAYLOAD, _TLV_STATE = 0x001E, 0x0424, 0x0427  # section 5.3.2
+_TLV_MESSAGE_ID, _TLV_REFERENCE, _TLV_PAYLOAD, _TLV_STATE = 0x001E, 0x0204, 0x0424, 0x0427  # section 5.3.2
 _LONGEST = {"system_id": 15, "password": 8, "system_type": 12, "source_address": 20}  # octets, section 5.2
 _SILENT = 5  # unanswered submits in a row after which the connection is made anew: it may be half-open; our choice
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to bind, and to store what was heard; our choice
 _OPTIONS = frozenset(
     {
         "host", "port", "system_id", "password", "system_type", "source_address", "tls", "window",
-        "timeout_seconds", "message_ids",
+        "timeout_seconds", "message_ids", "references",
     }
 )  # fmt: skip
 
@@ -82,6 +93,7 @@ class SmppProvider:
         self._tls = options.choice("tls", "no", ("no", "yes")) == "yes"
         self._timeout = options.number("timeout_seconds", 10, 0.1, 120)
         self._ids = options.choice("message_ids", "as_is", ("as_is", "response_hex", "receipt_hex"))
+        self._references = options.choice("references", "yes", ("yes", "no")) == "yes"
         window = int(options.number("window", 10, 1, 1000))
         self.capability = Capability(concurrency=window)
         self._window = window
@@ -96,7 +108,7 @@ class SmppProvider:
         """Build from settings: host, system_id, password, source_address (+E.164, a short code or a name); optional
         port (2775), system_type, tls (no | yes), window (10 unanswered submits at once), timeout_seconds (10),
         message_ids (as_is; response_hex or receipt_hex where the SMSC writes one of them in hexadecimal and the
-        other in decimal). Needs the service ``clock``.
+        other in decimal), references (yes; no where the SMSC refuses optional parameters). Needs the service ``clock``.
 
         Raises ValueError naming what is missing.
         """
@@ -128,7 +140,8 @@ class SmppProvider:
 
     async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
         """See ``channels.base.Provider``. Only receipts say what became of a message."""
-        return LookupAnswer(LookupResult.UNSUPPORTED)
+        tag = self._tag(message.address, reference_of(message.delivery_id, message.attempt)) if self._references else ""
+        return LookupAnswer(LookupResult.UNSUPPORTED, tag=tag)
 
     def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
         """See ``channels.base.Provider``. An SMSC reports on its connection and never by HTTP."""
@@ -191,7 +204,10 @@ class SmppProvider:
     async def _submit(self, session: Any, message: Message, piece: Part, *, receipt: bool, now: datetime) -> str:
         import smpp34
 
-        ton, npi = _numbering(self._source)
+        ton, npi = numbering(self._source)
+        tlvs = []
+        if receipt and self._references:
+            tlvs.append(smpp34.Tlv(_TLV_REFERENCE, reference_of(message.delivery_id, message.attempt)))
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await session.submit_sm(
@@ -200,12 +216,13 @@ class SmppProvider:
                     source_addr=self._source.removeprefix("+"),
                     source_addr_ton=ton,
                     source_addr_npi=npi,
-                    dest_addr_ton=_INTERNATIONAL[0],
-                    dest_addr_npi=_INTERNATIONAL[1],
+                    dest_addr_ton=INTERNATIONAL[0],
+                    dest_addr_npi=INTERNATIONAL[1],
                     esm_class=piece.esm_class,
                     data_coding=piece.data_coding,
-                    validity_period=_validity(message.valid_until, now),
+                    validity_period=validity(message.valid_until, now),
                     registered_delivery=_RECEIPT_WANTED if receipt else 0,
+                    tlvs=tlvs,
                 )
         except TimeoutError:
             self._unanswered += 1
@@ -265,15 +282,23 @@ class SmppProvider:
         status = _STATES.get(state)
         if not message_id or status is None:
             return [], []  # about nothing that we know, or nothing that we understand
-        return [self._receipt(status, self._id(message_id, "receipt_hex"), state, said.error)], []
+        tag = ""
+        if (tlv := tlvs.get(_TLV_REFERENCE)) is not None:
+            tag = self._tag(event.source_addr, bytes(tlv.value))
+        return [self._receipt(status, self._id(message_id, "receipt_hex"), state, said.error, tag)], []
 
-    def _receipt(self, status: ReceiptStatus, message_id: str, state: str, error: str) -> Receipt:
+    def _tag(self, address: str, reference: bytes) -> str:
+        """Our reference has 16 bits, so it takes the number besides; which is not to be read from it."""
+        text = address.removeprefix("+").encode() + b"\0" + reference
+        return hmac.new(self._password.encode(), text, hashlib.sha256).hexdigest()[:32]
+
+    def _receipt(self, status: ReceiptStatus, message_id: str, state: str, error: str, tag: str) -> Receipt:
         reason: ProviderReason | None = None
         if status is ReceiptStatus.UNDELIVERED:
             reason = self._table.find("", state).reason
         elif status is ReceiptStatus.DELIVERED:
             reason = ProviderReason.DELIVERED
-        return Receipt(self.name, status, message_id, "", reason, f"{state} {error}".strip())
+        return Receipt(self.name, status, message_id, "", reason, f"{state} {error}".strip(), tag)
 
     def _id(self, text: str, hexadecimal: str) -> str:
         """An id in the one spelling under which response and receipt meet; as it is where the SMSC has only one."""
@@ -282,20 +307,3 @@ class SmppProvider:
         with suppress(ValueError):
             return str(int(text, 16 if self._ids == hexadecimal else 10))
         return text
-
-
-def _numbering(source: str) -> tuple[int, int]:
-    if source.startswith("+"):
-        return _INTERNATIONAL
-    return _SHORT_CODE if source.isdigit() else _ALPHANUMERIC
-
-
-def _validity(valid_until: datetime | None, now: datetime) -> str:
-    """A relative time, SMPP 3.4 section 7.1.1: how long the SMSC may still deliver it. "" for its own default."""
-    if valid_until is None:
-        return ""
-    left = min(valid_until - now, _LONGEST_VALIDITY)
-    minutes, seconds = divmod(max(1, int(left.total_seconds())), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"0000{days:02d}{hours:02d}{minutes:02d}{seconds:02d}000R"

@@ -1,4 +1,4 @@
-"""Short messages on the wire: alphabets, parts of long messages, and the text of delivery receipts.
+"""Short messages on the wire: alphabets, parts of long messages, fields, and the text of delivery receipts.
 
 Sources: 3GPP TS 23.038 (alphabets), TS 23.040 section 9.2.3.24.1 (concatenation, 8-bit reference), SMPP 3.4
 sections 5.2.19 (data_coding) and 5.2.12 (esm_class), and its Appendix B (receipts, which is what everybody sends and
@@ -8,13 +8,17 @@ nobody has to). Must not know connections.
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 import gsm0338  # noqa: F401 – registers the codec
 
 GSM, LATIN_1, UCS_2 = 0x00, 0x03, 0x08
 HAS_HEADER = 0x40  # esm_class: the text begins with a user data header
+INTERNATIONAL, _SHORT_CODE, _ALPHANUMERIC = (1, 1), (3, 0), (5, 0)  # (type of number, numbering plan), 5.2.5
+_LONGEST_VALIDITY = timedelta(days=30)  # our choice; SMSCs keep a message for days
 _KIND, _RECEIPT = 0x3C, 0x04  # esm_class: what a message from the SMSC is
 _ALONE = {GSM: 160, UCS_2: 140}  # octets, one septet in each for GSM 7-bit, as SMSCs want it
 _PART = {GSM: 153, UCS_2: 134}
@@ -92,3 +96,26 @@ def read_receipt(text: str) -> ReceiptText:
     """The fields of a receipt's text, whatever else stands in it."""
     found = {name.lower(): value for name, value in _FIELD.findall(text)}
     return ReceiptText(found.get("id", ""), found.get("stat", "").upper(), found.get("err", ""))
+
+
+def reference_of(delivery_id: str, attempt: int) -> bytes:
+    """user_message_reference, section 5.3.2.17: a receipt repeats it where the SMSC supports that."""
+    return (zlib.crc32(f"{delivery_id}.{attempt}".encode()) & 0xFFFF).to_bytes(2, "big")
+
+
+def numbering(source: str) -> tuple[int, int]:
+    """The type of number and the numbering plan of a sender: +E.164, a short code or a name."""
+    if source.startswith("+"):
+        return INTERNATIONAL
+    return _SHORT_CODE if source.isdigit() else _ALPHANUMERIC
+
+
+def validity(valid_until: datetime | None, now: datetime) -> str:
+    """A relative time, SMPP 3.4 section 7.1.1: how long the SMSC may still deliver it. "" for its own default."""
+    if valid_until is None:
+        return ""
+    left = min(valid_until - now, _LONGEST_VALIDITY)
+    minutes, seconds = divmod(max(1, int(left.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"0000{days:02d}{hours:02d}{minutes:02d}{seconds:02d}000R"

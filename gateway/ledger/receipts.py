@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, literal_column, select
+from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.ledger.bulk import inserting, updating
@@ -21,6 +21,7 @@ from gateway.ports import Move, ReceiptFor
 
 # Written out, and not a parameter: only so do the databases know that the partial index has it.
 _WAITING = receipts.c.delivery_id == literal_column("''")
+_TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
 
 
@@ -47,7 +48,7 @@ def record(
 ) -> tuple[list[str], list[str]]:
     """Record a batch of receipts and move what they speak of, in one transaction."""
     owners = _by_provider_id(connection, arrived)
-    matched = [each.delivery_id or owners.get(_provider_key(each), "") for each in arrived]
+    matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
     fresh = _insert(connection, arrived, matched, now)
     page = Page.of_deliveries(connection, filter(None, matched), digest)
     words: list[str] = []
@@ -100,17 +101,21 @@ def match_parked(
 
 def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Move]) -> list[str]:
     """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
-    same = and_(
-        deliveries.c.provider == receipts.c.provider,
-        deliveries.c.provider_message_id == receipts.c.provider_message_id,
-    )
-    rows = connection.execute(
-        select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id)
-        .join(deliveries, same)
-        .where(_WAITING, receipts.c.provider_message_id != "")
-        .order_by(receipts.c.received_at)
-        .limit(_AT_ONCE)
-    ).all()
+    known_by = [
+        (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
+        (receipts.c.tag, _TAGGED),
+    ]
+    found = union_all(
+        *(
+            select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id, receipts.c.received_at)
+            .join(
+                deliveries, and_(deliveries.c.provider == receipts.c.provider, deliveries.c.provider_message_id == name)
+            )
+            .where(waiting)
+            for name, waiting in known_by
+        )
+    ).subquery()
+    rows = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
     if not rows:
         return []
     sent = {(row.provider, row.provider_message_id): row.id for row in rows}
@@ -118,6 +123,19 @@ def match_again(connection: Connection, digest: Digest, now: datetime, decide: C
     page = Page(connection, asked, digest, {})
     page.write(*match_parked(connection, page, parked, sent, now, decide))
     return page.opened
+
+
+def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
+    """The latest receipt that came under this tag and was about no message that is known by its id."""
+    row = connection.execute(
+        select(receipts)
+        .where(_TAGGED, receipts.c.provider == provider, receipts.c.tag == tag, receipts.c.received_at >= since)
+        .order_by(receipts.c.received_at.desc())
+    ).first()
+    if row is None:
+        return None
+    known = ProviderReason(row.reason) if row.reason else None
+    return Receipt(provider, ReceiptStatus(row.status), row.provider_message_id, reason=known, code=row.code, tag=tag)
 
 
 def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Move]) -> str:
@@ -128,8 +146,9 @@ def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide:
     return "moved" if page.apply(move) and move.to is not None else "recorded"
 
 
-def _provider_key(each: ReceiptFor) -> tuple[str, str]:
-    return each.receipt.provider, each.receipt.provider_message_id
+def _names(receipt: Receipt) -> list[tuple[str, str]]:
+    """What its message may be known by, at its provider, the surest first."""
+    return [(receipt.provider, name) for name in (receipt.provider_message_id, receipt.tag) if name]
 
 
 _BY_PROVIDER_ID = Prepared(
@@ -141,11 +160,11 @@ _BY_PROVIDER_ID = Prepared(
 
 
 def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
-    """Deliveries of the receipts that carry no reference of ours, by the provider's own id."""
-    ids = {_provider_key(each) for each in arrived if not each.delivery_id and each.receipt.provider_message_id}
-    if not ids:
+    """Deliveries of the receipts that carry no reference of ours, by the provider's own id or else our tag."""
+    names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
+    if not names:
         return {}
-    [rows] = exchange(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(ids))])
+    [rows] = exchange(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
     return {(provider, key): delivery_id for provider, key, delivery_id in rows}
 
 
@@ -160,6 +179,7 @@ def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequ
             "reason": each.receipt.reason or "",
             "code": each.receipt.code[:40],
             "received_at": now,
+            "tag": each.receipt.tag,
         }
         for each, delivery_id in zip(arrived, matched, strict=True)
     ]

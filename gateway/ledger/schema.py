@@ -292,7 +292,14 @@ receipts = Table(
     Column("reason", String(40), nullable=False, server_default=""),
     Column("code", String(40), nullable=False, server_default=""),
     Column("received_at", Instant, nullable=False),
+    Column("tag", String(32), nullable=False, server_default=""),  # ours, repeated by the provider
     Index("receipts_by_delivery", "delivery_id"),
+    Index(
+        "receipts_tagged",
+        "tag",
+        sqlite_where=text("delivery_id = '' AND tag != ''"),
+        postgresql_where=text("delivery_id = '' AND tag != ''"),
+    ),
     Index(
         "receipts_waiting",
         "provider_message_id",

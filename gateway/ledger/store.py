@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from channels.base import Accepted as ProviderAccepted
+from channels.base import Receipt
 from gateway.codec import verdict_view
 from gateway.ledger import accept, receipts
 from gateway.ledger.bulk import inserting, updating
@@ -118,6 +119,10 @@ class Store:
             deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
         )
         return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+
+    async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
+        """The latest receipt that came under this tag and was about no message that is known by its id."""
+        return await self._database.read(lambda connection: receipts.under_tag(connection, provider, tag, since))
 
     async def postpone(self, works: Sequence[Work], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""

@@ -66,7 +66,7 @@ class Enquirer:
 
     async def _ask(self, work: Work) -> LookupAnswer:
         provider = self._providers.get(work.delivery.provider)
-        if provider is None or not (provider.capability.looks_up or provider.capability.idempotent):
+        if provider is None:
             return LookupAnswer(LookupResult.UNSUPPORTED)
         if provider.capability.idempotent:
             return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
@@ -78,6 +78,8 @@ class Enquirer:
         message = self._sender.message(outgoing, work.delivery.attempt)
         since = work.delivery.contacted_at or work.notification.accepted_at
         answer = await provider.lookup(message, work.delivery.provider_message_id, since)
+        if answer.tag and (parked := await self._ledger.parked(provider.name, answer.tag, since)) is not None:
+            answer = LookupAnswer(LookupResult.FOUND, parked)
         if answer.receipt is not None and answer.receipt.provider_message_id:
             found = (provider.name, answer.receipt.provider_message_id)
             owner = await self._ledger.owner(*found) or self._found.setdefault(found, work.delivery.id)

@@ -176,8 +176,9 @@ class Settler:
             return Move(
                 delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
             )
-        # A second copy is worse than a late one, so a person decides.
-        return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
+        # A second copy is worse than a late one, so a person decides; or a receipt that still comes under our tag.
+        tagged = {"provider_message_id": answer.tag} if answer.tag and not delivery.provider_message_id else {}
+        return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED, changes=tagged)
 
     def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Move:
         """The provider does not have it: the attempt has failed after all, when it was made."""

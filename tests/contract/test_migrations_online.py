@@ -88,4 +88,4 @@ async def test_a_migration_that_cannot_have_a_table_gives_up_and_can_be_repeated
     with engine.connect() as connection:
         assert connection.execute(unfinished).scalar_one() == 0
     names = {each["name"] for each in inspect(engine).get_indexes("receipts")}
-    assert names == {"receipts_waiting", "receipts_by_delivery"}
+    assert names == {"receipts_waiting", "receipts_by_delivery", "receipts_tagged"}

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from channels.base import Accepted, Message, ProviderReason, Receipt, ReceiptStatus
+from channels.base import (
+    Accepted,
+    LookupAnswer,
+    LookupResult,
+    Message,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    UnknownOutcome,
+)
 from gateway.ledger.database import Database
 from gateway.ledger.receipts import digest_of
 from gateway.ledger.schema import api_keys, deliveries, notifications, receipts
@@ -21,10 +30,11 @@ from tests.ledgers import NOW, digest, draft, later, outgoing, people_on, store_
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 DEADLINE = 72 * 3600
+TAG = "ab" * 16
 
 
-async def _sent(database: Database, answer: Accepted, route: tuple[Step, ...] = ROUTE) -> Work:
-    """One message that its provider has."""
+async def _sent(database: Database, answer: Accepted | UnknownOutcome, route: tuple[Step, ...] = ROUTE) -> Work:
+    """One message that its provider has, or may have."""
     store = store_on(database)
     [accepted] = await store.accept([draft("k", route=route)], NOW)
     [work] = await store.claim([accepted.first_delivery or ""], NOW, 60)
@@ -103,6 +113,47 @@ async def test_a_parked_receipt_that_both_sides_missed_is_matched(database: Data
     query = select(receipts.c.delivery_id).order_by(receipts.c.provider_message_id)
     owners = await database.read(lambda connection: list(connection.execute(query).scalars()))
     assert owners == [work.delivery.id, ""]
+
+
+async def _unknown(database: Database) -> Work:
+    """One message that its provider may have, and that it can only be known by ``TAG`` there."""
+    work = await _sent(database, UnknownOutcome(ProviderReason.TIMEOUT), (Step("sms"),))
+    [claimed] = await store_on(database).claim([work.delivery.id], later(40), 60)
+    return claimed
+
+
+async def _looked_up(database: Database, work: Work, answer: LookupAnswer) -> None:
+    await store_on(database).apply([SETTLER.after_lookup(work.delivery, work.notification, answer, later(41))])
+
+
+async def test_a_receipt_under_our_tag_is_found_by_who_asks(database: Database) -> None:
+    """It waits without an owner, and with its own id has one afterwards; older ones and other tags say nothing."""
+    store, work = store_on(database), await _unknown(database)
+    arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM7", tag=TAG))
+    assert (await store.receive([arrived], later(30), SETTLER.after_receipt))[0] == ["orphan"]
+    found = await store.parked("twilio", TAG, NOW)
+    assert found == arrived.receipt
+    for provider, tag, since in (("other", TAG, NOW), ("twilio", "cd" * 16, NOW), ("twilio", TAG, later(31))):
+        assert await store.parked(provider, tag, since) is None
+    await _looked_up(database, work, LookupAnswer(LookupResult.FOUND, found))
+    await store.match_parked(later(42), SETTLER.after_receipt)
+    assert await _deliveries(database) == [(State.DELIVERED, "")]
+    assert await store.parked("twilio", TAG, NOW) is None
+
+
+@pytest.mark.parametrize("missed", [False, True])
+async def test_a_receipt_under_our_tag_ends_a_review(database: Database, missed: bool) -> None:
+    """Come after it, or stored while the review was being recorded and neither transaction saw the other's row."""
+    work, arrived = await _unknown(database), ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM7", tag=TAG))
+    if missed:
+        await store_on(database).receive([arrived], later(40), SETTLER.after_receipt)
+    await _looked_up(database, work, LookupAnswer(LookupResult.UNSUPPORTED, tag=TAG))
+    assert await _deliveries(database) == [(State.REVIEW, EndReason.UNRESOLVED)]
+    if missed:
+        await store_on(database).match_parked(later(42), SETTLER.after_receipt)
+    else:
+        await store_on(database).receive([arrived], later(42), SETTLER.after_receipt)
+    assert await _deliveries(database) == [(State.DELIVERED, "")]
 
 
 async def test_a_cancelled_route_goes_no_further(database: Database) -> None:

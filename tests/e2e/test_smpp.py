@@ -4,61 +4,132 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
+
+from sqlalchemy import select
 
 from channels.base import Listens
 from gateway.api.schemas import NotificationIn
+from gateway.ledger.schema import receipts
 from gateway.ports import Incoming
 from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 from tests.gateways import request
 from tests.smsc import Smsc
 
+ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
 
-def _incoming(case: str) -> Incoming:
+
+def _incoming(case: str, phone: str = ANSWERED) -> Incoming:
     body = request(route=["sms"])
-    body["borrower"]["addresses"]["sms"] = "+12025550100"
+    body["borrower"]["addresses"]["sms"] = phone
     body["case"]["id"] = case
     return NotificationIn(**body).incoming("", body)
 
 
-async def _until(gateway: Gateway, notification_id: str, state: str) -> None:
+async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str, Any]:
     async with asyncio.timeout(15):
         while True:
             found = await gateway.reads.notification("acme", notification_id)
             assert found is not None
             if found["state"] == state:
-                return
+                return found
             await asyncio.sleep(0.05)
 
 
-async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
-    """The receipt ends the delivery, and after the borrower's stop nothing is sent to that number any more."""
-    smsc, stop = Smsc(), asyncio.Event()
+async def _orphan(gateway: Gateway) -> None:
+    """Until a receipt is in the ledger."""
+    async with asyncio.timeout(15):
+        while not await gateway.database.read(lambda each: each.execute(select(receipts)).first()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def _on(smsc: Smsc, **settings: Any) -> AsyncIterator[Gateway]:
+    """A whole gateway that sends by the SMSC, and hears it."""
+    stop = asyncio.Event()
     await smsc.start()
     options = {"host": "127.0.0.1", "port": smsc.port, "system_id": "lender", "password": "secret"}
-    entry = {"channel": "sms", "kind": "smpp", "name": "smsc", "options": options | {"source_address": "12345"}}
+    options |= {"source_address": "12345", "timeout_seconds": 1}
+    entry = {"channel": "sms", "kind": "smpp", "name": "smsc", "options": options}
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
-    settings = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", providers=[entry])
     try:
-        async with open_gateway(settings) as gateway:
+        chosen = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", providers=[entry], **settings)
+        async with open_gateway(chosen) as gateway:
             await gateway.keys.create("acme", "test", ["send"], gateway.clock())
             provider = gateway.providers["smsc"]
             assert isinstance(provider, Listens)
             listening = asyncio.create_task(provider.listen(partial(gateway.pipeline.hear, "smsc"), stop))
-            [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1")])
-            await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
-            await _until(gateway, answer.id, "delivered")
-            await smsc.says(b"STOP")
-            async with asyncio.timeout(15):
-                while not (await gateway.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
-            [second] = await gateway.pipeline.accept("acme", [_incoming("C-2")])
-            assert (second.state, second.reason) == ("suppressed", "opted_out")
+            yield gateway
             stop.set()
             await listening
     finally:
         await smsc.stop()
         rmtree(folder, ignore_errors=True)
+
+
+async def _work(gateway: Gateway) -> None:
+    """Once, what a worker does all the time."""
+    await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
+    await gateway.pipeline.match_parked()
+
+
+async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
+    """The receipt ends the delivery, and after the borrower's stop nothing is sent to that number any more."""
+    smsc = Smsc()
+    async with _on(smsc) as gateway:
+        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1")])
+        await _work(gateway)
+        await _until(gateway, answer.id, "delivered")
+        await smsc.says(b"STOP")
+        async with asyncio.timeout(15):
+            while not (await gateway.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        [second] = await gateway.pipeline.accept("acme", [_incoming("C-2")])
+        assert (second.state, second.reason) == ("suppressed", "opted_out")
+
+
+async def test_a_receipt_says_what_became_of_a_message_whose_answer_was_lost() -> None:
+    """It came before anybody asked, under our reference: nobody has to decide, and nothing is sent again."""
+    smsc = Smsc()
+    async with _on(smsc, unknown_grace_seconds=0) as gateway:
+        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+        await _work(gateway)
+        await _until(gateway, answer.id, "unknown")
+        await smsc.report(9_000_001, "DELIVRD", smsc.submitted[-1])
+        await _orphan(gateway)
+        await _work(gateway)
+        found = await _until(gateway, answer.id, "delivered")
+        assert "unresolved" not in {event["kind"] for event in found["events"]}
+        assert [event.registered_delivery for event in smsc.submitted].count(1) == 1
+
+
+async def test_a_receipt_that_comes_after_the_question_takes_the_message_out_of_review() -> None:
+    """Who would decide finds nothing to decide any more."""
+    smsc = Smsc()
+    async with _on(smsc, unknown_grace_seconds=0) as gateway:
+        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+        await _work(gateway)
+        await _until(gateway, answer.id, "unknown")
+        await _work(gateway)
+        await _until(gateway, answer.id, "review")
+        await smsc.report(9_000_001, "UNDELIV", smsc.submitted[-1])
+        await _until(gateway, answer.id, "undelivered")
+
+
+async def test_without_our_reference_a_person_decides() -> None:
+    """An SMSC that doesn't repeat it leaves a receipt that might be about anything."""
+    smsc = Smsc(echoes=False)
+    async with _on(smsc, unknown_grace_seconds=0) as gateway:
+        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+        await _work(gateway)
+        await _until(gateway, answer.id, "unknown")
+        await smsc.report(9_000_001, "DELIVRD", smsc.submitted[-1])
+        await _orphan(gateway)
+        await _work(gateway)
+        await _until(gateway, answer.id, "review")

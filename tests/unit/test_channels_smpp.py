@@ -23,7 +23,7 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.sms.smpp import SmppProvider
-from channels.sms.smpp_text import GSM, HAS_HEADER, UCS_2, decoded, parts, read_receipt
+from channels.sms.smpp_text import GSM, HAS_HEADER, UCS_2, decoded, parts, read_receipt, validity
 from gateway.catalog.segments import segments
 from tests.chaos.harness.proxy import Mode, Proxy
 from tests.outside import clock, closed_port, message
@@ -83,7 +83,7 @@ class Listening:
         await self._task
 
 
-async def test_a_message_arrives_with_its_addresses_and_validity(smsc: Smsc) -> None:
+async def test_a_message_arrives_with_its_addresses_andvalidity(smsc: Smsc) -> None:
     """The number goes without its plus, as an international one, and with the time that is left."""
     provider = _provider(smsc.port)
     accepted = await provider.send(message(GOOD, valid_until=clock() + timedelta(hours=2)))
@@ -180,6 +180,33 @@ async def test_a_response_in_hexadecimal_meets_a_receipt_in_decimal() -> None:
     await listening.end()
     await provider.close()
     await smsc.stop()
+
+
+async def test_a_receipt_is_known_by_our_reference_and_its_number(smsc: Smsc) -> None:
+    """The tag under which a look-up expects it is the receipt's, and no other message's, attempt's or number's."""
+    provider = _provider(smsc.port)
+    listening = Listening(provider)
+    sent = message(SILENT)
+    with pytest.raises(UnknownOutcome):
+        await provider.send(sent)
+    await smsc.report(1_000_001, "DELIVRD", smsc.submitted[0])
+    await listening.wait(1)
+    assert listening.receipts[0].tag == (await provider.lookup(sent, "", clock())).tag != ""
+    others = [message(SILENT, 2), message(SILENT, attempt=2), message(GOOD)]
+    tags = {(await provider.lookup(each, "", clock())).tag for each in (sent, *others)}
+    assert len(tags) == 4
+    assert not any(SILENT[-7:] in tag for tag in tags)
+    await listening.end()
+    await provider.close()
+
+
+async def test_no_reference_goes_where_the_smsc_refuses_it(smsc: Smsc) -> None:
+    """The option leaves the parameter out, and then no receipt is waited for by it."""
+    provider = _provider(smsc.port, references="no")
+    await provider.send(message(GOOD))
+    assert smsc.submitted[0].tlvs == []
+    assert (await provider.lookup(message(GOOD), "", clock())).tag == ""
+    await provider.close()
 
 
 @pytest.mark.parametrize("tlvs", [False, True])
@@ -320,10 +347,8 @@ def test_receipt_texts(text: str, expected: tuple[str, str, str]) -> None:
 
 def test_validity_is_a_relative_time() -> None:
     """SMPP 3.4 section 7.1.1: days, hours, minutes and seconds from now, marked R."""
-    from channels.sms.smpp import _validity
-
     now = clock()
-    texts = [_validity(now + timedelta(seconds=seconds), now) for seconds in (90, 86_400 + 3661, 10**7)]
+    texts = [validity(now + timedelta(seconds=seconds), now) for seconds in (90, 86_400 + 3661, 10**7)]
     assert texts == ["000000000130000R", "000001010101000R", "000030000000000R"]
     assert all(re.fullmatch(r"\d{15}R", text) for text in texts)
-    assert _validity(None, now) == ""
+    assert validity(None, now) == ""
