@@ -177,7 +177,8 @@ class Settler:
                 delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
             )
         # A second copy is worse than a late one, so a person decides; or a receipt that still comes under our tag.
-        tagged = {"provider_message_id": answer.tag} if answer.tag and not delivery.provider_message_id else {}
+        # An id that is there is an earlier attempt's: the provider's own for this one was never learned.
+        tagged = {"provider_message_id": answer.tag} if answer.tag else {}
         return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED, changes=tagged)
 
     def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Move:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from channels.base import (
     Accepted,
@@ -154,6 +154,21 @@ async def test_a_receipt_under_our_tag_ends_a_review(database: Database, missed:
     else:
         await store_on(database).receive([arrived], later(42), SETTLER.after_receipt)
     assert await _deliveries(database) == [(State.DELIVERED, "")]
+
+
+async def test_a_review_waits_for_the_receipt_of_its_own_attempt(database: Database) -> None:
+    """What the message was known by in an earlier attempt gives way to the tag of the one that is in doubt."""
+    work, tags = await _unknown(database), ["cd" * 16, TAG]
+    for tag in tags:
+        await _looked_up(database, work, LookupAnswer(LookupResult.UNSUPPORTED, tag=tag))
+        again = update(deliveries).values(state=State.UNKNOWN, due_at=later(45), lease_until=None)
+        await database.write(lambda each, again=again: each.execute(again))
+        [work] = await store_on(database).claim([work.delivery.id], later(46), 60)
+    words = []
+    for tag in tags:
+        arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.UNDELIVERED, f"SM{tag[:2]}", tag=tag))
+        words += (await store_on(database).receive([arrived], later(50), SETTLER.after_receipt))[0]
+    assert words == ["orphan", "moved"]
 
 
 async def test_a_cancelled_route_goes_no_further(database: Database) -> None:
