@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import msgspec
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.responses import Response
 
 from gateway.api.context import gateway_of
-from gateway.api.problems import Problem, field_errors
+from gateway.api.problems import Problem, as_json, field_errors
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -70,4 +69,4 @@ async def read_model(request: Request, model: type[M]) -> M:
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer. Instants must be texts already; see codec.instant."""
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
+    return Response(as_json(value), status, headers, "application/json")

@@ -160,11 +160,23 @@ def unauthorized(detail: str = "") -> Problem:
 
 def respond(problem: Problem, request_id: str) -> Response:
     return Response(
-        msgspec.json.encode({**problem.document(), "request_id": request_id}),
+        as_json({**problem.document(), "request_id": request_id}),
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",
     )
+
+
+def as_json(value: Any) -> bytes:
+    """An answer's document."""
+    return msgspec.json.encode(value, enc_hook=_as_text)
+
+
+def _as_text(value: Any) -> str:
+    """A text of a kind of its own, as the sentences of the catalogue are, is a text."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(type(value).__name__)
 
 
 def pointer(location: Sequence[str | int]) -> str:

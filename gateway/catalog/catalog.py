@@ -13,7 +13,9 @@ from typing import Protocol
 import structlog
 
 from channels.base import Content
-from gateway.catalog.source import BadTemplate, Lender, Source, read_folder
+from gateway.catalog.folder import Folder
+from gateway.catalog.said import said
+from gateway.catalog.source import BadTemplate, Lender, Source
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.template_versions import Kept, Key, Standing
 from gateway.model import Notification
@@ -48,7 +50,7 @@ class Catalog:
 
         ``versions`` has those that are not in the folder (any more).
         """
-        return cls(read_folder(folder), lender, versions)
+        return cls(Folder.read(folder).sources(), lender, versions)
 
     def live(self) -> Sequence[TemplateVersion]:
         """The versions of the files, by id: what a tenant has that published nothing itself."""
@@ -126,13 +128,14 @@ class Catalog:
         found = self._find(tenant, incoming.template, version)
         if found is None:
             raise UnknownTemplate(incoming.template)
-        return [FieldError(each.pointer, each.detail) for each in found.check(incoming.variables)]
+        return [FieldError(each.pointer, str(each.detail)) for each in found.check(incoming.variables)]
 
     def render(self, notification: Notification, channel: str) -> Content:
         """The message for one channel of a notification, by its pinned version. Raises RenderFailed."""
         template = self._find(notification.tenant, notification.template, notification.template_version)
         if template is None:
-            raise RenderFailed(f"{notification.template}: version {notification.template_version} is gone")
+            names = {"template": notification.template, "version": notification.template_version}
+            raise RenderFailed(said("{template}: version {version} is gone", **names))
         borrower = notification.borrower
         return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.catalog.said import Said, said
 from gateway.catalog.variables import VariableSpec, check
 from gateway.ledger.callers import RecentCaller
 
@@ -32,19 +33,21 @@ class Consequence:
     callers: tuple[Broken, ...] = ()
 
 
-def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[str]:
+def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Said]:
     """In words, what a caller of ``before`` has to change for ``after``; empty where nothing."""
     found = []
     for name, spec in after.items():
         old = before.get(name)
         if old is None and spec.required:
-            found.append(f"{name} ({spec.type}) is required from now on")
+            found.append(said("{name} ({type}) is required from now on", name=name, type=spec.type))
         elif old is not None and old.type != spec.type:
-            found.append(f"{name} has to be {spec.type}, not {old.type}")
+            found.append(said("{name} has to be {type}, not {old}", name=name, type=spec.type, old=old.type))
         elif old is not None and spec.required and not old.required:
-            found.append(f"{name} was optional and is required from now on")
+            found.append(said("{name} was optional and is required from now on", name=name))
     found += [
-        f"{name} is not known any more: a request that gives it is refused" for name in before if name not in after
+        said("{name} is not known any more: a request that gives it is refused", name=name)
+        for name in before
+        if name not in after
     ]
     return found
 
@@ -56,7 +59,7 @@ def broken(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -
         problems = [check(after, given) for given in each.samples]
         refused = [each for each in problems if each]
         if refused:
-            why = sorted({f"{one.pointer.rpartition('/')[2]} {one.detail}" for some in refused for one in some})
+            why = sorted({one.sentence for some in refused for one in some})
             share = len(refused) / len(each.samples)
             found.append(Broken(each.client, each.name, each.requests, share, tuple(why)))
     return sorted(found, key=lambda one: -one.requests)

@@ -10,18 +10,19 @@ from difflib import SequenceMatcher, unified_diff
 from channels.base import Content
 from gateway.catalog.folder import SETTINGS
 from gateway.catalog.preview import Shown, every_preview
+from gateway.catalog.said import Said, said
 from gateway.catalog.version import PARTS, TemplateVersion
 
 # A word, a run of spaces, or one sign: a Chinese character is a word of its own.
 _TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)
 _MOST_TOKENS = 4_000  # comparing takes their square at worst; longer texts are compared by line. Our choice
-_WORDS = {"sms": "the SMS", "email": "the e-mail", "inapp": "the in-app message"}
+_WORDS = {"sms": said("the SMS"), "email": said("the e-mail"), "inapp": said("the in-app message")}
 _SETTINGS = {
-    "title": "the title",
-    "description": "the description",
-    "category": "the category",
-    "default_locale": "the default locale",
-    "must_arrive": "must_arrive",
+    "title": said("the title"),
+    "description": said("the description"),
+    "category": said("the category"),
+    "default_locale": said("the default locale"),
+    "must_arrive": said("whether it must arrive"),
 }
 
 
@@ -104,61 +105,71 @@ def _file(name: str, before: str | None, after: str | None) -> FileDifference:
     return FileDifference(name, change, pieces(old, new), "\n".join(lines))
 
 
-def _settings(before: TemplateVersion, after: TemplateVersion) -> list[str]:
+def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Said]:
     found = []
     for name, words in _SETTINGS.items():
         old, new = before.source.settings.get(name), after.source.settings.get(name)
         if old != new:
-            found.append(f"{words} changed from {_quoted(old)} to {_quoted(new)}")
+            found.append(said("{what} changed from {old} to {new}", what=words, old=_quoted(old), new=_quoted(new)))
     for name in sorted(before.variables.keys() | after.variables.keys()):
         was, now = before.variables.get(name), after.variables.get(name)
         if was is None and now is not None:
-            found.append(f"the variable {name} ({now.type}) is new and {_need(now.required)}")
+            need = _need(now.required)
+            found.append(said("the variable {name} ({type}) is new and {need}", name=name, type=now.type, need=need))
         elif now is None:
-            found.append(f"the variable {name} is gone: requests that give it are refused")
+            found.append(said("the variable {name} is gone: requests that give it are refused", name=name))
         elif was is not None and was != now:
             if was.type != now.type:
-                found.append(f"the variable {name} is now of type {now.type}, not {was.type}")
+                types = {"type": now.type, "old": was.type}
+                found.append(said("the variable {name} is now of type {type}, not {old}", name=name, **types))
             if was.required != now.required:
-                found.append(f"the variable {name} is now {_need(now.required)}")
+                found.append(said("the variable {name} is now {need}", name=name, need=_need(now.required)))
             if (was.example, was.description) != (now.example, now.description):
-                found.append(f"what is said of the variable {name} changed")
+                found.append(said("what is said of the variable {name} changed", name=name))
     return found
 
 
-def _need(required: bool) -> str:
-    return "required" if required else "optional"
+def _need(required: bool) -> Said:
+    return said("required") if required else said("optional")
 
 
 def _quoted(value: object) -> str:
-    return "nothing" if value is None else f"“{value}”"
+    return said("nothing") if value is None else f"“{value}”"
 
 
-def _parts(files: Sequence[FileDifference]) -> list[str]:
+def _parts(files: Sequence[FileDifference]) -> list[Said]:
     found: dict[tuple[str, str, str], None] = {}
     for each in files:
         locale, _, part = each.name.rpartition("/")
         if locale == "examples":
-            found[(each.change, f"the example {part.removesuffix('.json')}", "")] = None
+            example = said("the example {name}", name=part.removesuffix(".json"))
+            found[(each.change, example, "")] = None
         elif locale:
             channel = next((name for name, known in PARTS.items() if part in known), part.partition(".")[0])
             found[(each.change, _WORDS.get(channel, channel), locale)] = None
     return [
-        f"{what} in {locale} {_was(change)}" if locale else f"{what} {_was(change)}" for change, what, locale in found
+        _became(change, said("{what} in {locale}", what=what, locale=locale) if locale else what)
+        for change, what, locale in found
     ]
 
 
-def _was(change: str) -> str:
-    return {"added": "is new", "removed": "is gone", "changed": "changed"}[change]
+def _became(change: str, what: str) -> Said:
+    if change == "added":
+        return said("{what} is new", what=what)
+    return said("{what} is gone", what=what) if change == "removed" else said("{what} changed", what=what)
 
 
-def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[str]:
+def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[Said]:
     """What reads otherwise though none of its own files did: a shared text has changed."""
     touched = {each.name.rpartition("/")[0] for each in files}
     if SETTINGS in {each.name for each in files}:
         return []
     return [
-        f"{_WORDS[each.channel]} in {each.locale} reads otherwise, because a shared text changed"
+        said(
+            "{what} in {locale} reads otherwise, because a shared text changed",
+            what=_WORDS[each.channel],
+            locale=each.locale,
+        )
         for each in shown
         if each.locale not in touched
     ]

@@ -16,6 +16,7 @@ from typing import Any
 
 import jsonschema
 
+from gateway.catalog.said import said
 from gateway.catalog.source import FRAGMENTS, BadTemplate, Source
 
 SETTINGS = "template.toml"
@@ -47,8 +48,12 @@ class Folder:
             }
             found = {each.parent.name: read_template(each.parent) for each in sorted(path.glob(f"*/{SETTINGS}"))}
         except UnicodeDecodeError as error:
-            raise BadTemplate(f"{path.name}: a file is not UTF-8 ({error.reason})") from None
+            raise BadTemplate.at(path.name, said("a file is not UTF-8 ({why})", why=error.reason)) from None
         return cls(fragments, schema, found)
+
+    def sources(self) -> dict[str, Source]:
+        """Those that ship, by id. Raises BadTemplate."""
+        return {name: self.source(name, files) for name, files in self.templates.items()}
 
     def source(self, template_id: str, files: Mapping[str, str], version: str = "") -> Source:
         """What compiling needs of these files, with the fragments of now. Raises BadTemplate, naming the file.
@@ -61,10 +66,11 @@ class Folder:
             settings = tomllib.loads(files[SETTINGS])
             jsonschema.validate(settings, self.schema)
         except tomllib.TOMLDecodeError as error:
-            raise BadTemplate(f"{where}: {error}") from None
+            raise BadTemplate.at(where, *_toml_problem(error)) from None
         except jsonschema.ValidationError as error:
             place = "/".join(str(part) for part in error.absolute_path)
-            raise BadTemplate(f"{where}: {place}: {error.message[:200]}") from None
+            words = said("{place}: {problem}", place=place, problem=error.message[:200])
+            raise BadTemplate.at(where, words if place else error.message[:200]) from None
         parts = {
             name: text.removesuffix("\n")
             for name, text in files.items()
@@ -74,19 +80,28 @@ class Folder:
         return replace(made, settings={**settings, "version": version}) if version else made
 
 
+def _toml_problem(error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
+    """In the parser's own words, with the place that it says at their end."""
+    words, place, rest = str(error).partition(" (at line ")
+    found = re.fullmatch(r"(\d+), column (\d+)\)", rest)
+    return (words, int(found[1]), int(found[2])) if found else (words + place + rest, 0, 0)
+
+
 def check(template_id: str, files: Mapping[str, str]) -> None:
     """Whether these can be a template's files. Raises BadTemplate."""
     if not _ID.fullmatch(template_id):
-        raise BadTemplate("a template's id is made of small letters, digits and hyphens, and begins with a letter")
+        words = said("a template's id is made of small letters, digits and hyphens, and begins with a letter")
+        raise BadTemplate.at("id", words)
     if SETTINGS not in files:
-        raise BadTemplate(f"{template_id}/{SETTINGS}: is missing")
+        raise BadTemplate.at(f"{template_id}/{SETTINGS}", said("is missing"))
     if len(files) > _MOST_FILES:
-        raise BadTemplate(f"{template_id}: has more than {_MOST_FILES} files")
+        raise BadTemplate.at(template_id, said("has more than {most} files", most=_MOST_FILES))
     for name, text in files.items():
         if not _NAME.fullmatch(name):
-            raise BadTemplate(f"{template_id}: there is a file that no template has; see templates/README.md")
+            raise BadTemplate.at(template_id, said("there is a file that no template has; see templates/README.md"))
         if len(text) > _MOST_CHARACTERS or "\x00" in text:
-            raise BadTemplate(f"{template_id}/{name}: is longer than {_MOST_CHARACTERS} characters, or has a NUL in it")
+            words = said("is longer than {most} characters, or has a NUL in it", most=_MOST_CHARACTERS)
+            raise BadTemplate.at(f"{template_id}/{name}", words)
 
 
 def read_template(path: Path) -> dict[str, str]:

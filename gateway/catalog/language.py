@@ -24,6 +24,7 @@ from gateway.catalog.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.catalog.flat import Row, flatten, write
 from gateway.catalog.markup import LIQUID
 from gateway.catalog.places import Expanded, Misplaced, Place
+from gateway.catalog.said import said
 from gateway.catalog.source import Problem
 from gateway.ports import RenderFailed
 
@@ -90,9 +91,9 @@ class Part:
             return self._template.render(nested)
         except LiquidError as error:
             place = self._place(error.token.start_index if error.token else -1)
-            raise RenderFailed(str(_problem(self.where, place, _message(error)))) from None
+            raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise RenderFailed(f"{self.where}: {type(error).__name__}") from None
+            raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
 
     def _place(self, offset: int) -> Place | None:
         if offset < 0:
@@ -152,26 +153,28 @@ def _check_tags(text: str) -> None:
     open_blocks: list[tuple[str, int]] = []
     for count, (offset, tag) in enumerate(_tags(text)):
         if count >= _MOST_TAGS:
-            raise Misplaced(f"there are more than {_MOST_TAGS} tags", offset)
+            raise Misplaced(said("there are more than {most} tags", most=_MOST_TAGS), offset)
         name = _tag_name(tag)
         if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
             continue
         if name == "render":
-            raise Misplaced("a shared text is taken in like this: {% render 'help' %}", offset)
+            raise Misplaced(said("a shared text is taken in like this: {% render 'help' %}"), offset)
         if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
             open_blocks.pop()
         elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
-            raise Misplaced(f"{{% {name} %}} closes nothing that is open here", offset)
+            raise Misplaced(said("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
         elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
             known = ", ".join(sorted((*TAGS, "render")))
-            raise Misplaced(f"there is no tag {name[:40]!r}; there are: {known}", offset)
+            detail = said("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
+            raise Misplaced(detail, offset)
         elif name in BLOCKS:
             open_blocks.append((name, offset))
             if len(open_blocks) > _DEEPEST:
-                raise Misplaced(f"conditions and loops are more than {_DEEPEST} deep", offset)
+                raise Misplaced(said("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
     if open_blocks:
         name, offset = open_blocks[-1]
-        raise Misplaced(f"{{% {name} %}} is never closed: add {{% end{name} %}}", offset)
+        tags = {"tag": f"{{% {name} %}}", "end": f"{{% end{name} %}}"}
+        raise Misplaced(said("{tag} is never closed: add {end}", **tags), offset)
 
 
 def _tags(text: str) -> Iterator[tuple[int, str]]:
@@ -181,7 +184,8 @@ def _tags(text: str) -> Iterator[tuple[int, str]]:
         start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
         end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
         if end < 2:
-            raise Misplaced(f"there is no {closing} within the next {_LONGEST_TAG} characters", start)
+            detail = said("there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG)
+            raise Misplaced(detail, start)
         yield start, text[start:end]
 
 
@@ -197,7 +201,7 @@ def _parse(text: str, where: str, *, html: bool) -> BoundTemplate:
         offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
         raise Misplaced(_message(error), offset) from None
     except RecursionError:
-        raise Misplaced("is nested too deeply", 0) from None
+        raise Misplaced(said("is nested too deeply"), 0) from None
 
 
 def _first_wrong(text: str, made: Environment) -> int:
@@ -225,19 +229,22 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
     for uses in analysis.globals.values():
         for use in uses:
             if (name := _path(use)) not in known:
-                detail = f"there is no variable {name[:60]!r}; this template has: {', '.join(sorted(known))}"
-                yield Misplaced(detail, use.span.index)
+                names = {"name": repr(name[:60]), "known": ", ".join(sorted(known))}
+                yield Misplaced(
+                    said("there is no variable {name}; this template has: {known}", **names), use.span.index
+                )
     roots = {name.partition(".")[0] for name in known}
     for node in _nodes(template.nodes):
         for name in map(str, (*node.template_scope(), *node.block_scope())):
             if name in roots:
                 # Otherwise an address that was checked could become one that was not.
-                yield Misplaced(f"{name!r} is a variable already: choose another name", node.token.start_index)
+                detail = said("{name} is a variable already: choose another name", name=repr(name))
+                yield Misplaced(detail, node.token.start_index)
     for name, spans in analysis.filters.items():
         if name not in template.env.filters:
             for span in spans:
-                names = ", ".join(sorted(template.env.filters))
-                yield Misplaced(f"there is no filter {name[:60]!r}; there are: {names}", span.index)
+                names = {"name": repr(name[:60]), "known": ", ".join(sorted(template.env.filters))}
+                yield Misplaced(said("there is no filter {name}; there are: {known}", **names), span.index)
     for each in _filtered(template):
         first = each.filters[0] if each.filters else None
         if first is None or first.name not in WANTS:
@@ -245,7 +252,8 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
         kinds, least, example = WANTS[first.name]
         kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
         if len(first.args) < least or (kind and kind not in kinds):
-            detail = f"the filter {first.name} is for {' or '.join(kinds)}, and is written like {example}"
+            words = {"name": first.name, "kinds": ", ".join(kinds), "example": example}
+            detail = said("the filter {name} is for {kinds}, and is written like {example}", **words)
             yield Misplaced(detail, first.token.start_index)
 
 
@@ -281,8 +289,7 @@ def _expressions(expression: Expression) -> Iterator[Any]:
 def _problem(where: str, place: Place | None, detail: str) -> Problem:
     if place is None:
         return Problem(where, 0, 0, detail)
-    inside = f" (in the shared text {place.inside})" if place.inside else ""
-    return Problem(where, place.line, place.column, detail + inside)
+    return Problem(where, place.line, place.column, place.sentence(detail))
 
 
 def _message(error: LiquidError) -> str:

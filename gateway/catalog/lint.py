@@ -17,6 +17,7 @@ from gateway.catalog import looks, markup
 from gateway.catalog.language import Part, Use
 from gateway.catalog.places import Place
 from gateway.catalog.preview import Sample
+from gateway.catalog.said import Said, said
 from gateway.catalog.samples import samples
 from gateway.catalog.segments import segments
 from gateway.catalog.source import BadTemplate
@@ -35,8 +36,8 @@ _MOST_ALIKE = 20  # findings of one kind in one part; our choice: who has mended
 _LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
 _FORMATS: Mapping[str, str] = {"money": "money: currency", "date": "date", "integer": "number"}
 _POLICY_REMEDIES: Mapping[str, str] = {
-    "opt_out_text_missing": "Say how to stop these messages, for example with {% render 'opt-out-sms' %}.",
-    "opt_out_text_forbidden": "Take the opt-out line out: networks there refuse notices that have one.",
+    "opt_out_text_missing": said("Say how to stop these messages, for example with {% render 'opt-out-sms' %}."),
+    "opt_out_text_forbidden": said("Take the opt-out line out: networks there refuse notices that have one."),
 }
 
 
@@ -61,11 +62,9 @@ class Finding:
 
 def findings_of(error: BadTemplate) -> list[Finding]:
     """What keeps a text from being compiled, as findings with their places."""
-    if not error.problems:
-        where, _, detail = str(error).partition(": ")
-        return [Finding("error", "does_not_compile", where, 0, detail or str(error), "Mend it there.")]
+    remedy = said("Mend it there.")
     return [
-        Finding("error", "does_not_compile", each.where, each.line, each.detail, "Mend it there.", each.column)
+        Finding("error", "does_not_compile", each.where, each.line, each.detail, remedy, each.column)
         for each in error.problems
     ]
 
@@ -81,11 +80,15 @@ def _settings(version: TemplateVersion) -> Iterator[Finding]:
     examples = {name: each.value_of_example for name, each in version.variables.items()}
     for problem in check(version.variables, examples):
         name = problem.pointer.removeprefix("/variables/")
-        yield Finding("error", "bad_example", where, 0, f"the example of {name} {problem.detail}", "Mend the example.")
+        detail = said("the example of {name} {problem}", name=name, problem=problem.detail)
+        yield Finding("error", "bad_example", where, 0, detail, said("Mend the example."))
     used = {name for part in _all_parts(version) for name in part.variables}
     for name in version.variables.keys() - used:
-        detail = f"no text uses {name}"
-        yield Finding("hint", "unused_variable", where, 0, detail, "Use it, or take it out: callers needn't give it.")
+        detail, remedy = (
+            said("no text uses {name}", name=name),
+            said("Use it, or take it out: callers needn't give it."),
+        )
+        yield Finding("hint", "unused_variable", where, 0, detail, remedy)
 
 
 def _all_parts(version: TemplateVersion) -> Iterator[Part]:
@@ -118,13 +121,14 @@ def _locales(
     for locale in version.locales:
         listed = words.get(locale.split("-")[0])
         if listed is None:
-            where, remedy = f"{version.id}/{locale}", "Add a list to templates/_lint."
-            yield Finding("warning", "no_word_list", where, 0, "nobody checks this language's words", remedy)
+            where, remedy = f"{version.id}/{locale}", said("Add a list to templates/_lint.")
+            yield Finding("warning", "no_word_list", where, 0, said("nobody checks this language's words"), remedy)
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
             if not jurisdictions:
                 where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
-                yield Finding("warning", "missing_locale", where, 0, "has no text in this locale", "Write it.")
+                detail = said("has no text in this locale")
+                yield Finding("warning", "missing_locale", where, 0, detail, said("Write it."))
             for jurisdiction in jurisdictions:
                 parts = version.parts(locale, channel, jurisdiction)
                 look = _Look(version, locale, channel, jurisdiction, parts, listed)
@@ -137,10 +141,8 @@ def _locales(
 
 def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: str, *better: str) -> Finding:
     """``better``: words to put in instead, and those that they replace."""
-    inside = f" (in the shared text {place.inside})" if place.inside else ""
-    return Finding(
-        level, rule, part.where, place.line, detail + inside, remedy, place.column, *(() if place.inside else better)
-    )
+    words = place.sentence(detail)
+    return Finding(level, rule, part.where, place.line, words, remedy, place.column, *(() if place.inside else better))
 
 
 def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
@@ -157,9 +159,9 @@ def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
             for fault in looks.faults(part.source.text):
                 yield _at(fault.level, fault.rule, part, part.source.place(fault.offset), fault.detail, fault.remedy)
         elif match := re.search(r"[{}]", text):
-            remedy = "Remove it, or write {{ name }} with two braces on each side."
-            place = part.source.place(match.start())
-            yield _at("error", "leftover_braces", part, place, f"{match[0]!r} reaches the reader", remedy)
+            remedy = said("Remove it, or write {{ name }} with two braces on each side.")
+            detail = said("{sign} reaches the reader", sign=repr(match[0]))
+            yield _at("error", "leftover_braces", part, part.source.place(match.start()), detail, remedy)
 
 
 def _words_of(part: Part) -> str:
@@ -177,13 +179,16 @@ def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Findi
             continue
         for match in islice(entry.pattern.finditer(text), _MOST_ALIKE):
             instead = entry.instead.get(" ".join(match[0].lower().split()), "")
-            remedy = f"{entry.remedy} Instead: {instead}" if instead else entry.remedy
+            remedy = said(entry.remedy)
+            if instead:
+                remedy = said("{remedy} Instead: {words}", remedy=remedy, words=instead)
+            detail = said("{words}: {why}", words=repr(match[0]), why=said(entry.why))
             place = part.source.place(match.start())
-            yield _at(entry.level, entry.kind, part, place, f"{match[0]!r}: {entry.why}", remedy, instead, match[0])
+            yield _at(entry.level, entry.kind, part, place, detail, remedy, instead, match[0])
     for start, end in _seen_by_others(field, part):
         for match in islice(look.words.lock_screen.finditer(text, start, end), _MOST_ALIKE):
-            detail = f"{match[0]!r} can be read by whoever sees the screen or the inbox"
-            remedy = "Say that there is a message about the account."
+            detail = said("{what} can be read by whoever sees the screen or the inbox", what=repr(match[0]))
+            remedy = said("Say that there is a message about the account.")
             yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
@@ -202,8 +207,8 @@ def _uses(look: _Look, field: str, part: Part) -> Iterator[Finding]:
     for use in part.uses:
         kind = types.get(use.variable, "")
         if kind in _FORMATS and kind not in ("integer",) and _FORMATS[kind].partition(":")[0] not in use.filters:
-            remedy = f"Write {{{{ {use.variable} | {_FORMATS[kind]} }}}}."
-            detail = f"{use.variable} is shown as a machine writes it"
+            remedy = said("Write {words}.", words=f"{{{{ {use.variable} | {_FORMATS[kind]} }}}}")
+            detail = said("{name} is shown as a machine writes it", name=use.variable)
             yield _at("warning", "unformatted", part, use.place, detail, remedy)
         if use.variable == "borrower.name" or kind in ("money", "text"):
             yield from _personal(look, part, use, shown)
@@ -212,11 +217,13 @@ def _uses(look: _Look, field: str, part: Part) -> Iterator[Finding]:
 def _personal(look: _Look, part: Part, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[Finding]:
     here = (use.place.line, use.place.column)
     if any((start.line, start.column) <= here <= (end.line, end.column) for start, end in shown):
-        detail = f"{use.variable} can be read by whoever sees the screen or the inbox"
-        yield _at("error", "personal_data", part, use.place, detail, "Leave it to the text inside.")
+        detail = said("{what} can be read by whoever sees the screen or the inbox", what=use.variable)
+        yield _at("error", "personal_data", part, use.place, detail, said("Leave it to the text inside."))
     elif look.channel == "sms" and use.variable == "borrower.name":
-        detail = "an SMS lies open on the screen, and the name says whose account it is about"
-        yield _at("warning", "personal_data", part, use.place, detail, "Leave the name out: the number is theirs.")
+        detail = said("an SMS lies open on the screen, and the name says whose account it is about")
+        yield _at(
+            "warning", "personal_data", part, use.place, detail, said("Leave the name out: the number is theirs.")
+        )
 
 
 # ── what comes of it ────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,21 +236,26 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
         try:
             content = version.render(look.channel, look.locale, sample.variables, sample.name, look.jurisdiction)
         except RenderFailed as error:
-            detail = f"{error}" + (" with only the required variables" if name == "required_only" else "")
-            remedy = "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
+            detail = error.args[0]
+            if name == "required_only":
+                detail = said("{problem} with only the required variables", problem=detail)
+            remedy: str = said(
+                "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
+            )
             yield Finding("error", "does_not_render", look.where, 0, detail, remedy)
             return
         country = look.jurisdiction.upper() or look.locale.partition("-")[2]
         place = f"{look.locale.partition('-')[0]}-{country}"
         if reason := refuses(place, version.category, look.channel, content.text):
-            remedy = _POLICY_REMEDIES.get(reason, "See templates/policies.")
-            detail = f"the policy for {country} refuses this text"
+            remedy = _POLICY_REMEDIES.get(reason, said("See templates/policies."))
+            detail = said("the policy for {country} refuses this text", country=country)
             yield Finding("error", reason, look.where, 0, detail, remedy)
         if look.channel != "inapp" and lender not in content.text:
-            yield Finding("error", "no_identity", look.where, 0, "does not say who writes", "Use {{ lender.name }}.")
+            detail, remedy = said("does not say who writes"), said("Use {{ lender.name }}.")
+            yield Finding("error", "no_identity", look.where, 0, detail, remedy)
         if len(content.subject) > _LONGEST_SUBJECT:
-            detail = f"has {len(content.subject)} characters"
-            yield Finding("warning", "long_subject", look.where, 0, detail, f"Shorten it to {_LONGEST_SUBJECT}.")
+            detail = said("has {number} characters", number=len(content.subject))
+            yield Finding("warning", "long_subject", look.where, 0, detail, _shorten(_LONGEST_SUBJECT))
     if look.channel == "sms":
         yield from _sms(look, made)
     elif look.channel == "email":
@@ -253,21 +265,26 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
 def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
     [(_, part)] = look.parts
     for name, level, with_what in (
-        ("everything", "warning", "the examples"),
-        ("longest", "hint", "the longest values"),
+        ("everything", "warning", said("the examples")),
+        ("longest", "hint", said("the longest values")),
     ):
         sample = made[name]
         content = look.version.render("sms", look.locale, sample.variables, sample.name, look.jurisdiction)
         if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
-            detail = f"takes {counted.segments} segments with {with_what}"
-            yield Finding(level, "long", look.where, 0, detail, f"Shorten it to {_MOST_SEGMENTS}.")
+            detail = said("takes {number} segments with {what}", number=counted.segments, what=with_what)
+            yield Finding(level, "long", look.where, 0, detail, _shorten(_MOST_SEGMENTS))
             return
     text = _words_of(part)
     counted = segments(text.replace("\x00", ""))
     for character, instead in counted.forcing if counted.avoidable else ():
-        detail = f"{character!r} makes the whole text UCS-2, which is twice as dear"
-        place, remedy = part.source.place(text.index(character)), f"Write {instead!r}." if instead else "Leave it out."
+        detail = said("{sign} makes the whole text UCS-2, which is twice as dear", sign=repr(character))
+        remedy = said("Write {words}.", words=repr(instead)) if instead else said("Leave it out.")
+        place = part.source.place(text.index(character))
         yield _at("warning", "dear_character", part, place, detail, remedy, instead)
+
+
+def _shorten(most: int) -> Said:
+    return said("Shorten it to {most}.", most=most)
 
 
 def _both_parts(look: _Look) -> Iterator[Finding]:
@@ -276,5 +293,5 @@ def _both_parts(look: _Look) -> Iterator[Finding]:
     text, html = by_field["text"], by_field["html"]
     for name in sorted((html.variables ^ text.variables) - {"locale"}):
         lacking = text if name in html.variables else html
-        detail = f"does not have {name}, which the other part of the mail has"
-        yield Finding("warning", "parts_differ", lacking.where, 0, detail, "Say the same in both.")
+        detail = said("does not have {name}, which the other part of the mail has", name=name)
+        yield Finding("warning", "parts_differ", lacking.where, 0, detail, said("Say the same in both."))

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.catalog import markup
+from gateway.catalog.said import said
 
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
 _LEAST_LARGE = 3.0  # the same, for text of 24 pixels and more
@@ -45,26 +46,28 @@ def links(source: str, words: str) -> Iterator[Fault]:
     hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
     for start, end in hrefs:
         if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
-            yield Fault("error", "personal_link", start, "a link carries personal data", "Leave it out of the address.")
+            detail, remedy = said("a link carries personal data"), said("Leave it out of the address.")
+            yield Fault("error", "personal_link", start, detail, remedy)
     spans = [found.span() for found in _LINK.finditer(words)] + hrefs
     for start, end in spans:
         yield from _link(source[start:end], start)
     for number in _DEAR_NUMBER.finditer(words):
-        detail = f"a call to {number[0].strip()} costs extra"
-        yield Fault("error", "dear_number", number.start(), detail, "Give a number that costs what any call costs.")
+        detail = said("a call to {number} costs extra", number=number[0].strip())
+        remedy = said("Give a number that costs what any call costs.")
+        yield Fault("error", "dear_number", number.start(), detail, remedy)
 
 
 def _link(address: str, offset: int) -> Iterator[Fault]:
     parts = urlsplit(address)
     host = (parts.hostname or "") if "{{" not in address.split("/")[0:3][-1] else ""
     if parts.scheme.lower() in ("http", "ftp"):
-        yield Fault("error", "plain_link", offset, f"{host} is linked without TLS", "Use https.")
+        yield Fault("error", "plain_link", offset, said("{host} is linked without TLS", host=host), said("Use https."))
     if host.removeprefix("www.") in _SHORTENERS:
-        detail = f"{host} hides where the link goes, and carriers filter it"
-        yield Fault("error", "short_link", offset, detail, "Link to the lender's own site.")
+        detail = said("{host} hides where the link goes, and carriers filter it", host=host)
+        yield Fault("error", "short_link", offset, detail, said("Link to the lender's own site."))
     if parts.username or _is_number(host) or host.startswith("xn--") or ".xn--" in host:
-        detail = f"{host} looks like a deceiver's address"
-        yield Fault("error", "odd_link", offset, detail, "Link to the lender's own site, by its name.")
+        detail = said("{host} looks like a deceiver's address", host=host)
+        yield Fault("error", "odd_link", offset, detail, said("Link to the lender's own site, by its name."))
 
 
 def _is_number(host: str) -> bool:
@@ -78,14 +81,15 @@ def _is_number(host: str) -> bool:
 def faults(source: str) -> Iterator[Fault]:
     """What is wrong with a mail's looks. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
-        detail = "there is no preview line, so others see the first words of the text beside the subject"
-        yield Fault("warning", "no_preview", 0, detail, "Write <mj-preview>…</mj-preview> in <mj-head>.")
+        detail = said("there is no preview line, so others see the first words of the text beside the subject")
+        yield Fault("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
     if "prefers-color-scheme" not in source:
-        yield Fault("hint", "no_dark_mode", 0, "there is nothing for dark screens", "Use {% render 'mail-style' %}.")
+        detail = said("there is nothing for dark screens")
+        yield Fault("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
     for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
         if not re.search(r"\balt\s*=", found[0]):
-            detail = "an image says nothing to who can't see it"
-            yield Fault("error", "no_alt_text", found.start(), detail, 'Add alt="…", or alt="" for decoration.')
+            detail = said("an image says nothing to who can't see it")
+            yield Fault("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
     yield from _link_words(source)
     yield from _element_contrast(source)
     yield from _style_contrast(source)
@@ -95,12 +99,12 @@ def _link_words(source: str) -> Iterator[Fault]:
     for found in re.finditer(r"<a\b[^<>]*?href\s*=\s*[\"']([^\"']*)[\"'][^<>]*>(.*?)</a>", source, re.DOTALL):
         shown = re.sub(r"<[^<>]*>", "", found[2]).strip()
         if _VAGUE.fullmatch(shown):
-            detail = f"{shown!r} doesn't say where the link leads"
-            yield Fault("warning", "vague_link", found.start(2), detail, "Say what is there, like: Pay online.")
+            detail = said("{words} doesn't say where the link leads", words=repr(shown))
+            yield Fault("warning", "vague_link", found.start(2), detail, said("Say what is there, like: Pay online."))
         named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
         if named and real and named != real:
-            detail = f"the link says {named} and leads to {real}"
-            yield Fault("error", "misleading_link", found.start(2), detail, "Have both the same.")
+            detail = said("the link says {named} and leads to {real}", named=named, real=real)
+            yield Fault("error", "misleading_link", found.start(2), detail, said("Have both the same."))
 
 
 def _element_contrast(source: str) -> Iterator[Fault]:
@@ -149,8 +153,9 @@ def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Faul
     pixels = float(found[1]) if (found := re.match(r"\s*(\d{1,3}(?:\.\d+)?)px", size)) else 0.0
     least = _LEAST_LARGE if pixels >= _LARGE_PIXELS else _LEAST_CONTRAST
     if (ratio := contrast(*colours)) < least:
-        detail = f"{colours[0]} on {colours[1]} has a contrast of {ratio:.1f}"
-        yield Fault("error", "contrast", offset, detail, f"WCAG wants at least {least}.")
+        pair = {"front": colours[0], "behind": colours[1], "ratio": f"{ratio:.1f}"}
+        detail = said("{front} on {behind} has a contrast of {ratio}", **pair)
+        yield Fault("error", "contrast", offset, detail, said("WCAG wants at least {least}.", least=least))
 
 
 def contrast(first: str, second: str) -> float:

@@ -17,6 +17,7 @@ import mrml
 
 from gateway.catalog.markup import HELD, LIQUID, TOKEN, elements
 from gateway.catalog.places import Misplaced
+from gateway.catalog.said import said
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True, keep_at_rules=True)
 
@@ -40,7 +41,8 @@ def compiled(source: str, addresses: frozenset[str]) -> Html:
     except BaseException as error:
         if not isinstance(error, OSError) and type(error).__name__ != "PanicException":  # which is no Exception
             raise
-        raise Misplaced("the mail can't be laid out: look for a quote or a bracket that is missing") from None
+        detail = said("the mail can't be laid out: look for a quote or a bracket that is missing")
+        raise Misplaced(detail) from None
     html = _INLINER.inline(made)
     if "prefers-color-scheme" in source:
         html = html.replace("<head>", '<head><meta name="color-scheme" content="light dark">', 1)

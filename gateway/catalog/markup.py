@@ -13,6 +13,7 @@ from html import unescape
 
 from gateway.catalog.dialect import BLOCKS
 from gateway.catalog.places import Misplaced
+from gateway.catalog.said import joined, said
 
 LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 TOKEN = re.compile(
@@ -111,7 +112,7 @@ class Element:
 def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
     """The opening tags, in order, while checking that everything is allowed and closed. Raises Misplaced."""
     if any(each in source for each in "\ue000\ue001"):
-        raise Misplaced("there is a character of the private use area, which no reader's screen has", 0)
+        raise Misplaced(said("there is a character of the private use area, which no reader's screen has"), 0)
     masked, tags = _masked(source)
     stack: list[tuple[str, int]] = []  # open elements, and Liquid's blocks as "{% if"
     done = opened = 0
@@ -121,17 +122,17 @@ def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
         if found["tag"]:
             _control(tags[found.start()], found.start(), stack)
         elif found["name"] is None:
-            raise Misplaced("a < begins nothing here: write &lt;, and a comment as {% comment %}", found.start())
+            raise Misplaced(said("a < begins nothing here: write &lt;, and a comment as {% comment %}"), found.start())
         elif found["close"]:
             _close(found["name"].lower(), found.start(), stack)
         else:
             opened += 1
             if opened > _MOST_ELEMENTS:
-                raise Misplaced(f"there are more than {_MOST_ELEMENTS} elements", found.start())
+                raise Misplaced(said("there are more than {most} elements", most=_MOST_ELEMENTS), found.start())
             yield _open(found, masked, tags, stack, addresses)
     _text(masked, done, len(masked), stack)
     if stack:
-        raise Misplaced(f"{_shown(stack[-1][0])} is never closed", stack[-1][1])
+        raise Misplaced(said("{element} is never closed", element=_shown(stack[-1][0])), stack[-1][1])
 
 
 def _masked(source: str) -> tuple[str, dict[int, str]]:
@@ -156,33 +157,39 @@ def _text(masked: str, start: int, end: int, stack: list[tuple[str, int]]) -> No
     parent, at = _parent(stack), start + len(text) - len(text.lstrip())
     if parent == "mj-style":
         if bad := _BAD_STYLE.search(text):
-            raise Misplaced(
-                f"{bad[0]!r} can't stand in a style: a mail brings nothing from elsewhere", start + bad.start()
-            )
+            detail = said("{what} can't stand in a style: a mail brings nothing from elsewhere", what=repr(bad[0]))
+            raise Misplaced(detail, start + bad.start())
     elif parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
-        raise Misplaced(f"text can't stand directly in {_shown(parent) or 'a mail'}: put it in <mj-text>", at)
+        raise _bare_text(parent, at)
+
+
+def _bare_text(parent: str, offset: int) -> Misplaced:
+    where = _shown(parent) or said("a mail")
+    return Misplaced(said("text can't stand directly in {where}: put it in <mj-text>", where=where), offset)
 
 
 def _control(tag: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if tag.startswith("{{"):
         parent = _parent(stack)
         if parent == "mj-style":
-            raise Misplaced("a variable can't stand in a style", offset)
+            raise Misplaced(said("a variable can't stand in a style"), offset)
         if parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
-            raise Misplaced(f"text can't stand directly in {_shown(parent) or 'a mail'}: put it in <mj-text>", offset)
+            raise _bare_text(parent, offset)
         return
     name = tag.strip("{%-} \n").split(maxsplit=1)[0] if tag.strip("{%-} \n") else ""
     if name in BLOCKS:
         stack.append((f"{{% {name}", offset))
     elif name.startswith("end"):
         if not stack or stack[-1][0] != f"{{% {name.removeprefix('end')}":
-            what = _shown(stack[-1][0]) if stack else "nothing"
-            raise Misplaced(f"{{% {name} %}} closes {what}: elements and conditions must not overlap", offset)
+            what = _shown(stack[-1][0]) if stack else said("nothing")
+            detail = said(
+                "{tag} closes {what}: elements and conditions must not overlap", tag=f"{{% {name} %}}", what=what
+            )
+            raise Misplaced(detail, offset)
         stack.pop()
     elif name in ("else", "elsif", "when") and stack and not stack[-1][0].startswith("{%"):
-        raise Misplaced(
-            f"{{% {name} %}} stands within {_shown(stack[-1][0])}, which began before its condition", offset
-        )
+        names = {"tag": f"{{% {name} %}}", "element": _shown(stack[-1][0])}
+        raise Misplaced(said("{tag} stands within {element}, which began before its condition", **names), offset)
 
 
 def _open(
@@ -191,21 +198,25 @@ def _open(
     name, parent = found["name"].lower(), _parent(stack)
     allowed = _CHILDREN.get(parent, _FLOW if parent != "table" else frozenset(("tr", "tbody")))
     if name not in allowed:
-        known = ", ".join(sorted(allowed)) or "only text"
-        where = f"in {_shown(parent)}" if parent else "at the top"
-        raise Misplaced(f"<{name}> can't stand {where}; there may be: {known}", found.start())
+        known = ", ".join(sorted(allowed)) or said("only text")
+        where = said("in {element}", element=_shown(parent)) if parent else said("at the top")
+        detail = said("<{name}> can't stand {where}; there may be: {known}", name=name, where=where, known=known)
+        raise Misplaced(detail, found.start())
     attributes = _attributes(found, masked, tags, addresses, html=name in _FLOW)
     if not found["attributes"].rstrip().endswith("/") and name not in _VOID:
         stack.append((name, found.start()))
         if len(stack) > _DEEPEST:
-            raise Misplaced(f"elements are more than {_DEEPEST} deep", found.start())
+            raise Misplaced(said("elements are more than {most} deep", most=_DEEPEST), found.start())
     return Element(name, attributes, found.start())
 
 
 def _close(name: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if not stack or stack[-1][0] != name:
-        what = f"; {_shown(stack[-1][0])} is still open" if stack else ""
-        raise Misplaced(f"</{name}> closes nothing here{what}", offset)
+        detail = said("</{name}> closes nothing here", name=name)
+        if stack:
+            open_ = said("{element} is still open", element=_shown(stack[-1][0]))
+            detail = joined([detail, open_])
+        raise Misplaced(detail, offset)
     stack.pop()
 
 
@@ -217,14 +228,14 @@ def _attributes(
     while masked[at:end].strip(" \t\r\n/"):
         each = _ATTRIBUTE.match(masked, at, end)
         if each is None or each.end() == at:
-            raise Misplaced('an attribute is written like name="value"', at)
+            raise Misplaced(said('an attribute is written like name="value"'), at)
         name, place = each["name"].lower(), each.start("name")
         group = "double" if each["double"] is not None else "single"
         value = each[group] or ""
         if name not in (_HTML_ATTRIBUTES if html else _MJML_ATTRIBUTES):
-            raise Misplaced(f"the attribute {name[:40]!r} can't stand here", place)
+            raise Misplaced(said("the attribute {name} can't stand here", name=repr(name[:40])), place)
         if name in attributes:
-            raise Misplaced(f"the attribute {name!r} stands here twice", place)
+            raise Misplaced(said("the attribute {name} stands here twice", name=repr(name)), place)
         _value(name, value, each.start(group) if value else place, tags, addresses)
         attributes[name] = value
         at = each.end()
@@ -235,16 +246,15 @@ def _value(name: str, value: str, offset: int, tags: Mapping[int, str], addresse
     held = [(found.start(), tags[offset + found.start()]) for found in HELD.finditer(value)]
     for at, tag in held:
         if tag.startswith("{%"):
-            raise Misplaced(
-                f"{tag[:40]} can't stand in an attribute: put the condition around the element", offset + at
-            )
+            detail = said("{tag} can't stand in an attribute: put the condition around the element", tag=tag[:40])
+            raise Misplaced(detail, offset + at)
         if name not in _WORDS_ONLY:
-            raise Misplaced(f"a variable can't stand in {name!r}", offset + at)
+            raise Misplaced(said("a variable can't stand in {name}", name=repr(name)), offset + at)
     if name in _LINKS and value.strip():
         _link(value, held, offset, addresses)
     plain = unescape(value)
     if name not in _LINKS and (bad := _BAD_STYLE.search(plain)):
-        raise Misplaced(f"{bad[0]!r} can't stand in an attribute", offset)
+        raise Misplaced(said("{what} can't stand in an attribute", what=repr(bad[0])), offset)
 
 
 def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: frozenset[str]) -> None:
@@ -252,11 +262,13 @@ def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: f
     before = value[: held[0][0]].strip() if held else value.strip()
     if held and not before:
         if variable(held[0][1]) not in addresses:
-            raise Misplaced(f"{variable(held[0][1])!r} is no web address: declare it with type url", offset)
+            name = repr(variable(held[0][1]))
+            raise Misplaced(said("{name} is no web address: declare it with type url", name=name), offset)
     elif not _LINK.match(unescape(before)):
-        raise Misplaced("a link begins with https://, mailto: or tel:", offset)
+        raise Misplaced(said("a link begins with https://, mailto: or tel:"), offset)
     elif held and not _SITE.match(before):
-        raise Misplaced("a variable in a link comes after the site's name, like https://example.com/{{ … }}", offset)
+        detail = said("a variable in a link comes after the site's name, like https://example.com/{{ … }}")
+        raise Misplaced(detail, offset)
 
 
 def variable(tag: str) -> str:

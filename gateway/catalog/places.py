@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
+from gateway.catalog.said import said
+
 _NESTING = 4  # shared texts within shared texts; our choice, and the end of any circle
 _MOST_CHARACTERS = 100_000  # of a part with all that it takes in; Gmail clips messages beyond 102 kB
 _INSERTED = re.compile(
@@ -26,6 +28,12 @@ class Place:
     line: int
     column: int
     inside: str = ""
+
+    def sentence(self, detail: str) -> str:
+        """What is wrong here, with the shared text that it stands in."""
+        return (
+            said("{detail} (in the shared text {place})", detail=detail, place=self.inside) if self.inside else detail
+        )
 
 
 class Misplaced(Exception):
@@ -95,16 +103,20 @@ class Expanded:
         place = Place(*_line_and_column(self._part, at))
         if name not in self._fragments:
             known = ", ".join(sorted(self._fragments)) or "none"
-            raise Misplaced(f"there is no shared text {name!r} in this language; there are: {known}", place=place)
+            words = said(
+                "there is no shared text {name} in this language; there are: {known}", name=repr(name), known=known
+            )
+            raise Misplaced(words, place=place)
         if depth == _NESTING:
-            raise Misplaced(f"the shared text {name!r} takes in others more than {_NESTING} deep", place=place)
+            words = said("the shared text {name} takes in others more than {most} deep", name=repr(name), most=_NESTING)
+            raise Misplaced(words, place=place)
         self._add(self._fragments[name], name, at, depth + 1)
 
     def _put(self, text: str, fragment: str, origin: int, within: int, *, verbatim: bool = True) -> None:
         if not text:
             return
         if self._length + len(text) > _MOST_CHARACTERS:
-            raise Misplaced(f"is longer than {_MOST_CHARACTERS} characters with all that it takes in")
+            raise Misplaced(said("is longer than {most} characters with all that it takes in", most=_MOST_CHARACTERS))
         self._chunks.append(_Chunk(self._length, origin, verbatim, fragment, within))
         self._texts.append(text)
         self._length += len(text)

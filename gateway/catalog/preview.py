@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from channels.base import Content
+from gateway.catalog.said import joined
 from gateway.catalog.segments import Segments, segments
 from gateway.catalog.version import TemplateVersion
 from gateway.ports import RenderFailed
@@ -66,12 +67,11 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
     used = version.locale_for(sample.locale, channel)
     problems = version.check(sample.variables)
     if problems:
-        words = "; ".join(f"{each.pointer.rpartition('/')[2]} {each.detail}" for each in problems)
-        return Shown(channel, used, None, words)
+        return Shown(channel, used, None, joined(each.sentence for each in problems))
     try:
         content = rendered(version, channel, sample)
     except RenderFailed as error:
-        return Shown(channel, used, None, str(error))
+        return Shown(channel, used, None, error.args[0])
     if channel != "sms":
         return Shown(channel, used, content)
     counted = segments(content.text)

@@ -13,6 +13,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.compatibility import Consequence, broken, needs
 from gateway.catalog.folder import Folder, check
 from gateway.catalog.lint import Finding, findings_of
+from gateway.catalog.said import joined, said
 from gateway.catalog.source import BadTemplate, Problem, Source
 from gateway.catalog.version import TemplateVersion
 from gateway.ledger.callers import Callers
@@ -80,9 +81,10 @@ class Shelf:
         version, found = self.compiled(after), []
         if what := needs(self.compiled(live).variables, version.variables):
             lately = await self._callers.recent(tenant, after.template, self._clock() - _LATELY)
-            found.append(Consequence("variables", "; ".join(what), tuple(broken(lately, version.variables))))
+            found.append(Consequence("variables", joined(what), tuple(broken(lately, version.variables))))
         if after.edition is not None and after.edition.based_on != live.version:
-            detail = f"it was begun from {after.edition.based_on or 'nothing'}, and {live.version} is live now"
+            begun = after.edition.based_on or said("nothing")
+            detail = said("it was begun from {begun}, and {live} is live now", begun=begun, live=live.version)
             found.append(Consequence("live_changed", detail))
         return found
 
@@ -123,7 +125,7 @@ class Shelf:
             return None, findings_of(error)
         broken = {each.where for each in problems}
         linted = [each for each in self._lint(version) if each.where not in broken]
-        return version, [*(findings_of(BadTemplate.of(problems)) if problems else []), *linted]
+        return version, [*(findings_of(BadTemplate(problems))), *linted]
 
     def compiled_if(self, text: Files) -> TemplateVersion | None:
         try:

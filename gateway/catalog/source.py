@@ -1,16 +1,14 @@
-"""Templates as files: where they are read, and what one of them consists of before it is compiled."""
+"""What a template consists of before it is compiled, and what keeps it from being compiled."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jsonschema
+from gateway.catalog.said import Said, said
 
 FRAGMENTS = "_fragments"
 
@@ -24,22 +22,26 @@ class Problem:
     column: int
     detail: str
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> Said:
         place = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.where}{place}: {self.detail}"
+        return said("{where}: {detail}", where=self.where + place, detail=self.detail)
+
+    def __str__(self) -> str:
+        return str(self.sentence)
 
 
 class BadTemplate(Exception):
-    """A template can't be used. The message names file, line and column where there are any; ``problems`` has all."""
+    """A template can't be used. The message has all ``problems``, with file, line and column where there are any."""
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(str(each) for each in problems))
         self.problems = tuple(problems)
 
     @classmethod
-    def of(cls, problems: Sequence[Problem]) -> BadTemplate:
-        """One that says all of these."""
-        return cls("; ".join(str(each) for each in problems), problems)
+    def at(cls, where: str, detail: str, line: int = 0, column: int = 0) -> BadTemplate:
+        """One that says this."""
+        return cls([Problem(where, line, column, detail)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +82,3 @@ class Source:
     def version(self) -> str:
         """The editors' number and what it stood for: another text is another version, whatever the number says."""
         return f"{self.settings['version']}-{self.digest[:8]}"
-
-
-def read_folder(folder: Path) -> dict[str, Source]:
-    """All templates of a folder. Raises BadTemplate."""
-    fragments = _texts(folder / FRAGMENTS)
-    schema = json.loads((folder / "schema.json").read_text("utf-8"))
-    found = {}
-    for path in sorted(folder.glob("*/template.toml")):
-        source = _read(path, fragments)
-        try:
-            jsonschema.validate(source.settings, schema)
-        except jsonschema.ValidationError as error:
-            where = "/".join(str(part) for part in error.absolute_path)
-            raise BadTemplate(f"{path.parent.name}/template.toml: {where}: {error.message[:200]}") from None
-        found[source.id] = source
-    return found
-
-
-def _read(path: Path, fragments: Mapping[str, str]) -> Source:
-    try:
-        settings = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise BadTemplate(f"{path.parent.name}/template.toml: {error}") from None
-    parts = _texts(path.parent)
-    return Source(path.parent.name, settings, parts, fragments)
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text("utf-8").removesuffix("\n")
-        for path in sorted(folder.glob("*/*.liquid"))
-    }

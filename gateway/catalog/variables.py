@@ -11,6 +11,8 @@ from typing import Any
 
 from babel.numbers import list_currencies
 
+from gateway.catalog.said import Said, said
+
 _CURRENCIES = frozenset(list_currencies())
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_CHARACTERS = 500  # of a text variable; our choice, three SMS segments
@@ -39,6 +41,11 @@ class VariableProblem:
 
     pointer: str
     detail: str
+
+    @property
+    def sentence(self) -> Said:
+        """The same with the variable's name."""
+        return said("{name} {problem}", name=self.pointer.rpartition("/")[2], problem=self.detail)
 
 
 def _money(value: Any) -> Decimal:
@@ -82,12 +89,15 @@ def _url(value: Any) -> str:
 
 # Each type: what turns a JSON value into what the template sees, and how to say what is wanted.
 _TYPES: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "money": (_money, 'must be a decimal amount in a string, like "3913.00"'),
-    "currency": (_currency, "must be an ISO 4217 code, like TWD"),
-    "date": (_date, "must be a date, like 2026-11-01"),
-    "text": (_text, f"must be a text of at most {_MOST_CHARACTERS} characters without control characters"),
-    "integer": (_integer, "must be a whole number"),
-    "url": (_url, "must be an https address"),
+    "money": (_money, said('must be a decimal amount in a string, like "3913.00"')),
+    "currency": (_currency, said("must be an ISO 4217 code, like TWD")),
+    "date": (_date, said("must be a date, like 2026-11-01")),
+    "text": (
+        _text,
+        said("must be a text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
+    ),
+    "integer": (_integer, said("must be a whole number")),
+    "url": (_url, said("must be an https address")),
 }
 TYPES = frozenset(_TYPES)
 
@@ -95,7 +105,7 @@ TYPES = frozenset(_TYPES)
 def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[VariableProblem]:
     """Everything that is wrong with ``given``, at once."""
     problems = [
-        VariableProblem(f"/variables/{name}", f"is missing: {spec.description}")
+        VariableProblem(f"/variables/{name}", said("is missing: {what}", what=spec.description))
         for name, spec in specs.items()
         if spec.required and given.get(name) is None
     ]
@@ -103,7 +113,8 @@ def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[V
         spec = specs.get(name)
         if spec is None:
             known = ", ".join(sorted(specs))
-            problems.append(VariableProblem(f"/variables/{_pointer(name)}", f"is not used; this template has: {known}"))
+            detail = said("is not used; this template has: {known}", known=known)
+            problems.append(VariableProblem(f"/variables/{_pointer(name)}", detail))
         elif value is not None and not _fits(spec, value):
             problems.append(VariableProblem(f"/variables/{name}", _TYPES[spec.type][1]))
     return problems

@@ -11,6 +11,7 @@ from typing import Any
 from channels.base import Content
 from gateway.catalog.formats import locale_of
 from gateway.catalog.language import Part, Scope, compile_part
+from gateway.catalog.said import said
 from gateway.catalog.segments import REPLACEMENTS
 from gateway.catalog.source import BadTemplate, Lender, Problem, Source
 from gateway.catalog.variables import VariableProblem, VariableSpec, check, values
@@ -63,23 +64,23 @@ class TemplateVersion:
         found: list[Problem] = [] if problems is None else problems
         self._compile(found)
         if found and problems is None:
-            raise BadTemplate.of(found)
+            raise BadTemplate(found)
         self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
 
     def _compile(self, problems: list[Problem]) -> None:
         if self.default_locale not in self.locales:
             where = f"{self.id}/template.toml"
-            problems.append(Problem(where, 0, 0, f"default_locale: there is no folder {self.default_locale}"))
+            detail = said("default_locale: there is no folder {locale}", locale=self.default_locale)
+            problems.append(Problem(where, 0, 0, detail))
         for name in sorted(self.source.parts):
             if name.partition("/")[2] not in _FILES:
-                problems.append(
-                    Problem(f"{self.id}/{name}", 0, 0, f"is no part; there are: {', '.join(sorted(_FILES))}")
-                )
+                detail = said("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
+                problems.append(Problem(f"{self.id}/{name}", 0, 0, detail))
         for locale in self.locales:
             try:
                 locale_of(locale)
             except (ValueError, LookupError):
-                problems.append(Problem(f"{self.id}/{locale}", 0, 0, "is no locale; write it like en-GB"))
+                problems.append(Problem(f"{self.id}/{locale}", 0, 0, said("is no locale; write it like en-GB")))
                 continue
             for channel, files in PARTS.items():
                 if any(f"{locale}/{file}" in self.source.parts for file in files):
@@ -96,9 +97,9 @@ class TemplateVersion:
             for file, field in PARTS[channel].items():
                 where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
                 if text is None:
-                    made: Part | list[Problem] = [
-                        Problem(where, 0, 0, f"is missing; a message on {channel} needs {', '.join(PARTS[channel])}")
-                    ]
+                    names = {"channel": channel, "parts": ", ".join(PARTS[channel])}
+                    detail = said("is missing; a message on {channel} needs {parts}", **names)
+                    made: Part | list[Problem] = [Problem(where, 0, 0, detail)]
                 else:
                     made = compile_part(text, where, scope, is_mail=field == "html")
                 if isinstance(made, Part):
@@ -143,11 +144,11 @@ class TemplateVersion:
         used = self.locale_for(locale, channel)
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
-            raise RenderFailed(f"{self.id}: has no text for {channel}")
+            raise RenderFailed(said("{template}: has no text for {channel}", template=self.id, channel=channel))
         try:
             known = values(self.variables, given)
         except (ValueError, TypeError, ArithmeticError):
-            raise RenderFailed(f"{self.id}: a variable has the wrong type") from None
+            raise RenderFailed(said("{template}: a variable has the wrong type", template=self.id)) from None
         known["borrower.name"], known["locale"] = borrower_name, used
         known.update(self._lender)
         rendered = {field: part.render(known) for field, part in parts}

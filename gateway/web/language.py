@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 
 from babel.dates import format_datetime
+
+from gateway.catalog.said import Said
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 COOKIE = "gateway_language"
@@ -24,6 +26,7 @@ class Texts:
 
     language: str
     texts: Mapping[str, str]
+    sentences: Mapping[str, str] = field(default_factory=dict)  # of the catalogue, by their English
 
     def __call__(self, key: str, **values: object) -> str:
         text = self.texts[key]
@@ -32,6 +35,16 @@ class Texts:
     def maybe(self, key: str, otherwise: str) -> str:
         """The text of ``key``, where this language has one; for words that come from elsewhere."""
         return self.texts.get(key, otherwise)
+
+    def said(self, sentence: str) -> str:
+        """A sentence of the catalogue in this language. What comes from elsewhere stays as it is."""
+        if not isinstance(sentence, Said):
+            return sentence
+        words = self.sentences.get(sentence.pattern, sentence.pattern)
+        values = {
+            name: self.said(value) if isinstance(value, str) else value for name, value in sentence.values.items()
+        }
+        return words.format(**values) if values else words
 
     def when(self, instant: datetime | None) -> str:
         """An instant as people read it, in UTC; "" for none."""
@@ -44,7 +57,9 @@ class Texts:
 def load() -> dict[str, Texts]:
     """All languages."""
     folder = resources.files("gateway.web").joinpath("texts")
-    return {each: Texts(each, tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8"))) for each in LANGUAGES}
+    read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
+    # English has no table of sentences: what the code says is English.
+    return {each: Texts(each, words, words.pop("sentences", {})) for each, words in read.items()}
 
 
 def choose(cookie: str, accepted: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog import BadTemplate, Catalog, Lender, Problem, Source, TemplateVersion
-from gateway.catalog.source import read_folder
+from gateway.catalog.folder import Folder
 from gateway.ledger.template_versions import Kept, Key, TemplateVersions
 from gateway.ports import RenderFailed, UnknownTemplate
 from tests.ledgers import NOW
@@ -17,7 +17,7 @@ from tests.ledgers import NOW
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 CATALOG = Catalog.load(TEMPLATES, lender=LENDER)
-SOURCES = read_folder(TEMPLATES)
+SOURCES = Folder.read(TEMPLATES).sources()
 VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
 
 
@@ -129,7 +129,7 @@ async def test_an_older_version_is_fetched_and_rendered() -> None:
         async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
             return [Kept("", "t", old.version, old.source.dump())]
 
-    catalog = Catalog(read_folder(TEMPLATES), LENDER, Ledger())
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
     await catalog.ensure([("acme", "t", old.version)])
     found = catalog.resolve("acme", "t", old.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
@@ -150,7 +150,7 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
         async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
             return [Kept("", "t", source.version, source.dump())]
 
-    catalog = Catalog(read_folder(TEMPLATES), LENDER, Ledger())
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
     await catalog.ensure([("acme", "t", source.version)])
     found = catalog.resolve("acme", "t", source.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "words for you"
@@ -180,4 +180,4 @@ def test_a_toml_error_is_a_bad_template(tmp_path: Path) -> None:
     (tmp_path / "x" / "template.toml").write_text('version = "one"')
     (tmp_path / "schema.json").write_text((TEMPLATES / "schema.json").read_text("utf-8"))
     with pytest.raises(BadTemplate, match=r"x/template\.toml"):
-        read_folder(tmp_path)
+        Folder.read(tmp_path).sources()

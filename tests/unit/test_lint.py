@@ -9,16 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.catalog import Lender
+from gateway.catalog.folder import Folder
 from gateway.catalog.lint import Finding, findings_of, lint, load_words
 from gateway.catalog.looks import contrast
-from gateway.catalog.source import BadTemplate, read_folder
+from gateway.catalog.source import BadTemplate
 from gateway.catalog.version import TemplateVersion
 from gateway.cli import app
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 WORDS = load_words(TEMPLATES / "_lint")
-SOURCES = read_folder(TEMPLATES)
+SOURCES = Folder.read(TEMPLATES).sources()
 
 
 def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> list[Finding]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from copy import deepcopy
 from importlib import resources
+from pathlib import Path
 from string import Formatter
 
 import aiohttp
@@ -12,10 +16,15 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from gateway.catalog.places import Place
+from gateway.catalog.said import joined, said
+from gateway.catalog.words import load_words
 from gateway.web import language
 from gateway.web.page import Pages
 from tests.gateways import serving
 
+ROOT = Path(__file__).parents[2]
+CATALOG, LINT = ROOT / "gateway" / "catalog", ROOT / "templates" / "_lint"
 WEB = resources.files("gateway.web")
 TEXT, CONTROL = 4.5, 3.0  # WCAG 2.2, success criteria 1.4.3 and 1.4.11
 
@@ -72,6 +81,74 @@ def test_both_languages_have_the_same_words_with_the_same_gaps() -> None:
     }
     assert gaps["en"] == gaps["zh"]
     assert set(texts) == set(language.LANGUAGES)
+
+
+def _calls(*names: str) -> Iterator[ast.Call]:
+    """Where the catalogue calls a function of one of these names."""
+    for path in sorted(CATALOG.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                yield node
+
+
+def _texts(nodes: Iterable[ast.expr]) -> set[str]:
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+ENTRIES = {id(each): each for words in load_words(LINT).values() for each in words.entries}.values()
+
+
+def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> None:
+    """What the lint, the language and the differences say, and why a word is listed: with the same gaps."""
+    sentences = _texts(call.args[0] for call in _calls("said"))
+    sentences |= {sentence for each in ENTRIES for sentence in (each.why, each.remedy)}
+    assert len(sentences) > 150
+    for name, texts in language.load().items():
+        if name == "en":
+            assert texts.sentences == {}
+            continue
+        assert sorted(texts.sentences) == sorted(sentences), name
+        for english, words in texts.sentences.items():
+            assert sorted(re.findall(r"\{(\w+)\}", english)) == sorted(re.findall(r"\{(\w+)\}", words)), english
+
+
+# Where a sentence stands among a call's arguments.
+SENTENCES = {"Finding": (4, 5), "_at": (4, 5), "Fault": (3, 4), "Problem": (3,), "VariableProblem": (1,)}
+SENTENCES |= {"Misplaced": (0,), "RenderFailed": (0,)}
+
+
+def test_no_sentence_is_put_together_out_of_sight() -> None:
+    """A finding, a fault or a mistake is always a sentence that a page can say in another language."""
+    plain = [
+        ast.unparse(call)
+        for name, places in SENTENCES.items()
+        for call in _calls(name)
+        if any(isinstance(call.args[each], ast.JoinedStr | ast.Constant) for each in places if each < len(call.args))
+    ]
+    assert plain == []
+
+
+def test_every_rule_has_its_name_in_every_language() -> None:
+    """The lint's own rules, those of the word lists, and the reasons for which the policy refuses a text."""
+    rules = _texts(call.args[1] for call in _calls("Finding", "Fault", "_at"))
+    rules |= {each.kind for each in ENTRIES} | {"opt_out_text_missing", "opt_out_text_forbidden"}
+    assert len(rules) > 30
+    for texts in language.load().values():
+        assert {f"rule_{each}" for each in rules} <= set(texts.texts)
+
+
+def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> None:
+    """Numbers and names stay; a sentence within a sentence is said as well; what comes from elsewhere stays."""
+    inner = said("the attribute {name} can't stand here", name="'onclick'")
+    outer = Place(3, 1, "help:1:2").sentence(inner)
+    assert outer == "the attribute 'onclick' can't stand here (in the shared text help:1:2)"
+    texts = language.load()
+    assert texts["en"].said(outer) == outer
+    assert texts["zh"].said(outer) == "这里不能有属性 'onclick'（在共用文字 help:1:2 中）"
+    assert texts["zh"].said(joined([inner, "by a library"])) == "这里不能有属性 'onclick'; by a library"
+    assert texts["zh"].said("by a library: {odd}") == "by a library: {odd}"
+    assert json.dumps(deepcopy(outer)) == json.dumps(str(outer))
+    assert texts["zh"].said(deepcopy(outer)) == texts["zh"].said(outer)  # as dataclasses.asdict copies it
 
 
 def test_every_word_that_a_page_asks_for_is_there() -> None:
