@@ -148,6 +148,12 @@ deliveries = Table(
     Index("deliveries_by_address", "address_digest"),
     Index("deliveries_by_state", "tenant", "state", "id"),
     Index(
+        "deliveries_open_questions",
+        "state",
+        sqlite_where=text("state IN ('review', 'unknown')"),
+        postgresql_where=text("state IN ('review', 'unknown')"),
+    ),
+    Index(
         "deliveries_paused",
         "paused",
         sqlite_where=text("paused != ''"),

@@ -1,7 +1,7 @@
 """Round trips to SQL and Redis that a hundred reminders cost, from request to hand-over; and what nothing to do costs.
 
-Counted, not estimated: every statement, begin and commit at SQLAlchemy's hooks, and Redis' own count of commands
-(of which a transaction's four are one round trip; all four are counted).
+Counted on the wire (``wire.py``): whatever a client says in one go and then waits for is one, a BEGIN or COMMIT that
+goes by itself too.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import time
 import machine
 import reminders
 from measuring import Measurement, of_rates
-from redis import Redis
 from shape import TENANT, Shape, shape
-from sqlalchemy import event
+from sqlalchemy import make_url
+from wire import Wire, wire
 
 from gateway.api.schemas import NotificationIn
 from gateway.settings import Settings
@@ -26,31 +26,36 @@ _ROUNDS = 3
 
 def measure_round_trips(postgresql_url: str) -> dict[str, Measurement]:
     """Of one hundred alone, and of a hundred among a thousand that come together."""
+    url = make_url(postgresql_url)
     with shape(postgresql_url) as ours:
-        return asyncio.run(_round_trips(ours))
+        redis_port = make_url(ours.redis_url).port or 0
+        socket = f"{url.query['host']}/.s.PGSQL.{url.port or 5432}"
+        with wire("", 0, socket) as sql, wire("127.0.0.1", redis_port) as redis:
+            seen = url.difference_update_query(["host"]).set(host="127.0.0.1", port=sql.port)
+            through = {
+                "GATEWAY_DATABASE_URL": seen.render_as_string(hide_password=False),
+                "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+            }
+            return asyncio.run(_round_trips(ours, through, [sql, redis]))
 
 
-async def _round_trips(ours: Shape) -> dict[str, Measurement]:
-    given = {name.removeprefix("GATEWAY_").lower(): value for name, value in ours.environment.items()}
+async def _round_trips(ours: Shape, through: dict[str, str], wires: list[Wire]) -> dict[str, Measurement]:
+    environment = {**ours.environment, **through}
+    given = {name.removeprefix("GATEWAY_").lower(): value for name, value in environment.items()}
     settings = Settings(**{**given, "providers": json.loads(given["providers"])})  # type: ignore[arg-type]
-    found: dict[str, list[float]] = {"statements": [], "alone": [], "among": []}
+    found: dict[str, list[float]] = {"alone": [], "among": []}
     async with open_gateway(settings) as gateway:
-        counter, redis = _Counter(gateway), Redis.from_url(ours.redis_url)
         first = 0
         for size, name in ((100, "alone"), (1000, "among")):
             for number in range(_ROUNDS + 1):
                 ours.world.expect()
-                counter.reset(redis)
+                before = sum(each.turns for each in wires)
                 await _path(gateway, first, size)
                 first += size
-                if number:  # the first one fills caches
-                    found[name].append(counter.all(redis) * 100 / size)
-                    if name == "alone":
-                        found["statements"].append(counter.statements)
-        redis.close()
+                if number:  # the first one opens connections and fills caches
+                    found[name].append((sum(each.turns for each in wires) - before) * 100 / size)
     return {
         "round_trips_per_100": of_rates(found["alone"]),
-        "round_trips_per_100_without_begin_and_commit": of_rates(found["statements"]),
         "round_trips_per_100_among_1000": of_rates(found["among"]),
     }
 
@@ -66,32 +71,6 @@ async def _path(gateway: Gateway, first: int, size: int) -> None:
     most = gateway.settings.batch_size
     for start in range(0, len(ids), most):
         await gateway.pipeline.dispatch(ids[start : start + most])  # type: ignore[arg-type]
-
-
-class _Counter:
-    """Hooks on the gateway's own engine."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self.statements = 0
-        self._around = 0
-        engine = gateway.database.engine
-        event.listen(engine, "before_cursor_execute", self._statement)
-        for name in ("begin", "commit", "rollback"):
-            event.listen(engine, name, self._bracket)
-
-    def _statement(self, *_arguments: object) -> None:
-        self.statements += 1
-
-    def _bracket(self, _connection: object) -> None:
-        self._around += 1
-
-    def reset(self, redis: Redis) -> None:
-        self.statements = self._around = 0
-        self._commands = int(redis.info("stats")["total_commands_processed"])
-
-    def all(self, redis: Redis) -> int:
-        commands = int(redis.info("stats")["total_commands_processed"]) - self._commands - 1  # this look itself
-        return self.statements + self._around + commands
 
 
 def measure_idle(postgresql_url: str, seconds: float) -> dict[str, Measurement]:

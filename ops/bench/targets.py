@@ -81,7 +81,7 @@ TARGETS = (
     Target(
         "SMTP: ours / one aiosmtplib connection per message",
         3,
-        _ratio("dispatch_smtp", "smtp_connection_per_message"),
+        _ratio("smtp_ours", "smtp_connection_per_message"),
     ),
     Target("accept→provider p95 at 300/s", 250, lambda found: found["endtoend_300"].latency_ms["p95"], at_least=False),
     Target("CPU per notification, 1 million waiting / 10 thousand waiting", 1.2, _cost, at_least=False),
