@@ -21,9 +21,9 @@ from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Postgres
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A server of its own. Its socket's path has to be short."""
+    """One server for all: each test heals what it breaks. Its socket's path has to be short."""
     folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
     folder.chmod(0o755)
     try:
@@ -50,7 +50,7 @@ def _limits(postgres: Postgres) -> set[str]:
 
 
 def test_a_server_that_is_up_and_takes_nobody_in_is_started_anew(postgres: Postgres) -> None:
-    """As after a recovery that the full disk has ended: its first process lives, and nobody can connect."""
+    """Its first process lives, and nobody can connect: waiting would not help."""
     [first, *_] = postgres.processes()
     first.send_signal(signal.SIGSTOP)
     postgres.start(patience=1.0)
@@ -67,6 +67,23 @@ def test_a_full_disk_is_full_for_every_process_and_then_has_room_for_every_proce
     postgres.start()
     assert _limits(postgres) == {"unlimited"}
     _write(postgres)
+
+
+def test_a_full_disk_leaves_shared_memory_alone(postgres: Postgres) -> None:
+    """Memory is no disk: a server that gets none in its recovery from a crash stays up and takes nobody in."""
+    address = f"host={Path(postgres.socket).parent} user=postgres dbname=postgres"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE numbers AS SELECT g AS number FROM generate_series(1, 100000) g; ANALYZE numbers"
+        )
+        connection.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET work_mem = '64MB'")
+        connection.execute("SET min_parallel_table_scan_size = 0; SET enable_mergejoin = off")
+        postgres.fill_disk()
+        query = "SELECT count(*) FROM numbers a JOIN numbers b USING (number)"
+        plan = str(connection.execute(f"EXPLAIN {query}").fetchall())
+        assert "Parallel Hash" in plan  # it is in some megabytes of memory that the workers share
+        assert connection.execute(query).fetchone() == (100_000,)
+    postgres.start()
 
 
 def test_a_number_that_another_program_has_by_now_is_not_taken_for_the_server(postgres: Postgres) -> None:

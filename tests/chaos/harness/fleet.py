@@ -110,6 +110,13 @@ class Postgres:
         # The server doesn't always tell a port; its socket is where the connection string says.
         host = self._server.get_uri().partition("host=")[2].partition("&")[0]
         self.socket = f"{host}/.s.PGSQL.{self._server.get_postmaster_info().port or 5432}"
+        self._address = f"host={host} user=postgres dbname=postgres connect_timeout=2"
+        # Its usual shared memory is files to the kernel, and would be full like the disk: a recovery that gets none
+        # leaves PostgreSQL 18 up for ever with nobody taken in.
+        with psycopg.connect(self._address, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET dynamic_shared_memory_type = 'sysv'")
+        self.kill()
+        self.start()
 
     def processes(self) -> list[psutil.Process]:
         """The first is the postmaster; none where it is down."""
@@ -137,8 +144,7 @@ class Postgres:
     def start(self, patience: float = _RECOVERS_SECONDS) -> None:
         """Room on the disk again, and up again if it is not. Raises RuntimeError where it stays away.
 
-        A server that takes nobody in for ``patience`` seconds is killed and started anew, as an operator would:
-        PostgreSQL 18 stays up like that for ever where the full disk has ended its recovery from a crash.
+        A server that takes nobody in for ``patience`` seconds is killed and started anew, as an operator would.
         """
         with self._starting:  # two faults may heal at once
             for _ in range(_STARTS):
@@ -149,14 +155,13 @@ class Postgres:
 
     def _comes_up(self, patience: float) -> bool:
         """Whether it takes connections within so many seconds."""
-        address = f"host={Path(self.socket).parent} user=postgres dbname=postgres connect_timeout=2"
         end = time.monotonic() + patience
         while time.monotonic() < end:
             if not self._limit("unlimited") and not self.processes():
                 self._pid_file.unlink(missing_ok=True)
             try:
                 self._server.ensure_postgres_running()
-                psycopg.connect(address).close()
+                psycopg.connect(self._address).close()
                 return True
             except Exception:  # it may be in recovery, or a dying process still holds its lock
                 time.sleep(0.5)
