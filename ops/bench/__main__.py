@@ -21,6 +21,7 @@ from endtoend import measure_endtoend
 from growth import BACKLOGS, measure_growth, measure_templates
 from measuring import Measurement
 from pieces import measure_pieces
+from previews import measure_previews
 from rich.console import Console
 from rich.table import Table
 from shape import postgresql
@@ -89,6 +90,7 @@ def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None
         group("round trips", lambda: measure_round_trips(url))
         group("idle", lambda: measure_idle(url, 2 if quick else 5))
         group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
+        group("previews", lambda: measure_previews(url, 30))
         group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000))
         backlogs = BACKLOGS[:2] if quick else BACKLOGS
         group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))

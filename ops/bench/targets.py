@@ -95,4 +95,5 @@ TARGETS = (
     Target("idle: CPU of api + worker", 3, _rate("idle_percent_of_a_core"), at_least=False),
     Target("policy decisions a second, one core", 5_000, _rate("decisions")),
     Target("SMS renders a second, one core", 10_000, _rate("renders_sms")),
+    Target("live preview on loopback, p95", 150, lambda found: found["preview"].latency_ms["p95"], at_least=False),
 )
