@@ -156,7 +156,7 @@ def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
         for link in islice(looks.links(part.source.text, text), _MOST_ALIKE):
             yield _at(link.level, link.rule, part, part.source.place(link.offset), link.detail, link.remedy)
         if part.is_mail:
-            for fault in looks.faults(part.source.text):
+            for fault in looks.faults(part.source.text, _MOST_ALIKE):
                 yield _at(fault.level, fault.rule, part, part.source.place(fault.offset), fault.detail, fault.remedy)
         elif match := re.search(r"[{}]", text):
             remedy = said("Remove it, or write {{ name }} with two braces on each side.")

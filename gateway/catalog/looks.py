@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import islice
 from urllib.parse import urlsplit
 
 from gateway.catalog import markup
@@ -19,7 +20,7 @@ _LINK = re.compile(r"\b(?:https?|ftp)://[^\s\x00\"'<>）。，、]+", re.IGNOREC
 # Calls to these cost the caller more than a call: CONC 7.9 forbids them in the UK, and 900 numbers are the same.
 _DEAR_NUMBER = re.compile(r"(?<!\d)(?:\+44\s?|0)(?:9\d|8[47]\d)[\d\s]{6,}|(?<!\d)(?:\+?1[-. ])?900[-. ]\d{3}[-. ]\d{4}")
 _VAGUE = re.compile(r"(click here|here|link|点击这里|點擊這裡|点此|點此)", re.IGNORECASE)
-_RULE = re.compile(r"(?P<who>[^{}]*)\{(?P<what>[^{}]*)\}")
+_RULE = re.compile(r"\{(?P<what>[^{}]*)\}")
 _COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
 _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     # What MJML has where nothing is said.
@@ -78,21 +79,23 @@ def _is_number(host: str) -> bool:
     return True
 
 
-def faults(source: str) -> Iterator[Fault]:
-    """What is wrong with a mail's looks. ``source`` has been checked by ``markup.elements``."""
+def faults(source: str, most: int) -> Iterator[Fault]:
+    """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
         detail = said("there is no preview line, so others see the first words of the text beside the subject")
         yield Fault("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
     if "prefers-color-scheme" not in source:
         detail = said("there is nothing for dark screens")
         yield Fault("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
+    for look in (_pictures, _link_words, _element_contrast, _style_contrast):
+        yield from islice(look(source), most)
+
+
+def _pictures(source: str) -> Iterator[Fault]:
     for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
         if not re.search(r"\balt\s*=", found[0]):
             detail = said("an image says nothing to who can't see it")
             yield Fault("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
-    yield from _link_words(source)
-    yield from _element_contrast(source)
-    yield from _style_contrast(source)
 
 
 def _link_words(source: str) -> Iterator[Fault]:

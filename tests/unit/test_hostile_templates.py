@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from channels.base import Content
-from gateway.catalog import BadTemplate, Lender, Source, TemplateVersion
+from gateway.catalog import BadTemplate, Lender, Source, TemplateVersion, looks
 from gateway.catalog.language import _compiled
 from gateway.ports import RenderFailed
 
@@ -230,6 +230,19 @@ def test_a_link_stays_the_address_it_was_given() -> None:
     version = TemplateVersion(_source({"sms.liquid": "{{ url }}"}), LENDER)
     for url in ("javascript:x", "http://example.com", 'https://example.com/"><script>', "https://a b"):
         assert [each.pointer for each in version.check({**_GIVEN, "url": url})] == ["/variables/url"]
+
+
+@pytest.mark.parametrize(
+    "style",
+    ["a" * 90_000, "{a" * 45_000, "a{color:#fff;background:#fff}" * 3_000, ("a{" + "color:#fff;" * 99 + "}") * 80],
+    ids=["no rule", "never closed", "faint", "long rules"],
+)
+def test_a_hostile_style_is_looked_at_in_no_time(style: str) -> None:
+    """The lint reads what compiles; nothing in it goes back over what it has read."""
+    began = time.process_time()
+    found = list(looks.faults(_mail("<mj-text>x</mj-text>", f"<mj-style>{style}</mj-style>"), 20))
+    assert time.process_time() - began < MOST_SECONDS
+    assert len([each for each in found if each.rule == "contrast"]) == (20 if "background" in style else 0)
 
 
 def test_a_template_sees_its_own_files_only() -> None:
