@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway.api.problems import KINDS
+from gateway.web.page import headers, policy
 
 
 def _hashes(page: str, tag: str) -> str:
@@ -24,32 +25,9 @@ def _hashes(page: str, tag: str) -> str:
     return " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
 
 
-def _policy(page: str) -> str:
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hashes(page, 'script')}",
-            f"style-src {_hashes(page, 'style')}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
-
-
 def _served(page: str) -> Response:
-    return Response(
-        page,
-        media_type="text/html",
-        headers={
-            "Content-Security-Policy": _policy(page),
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",
-        },
-    )
+    own = {"script_src": _hashes(page, "script"), "style_src": _hashes(page, "style")}
+    return Response(page, 200, headers(policy(**own, connect_src="'self'", img_src="data:")), "text/html")
 
 
 def _problem_types() -> str:

@@ -108,10 +108,14 @@ class Shelf:
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def sketched(self, text: Files) -> TemplateVersion:
-        """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText."""
+    def sketched(self, text: Files, problems: list[Problem] | None = None) -> TemplateVersion:
+        """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText.
+
+        The mistakes go to ``problems``.
+        """
+        found = [] if problems is None else problems
         try:
-            return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, [])
+            return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, found)
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
@@ -119,13 +123,12 @@ class Shelf:
         """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
         problems: list[Problem] = []
         try:
-            source = self._folder.source(text.template, text.files)
-            version = TemplateVersion(source, self._catalog.lender, problems)
-        except BadTemplate as error:
-            return None, findings_of(error)
+            version = self.sketched(text, problems)
+        except BadText as error:
+            return None, list(error.findings)
         broken = {each.where for each in problems}
         linted = [each for each in self._lint(version) if each.where not in broken]
-        return version, [*(findings_of(BadTemplate(problems))), *linted]
+        return version, [*findings_of(BadTemplate(problems)), *linted]
 
     def compiled_if(self, text: Files) -> TemplateVersion | None:
         try:

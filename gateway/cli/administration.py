@@ -81,11 +81,8 @@ def list_keys(
             ]
 
     found = run(work)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
-        screen.STDOUT.print(screen.table(None, columns, [[key[column] for column in columns] for key in found]))
+    columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
+    screen.listing(found, columns, as_json=as_json)
 
 
 @keys_app.command()

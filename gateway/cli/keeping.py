@@ -114,11 +114,8 @@ def holds(
         return await LegalHolds(ledger.database, ledger.clock).list(released=released)
 
     found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-        return
     columns = ("id", "tenant", "borrower_id", "case_id", "reason", "actor", "since", "released_at")
-    screen.STDOUT.print(screen.table(None, columns, [[each[name] or "" for name in columns] for each in found]))
+    screen.listing(found, columns, as_json=as_json)
 
 
 def backup(folder: Folder, data_dir: DataDir = None) -> None:

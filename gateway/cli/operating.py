@@ -68,11 +68,8 @@ def resume(
 def switches(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """What is stopped or pinned now: by whom, why, and until when."""
     found = ask("/v1/switches", None, url, key, data_dir)["switches"]
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-        return
     columns = ("id", "kind", "scope", "value", "everywhere", "reason", "actor", "since", "until")
-    screen.STDOUT.print(screen.table(None, columns, [[each[column] for column in columns] for each in found]))
+    screen.listing(found, columns, as_json=as_json)
 
 
 def redrive(

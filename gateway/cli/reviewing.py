@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -35,12 +34,9 @@ def waiting(
         page = ask(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
         found += page["reviews"]
         cursor = page["next_cursor"]
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-        return
     # A borrower's own words are personal data: they are in the JSON, for who asks for it, and not on the screen.
     columns = ("id", "kind", "reason", "since", "borrower_id", "channel", "remedy")
-    screen.STDOUT.print(screen.table(None, columns, [[each[column] for column in columns] for each in found]))
+    screen.listing(found, columns, as_json=as_json)
 
 
 @app.command()

@@ -5,9 +5,11 @@ Owns the looks. Must not know where the figures come from.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -84,6 +86,15 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
     for row in body:
         made.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
     return made
+
+
+def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """What was found: whole as JSON, or these columns of it as a table, in which null is empty."""
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    rows = [["" if each[column] is None else each[column] for column in columns] for each in found]
+    STDOUT.print(table(None, columns, rows))
 
 
 def counts(title: str, columns: tuple[str, str], figures: Mapping[str, int]) -> Table:

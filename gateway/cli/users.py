@@ -92,11 +92,8 @@ def list_users(
             ]
 
     found = run(work)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        columns = ("id", "tenant", "email", "name", "role", "created_at", "disabled_at")
-        screen.STDOUT.print(screen.table(None, columns, [[each[column] for column in columns] for each in found]))
+    columns = ("id", "tenant", "email", "name", "role", "created_at", "disabled_at")
+    screen.listing(found, columns, as_json=as_json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows i
 def listed(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """The endpoints."""
     columns = ("id", "url", "types", "last_sequence", "disabled_reason")
-    _show(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json)
+    screen.listing(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json=as_json)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def log(
     """What it was told lately, and what it answered."""
     path = f"{_of(endpoint, 'messages')}?limit=500" + (f"&state={quote(state)}" if state else "")
     columns = ("sequence", "id", "type", "state", "attempts", "outcome", "status", "attempted_at")
-    _show(ask(path, None, url, key, data_dir)["messages"], columns, as_json)
+    screen.listing(ask(path, None, url, key, data_dir)["messages"], columns, as_json=as_json)
 
 
 @app.command()
@@ -91,11 +91,3 @@ def replay(
 
 def _of(endpoint: str, verb: str = "") -> str:
     return f"{_PATH}/{quote(endpoint, safe='')}" + (f"/{verb}" if verb else "")
-
-
-def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
-        return
-    table = [["" if row[each] is None else row[each] for each in columns] for row in rows]
-    screen.STDOUT.print(screen.table(None, columns, table))
