@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -21,15 +20,15 @@ from gateway.web.visitors import PageRoute, gateway_of, looks, sent
 
 router = APIRouter(prefix="/editor/new", route_class=PageRoute, include_in_schema=False)
 
-_LONGEST_ID = 64
 _LONGEST_TITLE = 80  # as templates/schema.json
 
 
-@dataclass(frozen=True, slots=True)
 class Refusal(Exception):
     """The form can't be taken like this; ``key`` is the text that says what to change."""
 
-    key: str
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 @router.get("")
@@ -42,7 +41,7 @@ async def begin(request: Request) -> Response:
     """Keep a draft of the new template, and open it."""
     session, form = await sent(request, Role.EDITOR)
     editing, user = gateway_of(request).editing, session.user
-    template, start = form.get("template", "").strip()[:_LONGEST_ID], form.get("start", "")
+    template, start = form.get("template", "").strip(), form.get("start", "")
     try:
         plan = _plan(form, editing.locales())
         if template in {each.template for each in await editing.cards(user.tenant)}:

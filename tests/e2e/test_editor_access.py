@@ -169,6 +169,7 @@ async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client
     assert (await stranger.post("/editor/new", form))[0] == 403
     stranger.token = right
     wrong = {"template": "../etc", "title": " ", "category": "spam", "locale.en-US": "", "channel.sms": ""}
+    assert (await stranger.post("/editor/new", {**form, "template": "x" * 65}))[0] == 422
     for field, value in wrong.items():
         status, text = await stranger.post("/editor/new", {**form, field: value})
         assert (status, 'role="alert"' in text) == (422, True), field
