@@ -19,6 +19,7 @@ import pytest
 
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Postgres
+from tests.production import free_port
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,12 @@ def test_a_number_that_another_program_has_by_now_is_not_taken_for_the_server(po
         postgres.start()
         _write(postgres)
         other.kill()
+
+
+def test_a_port_is_given_to_nobody_while_its_server_is_down() -> None:
+    """A killed API gets its port again: the kernel picks others for listeners on port 0 and for connections."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(free_port() < lowest for _ in range(200))
 
 
 async def test_what_is_done_to_the_ledger_has_been_done_before_it_is_healed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from gateway.embedded.valkey import find_binary
 from gateway.hot.connection import connect, open_pool
 from gateway.jobs import Queue
 from tests.contract.running_worker import until
+from tests.production import free_port
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "valkey+unix:///x", "localhost:6379", ""])
@@ -47,16 +47,10 @@ async def test_every_command_has_a_time_limit(short_dir: Path) -> None:
     server.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
 def sentinel(short_dir: Path) -> Iterator[tuple[int, int]]:
     """The ports of a Sentinel and of the master it watches."""
-    master_port, sentinel_port = _free_port(), _free_port()
+    master_port, sentinel_port = free_port(), free_port()
     binary = str(find_binary())
     config = short_dir / "sentinel.conf"
     config.write_text(
@@ -75,7 +69,7 @@ def sentinel(short_dir: Path) -> Iterator[tuple[int, int]]:
 async def test_master_is_found_through_sentinel(sentinel: tuple[int, int]) -> None:
     """A Sentinel URL leads to the present master, past a Sentinel that is down; the job queue works through it."""
     sentinel_port, master_port = sentinel
-    url = f"sentinel://127.0.0.1:{_free_port()},127.0.0.1:{sentinel_port}/ours?db=1"
+    url = f"sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel_port}/ours?db=1"
     client = connect(url, retries=0)
 
     async def up() -> bool:
