@@ -102,9 +102,9 @@ class Used:
         return (begun[-1][1] - begun[0][1]) * 1000 / (begun[-1][0] - begun[0][0])
 
 
-def arrivals(ours: Shape, count: int, used: Used) -> list[float]:
+def arrivals(ours: Shape, count: int, used: Used, within: float = _LONGEST_SECONDS) -> list[float]:
     """When each message came to the provider. Raises RuntimeError where they don't all come, or one comes twice."""
-    until = time.monotonic() + _LONGEST_SECONDS
+    until = time.monotonic() + within
     there = 0
     while there < count and time.monotonic() < until:
         time.sleep(0.2)
