@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 from measuring import Measurement, of_rates, percentiles
-from shape import TENANT, Shape, shape
+from shape import TENANT, Shape, processes_cpu, shape
 
 from gateway.catalog.folder import Folder
 from gateway.ledger.users import Role, Users
@@ -68,12 +68,14 @@ async def _typed(ours: Shape, keystrokes: int) -> Measurement:
         # The first in each locale compiles what the next ones find compiled: nobody has typed yet.
         for locale in locales:
             await _preview(http, largest, {**form, "locale": locale})
-        waits = []
+        waits, before = [], processes_cpu(ours.apis)
         for number in range(keystrokes):
             locale = locales[number % len(locales)]
             words = form[f"f.{locale}/{_PART}"] + "x" * (number + 1)
             waits.append(await _preview(http, largest, {**form, "locale": locale, f"f.{locale}/{_PART}": words}))
-    return of_rates([1 / each for each in waits], {name: each * 1000 for name, each in percentiles(waits).items()})
+        used = processes_cpu(ours.apis) - before
+    latency = {name: each * 1000 for name, each in percentiles(waits).items()}
+    return of_rates([1 / each for each in waits], latency, 1000 * used / keystrokes)
 
 
 async def _begin(http: aiohttp.ClientSession, template: str) -> dict[str, str]:
