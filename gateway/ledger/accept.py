@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gateway.codec import body_of, stated_by, verdict_view
 from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.events import Chain, Event
-from gateway.ledger.exchange import Prepared, Spelling, Statement, exchange
+from gateway.ledger.exchange import Prepared, Statement, exchange
 from gateway.ledger.facts import matching
 from gateway.ledger.releases import Releases
 from gateway.ledger.schema import dedup_claims, deliveries, notifications
@@ -246,17 +246,15 @@ def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
     )
 
 
-def _stated(sql: Spelling) -> str:
-    given = "json_each(:rows)" if sql.sqlite else "json_array_elements(%(rows)s::json)"
-    columns = ", ".join(f"json_extract(value, '$[{at}]')" if sql.sqlite else f"value->>{at}" for at in range(3))
-    return (
-        f"INSERT INTO borrowers (tenant, id, stated) SELECT {columns} FROM {given} WHERE true"
+_STATED = Prepared(
+    # Without WHERE, SQLite can't tell ON CONFLICT from a join.
+    lambda sql: (
+        f"INSERT INTO borrowers (tenant, id, stated) {sql.tuples('rows', 3)} WHERE true"
         " ON CONFLICT (tenant, id) DO UPDATE SET stated = excluded.stated, version = borrowers.version + 1"
         " WHERE borrowers.stated != excluded.stated"
-    )
-
-
-_STATED = Prepared(_stated, answers=False)
+    ),
+    answers=False,
+)
 
 
 def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -> Statement:

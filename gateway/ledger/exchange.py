@@ -52,12 +52,15 @@ class Spelling:
 
     def matching(self, columns: Sequence[str], name: str) -> str:
         """That these columns, which have an index, are one of a list of tuples of texts."""
-        given, places = f"({', '.join(columns)})", range(len(columns))
+        return f"({', '.join(columns)}) IN ({self.tuples(name, len(columns))})"
+
+    def tuples(self, name: str, size: int) -> str:
+        """A list of tuples of texts as rows: a SELECT, which a condition (WHERE) may follow."""
         if self.sqlite:
-            parts = ", ".join(f"json_extract(value, '$[{at}]')" for at in places)
-            return f"{given} IN (SELECT {parts} FROM json_each(:{name}))"
-        parts = ", ".join(f"value->>{at}" for at in places)
-        return f"{given} IN (SELECT {parts} FROM json_array_elements(%({name})s::json))"
+            parts = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(size))
+            return f"SELECT {parts} FROM json_each(:{name})"
+        parts = ", ".join(f"value->>{at}" for at in range(size))
+        return f"SELECT {parts} FROM json_array_elements(%({name})s::json)"
 
     def document(self, columns: str, rest: str) -> str:
         """All rows of a SELECT as one JSON array of arrays; NULL or empty where there are none."""

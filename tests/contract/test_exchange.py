@@ -1,0 +1,75 @@
+"""Statements that travel together do what they would do one after the other, on each kind of database."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from gateway.ledger.bulk import inserting
+from gateway.ledger.database import Database
+from gateway.ledger.exchange import Prepared, Rows, exchange
+from gateway.ledger.schema import cases, receipts
+from gateway.ports import Unavailable
+from tests.ledgers import NOW
+
+_ODD = ['O\'Brien "5 %s"', "逾期 \\ $.a", "", "a%(b)s:c?"]
+
+_AMONG = Prepared(lambda sql: f"SELECT id FROM cases WHERE {sql.among('id', 'ids')} ORDER BY id")
+_MATCHING = Prepared(lambda sql: f"SELECT tenant, id FROM cases WHERE {sql.matching(('tenant', 'id'), 'keys')}")
+_CLOSED = Prepared(lambda sql: f"SELECT count(*) FROM cases WHERE closed_at <= {sql.value('now')}")
+
+
+def _receipt(digest: str) -> dict[str, object]:
+    return {"digest": digest, "provider": "sms", "status": "sent", "received_at": NOW}
+
+
+async def test_each_sees_what_those_before_it_did_and_all_are_one_trip(database: Database) -> None:
+    """Answers come in the order of the statements; on PostgreSQL the database is spoken to once."""
+
+    def work(connection: Connection) -> list[Rows]:
+        rows = [{"tenant": "t", "id": each, "closed_at": NOW} for each in _ODD]
+        return exchange(
+            connection,
+            [
+                _CLOSED.of(connection, now=NOW),
+                *inserting(connection, cases, rows),
+                _CLOSED.of(connection, now=NOW),
+                _AMONG.of(connection, ids=[*_ODD, "another"]),
+                _MATCHING.of(connection, keys=[("t", _ODD[0]), ("another", _ODD[1])]),
+                _AMONG.of(connection, ids=[]),
+            ],
+        )
+
+    await database.read(lambda connection: connection.exec_driver_sql("SELECT 1").all())  # it greets a new connection
+    before = database.statements
+    first, none, then, among, matching, nobody = await database.write(work)
+    assert (list(map(tuple, first)), list(none), list(map(tuple, then))) == ([(0,)], [], [(len(_ODD),)])
+    assert {key for (key,) in among} == set(_ODD)
+    assert (list(map(tuple, matching)), list(nobody)) == ([("t", _ODD[0])], [])
+    if not database.is_sqlite:
+        assert database.statements - before == 1
+
+
+async def test_one_that_fails_takes_the_others_with_it(database: Database) -> None:
+    """Nothing of the transaction remains, what is said of the error names no value, and the next one goes well."""
+
+    def work(connection: Connection) -> list[Rows]:
+        good = inserting(connection, receipts, [_receipt("a")])
+        again = inserting(connection, receipts, [_receipt("a")])
+        return exchange(connection, [*good, *again, _CLOSED.of(connection, now=NOW)])
+
+    with pytest.raises(Unavailable) as raised:
+        await database.write(work)
+    assert "sms" not in str(raised.value)
+    count = select(func.count()).select_from(receipts)
+    assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 0
+    await database.write(lambda connection: exchange(connection, inserting(connection, receipts, [_receipt("a")])))
+    assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 1
+
+
+async def test_one_question_needs_no_transaction(database: Database) -> None:
+    """Its answer is of one instant by itself."""
+    rows = [{"tenant": "t", "id": "C-1", "closed_at": NOW}]
+    await database.write(lambda connection: exchange(connection, inserting(connection, cases, rows)))
+    [(number,)] = await database.ask(lambda connection: _CLOSED.of(connection, now=NOW))
+    assert number == 1
