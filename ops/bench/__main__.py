@@ -41,14 +41,14 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     machine.pin(machine.OTHERS)  # we, the load and the servers; what is measured gets a processor of its own
-    about = machine.describe()
+    about, commit = machine.describe(), machine.commit()  # before this run's own results change the tree
 
     def answer_of(found: Measurements) -> dict[str, Any]:
         return {
             "targets": [target.checked(found) for target in TARGETS],
             "measurements": {name: asdict(each) for name, each in found.items()},
             "machine": about["machine"],
-            "commit": machine.commit(),
+            "commit": commit,
         }
 
     def keep(found: Measurements, missing: dict[str, str]) -> None:
