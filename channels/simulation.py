@@ -36,14 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     missing = [name for name in (options.token_env, options.dsn_token_env) if name and name not in os.environ]
     if missing:
-        print(f"environment variable {missing[0]} is not set", file=sys.stderr)  # noqa: T201
+        print(f"environment variable {missing[0]} is not set", file=sys.stderr)  # noqa: T201 – its parent reads it
         return 2
     if not _die_with_parent(options.parent_pid):
         return 0
     try:
         _run(options)
     except OSError as error:
-        print(f"cannot start: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(f"cannot start: {error.strerror or error}", file=sys.stderr)  # noqa: T201 – its parent reads it
         return 1
     return 0
 
@@ -87,7 +87,7 @@ async def _serve(options: argparse.Namespace) -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", options.control_port).start()
         ports = {"sms_port": sms.port, "smtp_port": email.port, "control_port": runner.addresses[0][1]}
-        print(json.dumps(ports | {"pid": os.getpid()}), flush=True)  # noqa: T201
+        print(json.dumps(ports | {"pid": os.getpid()}), flush=True)  # noqa: T201 – its parent reads it
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -176,7 +176,7 @@ def _as_text(value: Any) -> str:
     """A text of a kind of its own, as the sentences of the catalogue are, is a text."""
     if isinstance(value, str):
         return str(value)
-    raise NotImplementedError(type(value).__name__)
+    raise NotImplementedError(type(value).__name__)  # what msgspec asks of a hook that has no answer
 
 
 def pointer(location: Sequence[str | int]) -> str:

@@ -276,7 +276,7 @@ def _filtered(template: BoundTemplate) -> Iterator[Any]:
 def _nodes(nodes: Sequence[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node
-        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]
+        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]  # it is not asked for partials
 
 
 def _expressions(expression: Expression) -> Iterator[Any]:
