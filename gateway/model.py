@@ -46,10 +46,6 @@ END_STATES = frozenset(
 # States in which nothing has been handed to a provider for this attempt, so that stopping is still possible.
 PENDING_STATES = frozenset({State.ACCEPTED, State.DEFERRED, State.RETRYING, State.REVIEW})
 
-# States that count as a contact of the borrower: the provider has the message, or may have it.
-# A message proved not to have arrived (undelivered, failed) does not count; contact-rules.md section 5.1.
-CONTACT_STATES = frozenset({State.SENDING, State.SENT, State.UNKNOWN, State.DELIVERED})
-
 _STOPPABLE = {State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.FAILED}
 # An attempt that was given up for lost may still turn out to be with the provider, or to have arrived.
 _TURNS_UP = {State.SENT, State.DELIVERED}

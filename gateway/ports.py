@@ -188,7 +188,8 @@ class Move:
     ``to`` None keeps the state (a receipt that only adds an event). ``next_step`` asks the ledger to open the
     route's next step, which happens at most once however many ask. ``changes`` are columns of ``Delivery``.
     ``fence`` is that of the claim under which it was decided: with a later claim the move is void, for whoever made
-    that one decides anew. None: it was decided on the locked row.
+    that one decides anew. None: it was decided on the locked row. ``not_reached`` is for what shows, or for a person
+    who says, that the borrower has not got it: nothing else ends a hand-over's counting as a contact.
     """
 
     delivery_id: str
@@ -201,6 +202,7 @@ class Move:
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
     next_step: bool = False
+    not_reached: bool = False
     fence: int | None = None
 
 

@@ -184,7 +184,7 @@ async def answers(http: aiohttp.ClientSession, url: str, seconds: float = _READY
 
 
 # Area codes whose 555-01xx numbers are reserved for fiction.
-_AREAS = (202, 203, 205, 206, 207, 208, 209, 210)
+_AREAS = (202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219)
 
 
 def _noon() -> str:
@@ -194,7 +194,7 @@ def _noon() -> str:
 
 
 def request(number: int, *, route: Sequence[Any] = ("sms", "email"), **changes: Any) -> dict[str, Any]:
-    """A request that is delivered at once; the last two digits of the phone number are below 80. For 640 borrowers."""
+    """A request that is delivered at once, for 1,280 borrowers; the last two digits of the phone number are below 80."""
     body: dict[str, Any] = {
         "borrower": {
             "id": f"B-{number}",

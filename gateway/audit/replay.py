@@ -1,6 +1,7 @@
 """One borrower's events once more, in order: what each contact broke, by what was known when it began.
 
-A contact is "open" while it may have reached the borrower. Order is the ledger's (sequence numbers are given out under
+A contact is "open" while its latest attempt is under way or has arrived, and "counts" until it is shown that none
+reached the borrower: silence shows nothing. Order is the ledger's (sequence numbers are given out under
 the borrower's lock), so "after the opt-out" means after it was committed, whatever the clocks say. Pure.
 """
 
@@ -19,8 +20,10 @@ from gateway.model import Violation
 _CROSSING = timedelta(seconds=10)
 
 _OPEN = frozenset({"sending", "sent", "unknown", "delivered"})
-# What may show that an attempt did not reach the borrower, or is a person's decision to try again all the same.
-_PROOFS = frozenset({"attempt_failed", "resolved", "receipt", "approved", "redriven"})
+# What shows that an attempt did not reach the borrower, with the states it leads to then.
+_PROOFS = frozenset({"attempt_failed", "resolved", "receipt"})
+_FAILING = frozenset({"retrying", "failed", "undelivered"})
+_WORDS = frozenset({"approved", "redriven"})  # a person's, that it did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class _Contact:
     sent: Sent
     at: datetime
     open: bool = True
+    counts: bool = True
     closed_by: str = ""
     resent: int = 0
     arrived: set[int] = field(default_factory=set)  # attempts that the provider said were delivered
@@ -104,10 +108,12 @@ class Replay:
             return []
         found = self._receipt(contact, event) if event.kind in ("receipt", "ignored") else []
         if event.state in _OPEN:
-            contact.open = True
+            contact.open = contact.counts = True
         elif contact.open and event.state != "review":
             contact.open, contact.closed_by = False, event.kind
             contact.resent += event.kind == "resent"
+        if event.kind in _WORDS or (event.kind in _PROOFS and event.state in _FAILING and not contact.resent):
+            contact.counts = False
         return found
 
     def _receipt(self, contact: _Contact, event: Any) -> list[tuple[Violation, str]]:
@@ -141,11 +147,11 @@ class Replay:
         elif earlier is not None and earlier.closed_by == "resent":
             if not sent.body.get("must_arrive") or earlier.resent > 1:
                 yield Violation.REPEAT, f"resent {earlier.resent} times"
-        elif earlier is not None and earlier.closed_by not in _PROOFS:
+        elif earlier is not None and earlier.closed_by not in _PROOFS | _WORDS:
             yield Violation.REPEAT, f"nothing but {earlier.closed_by!r} says that the earlier attempt did not arrive"
         for other in self._contacts.values():
             same = (other.sent.dedup_key, other.sent.channel) == (sent.dedup_key, sent.channel)
-            if same and other.open and other.sent.notification_id != sent.notification_id:
+            if same and other.counts and other.sent.notification_id != sent.notification_id:
                 yield Violation.REPEAT, f"{other.sent.notification_id} has the same meaning and went out"
 
     def _hours(
@@ -171,7 +177,7 @@ class Replay:
 
     def _frequency(self, sources: Sequence[Source], contact: _Contact) -> Iterator[tuple[Violation, str]]:
         sent = contact.sent
-        before = [each for key, each in self._contacts.items() if each.open and key != contact.delivery_id]
+        before = [each for key, each in self._contacts.items() if each.counts and key != contact.delivery_id]
         for source in sources:
             quiet = source.named("channels_without_caps")
             if sent.channel in quiet:

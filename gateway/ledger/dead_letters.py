@@ -84,7 +84,15 @@ class DeadLetters:
         changes = {"tries": 0, **approved}  # it gets as many as at first
         detail = {"why": why, "was": delivery.reason}
         return Move(
-            delivery.id, "redriven", now, to=State.ACCEPTED, actor=actor, due_at=now, changes=changes, detail=detail
+            delivery.id,
+            "redriven",
+            now,
+            to=State.ACCEPTED,
+            actor=actor,
+            due_at=now,
+            changes=changes,
+            detail=detail,
+            not_reached=True,
         )
 
 

@@ -19,7 +19,6 @@ from gateway.ledger.exchange import Prepared, Rows, Spelling, Statement, exchang
 from gateway.ledger.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.ledger.schema import deliveries, instant_of, notifications
 from gateway.model import (
-    CONTACT_STATES,
     MOVES,
     PENDING_STATES,
     EndReason,
@@ -34,6 +33,8 @@ Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed 
 
 _FIXED = ("id", "notification_id", "step", "channel", "address_digest", "created_at")
 _MUTABLE = [name for name in Delivery.__dataclass_fields__ if name not in _FIXED]
+# A message of which a provider says this has been handed over, whatever was believed of it before.
+_REACHES = frozenset({State.SENT, State.DELIVERED})
 
 
 def _keeps_reason(state: State, to: State | None) -> bool:
@@ -150,10 +151,10 @@ class Page:
             lease_until=None,
             **move.changes,
         )
-        if changed.state not in CONTACT_STATES and changed.state is not State.REVIEW:
-            changed = replace(changed, contacted_at=None)  # proved not to have reached anyone
-        elif changed.state is State.DELIVERED and changed.contacted_at is None:
-            changed = replace(changed, contacted_at=move.at)
+        if move.not_reached:
+            changed = replace(changed, contacted_at=None)
+        elif changed.state in _REACHES and changed.contacted_at is None:
+            changed = replace(changed, contacted_at=move.at)  # an attempt that was taken for absent turned up
         if owner.stopped:
             changed = replace(changed, escalate_at=None)
         self._put(owner, changed)

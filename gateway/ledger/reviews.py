@@ -79,7 +79,17 @@ class Reviews:
                 raise NotApprovable(remedy)
             changes = {"approved": delivery.reason}
             page.apply(
-                Move(item, "approved", now, to=State.ACCEPTED, actor=actor, due_at=now, changes=changes, detail=detail)
+                Move(
+                    item,
+                    "approved",
+                    now,
+                    to=State.ACCEPTED,
+                    actor=actor,
+                    due_at=now,
+                    changes=changes,
+                    detail=detail,
+                    not_reached=True,
+                )
             )
         else:
             reason = EndReason.REFUSED_IN_REVIEW

@@ -111,6 +111,7 @@ class Settler:
             due_at=again,
             changes={"tries": tries},
             detail=detail,
+            not_reached=_disproved(delivery),
         )
 
     def _again(
@@ -167,7 +168,9 @@ class Settler:
             if move.to is not None or delivery.state is not State.SENT:
                 return move
         if delivery.state is State.SENT:
-            return _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
+            # Nobody has said that it did not arrive, so it stays a contact.
+            silent = _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
+            return replace(silent, not_reached=False)
         if answer.result is LookupResult.ABSENT:
             return self._absent(delivery, notification, now)
         # Nobody can say whether it arrived.
@@ -187,8 +190,16 @@ class Settler:
         if again is None:
             return _ended(delivery, State.FAILED, "resolved", EndReason.RETRIES_EXHAUSTED, now, {})
         reason, changes = EndReason.NOT_AT_PROVIDER, {"tries": tries}
-        due_at = max(again, now)
-        return Move(delivery.id, "resolved", now, to=State.RETRYING, reason=reason, due_at=due_at, changes=changes)
+        return Move(
+            delivery.id,
+            "resolved",
+            now,
+            to=State.RETRYING,
+            reason=reason,
+            due_at=max(again, now),
+            changes=changes,
+            not_reached=_disproved(delivery),
+        )
 
     def after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
@@ -206,7 +217,8 @@ class Settler:
                 seen, due_at = {"read_at": now, "escalate_at": None}, None
             elif receipt.status is ReceiptStatus.RELAYED and not stale:
                 seen = {"failures_only": 1}
-            return Move(delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail)
+            said_no = to is State.UNDELIVERED and not stale and _disproved(delivery)
+            return Move(delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, not_reached=said_no)
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
         if to is State.UNDELIVERED:
@@ -246,6 +258,11 @@ class Settler:
                 return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
             return None
         return Move(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
+
+
+def _disproved(delivery: Delivery) -> bool:
+    """Whether a failure of the present attempt shows that the borrower got nothing: an earlier copy may have come."""
+    return not delivery.resent
 
 
 def _failure_detail(failure: SendFailure) -> dict[str, Any]:
@@ -293,4 +310,5 @@ def _ended(
         changes=changes,
         detail=detail,
         next_step=to in _BAD_ENDS and to in END_STATES,
+        not_reached=_disproved(delivery),
     )

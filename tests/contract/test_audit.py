@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from channels.base import Accepted, Message, Receipt, ReceiptStatus, TransientFailure, UnknownOutcome
+from channels.base import (
+    Accepted,
+    LookupAnswer,
+    LookupResult,
+    Message,
+    Receipt,
+    ReceiptStatus,
+    TransientFailure,
+    UnknownOutcome,
+)
 from channels.base import ProviderReason as Why
 from gateway.audit.auditor import Auditor
 from gateway.audit.figures import Figures
@@ -134,6 +143,17 @@ async def test_a_contact_that_did_not_arrive_leaves_room_for_another(database: D
     await _contact(database, "k1", NOW - 5 * HOUR, case="C-1")
     await _contact(database, "k2", NOW, case="C-2")
     assert await _found(database) == []
+
+
+async def test_silence_leaves_no_room_for_another(database: Database) -> None:
+    """The first went without a receipt until its deadline and may have arrived: the next within four hours is found."""
+    first = await _contact(database, "k0", NOW - 2 * HOUR, case="C-0")
+    silent = SETTLER.after_lookup(
+        replace(first.delivery, state=State.SENT), first.notification, LookupAnswer(LookupResult.ABSENT), NOW - HOUR
+    )
+    await store_on(database).apply([silent])
+    await _contact(database, "k1", NOW, case="C-1")
+    assert await _found(database) == [Violation.TOO_SOON]
 
 
 async def test_contacts_too_close_together_are_found(database: Database) -> None:
