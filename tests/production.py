@@ -194,7 +194,7 @@ def _noon() -> str:
 
 
 def request(number: int, *, route: Sequence[Any] = ("sms", "email"), **changes: Any) -> dict[str, Any]:
-    """A request that is delivered at once, for 1,280 borrowers; the last two digits of the phone number are below 80."""
+    """A request that is delivered at once, for 1,280 borrowers; the last two digits of a phone number are below 80."""
     body: dict[str, Any] = {
         "borrower": {
             "id": f"B-{number}",

@@ -62,6 +62,19 @@ class Spelling:
         parts = ", ".join(f"value->>{at}" for at in range(size))
         return f"SELECT {parts} FROM json_array_elements(%({name})s::json)"
 
+    def of_each(self, columns: str, table: str, index: Sequence[str], name: str, since: str) -> str:
+        """Rows of a table for ``document``, for each of a list of keys those after ``since``, by one index: the key's
+        columns and the one that is compared.
+        """
+        *key, compared = index
+        after = f"{compared} > {self.value(since)}"
+        if self.sqlite:
+            return f"FROM {table} WHERE {self.matching(key, name)} AND {after}"
+        mine = " AND ".join(f"{column} = given.value->>{at}" for at, column in enumerate(key))
+        # The order is that of the index: a planner who knows nothing of the table yet takes any other for as good.
+        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(index)}"
+        return f"FROM json_array_elements(%({name})s::json) AS given CROSS JOIN LATERAL ({rows}) AS found"
+
     def document(self, columns: str, rest: str) -> str:
         """All rows of a SELECT as one JSON array of arrays; NULL or empty where there are none."""
         if self.sqlite:

@@ -42,10 +42,9 @@ def _facts(sql: Spelling) -> str:
         "tenant, id, version, holds, opt_outs, consents, stated",
         f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
     )
+    told = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
     contacts = sql.document(
-        "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id",
-        f"FROM deliveries WHERE {sql.matching(('tenant', 'borrower_id'), 'keys')}"
-        f" AND contacted_at > {sql.value('since')}",
+        told, sql.of_each(told, "deliveries", ("tenant", "borrower_id", "contacted_at"), "keys", "since")
     )
     closed = sql.document(
         "tenant, id",
