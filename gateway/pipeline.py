@@ -70,7 +70,9 @@ _AGAIN_SECONDS = 0.5  # after which what could not be written is written again; 
 _KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
 # The ends of attempts wait so long for others: borrowers have their messages already, and a transaction costs as much
 # processor as some ten ends in it (measured). Our choice.
-_LINGERS_SECONDS = 0.005
+_ENDS_LINGER_SECONDS = 0.005
+# Receipts may wait longer: nothing is lost with them, for a provider that has no answer calls again. Our choice.
+_RECEIPTS_LINGER_SECONDS = 0.02
 _DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
 
 # Receipts that say something of the borrower or the address, and not only of this message.
@@ -126,8 +128,8 @@ class Pipeline:
         self._lease = lease_seconds
         self._stopping = False
         self._accepting = Coalescer(self._accept_batch)
-        self._settling = Coalescer(self._settle_batch, linger_seconds=_LINGERS_SECONDS)
-        self._receiving = Coalescer(self._receive_batch)
+        self._settling = Coalescer(self._settle_batch, linger_seconds=_ENDS_LINGER_SECONDS)
+        self._receiving = Coalescer(self._receive_batch, linger_seconds=_RECEIPTS_LINGER_SECONDS)
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
 

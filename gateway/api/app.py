@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from gateway.api import (
     borrowers,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.wiring import Gateway
 
 
-def create_app(gateway: Gateway) -> FastAPI:
+def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of ``gateway``, which the caller opens and closes."""
     app = FastAPI(
         title="Notification gateway",
@@ -47,7 +48,6 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     app.state.key_ring = KeyRing(gateway.keys)
     app.state.pages = Pages()
-    app.add_middleware(Direct, routes=[*notifications.DIRECT, *receipts.DIRECT])
     app.state.watch = ops.Watch(gateway)
     app.add_middleware(RequestId)
     problems.install(app)
@@ -73,4 +73,4 @@ def create_app(gateway: Gateway) -> FastAPI:
     for page in (signing_in, beginning, verbs, editor, ops):
         app.include_router(page.router)
     openapi.install(app)
-    return app
+    return Direct(app, [*notifications.DIRECT, *receipts.DIRECT])

@@ -49,8 +49,10 @@ def record(
     """Record a batch of receipts and move what they speak of, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
-    fresh = _insert(connection, arrived, matched, now)
-    page = Page.of_deliveries(connection, filter(None, matched), digest)
+    told, *asked = exchange(
+        connection, [*_inserting(connection, arrived, matched, now), *Page.ask(connection, filter(None, matched))]
+    )
+    fresh, page = {key for (key,) in told}, Page(connection, asked, digest, {})
     words: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
@@ -168,7 +170,10 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
     return {(provider, key): delivery_id for provider, key, delivery_id in rows}
 
 
-def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime) -> set[str]:
+def _inserting(
+    connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime
+) -> list[Statement]:
+    """What stores them; answers the digests of those that were not here before."""
     rows = [
         {
             "digest": digest_of(each),
@@ -184,5 +189,4 @@ def _insert(connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequ
         for each, delivery_id in zip(arrived, matched, strict=True)
     ]
     rows.sort(key=lambda row: row["digest"])
-    [fresh] = exchange(connection, inserting(connection, receipts, rows, new_only=True, returning="digest"))
-    return {key for (key,) in fresh}
+    return inserting(connection, receipts, rows, new_only=True, returning="digest")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import Connection, func, select
 
-from gateway.ledger.bulk import inserting
+from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.database import Database
-from gateway.ledger.exchange import Prepared, Rows, exchange
-from gateway.ledger.schema import cases, receipts
+from gateway.ledger.exchange import Prepared, Rows, Statement, exchange
+from gateway.ledger.facts import ask_facts, lock_borrowers
+from gateway.ledger.migrate import migrate
+from gateway.ledger.page import Page
+from gateway.ledger.schema import cases, notifications, receipts
 from gateway.ports import Unavailable
 from tests.ledgers import NOW
 
@@ -73,3 +78,29 @@ async def test_one_question_needs_no_transaction(database: Database) -> None:
     await database.write(lambda connection: exchange(connection, inserting(connection, cases, rows)))
     [(number,)] = await database.ask(lambda connection: _CLOSED.of(connection, now=NOW))
     assert number == 1
+
+
+async def test_plans_keep_to_the_indexes_of_empty_tables(empty_postgresql: str) -> None:
+    """What the busy paths ask is planned by index before PostgreSQL knows anything of the tables: a plan is kept, and
+    would read whole tables when they have grown."""
+    database = Database(empty_postgresql)
+    await asyncio.to_thread(migrate, database.engine)
+
+    def plan(connection: Connection, asked: Statement) -> str:
+        return "\n".join(line for (line,) in connection.exec_driver_sql(f"EXPLAIN {asked.text}", asked.values))
+
+    def work(connection: Connection) -> list[str]:
+        keys, ids = [("acme", f"B-{number}") for number in range(100)], [f"dlv_{number}" for number in range(100)]
+        row = {"id": "ntf_1", "state": "sent"}
+        statements = [
+            ask_facts(connection, keys, keys, [(*each, "sms") for each in keys], NOW),
+            lock_borrowers(connection, keys),
+            *Page.ask(connection, ids),
+            *updating(connection, notifications, ("id",), [row] * 100),
+        ]
+        return [plan(connection, each) for each in statements]
+
+    plans = await database.read(work)
+    await database.close()
+    assert [each for each in plans if "Seq Scan" in each or "Hash Join" in each] == []
+    assert "deliveries_contacts" in plans[0]
