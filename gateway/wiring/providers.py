@@ -1,20 +1,26 @@
-"""The providers that are configured; without any, simulators in a child process."""
+"""How messages go out: the channels, and the configured providers; without any, simulators in a child process."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from channels import registry
 from channels.base import Channel, Provider
 from gateway.embedded import world
 from gateway.embedded.errors import CannotStart
 from gateway.embedded.world import World
 from gateway.hot.tokens import Rate
+from gateway.hot.wakeups import Wakeups
+from gateway.ledger.inbox import Inbox
 from gateway.ports import Clock
 from gateway.settings import Settings
+from gateway.stages.choose import Chooser
+from gateway.wiring.ledger import LedgerParts
 
 _SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the simulator knows it
 
@@ -22,7 +28,33 @@ _SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the 
 SIMULATED_SECONDS = 2.0
 
 
-async def provider_entries(
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How messages go out. ``world`` is the process of the simulators, None where providers are configured."""
+
+    channels: Mapping[str, Channel]
+    providers: Mapping[str, Provider]
+    chooser: Chooser
+    rates: Mapping[str, Rate]
+    inbox: Inbox
+    world: World | None
+
+
+async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: Wakeups) -> Ways:
+    """Channels and providers, until the stack is left. Raises CannotStart."""
+    channels = registry.discover()
+    inbox = Inbox(ledger.database, ledger.clock, wakeups.publish)
+    entries, outside = await _entries(stack, ledger.settings, ledger.clock)
+    services = {"clock": ledger.clock, "inbox": inbox}
+    providers: dict[str, Provider] = {}
+    for each in entries:
+        provider = providers[str(each["name"])] = build_provider(channels, each, services)
+        stack.push_async_callback(provider.close)
+    chooser = Chooser(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
+    return Ways(channels, providers, chooser, _rates(entries), inbox, outside)
+
+
+async def _entries(
     stack: AsyncExitStack, settings: Settings, clock: Clock
 ) -> tuple[Sequence[Mapping[str, Any]], World | None]:
     """The configured providers; without any, simulators in a child process, embedded mode only."""
@@ -32,6 +64,14 @@ async def provider_entries(
         return configured if any(each["channel"] == "inapp" for each in configured) else [*configured, feed], None
     if not settings.embedded:
         raise CannotStart("no providers are configured: set GATEWAY_PROVIDERS (see README, production shape)")
+    outside, simulated = await _simulators(stack, settings, clock)
+    return [*simulated, feed], outside
+
+
+async def _simulators(
+    stack: AsyncExitStack, settings: Settings, clock: Clock
+) -> tuple[World, Sequence[Mapping[str, Any]]]:
+    """The simulators' process, and the entries of the providers that talk to it."""
     sms_token, mail_token = secrets.token_hex(16), secrets.token_hex(16)
     offset = (clock() - datetime.now(UTC)).total_seconds()
     outside = await world.start(
@@ -62,11 +102,10 @@ async def provider_entries(
         "from_address": "reminders@gateway.example.com",
         "callback_token": mail_token,
     }
-    simulated = [
+    return outside, [
         {"channel": "sms", "kind": "twilio", "name": "sms-simulator", "options": sms},
         {"channel": "email", "kind": "smtp", "name": "mail-sink", "options": mail},
     ]
-    return [*simulated, feed], outside
 
 
 def build_provider(channels: Mapping[str, Channel], entry: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
@@ -80,7 +119,7 @@ def build_provider(channels: Mapping[str, Channel], entry: Mapping[str, Any], se
         raise CannotStart(f"provider {name}: {error}") from error
 
 
-def rates(entries: Sequence[Mapping[str, Any]]) -> dict[str, Rate]:
+def _rates(entries: Sequence[Mapping[str, Any]]) -> dict[str, Rate]:
     """The configured rates: ``"rate_per_second": 100, "burst": 100`` beside a provider's options."""
     return {
         str(entry["name"]): Rate(float(entry["rate_per_second"]), int(entry.get("burst", entry["rate_per_second"])))

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from channels.base import Channel, Provider
+from channels.base import Channel
 from gateway import policy
-from gateway.catalog import Catalog
 from gateway.ledger.store import Store
 from gateway.model import Facts, Notification, Verdict
 from gateway.pipeline import Stages
-from gateway.ports import Clock
+from gateway.ports import Decide
 from gateway.settings import Settings
-from gateway.signing import Signer
 from gateway.stages.accept import Acceptor
-from gateway.stages.choose import Chooser
 from gateway.stages.enquire import Enquirer
 from gateway.stages.listen import Listener
 from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
-from gateway.wiring.providers import SIMULATED_SECONDS
+from gateway.wiring.ledger import LedgerParts
+from gateway.wiring.providers import SIMULATED_SECONDS, Ways
+from gateway.wiring.texts import Texts
 
 
 class ChannelAddresses:
@@ -34,28 +33,32 @@ class ChannelAddresses:
         return self._channels[channel].normalise(address)
 
 
-def build_stages(
-    settings: Settings,
-    clock: Clock,
-    signer: Signer,
-    channels: Mapping[str, Channel],
-    providers: Mapping[str, Provider],
-    chooser: Chooser,
-    templates: Catalog,
-    packs: policy.Packs,
-    words: policy.Words,
-    store: Store,
-    simulated: bool,
-) -> Stages:
-    capable = {
-        channel: frozenset(
-            category
-            for provider in providers.values()
-            if provider.channel == channel
-            for category in provider.capability.categories
-        )
-        for channel in channels
-    }
+def build_stages(ledger: LedgerParts, ways: Ways, texts: Texts, store: Store) -> Stages:
+    """Every decision of the path. Only enquiries ask ``store``: what came in about a message, and whose it is."""
+    settings, signer, clock = ledger.settings, ledger.signer, ledger.clock
+    decide = _decide(ways, texts.packs)
+    sender = Sender(ways.providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token)
+    capabilities = {name: each.capability for name, each in ways.providers.items()}
+    settler = Settler(_schedule(settings, simulated=ways.world is not None), capabilities)
+    return Stages(
+        acceptor=Acceptor(texts.catalog, ChannelAddresses(ways.channels), decide, signer.digest),
+        templates=texts.catalog,
+        decide=decide,
+        chooser=ways.chooser,
+        sender=sender,
+        enquirer=Enquirer(store, ways.providers, texts.catalog, sender, settler, clock),
+        settler=settler,
+        listener=Listener(
+            texts.words,
+            lambda jurisdiction: [name for name, _, _ in texts.packs.in_force(jurisdiction, clock()).packs],
+            {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
+        ),
+    )
+
+
+def _decide(ways: Ways, packs: policy.Packs) -> Decide:
+    """The contact policy under these packs, for what the channels' providers can carry."""
+    capable = {channel: _categories(ways, channel) for channel in ways.channels}
 
     def decide(
         notification: Notification,
@@ -81,25 +84,19 @@ def build_stages(
             pack_names=pack_names,
         )
 
-    schedule = Schedule(
+    return decide
+
+
+def _categories(ways: Ways, channel: str) -> frozenset[str]:
+    """What any of the channel's providers may carry."""
+    providers = (each for each in ways.providers.values() if each.channel == channel)
+    return frozenset(category for each in providers for category in each.capability.categories)
+
+
+def _schedule(settings: Settings, *, simulated: bool) -> Schedule:
+    return Schedule(
         receipt_wait=timedelta(hours=settings.receipt_hours),
         unknown_grace=timedelta(seconds=SIMULATED_SECONDS if simulated else settings.unknown_grace_seconds),
         max_attempts=settings.max_attempts,
         time_scale=settings.time_scale,
-    )
-    sender = Sender(providers, signer.reference, settings.effective_public_url, clock, signer.unsubscribe_token)
-    settler = Settler(schedule, {name: each.capability for name, each in providers.items()})
-    return Stages(
-        acceptor=Acceptor(templates, ChannelAddresses(channels), decide, signer.digest),
-        templates=templates,
-        decide=decide,
-        chooser=chooser,
-        sender=sender,
-        enquirer=Enquirer(store, providers, templates, sender, settler, clock),
-        settler=settler,
-        listener=Listener(
-            words,
-            lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],
-            {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
-        ),
     )

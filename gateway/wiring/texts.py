@@ -1,26 +1,25 @@
-"""Where templates and contact rules are, and what editors do with templates."""
+"""Where templates and contact rules are, and how they are read."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
-from gateway.catalog import lint as linting
-from gateway.catalog.editing import Editing
-from gateway.catalog.folder import Folder
-from gateway.catalog.preview import Price
-from gateway.catalog.shelf import Shelf
-from gateway.catalog.transfer import Transfer
-from gateway.catalog.trial import TrialSender
+from gateway.catalog import BadTemplate, Catalog, Lender
 from gateway.embedded.errors import CannotStart
-from gateway.ledger.callers import Callers
-from gateway.ledger.editions import Editions
 from gateway.ledger.template_versions import TemplateVersions
-from gateway.ports import Clock
 from gateway.settings import Settings
 from gateway.wiring.ledger import LedgerParts
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What is said and when it may be said: the templates, the contact rules, and the words of replies."""
+
+    catalog: Catalog
+    packs: policy.Packs
+    words: policy.Words
 
 
 def templates_folder(settings: Settings) -> Path:
@@ -45,33 +44,16 @@ def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
         raise CannotStart(f"templates: {error}") from error
 
 
-def build_editing(
-    settings: Settings,
-    ledger: LedgerParts,
-    clock: Clock,
-    catalog: Catalog,
-    packs: policy.Packs,
-    editions: Editions,
-    trials: TrialSender,
-) -> tuple[Editing, Transfer]:
-    """What editors do with templates, with the one lint. Raises CannotStart."""
-    path = templates_folder(settings)
+async def read_texts(ledger: LedgerParts) -> Texts:
+    """Everything in words, as it is published now; the ledger keeps the versions that ship. Raises CannotStart."""
+    versions = TemplateVersions(ledger.database)
+    catalog = load_catalog(ledger.settings, versions)
+    folder = policies_folder(ledger.settings)
     try:
-        words = linting.load_words(path / "_lint")
-        folder = Folder.read(path)
-    except (BadTemplate, ValueError, OSError) as error:
-        raise CannotStart(f"templates: {error}") from error
-
-    def lint(version: TemplateVersion) -> list[linting.Finding]:
-        return linting.lint(version, words, settings.lender_name, policy.refuses_text(packs, clock()))
-
-    # What the packs refuse is left out: they change with time, and are asked again for every request.
-    shipped = (linting.lint(each, words, settings.lender_name, lambda *_: "") for each in catalog.live())
-    if wrong := [str(each) for found in shipped for each in found if each.level == "error"]:
-        raise CannotStart(f"templates: {len(wrong)} errors (gateway template lint has them all): {wrong[0]}")
-    shelf = Shelf(editions, catalog, folder, lint, Callers(ledger.database), clock)
-    prices = {
-        country: Price(Decimal(amount), currency)
-        for country, (amount, currency) in ((name, text.split()) for name, text in settings.sms_prices.items())
-    }
-    return Editing(editions, catalog, shelf, trials, prices, clock), Transfer(editions, catalog, shelf)
+        packs = policy.load_packs(folder)
+        words = policy.load_words(folder / "replies.toml")
+    except ValueError as error:
+        raise CannotStart(f"policies: {error}") from error
+    await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], ledger.clock())
+    await catalog.refresh()
+    return Texts(catalog, packs, words)
