@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -57,7 +58,7 @@ class Auditor:
         contacts = 0
         while after < complete:
             judged = await self._judge(after, min(complete, after + _STRETCH))
-            if not await self._database.write(lambda connection, j=judged, a=after: _store(connection, a, j, now)):  # type: ignore[misc]
+            if not await self._database.write(partial(_store, after=after, judged=judged, now=now)):
                 break  # another process is at it
             after, contacts = judged.until, contacts + judged.contacts
         return contacts
