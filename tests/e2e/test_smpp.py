@@ -79,6 +79,14 @@ async def _work(gateway: Gateway) -> None:
     await gateway.pipeline.match_parked()
 
 
+async def _unanswered(gateway: Gateway) -> str:
+    """The id of a reminder that was handed over, and nobody knows what became of it."""
+    [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+    await _work(gateway)
+    await _until(gateway, answer.id, "unknown")
+    return answer.id
+
+
 async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
     """The receipt ends the delivery, and after the borrower's stop nothing is sent to that number any more."""
     smsc = Smsc()
@@ -98,13 +106,11 @@ async def test_a_receipt_says_what_became_of_a_message_whose_answer_was_lost() -
     """It came before anybody asked, under our reference: nobody has to decide, and nothing is sent again."""
     smsc = Smsc()
     async with _on(smsc, unknown_grace_seconds=0) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
-        await _work(gateway)
-        await _until(gateway, answer.id, "unknown")
+        reminder = await _unanswered(gateway)
         await smsc.report(9_000_001, "DELIVRD", smsc.submitted[-1])
         await _orphan(gateway)
         await _work(gateway)
-        found = await _until(gateway, answer.id, "delivered")
+        found = await _until(gateway, reminder, "delivered")
         assert "unresolved" not in {event["kind"] for event in found["events"]}
         assert [event.registered_delivery for event in smsc.submitted].count(1) == 1
 
@@ -113,23 +119,19 @@ async def test_a_receipt_that_comes_after_the_question_takes_the_message_out_of_
     """Who would decide finds nothing to decide any more."""
     smsc = Smsc()
     async with _on(smsc, unknown_grace_seconds=0) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+        reminder = await _unanswered(gateway)
         await _work(gateway)
-        await _until(gateway, answer.id, "unknown")
-        await _work(gateway)
-        await _until(gateway, answer.id, "review")
+        await _until(gateway, reminder, "review")
         await smsc.report(9_000_001, "UNDELIV", smsc.submitted[-1])
-        await _until(gateway, answer.id, "undelivered")
+        await _until(gateway, reminder, "undelivered")
 
 
 async def test_without_our_reference_a_person_decides() -> None:
     """An SMSC that doesn't repeat it leaves a receipt that might be about anything."""
     smsc = Smsc(echoes=False)
     async with _on(smsc, unknown_grace_seconds=0) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
-        await _work(gateway)
-        await _until(gateway, answer.id, "unknown")
+        reminder = await _unanswered(gateway)
         await smsc.report(9_000_001, "DELIVRD", smsc.submitted[-1])
         await _orphan(gateway)
         await _work(gateway)
-        await _until(gateway, answer.id, "review")
+        await _until(gateway, reminder, "review")
