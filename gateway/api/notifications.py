@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -41,7 +41,7 @@ Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
 @router.post("", status_code=202, openapi_extra={**body(NotificationIn), **_KEY_HEADER})
 async def accept(request: Request) -> Response:
     """Take a reminder: 202 when it is stored, 200 when this idempotency key was answered before."""
-    with _counted(request, AcceptOperation.SINGLE):
+    with _Counted(request, AcceptOperation.SINGLE):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
@@ -60,7 +60,7 @@ async def accept(request: Request) -> Response:
 async def accept_batch(request: Request) -> Response:
     """Take up to 1,000 reminders; one result for each, in order."""
     gateway = gateway_of(request)
-    with _counted(request, AcceptOperation.BATCH):
+    with _Counted(request, AcceptOperation.BATCH):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
         items = _items(await bodies.read_json(request))
@@ -88,24 +88,25 @@ async def accept_batch(request: Request) -> Response:
 DIRECT = (Route(router.prefix, accept), Route(f"{router.prefix}/batch", accept_batch))
 
 
-@contextmanager
-def _counted(request: Request, operation: AcceptOperation) -> Iterator[None]:
-    """Time the request, and count what is refused at the door; what the accept stage refuses, the pipeline counts."""
-    metrics = gateway_of(request).metrics
-    with metrics.answering(operation):
-        try:
-            yield
-        except Problem as problem:
-            metrics.refused(problem.kind)
-            raise
-        except Unavailable:
-            metrics.refused(unavailable().kind)
-            raise
-        except ClientDisconnect:
-            raise  # the client's doing
-        except Exception:
-            metrics.refused(RefusedReason.INTERNAL)
-            raise
+class _Counted:
+    """Times the request, and counts what is refused at the door; what the accept stage refuses, the pipeline counts."""
+
+    __slots__ = ("_began", "_metrics", "_operation")
+
+    def __init__(self, request: Request, operation: AcceptOperation) -> None:
+        self._metrics, self._operation = gateway_of(request).metrics, operation
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._metrics.answered(self._operation, time.monotonic() - self._began)
+        if isinstance(error, Problem):
+            self._metrics.refused(error.kind)
+        elif isinstance(error, Unavailable):
+            self._metrics.refused(unavailable().kind)
+        elif isinstance(error, Exception) and not isinstance(error, ClientDisconnect):  # which is the client's doing
+            self._metrics.refused(RefusedReason.INTERNAL)
 
 
 def _idempotency_key(request: Request, longest: int) -> str:

@@ -9,6 +9,7 @@ process, gets them one by one. Must not know what is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -112,13 +113,13 @@ def document(value: Any) -> str:
 
 def exchange(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
     """Run statements in order, in one round trip; the rows of each, none where it gives none."""
-    if connection.dialect.name == "sqlite" or len(statements) == 1:
+    if connection.dialect.name == "sqlite":
         return [_alone(connection, each) for each in statements]
     driver: Any = connection.connection.driver_connection
     # SQLAlchemy does not see what goes past it, so whoever counts its statements is told of this one trip.
     told = "; ".join(each.text for each in statements)
     connection.engine.dispatch.before_cursor_execute(connection, None, told, None, None, False)
-    with driver.pipeline():
+    with driver.pipeline() if len(statements) > 1 else nullcontext():
         cursors = [driver.execute(each.text, each.values or None) for each in statements]
         return [cursor.fetchall() if each.answers else () for cursor, each in zip(cursors, statements, strict=True)]
 

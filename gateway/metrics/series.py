@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.metrics import MetricWrapperBase
@@ -28,6 +28,8 @@ class Series:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._lists: dict[MetricWrapperBase, dict[str, frozenset[str]]] = {}
+        # As the library finds a series by its labels anew each time: by the metric and the values, all of them listed.
+        self._found: dict[tuple[object, ...], Any] = {}
         self._unlisted = self.counter("unlisted_label_values", "Label values outside their closed list.")
 
     def counter(self, name: str, documentation: str, labels: Sequence[str] = (), **lists: Iterable[str]) -> Counter:
@@ -57,19 +59,22 @@ class Series:
             metric.labels(**dict(zip(values, combination, strict=True)))
 
     def count(self, counter: Counter, **labels: str) -> None:
-        counter.labels(**self._listed(counter, labels)).inc()
+        self._series(counter, labels).inc()
 
     def observe(self, histogram: Histogram, value: float, trace_id: str = "", **labels: str) -> None:
         """Observe a value, with the trace that it is an example of where there is one."""
-        child = histogram.labels(**self._listed(histogram, labels)) if labels else histogram
-        child.observe(max(0.0, value), {"trace_id": trace_id} if trace_id else None)
+        series = self._series(histogram, labels) if labels else histogram
+        series.observe(max(0.0, value), {"trace_id": trace_id} if trace_id else None)
 
-    def _listed(self, metric: MetricWrapperBase, labels: Mapping[str, str]) -> dict[str, str]:
-        listed = {}
-        for label, value in labels.items():
-            if value in self._lists[metric][label]:
-                listed[label] = str(value)
-            else:
-                listed[label] = OTHER
-                self._unlisted.inc()
-        return listed
+    def _series(self, metric: MetricWrapperBase, labels: Mapping[str, str]) -> Any:
+        """The one series that has these values; those outside their list are counted and told as ``other``."""
+        key = (metric, *labels.items())
+        if (known := self._found.get(key)) is not None:
+            return known
+        lists = self._lists[metric]
+        listed = {label: str(value) if value in lists[label] else OTHER for label, value in labels.items()}
+        found = metric.labels(**listed)
+        if listed == labels:
+            self._found[key] = found
+        self._unlisted.inc(sum(listed[label] != value for label, value in labels.items()))
+        return found

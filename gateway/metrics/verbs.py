@@ -71,15 +71,6 @@ class Metrics(Meters):
         yield
         self.opted_out(source, time.monotonic() - began)
 
-    @contextmanager
-    def answering(self, operation: str) -> Iterator[None]:
-        """Time a request to take reminders, whatever comes of it."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.answered(operation, time.monotonic() - began)
-
     def settled(self, notification_id: str, channel: str, seconds: float) -> None:
         """A provider's final word came this long after its answer."""
         self._series.observe(self._receipt_time, seconds, tracing.trace_id_of(notification_id), channel=channel)
