@@ -40,7 +40,7 @@ def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
     try:
         return Catalog.load(templates_folder(settings), lender=lender, versions=versions)
-    except (BadTemplate, ValueError) as error:
+    except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
 
 

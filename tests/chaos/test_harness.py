@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from gateway.settings import Settings
+from gateway.wiring import ledger
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Postgres
+from tests.chaos.harness.process import skew
 from tests.production import free_port
 
 
@@ -127,3 +131,14 @@ async def test_what_is_done_to_the_ledger_has_been_done_before_it_is_healed() ->
     go_on.set()
     await running
     assert done == ["filled", "started"]
+
+
+async def test_a_clock_that_is_off_is_what_a_gateway_starts_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the clock is looked up has moved once, and the fault was none for a while without anybody's notice."""
+    monkeypatch.setattr(ledger, "system_clock", ledger.system_clock)
+    skew(300.0)
+    async with ledger.open_ledger(Settings(data_dir=tmp_path)) as opened:
+        ahead = (opened.clock() - datetime.now(UTC)).total_seconds()
+    assert 290 < ahead < 310

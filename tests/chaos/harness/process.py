@@ -11,20 +11,22 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import gateway.wiring
 from gateway.cli import app
 from gateway.model import State
 from gateway.ports import Delivery, Move
 from gateway.relay import Relay
 from gateway.settings import Settings
 from gateway.stages.settle import Settler
+from gateway.wiring import ledger
 
 
-def _skew(seconds: float) -> None:
+def skew(seconds: float) -> None:
+    """Have this process's own clock run ahead by so many seconds."""
+
     def skewed(settings: Settings) -> Any:
         return lambda: datetime.now(UTC) + timedelta(seconds=seconds)
 
-    gateway.wiring.system_clock = skewed
+    ledger.system_clock = skewed
 
 
 def _resend_on_timeout() -> None:
@@ -49,9 +51,9 @@ def _queue_as_truth() -> None:
 BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}
 
 if __name__ == "__main__":
-    skew, broken, *arguments = sys.argv[1:]
-    if float(skew):
-        _skew(float(skew))
+    ahead, broken, *arguments = sys.argv[1:]
+    if float(ahead):
+        skew(float(ahead))
     if broken in BREAKS:
         BREAKS[broken]()
     sys.argv = ["gateway", *arguments]
