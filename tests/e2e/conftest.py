@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from sqlalchemy import func, select
 
 from gateway.api.app import create_app
@@ -34,9 +36,8 @@ class AppClient(Client):
         )
 
 
-@pytest.fixture
-async def app_client() -> AsyncIterator[AppClient]:
-    """A client of a whole gateway whose clock stands at ten in the morning in Taipei. No worker runs."""
+@asynccontextmanager
+async def _open_app() -> AsyncIterator[AppClient]:
     directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey has a socket in it
     settings = Settings(data_dir=directory, at="2026-11-24T10:00:00+08:00")
     try:
@@ -46,3 +47,17 @@ async def app_client() -> AsyncIterator[AppClient]:
                 yield AppClient(session, url, key, gateway)
     finally:
         rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def app_client() -> AsyncIterator[AppClient]:
+    """A client of a whole gateway whose clock stands at ten in the morning in Taipei. No worker runs."""
+    async with _open_app() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_app_client() -> AsyncIterator[AppClient]:
+    """The same for all tests of a file, which leave nothing behind: a start takes longer than most of them."""
+    async with _open_app() as client:
+        yield client

@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.conftest import AppClient
 from tests.gateways import Client, request
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ONE, MANY = "/v1/notifications", "/v1/notifications/batch"
 
 
@@ -65,15 +67,15 @@ BAD_VALUES = [
 @pytest.mark.parametrize(
     ("body", "kind", "pointer"), [row[1:] for row in BAD_VALUES], ids=[row[0] for row in BAD_VALUES]
 )
-async def test_a_bad_value(app_client: AppClient, body: Any, kind: str, pointer: str) -> None:
+async def test_a_bad_value(shared_app_client: AppClient, body: Any, kind: str, pointer: str) -> None:
     """422 with the type, pointing at the field, alone and in a batch alike; nothing is stored."""
-    answer = await app_client.post(ONE, body)
+    answer = await shared_app_client.post(ONE, body)
     assert (answer.status, answer.problem) == (422, kind)
     assert pointer in answer.pointers
-    [result] = (await app_client.post(MANY, {"notifications": [body]})).json["results"]
+    [result] = (await shared_app_client.post(MANY, {"notifications": [body]})).json["results"]
     assert (result["status"], result["type"]) == (422, f"/problems/{kind}")
     assert f"/notifications/0{pointer}" in [each["pointer"] for each in result["errors"]]
-    assert await app_client.stored() == 0
+    assert await shared_app_client.stored() == 0
 
 
 BAD_BODIES = [
@@ -120,7 +122,7 @@ BAD_BODIES = [
     ids=[row[0] for row in BAD_BODIES],
 )
 async def test_a_bad_body(
-    app_client: AppClient,
+    shared_app_client: AppClient,
     path: str,
     body: bytes,
     headers: dict[str, str],
@@ -129,25 +131,25 @@ async def test_a_bad_body(
     pointers: list[str],
 ) -> None:
     """What can't be read is refused as a whole, and nothing is stored."""
-    answer = await app_client.post(path, data=body, headers={"Content-Type": "application/json", **headers})
+    answer = await shared_app_client.post(path, data=body, headers={"Content-Type": "application/json", **headers})
     assert (answer.status, answer.problem, answer.pointers) == (status, kind, pointers)
-    assert await app_client.stored() == 0
+    assert await shared_app_client.stored() == 0
 
 
-async def test_a_body_without_a_length(app_client: AppClient) -> None:
+async def test_a_body_without_a_length(shared_app_client: AppClient) -> None:
     """A body that declares no length is cut off at the limit."""
 
     async def endless() -> Any:
         for _ in range(160):
             yield b" " * 65_536
 
-    answer = await app_client.post(ONE, data=endless(), headers={"Content-Type": "application/json"})
+    answer = await shared_app_client.post(ONE, data=endless(), headers={"Content-Type": "application/json"})
     assert (answer.status, answer.problem) == (413, "too_large")
 
 
-async def test_an_unknown_key_and_a_wrong_scope(app_client: AppClient) -> None:
+async def test_an_unknown_key_and_a_wrong_scope(shared_app_client: AppClient) -> None:
     """401 and 403, before anything in the body is looked at."""
-    gateway = app_client.gateway
+    gateway = shared_app_client.gateway
     _, reading = await gateway.keys.create("acme", "reader", ["read"], gateway.clock())
     key_id, revoked = await gateway.keys.create("acme", "gone", ["send"], gateway.clock())
     await gateway.keys.revoke(key_id, gateway.clock())
@@ -158,13 +160,14 @@ async def test_an_unknown_key_and_a_wrong_scope(app_client: AppClient) -> None:
         (revoked[:-1] + "x", 401, "unauthorized"),
         (reading, 403, "forbidden"),
     ):
-        caller: Client = app_client.holding(token)
+        caller: Client = shared_app_client.holding(token)
         for path in (ONE, MANY):
             answer = await caller.post(path, data=b"{", headers={"Content-Type": "application/json"})
             assert (answer.status, answer.problem) == (status, kind)
-    assert await app_client.stored() == 0
+    assert await shared_app_client.stored() == 0
 
 
+@pytest.mark.asyncio(loop_scope="function")  # the gateway is its own: something stays in it
 async def test_another_body_under_one_key(app_client: AppClient) -> None:
     """422, and the first request stays as it was; fifty of the same at once are one."""
     headers = {"Idempotency-Key": "run-7/1"}
@@ -176,7 +179,7 @@ async def test_another_body_under_one_key(app_client: AppClient) -> None:
     assert await app_client.stored() == before
 
 
-async def test_no_answer_repeats_what_was_sent(app_client: AppClient) -> None:
+async def test_no_answer_repeats_what_was_sent(shared_app_client: AppClient) -> None:
     """Neither the number, nor the name, nor the address comes back in a refusal."""
     body = with_borrower(
         name="Chen Mei" + "\x00", addresses={"sms": UK_LANDLINE, "email": "chen@mei@example.com", "inapp": "B-1"}
@@ -186,7 +189,7 @@ async def test_no_answer_repeats_what_was_sent(app_client: AppClient) -> None:
         with_addresses(sms=UK_LANDLINE, email="chen@mei@example.com"),
         request(variables={"amount": {"Chen Mei": 1}}),
     ):
-        answer = await app_client.post(ONE, sent)
+        answer = await shared_app_client.post(ONE, sent)
         assert answer.status == 422
         for secret in (b"7946", b"Chen", b"chen@"):
             assert secret not in answer.raw
