@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.metrics import Metrics
-from tests.ops.promtool import OPS, RULES, alerts, check, rules, scenario, tool
+from tests.ops.promtool import OPS, RULES, alerts, alone, check, rules, scenario, tool
 
 ALERTS_FILE = RULES[0]
 BURNS = {rule["alert"] for rule in alerts() if "burn" in rule["labels"]}
@@ -135,13 +135,15 @@ def test_every_alert_has_its_cases() -> None:
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     """Two hours of the harmful series make it fire, two hours of the nearly harmful ones don't."""
-    scenarios = []
+    tried = []
     for alert, cases in CASES.items():
+        scenarios = []
         for fires, series in zip((True, False), cases, strict=True):
             expression = f'group(ALERTS{{alertname="{alert}", alertstate="firing"}})'
             samples = {"{}": 1.0} if fires else {}
             scenarios.append(scenario(f"{alert} {fires}", series, 118, {expression: samples}))
-    check(tmp_path, ALERTS_FILE, scenarios)
+        tried.append((alone(tmp_path, ALERTS_FILE, alert), scenarios))
+    check(tmp_path, *tried)
 
 
 def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
     }
     recorded = {rule["record"] for rule in rules() if "record" in rule and not rule["record"].startswith("gateway_slo")}
     assert set(expected) == recorded
-    check(tmp_path, ALERTS_FILE, [scenario("recorded", series, 20, expected)])
+    check(tmp_path, (ALERTS_FILE, [scenario("recorded", series, 20, expected)]))
 
 
 def test_rules_ask_for_metrics_that_exist() -> None:

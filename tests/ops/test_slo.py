@@ -67,7 +67,7 @@ def test_alerts_follow_the_speed_of_the_burn(tmp_path: Path) -> None:
         # Over for ten minutes: the short window of the fastest says so; the others still remember.
         scenario("over", _burning(20, 100), 111, _firing("6h", "3d")),
     ]
-    check(tmp_path, RULES[1], scenarios)
+    check(tmp_path, (RULES[1], scenarios))
 
 
 def test_little_traffic_burns_no_budget(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_little_traffic_burns_no_budget(tmp_path: Path) -> None:
     for slo in SLOS:
         few |= _series(slo.name, "0x100 1x10 2x10 3x10 4x10 5x10 6x10", "0x100 1x10 2x10 3x10 4x10 5x10 6x10")
     few = {name: "0x160" if f"0+{_EVENTS}x500" == values else values for name, values in few.items()}
-    check(tmp_path, RULES[1], [scenario("few", few, 159, _firing())])
+    check(tmp_path, (RULES[1], [scenario("few", few, 159, _firing())]))
 
 
 def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
     expected["round(gateway_slo:error_budget_left:ratio30d, 0.01)"] = {f'{{slo="{slo.name}"}}': -1.0 for slo in SLOS}
     recorded = {rule["record"] for rule in rules() if rule.get("record", "").startswith("gateway_slo")}
     assert recorded == set(re.findall(r"gateway_slo:\w+:\w+", " ".join(expected)))
-    check(tmp_path, RULES[1], [scenario("twice", _burning(2), 60, expected)])
+    check(tmp_path, (RULES[1], [scenario("twice", _burning(2), 60, expected)]))
 
 
 def test_the_rules_are_as_generated() -> None:
