@@ -27,7 +27,10 @@ class Coalescer(Generic[I, O]):
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[I]) -> list[O]:
-        """Have ``items`` flushed together with others'. Raises what the flush raised."""
+        """Have ``items`` flushed together with others'. Raises what the flush raised.
+
+        Who is cancelled before their batch has begun takes the items along.
+        """
         future: asyncio.Future[list[O]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, future))
         if self._runner is None or self._runner.done():
@@ -41,9 +44,12 @@ class Coalescer(Generic[I, O]):
             group: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._most):
-                group.append(self._waiting.pop(0))
-                size += len(group[-1][0])
-            await self._flush_group(group)
+                items, future = self._waiting.pop(0)
+                if not future.cancelled():  # or nobody waits for it any more
+                    group.append((items, future))
+                    size += len(items)
+            if group:
+                await self._flush_group(group)
 
     async def _flush_group(self, group: list[tuple[Sequence[I], asyncio.Future[list[O]]]]) -> None:
         try:

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.api import bodies, cursors
+from gateway.api.attending import Attending
 from gateway.api.auth import Caller, caller, needs
 from gateway.api.context import gateway_of
 from gateway.api.direct import Route
@@ -46,7 +47,8 @@ async def accept(request: Request) -> Response:
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
         item = bodies.validated(NotificationIn, raw)
-        [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)], who.actor)
+        with Attending(request):
+            [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)], who.actor)
     if isinstance(result, Refused):
         raise refused(result)  # counted by the pipeline
     if result.outcome == "conflict":
@@ -69,7 +71,8 @@ async def accept_batch(request: Request) -> Response:
         for each in checked:
             if isinstance(each, Problem):
                 gateway.metrics.refused(each.kind)
-        accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
+        with Attending(request):
+            accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
     results = [
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
     ]

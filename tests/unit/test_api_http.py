@@ -69,6 +69,31 @@ async def test_accept_and_show(client: Client) -> None:
     assert (shown["verdict"]["verdict"], shown["verdict"]["time_zones"]) == ("send", ["Asia/Taipei"])
 
 
+async def test_what_its_client_gave_up_is_not_done(
+    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one request is being stored another one waits, and its client hangs up: it is not stored later on, for
+    that client asks again, and a process that is behind would do everything twice."""
+    began, go_on, accept = asyncio.Event(), asyncio.Event(), gateway.store.accept
+
+    async def slowly(*arguments: Any) -> Any:
+        began.set()
+        await go_on.wait()
+        return await accept(*arguments)
+
+    monkeypatch.setattr(gateway.store, "accept", slowly)
+    first = asyncio.create_task(client.post("/v1/notifications", request()))
+    await began.wait()
+    second = asyncio.create_task(client.post("/v1/notifications", request(2)))
+    await asyncio.sleep(1.5)
+    second.cancel()
+    await asyncio.sleep(0.2)
+    go_on.set()
+    assert (await first).status == 202
+    third = await client.post("/v1/notifications", request(3))
+    assert (third.status, await stored(gateway)) == (202, 2)
+
+
 async def test_the_same_key_answers_the_same(client: Client, gateway: ApiGateway) -> None:
     """Fifty at once with one key are one notification; another body under the key is refused."""
     headers = {"Idempotency-Key": "k-1"}
