@@ -5,6 +5,7 @@ Answers from a small cache, so that a request costs no SQL; a revoked key works 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class KeyRing:
         self._keys = keys
         self._elapsed = elapsed
         self._seen: dict[str, tuple[float, ApiKey | None]] = {}
+        # A key is asked for once, however many requests come by it: a process that is behind would ask for each of
+        # them, and its few connections to the ledger would do nothing else.
+        self._asking: dict[str, asyncio.Future[ApiKey | None]] = {}
 
     async def open(self, text: str) -> ApiKey | None:
         """The key that ``text`` is, or None. Raises Unavailable."""
@@ -58,7 +62,14 @@ class KeyRing:
         found = self._seen.get(key_id)
         if found is not None and found[0] > now:
             return found[1]
-        key = await self._keys.find(key_id)
+        asking = self._asking.get(key_id)
+        if asking is None:
+            asking = self._asking[key_id] = asyncio.ensure_future(self._ask(key_id))
+            asking.add_done_callback(lambda _: self._asking.pop(key_id, None))
+        return await asyncio.shield(asking)  # who leaves takes the answer from nobody else
+
+    async def _ask(self, key_id: str) -> ApiKey | None:
+        now, key = self._elapsed(), await self._keys.find(key_id)
         if len(self._seen) >= _CACHE_SIZE:
             self._seen.clear()
         self._seen[key_id] = (now + _CACHE_SECONDS, key)

@@ -94,6 +94,21 @@ async def test_what_its_client_gave_up_is_not_done(
     assert (third.status, await stored(gateway)) == (202, 2)
 
 
+async def test_a_key_is_looked_up_once_for_all_who_come_by_it(
+    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty requests at once, none of them known yet: one question to the ledger, and thirty answers."""
+    asked, find = [], gateway.keys.find
+
+    async def counted(key_id: str) -> Any:
+        asked.append(key_id)
+        return await find(key_id)
+
+    monkeypatch.setattr(gateway.keys, "find", counted)
+    answers = await asyncio.gather(*(client.get("/v1/notifications") for _ in range(30)))
+    assert ({each.status for each in answers}, len(asked)) == ({200}, 1)
+
+
 async def test_the_same_key_answers_the_same(client: Client, gateway: ApiGateway) -> None:
     """Fifty at once with one key are one notification; another body under the key is refused."""
     headers = {"Idempotency-Key": "k-1"}
