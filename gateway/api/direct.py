@@ -1,7 +1,8 @@
 """The busiest routes, answered without the framework's search for a route and its machinery around each call.
 
 They are declared on their routers as well: that is where the documentation finds them, and what any request finds
-that isn't one of these. In the profile, the framework's way to a route was about a quarter of what accepting costs.
+that isn't one of these. In the profile, the framework's way to a route was about a fifth of what accepting costs, and
+its middleware some 4 % more.
 """
 
 from __future__ import annotations

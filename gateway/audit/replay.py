@@ -1,8 +1,8 @@
 """One borrower's events once more, in order: what each contact broke, by what was known when it began.
 
 A contact is "open" while its latest attempt is under way or has arrived, and "counts" until it is shown that none
-reached the borrower: silence shows nothing. Order is the ledger's (sequence numbers are given out under
-the borrower's lock), so "after the opt-out" means after it was committed, whatever the clocks say. Pure.
+reached the borrower: silence shows nothing. Order is the ledger's (sequence numbers are given out under the borrower's
+lock), so "after the opt-out" means after it was committed, whatever the clocks say. Pure.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Series:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._lists: dict[MetricWrapperBase, dict[str, frozenset[str]]] = {}
-        # As the library finds a series by its labels anew each time: by the metric and the values, all of them listed.
+        # Series by metric and labels, for the library looks for them anew each time. Only listed values are in here, or
+        # it would grow with whatever is counted.
         self._found: dict[tuple[object, ...], Any] = {}
         self._unlisted = self.counter("unlisted_label_values", "Label values outside their closed list.")
 
