@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, ViewportSize, expect
+from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
 from gateway.model import SwitchKind, SwitchScope
 from tests.browser import PASSWORD, chromium, sign_in, window
@@ -133,6 +134,31 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
         history = tom.locator(".history li")
         await expect(history.first).to_contain_text("Tom Hale rolled back")
         await expect(tom.locator(".history")).to_contain_text("friendlier")
+
+
+async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Office) -> None:
+    """A button pressed right after a letter: the form goes once, and the waiting preview stays a preview."""
+    async with office.window() as mei:
+        await office.draft(mei)
+        sent, previewed = [], asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            sent.append(route.request.url)
+            await asyncio.wait_for(previewed.wait(), 10)
+            await route.continue_()
+
+        await mei.route("**/submit", hold)
+        async with mei.expect_request("**/preview", timeout=10_000):
+            await mei.get_by_label("Comment").evaluate(
+                """comment => {
+                    comment.value = "friendlier";
+                    comment.dispatchEvent(new Event("input", { bubbles: true }));
+                    comment.form.querySelector("[formaction$='/submit']").click();
+                }"""
+            )
+        previewed.set()
+        await expect(mei.get_by_role("status")).to_contain_text("Submitted")
+        assert len(sent) == 1
 
 
 async def test_a_new_template_begins_as_a_draft(office: Office) -> None:

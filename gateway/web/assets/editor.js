@@ -92,6 +92,9 @@
     desk.dispatchEvent(new CustomEvent("refresh"));
   }
   desk.addEventListener("htmx:configRequest", (event) => {
+    // htmx sends a form's request to where the button pressed last would send the form, and so did it again: a preview
+    // that still waited when somebody pressed "Submit" became a second submission.
+    event.detail.path = desk.getAttribute("hx-post");
     if (kind) event.detail.parameters.set ? event.detail.parameters.set("kind", kind) : (event.detail.parameters.kind = kind);
     kind = "";
   });
