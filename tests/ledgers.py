@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from channels.base import Content
+from channels.base import Accepted, Content, Message, SendFailure
 from gateway.codec import fingerprint
 from gateway.ledger.database import Database
 from gateway.ledger.people import People
@@ -25,7 +25,7 @@ from gateway.model import (
     VerdictKind,
     new_id,
 )
-from gateway.ports import Draft, Outgoing, StepDecision, Work
+from gateway.ports import Attempt, Draft, Outgoing, StepDecision, Work
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 SEND = Verdict(VerdictKind.SEND, PolicyReason.PERMITTED)
@@ -78,6 +78,14 @@ def draft(
 
 def outgoing(work: Work, provider: str = "twilio") -> Outgoing:
     return Outgoing(work, Content("hello"), SEND, provider)
+
+
+def ended(work: Work, result: Accepted | SendFailure, at: datetime = NOW, *, began: datetime | None = None) -> Attempt:
+    """The attempt after those that ``work`` knows of, as a worker brings it home: the provider answered at ``at``."""
+    delivery, borrower = work.delivery, work.notification.borrower.id
+    content = outgoing(work).content
+    message = Message(delivery.id, delivery.attempt + 1, "acme", borrower, "", content, "", "", None, "collections")
+    return Attempt(work, "twilio", message, began or at, at, result)
 
 
 def later(seconds: float) -> datetime:

@@ -169,8 +169,8 @@ class Settler:
                 return move
         if delivery.state is State.SENT:
             # Nobody has said that it did not arrive, so it stays a contact.
-            silent = _ended(delivery, State.UNDELIVERED, "receipt_timeout", EndReason.RECEIPT_TIMEOUT, now, {})
-            return replace(silent, not_reached=False)
+            kind, reason = "receipt_timeout", EndReason.RECEIPT_TIMEOUT
+            return _ended(delivery, State.UNDELIVERED, kind, reason, now, {}, said=False)
         if answer.result is LookupResult.ABSENT:
             return self._absent(delivery, notification, now)
         # Nobody can say whether it arrived.
@@ -296,8 +296,10 @@ def _ended(
     now: datetime,
     detail: dict[str, Any],
     provider_message_id: str = "",
+    *,
+    said: bool = True,
 ) -> Move:
-    """The step came to a bad end: the route goes on."""
+    """The step came to a bad end: the route goes on. ``said``: by the provider's word, and not by its silence."""
     changes: dict[str, Any] = {"escalate_at": None, "receipt_by": None}
     if provider_message_id and not delivery.provider_message_id:
         changes["provider_message_id"] = provider_message_id
@@ -310,5 +312,5 @@ def _ended(
         changes=changes,
         detail=detail,
         next_step=to in _BAD_ENDS and to in END_STATES,
-        not_reached=_disproved(delivery),
+        not_reached=said and _disproved(delivery),
     )

@@ -15,7 +15,6 @@ from channels.base import (
     Accepted,
     LookupAnswer,
     LookupResult,
-    Message,
     Receipt,
     ReceiptStatus,
     TransientFailure,
@@ -28,10 +27,10 @@ from gateway.ledger.database import Database
 from gateway.ledger.schema import audit_findings
 from gateway.ledger.watermark import Watermark
 from gateway.model import Category, Hold, HoldKind, State, Step, Violation
-from gateway.ports import Attempt, Draft, Move, ReceiptFor, Work
+from gateway.ports import Draft, Move, ReceiptFor, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, draft, outgoing, people_on, store_on
+from tests.ledgers import NOW, draft, ended, outgoing, people_on, store_on
 
 FIGURES = Figures.load(Path(__file__).parents[2] / "templates" / "policies")
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
@@ -50,10 +49,8 @@ async def _attempt(database: Database, work: Work, at: datetime, result: Any = S
     """Hand a message over, whatever the policy would have said, and record the provider's answer."""
     store = store_on(database)
     assert await store.start([outgoing(work)], at, 60)
-    number = work.delivery.attempt + 1
-    message = Message(work.delivery.id, number, "acme", "B-1", "", outgoing(work).content, "", "", None, "collections")
-    ended = Attempt(work, "twilio", message, at, at + timedelta(seconds=seconds), result)
-    await store.settle([ended], SETTLER.after_attempt, SETTLER.after_receipt)
+    answered = ended(work, result, at + timedelta(seconds=seconds), began=at)
+    await store.settle([answered], SETTLER.after_attempt, SETTLER.after_receipt)
 
 
 async def _contact(database: Database, key: str, at: datetime = NOW, **options: Any) -> Work:

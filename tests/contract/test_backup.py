@@ -6,7 +6,6 @@ import asyncio
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from gateway.ledger.reviews import Reviews
 from gateway.ledger.schema import deliveries, events
 from gateway.ledger.switches import Switches
 from gateway.model import PolicyReason, Step, SwitchKind, SwitchScope, Verdict, VerdictKind
-from tests.contract.test_ledger import SETTLER, ended
-from tests.ledgers import NOW, digest, draft, later, outgoing, store_on
+from tests.contract.test_ledger import SETTLER
+from tests.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
@@ -55,8 +54,7 @@ async def sent(database: Database, key: str, at_seconds: float = 0) -> None:
     [answer] = await store.accept([draft(key, now=now, borrower=f"B-{key}", case=f"C-{key}", route=SMS_THEN_MAIL)], now)
     [work] = await store.claim([answer.first_delivery or ""], now, 60)
     await store.start([outgoing(work)], now, 60)
-    attempt = replace(ended(work, Accepted(f"SM-{key}")), started_at=now, finished_at=now)
-    await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted(f"SM-{key}"), now)], SETTLER.after_attempt, SETTLER.after_receipt)
 
 
 async def waiting(database: Database, key: str) -> None:

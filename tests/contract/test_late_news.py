@@ -12,7 +12,6 @@ from channels.base import (
     Accepted,
     LookupAnswer,
     LookupResult,
-    Message,
     PermanentFailure,
     ProviderReason,
     Receipt,
@@ -22,10 +21,10 @@ from channels.base import (
 from gateway.ledger.database import Database
 from gateway.ledger.schema import deliveries, events
 from gateway.model import State, Step
-from gateway.ports import Attempt, Move, ReceiptFor, Work
+from gateway.ports import Move, ReceiptFor, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, draft, later, outgoing, store_on
+from tests.ledgers import NOW, draft, ended, later, outgoing, store_on
 
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
@@ -46,9 +45,7 @@ async def _started(database: Database) -> Work:
 
 
 async def _settled(database: Database, work: Work, result: Any, now: Any) -> None:
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
-    attempt = Attempt(work, "twilio", message, NOW, now, result)
-    await store_on(database).settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store_on(database).settle([ended(work, result, now, began=NOW)], SETTLER.after_attempt, SETTLER.after_receipt)
 
 
 async def _heard(database: Database, work: Work, status: ReceiptStatus, now: Any) -> None:

@@ -13,7 +13,6 @@ from channels.base import (
     Accepted,
     LookupAnswer,
     LookupResult,
-    Message,
     PermanentFailure,
     ProviderReason,
     Receipt,
@@ -25,10 +24,10 @@ from gateway.ledger.database import Database
 from gateway.ledger.events import link
 from gateway.ledger.schema import attempts, deliveries, events, notifications
 from gateway.model import State, Stated, new_id
-from gateway.ports import Attempt, ReceiptFor, Unavailable, Work
+from gateway.ports import ReceiptFor, Unavailable, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, draft, later, outgoing, people_on, store_on
+from tests.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 
@@ -38,12 +37,6 @@ async def accepted_and_claimed(database: Database, key: str = "k1", **options: o
     [answer] = await store.accept([draft(key, **options)], NOW)  # type: ignore[arg-type]
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     return work
-
-
-def ended(work: Work, result: object, seconds: float = 1) -> Attempt:
-    number = work.delivery.attempt + 1
-    message = Message(work.delivery.id, number, "acme", "B-1", "", outgoing(work).content, "", "", None, "collections")
-    return Attempt(work, "twilio", message, NOW, later(seconds), result)
 
 
 async def column(database: Database, query: object) -> list[object]:
@@ -186,7 +179,7 @@ async def test_how_an_attempt_may_end(database: Database, result: object, expect
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, result)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, result, later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await states(database) == expected
     assert (await column(database, select(attempts.c.outcome)))[0] != "started"
 
@@ -198,7 +191,7 @@ async def test_a_receipt_before_our_own_record_is_kept(database: Database) -> No
     await store.start([outgoing(work)], NOW, 60)
     arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
     words, _ = await store.receive([arrived, arrived], later(1), SETTLER.after_receipt)
-    await store.settle([ended(work, Accepted("SM1"), 2)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert words == ["moved", "duplicate"]
     assert await states(database) == ["delivered"]
 
@@ -212,7 +205,7 @@ async def test_an_orphan_receipt_is_parked_and_matched_later(database: Database)
         [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"))], later(1), SETTLER.after_receipt
     )
     assert words == ["orphan"]
-    await store.settle([ended(work, Accepted("SM1"), 2)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await states(database) == ["delivered"]
 
 
@@ -221,7 +214,7 @@ async def test_undelivered_opens_the_next_step_once(database: Database) -> None:
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     for code in ("30003", "30005"):
         receipt = Receipt("twilio", ReceiptStatus.UNDELIVERED, "SM1", reason=ProviderReason.UNREACHABLE, code=code)
         await store.receive([ReceiptFor(receipt, work.delivery.id, 1)], later(2), SETTLER.after_receipt)
@@ -233,7 +226,7 @@ async def test_late_delivery_closes_the_step_it_made_needless(database: Database
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     for status in (ReceiptStatus.UNDELIVERED, ReceiptStatus.DELIVERED):
         await store.receive(
             [ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)], later(2), SETTLER.after_receipt
@@ -266,7 +259,7 @@ async def test_events_are_chained_and_append_only(database: Database) -> None:
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
     assert [row.kind for row in rows] == ["accepted", "decided", "attempt_started", "sent"]
     head = ""
@@ -306,7 +299,7 @@ async def test_news_of_an_earlier_attempt_moves_nothing(database: Database) -> N
     await store.apply([absent])
     [again] = await store.claim([work.delivery.id], later(96), 60)
     assert await store.start([outgoing(again)], later(96), 60)
-    late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), 97)
+    late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), later(97))
     await store.settle([late], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await states(database) == ["sending"]
 
@@ -317,7 +310,7 @@ async def test_a_providers_message_has_one_owner(database: Database) -> None:
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
     assert await store.owner("twilio", "SM1") is None
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await store.owner("twilio", "SM1") == work.delivery.id
 
 

@@ -30,7 +30,7 @@ from gateway.model import END_STATES, MOVES, EndReason, Facts, State, Step
 from gateway.ports import Attempt, BorrowerFacts, Delivery, ReceiptFor, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, draft, later, outgoing, store_on
+from tests.ledgers import NOW, draft, ended, later, outgoing, store_on
 
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 
@@ -56,8 +56,7 @@ async def _end_state(database: Database, words: Sequence[ReceiptStatus], recorde
     [answer] = await store.accept([draft(key, borrower=key)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
-    attempt = Attempt(work, "twilio", message, NOW, later(1), Accepted("SM" + work.delivery.id))
+    attempt = ended(work, Accepted("SM" + work.delivery.id), later(1))
     for position, word in enumerate([*words, None]):
         if position == min(recorded_at, len(words)):
             await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)

@@ -33,7 +33,7 @@ from gateway.model import (
 )
 from gateway.ports import NotApprovable, Taken
 from gateway.stages.admit import admit
-from tests.ledgers import NOW, SEND, digest, draft, later, outgoing, people_on, store_on
+from tests.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.rules.made_packs import cap, packs
 
 PHONE = "+12025550123"
@@ -136,9 +136,9 @@ async def test_an_answer_ends_the_route(database: Database) -> None:
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([outgoing(work)], NOW, 60)
     from channels.base import Accepted
-    from tests.contract.test_ledger import SETTLER, ended
+    from tests.contract.test_ledger import SETTLER
 
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     [before] = await rows(database, select(deliveries.c.escalate_at))
     await said(database, Intent.OTHER)
     [after] = await rows(database, select(deliveries.c.escalate_at))

@@ -38,8 +38,8 @@ from gateway.ledger.schema import (
 from gateway.ledger.sizes import measure, vacuum
 from gateway.model import Hold, HoldKind
 from gateway.ports import Outgoing, ReceiptFor, Unavailable
-from tests.contract.test_ledger import SETTLER, ended
-from tests.ledgers import NOW, digest, draft, outgoing, people_on, store_on
+from tests.contract.test_ledger import SETTLER
+from tests.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 
 DAY = timedelta(days=1)
 KEEP = Keep(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)
@@ -54,8 +54,7 @@ async def delivered(database: Database, key: str, *, days_ago: float, **options:
     [work] = await store.claim([answer.first_delivery or ""], then, 60)
     ready: Outgoing = outgoing(work)
     await store.start([ready], then, 60)
-    attempt = ended(work, Accepted(f"SM-{key}"))
-    await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted(f"SM-{key}"))], SETTLER.after_attempt, SETTLER.after_receipt)
     receipt = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, f"SM-{key}"))
     await store.receive([receipt], then, SETTLER.after_receipt)
     changed = {"accepted_at": then, "updated_at": then}

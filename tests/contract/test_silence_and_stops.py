@@ -12,7 +12,6 @@ from channels.base import (
     Accepted,
     LookupAnswer,
     LookupResult,
-    Message,
     ProviderReason,
     Receipt,
     ReceiptStatus,
@@ -22,10 +21,10 @@ from gateway.ledger.database import Database
 from gateway.ledger.receipts import digest_of
 from gateway.ledger.schema import api_keys, deliveries, notifications, receipts
 from gateway.model import EndReason, Intent, State, Step
-from gateway.ports import Attempt, ReceiptFor, Work
+from gateway.ports import ReceiptFor, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
+from tests.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
@@ -39,9 +38,7 @@ async def _sent(database: Database, answer: Accepted | UnknownOutcome, route: tu
     [accepted] = await store.accept([draft("k", route=route)], NOW)
     [work] = await store.claim([accepted.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
-    attempt = Attempt(work, "twilio", message, NOW, NOW, answer)
-    await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, answer)], SETTLER.after_attempt, SETTLER.after_receipt)
     return work
 
 
@@ -188,9 +185,7 @@ async def test_a_cancel_under_way_stops_the_route_too(database: Database) -> Non
     [work] = await store.claim([accepted.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
     assert await people_on(database).cancel("acme", work.notification.id, "test") == "too_late"
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
-    attempt = Attempt(work, "twilio", message, NOW, NOW, Accepted("SM1"))
-    await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
     await _overdue(database, 1801)
     assert [state for state, _ in await _deliveries(database)] == [State.SENT]
 

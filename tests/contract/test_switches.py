@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from channels.base import Accepted, Message, PermanentFailure, ProviderReason
+from channels.base import Accepted, PermanentFailure, ProviderReason
 from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters, Which
 from gateway.ledger.reads import Reads
@@ -17,10 +17,10 @@ from gateway.ledger.schema import deliveries
 from gateway.ledger.store import Store
 from gateway.ledger.switches import Switches
 from gateway.model import State, SwitchKind, SwitchScope
-from gateway.ports import Attempt, Work
+from gateway.ports import Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
+from tests.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 SETTLER = Settler(Schedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
 Pause = tuple[SwitchScope, str, str]
@@ -125,9 +125,8 @@ async def test_nothing_is_forgotten_where_pausing_and_resuming_race_with_hand_ov
 async def _failed(store: Store, key: str, **named: Any) -> Work:
     work = await _claimed(store, key, route=draft("x").notification.route[:1], **named)
     await store.start([outgoing(work)], NOW, 60)
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
     failure = PermanentFailure(ProviderReason.PROVIDER_CONFIG, "20003")
-    await store.settle([Attempt(work, "twilio", message, NOW, NOW, failure)], SETTLER.after_attempt, _never)
+    await store.settle([ended(work, failure)], SETTLER.after_attempt, _never)
     return work
 
 
@@ -194,8 +193,7 @@ async def test_what_is_sent_or_another_tenants_is_no_dead_letter(database: Datab
     store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
     work = await _claimed(store, "k")
     await store.start([outgoing(work)], NOW, 60)
-    message = Message(work.delivery.id, 1, "acme", "B", "", outgoing(work).content, "", "", None, "collections")
-    await store.settle([Attempt(work, "twilio", message, NOW, NOW, Accepted("SM1"))], SETTLER.after_attempt, _never)
+    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, _never)
     await _failed(store, "f")
     assert await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False) == []
     assert await letters.listed("other", Which(), 10) == []

@@ -11,14 +11,13 @@ from typing import Any
 from sqlalchemy import select, text, update
 
 from channels.base import Accepted as ProviderAccepted
-from channels.base import Message
 from gateway.ledger.database import Database
 from gateway.ledger.schema import webhook_endpoints, webhook_messages
 from gateway.ledger.webhook_endpoints import WebhookEndpoints
 from gateway.ledger.webhook_outbox import Told, WebhookMessage, WebhookOutbox
 from gateway.model import PolicyReason, State, Step, Verdict, VerdictKind, WebhookOutcome
-from gateway.ports import Attempt, Move
-from tests.ledgers import NOW, draft, later, outgoing, people_on, store_on
+from gateway.ports import Move
+from tests.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 
 URL = "https://cases.example.com/hooks"
 
@@ -41,10 +40,8 @@ async def failed_delivery(database: Database, key: str = "k1", **options: Any) -
     [answer] = await store.accept([draft(key, **options)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
-    message = Message(work.delivery.id, 1, "acme", "B-1", "", outgoing(work).content, "", "", None, "collections")
-    attempt = Attempt(work, "twilio", message, NOW, NOW, ProviderAccepted("SM1"))
     await store.settle(
-        [attempt],
+        [ended(work, ProviderAccepted("SM1"))],
         lambda delivery, _notification, _attempt: Move(delivery.id, "sent", NOW, to=State.SENT),
         lambda *_all: None,
     )

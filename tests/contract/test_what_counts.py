@@ -12,7 +12,6 @@ from channels.base import (
     Accepted,
     LookupAnswer,
     LookupResult,
-    Message,
     PermanentFailure,
     ProviderReason,
     Receipt,
@@ -24,10 +23,10 @@ from channels.base import (
 from gateway.ledger.database import Database
 from gateway.ledger.reviews import Reviews
 from gateway.model import Step
-from gateway.ports import Attempt, ReceiptFor
+from gateway.ports import ReceiptFor
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
-from tests.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
+from tests.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 DEADLINE = 72 * 3600
@@ -51,10 +50,7 @@ class _Message:
     async def attempted(self, at: float, result: Accepted | SendFailure) -> None:
         [work] = await self.store.claim([self.id], later(at), 60)
         assert await self.store.start([outgoing(work)], later(at), 60)
-        number = work.delivery.attempt + 1
-        message = Message(self.id, number, "acme", "B-1", "", outgoing(work).content, "", "", None, "collections")
-        attempt = Attempt(work, "twilio", message, later(at), later(at), result)
-        await self.store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+        await self.store.settle([ended(work, result, later(at))], SETTLER.after_attempt, SETTLER.after_receipt)
 
     async def looked_up(self, at: float, answer: LookupAnswer) -> None:
         [work] = await self.store.claim([self.id], later(at), 60)

@@ -107,17 +107,18 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
 
 
 async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int, int]:
-    """Wait until every accepted request has ended; meanwhile decide what a person has to decide.
+    """Wait until every request that was taken has ended; meanwhile decide what a person has to decide.
 
     How many were decided, and how many had not ended at the deadline.
     """
     headers, reviewed, url = {"Authorization": f"Bearer {running.key}"}, 0, clients.urls[0]
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as http:
+    patience = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(headers=headers, timeout=patience, raise_for_status=True) as http:
         while True:
             moving = None
             try:
                 reviewed += await _review(http, url, running)
-                moving = sum([await _count(http, url, state) for state in _MOVING])
+                moving = await _moving(http, url)
             except (aiohttp.ClientError, TimeoutError):
                 pass
             if moving == 0 or time.monotonic() > deadline:
@@ -125,9 +126,16 @@ async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int
             await asyncio.sleep(1)
 
 
-async def _count(http: aiohttp.ClientSession, url: str, state: str) -> int:
-    async with http.get(f"{url}/v1/notifications?state={state}&limit=200") as answer:
-        return len((await answer.json())["notifications"])
+async def _moving(http: aiohttp.ClientSession, url: str) -> int:
+    """How many have not ended, each looked at once: one that moves on meanwhile would slip between counts by state."""
+    moving, cursor = 0, ""
+    while True:
+        async with http.get(f"{url}/v1/notifications?limit=200{cursor}") as answer:
+            page = await answer.json()
+        moving += sum(each["state"] in _MOVING for each in page["notifications"])
+        if page["next_cursor"] is None:
+            return moving
+        cursor = f"&cursor={page['next_cursor']}"
 
 
 async def _tell(running: Fleet, clients: Clients, notification_id: str) -> None:
