@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -19,7 +19,7 @@ from gateway.model import TemplateState
 from gateway.web import frames, samples
 from gateway.web.desk import FIELD, VALUE, Desk, alone, desk, locales_of, title_of, written
 from gateway.web.page import headers
-from gateway.web.visitors import PageRoute, gateway_of, is_htmx, looks, message, pages_of, sent
+from gateway.web.visitors import PageRoute, gateway_of, is_htmx, looks, message, names_of, pages_of, sent
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -117,7 +117,7 @@ async def page(request: Request, session: Session, name: str, values: Mapping[st
         "session": session,
         "may_write": role.may(Role.EDITOR),
         "may_approve": role.may(Role.APPROVER),
-        "who": await _who(request, session),
+        "who": await names_of(request, session),
         "done": request.query_params.get("done", ""),
     }
     return pages_of(request).respond(request, name, {**known, **values}, status)
@@ -191,17 +191,3 @@ def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, f
 def _places(text: Files) -> dict[str, Any]:
     title = title_of(text.files) or text.template
     return {"template": text.template, "title": title, "number": text.number, "edition": text.edition}
-
-
-async def _who(request: Request, session: Session) -> Callable[[str], str]:
-    """How an actor of an event is called on the pages."""
-    users = await gateway_of(request).users.list(session.user.tenant)
-    names = {each.actor: each.name for each in users}
-    texts = pages_of(request).texts(request)
-
-    def who(actor: str) -> str:
-        if actor == "gateway":
-            return texts("by_gateway")
-        return names.get(actor) or (texts("by_key", id=actor.removeprefix("key:")) if actor else "")
-
-    return who

@@ -13,7 +13,7 @@ from gateway.ledger.activity import Activity
 from gateway.ledger.processes import read_processes
 from gateway.ledger.sessions import Session
 from gateway.web.status import Status, status
-from gateway.web.visitors import PageRoute, looks, pages_of
+from gateway.web.visitors import PageRoute, looks, names_of, pages_of
 
 if TYPE_CHECKING:
     from gateway.wiring import Gateway
@@ -71,4 +71,5 @@ async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await watch.look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
     mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
-    return pages_of(request).respond(request, name, {"status": seen, "switches": mine, "session": session})
+    values = {"status": seen, "switches": mine, "session": session, "who": await names_of(request, session)}
+    return pages_of(request).respond(request, name, values)

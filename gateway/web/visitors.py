@@ -111,6 +111,21 @@ async def sent(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
     return session, form
 
 
+async def names_of(request: Request, session: Session) -> Callable[[str], str]:
+    """How those who did something are called on the pages: colleagues by their names, programs by their keys."""
+    users = await gateway_of(request).users.list(session.user.tenant)
+    names = {each.actor: each.name for each in users}
+    texts = pages_of(request).texts(request)
+
+    def who(actor: str) -> str:
+        kind, _, identifier = actor.partition(":")
+        if actor == "gateway":
+            return texts("by_gateway")
+        return texts("by_key", id=identifier) if kind == "key" else names.get(actor, actor)
+
+    return who
+
+
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name, with line ends as files have them. Raises NotAllowed."""
     most = gateway_of(request).settings.max_body_bytes

@@ -48,3 +48,4 @@ async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> Non
             text = await answer.text()
         assert ("wrong amounts" in text) is told
         assert "provider moves" in text
+        assert "API key x" in text
