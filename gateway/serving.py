@@ -15,7 +15,6 @@ import uvicorn
 
 from channels.base import Listens
 from gateway import logs, metrics_server, tracing
-from gateway.api.app import create_app
 from gateway.embedded.errors import CannotStart
 from gateway.hot.connection import open_pool
 from gateway.jobs import WorkerOptions, run_worker
@@ -138,6 +137,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _server(gateway: Gateway) -> _Server:
+    # Half of what is imported otherwise, in time and memory, and a process that only works needs none of it.
+    from gateway.api.app import create_app
+
     config = uvicorn.Config(
         create_app(gateway),
         log_config=None,

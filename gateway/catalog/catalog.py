@@ -5,7 +5,7 @@ requests are pinned to. Answers from memory; what tenants publish is read from t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -33,10 +33,24 @@ class Versions(Protocol):
 class Catalog:
     """Templates by tenant, id and version. Implements the stages' ``Templates``."""
 
-    def __init__(self, sources: Mapping[str, Source], lender: Lender, versions: Versions | None = None) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        lender: Lender,
+        versions: Versions | None = None,
+        *,
+        checked: Container[tuple[str, str]] = (),
+        look: Callable[[TemplateVersion], None] = lambda version: None,
+    ) -> None:
         self.lender = lender
         self._ledger = versions
-        self._files = {name: TemplateVersion(source, lender) for name, source in sources.items()}
+        self._files: dict[str, TemplateVersion] = {}
+        for name, source in sources.items():
+            known = (name, source.version) in checked
+            self._files[name] = version = TemplateVersion(source, lender, checked=known)
+            if not known:
+                look(version)
+                version.forget()  # most texts of a large catalogue are not used for days
         self._versions: dict[Key, TemplateVersion] = {
             ("", each.id, each.version): each for each in self._files.values()
         }
@@ -45,12 +59,19 @@ class Catalog:
         self._stamp = 0
 
     @classmethod
-    def load(cls, folder: Path, *, lender: Lender, versions: Versions | None = None) -> Catalog:
-        """Read, check and compile a folder of templates. Raises BadTemplate.
+    def load(
+        cls,
+        folder: Path,
+        *,
+        lender: Lender,
+        versions: Versions | None = None,
+        look: Callable[[TemplateVersion], None] = lambda version: None,
+    ) -> Catalog:
+        """Read and check a folder of templates. Raises BadTemplate.
 
-        ``versions`` has those that are not in the folder (any more).
+        ``versions`` has those that are not in the folder (any more). ``look`` is shown each while it is compiled.
         """
-        return cls(Folder.read(folder).sources(), lender, versions)
+        return cls(Folder.read(folder).sources(), lender, versions, look=look)
 
     def live(self) -> Sequence[TemplateVersion]:
         """The versions of the files, by id: what a tenant has that published nothing itself."""
@@ -82,9 +103,10 @@ class Catalog:
         missing = sorted(key for key in set(keys) if self._find(*key) is None)
         if missing and self._ledger is not None:
             for kept in await self._ledger.fetch(missing):
-                self._versions[(kept.tenant, kept.template, kept.version)] = await asyncio.to_thread(
+                self._versions[(kept.tenant, kept.template, kept.version)] = made = await asyncio.to_thread(
                     TemplateVersion, Source.parse(kept.source), self.lender, None if strict else []
                 )
+                made.forget()
 
     async def refresh(self) -> None:
         """Take over what was published, planned or rolled back since the last time, by any process."""

@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+from jsonschema import ValidationError
+from jsonschema.exceptions import best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
 
 from gateway.catalog.said import said
 from gateway.catalog.source import FRAGMENTS, BadTemplate, Source
@@ -31,17 +34,17 @@ _MOST_CHARACTERS = 100_000  # of one file; a mail program cuts a message off the
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What templates share, and the files of those that ship. ``schema`` is what settings must look like."""
+    """What templates share, and the files of those that ship. ``shape`` says what settings must look like."""
 
     fragments: Mapping[str, str]
-    schema: Mapping[str, Any]
+    shape: Validator
     templates: Mapping[str, Mapping[str, str]]
 
     @classmethod
     def read(cls, path: Path) -> Folder:
         """Read a folder of templates. Raises BadTemplate, OSError."""
         try:
-            schema = json.loads((path / "schema.json").read_text("utf-8"))
+            shape = _shape(json.loads((path / "schema.json").read_text("utf-8")))
             fragments = {
                 str(file.relative_to(path / FRAGMENTS)): file.read_text("utf-8").removesuffix("\n")
                 for file in sorted((path / FRAGMENTS).glob("*/*.liquid"))
@@ -49,7 +52,7 @@ class Folder:
             found = {each.parent.name: read_template(each.parent) for each in sorted(path.glob(f"*/{SETTINGS}"))}
         except UnicodeDecodeError as error:
             raise BadTemplate.at(path.name, said("a file is not UTF-8 ({why})", why=error.reason)) from None
-        return cls(fragments, schema, found)
+        return cls(fragments, shape, found)
 
     def sources(self) -> dict[str, Source]:
         """Those that ship, by id. Raises BadTemplate."""
@@ -64,10 +67,11 @@ class Folder:
         where = f"{template_id}/{SETTINGS}"
         try:
             settings = tomllib.loads(files[SETTINGS])
-            jsonschema.validate(settings, self.schema)
+            if error := best_match(self.shape.iter_errors(settings)):
+                raise error
         except tomllib.TOMLDecodeError as error:
             raise BadTemplate.at(where, *_toml_problem(error)) from None
-        except jsonschema.ValidationError as error:
+        except ValidationError as error:
             place = "/".join(str(part) for part in error.absolute_path)
             words = said("{place}: {problem}", place=place, problem=error.message[:200])
             raise BadTemplate.at(where, words if place else error.message[:200]) from None
@@ -78,6 +82,13 @@ class Folder:
         }
         made = Source(template_id, settings, parts, self.fragments)
         return replace(made, settings={**settings, "version": version}) if version else made
+
+
+def _shape(schema: dict[str, Any]) -> Validator:
+    """Checked here and not for each template, which takes longer than to check the template. Raises SchemaError."""
+    made = validator_for(schema)
+    made.check_schema(schema)
+    return made(schema)
 
 
 def _toml_problem(error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:

@@ -45,11 +45,12 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What a text compiles to, wherever it stands."""
+    """What a text compiles to, wherever it stands. ``template`` is kept where there is no ``row``: it is the larger."""
 
-    template: BoundTemplate
+    template: BoundTemplate | None
     row: Row | None
-    html: mail.Html | None
+    addresses: frozenset[str]  # the variables that are web addresses
+    tags: tuple[tuple[int, int], ...]  # of a mail: see mail.Html
     uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
     variables: frozenset[str]
 
@@ -57,16 +58,26 @@ class _Made:
 class Part:
     """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
 
-    def __init__(self, where: str, source: Expanded, made: _Made) -> None:
+    __slots__ = ("_limit", "_made", "_row", "_template", "is_mail", "source", "where")
+
+    def __init__(self, where: str, source: Expanded, made: _Made, *, is_mail: bool) -> None:
         self.where = where
         self.source = source
-        self.is_mail = made.html is not None
-        self.uses = [Use(name, filters, source.place(offset)) for name, filters, offset in made.uses]
-        self.variables = made.variables
-        self._template = made.template
-        self._tags = made.html.tags if made.html else ()
-        self._limit = made.template.env.output_stream_limit or 0
+        self.is_mail = is_mail
+        self._made = made
         self._row = made.row
+        self._template = made.template
+        self._limit = environment(html=is_mail).output_stream_limit or 0
+
+    @property
+    def uses(self) -> list[Use]:
+        """Each output of a variable, in order."""
+        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._made.uses]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """All that the text speaks of, by whole path."""
+        return self._made.variables
 
     def render(self, values: Mapping[str, Any]) -> str:
         """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
@@ -88,19 +99,27 @@ class Part:
             else:
                 nested[name] = value
         try:
-            return self._template.render(nested)
+            return self._whole().render(nested)
         except LiquidError as error:
             place = self._place(error.token.start_index if error.token else -1)
             raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
 
+    def _whole(self) -> BoundTemplate:
+        """What Liquid renders: read again where a row took its place, at the first failure."""
+        if self._template is None:
+            text = self.source.text
+            html = mail.compiled(text, self._made.addresses).html if self.is_mail else text
+            self._template = _parse(html, html=self.is_mail)
+        return self._template
+
     def _place(self, offset: int) -> Place | None:
         if offset < 0:
             return None
         if not self.is_mail:
             return self.source.place(offset)
-        begun = [(at, origin) for at, origin in self._tags if at <= offset]
+        begun = [(at, origin) for at, origin in self._made.tags if at <= offset]
         return self.source.place(begun[-1][1] + offset - begun[-1][0]) if begun else None
 
 
@@ -120,32 +139,33 @@ def compile_part(text: str, where: str, scope: Scope, *, is_mail: bool) -> Part 
         source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
     except Misplaced as error:
         return [_problem(where, error.place, error.detail)]
-    made = _compiled(source.text, where, scope.locale, tuple(sorted(scope.types.items())), is_mail)
+    made = _compiled(source.text, scope.locale, tuple(sorted(scope.types.items())), is_mail)
     if isinstance(made, list):
         return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
-    return Part(where, source, made)
+    return Part(where, source, made, is_mail=is_mail)
 
 
-@lru_cache(maxsize=4096)  # an editor's preview compiles a template at each keystroke, of which one part has changed
-def _compiled(
-    text: str, where: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool
-) -> _Made | list[Misplaced]:
+# An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
+# texts. Templates share texts: a subject, what is the same in all jurisdictions.
+@lru_cache(maxsize=512)
+def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Made | list[Misplaced]:
     known = dict(types)
+    addresses = frozenset(name for name, kind in known.items() if kind == "url")
     try:
         _check_tags(text)
-        template = _parse(text, where, html=is_mail)
+        template = _parse(text, html=is_mail)
         analysis = template.analyze(include_partials=False)
         if problems := list(_check_uses(template, analysis, known)):
             return problems
-        addresses = frozenset(name for name, kind in known.items() if kind == "url")
         html = mail.compiled(text, addresses) if is_mail else None
     except Misplaced as error:
         return [error]
     variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
     uses = tuple(_uses(template))
     if html:
-        template = _parse(html.html, where, html=True)
-    return _Made(template, flatten(template, locale), html, uses, variables)
+        template = _parse(html.html, html=True)
+    row = flatten(template, locale)
+    return _Made(template if row is None else None, row, addresses, html.tags if html else (), uses, variables)
 
 
 def _check_tags(text: str) -> None:
@@ -193,10 +213,10 @@ def _tag_name(tag: str) -> str:
     return (tag.strip("{%-} \n\t").split(maxsplit=1) or [""])[0]
 
 
-def _parse(text: str, where: str, *, html: bool) -> BoundTemplate:
+def _parse(text: str, *, html: bool) -> BoundTemplate:
     made = environment(html=html)
     try:
-        return made.from_string(text, name=where)
+        return made.from_string(text)
     except LiquidError as error:
         offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
         raise Misplaced(_message(error), offset) from None

@@ -15,6 +15,7 @@ from gateway.cli import publishing, screen
 from gateway.cli.running import fail, settings
 
 if TYPE_CHECKING:
+    from gateway.catalog import TemplateVersion
     from gateway.catalog.lint import Finding
 
 app = typer.Typer(help="The templates.", no_args_is_help=True)
@@ -42,18 +43,23 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
     chosen = settings()
     where = folder or wiring.templates_folder(chosen)
     lender = Lender(chosen.lender_name, chosen.lender_phone, chosen.lender_help_url)
-    found: list[Finding] = []
+    by_name: dict[str, list[Finding]] = {}
     try:
         words = linting.load_words(where / "_lint")
-        versions = {each.id: each for each in Catalog.load(where, lender=lender).live()}
         refuses = policy.refuses_text(policy.load_packs(where / "policies"), datetime.now(UTC))
+
+        def look(version: TemplateVersion) -> None:
+            wanted = not names or version.id in names
+            by_name[version.id] = linting.lint(version, words, lender.name, refuses) if wanted else []
+
+        Catalog.load(where, lender=lender, look=look)
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
         raise
-    for name in names or sorted(versions):
-        if name not in versions:
-            fail(f"there is no template {name}; there are {', '.join(sorted(versions))}", 2)
-        found += linting.lint(versions[name], words, lender.name, refuses)
+    for name in names or ():
+        if name not in by_name:
+            fail(f"there is no template {name}; there are {', '.join(sorted(by_name))}", 2)
+    found = [each for name in names or sorted(by_name) for each in by_name[name]]
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False))
     elif found:

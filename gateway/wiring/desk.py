@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from gateway import policy
-from gateway.catalog import BadTemplate, TemplateVersion
+from gateway.catalog import TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.catalog.editing import Editing
-from gateway.catalog.folder import Folder
 from gateway.catalog.following import Follower
 from gateway.catalog.preview import Price
 from gateway.catalog.shelf import Shelf
 from gateway.catalog.transfer import Transfer
 from gateway.catalog.trial import TrialSender
-from gateway.embedded.errors import CannotStart
 from gateway.ledger.callers import Callers
 from gateway.ledger.editions import Editions
 from gateway.settings import Settings
@@ -23,7 +21,7 @@ from gateway.wiring.ledger import LedgerParts
 from gateway.wiring.path import PathParts
 from gateway.wiring.providers import Ways
 from gateway.wiring.stages import ChannelAddresses
-from gateway.wiring.texts import Texts, templates_folder
+from gateway.wiring.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Desk:
 
 
 def build_desk(ledger: LedgerParts, ways: Ways, texts: Texts, path: PathParts) -> Desk:
-    """The desk, once the templates that ship have passed its lint. Raises CannotStart."""
+    """The desk, with the one lint for all texts."""
     catalog, clock = texts.catalog, ledger.clock
     editions = Editions(ledger.database, clock)
     trials = TrialSender(
@@ -58,22 +56,12 @@ def build_desk(ledger: LedgerParts, ways: Ways, texts: Texts, path: PathParts) -
 
 
 def _shelf(ledger: LedgerParts, texts: Texts, editions: Editions) -> Shelf:
-    """All texts, with the one lint. Raises CannotStart where a template that ships fails it."""
-    path, lender, clock = templates_folder(ledger.settings), ledger.settings.lender_name, ledger.clock
-    try:
-        words = linting.load_words(path / "_lint")
-        folder = Folder.read(path)
-    except (BadTemplate, ValueError, OSError) as error:
-        raise CannotStart(f"templates: {error}") from error
+    lender, clock = ledger.settings.lender_name, ledger.clock
 
     def lint(version: TemplateVersion) -> list[linting.Finding]:
-        return linting.lint(version, words, lender, policy.refuses_text(texts.packs, clock()))
+        return linting.lint(version, texts.listed, lender, policy.refuses_text(texts.packs, clock()))
 
-    # What the packs refuse is left out: they change with time, and are asked again for every request.
-    shipped = (linting.lint(each, words, lender, lambda *_: "") for each in texts.catalog.live())
-    if wrong := [str(each) for found in shipped for each in found if each.level == "error"]:
-        raise CannotStart(f"templates: {len(wrong)} errors (gateway template lint has them all): {wrong[0]}")
-    return Shelf(editions, texts.catalog, folder, lint, Callers(ledger.database), clock)
+    return Shelf(editions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
 
 
 def _prices(settings: Settings) -> dict[str, Price]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender
+from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
+from gateway.catalog import lint as linting
+from gateway.catalog.folder import Folder
 from gateway.embedded.errors import CannotStart
 from gateway.ledger.template_versions import TemplateVersions
 from gateway.settings import Settings
@@ -15,11 +18,16 @@ from gateway.wiring.ledger import LedgerParts
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What is said and when it may be said: the templates, the contact rules, and the words of replies."""
+    """What is said and when it may be said: the templates, the contact rules, and the words of replies.
+
+    ``folder`` has the templates that ship as they were written, ``listed`` the lint's words by language.
+    """
 
     catalog: Catalog
     packs: policy.Packs
     words: policy.Words
+    folder: Folder
+    listed: Mapping[str, linting.WordList]
 
 
 def templates_folder(settings: Settings) -> Path:
@@ -37,23 +45,51 @@ def policies_folder(settings: Settings) -> Path:
 
 def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
     """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
-    lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
     try:
-        return Catalog.load(templates_folder(settings), lender=lender, versions=versions)
+        return Catalog.load(templates_folder(settings), lender=_lender(settings), versions=versions)
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
 
 
+def _lender(settings: Settings) -> Lender:
+    return Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
+
+
 async def read_texts(ledger: LedgerParts) -> Texts:
-    """Everything in words, as it is published now; the ledger keeps the versions that ship. Raises CannotStart."""
+    """Everything in words, as it is published now; the ledger keeps the versions that ship. Raises CannotStart.
+
+    A template that ships and fails the lint is refused as one is that can't be compiled.
+    """
     versions = TemplateVersions(ledger.database)
-    catalog = load_catalog(ledger.settings, versions)
-    folder = policies_folder(ledger.settings)
+    path, lender = templates_folder(ledger.settings), _lender(ledger.settings)
     try:
-        packs = policy.load_packs(folder)
-        words = policy.load_words(folder / "replies.toml")
+        folder, listed = Folder.read(path), linting.load_words(path / "_lint")
+        catalog = _checked(folder, lender, versions, listed)
+    except (BadTemplate, ValueError, OSError) as error:
+        raise CannotStart(f"templates: {error}") from error
+    rules = policies_folder(ledger.settings)
+    try:
+        packs = policy.load_packs(rules)
+        words = policy.load_words(rules / "replies.toml")
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
     await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], ledger.clock())
     await catalog.refresh()
-    return Texts(catalog, packs, words)
+    return Texts(catalog, packs, words, folder, listed)
+
+
+def _checked(
+    folder: Folder, lender: Lender, versions: TemplateVersions, listed: Mapping[str, linting.WordList]
+) -> Catalog:
+    """The templates of the folder, each compiled and read by the lint. Raises BadTemplate, CannotStart."""
+    wrong: list[str] = []
+
+    def look(version: TemplateVersion) -> None:
+        # What the packs refuse is left out: they change with time, and are asked again for every request.
+        found = linting.lint(version, listed, lender.name, lambda *_: "")
+        wrong.extend(str(each) for each in found if each.level == "error")
+
+    catalog = Catalog(folder.sources(), lender, versions, look=look)
+    if wrong:
+        raise CannotStart(f"templates: {len(wrong)} errors (gateway template lint has them all): {wrong[0]}")
+    return catalog

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender
+from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.cli.doctor.finding import Finding, error, ok, warning
 from gateway.policy import inspect
@@ -42,15 +42,19 @@ def policies(folder: Path) -> list[Finding]:
 def templates(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
     """Broken templates stop the gateway; unlawful words should stop whoever runs it."""
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
+    found: list[linting.Finding] = []
     try:
-        live = Catalog.load(folder, lender=lender).live()
         words = linting.load_words(folder / "_lint")
         refuses = policy.refuses_text(policy.load_packs(folder / "policies"), now)
+
+        def look(version: TemplateVersion) -> None:
+            found.extend(linting.lint(version, words, lender.name, refuses))
+
+        live = Catalog.load(folder, lender=lender, look=look).live()
     except (BadTemplate, OSError, ValueError) as broken:
         return [error("templates", f"they can't be used: {broken}", "gateway template lint")]
     if not live:
         return [error("templates", f"there is none in {folder}", "set GATEWAY_TEMPLATES_DIR")]
-    found = [each for one in live for each in linting.lint(one, words, lender.name, refuses)]
     errors = sum(each.level == "error" for each in found)
     if errors:
         return [error("templates", f"{errors} errors in {len(live)} templates", "gateway template lint lists them")]
