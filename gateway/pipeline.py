@@ -29,6 +29,7 @@ from channels.base import (
 )
 from gateway import lines, logs, tracing
 from gateway.coalesce import Coalescer
+from gateway.codec import fingerprint
 from gateway.model import PENDING_STATES, STOPS, Notification, State, Switch
 from gateway.observer import Observer
 from gateway.ports import (
@@ -142,11 +143,12 @@ class Pipeline:
         await self._stages.templates.ensure(
             {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
         )
-        examined: list[Examined | Refused] = []
+        examined: list[Examined | Refused | Accepted] = []
         for request in requests:
             examined.append(self._stages.acceptor.examine(tenant, request, now, client))
             if len(examined) % _BREATH == 0:
                 await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
+        await self._replay(tenant, requests, examined)
         good = [each for each in examined if isinstance(each, Examined)]
         switches = await self._switches.in_force(now)
         accepted = await self._accepting.submit(good) if good else ()
@@ -154,7 +156,7 @@ class Pipeline:
             if answer.outcome == "created":
                 tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
         answers = iter([self._with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
-        results = [each if isinstance(each, Refused) else next(answers) for each in examined]
+        results = [next(answers) if isinstance(each, Examined) else each for each in examined]
         logs.tell("accepted", (lines.accepted(tenant, each) for each in results))
         for result in results:
             if isinstance(result, Refused):
@@ -163,6 +165,17 @@ class Pipeline:
                 duplicate = result.outcome == "created" and result.duplicate_of is not None
                 self._observer.accepted("duplicate" if duplicate else result.outcome, tenant)
         return results
+
+    async def _replay(
+        self, tenant: str, requests: Sequence[Incoming], examined: list[Examined | Refused | Accepted]
+    ) -> None:
+        """What would be refused by now and was taken when it came first has its answer from then."""
+        late = [at for at, each in enumerate(examined) if isinstance(each, Refused) and requests[at].idempotency_key]
+        if not late:
+            return
+        asked = [(requests[at].idempotency_key, fingerprint(requests[at].raw)) for at in late]
+        for at, answer in zip(late, await self._ledger.replays(tenant, asked), strict=True):
+            examined[at] = answer or examined[at]
 
     def _with_pause(self, examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
         """The answer, with what pauses hold up of the message's route, if anything."""

@@ -332,7 +332,11 @@ class Ledger(Protocol):
         ...
 
     async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
-        """Store what is new; durable when it returns. Raises LedgerUnavailable."""
+        """Store what is new; durable when it returns. Raises Unavailable."""
+        ...
+
+    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+        """The answers to requests (idempotency key, fingerprint) that were taken before; None for the others."""
         ...
 
     async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:

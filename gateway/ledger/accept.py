@@ -44,22 +44,28 @@ def insert_new(connection: Connection, table: Table) -> Any:
 def store(connection: Connection, drafts: Sequence[Draft], now: datetime, releases: Releases) -> list[Accepted]:
     """Store each draft that is new; answer for each, in order."""
     # One order everywhere, so that two processes storing the same keys wait for each other and never deadlock.
-    order = sorted(
-        range(len(drafts)), key=lambda at: (drafts[at].notification.tenant, drafts[at].notification.idempotency_key)
-    )
+    order = sorted(range(len(drafts)), key=lambda at: _key_of(drafts[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, drafts)])
     entries = {drafts[at].notification.id: Entry(drafts[at], now, slots[at]) for at in order}
     created = _insert_notifications(connection, [entries[drafts[at].notification.id] for at in order])
     fresh = [entries[drafts[at].notification.id] for at in order if drafts[at].notification.id in created]
     _claim_meanings(connection, fresh)
     _insert_rest(connection, fresh)
-    existing = _existing(connection, [each.draft for key, each in entries.items() if key not in created])
+    repeated = [_key_of(each.draft) for key, each in entries.items() if key not in created]
+    existing = _existing(connection, repeated)
     return [
         entries[draft.notification.id].answer()
         if draft.notification.id in created
-        else _replayed(draft, existing[(draft.notification.tenant, draft.notification.idempotency_key)])
+        else _answered(draft.fingerprint, existing[_key_of(draft)])
         for draft in drafts
     ]
+
+
+def replays(connection: Connection, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+    """The answers to requests that were taken before: by idempotency key and fingerprint; None for the others."""
+    existing = _existing(connection, [(tenant, key) for key, _ in asked])
+    found = [(mark, existing.get((tenant, key))) for key, mark in asked]
+    return [_answered(mark, row) if row is not None and row.fingerprint == mark else None for mark, row in found]
 
 
 def _decided_last(draft: Draft) -> Verdict:
@@ -283,16 +289,19 @@ def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> lis
     return updating(connection, notifications, ("id",), rows)
 
 
-def _existing(connection: Connection, drafts: Sequence[Draft]) -> dict[tuple[str, str], Any]:
-    if not drafts:
+def _key_of(draft: Draft) -> tuple[str, str]:
+    return draft.notification.tenant, draft.notification.idempotency_key
+
+
+def _existing(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    if not keys:
         return {}
-    keys = [(draft.notification.tenant, draft.notification.idempotency_key) for draft in drafts]
     rows = connection.execute(
         select(notifications).where(matching(notifications.c.tenant, notifications.c.idempotency_key, keys))
     )
     return {(row.tenant, row.idempotency_key): row for row in rows}
 
 
-def _replayed(draft: Draft, row: Any) -> Accepted:
-    outcome = "replayed" if row.fingerprint == draft.fingerprint else "conflict"
+def _answered(fingerprint: str, row: Any) -> Accepted:
+    outcome = "replayed" if row.fingerprint == fingerprint else "conflict"
     return Accepted(outcome, row.id, State(row.state), row.reason, row.defer_until, row.duplicate_of)

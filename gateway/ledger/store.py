@@ -76,6 +76,9 @@ class Store:
     async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
         return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
 
+    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+        return await self._database.read(lambda connection: accept.replays(connection, tenant, asked))
+
     async def due(self, now: datetime, most: int) -> list[str]:
         """Deliveries with something to do and nobody doing it, oldest first."""
         return [row[0] for row in await self._database.ask(lambda connection: _DUE.of(connection, now=now, most=most))]

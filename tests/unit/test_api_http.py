@@ -121,6 +121,27 @@ async def test_the_same_key_answers_the_same(client: Client, gateway: ApiGateway
     assert await stored(gateway) == 1
 
 
+async def test_what_was_taken_is_not_refused_when_it_comes_again_too_late(
+    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that never saw its 202 asks again after ``expires_at``: it learns the id, not that it is too late."""
+    first, second, other = (request(number, expires_at="2026-11-24T11:00:00Z") for number in (1, 2, 3))
+    keys = [{"Idempotency-Key": f"k-{number}"} for number in (1, 2, 3)]
+    taken = await client.post("/v1/notifications", first, headers=keys[0])
+    many = {"notifications": [{**second, "idempotency_key": "k-2"}, {**other, "idempotency_key": "k-3"}]}
+    batched = await client.post("/v1/notifications/batch", {"notifications": many["notifications"][:1]})
+    monkeypatch.setattr(gateway.pipeline, "_clock", lambda: NOW + timedelta(hours=2))
+    again = await client.post("/v1/notifications", first, headers=keys[0])
+    assert (again.status, again.json["id"]) == (200, taken.json["id"])
+    results = (await client.post("/v1/notifications/batch", many)).json["results"]
+    assert [each["status"] for each in results] == [200, 422]
+    assert results[0]["id"] == batched.json["results"][0]["id"]
+    changed = await client.post("/v1/notifications", {**first, "metadata": {"a": "b"}}, headers=keys[0])
+    assert (changed.status, changed.pointers) == (422, ["/expires_at"])
+    assert (await client.post("/v1/notifications", other, headers=keys[2])).status == 422
+    assert await stored(gateway) == 2
+
+
 async def test_a_bad_item_does_not_stop_the_batch(client: Client, gateway: ApiGateway) -> None:
     """Each item has its own result, in order, with pointers from the body's root."""
     items: list[Any] = [
