@@ -5,7 +5,7 @@ requests are pinned to. Answers from memory; what tenants publish is read from t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -39,14 +39,15 @@ class Catalog:
         lender: Lender,
         versions: Versions | None = None,
         *,
-        checked: Container[tuple[str, str]] = (),
+        good: Callable[[Source], bool] = lambda source: False,
         look: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> None:
+        """``good``: which sources need no check. ``look`` is shown each other one while it is compiled."""
         self.lender = lender
         self._ledger = versions
         self._files: dict[str, TemplateVersion] = {}
         for name, source in sources.items():
-            known = (name, source.version) in checked
+            known = good(source)
             self._files[name] = version = TemplateVersion(source, lender, checked=known)
             if not known:
                 look(version)

@@ -337,6 +337,7 @@ template_versions = Table(
     Column("version", String(64), nullable=False),
     Column("source", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("found_good", String(64), nullable=False, server_default=""),  # see gateway/catalog/verdicts.py
     PrimaryKeyConstraint("id", "version"),
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
 
 from gateway.ledger.accept import insert_new
 from gateway.ledger.database import Database
@@ -73,6 +73,24 @@ class TemplateVersions:
 
         if rows:
             await self._database.write(write)
+
+    async def found_good(self) -> set[str]:
+        """The marks of versions of the files that passed every check, in whatever process."""
+        query = select(template_versions.c.found_good).where(template_versions.c.found_good != "")
+        return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    async def find_good(self, marks: Sequence[tuple[str, str, str]]) -> None:
+        """Note (id, version, mark) of kept versions that passed every check."""
+        own = template_versions.c
+        statement = (
+            update(template_versions)
+            .where(own.id == bindparam("of_id"), own.version == bindparam("of_version"))
+            .values(found_good=bindparam("mark"))
+        )
+        # In one order, so that two processes that start at once wait for each other and never deadlock.
+        rows = [{"of_id": key, "of_version": version, "mark": mark} for key, version, mark in sorted(marks)]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
         """Those that are known: a tenant's own, and those of the files, which are answered with the tenant ""."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
+from gateway.catalog import BadTemplate, Catalog, Lender, Source, TemplateVersion
 from gateway.catalog import lint as linting
 from gateway.catalog.folder import Folder
+from gateway.catalog.verdicts import Verdicts
 from gateway.embedded.errors import CannotStart
 from gateway.ledger.template_versions import TemplateVersions
 from gateway.settings import Settings
@@ -64,7 +65,9 @@ async def read_texts(ledger: LedgerParts) -> Texts:
     path, lender = templates_folder(ledger.settings), _lender(ledger.settings)
     try:
         folder, listed = Folder.read(path), linting.load_words(path / "_lint")
-        catalog = _checked(folder, lender, versions, listed)
+        verdicts = Verdicts(lender, path / "_lint")
+        good = await versions.found_good()
+        catalog, new = _checked(folder, lender, versions, listed, lambda source: verdicts.mark(source) in good)
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
     rules = policies_folder(ledger.settings)
@@ -73,23 +76,33 @@ async def read_texts(ledger: LedgerParts) -> Texts:
         words = policy.load_words(rules / "replies.toml")
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
-    await versions.keep([(each.id, each.version, each.source.dump()) for each in catalog.live()], ledger.clock())
+    await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
+    await versions.find_good([(each.id, each.version, verdicts.mark(each.source)) for each in new])
     await catalog.refresh()
     return Texts(catalog, packs, words, folder, listed)
 
 
 def _checked(
-    folder: Folder, lender: Lender, versions: TemplateVersions, listed: Mapping[str, linting.WordList]
-) -> Catalog:
-    """The templates of the folder, each compiled and read by the lint. Raises BadTemplate, CannotStart."""
+    folder: Folder,
+    lender: Lender,
+    versions: TemplateVersions,
+    listed: Mapping[str, linting.WordList],
+    good: Callable[[Source], bool],
+) -> tuple[Catalog, Sequence[TemplateVersion]]:
+    """The templates of the folder, and those that are new: compiled and read by the lint, as no start did before.
+
+    Raises BadTemplate, CannotStart.
+    """
+    new: list[TemplateVersion] = []
     wrong: list[str] = []
 
     def look(version: TemplateVersion) -> None:
+        new.append(version)
         # What the packs refuse is left out: they change with time, and are asked again for every request.
         found = linting.lint(version, listed, lender.name, lambda *_: "")
         wrong.extend(str(each) for each in found if each.level == "error")
 
-    catalog = Catalog(folder.sources(), lender, versions, look=look)
+    catalog = Catalog(folder.sources(), lender, versions, good=good, look=look)
     if wrong:
         raise CannotStart(f"templates: {len(wrong)} errors (gateway template lint has them all): {wrong[0]}")
-    return catalog
+    return catalog, new

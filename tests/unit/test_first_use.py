@@ -91,8 +91,8 @@ def test_what_goes_wrong_in_a_mail_has_its_place() -> None:
             made.render({"amount": None, "currency": "USD", "locale": "en-US"})
 
 
-async def _start(folder: Path, data: Path) -> Texts:
-    async with open_ledger(Settings(data_dir=data, templates_dir=folder)) as ledger:
+async def _start(folder: Path, data: Path, lender: str = "Example Bank") -> Texts:
+    async with open_ledger(Settings(data_dir=data, templates_dir=folder, lender_name=lender)) as ledger:
         return await read_texts(ledger)
 
 
@@ -123,4 +123,38 @@ async def test_a_broken_template_is_refused_at_the_start(
     assert [each.id for each in (await _start(folder, tmp_path)).catalog.live()] == ["overdue-first"]
     (folder / "overdue-first" / name).write_text(text, "utf-8")
     with pytest.raises(CannotStart, match=says):
+        await _start(folder, tmp_path)
+
+
+@pytest.mark.parametrize("change", ["text", "word", "lender"])
+async def test_what_was_found_good_is_checked_again_when_something_changes(
+    folder: Path, tmp_path: Path, compiled: list[str], change: str
+) -> None:
+    """The second start compiles nothing, and renders what the first did; a change of anything has it look again."""
+    first = (await _start(folder, tmp_path)).catalog.live()[0]
+    words = _sms(first, "en-US")
+    compiled.clear()
+    again = (await _start(folder, tmp_path)).catalog.live()[0]
+    assert compiled == []
+    assert (again.version, again.channels, _sms(again, "en-US")) == (first.version, first.channels, words)
+    compiled.clear()
+    lender = "Another Bank" if change == "lender" else "Example Bank"
+    if change == "text":
+        (folder / "overdue-first" / "en-GB" / "inapp.txt.liquid").write_text("Other words.\n", "utf-8")
+    elif change == "word":
+        with (folder / "_lint" / "en.toml").open("a", encoding="utf-8") as file:
+            file.write("# a remark\n")
+    await _start(folder, tmp_path, lender)
+    assert compiled
+
+
+async def test_a_word_that_is_listed_later_stops_what_was_good(folder: Path, tmp_path: Path) -> None:
+    """A verdict holds for the word lists under which it was found."""
+    await _start(folder, tmp_path)
+    words = folder / "_lint" / "en.toml"
+    entry = (
+        '[[words]]\nkind = "new"\nlevel = "error"\nmatch = ["was due"]\nwhy = "it is new"\ninstead = "Leave it out."\n'
+    )
+    words.write_text(words.read_text("utf-8") + entry, "utf-8")
+    with pytest.raises(CannotStart, match="it is new"):
         await _start(folder, tmp_path)
