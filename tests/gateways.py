@@ -33,7 +33,6 @@ from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
-from gateway.ledger.migrate import migrate
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
 from gateway.ledger.releases import Releases
@@ -61,7 +60,7 @@ from gateway.stages.settle import Settler
 from gateway.webhooks.guard import Guard
 from gateway.webhooks.runner import Webhooks
 from gateway.webhooks.sender import WebhookSender
-from tests.ledgers import NOW
+from tests.ledgers import NOW, empty_sqlite
 
 POLICIES = Path(__file__).parents[1] / "templates" / "policies"
 PACKS = {"tw": ("default", "tw"), "us": ("default", "us_regf"), "cn": ("default", "cn")}
@@ -144,8 +143,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         return Verdict(VerdictKind.SEND, PolicyReason.PERMITTED, time_zones=("Asia/Taipei",))
 
     chosen = Settings(data_dir=directory, secret_key="0123456789abcdef", **settings)
-    database = Database(f"sqlite:///{directory}/ledger.db")
-    await asyncio.to_thread(migrate, database.engine)
+    database = Database(empty_sqlite(directory))
     signer = Signer(chosen.key())
     wakeups = Wakeups(redis, signer.topic)
     inbox = Inbox(database, clock, wakeups.publish)

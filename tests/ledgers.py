@@ -6,11 +6,17 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from sqlalchemy import create_engine
 
 from channels.base import Accepted, Content, Message, SendFailure
 from gateway.codec import fingerprint
 from gateway.ledger.database import Database
+from gateway.ledger.migrate import migrate
 from gateway.ledger.people import People
 from gateway.ledger.releases import Releases
 from gateway.ledger.store import Store
@@ -33,6 +39,23 @@ SEND = Verdict(VerdictKind.SEND, PolicyReason.PERMITTED)
 
 def digest(tenant: str, channel: str, address: str) -> str:
     return hashlib.sha256(f"{tenant}|{channel}|{address}".encode()).hexdigest()[:32]
+
+
+@cache
+def _empty() -> bytes:
+    """The file of an empty ledger."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        engine = create_engine(f"sqlite:///{path}")
+        migrate(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def empty_sqlite(folder: Path) -> str:
+    """The URL of an empty ledger in ``folder``, where a gateway finds it too; not migrated each time, which is slow."""
+    (folder / "ledger.db").write_bytes(_empty())
+    return f"sqlite:///{folder}/ledger.db"
 
 
 def store_on(database: Database, releases_per_second: float = 0) -> Store:

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger.database import Database
-from gateway.ledger.migrate import migrate
+from tests.ledgers import empty_sqlite
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """An empty, migrated ledger, on each kind of database."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/ledger.db"
+        url = empty_sqlite(tmp_path)
     else:
         url = await asyncio.to_thread(request.getfixturevalue, "empty_postgresql")
     database = Database(url)
-    await asyncio.to_thread(migrate, database.engine)
     yield database
     await database.close()

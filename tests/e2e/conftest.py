@@ -19,6 +19,7 @@ from gateway.ledger.schema import attempts, deliveries, events, inbox, notificat
 from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 from tests.gateways import Client, serving
+from tests.ledgers import empty_sqlite
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class AppClient(Client):
 @asynccontextmanager
 async def _open_app() -> AsyncIterator[AppClient]:
     directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey has a socket in it
+    empty_sqlite(directory)
     settings = Settings(data_dir=directory, at="2026-11-24T10:00:00+08:00")
     try:
         async with open_gateway(settings) as gateway:

@@ -28,6 +28,7 @@ from gateway.ledger.editions import Editions
 from gateway.settings import Settings
 from gateway.wiring import Gateway, open_gateway
 from tests.gateways import Answer, Client, request, serving
+from tests.ledgers import empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
 SMS = "en-US/sms.liquid"
@@ -113,6 +114,7 @@ async def office() -> AsyncIterator[Office]:
         "domain": "example.com",
         "from_address": "a@b.example",
     }
+    empty_sqlite(folder)
     settings = Settings(
         data_dir=folder,
         providers=[

@@ -16,8 +16,7 @@ from gateway import settings as settings_module
 from gateway.cli import app
 from gateway.ledger import facts
 from gateway.ledger.database import Database
-from gateway.ledger.migrate import migrate
-from tests.ledgers import NOW, draft, store_on
+from tests.ledgers import NOW, draft, empty_sqlite, store_on
 
 Command = Callable[..., Result]
 
@@ -27,8 +26,8 @@ def gateway(tmp_path: Path) -> Command:
     """Runs a command on a ledger in which one reminder waits."""
 
     async def fill() -> None:
-        database = Database(f"sqlite:///{tmp_path}/data/ledger.db")
-        migrate(database.engine)
+        (tmp_path / "data").mkdir()
+        database = Database(empty_sqlite(tmp_path / "data"))
         await store_on(database).accept([draft("k1")], NOW)
         await database.close()
 

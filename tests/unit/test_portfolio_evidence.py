@@ -10,16 +10,14 @@ from sqlalchemy import Connection, text
 
 from gateway.cli import evidence
 from gateway.ledger.database import Database
-from gateway.ledger.migrate import migrate
 from gateway.model import Hold, HoldKind
-from tests.ledgers import NOW, draft, people_on, store_on
+from tests.ledgers import NOW, draft, empty_sqlite, people_on, store_on
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """A ledger with three notifications and a hold."""
-    made = Database(f"sqlite:///{tmp_path}/ledger.db")
-    migrate(made.engine)
+    made = Database(empty_sqlite(tmp_path))
     await store_on(made).accept([draft(key, borrower=f"B-{key}") for key in ("one", "two", "three")], NOW)
     await people_on(made).put_hold("acme", "B-one", Hold(HoldKind.DISPUTE, NOW), "letter of 3 May", "tester")
     yield made
