@@ -1,7 +1,7 @@
 """Group commit: what arrives while one batch is being written goes into the next one, together.
 
 At low load a call is written at once, alone; under load batches grow by themselves. Where nobody waits for the answer,
-a batch may linger a moment for more to come.
+a batch may linger a moment for more to come, or the one after it may.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ O = TypeVar("O")  # noqa: E741 – its outcome
 
 
 class Coalescer(Generic[I, O]):
-    """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order."""
+    """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order.
+
+    ``linger_seconds`` pass before each batch, ``rest_seconds`` after it: with a rest, who comes alone does not wait.
+    """
 
     def __init__(
-        self, flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]], most: int = 500, linger_seconds: float = 0.0
+        self,
+        flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]],
+        most: int = 500,
+        linger_seconds: float = 0.0,
+        rest_seconds: float = 0.0,
     ) -> None:
         self._flush = flush
         self._most = most
         self._linger = linger_seconds
+        self._rest = rest_seconds
         self._waiting: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
         self._runner: asyncio.Task[None] | None = None
 
@@ -31,11 +39,19 @@ class Coalescer(Generic[I, O]):
 
         Who is cancelled before their batch has begun takes the items along.
         """
+        return await self._add(items)
+
+    def leave(self, items: Sequence[I]) -> None:
+        """Have ``items`` flushed together with others', and don't wait. For a ``flush`` that never raises."""
+        if items:
+            self._add(items)
+
+    def _add(self, items: Sequence[I]) -> asyncio.Future[list[O]]:
         future: asyncio.Future[list[O]] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, future))
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        return await future
+        return future
 
     async def _run(self) -> None:
         while self._waiting:
@@ -50,6 +66,7 @@ class Coalescer(Generic[I, O]):
                     size += len(items)
             if group:
                 await self._flush_group(group)
+                await asyncio.sleep(self._rest)
 
     async def _flush_group(self, group: list[tuple[Sequence[I], asyncio.Future[list[O]]]]) -> None:
         try:

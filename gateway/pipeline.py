@@ -74,6 +74,9 @@ _KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's fa
 _ENDS_LINGER_SECONDS = 0.005
 # Receipts may wait longer: nothing is lost with them, for a provider that has no answer calls again. Our choice.
 _RECEIPTS_LINGER_SECONDS = 0.02
+# A trigger goes at once, and those of the next moment together: a job costs a worker about a millisecond whatever is
+# in it (measured), and nobody waits for it. Our choice.
+_TRIGGERS_REST_SECONDS = 0.02
 _DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
 
 # Receipts that say something of the borrower or the address, and not only of this message.
@@ -122,7 +125,6 @@ class Pipeline:
         self._stages = stages
         self._providers = providers
         self._open_reference = open_reference
-        self._trigger = trigger
         self._pace = pace
         self._observer = observer
         self._clock = clock
@@ -131,6 +133,7 @@ class Pipeline:
         self._accepting = Coalescer(self._accept_batch)
         self._settling = Coalescer(self._settle_batch, linger_seconds=_ENDS_LINGER_SECONDS)
         self._receiving = Coalescer(self._receive_batch, linger_seconds=_RECEIPTS_LINGER_SECONDS)
+        self._triggering = Coalescer(_answering_none(trigger), rest_seconds=_TRIGGERS_REST_SECONDS)
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,7 +199,7 @@ class Pipeline:
                 verdict = draft.steps[-1].verdict
                 self._observer.decided(verdict.kind, verdict.reason, "accept", draft.notification.tenant)
         self._observer.batched("accept", len(batch))
-        await self._trigger([answer.first_delivery for answer in accepted if answer.first_delivery])
+        self._triggering.leave([answer.first_delivery for answer in accepted if answer.first_delivery])
         return accepted
 
     # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
@@ -257,7 +260,7 @@ class Pipeline:
         """Write moves decided on claimed deliveries, as far as the claims still stand."""
         fences = {work.delivery.id: work.delivery.fence for work in works}
         opened = await self._ledger.apply([replace(move, fence=fences[move.delivery_id]) for move in moves])
-        await self._trigger(opened)
+        self._triggering.leave(opened)
 
     async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
         """As many as the providers' rates allow; the rest is given back until there is room."""
@@ -300,7 +303,7 @@ class Pipeline:
             notification, channel = attempt.work.notification, attempt.work.delivery.channel
             self._observer.attempted(notification, channel, attempt.provider, outcome, reason, waited)
         self._observer.batched("settle", len(ended))
-        await self._trigger(opened)
+        self._triggering.leave(opened)
         return [None] * len(ended)
 
     async def _settle(self, ended: Sequence[Attempt]) -> list[str]:
@@ -351,12 +354,12 @@ class Pipeline:
     async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
         with tracing.batch("receive"):
             words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
-        await self._trigger(opened)
+        self._triggering.leave(opened)
         return words
 
     async def match_parked(self) -> None:
         """Take up receipts that came before their message was known, and that its record has missed."""
-        await self._trigger(await self._ledger.match_parked(self._clock(), self._after_receipt))
+        self._triggering.leave(await self._ledger.match_parked(self._clock(), self._after_receipt))
 
     def _after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
@@ -415,8 +418,16 @@ class Pipeline:
         """Write what has ended but is not recorded yet; for a clean stop."""
         with suppress(TimeoutError):  # a ledger that stays away is not waited for
             async with asyncio.timeout(_DRAIN_SECONDS):
-                for each in (self._accepting, self._settling, self._receiving):
+                for each in (self._accepting, self._settling, self._receiving, self._triggering):
                     await each.drain()
+
+
+def _answering_none(trigger: Trigger) -> Callable[[Sequence[str]], Awaitable[list[None]]]:
+    async def flush(ids: Sequence[str]) -> list[None]:
+        await trigger(ids)
+        return [None] * len(ids)
+
+    return flush
 
 
 def _due_since(work: Work) -> datetime:

@@ -171,7 +171,6 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
             stop,
             # Longer than a batch can take: it begins nothing after half of its lease.
             options=WorkerOptions(timeout_seconds=gateway.settings.lease_seconds),
-            enqueued=gateway.queue.enqueued,
         ),
         name="worker",
     )

@@ -47,9 +47,11 @@ def store(connection: Connection, drafts: Sequence[Draft], now: datetime, releas
     order = sorted(range(len(drafts)), key=lambda at: _key_of(drafts[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, drafts)])
     entries = {drafts[at].notification.id: Entry(drafts[at], now, slots[at]) for at in order}
-    created = _insert_notifications(connection, [entries[drafts[at].notification.id] for at in order])
-    fresh = [entries[drafts[at].notification.id] for at in order if drafts[at].notification.id in created]
-    _claim_meanings(connection, fresh)
+    created, owners = _claim(connection, list(entries.values()))
+    fresh = [entry for key, entry in entries.items() if key in created]
+    for entry in sorted(fresh, key=_meaning_of):
+        if entry.draft.notification.id not in owners:
+            _contest(connection, entry)
     _insert_rest(connection, fresh)
     repeated = [_key_of(each.draft) for key, each in entries.items() if key not in created]
     existing = _existing(connection, repeated)
@@ -185,32 +187,37 @@ class Entry:
         )
 
 
-def _insert_notifications(connection: Connection, entries: Sequence[Entry]) -> set[str]:
-    rows = [entry.row() for entry in entries]
-    [created] = exchange(connection, inserting(connection, notifications, rows, new_only=True, returning="id"))
-    return {key for (key,) in created}
-
-
-def _claim_meanings(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Claim each meaning; those whose meaning another live notification owns become duplicates of it."""
-    ordered = sorted(entries, key=lambda entry: (entry.draft.notification.tenant, entry.draft.notification.dedup_key))
-    if not ordered:
-        return
-    claims = [
-        {
-            "tenant": entry.draft.notification.tenant,
-            "dedup_key": entry.draft.notification.dedup_key,
-            "notification_id": entry.draft.notification.id,
-        }
-        for entry in ordered
-    ]
-    [claimed] = exchange(
-        connection, inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id")
+_CLAIM_MEANINGS = Prepared(
+    # Ids are of this very request, so one that is not there met an idempotency key that was taken. Asked for each by
+    # itself, and not with EXISTS, which a planner who knows nothing of the table yet may answer by reading all of it.
+    lambda sql: (
+        f"WITH claims (tenant, dedup_key, notification_id) AS ({sql.tuples('claims', 3)})"
+        " INSERT INTO dedup_claims (tenant, dedup_key, notification_id)"
+        " SELECT tenant, dedup_key, notification_id FROM claims"
+        " WHERE (SELECT id FROM notifications WHERE id = claims.notification_id) IS NOT NULL"
+        " ON CONFLICT DO NOTHING RETURNING notification_id"
     )
-    owners = {key for (key,) in claimed}
-    for entry in ordered:
-        if entry.draft.notification.id not in owners:
-            _contest(connection, entry)
+)
+
+
+def claim_meanings(connection: Connection, claims: Sequence[tuple[str, str, str]]) -> Statement:
+    """Claim meanings, as (tenant, dedup key, notification's id), for the notifications that are there.
+
+    Answers the ids of those whose meaning was free.
+    """
+    return _CLAIM_MEANINGS.of(connection, claims=list(claims))
+
+
+def _claim(connection: Connection, entries: Sequence[Entry]) -> tuple[set[str], set[str]]:
+    """Store the notifications whose keys are new, and claim the meaning of each; the ids of which either was free."""
+    claims = [(*_meaning_of(entry), entry.draft.notification.id) for entry in sorted(entries, key=_meaning_of)]
+    stored = inserting(connection, notifications, [entry.row() for entry in entries], new_only=True, returning="id")
+    created, claimed = exchange(connection, [*stored, claim_meanings(connection, claims)])
+    return {key for (key,) in created}, {key for (key,) in claimed}
+
+
+def _meaning_of(entry: Entry) -> tuple[str, str]:
+    return entry.draft.notification.tenant, entry.draft.notification.dedup_key
 
 
 def _contest(connection: Connection, entry: Entry) -> None:

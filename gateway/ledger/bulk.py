@@ -35,7 +35,7 @@ def inserting(
     if connection.dialect.name == "sqlite" and not returning:
         return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
     text = _insert(connection.dialect.name, table, names, new_only, returning)
-    return [Statement(text, (document(rows),), answers=bool(returning))]
+    return [Statement(text, {"rows": document(rows)}, answers=bool(returning))]
 
 
 def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:
@@ -49,7 +49,7 @@ def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Se
     _plain(table, names, rows)
     if connection.dialect.name == "sqlite":
         return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
-    return [Statement(_postgresql_update(table, tuple(keys), names), (document(rows),))]
+    return [Statement(_postgresql_update(table, tuple(keys), names), {"rows": document(rows)})]
 
 
 def _plain(table: Table, names: Iterable[str], rows: Sequence[Row]) -> None:
@@ -71,7 +71,9 @@ def _sqlite_insert(table: Table, names: tuple[str, ...], new_only: bool) -> str:
 def _insert(dialect: str, table: Table, names: tuple[str, ...], new_only: bool, returning: str) -> str:
     if dialect == "sqlite":
         columns = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
-        source = f"SELECT {columns} FROM json_each(?) WHERE true"  # without WHERE it can't tell ON CONFLICT from a join
+        source = (
+            f"SELECT {columns} FROM json_each(:rows) WHERE true"  # without WHERE it can't tell ON CONFLICT from a join
+        )
     else:
         source = f"SELECT {_list(names)} FROM {_recordset(table, names)}"
     conflict = " ON CONFLICT DO NOTHING" if new_only else ""
@@ -94,7 +96,7 @@ def _postgresql_update(table: Table, keys: tuple[str, ...], names: tuple[str, ..
 
 def _recordset(table: Table, names: Sequence[str]) -> str:
     columns = ", ".join(f'"{name}" {_type(table.c[name].type)}' for name in names)
-    return f"json_to_recordset(%s::json) AS given({columns})"
+    return f"json_to_recordset(%(rows)s::json) AS given({columns})"
 
 
 def _type(kind: Any) -> str:

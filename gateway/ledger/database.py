@@ -34,6 +34,7 @@ _CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes mill
 # A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
 # packets, or the server is frozen. Our choice: ten times the slowest that was measured under load (1 s).
 _STUCK_SECONDS = 10.0
+_GRIP = "grip"  # in a connection's info: the lifeline's own number for its socket
 _TRUSTED_IDLE = 1.0  # seconds after which a connection is asked whether it lives before it is used; our choice
 
 
@@ -48,13 +49,19 @@ def _postgresql_engine(url: str) -> Engine:
         url,
         pool_size=_POSTGRESQL_THREADS,
         max_overflow=_OVERFLOW,
+        pool_use_lifo=True,  # as few servers' processes as are needed, each with its caches warm
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
+    def _configure(connection: Any, record: Any) -> None:
+        record.info[_GRIP] = socket.socket(fileno=os.dup(connection.fileno()))
         connection.execute("; ".join(f"SET {each} = off" for each in _PLANNED_BY_INDEX))
         connection.commit()
+
+    @event.listens_for(engine, "close")
+    def _let_go(_connection: Any, record: Any) -> None:
+        record.info.pop(_GRIP).close()
 
     return engine
 
@@ -162,7 +169,8 @@ class Database:
 class _Lifeline:
     """Another thread's grip on the connection that a transaction is using, to end a wait that has no end.
 
-    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream.
+    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream. The grip is a
+    number of its own for the same socket, so it never is another's, whenever the driver closes its own.
     """
 
     def __init__(self) -> None:
@@ -170,16 +178,12 @@ class _Lifeline:
         self._socket: socket.socket | None = None
 
     def hold(self, connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        if hasattr(driver, "fileno"):  # SQLite's has none, and nothing to wait for
-            with self._lock:
-                self._socket = socket.socket(fileno=os.dup(driver.fileno()))
+        with self._lock:
+            self._socket = connection.info.get(_GRIP)  # SQLite has none, and nothing to wait for
 
     def let_go(self) -> None:
         with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            self._socket = None
 
     def cut(self) -> None:
         with self._lock, suppress(OSError):

@@ -8,6 +8,7 @@ process, gets them one by one. Must not know what is stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from gateway.ledger.schema import microseconds
 
 Rows = Sequence[Any]
 
+_NAMED = re.compile(r"%\((\w+)\)s")
+
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement's text with its values: by name or by place, or for SQLite a list of either, once for each."""
+    """A statement's text with its values by name; for SQLite by place, too, or a list of either, once for each."""
 
     text: str
     values: Any = ()
@@ -112,16 +115,45 @@ def document(value: Any) -> str:
 
 
 def exchange(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
-    """Run statements in order, in one round trip; the rows of each, none where it gives none."""
+    """Run statements in order, in one round trip; the rows of each, none where it gives none.
+
+    Those that all give none are one statement to PostgreSQL: none of them sees what the others do, and no two of them
+    may change the same row.
+    """
     if connection.dialect.name == "sqlite":
         return [_alone(connection, each) for each in statements]
+    if not any(each.answers for each in statements):
+        return _write(connection, statements)
     driver: Any = connection.connection.driver_connection
-    # SQLAlchemy does not see what goes past it, so whoever counts its statements is told of this one trip.
-    told = "; ".join(each.text for each in statements)
-    connection.engine.dispatch.before_cursor_execute(connection, None, told, None, None, False)
+    _tell(connection, "; ".join(each.text for each in statements))
     with driver.pipeline() if len(statements) > 1 else nullcontext():
         cursors = [driver.execute(each.text, each.values or None) for each in statements]
-        return [cursor.fetchall() if each.answers else () for cursor, each in zip(cursors, statements, strict=True)]
+    # Only now: rows that are asked for within a pipeline are a round trip of their own, before the one that ends it.
+    return [cursor.fetchall() if each.answers else () for cursor, each in zip(cursors, statements, strict=True)]
+
+
+def _write(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
+    if statements:
+        driver: Any = connection.connection.driver_connection
+        text = _as_one(tuple(each.text for each in statements))
+        values = {f"{name}_{at}": value for at, each in enumerate(statements) for name, value in each.values.items()}
+        _tell(connection, text)
+        driver.execute(text, values)
+    return [()] * len(statements)
+
+
+@lru_cache
+def _as_one(texts: tuple[str, ...]) -> str:
+    """Changes as one statement: what its driver and its server do for each statement costs more than most changes do
+    (measured). Each one's values are numbered like it.
+    """
+    *others, last = (_NAMED.sub(rf"%(\g<1>_{at})s", text) for at, text in enumerate(texts))
+    return f"WITH {', '.join(f'w{at} AS ({text})' for at, text in enumerate(others))} {last}" if others else last
+
+
+def _tell(connection: Connection, text: str) -> None:
+    """SQLAlchemy does not see what goes past it, so whoever counts its statements is told of this one trip."""
+    connection.engine.dispatch.before_cursor_execute(connection, None, text, None, None, False)
 
 
 def _alone(connection: Connection, statement: Statement) -> Rows:

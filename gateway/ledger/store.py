@@ -133,6 +133,8 @@ class Store:
 
     async def postpone(self, works: Sequence[Work], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
+        if not works:
+            return
         query = (
             update(deliveries)
             .where(deliveries.c.id == bindparam("key"), deliveries.c.fence == bindparam("key_fence"))
@@ -140,8 +142,7 @@ class Store:
             .values(due_at=until, lease_until=None)
         )
         rows = [{"key": work.delivery.id, "key_fence": work.delivery.fence} for work in works]
-        if rows:
-            await self._write("apply", lambda connection: connection.execute(query, rows))
+        await self._write("apply", lambda connection: connection.execute(query, rows))
 
     async def apply(self, moves: Sequence[Move]) -> list[str]:
         """Write moves; answers the deliveries that they made due."""

@@ -10,7 +10,7 @@ from functools import partial
 from gateway.hot.connection import open_pool
 from gateway.jobs import WorkerOptions, run_worker
 
-QUICK = WorkerOptions(timeout_seconds=5, poll_seconds=0.01, idle_seconds=0.02)
+QUICK = WorkerOptions(timeout_seconds=5)
 
 
 @asynccontextmanager

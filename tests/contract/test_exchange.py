@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import Connection, func, select
 
+from gateway.ledger.accept import claim_meanings
 from gateway.ledger.bulk import inserting, updating
 from gateway.ledger.database import Database
 from gateway.ledger.exchange import Prepared, Rows, Statement, exchange
@@ -72,6 +73,39 @@ async def test_one_that_fails_takes_the_others_with_it(database: Database) -> No
     assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 1
 
 
+async def test_changes_that_give_no_rows_are_one_statement(database: Database) -> None:
+    """Each keeps its own values, whatever is in them; where one fails, none has happened."""
+
+    def work(connection: Connection, digest: str) -> list[Rows]:
+        rows = [{"tenant": "t", "id": f"{digest} {each}", "closed_at": NOW} for each in _ODD]
+        first, second = [_receipt(f"{digest}{each}") for each in _ODD], [_receipt("twice")]
+        return exchange(
+            connection,
+            [
+                *inserting(connection, receipts, first),
+                *inserting(connection, cases, rows),
+                *inserting(connection, receipts, second),
+            ],
+        )
+
+    def counted(connection: Connection) -> tuple[set[str], set[str]]:
+        return (
+            set(connection.execute(select(receipts.c.digest)).scalars()),
+            set(connection.execute(select(cases.c.id)).scalars()),
+        )
+
+    await database.read(lambda connection: connection.exec_driver_sql("SELECT 1").all())  # it greets a new connection
+    before = database.statements
+    assert await database.write(lambda connection: work(connection, "a:")) == [(), (), ()]
+    if not database.is_sqlite:
+        assert database.statements - before == 1
+    kept = {"twice", *(f"a:{each}" for each in _ODD)}, {f"a: {each}" for each in _ODD}
+    assert await database.read(counted) == kept
+    with pytest.raises(Unavailable):
+        await database.write(lambda connection: work(connection, "b:"))  # "twice" is there
+    assert await database.read(counted) == kept
+
+
 async def test_one_question_needs_no_transaction(database: Database) -> None:
     """Its answer is of one instant by itself."""
     rows = [{"tenant": "t", "id": "C-1", "closed_at": NOW}]
@@ -97,10 +131,12 @@ async def test_plans_keep_to_the_indexes_of_empty_tables(empty_postgresql: str) 
             lock_borrowers(connection, keys),
             *Page.ask(connection, ids),
             *updating(connection, notifications, ("id",), [row] * 100),
+            claim_meanings(connection, [("acme", f"key-{number}", f"ntf_{number}") for number in range(100)]),
         ]
         return [plan(connection, each) for each in statements]
 
     plans = await database.read(work)
     await database.close()
-    assert [each for each in plans if "Seq Scan" in each or "Hash Join" in each] == []
+    assert [each for each in plans if "Seq Scan" in each or "Hash Join" in each or "Materialize" in each] == []
     assert "deliveries_contacts" in plans[0]
+    assert "notifications_pkey" in plans[-1]

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from gateway.embedded import valkey
 from gateway.hot.connection import open_pool
-from gateway.jobs import Queue, WorkerOptions, run_worker
+from gateway.jobs import CALLS, Queue, WorkerOptions
 from tests.contract.running_worker import running, until
 
 
@@ -71,30 +71,43 @@ async def test_enqueue_does_not_wait_for_a_silent_redis(short_dir: Path) -> None
     server.close()
 
 
-async def test_own_worker_starts_at_once(redis_url: str) -> None:
-    """A worker that idles long is woken by its own process's enqueue, not by its next look."""
-    seen: list[float] = []
+async def test_a_worker_with_nothing_to_do_is_called(redis_url: str) -> None:
+    """It starts long before its next look, for each job; calls from when it was busy do it no harm."""
+    seen: list[str] = []
 
-    async def dispatch(_ids: Sequence[str]) -> None:
-        seen.append(time.monotonic())
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.extend(ids)
 
-    queue, stop = Queue(partial(open_pool, redis_url), batch_size=200), asyncio.Event()
-    worker = asyncio.create_task(
-        run_worker(
-            partial(open_pool, redis_url),
-            dispatch,
-            stop,
-            options=WorkerOptions(timeout_seconds=5, idle_seconds=2.0),
-            enqueued=queue.enqueued,
-        )
-    )
-    await asyncio.sleep(0.3)
-    asked = time.monotonic()
+    queue = Queue(partial(open_pool, redis_url), batch_size=1)
+    async with running(redis_url, dispatch, WorkerOptions(timeout_seconds=5, idle_seconds=4)):
+        for wanted in (2, 4, 6):
+            await asyncio.sleep(0.3)
+            await queue.enqueue([f"dlv_{wanted}_1", f"dlv_{wanted}_2"])
+            await until(partial(_are, seen, wanted), seconds=1)
+    await queue.close()
+
+
+async def test_a_call_that_is_lost_is_not_missed_for_long(redis: Redis, redis_url: str) -> None:
+    """Redis forgot it, or a worker heard it that ended: who has nothing to do looks all the same."""
+    seen: list[str] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.extend(ids)
+
+    queue = Queue(partial(open_pool, redis_url), batch_size=200)
     await queue.enqueue(["dlv_1"])
-    await until(lambda: bool(seen))
-    assert seen[0] - asked < 0.5
-    stop.set()
-    await worker
+    assert await redis.delete(CALLS) == 1
+    async with running(redis_url, dispatch):
+        await until(lambda: seen == ["dlv_1"])
+    await queue.close()
+
+
+async def test_calls_that_nobody_hears_are_few(redis: Redis, redis_url: str) -> None:
+    """However long no worker runs."""
+    queue = Queue(partial(open_pool, redis_url), batch_size=1)
+    for _ in range(3):
+        await queue.enqueue([f"dlv_{number}" for number in range(100)])
+    assert await redis.llen(CALLS) == 16
     await queue.close()
 
 
@@ -130,7 +143,7 @@ async def test_hanging_dispatch_is_cut_off(redis_url: str) -> None:
             cut.append(ids[0])
 
     queue = Queue(partial(open_pool, redis_url), batch_size=1)
-    options = WorkerOptions(timeout_seconds=0.3, max_jobs=1, idle_seconds=0.02)
+    options = WorkerOptions(timeout_seconds=0.3, max_jobs=1)
     async with running(redis_url, dispatch, options):
         await queue.enqueue(["hangs"])
         await hanging.wait()  # jobs of one millisecond have no order
@@ -166,3 +179,7 @@ async def test_all_jobs_of_one_call_take_one_round_trip(redis: Redis, redis_url:
     assert (await redis.info("commandstats"))["cmdstat_exec"]["calls"] - before == 1
     assert await queue.waiting() == 11
     await queue.close()
+
+
+def _are(seen: Sequence[str], wanted: int) -> bool:
+    return len(seen) == wanted

@@ -53,3 +53,20 @@ async def test_who_leaves_while_it_is_written_disturbs_nobody() -> None:
     with pytest.raises(asyncio.CancelledError):
         await calls[0]
     assert ledger.batches == [[0, 1]]
+
+
+async def test_what_is_left_goes_at_once_and_the_rest_of_a_moment_together() -> None:
+    """The first does not wait for others; those that come while it rests are one batch."""
+    ledger = _Ledger()
+    ledger.go_on.set()
+    coalescer = Coalescer(ledger.write, rest_seconds=0.2)
+    coalescer.leave([1])
+    await asyncio.sleep(0.05)
+    assert ledger.batches == [[1]]
+    for number in (2, 3, 4):
+        coalescer.leave([number])
+    coalescer.leave([])
+    await asyncio.sleep(0.05)
+    assert ledger.batches == [[1]]
+    await coalescer.drain()
+    assert ledger.batches == [[1], [2, 3, 4]]
