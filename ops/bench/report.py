@@ -153,8 +153,12 @@ def _waits(path: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4))
+    ordered = sorted(found.values(), key=lambda each: float(each["per_second"]))
+    rates = [each["per_second"] for each in ordered]
     for share in ("p50", "p95", "p99"):
-        axes.plot(list(found), [each["latency_ms"][share] for each in found.values()], marker="o", label=share)
+        axes.plot(rates, [each["latency_ms"][share] for each in ordered], marker="o", label=share)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("messages a second that went all the way")
     axes.set_yscale("log")
     axes.set_ylabel("request to provider, ms")
     axes.legend()
