@@ -37,6 +37,9 @@ QUEUE = "gateway:dispatch"
 # has nothing to do, and lead to nothing, so few are kept. Our choice: one for each worker that the queue is made for.
 CALLS = "gateway:dispatch:calls"
 _MOST_CALLS = 16
+# arq passes over a job that is dated ahead of its worker's clock, and hosts' clocks differ: a worker would be called
+# and find nothing. So jobs are dated back; a clock that is further off has an alert. Our choice.
+_DATED_BACK_MS = 60_000
 # arq drops a job silently when its key has expired, by default after a day: less than a long weekend's outage.
 EXPIRES = timedelta(days=30)
 
@@ -108,7 +111,7 @@ class Queue:
                     job_id, chunk = uuid4().hex, list(ids[start : start + self._batch_size])
                     job = serialize_job(JOB, (chunk,), {}, None, now, serializer=encode)
                     pipe.psetex(job_key_prefix + job_id, EXPIRES, job)
-                    pipe.zadd(QUEUE, {job_id: now})
+                    pipe.zadd(QUEUE, {job_id: now - _DATED_BACK_MS})
                     pipe.lpush(CALLS, job_id)
                 pipe.ltrim(CALLS, 0, _MOST_CALLS - 1)
                 await pipe.execute()

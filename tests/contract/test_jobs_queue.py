@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import pytest
 from redis.asyncio import Redis
 
 from gateway.embedded import valkey
@@ -99,6 +100,22 @@ async def test_a_call_that_is_lost_is_not_missed_for_long(redis: Redis, redis_ur
     assert await redis.delete(CALLS) == 1
     async with running(redis_url, dispatch):
         await until(lambda: seen == ["dlv_1"])
+    await queue.close()
+
+
+async def test_whose_clock_is_behind_starts_at_once_too(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that comes from a host whose clock is half a minute ahead is no job of the future."""
+    seen: list[str] = []
+
+    async def dispatch(ids: Sequence[str]) -> None:
+        seen.extend(ids)
+
+    monkeypatch.setattr("gateway.jobs.timestamp_ms", lambda: int(time.time() * 1000) + 30_000)
+    queue = Queue(partial(open_pool, redis_url), batch_size=200)
+    async with running(redis_url, dispatch, WorkerOptions(timeout_seconds=5, idle_seconds=4)):
+        await asyncio.sleep(0.3)
+        await queue.enqueue(["dlv_1"])
+        await until(partial(_are, seen, 1), seconds=1)
     await queue.close()
 
 
