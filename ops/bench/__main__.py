@@ -91,7 +91,7 @@ def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None
         group("idle", lambda: measure_idle(url, 2 if quick else 5))
         group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
         group("previews", lambda: measure_previews(url, 30))
-        group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000))
+        group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000, rounds=1 if quick else 3))
         backlogs = BACKLOGS[:2] if quick else BACKLOGS
         group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))
     return found
