@@ -33,10 +33,10 @@ from gateway import logs
 # Once in use a name stays registered in every later release: arq drops a job whose name it doesn't know.
 JOB = "dispatch.v1"
 QUEUE = "gateway:dispatch"
+_WORKERS = 16  # worker processes that the queue is made for; our choice
 # Where workers with nothing to do wait: one of them hears each call. Calls that nobody waited for are heard by who next
-# has nothing to do, and lead to nothing, so few are kept. Our choice: one for each worker that the queue is made for.
+# has nothing to do, and lead to nothing, so no more are kept than there may be workers.
 CALLS = "gateway:dispatch:calls"
-_MOST_CALLS = 16
 # arq passes over a job that is dated ahead of its worker's clock, and hosts' clocks differ: a worker would be called
 # and find nothing. So jobs are dated back; a clock that is further off has an alert. Our choice.
 _DATED_BACK_MS = 60_000
@@ -70,7 +70,7 @@ class WorkerOptions:
     idle_seconds: float = 1.0
     # How many worker processes the queue's read limit is made for. arq reads this many ids from the front of the
     # queue, and they include those in progress elsewhere: with less than all of them, a free worker starves.
-    workers: int = 16
+    workers: int = _WORKERS
 
 
 def encode(job: Any) -> bytes:
@@ -113,7 +113,7 @@ class Queue:
                     pipe.psetex(job_key_prefix + job_id, EXPIRES, job)
                     pipe.zadd(QUEUE, {job_id: now - _DATED_BACK_MS})
                     pipe.lpush(CALLS, job_id)
-                pipe.ltrim(CALLS, 0, _MOST_CALLS - 1)
+                pipe.ltrim(CALLS, 0, _WORKERS - 1)
                 await pipe.execute()
         except (RedisError, OSError) as error:
             self._away_until = time.monotonic() + _AWAY_SECONDS
@@ -225,6 +225,7 @@ class _GentleWorker(Worker):
     async def _poll_iteration(self) -> None:
         await super()._poll_iteration()
         if not self.tasks and self.allow_pick_jobs:
+            # redis-py 5 has no type for this one, and its own ``blpop`` takes whole seconds only.
             await self.pool.execute_command("BLPOP", CALLS, self.idle_seconds)  # type: ignore[no-untyped-call]
 
     async def finish(self, within: float) -> None:

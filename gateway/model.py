@@ -6,13 +6,12 @@ Knows no technology: no SQL, no Redis, no HTTP.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
-
-from gateway.randomness import random_hex
 
 
 class State(StrEnum):
@@ -436,4 +435,4 @@ def new_id(prefix: str, now: datetime) -> str:
     The 80 random bits are as many as UUIDv7 (RFC 9562) leaves after its version bits, nearly; order by
     creation keeps index inserts at the right-hand edge.
     """
-    return f"{prefix}_{int(now.timestamp() * 1000):012x}{random_hex()}"
+    return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"

@@ -6,6 +6,7 @@ Owns the X-Request-ID header. Must not look into bodies.
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -17,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import logs, tracing
 from gateway.api.problems import Problem, respond
-from gateway.randomness import random_hex
 
 _UNTOLD = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, by machines, and never news
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
@@ -38,7 +38,7 @@ class RequestId:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else random_hex()
+        request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
         logs.request_id.set(request_id)
         status, began = 0, time.monotonic()
 

@@ -95,7 +95,7 @@ class Acceptor:
         """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
         notification = examined.notification
         # What it states is what will be known from now on, whatever earlier ones stated.
-        facts = facts_for(notification, known, stated=Stated())
+        facts = replace(facts_for(notification, known), stated=Stated())
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
             text = examined.texts[step.channel]

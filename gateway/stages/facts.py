@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from gateway.model import Contact, Facts, Notification
 from gateway.ports import BorrowerFacts, Ledger
@@ -29,9 +28,9 @@ async def known_of(
     return [known[key] for key in keys]
 
 
-def facts_for(notification: Notification, known: BorrowerFacts, **instead: Any) -> Facts:
-    """The borrower's facts, with the state of this notification's own case, and ``instead`` of some of them others."""
-    return replace(known.facts, case_closed=notification.case.id in known.closed_cases, **instead)
+def facts_for(notification: Notification, known: BorrowerFacts) -> Facts:
+    """The borrower's facts, with the state of this notification's own case."""
+    return replace(known.facts, case_closed=notification.case.id in known.closed_cases)
 
 
 def with_contact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -191,3 +192,14 @@ def test_what_happens_often_is_told_in_the_same_words(out: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     logs.tell("attempted", [{"delivery_id": "dlv_2"}])
     assert len(_lines(out)) == 2
+
+
+async def test_what_is_told_in_one_turn_is_written_in_order(out: io.StringIO) -> None:
+    """A logger's line takes along what was told before it; the rest is there when the turn is over."""
+    logs.tell("attempted", [{"delivery_id": "dlv_0"}])
+    assert _lines(out) == []
+    structlog.get_logger("gateway.test").info("sent")
+    logs.tell("attempted", [{"delivery_id": "dlv_1"}])
+    assert [line["event"] for line in _lines(out)] == ["attempted", "sent"]
+    await asyncio.sleep(0)
+    assert [line.get("delivery_id") for line in _lines(out)] == ["dlv_0", None, "dlv_1"]
