@@ -24,7 +24,7 @@ from gateway.metrics_server import MetricsServer
 from gateway.ports import Unavailable
 from gateway.relay import Relay
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
 _AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice

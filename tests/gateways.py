@@ -98,7 +98,7 @@ class _Addresses:
 
 @dataclass
 class ApiGateway:
-    """What the routes use of wiring.Gateway."""
+    """What the routes use of a whole gateway."""
 
     settings: Settings
     clock: Clock

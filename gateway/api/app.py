@@ -33,7 +33,7 @@ from gateway.web import beginning, editor, ops, signing_in, verbs
 from gateway.web.page import Pages
 
 if TYPE_CHECKING:
-    from gateway.wiring import Gateway
+    from gateway.wiring.whole import Gateway
 
 
 def create_app(gateway: Gateway) -> ASGIApp:

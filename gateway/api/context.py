@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 if TYPE_CHECKING:
-    from gateway.wiring import Gateway
+    from gateway.wiring.whole import Gateway
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -20,7 +20,7 @@ from gateway.model import Contact, Hold, OptOut, Verdict
 from gateway.ports import FieldError, Refused
 
 if TYPE_CHECKING:
-    from gateway.wiring import Gateway
+    from gateway.wiring.whole import Gateway
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 

@@ -37,11 +37,11 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it. It can't be shown again: only a keyed digest of it is kept."""
-    from gateway import wiring
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         # Not locked: a running gateway has the directory, and one more short writer does it no harm.
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             try:
                 return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
             except ValueError as error:
@@ -63,11 +63,11 @@ def list_keys(
     data_dir: DataDir = None,
 ) -> None:
     """All keys, revoked ones too."""
-    from gateway import wiring
     from gateway.codec import instant
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             return [
                 {
                     "id": key.id,
@@ -88,10 +88,10 @@ def list_keys(
 @keys_app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
     """Make a key useless at once."""
-    from gateway import wiring
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             return await ledger.keys.revoke(key_id, ledger.clock())
 
     if not run(work):
@@ -102,11 +102,11 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 @ledger_app.command("migrate")
 def migrate_ledger(data_dir: DataDir = None) -> None:
     """Bring the ledger to the schema of this version. Safe to repeat."""
-    from gateway import wiring
     from gateway.ledger.migrate import current, migrate
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
-        async with wiring.open_ledger(settings(data_dir=data_dir)) as ledger:
+        async with open_ledger(settings(data_dir=data_dir)) as ledger:
             engine = ledger.database.engine
             if ledger.database.is_sqlite:  # opening has done it
                 now = await asyncio.to_thread(current, engine)
@@ -125,11 +125,11 @@ def verify_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Check every chain of events, and that of what was archived. Exit status 1 when one is broken."""
-    from gateway import wiring
     from gateway.cli import evidence
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> evidence.Findings:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             return await evidence.verify(ledger.database, archive)
 
     found = run(work)
@@ -155,19 +155,20 @@ def audit_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Judge what went out a second time, by other code than decided it. Exit status 1 when a contact broke a rule."""
-    from gateway import wiring
     from gateway.audit.auditor import Auditor
     from gateway.audit.figures import Figures
     from gateway.codec import instant
+    from gateway.wiring.ledger import open_ledger
+    from gateway.wiring.texts import policies_folder
 
     begin = instant_of(since, "--from")
     chosen = settings(data_dir=data_dir)
 
     async def work(stop: asyncio.Event) -> tuple[int, list[dict[str, Any]]]:
-        async with wiring.open_ledger(chosen, locked=False) as ledger:
+        async with open_ledger(chosen, locked=False) as ledger:
             # A demo's clock is elsewhere, so without an end nothing is left out.
             end = instant_of(until, "--to") if until else datetime.max.replace(tzinfo=UTC)
-            auditor = Auditor(ledger.database, Figures.load(wiring.policies_folder(chosen)))
+            auditor = Auditor(ledger.database, Figures.load(policies_folder(chosen)))
             batches = [judged async for judged in auditor.between(begin, end)]
             found = [each for judged in batches for each in judged.findings if tenant in (None, each.tenant)]
             rows = [{**asdict(each), "at": instant(each.at)} for each in found]
@@ -191,11 +192,11 @@ def export_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Every event as a line of JSON, in order, with its hash."""
-    from gateway import wiring
     from gateway.cli import evidence
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> int:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             if output is None:
                 return await evidence.export(ledger.database, tenant, sys.stdout.write)
             with output.open("w", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from gateway import logs, serving, wiring
+from gateway import logs, serving
 from gateway.cli import clock, mapping, outcome, portfolio, screen, sending
 from gateway.cli.outcome import Before
 from gateway.cli.portfolio import Row, RowError
@@ -28,7 +28,8 @@ from gateway.cli.target import Target
 from gateway.embedded.errors import CannotStart
 from gateway.ledger.keys import Scope
 from gateway.settings import Settings
-from gateway.wiring import Gateway
+from gateway.wiring.ledger import open_ledger
+from gateway.wiring.whole import Gateway
 
 TENANT = "demo"
 _KEY_NAME = "demo"
@@ -151,7 +152,7 @@ async def demo(
         )
     # The whole file is read first: what is timed is the gateway, which shares this process, and not the parsing.
     rows = list(portfolio.read(file, mapping.load(mapping_file) if mapping_file else None))
-    async with wiring.open_ledger(settings) as ledger:
+    async with open_ledger(settings) as ledger:
         since = await outcome.before(ledger.database)
     if not settings.at:
         at = clock.demo_time(datetime.now(UTC), since.last)

@@ -18,7 +18,7 @@ from gateway.cli.running import fail, run, settings
 if TYPE_CHECKING:
     from gateway.ledger.erasing import Keep
     from gateway.settings import Settings
-    from gateway.wiring import LedgerParts
+    from gateway.wiring.ledger import LedgerParts
 
 T = TypeVar("T")
 
@@ -227,10 +227,10 @@ def _with_ledger(
     locked: bool = True,
     migrated: bool = True,
 ) -> T:
-    from gateway import wiring
+    from gateway.wiring.ledger import open_ledger
 
     async def open_and_work(stop: asyncio.Event) -> T:
-        async with wiring.open_ledger(chosen, locked=locked, migrated=migrated) as ledger:
+        async with open_ledger(chosen, locked=locked, migrated=migrated) as ledger:
             return await work(ledger, stop)
 
     return run(open_and_work)

@@ -111,13 +111,15 @@ def backtest(
     data_dir: Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger.")] = None,
 ) -> None:
     """Decide past requests again, as if these packs had been in force; nothing is changed or sent."""
-    from gateway import policy, wiring
+    from gateway import policy
     from gateway.cli import backtesting
     from gateway.ledger.template_versions import TemplateVersions
+    from gateway.wiring.ledger import open_ledger
+    from gateway.wiring.texts import load_catalog, policies_folder
 
     begin, end = instant_of(since, "--from"), instant_of(until, "--to")
     chosen = settings(data_dir=data_dir)
-    folder = wiring.policies_folder(chosen)
+    folder = policies_folder(chosen)
     try:
         present = policy.load_packs(folder)
         new = [policy.read_pack(each, policy.read_schema(folder)) for each in pack]
@@ -128,8 +130,8 @@ def backtest(
         changed = changed.with_pack(each)
 
     async def work(stop: asyncio.Event) -> Any:
-        async with wiring.open_ledger(chosen, locked=False) as ledger:
-            templates = wiring.load_catalog(chosen, TemplateVersions(ledger.database))
+        async with open_ledger(chosen, locked=False) as ledger:
+            templates = load_catalog(chosen, TemplateVersions(ledger.database))
             with screen.progress() as bar:
                 task = bar.add_task("decided again", total=None)
                 return await backtesting.backtest(
@@ -173,6 +175,6 @@ def _list(packs: list[Any], as_json: bool) -> None:
 
 
 def _folder(given: Path | None) -> Path:
-    from gateway import wiring
+    from gateway.wiring.texts import policies_folder
 
-    return given if given is not None else wiring.policies_folder(settings())
+    return given if given is not None else policies_folder(settings())

@@ -36,12 +36,13 @@ def templates() -> None:
 @app.command()
 def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) -> None:
     """Unlawful, unkind, costly or broken words, each with its place and what to do. Exit status 1 for errors."""
-    from gateway import policy, wiring
+    from gateway import policy
     from gateway.catalog import BadTemplate, Catalog, Lender
     from gateway.catalog import lint as linting
+    from gateway.wiring.texts import templates_folder
 
     chosen = settings()
-    where = folder or wiring.templates_folder(chosen)
+    where = folder or templates_folder(chosen)
     lender = Lender(chosen.lender_name, chosen.lender_phone, chosen.lender_help_url)
     by_name: dict[str, list[Finding]] = {}
     try:

@@ -45,14 +45,14 @@ def add(
 
     Check that a --test-address is theirs: test messages go there without another question.
     """
-    from gateway import wiring
     from gateway.ledger.users import BadUser
+    from gateway.wiring.ledger import open_ledger
 
     addresses = _addresses(test_address or [])
     password = _password()
 
     async def work(stop: asyncio.Event) -> User:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             try:
                 return await ledger.users.add(tenant, name, email, role, password, ledger.clock(), addresses)
             except BadUser as error:
@@ -73,11 +73,11 @@ def list_users(
     data_dir: DataDir = None,
 ) -> None:
     """All users, disabled ones too."""
-    from gateway import wiring
     from gateway.codec import instant
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             return [
                 {
                     "id": each.id,
@@ -99,10 +99,10 @@ def list_users(
 @app.command()
 def disable(email: Email, data_dir: DataDir = None) -> None:
     """Sign somebody out everywhere, and in no more. What they did stays theirs; set-password lets them in again."""
-    from gateway import wiring
+    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             return await ledger.users.disable(email, ledger.clock())
 
     if not run(work):
@@ -113,13 +113,13 @@ def disable(email: Email, data_dir: DataDir = None) -> None:
 @app.command("set-password")
 def set_password(email: Email, data_dir: DataDir = None) -> None:
     """A new password for somebody, who is signed out everywhere."""
-    from gateway import wiring
     from gateway.ledger.users import BadUser
+    from gateway.wiring.ledger import open_ledger
 
     password = _password()
 
     async def work(stop: asyncio.Event) -> bool:
-        async with wiring.open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             try:
                 return await ledger.users.set_password(email, password)
             except BadUser as error:

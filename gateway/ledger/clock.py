@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import Prepared
 from gateway.ports import Clock
 
 # An answer that took longer says too little about when it was given; our choice, a tenth of the shortest guard.
 _TOO_SLOW_SECONDS = 1.0
+_NOW = Prepared(lambda _: "SELECT clock_timestamp()")
 # Counts through the machine's sleep, where there is such a clock.
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -43,9 +43,7 @@ class LedgerClock:
     async def synchronise(self) -> float:
         """Ask the ledger for the time; by how many seconds this machine's own clock is ahead. Raises Unavailable."""
         before = self._elapsed()
-        there: datetime = await self._database.read(
-            lambda connection: connection.execute(select(func.clock_timestamp())).scalar_one()
-        )
+        [(there,)] = await self._database.ask(_NOW.of)
         after = self._elapsed()
         if self._base is None or after - before < _TOO_SLOW_SECONDS:
             self._base, self._since = there, (before + after) / 2

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from gateway.ledger.accept import insert_new
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import Prepared
 from gateway.ledger.schema import template_editions, template_versions, templates
 from gateway.model import TemplateState
 
@@ -27,6 +28,7 @@ _USABLE = (
     TemplateState.SUPERSEDED,
     TemplateState.ROLLED_BACK,
 )
+_NEWEST_STAMP = Prepared(lambda _: "SELECT coalesce(max(stamp), 0) FROM templates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ class TemplateVersions:
 
     async def newest_stamp(self) -> int:
         """Moves on whenever what is live changes anywhere."""
-        query = select(func.coalesce(func.max(templates.c.stamp), 0))
-        return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
+        [(stamp,)] = await self._database.ask(_NEWEST_STAMP.of)
+        return int(stamp)
 
     async def changed(self, since: int) -> list[Standing]:
         """What is live of the templates whose stamp is beyond ``since``, in order of the stamps."""

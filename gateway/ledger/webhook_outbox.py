@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import Prepared
 from gateway.ledger.schema import deliveries, events, notifications, webhook_endpoints, webhook_messages
 from gateway.ledger.tail import Tail
 from gateway.ledger.webhook_types import body_of, message_id, type_of
@@ -35,6 +36,7 @@ _GONE = "gone"
 _RESTING = frozenset({WebhookOutcome.UNREACHABLE, WebhookOutcome.UNAVAILABLE, WebhookOutcome.FORBIDDEN})
 
 _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
+_PLACES = Prepared(lambda _: "SELECT id, cursor FROM webhook_endpoints WHERE disabled_at IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,11 @@ class WebhookOutbox:
 
     async def collect(self, now: datetime) -> int | None:
         """Write the messages that new events lead to; how many events were looked at. None: nobody wants to be told."""
-
-        def behind(connection: Connection) -> tuple[int, list[str]] | None:
-            wanted = select(_endpoints.id, _endpoints.cursor).where(_endpoints.disabled_at.is_(None))
-            places = connection.execute(wanted).all()
-            if not places:
-                return None
-            safe = self._tail.safe(connection)
-            return safe, [place.id for place in places if place.cursor < safe]
-
-        found = await self._database.read(behind)
-        if found is None:
+        places = await self._database.ask(_PLACES.of)
+        if not places:
             return None
-        safe, ids = found
+        safe = await self._database.read(self._tail.safe)
+        ids = [endpoint for endpoint, cursor in places if cursor < safe]
         if not ids:
             return 0
         return await self._database.write(

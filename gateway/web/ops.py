@@ -16,7 +16,7 @@ from gateway.web.status import Status, status
 from gateway.web.visitors import PageRoute, looks, names_of, pages_of
 
 if TYPE_CHECKING:
-    from gateway.wiring import Gateway
+    from gateway.wiring.whole import Gateway
 
 _FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in that time; our choice
 

@@ -23,7 +23,7 @@ from gateway.web.desk import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
 if TYPE_CHECKING:
-    from gateway.wiring import Gateway
+    from gateway.wiring.whole import Gateway
 
 _FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples
 _IPV6_HOME = 64  # bits: one household or office (RFC 6177)

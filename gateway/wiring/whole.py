@@ -24,6 +24,7 @@ from gateway.hot.wakeups import Wakeups
 from gateway.jobs import Queue
 from gateway.ledger.database import Database
 from gateway.ledger.dead_letters import DeadLetters
+from gateway.ledger.exchange import Prepared
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
 from gateway.ledger.migrate import lacks, lacks_on
@@ -187,10 +188,21 @@ def _guard(settings: Settings) -> Guard:
         raise CannotStart(f"GATEWAY_WEBHOOK_NETWORKS: {error}; write networks like 10.1.0.0/16") from error
 
 
+_ALIVE = Prepared(lambda _: "SELECT 1")
+
+
 def _probe(database: Database, hot: Hot, catalog: Catalog) -> Probe:
+    lacking: str | None = None
+
     async def ledger() -> str:
-        await database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        await database.ask(_ALIVE.of)
         return ""
+
+    async def migrations() -> str:
+        nonlocal lacking
+        if lacking != "":  # they only go forward: what was fine once stays so
+            lacking = await database.read(lacks_on)
+        return lacking
 
     async def answers() -> str:
         await hot.ping()
@@ -202,7 +214,7 @@ def _probe(database: Database, hot: Hot, catalog: Catalog) -> Probe:
     return Probe(
         {
             "ledger": ledger,
-            "migrations": lambda: database.read(lacks_on),
+            "migrations": migrations,
             "redis": answers,
             "templates": templates,
         }

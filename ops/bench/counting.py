@@ -19,7 +19,7 @@ from wire import Wire, wire
 
 from gateway.api.schemas import NotificationIn
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 
 _ROUNDS = 3
 

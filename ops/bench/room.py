@@ -32,7 +32,7 @@ from gateway.ledger.sizes import measure
 from gateway.model import Borrower, Case, Step
 from gateway.ports import Incoming
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 
 _AT_ONCE = 200
 _LATER = timedelta(days=1200)

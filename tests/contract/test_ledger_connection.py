@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,10 +14,9 @@ from sqlalchemy import Connection, text
 
 from gateway.ledger.clock import LedgerClock
 from gateway.ledger.database import Database
+from gateway.ledger.exchange import Rows, Statement
 from gateway.ports import Unavailable
 from tests.chaos.harness.proxy import Mode, Open, Proxy
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -79,11 +77,11 @@ async def test_a_slow_answer_does_not_move_the_clock(empty_postgresql: str) -> N
     await clock.synchronise()
     before = clock()
 
-    async def slow(work: Callable[[Connection], T]) -> T:
+    async def slow(question: Callable[[Connection], Statement]) -> Rows:
         seconds[0] += 3.0
-        return await Database.read(database, work)
+        return await Database.ask(database, question)
 
-    database.read = slow  # type: ignore[method-assign]
+    database.ask = slow  # type: ignore[method-assign]
     await clock.synchronise()
     assert clock() - before == timedelta(seconds=3)
     await database.close()
@@ -117,5 +115,18 @@ async def test_connections_that_died_idle_cost_no_transaction(
     link.set(Mode.CUT)
     link.set(Mode.PASS)
     await asyncio.sleep(0.1)
+    assert await asyncio.gather(*(_one(database) for _ in range(4))) == [1] * 4
+    await database.close()
+
+
+async def test_a_connection_that_died_has_the_others_asked(link: Proxy, empty_postgresql: str) -> None:
+    """After a restart that nobody had time to notice, one transaction fails, and not one for each connection."""
+    database = _through(link, empty_postgresql)
+    assert await asyncio.gather(*(_one(database) for _ in range(4))) == [1] * 4
+    link.set(Mode.CUT)
+    link.set(Mode.PASS)
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unavailable):
+        await database.ask(lambda _: Statement("SELECT 1", answers=True))
     assert await asyncio.gather(*(_one(database) for _ in range(4))) == [1] * 4
     await database.close()

@@ -36,7 +36,7 @@ from gateway.embedded.world import World
 from gateway.hot.connection import connect
 from gateway.ledger.schema import deliveries, notifications
 from gateway.settings import Settings
-from gateway.wiring import Gateway
+from gateway.wiring.whole import Gateway
 from tests.production import free_port
 from tests.unit.test_channels_smtp import COMPLAINT
 

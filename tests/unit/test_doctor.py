@@ -32,7 +32,7 @@ from gateway.cli.doctor import configuration, host, ledger, outside, queue, text
 from gateway.cli.doctor.finding import Finding, Level
 from gateway.ledger.schema import webhook_endpoints
 from gateway.settings import Settings
-from gateway.wiring import templates_folder
+from gateway.wiring.texts import templates_folder
 from tests.gateways import open_api_gateway, serving
 from tests.smsc import Smsc
 

@@ -43,10 +43,11 @@ def doctor(
 
 async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     """All checks, those that wait for others at once."""
-    from gateway import wiring
     from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
+    from gateway.wiring.ledger import system_clock
+    from gateway.wiring.texts import templates_folder
 
-    clock = wiring.system_clock(settings)
+    clock = system_clock(settings)
     found = configuration.check(settings, environment)
     found += host.check(settings, environment, clock())
     parts = await asyncio.gather(
@@ -56,7 +57,7 @@ async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Fi
         outside.public_url(settings, clock),
     )
     found += [finding for part in parts for finding in part]
-    return found + texts.check(settings, wiring.templates_folder(settings), clock())
+    return found + texts.check(settings, templates_folder(settings), clock())
 
 
 def _show(found: list[Finding]) -> None:

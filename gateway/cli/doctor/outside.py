@@ -16,7 +16,7 @@ from gateway.embedded.errors import CannotStart
 from gateway.ports import Clock
 from gateway.settings import Settings
 from gateway.signing import Signer
-from gateway.wiring import build_provider
+from gateway.wiring.providers import build_provider
 
 _SECONDS = 10.0
 _TENANT, _BORROWER = "gateway-doctor", "nobody"  # whose feed is asked for: it is empty
