@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine, insert, select
 
 from channels.base import Accepted, Content, Message, SendFailure
 from gateway.codec import fingerprint
@@ -19,6 +21,7 @@ from gateway.ledger.database import Database
 from gateway.ledger.migrate import migrate
 from gateway.ledger.people import People
 from gateway.ledger.releases import Releases
+from gateway.ledger.schema import template_versions
 from gateway.ledger.store import Store
 from gateway.model import (
     Borrower,
@@ -32,6 +35,9 @@ from gateway.model import (
     new_id,
 )
 from gateway.ports import Attempt, Draft, Outgoing, StepDecision, Work
+from gateway.settings import Settings
+from gateway.wiring.ledger import open_ledger
+from gateway.wiring.texts import read_texts
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 SEND = Verdict(VerdictKind.SEND, PolicyReason.PERMITTED)
@@ -56,6 +62,36 @@ def empty_sqlite(folder: Path) -> str:
     """The URL of an empty ledger in ``folder``, where a gateway finds it too; not migrated each time, which is slow."""
     (folder / "ledger.db").write_bytes(_empty())
     return f"sqlite:///{folder}/ledger.db"
+
+
+@cache
+def _templates() -> tuple[Mapping[str, Any], ...]:
+    """What a first start leaves in a ledger: the templates that ship, and that they were found good."""
+
+    async def start(folder: str) -> None:
+        async with open_ledger(Settings(data_dir=Path(folder))) as ledger:
+            await read_texts(ledger)
+
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as aside:  # for a loop may run here already
+        url = empty_sqlite(Path(folder))
+        aside.submit(lambda: asyncio.run(start(folder))).result()
+        with _connected(url) as connection:
+            return tuple(row._asdict() for row in connection.execute(select(template_versions)))
+
+
+def begun(url: str) -> str:
+    """The ledger at this URL, empty till now, as after a first start: the next one has no templates to check."""
+    with _connected(url) as connection:
+        connection.execute(insert(template_versions), _templates())
+    return url
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
 
 
 def store_on(database: Database, releases_per_second: float = 0) -> Store:

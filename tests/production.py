@@ -27,7 +27,7 @@ from gateway.embedded.world import World
 from gateway.ledger.database import Database
 from gateway.ledger.keys import Keys, Scope
 from gateway.signing import Signer
-from tests.ledgers import NOW
+from tests.ledgers import NOW, begun
 
 _READY_SECONDS = 90.0  # a few on a quiet machine; a busy one needs the rest
 _SECRET = "a-secret-for-tests-only-0123456789"
@@ -109,6 +109,7 @@ async def production(
     folder: Path, database_url: str, redis_url: str, *, apis: int = 2, workers: int = 2, **settings: Any
 ) -> AsyncIterator[Production]:
     """Start it all on an empty, migrated ledger; end it all."""
+    begun(database_url)
     ports = [free_port() for _ in range(apis)]
     tokens = {"SIM_SMS": "sms-token", "SIM_MAIL": "mail-token"}
     outside = await world.start(

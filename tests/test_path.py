@@ -22,8 +22,8 @@ import pytest
 from gateway import serving
 from gateway.cli.evidence import verify
 from gateway.settings import Settings
-from gateway.wiring import Gateway
-from tests.ledgers import empty_sqlite
+from gateway.wiring.whole import Gateway
+from tests.ledgers import begun, empty_sqlite
 
 REQUEST: dict[str, Any] = {
     "borrower": {
@@ -74,7 +74,7 @@ async def up(at: str) -> AsyncIterator[Running]:
     async def announce(gateway: Gateway) -> None:
         ready.set_result(gateway)
 
-    empty_sqlite(folder)
+    begun(empty_sqlite(folder))
     settings = Settings(data_dir=folder, port=0, at=at, time_scale=3600)
     running = asyncio.create_task(serving.serve(settings, api=True, worker=True, ready=announce, stop=stop))
     done, _ = await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)

@@ -87,7 +87,7 @@ async def _sms(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
         "auth_token": SECRET,
         "from_number": "+15005550006",
         "base_url": simulator.url,
-        "timeout_seconds": 0.5,
+        "timeout_seconds": 1.5,
     }
 
     async def break_down() -> dict[str, Any]:
@@ -115,7 +115,7 @@ async def _smpp(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
         "system_id": "lender",
         "password": SECRET[:8],
         "source_address": "+15005550006",
-        "timeout_seconds": 0.5,
+        "timeout_seconds": 1.5,
     }
 
     async def break_down() -> dict[str, Any]:
@@ -140,8 +140,8 @@ async def _email(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
         "domain": "lender.example",
         "from_address": "no-reply@lender.example",
         "callback_token": SECRET,
-        "timeout_seconds": 0.5,
-        "data_timeout_seconds": 0.5,
+        "timeout_seconds": 1.5,
+        "data_timeout_seconds": 1.5,
     }
 
     async def break_down() -> dict[str, Any]:

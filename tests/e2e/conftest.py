@@ -17,9 +17,9 @@ from sqlalchemy import func, select
 from gateway.api.app import create_app
 from gateway.ledger.schema import attempts, deliveries, events, inbox, notifications
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 from tests.gateways import Client, serving
-from tests.ledgers import empty_sqlite
+from tests.ledgers import begun, empty_sqlite
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AppClient(Client):
 @asynccontextmanager
 async def _open_app() -> AsyncIterator[AppClient]:
     directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey has a socket in it
-    empty_sqlite(directory)
+    begun(empty_sqlite(directory))
     settings = Settings(data_dir=directory, at="2026-11-24T10:00:00+08:00")
     try:
         async with open_gateway(settings) as gateway:

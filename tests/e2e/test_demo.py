@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.model import State
+from tests.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "gateway.cli"]
@@ -98,6 +99,7 @@ def test_a_portfolio_goes_in_and_every_message_comes_out_once(portfolio: Path, s
 @pytest.fixture
 def running(portfolio: Path, short_dir: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], Path]]:
     """A demo that stays up, once it has shown its table."""
+    begun(empty_sqlite(short_dir))
     command = [*GATEWAY, "demo", "--port", "0", "--file", str(portfolio), "--data-dir", str(short_dir)]
     with (short_dir / "stderr").open("w") as told:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment())

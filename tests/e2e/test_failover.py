@@ -13,8 +13,9 @@ from channels.sms.simulator import SmsSimulator
 from gateway.api.schemas import NotificationIn
 from gateway.ports import Incoming
 from gateway.settings import Settings
-from gateway.wiring import open_gateway
+from gateway.wiring.whole import open_gateway
 from tests.gateways import request
+from tests.ledgers import begun, empty_sqlite
 from tests.outside import closed_port
 
 ACCOUNT = "AC" + "0" * 32
@@ -36,6 +37,7 @@ async def test_what_one_provider_cannot_take_the_other_does() -> None:
     sms = SmsSimulator(ACCOUNT, "t", lambda: datetime.now(UTC))
     await sms.start()
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
+    begun(empty_sqlite(folder))
     providers = [_twilio("gone", f"http://127.0.0.1:{await closed_port()}"), _twilio("there", sms.url)]
     # Waits are a hundred times shorter, so that the retries come within the test.
     settings = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", time_scale=100, providers=providers)

@@ -18,8 +18,9 @@ from gateway.api.schemas import NotificationIn
 from gateway.ledger.schema import receipts
 from gateway.ports import Incoming
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 from tests.gateways import request
+from tests.ledgers import begun, empty_sqlite
 from tests.smsc import Smsc
 
 ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
@@ -58,6 +59,7 @@ async def _on(smsc: Smsc, **settings: Any) -> AsyncIterator[Gateway]:
     options |= {"source_address": "12345", "timeout_seconds": 1}
     entry = {"channel": "sms", "kind": "smpp", "name": "smsc", "options": options}
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
+    begun(empty_sqlite(folder))
     try:
         chosen = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", providers=[entry], **settings)
         async with open_gateway(chosen) as gateway:

@@ -26,9 +26,9 @@ from gateway.api.app import create_app
 from gateway.catalog.folder import read_template
 from gateway.ledger.editions import Editions
 from gateway.settings import Settings
-from gateway.wiring import Gateway, open_gateway
+from gateway.wiring.whole import Gateway, open_gateway
 from tests.gateways import Answer, Client, request, serving
-from tests.ledgers import empty_sqlite
+from tests.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
 SMS = "en-US/sms.liquid"
@@ -114,7 +114,7 @@ async def office() -> AsyncIterator[Office]:
         "domain": "example.com",
         "from_address": "a@b.example",
     }
-    empty_sqlite(folder)
+    begun(empty_sqlite(folder))
     settings = Settings(
         data_dir=folder,
         providers=[

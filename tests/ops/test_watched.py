@@ -24,6 +24,7 @@ import pytest_asyncio
 from tests.drills.monitoring import Watch, watching
 from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
+from tests.ledgers import begun, empty_sqlite
 from tests.ops.promtool import OPS, alerts, tool
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
@@ -40,6 +41,7 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
     """A demo that stays up, after a hundred of the shipped rows with all their outcomes; its folder and its keys."""
     tool("prometheus", "prometheus")
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
+    begun(empty_sqlite(folder))
     with (OPS / "demo-portfolio.csv").open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     with (folder / "portfolio.csv").open("w", encoding="utf-8", newline="") as file:

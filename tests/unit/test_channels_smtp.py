@@ -36,7 +36,7 @@ R = ProviderReason
 
 def _provider(port: int, **options: Any) -> SmtpProvider:
     values = {"host": "127.0.0.1", "port": port, "tls": "none", "domain": "lender.example"}
-    values |= {"from_address": "no-reply@lender.example", "timeout_seconds": 0.4, "data_timeout_seconds": 0.4}
+    values |= {"from_address": "no-reply@lender.example", "timeout_seconds": 1.5, "data_timeout_seconds": 1.5}
     built = CHANNEL.build("smtp", "relay", values | options, {"clock": clock})
     assert isinstance(built, SmtpProvider)
     return built

@@ -15,7 +15,7 @@ from gateway.catalog.language import Part, Scope, compile_part
 from gateway.embedded.errors import CannotStart
 from gateway.ports import RenderFailed
 from gateway.settings import Settings
-from gateway.wiring import open_ledger
+from gateway.wiring.ledger import open_ledger
 from gateway.wiring.texts import Texts, read_texts
 from tests.ledgers import NOW
 
