@@ -36,7 +36,8 @@ _CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes mill
 _STUCK_SECONDS = 10.0
 _GRIP = "grip"  # in a connection's info: the lifeline's own number for its socket
 # Seconds after which a connection is asked whether it lives before it is used. Our choice: longer than the second at
-# which each process asks for new templates, and need not ask twice.
+# which each process asks for new templates, and need not ask twice. The first to fail on a dead one has SQLAlchemy
+# replace all that are as old.
 _TRUSTED_IDLE = 5.0
 
 
@@ -111,7 +112,6 @@ class Database:
         # One statement is of one instant by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
         alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._asked_engine = self._read_engine.execution_options(**alone)
-        self._doubted_at = float("-inf")  # when a transaction last failed: connections from before are asked first
         for each in {self.engine, self._read_engine}:
             event.listen(each, "before_cursor_execute", self._count)
 
@@ -141,14 +141,15 @@ class Database:
 
         def transaction() -> T:
             try:
-                with self._checked(engine, lifeline) as connection, connection.begin():
+                with _checked(engine, lifeline) as connection, connection.begin():
                     return work(connection)
-            # An exchange goes past SQLAlchemy, and has errors of the driver's.
-            except (SQLAlchemyError, driver_error) as error:
-                self._doubted_at = time.monotonic()
-                cause = error.orig if isinstance(error, DBAPIError) else error
+            except DBAPIError as error:
                 # The driver's text can hold parameters, and those are personal data: keep its class only.
-                raise Unavailable(f"ledger: {type(cause).__name__}") from None
+                raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
+            except driver_error as error:  # of an exchange, which goes past SQLAlchemy
+                raise Unavailable(f"ledger: {type(error).__name__}") from None
+            except SQLAlchemyError as error:
+                raise Unavailable(f"ledger: {type(error).__name__}") from None
             finally:
                 lifeline.let_go()
 
@@ -159,32 +160,6 @@ class Database:
                 break
             lifeline.cut()  # and the thread gets an error to go on with
         return await running
-
-    @contextmanager
-    def _checked(self, engine: Engine, lifeline: _Lifeline) -> Iterator[Connection]:
-        """A connection that answers: one that may not is asked first, and replaced if it is dead."""
-        while True:
-            connection = engine.connect()
-            lifeline.hold(connection)
-            if self.is_sqlite or self._trusts(connection.info.get("used")):
-                break
-            try:
-                connection.exec_driver_sql("SELECT 1")
-                connection.rollback()
-                break
-            except DBAPIError:
-                connection.invalidate()  # it and, where the server went away, all that are as old
-                connection.close()
-                lifeline.let_go()
-        try:
-            yield connection
-            connection.info["used"] = time.monotonic()
-        finally:
-            connection.close()
-
-    def _trusts(self, used: float | None) -> bool:
-        """Whether a connection that was last used then surely lives: a new one, or one of now with no failure since."""
-        return used is None or (used > self._doubted_at and time.monotonic() - used < _TRUSTED_IDLE)
 
     async def close(self) -> None:
         """Finish what runs, then release the connections."""
@@ -217,3 +192,27 @@ class _Lifeline:
         with self._lock, suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _checked(engine: Engine, lifeline: _Lifeline) -> Iterator[Connection]:
+    """A connection that answers: one that has been idle is asked first, and replaced if it is dead."""
+    while True:
+        connection = engine.connect()
+        lifeline.hold(connection)
+        known = connection.info.get("used")
+        if known is None or time.monotonic() - known < _TRUSTED_IDLE or engine.dialect.name == "sqlite":
+            break
+        try:
+            connection.exec_driver_sql("SELECT 1")
+            connection.rollback()
+            break
+        except DBAPIError:
+            connection.invalidate()  # it and, where the server went away, all that are as old
+            connection.close()
+            lifeline.let_go()
+    try:
+        yield connection
+        connection.info["used"] = time.monotonic()
+    finally:
+        connection.close()

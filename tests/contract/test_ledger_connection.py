@@ -119,7 +119,7 @@ async def test_connections_that_died_idle_cost_no_transaction(
     await database.close()
 
 
-async def test_a_connection_that_died_has_the_others_asked(link: Proxy, empty_postgresql: str) -> None:
+async def test_connections_that_died_a_moment_ago_cost_one_transaction(link: Proxy, empty_postgresql: str) -> None:
     """After a restart that nobody had time to notice, one transaction fails, and not one for each connection."""
     database = _through(link, empty_postgresql)
     assert await asyncio.gather(*(_one(database) for _ in range(4))) == [1] * 4
