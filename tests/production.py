@@ -108,7 +108,7 @@ class Production:
 async def production(
     folder: Path, database_url: str, redis_url: str, *, apis: int = 2, workers: int = 2, **settings: Any
 ) -> AsyncIterator[Production]:
-    """Start it all on an empty, migrated ledger; end it all."""
+    """Start it all on an empty, migrated ledger, which then knows the templates that ship; end it all."""
     begun(database_url)
     ports = [free_port() for _ in range(apis)]
     tokens = {"SIM_SMS": "sms-token", "SIM_MAIL": "mail-token"}

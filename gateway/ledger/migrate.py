@@ -12,7 +12,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from gateway.ledger.exchange import Prepared
+
 _FOLDER = Path(__file__).parent / "migrations"
+# What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
+# statements.
+REVISION = Prepared(lambda _: "SELECT version_num FROM alembic_version")
 
 
 def _config() -> Config:
@@ -43,18 +48,22 @@ def _current(connection: Connection) -> str:
 
 
 def lacks(engine: Engine) -> str:
-    """See ``lacks_on``."""
+    """See ``lacks_at``."""
     with engine.connect() as connection:
         return lacks_on(connection)
 
 
 def lacks_on(connection: Connection) -> str:
-    """What keeps this code from working on the database's schema, "" where nothing does.
+    """See ``lacks_at``."""
+    return lacks_at(_current(connection))
+
+
+def lacks_at(at: str) -> str:
+    """What keeps this code from working on a schema of this revision, "" where nothing does.
 
     A revision that this code doesn't know is a newer one: migrations only add what the version before can do
     without, so that it goes on beside the new one while an upgrade is rolled out.
     """
-    at = _current(connection)
     if at == head() or (at and at not in _revisions()):
         return ""
     return f"the ledger is at {at or 'nothing'}, this version needs {head()}: run gateway ledger migrate"

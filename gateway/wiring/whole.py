@@ -27,7 +27,7 @@ from gateway.ledger.dead_letters import DeadLetters
 from gateway.ledger.exchange import Prepared
 from gateway.ledger.inbox import Inbox
 from gateway.ledger.keys import Keys
-from gateway.ledger.migrate import lacks, lacks_on
+from gateway.ledger.migrate import REVISION, lacks, lacks_at
 from gateway.ledger.people import People
 from gateway.ledger.reads import Reads
 from gateway.ledger.reviews import Reviews
@@ -192,17 +192,13 @@ _ALIVE = Prepared(lambda _: "SELECT 1")
 
 
 def _probe(database: Database, hot: Hot, catalog: Catalog) -> Probe:
-    lacking: str | None = None
-
     async def ledger() -> str:
         await database.ask(_ALIVE.of)
         return ""
 
     async def migrations() -> str:
-        nonlocal lacking
-        if lacking != "":  # they only go forward: what was fine once stays so
-            lacking = await database.read(lacks_on)
-        return lacking
+        [(revision,)] = await database.ask(REVISION.of)
+        return lacks_at(revision)
 
     async def answers() -> str:
         await hot.ping()

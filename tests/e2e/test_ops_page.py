@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
+from sqlalchemy import text
 
 from gateway.model import SwitchKind, SwitchScope
 from tests.e2e.conftest import AppClient
@@ -49,3 +50,13 @@ async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> Non
         assert ("wrong amounts" in text) is told
         assert "provider moves" in text
         assert "API key x" in text
+
+
+async def test_a_ledger_that_falls_behind_is_told(app_client: AppClient) -> None:
+    """A process that was ready says so when its ledger is set back under it, and what is to be done."""
+    assert (await app_client.get("/readyz")).status == 200
+    back = text("UPDATE alembic_version SET version_num = '0001'")
+    await app_client.gateway.database.write(lambda connection: connection.execute(back))
+    answer = await app_client.get("/readyz")
+    assert answer.status == 503
+    assert "run gateway ledger migrate" in answer.json["checks"]["migrations"]
