@@ -27,12 +27,11 @@ from channels.base import (
     Reply,
     TakesReplies,
 )
-from gateway import lines, logs, tracing
-from gateway.coalesce import Coalescer
-from gateway.codec import fingerprint
-from gateway.model import PENDING_STATES, STOPS, Notification, State, Switch
-from gateway.observer import Observer
-from gateway.ports import (
+from gateway.core.batcher import Coalescer
+from gateway.core.codec import fingerprint
+from gateway.core.model import PENDING_STATES, STOPS, Notification, State, Switch
+from gateway.core.observer import Observer
+from gateway.core.ports import (
     Accepted,
     Attempt,
     Clock,
@@ -54,13 +53,14 @@ from gateway.ports import (
     Unavailable,
     Work,
 )
+from gateway.observability import log_records, logs, tracing
 from gateway.stages.accept import Acceptor
 from gateway.stages.admit import admit, reopened
-from gateway.stages.choose import Chooser
-from gateway.stages.enquire import Enquirer
+from gateway.stages.classify_reply import Listener
 from gateway.stages.facts import known_of
-from gateway.stages.listen import Listener
+from gateway.stages.reconcile import Enquirer
 from gateway.stages.render import render
+from gateway.stages.route import Chooser
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
 
@@ -160,7 +160,7 @@ class Pipeline:
                 tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
         answers = iter([self._with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
         results = [next(answers) if isinstance(each, Examined) else each for each in examined]
-        logs.tell("accepted", (lines.accepted(tenant, each) for each in results))
+        logs.tell("accepted", (log_records.accepted(tenant, each) for each in results))
         for result in results:
             if isinstance(result, Refused):
                 self._observer.refused(result.reason)
@@ -240,7 +240,7 @@ class Pipeline:
         waiting = [work for work in works if work.delivery.state is not State.REVIEW]
         outgoing, unrenderable = render(waiting, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
-        logs.tell("not sent", map(lines.not_sent, (*unrenderable, *admission.moves)))
+        logs.tell("not sent", map(log_records.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for tenant, verdict in admission.verdicts:
@@ -295,7 +295,7 @@ class Pipeline:
                     break
                 except Unavailable:
                     await asyncio.sleep(_AGAIN_SECONDS)
-        logs.tell("attempted", map(lines.attempted, ended))
+        logs.tell("attempted", map(log_records.attempted, ended))
         for attempt in ended:
             self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
@@ -346,7 +346,7 @@ class Pipeline:
                 told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
                 await self._learn(about, told, provider)
         words = await self._receiving.submit(arrived) if arrived else []
-        logs.tell("received", map(lines.received, arrived, words))
+        logs.tell("received", map(log_records.received, arrived, words))
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
         return words
@@ -393,7 +393,7 @@ class Pipeline:
             return []  # a short code or a name: nobody whom we could have written to
         arrived = self._clock()
         taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
-        logs.tell("replied", map(lines.replied, taken))
+        logs.tell("replied", map(log_records.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)
             if each.new and each.intent in STOPS:

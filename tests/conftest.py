@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import create_engine
 
-from gateway.embedded import valkey
-from gateway.hot.connection import connect
-from gateway.ledger.migrate import migrate
-from gateway.ledger.schema import metadata
+from gateway.app.embedded import valkey
+from gateway.queue.connection import connect
+from gateway.storage.migrate import migrate
+from gateway.storage.schema import metadata
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway import serving
+from gateway.app import serving
+from gateway.app.app import Gateway
+from gateway.app.settings import Settings
 from gateway.cli.evidence import verify
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway
-from tests.ledgers import begun, empty_sqlite
+from tests.support.ledgers import begun, empty_sqlite
 
 REQUEST: dict[str, Any] = {
     "borrower": {

@@ -10,30 +10,29 @@ from starlette.types import ASGIApp
 from gateway.api import (
     borrowers,
     cases,
+    controls,
     dead_letters,
     decisions,
     inbox,
     notifications,
-    openapi,
     operations,
     pages,
-    problems,
     receipts,
     reviews,
     suppressions,
-    switches,
-    templates,
     unsubscribe,
     webhooks,
 )
-from gateway.api.auth import KeyRing
-from gateway.api.direct import Direct
-from gateway.api.tracing import RequestId
-from gateway.web import beginning, editor, ops, signing_in, verbs
+from gateway.api.http import openapi, problems
+from gateway.api.http.authentication import KeyRing
+from gateway.api.http.fast_path import Direct
+from gateway.api.http.request_ids import RequestId
+from gateway.api.templates import routes as templates
+from gateway.web import editor, editor_forms, new_template, ops, sign_in
 from gateway.web.page import Pages
 
 if TYPE_CHECKING:
-    from gateway.wiring.whole import Gateway
+    from gateway.app.app import Gateway
 
 
 def create_app(gateway: Gateway) -> ASGIApp:
@@ -59,7 +58,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
         reviews,
         suppressions,
         dead_letters,
-        switches,
+        controls,
         templates,
         webhooks,
         receipts,
@@ -70,7 +69,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
         app.include_router(part.router)
     app.include_router(pages.router())
     app.include_router(app.state.pages.router())
-    for page in (signing_in, beginning, verbs, editor, ops):
+    for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
     openapi.install(app)
     return Direct(app, [*notifications.DIRECT, *receipts.DIRECT])

@@ -8,17 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
-from gateway.codec import instant
-from gateway.ledger.keys import Scope
-from gateway.metrics import OptOutSource
-from gateway.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
-from gateway.ports import FieldError
+from gateway.core.codec import instant
+from gateway.core.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
+from gateway.core.ports import FieldError
+from gateway.identity.keys import Scope
+from gateway.observability.metrics import OptOutSource
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
 

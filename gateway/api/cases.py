@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.api import bodies
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
+from gateway.api.http import bodies
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
 from gateway.api.schemas import CloseIn, Identifier
-from gateway.ledger.keys import Scope
+from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
 

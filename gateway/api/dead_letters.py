@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import RedriveIn
-from gateway.ledger.dead_letters import Which
-from gateway.ledger.keys import Scope
-from gateway.ports import FieldError
+from gateway.core.ports import FieldError
+from gateway.identity.keys import Scope
+from gateway.operations.dead_letters import Which
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.api import bodies
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem, refused
+from gateway.api.http import bodies
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem, refused
 from gateway.api.schemas import DecisionIn
-from gateway.codec import verdict_view
-from gateway.ledger.keys import Scope
-from gateway.model import Contact, Hold, OptOut, Verdict
-from gateway.ports import FieldError, Refused
+from gateway.core.codec import verdict_view
+from gateway.core.model import Contact, Hold, OptOut, Verdict
+from gateway.core.ports import FieldError, Refused
+from gateway.identity.keys import Scope
 
 if TYPE_CHECKING:
-    from gateway.wiring.whole import Gateway
+    from gateway.app.app import Gateway
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 

@@ -15,13 +15,13 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.auth import Reader, reader
-from gateway.api.context import gateway_of
-from gateway.api.problems import Problem
-from gateway.codec import instant
-from gateway.ledger.inbox import InboxItem
-from gateway.ports import FieldError, Unavailable
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Reader, reader
+from gateway.api.http.context import gateway_of
+from gateway.api.http.problems import Problem
+from gateway.borrowers.inbox import InboxItem
+from gateway.core.codec import instant
+from gateway.core.ports import FieldError, Unavailable
 
 router = APIRouter(prefix="/v1/inbox", tags=["inbox"])
 

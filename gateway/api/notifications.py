@@ -12,20 +12,20 @@ from pydantic import AwareDatetime
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.attending import Attending
-from gateway.api.auth import Caller, caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.direct import Route
-from gateway.api.openapi import body, header
-from gateway.api.problems import Problem, refused, unavailable
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.disconnects import Attending
+from gateway.api.http.fast_path import Route
+from gateway.api.http.openapi import body, header
+from gateway.api.http.problems import Problem, refused, unavailable
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
-from gateway.codec import instant
-from gateway.ledger.keys import Scope
-from gateway.ledger.reads import Filter
-from gateway.metrics import AcceptOperation, RefusedReason
-from gateway.model import State
-from gateway.ports import Accepted, FieldError, Held, Incoming, Refused, Unavailable
+from gateway.core.codec import instant
+from gateway.core.model import State
+from gateway.core.ports import Accepted, FieldError, Held, Incoming, Refused, Unavailable
+from gateway.identity.keys import Scope
+from gateway.observability.metrics import AcceptOperation, RefusedReason
+from gateway.storage.reads import Filter
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gateway.api import bodies
-from gateway.api.context import gateway_of
+from gateway.api.http import bodies
+from gateway.api.http.context import gateway_of
 
 router = APIRouter(tags=["operations"])
 

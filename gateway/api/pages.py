@@ -15,7 +15,7 @@ from importlib import resources
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from gateway.api.problems import KINDS
+from gateway.api.http.problems import KINDS
 from gateway.web.page import headers, policy
 
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from channels.base import BadSignature, CallbackRequest, MalformedCallback
-from gateway.api import bodies
-from gateway.api.context import gateway_of
-from gateway.api.direct import Route
-from gateway.api.problems import Problem
+from gateway.api.http import bodies
+from gateway.api.http.context import gateway_of
+from gateway.api.http.fast_path import Route
+from gateway.api.http.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["callbacks"])
 

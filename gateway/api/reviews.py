@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReviewIn
-from gateway.ledger.keys import Scope
-from gateway.ports import NotApprovable
+from gateway.core.ports import NotApprovable
+from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from gateway.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
-from gateway.ports import Incoming
+from gateway.core.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
+from gateway.core.ports import Incoming
 
 MOST_IN_BATCH = 1000  # DESIGN section 4
 LONGEST_KEY = 255  # the ledger's column

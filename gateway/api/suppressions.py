@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.api import bodies
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem
+from gateway.api.http import bodies
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import SuppressionIn
-from gateway.ledger.keys import Scope
-from gateway.ports import FieldError
+from gateway.core.ports import FieldError
+from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
 

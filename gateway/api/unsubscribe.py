@@ -9,9 +9,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from gateway.api.context import gateway_of
-from gateway.api.problems import Problem
-from gateway.metrics import OptOutSource
+from gateway.api.http.context import gateway_of
+from gateway.api.http.problems import Problem
+from gateway.observability.metrics import OptOutSource
 
 router = APIRouter(prefix="/v1/unsubscribe", tags=["unsubscribe"])
 

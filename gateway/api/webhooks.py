@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from gateway.api import bodies, cursors
-from gateway.api.auth import Caller, needs
-from gateway.api.context import gateway_of
-from gateway.api.openapi import body
-from gateway.api.problems import Problem
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.context import gateway_of
+from gateway.api.http.openapi import body
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReplayIn, WebhookEndpointIn
-from gateway.ledger.keys import Scope
-from gateway.ledger.webhook_types import TYPES
-from gateway.ports import FieldError
+from gateway.core.ports import FieldError
+from gateway.identity.keys import Scope
+from gateway.webhooks.types import TYPES
 
 router = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
 

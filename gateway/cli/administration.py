@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import keeping, screen
-from gateway.cli.asking import instant_of
-from gateway.cli.running import fail, run, settings
+from gateway.cli import console, data_care
+from gateway.cli.client_options import instant_of
+from gateway.cli.runner import fail, run, settings
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
-keeping.install(ledger_app)
+data_care.install(ledger_app)
 
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
@@ -37,7 +37,7 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and print it. It can't be shown again: only a keyed digest of it is kept."""
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         # Not locked: a running gateway has the directory, and one more short writer does it no harm.
@@ -52,7 +52,7 @@ def create(
     if as_json:
         typer.echo(json.dumps({"id": identifier, "key": key}))
     else:
-        screen.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
+        console.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
         typer.echo(key)
 
 
@@ -63,8 +63,8 @@ def list_keys(
     data_dir: DataDir = None,
 ) -> None:
     """All keys, revoked ones too."""
-    from gateway.codec import instant
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
+    from gateway.core.codec import instant
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -82,13 +82,13 @@ def list_keys(
 
     found = run(work)
     columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
-    screen.listing(found, columns, as_json=as_json)
+    console.listing(found, columns, as_json=as_json)
 
 
 @keys_app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
     """Make a key useless at once."""
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -96,14 +96,14 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 
     if not run(work):
         fail(f"there is no live key {key_id}")
-    screen.STDERR.print(f"key {key_id} is revoked")
+    console.STDERR.print(f"key {key_id} is revoked")
 
 
 @ledger_app.command("migrate")
 def migrate_ledger(data_dir: DataDir = None) -> None:
     """Bring the ledger to the schema of this version. Safe to repeat."""
-    from gateway.ledger.migrate import current, migrate
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
+    from gateway.storage.migrate import current, migrate
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         async with open_ledger(settings(data_dir=data_dir)) as ledger:
@@ -115,7 +115,7 @@ def migrate_ledger(data_dir: DataDir = None) -> None:
 
     before, after = run(work)
     changed = f"migrated from {before or 'nothing'} to {after}" if before != after else f"is at {after}"
-    screen.STDERR.print(f"the ledger {changed}")
+    console.STDERR.print(f"the ledger {changed}")
 
 
 @ledger_app.command("verify")
@@ -125,8 +125,8 @@ def verify_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Check every chain of events, and that of what was archived. Exit status 1 when one is broken."""
+    from gateway.app.storage import open_ledger
     from gateway.cli import evidence
-    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> evidence.Findings:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -139,7 +139,7 @@ def verify_ledger(
     else:
         for subject, detail in found.broken:
             typer.echo(f"{subject}: {detail}")
-        screen.STDERR.print(
+        console.STDERR.print(
             f"{found.events:,} events of {found.subjects:,} subjects: "
             + (f"{len(found.broken):,} broken" if found.broken else "every chain holds")
         )
@@ -155,11 +155,11 @@ def audit_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Judge what went out a second time, by other code than decided it. Exit status 1 when a contact broke a rule."""
-    from gateway.audit.auditor import Auditor
-    from gateway.audit.figures import Figures
-    from gateway.codec import instant
-    from gateway.wiring.ledger import open_ledger
-    from gateway.wiring.texts import policies_folder
+    from gateway.app.storage import open_ledger
+    from gateway.app.templates import policies_folder
+    from gateway.core.codec import instant
+    from gateway.evidence.audit.auditor import Auditor
+    from gateway.evidence.audit.figures import Figures
 
     begin = instant_of(since, "--from")
     chosen = settings(data_dir=data_dir)
@@ -180,8 +180,8 @@ def audit_ledger(
     else:
         columns = ("at", "kind", "notification_id", "delivery_id", "event", "detail")
         if findings:
-            screen.STDOUT.print(screen.table(None, columns, [[row[name] for name in columns] for row in findings]))
-        screen.STDERR.print(f"{contacts:,} contacts judged: {len(findings):,} broke a rule")
+            console.STDOUT.print(console.table(None, columns, [[row[name] for name in columns] for row in findings]))
+        console.STDERR.print(f"{contacts:,} contacts judged: {len(findings):,} broke a rule")
     raise typer.Exit(1 if findings else 0)
 
 
@@ -192,8 +192,8 @@ def export_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Every event as a line of JSON, in order, with its hash."""
+    from gateway.app.storage import open_ledger
     from gateway.cli import evidence
-    from gateway.wiring.ledger import open_ledger
 
     async def work(stop: asyncio.Event) -> int:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -203,4 +203,4 @@ def export_ledger(
                 return await evidence.export(ledger.database, tenant, file.write)
 
     number = run(work)
-    screen.STDERR.print(f"{number:,} events")
+    console.STDERR.print(f"{number:,} events")

@@ -11,23 +11,12 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import (
-    mapping,
-    operating,
-    policies,
-    portfolio,
-    reviewing,
-    screen,
-    sending,
-    target,
-    templating,
-    users,
-    webhooks,
-)
+from gateway.cli import client, console, operations, policies, reviews, template_lint, users, webhooks
 from gateway.cli.administration import keys_app, ledger_app
-from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url
+from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url
 from gateway.cli.doctor.command import doctor
-from gateway.cli.running import fail, run, settings
+from gateway.cli.portfolio import files, mapping, sender
+from gateway.cli.runner import fail, run, settings
 
 app = typer.Typer(
     name="gateway",
@@ -38,12 +27,12 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="key")
 app.add_typer(ledger_app, name="ledger")
-app.add_typer(reviewing.app, name="review")
+app.add_typer(reviews.app, name="review")
 app.add_typer(policies.app, name="policy")
-app.add_typer(templating.app, name="template")
+app.add_typer(template_lint.app, name="template")
 app.add_typer(users.app, name="user")
 app.add_typer(webhooks.app, name="webhook")
-operating.install(app)
+operations.install(app)
 app.command()(doctor)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
@@ -74,7 +63,8 @@ def worker(
 
 def _serve(*, api: bool, worker: bool, **given: Any) -> None:
     # These take most of a second to import, which the small commands need not pay.
-    from gateway import logs, serving
+    from gateway.app import serving
+    from gateway.observability import logs
 
     chosen = settings(**given)
     if chosen.embedded and not (api and worker):
@@ -92,8 +82,8 @@ def send(
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Requests in one call.")] = sending.BATCH_SIZE,
-    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Calls at once.")] = sending.IN_FLIGHT,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Requests in one call.")] = sender.BATCH_SIZE,
+    in_flight: Annotated[int, typer.Option(min=1, max=16, help="Calls at once.")] = sender.IN_FLIGHT,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Send a portfolio. Safe to run again: what was taken is replayed, not repeated.
@@ -101,28 +91,28 @@ def send(
     Exit status 0: all rows are with the gateway. 1: some were rejected, or it could not be reached.
     """
 
-    async def work(stop: asyncio.Event) -> sending.Tally:
+    async def work(stop: asyncio.Event) -> sender.Tally:
         mapper = mapping.load(mapping_file) if mapping_file else None
-        where = target.find(url, key, data_dir)
-        with screen.progress() as bar:
-            task = bar.add_task("sent", total=portfolio.count(file, mapper))
-            options = sending.Options(
-                batch, in_flight, rows_done=lambda n: bar.advance(task, n), bad_row=screen.bad_row
+        where = client.find(url, key, data_dir)
+        with console.progress() as bar:
+            task = bar.add_task("sent", total=files.count(file, mapper))
+            options = sender.Options(
+                batch, in_flight, rows_done=lambda n: bar.advance(task, n), bad_row=console.bad_row
             )
-            sent = asyncio.ensure_future(sending.send(portfolio.read(file, mapper), where, options))
+            sent = asyncio.ensure_future(sender.send(files.read(file, mapper), where, options))
             stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait({sent, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             if not sent.done():
                 sent.cancel()
-                raise target.CallFailed("interrupted; run the same command again: what was taken is not repeated")
+                raise client.CallFailed("interrupted; run the same command again: what was taken is not repeated")
             return sent.result()
 
     tally = run(work)
     if as_json:
         typer.echo(json.dumps(tally.view(), ensure_ascii=False))
     else:
-        screen.tally(tally)
+        console.tally(tally)
     raise typer.Exit(1 if tally.rejected else 0)
 
 
@@ -139,7 +129,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    screen.notification(found)
+    console.notification(found)
 
 
 @app.command()
@@ -161,7 +151,7 @@ def timeline(
     if as_json:
         typer.echo(json.dumps(items, ensure_ascii=False))
         return
-    screen.timeline(items)
+    console.timeline(items)
 
 
 @app.command()
@@ -174,21 +164,21 @@ def decide(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """What the policy would say of a portfolio now: verdicts by reason. Nothing is stored or sent."""
-    from gateway.cli import deciding
+    from gateway.cli.portfolio import decisions
 
-    async def work(stop: asyncio.Event) -> deciding.Verdicts:
+    async def work(stop: asyncio.Event) -> decisions.Verdicts:
         mapper = mapping.load(mapping_file) if mapping_file else None
-        where = target.find(url, key, data_dir)
-        with screen.progress() as bar:
-            task = bar.add_task("decided", total=portfolio.count(file, mapper))
-            rows = portfolio.read(file, mapper)
-            return await deciding.decide(rows, where, lambda: bar.advance(task), screen.bad_row)
+        where = client.find(url, key, data_dir)
+        with console.progress() as bar:
+            task = bar.add_task("decided", total=files.count(file, mapper))
+            rows = files.read(file, mapper)
+            return await decisions.decide(rows, where, lambda: bar.advance(task), console.bad_row)
 
     verdicts = run(work)
     if as_json:
         typer.echo(json.dumps(verdicts.view(), ensure_ascii=False))
     else:
-        screen.STDOUT.print(screen.table(None, ("verdict", "reason", "number", "earliest"), verdicts.rows()))
+        console.STDOUT.print(console.table(None, ("verdict", "reason", "number", "earliest"), verdicts.rows()))
     raise typer.Exit(1 if verdicts.errors else 0)
 
 
@@ -206,8 +196,8 @@ def demo(
     wait: Annotated[float, typer.Option(min=1, help="How many seconds to wait for end states at most.")] = 300,
 ) -> None:
     """The whole gateway on this machine: sends a portfolio through all channels and shows what became of it."""
-    from gateway.cli.demo import Options
-    from gateway.cli.demo import demo as run_demo
+    from gateway.cli.demo.command import Options
+    from gateway.cli.demo.command import demo as run_demo
 
     if at and not _is_instant(at):
         fail(f"--at {at}: is not an instant like 2026-11-24T10:00:00Z", 2)
@@ -234,9 +224,9 @@ def _shipped(name: str) -> Path:
 
 def _ask(path: str, url: str, key: str, data_dir: Path) -> Any:
     async def work(stop: asyncio.Event) -> Any:
-        where = target.find(url, key, data_dir)
+        where = client.find(url, key, data_dir)
         async with where.session() as session:
-            return await target.call(session, where, path)
+            return await client.call(session, where, path)
 
     return run(work)
 

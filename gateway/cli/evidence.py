@@ -1,6 +1,6 @@
 """The ledger's events as evidence: whether every chain holds, and all of them as JSON lines.
 
-Owns the check. How a link is made is the ledger's (gateway/ledger/events.py). Must not know terminals.
+Owns the check. How a link is made is the ledger's (gateway/storage/events.py). Must not know terminals.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from gateway.codec import instant
-from gateway.ledger import archives
-from gateway.ledger.database import Database
-from gateway.ledger.events import borrower_subject, link, template_subject
-from gateway.ledger.schema import borrowers, events, notifications, templates
+from gateway.core.codec import instant
+from gateway.retention import archives
+from gateway.storage.database import Database
+from gateway.storage.events import borrower_subject, link, template_subject
+from gateway.storage.schema import borrowers, events, notifications, templates
 
 _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import screen
-from gateway.cli.asking import instant_of
-from gateway.cli.running import fail, run, settings
+from gateway.cli import console
+from gateway.cli.client_options import instant_of
+from gateway.cli.runner import fail, run, settings
 
 app = typer.Typer(help="The policy packs.", no_args_is_help=True)
 
@@ -36,9 +36,9 @@ def lint(
         typer.echo(json.dumps([asdict(each) for each in found], ensure_ascii=False))
     elif found:
         rows = [(each.level, each.file, each.place, each.message) for each in found]
-        screen.STDOUT.print(screen.table(None, ("level", "file", "place", "what"), rows))
+        console.STDOUT.print(console.table(None, ("level", "file", "place", "what"), rows))
     errors = sum(each.level == "error" for each in found)
-    screen.STDERR.print(f"{errors} errors, {len(found) - errors} warnings")
+    console.STDERR.print(f"{errors} errors, {len(found) - errors} warnings")
     if errors:
         raise typer.Exit(1)
 
@@ -81,7 +81,7 @@ def show(
         table = [
             (each.place, each.value, f"{each.authority}, {each.seen}", each.source) for each in inspect.figures(path)
         ]
-        screen.STDOUT.print(screen.table(title, ("rule", "figures", "authority", "source"), table))
+        console.STDOUT.print(console.table(title, ("rule", "figures", "authority", "source"), table))
 
 
 @app.command()
@@ -98,7 +98,7 @@ def diff(
         names = ("place", "before", "after")
         typer.echo(json.dumps([dict(zip(names, each, strict=True)) for each in found], ensure_ascii=False))
     else:
-        screen.STDOUT.print(screen.table(None, ("place", old.name, new.name), found))
+        console.STDOUT.print(console.table(None, ("place", old.name, new.name), found))
 
 
 @app.command()
@@ -112,10 +112,10 @@ def backtest(
 ) -> None:
     """Decide past requests again, as if these packs had been in force; nothing is changed or sent."""
     from gateway import policy
-    from gateway.cli import backtesting
-    from gateway.ledger.template_versions import TemplateVersions
-    from gateway.wiring.ledger import open_ledger
-    from gateway.wiring.texts import load_catalog, policies_folder
+    from gateway.app.storage import open_ledger
+    from gateway.app.templates import load_catalog, policies_folder
+    from gateway.cli import backtest
+    from gateway.templates.workflow.published_store import TemplateVersions
 
     begin, end = instant_of(since, "--from"), instant_of(until, "--to")
     chosen = settings(data_dir=data_dir)
@@ -132,9 +132,9 @@ def backtest(
     async def work(stop: asyncio.Event) -> Any:
         async with open_ledger(chosen, locked=False) as ledger:
             templates = load_catalog(chosen, TemplateVersions(ledger.database))
-            with screen.progress() as bar:
+            with console.progress() as bar:
                 task = bar.add_task("decided again", total=None)
-                return await backtesting.backtest(
+                return await backtest.backtest(
                     ledger.history,
                     templates,
                     present,
@@ -151,7 +151,7 @@ def backtest(
         return
     title = f"{result.decisions:,} decisions with {', '.join(f'{each.name} {each.version}' for each in new)}"
     columns = ("when", "was", "would be", "number", "for example")
-    screen.STDOUT.print(screen.table(title, columns, result.rows()))
+    console.STDOUT.print(console.table(title, columns, result.rows()))
 
 
 def _list(packs: list[Any], as_json: bool) -> None:
@@ -170,11 +170,11 @@ def _list(packs: list[Any], as_json: bool) -> None:
         typer.echo(json.dumps(rows))
         return
     columns = ("name", "version", "effective_from", "jurisdictions", "overlay")
-    table = screen.table("drafts, for counsel to review", columns, [[row[each] for each in columns] for row in rows])
-    screen.STDOUT.print(table)
+    table = console.table("drafts, for counsel to review", columns, [[row[each] for each in columns] for row in rows])
+    console.STDOUT.print(table)
 
 
 def _folder(given: Path | None) -> Path:
-    from gateway.wiring.texts import policies_folder
+    from gateway.app.templates import policies_folder
 
     return given if given is not None else policies_folder(settings())

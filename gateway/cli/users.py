@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import screen
-from gateway.cli.running import fail, run, settings
+from gateway.cli import console
+from gateway.cli.runner import fail, run, settings
 
 if TYPE_CHECKING:
-    from gateway.ledger.users import User
+    from gateway.identity.users import User
 
 app = typer.Typer(help="People who write and approve templates.", no_args_is_help=True)
 
@@ -45,8 +45,8 @@ def add(
 
     Check that a --test-address is theirs: test messages go there without another question.
     """
-    from gateway.ledger.users import BadUser
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
+    from gateway.identity.users import BadUser
 
     addresses = _addresses(test_address or [])
     password = _password()
@@ -63,7 +63,7 @@ def add(
     if as_json:
         typer.echo(json.dumps({"id": user.id}))
     else:
-        screen.STDERR.print(f"user {user.id} may sign in at {settings(data_dir=data_dir).effective_public_url}/editor")
+        console.STDERR.print(f"user {user.id} may sign in at {settings(data_dir=data_dir).effective_public_url}/editor")
 
 
 @app.command("list")
@@ -73,8 +73,8 @@ def list_users(
     data_dir: DataDir = None,
 ) -> None:
     """All users, disabled ones too."""
-    from gateway.codec import instant
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
+    from gateway.core.codec import instant
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -93,13 +93,13 @@ def list_users(
 
     found = run(work)
     columns = ("id", "tenant", "email", "name", "role", "created_at", "disabled_at")
-    screen.listing(found, columns, as_json=as_json)
+    console.listing(found, columns, as_json=as_json)
 
 
 @app.command()
 def disable(email: Email, data_dir: DataDir = None) -> None:
     """Sign somebody out everywhere, and in no more. What they did stays theirs; set-password lets them in again."""
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
@@ -107,14 +107,14 @@ def disable(email: Email, data_dir: DataDir = None) -> None:
 
     if not run(work):
         fail("there is no user with this address who could sign in")
-    screen.STDERR.print("disabled, and signed out everywhere")
+    console.STDERR.print("disabled, and signed out everywhere")
 
 
 @app.command("set-password")
 def set_password(email: Email, data_dir: DataDir = None) -> None:
     """A new password for somebody, who is signed out everywhere."""
-    from gateway.ledger.users import BadUser
-    from gateway.wiring.ledger import open_ledger
+    from gateway.app.storage import open_ledger
+    from gateway.identity.users import BadUser
 
     password = _password()
 
@@ -128,7 +128,7 @@ def set_password(email: Email, data_dir: DataDir = None) -> None:
 
     if not run(work):
         fail("there is no user with this address")
-    screen.STDERR.print("the password is set; earlier sessions have ended")
+    console.STDERR.print("the password is set; earlier sessions have ended")
 
 
 def _password() -> str:

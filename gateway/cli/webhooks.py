@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import screen
-from gateway.cli.asking import DEMO_DIR, AsJson, DataDir, Key, Url, ask, instant_of
+from gateway.cli import console
+from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask, instant_of
 
 app = typer.Typer(help="Where case systems are told of what happens.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows i
 def listed(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """The endpoints."""
     columns = ("id", "url", "types", "last_sequence", "disabled_reason")
-    screen.listing(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json=as_json)
+    console.listing(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json=as_json)
 
 
 @app.command()
@@ -40,7 +40,7 @@ def create(
 def delete(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
     """Tell it nothing more."""
     ask(_of(endpoint), None, url, key, data_dir, method="DELETE")
-    screen.STDERR.print(f"{endpoint} is told nothing more")
+    console.STDERR.print(f"{endpoint} is told nothing more")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def rotate(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir =
 def enable(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
     """Tell an endpoint again that had answered that it is gone."""
     ask(_of(endpoint, "enable"), {}, url, key, data_dir)
-    screen.STDERR.print(f"{endpoint} is told again")
+    console.STDERR.print(f"{endpoint} is told again")
 
 
 @app.command()
@@ -68,7 +68,7 @@ def log(
     """What it was told lately, and what it answered."""
     path = f"{_of(endpoint, 'messages')}?limit=500" + (f"&state={quote(state)}" if state else "")
     columns = ("sequence", "id", "type", "state", "attempts", "outcome", "status", "attempted_at")
-    screen.listing(ask(path, None, url, key, data_dir)["messages"], columns, as_json=as_json)
+    console.listing(ask(path, None, url, key, data_dir)["messages"], columns, as_json=as_json)
 
 
 @app.command()
@@ -86,7 +86,7 @@ def replay(
     if since:
         body["since"] = instant_of(since, "--since").isoformat()
     answer = ask(_of(endpoint, "replay"), body, url, key, data_dir)
-    screen.STDERR.print(f"{answer['replayed']} messages are told again")
+    console.STDERR.print(f"{answer['replayed']} messages are told again")
 
 
 def _of(endpoint: str, verb: str = "") -> str:

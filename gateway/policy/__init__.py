@@ -5,7 +5,6 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 
 from gateway.policy.engine import decide
 from gateway.policy.packs import InForce, Pack, PackError, Packs, load_packs, read_pack, read_schema
-from gateway.policy.replies import Words, load_words
 from gateway.policy.texts import refuses_text
 
 __all__ = [
@@ -13,10 +12,8 @@ __all__ = [
     "Pack",
     "PackError",
     "Packs",
-    "Words",
     "decide",
     "load_packs",
-    "load_words",
     "read_pack",
     "read_schema",
     "refuses_text",

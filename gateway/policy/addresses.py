@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.model import PolicyReason, RuleResult
+from gateway.core.model import PolicyReason, RuleResult
 from gateway.policy.rule import Intent, Origin, Rule, Source
 
 

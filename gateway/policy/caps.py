@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.model import Contact, PolicyReason, RuleResult
+from gateway.core.model import Contact, PolicyReason, RuleResult
 from gateway.policy.rule import Intent, Origin, Rule, Source
 from gateway.policy.zones import Zoning, candidates, day_start, local_date, zoning_from
 

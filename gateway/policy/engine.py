@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
+from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
 from gateway.policy.holds import OPEN_ENDED
 from gateway.policy.intervals import HORIZON
 from gateway.policy.packs import Packs

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.model import Hold, PolicyReason, RuleResult, VerdictKind
+from gateway.core.model import Hold, PolicyReason, RuleResult, VerdictKind
 from gateway.policy.rule import Intent, Origin, Rule, Source
 
 # Stands at the end of the detail where nobody knows when a hold will end.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.model import Facts, Notification, PolicyReason, RuleResult, VerdictKind
+from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)

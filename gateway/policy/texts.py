@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from gateway.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step
+from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step
 from gateway.policy.engine import decide
 from gateway.policy.packs import Packs
 

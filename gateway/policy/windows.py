@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.model import PolicyReason, RuleResult, VerdictKind
+from gateway.core.model import PolicyReason, RuleResult, VerdictKind
 from gateway.policy.intervals import (
     HOLIDAYS_VERSION,
     Calendar,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gateway.model import OptOut, PolicyReason, RuleResult, VerdictKind
+from gateway.core.model import OptOut, PolicyReason, RuleResult, VerdictKind
 from gateway.policy.rule import Intent, Origin, Rule, Source
 
 

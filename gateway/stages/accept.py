@@ -12,16 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import available_timezones
 
-from gateway.codec import fingerprint
-from gateway.model import (
-    Case,
-    Category,
-    Notification,
-    Stated,
-    VerdictKind,
-    new_id,
-)
-from gateway.ports import (
+from gateway.core.codec import fingerprint
+from gateway.core.model import Case, Category, Notification, Stated, VerdictKind, new_id
+from gateway.core.ports import (
     Addresses,
     BorrowerFacts,
     Decide,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.codec import verdict_view
-from gateway.model import EndReason, State, Verdict, VerdictKind
-from gateway.ports import BorrowerFacts, Decide, Move, Outgoing, Work
+from gateway.core.codec import verdict_view
+from gateway.core.model import EndReason, State, Verdict, VerdictKind
+from gateway.core.ports import BorrowerFacts, Decide, Move, Outgoing, Work
 from gateway.stages.facts import facts_for, with_contact
 
 _STATE = {

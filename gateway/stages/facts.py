@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.model import Contact, Facts, Notification
-from gateway.ports import BorrowerFacts, Ledger
+from gateway.core.model import Contact, Facts, Notification
+from gateway.core.ports import BorrowerFacts, Ledger
 
 
 async def known_of(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from gateway.model import EndReason, State
-from gateway.ports import Move, Outgoing, RenderFailed, Templates, Work
+from gateway.core.model import EndReason, State
+from gateway.core.ports import Move, Outgoing, RenderFailed, Templates, Work
 
 
 def render(works: Sequence[Work], templates: Templates, now: datetime) -> tuple[list[Outgoing], list[Move]]:

@@ -13,7 +13,7 @@ from tenacity import RetryCallState, Retrying
 from tenacity.wait import wait_exponential_jitter
 
 from channels.base import ProviderReason
-from gateway.model import Step
+from gateway.core.model import Step
 
 # 10 s doubling to at most an hour, with up to 5 s of jitter: our choice. Six attempts span about five minutes;
 # an outage that outlasts them goes to the next step of the route, where there is one.

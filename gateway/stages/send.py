@@ -13,9 +13,9 @@ from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
-from gateway import tracing
-from gateway.model import Category
-from gateway.ports import Attempt, Clock, Outgoing
+from gateway.core.model import Category
+from gateway.core.ports import Attempt, Clock, Outgoing
+from gateway.observability import tracing
 from gateway.stages.schedule import earliest
 
 # RFC 8058 is for what people may decline. What a borrower asked for themselves (a plan, a receipt) is not that.

@@ -22,8 +22,8 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.model import END_STATES, PENDING_STATES, EndReason, Notification, State
-from gateway.ports import Attempt, Delivery, Move
+from gateway.core.model import END_STATES, PENDING_STATES, EndReason, Notification, State
+from gateway.core.ports import Attempt, Delivery, Move
 from gateway.stages.schedule import Schedule, earliest
 
 _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {

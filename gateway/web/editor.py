@@ -9,17 +9,17 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.catalog.editing import Card
-from gateway.catalog.preview import Sample
-from gateway.catalog.shelf import Files
-from gateway.catalog.version import TemplateVersion
-from gateway.ledger.sessions import Session
-from gateway.ledger.users import Role
-from gateway.model import TemplateState
-from gateway.web import frames, samples
-from gateway.web.desk import FIELD, VALUE, Desk, alone, desk, locales_of, title_of, written
+from gateway.core.model import TemplateState
+from gateway.identity.sessions import Session
+from gateway.identity.users import Role
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.repository import Files
+from gateway.templates.workflow.preview import Sample
+from gateway.templates.workflow.workflow import Card
+from gateway.web import preview_frames, samples
+from gateway.web.access import PageRoute, gateway_of, is_htmx, looks, message, names_of, pages_of, sent
+from gateway.web.editor_views import FIELD, VALUE, Desk, alone, desk, locales_of, title_of, written
 from gateway.web.page import headers
-from gateway.web.visitors import PageRoute, gateway_of, is_htmx, looks, message, names_of, pages_of, sent
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -97,9 +97,9 @@ async def show_preview(request: Request, template: str, number: int) -> Response
 @router.get("/frames/{key}/{scheme}")
 async def show_frame(request: Request, key: str, scheme: str, session: Session = Depends(looks())) -> Response:
     html = await gateway_of(request).frames.get(session.user.tenant, key)
-    if html is None or scheme not in frames.SCHEMES:
-        return Response(status_code=404, headers=headers(frames.POLICY))
-    return Response(frames.in_scheme(html, scheme), 200, headers(frames.POLICY), "text/html")
+    if html is None or scheme not in preview_frames.SCHEMES:
+        return Response(status_code=404, headers=headers(preview_frames.POLICY))
+    return Response(preview_frames.in_scheme(html, scheme), 200, headers(preview_frames.POLICY), "text/html")
 
 
 @router.get("/{rest:path}")

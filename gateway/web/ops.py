@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.ledger.activity import Activity
-from gateway.ledger.processes import read_processes
-from gateway.ledger.sessions import Session
+from gateway.identity.sessions import Session
+from gateway.operations.activity import Activity
+from gateway.operations.processes import read_processes
+from gateway.web.access import PageRoute, looks, names_of, pages_of
 from gateway.web.status import Status, status
-from gateway.web.visitors import PageRoute, looks, names_of, pages_of
 
 if TYPE_CHECKING:
-    from gateway.wiring.whole import Gateway
+    from gateway.app.app import Gateway
 
 _FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in that time; our choice
 

@@ -16,8 +16,8 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
-from gateway.web import language
-from gateway.web.language import Texts
+from gateway.web import translations
+from gateway.web.translations import Texts
 
 
 def policy(**allowed: str) -> str:
@@ -53,7 +53,7 @@ class Pages:
     """Renders the pages. Each has ``t`` (its words), ``language``, ``languages``, ``here`` and ``asset``."""
 
     def __init__(self) -> None:
-        self._texts = language.load()
+        self._texts = translations.load()
         self._assets = _assets()
         self._environment = Environment(
             loader=PackageLoader("gateway.web", "pages"),
@@ -64,8 +64,8 @@ class Pages:
         )
 
     def texts(self, request: Request) -> Texts:
-        cookie = request.cookies.get(language.COOKIE, "")
-        return self._texts[language.choose(cookie, request.headers.get("accept-language", ""))]
+        cookie = request.cookies.get(translations.COOKIE, "")
+        return self._texts[translations.choose(cookie, request.headers.get("accept-language", ""))]
 
     def respond(self, request: Request, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
         """The page ``name`` in the reader's language."""
@@ -74,7 +74,7 @@ class Pages:
         page = self._environment.get_template(name).render(
             t=texts,
             language=texts.language,
-            languages=language.LANGUAGES,
+            languages=translations.LANGUAGES,
             here=request.url.path + query if request.method == "GET" else "/editor",
             asset=self.asset,
             **values,
@@ -103,9 +103,9 @@ class Pages:
             # Only a path of ours: "//elsewhere" and "/\elsewhere" would lead away.
             inside = back.startswith("/") and back[1:2] not in ("/", "\\") and back.isprintable()
             answer = RedirectResponse(back if inside else "/editor", 303, headers())
-            if chosen in language.LANGUAGES:
+            if chosen in translations.LANGUAGES:
                 answer.set_cookie(
-                    language.COOKIE,
+                    translations.COOKIE,
                     chosen,
                     max_age=_YEAR,
                     httponly=True,

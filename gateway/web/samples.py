@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.catalog.preview import Sample
-from gateway.catalog.samples import samples
-from gateway.catalog.version import TemplateVersion
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.workflow.preview import Sample
+from gateway.templates.workflow.samples import samples
 
 KINDS = ("usual", "long_name", "big_amount", "right_to_left", "chinese")  # one button each
 

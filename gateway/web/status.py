@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from gateway.ledger.activity import Happened, Minutes
-from gateway.ledger.processes import Process
-from gateway.ledger.store import Ages
-from gateway.model import PolicyReason, State, Switch, SwitchKind
+from gateway.core.model import PolicyReason, State, Switch, SwitchKind
+from gateway.operations.activity import Happened, Minutes
+from gateway.operations.processes import Process
+from gateway.storage.store import Ages
 from gateway.web.plots import Series, columns
 
 # The thresholds of ops/prometheus/alerts.yml, so that the page and the pager agree.

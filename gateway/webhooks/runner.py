@@ -12,8 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.ledger.webhook_outbox import WebhookOutbox
-from gateway.ports import Clock, Unavailable
+from gateway.core.ports import Clock, Unavailable
+from gateway.webhooks.outbox import WebhookOutbox
 from gateway.webhooks.sender import WebhookSender
 
 _BATCH = 100  # messages under way at once; our choice

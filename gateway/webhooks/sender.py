@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import aiohttp
 from standardwebhooks import Webhook
 
-from gateway.ledger.webhook_outbox import Told, WebhookMessage
-from gateway.model import WebhookOutcome
-from gateway.ports import Clock
+from gateway.core.model import WebhookOutcome
+from gateway.core.ports import Clock
 from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
+from gateway.webhooks.outbox import Told, WebhookMessage
 
 _SECONDS = 10  # for an answer; our choice: a receiver is to store what it hears and work on it later
 _AT_ONCE, _AT_ONE_HOST = 50, 8  # our choice

@@ -18,8 +18,8 @@ from sqlalchemy import make_url
 from wire import Wire, wire
 
 from gateway.api.schemas import NotificationIn
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway, open_gateway
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.settings import Settings
 
 _ROUNDS = 3
 

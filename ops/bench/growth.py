@@ -124,7 +124,7 @@ def _drains(ours: Shape, filler: Filler, first: int, size: int) -> tuple[Measure
 
 
 def _grow(url: str, seed: int, there: int, backlog: int) -> None:
-    from gateway.ledger.schema import metadata
+    from gateway.storage.schema import metadata
 
     engine = create_engine(url)
     names: dict[str, str] = {}

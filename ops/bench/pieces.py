@@ -15,13 +15,8 @@ from typing import TypeVar
 from measuring import Measurement, cpu_rate, wall_rate
 
 from channels.base import Accepted, Content, Message, Receipt, ReceiptStatus
-from gateway.catalog import Catalog, Lender
-from gateway.codec import fingerprint
-from gateway.ledger.database import Database
-from gateway.ledger.migrate import migrate
-from gateway.ledger.releases import Releases
-from gateway.ledger.store import Store
-from gateway.model import (
+from gateway.core.codec import fingerprint
+from gateway.core.model import (
     Borrower,
     Case,
     Category,
@@ -34,10 +29,15 @@ from gateway.model import (
     VerdictKind,
     new_id,
 )
+from gateway.core.ports import Attempt, Draft, Outgoing, ReceiptFor, StepDecision, Work
 from gateway.policy import decide, load_packs
-from gateway.ports import Attempt, Draft, Outgoing, ReceiptFor, StepDecision, Work
 from gateway.stages.schedule import Schedule
 from gateway.stages.settle import Settler
+from gateway.storage.database import Database
+from gateway.storage.deferral_spreader import Releases
+from gateway.storage.migrate import migrate
+from gateway.storage.store import Store
+from gateway.templates import Catalog, Lender
 
 Item = TypeVar("Item")
 

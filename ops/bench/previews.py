@@ -12,8 +12,8 @@ import aiohttp
 from measuring import Measurement, of_rates, percentiles
 from shape import TENANT, Shape, processes_cpu, shape
 
-from gateway.catalog.folder import Folder
-from gateway.ledger.users import Role, Users
+from gateway.identity.users import Role, Users
+from gateway.templates.folder import Folder
 
 _TEMPLATES = Path(__file__).parents[2] / "templates"
 _EMAIL, _PASSWORD = "editor@example.com", "correct horse battery staple"

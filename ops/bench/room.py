@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from channels.base import Accepted, Capability, Message, Receipt, ReceiptStatus
-from gateway.embedded import valkey
-from gateway.ledger.backup import back_up
-from gateway.ledger.database import Database
-from gateway.ledger.erasing import Keep
-from gateway.ledger.migrate import migrate
-from gateway.ledger.retention import Retention
-from gateway.ledger.sizes import measure
-from gateway.model import Borrower, Case, Step
-from gateway.ports import Incoming
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway, open_gateway
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.embedded import valkey
+from gateway.app.settings import Settings
+from gateway.core.model import Borrower, Case, Step
+from gateway.core.ports import Incoming
+from gateway.retention.backup import back_up
+from gateway.retention.erasing import Keep
+from gateway.retention.retention import Retention
+from gateway.retention.sizes import measure
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
 
 _AT_ONCE = 200
 _LATER = timedelta(days=1200)

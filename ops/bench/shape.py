@@ -21,12 +21,12 @@ from typing import Any
 import machine
 from sqlalchemy import create_engine, text
 
-from gateway.embedded import valkey
-from gateway.ledger.database import Database
-from gateway.ledger.keys import Keys, Scope
-from gateway.ledger.migrate import migrate
-from gateway.ledger.schema import metadata
-from gateway.signing import Signer
+from gateway.app.embedded import valkey
+from gateway.core.signing import Signer
+from gateway.identity.keys import Keys, Scope
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
+from gateway.storage.schema import metadata
 
 SECRET = "a-secret-for-benchmarks-only-0123456789"
 TENANT = "bench"

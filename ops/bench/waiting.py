@@ -18,28 +18,18 @@ import reminders
 from shape import SECRET, TENANT, Shape
 from sqlalchemy import Connection
 
-from gateway.catalog import Catalog, Lender
-from gateway.codec import fingerprint
-from gateway.ledger.bulk import inserting
-from gateway.ledger.database import Database
-from gateway.ledger.exchange import exchange
-from gateway.ledger.releases import Releases
-from gateway.ledger.schema import deliveries
-from gateway.ledger.store import Store
-from gateway.model import (
-    Borrower,
-    Case,
-    Category,
-    Facts,
-    Notification,
-    PolicyReason,
-    Step,
-    VerdictKind,
-    new_id,
-)
+from gateway.core.codec import fingerprint
+from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step, VerdictKind, new_id
+from gateway.core.ports import Draft, StepDecision
+from gateway.core.signing import Signer
 from gateway.policy import decide, load_packs
-from gateway.ports import Draft, StepDecision
-from gateway.signing import Signer
+from gateway.storage.bulk import inserting
+from gateway.storage.database import Database
+from gateway.storage.deferral_spreader import Releases
+from gateway.storage.schema import deliveries
+from gateway.storage.statements import exchange
+from gateway.storage.store import Store
+from gateway.templates import Catalog, Lender
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 _BATCH = 1000

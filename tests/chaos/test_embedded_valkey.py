@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.embedded import lock, processes, valkey, world
-from gateway.embedded.errors import CannotStart
-from gateway.hot.connection import connect
+from gateway.app.embedded import lock, processes, simulated_providers, valkey
+from gateway.app.embedded.errors import CannotStart
+from gateway.queue.connection import connect
 
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -26,7 +26,7 @@ _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from gateway.embedded import valkey
+from gateway.app.embedded import valkey
 
 async def main():
     server = await valkey.start(Path(sys.argv[1]))
@@ -222,7 +222,7 @@ def test_second_instance_is_told_who_is_there(short_dir: Path) -> None:
 @pytest.mark.chaos
 def test_lock_of_a_killed_process_is_free(short_dir: Path) -> None:
     """A process killed with -9 leaves no lock."""
-    program = "import sys,time\nfrom pathlib import Path\nfrom gateway.embedded.lock import lock\n" + (
+    program = "import sys,time\nfrom pathlib import Path\nfrom gateway.app.embedded.lock import lock\n" + (
         "held = lock(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(60)"
     )
     with subprocess.Popen(
@@ -259,7 +259,7 @@ async def test_children_that_ignore_sigterm_are_ended() -> None:
 
 async def test_simulation_starts_counts_and_stops() -> None:
     """The simulated world comes up on ports of its own choice, tells what it saw, and goes when told."""
-    simulation = await world.start(
+    simulation = await simulated_providers.start(
         ["--account-sid", "AC" + "0" * 32, "--token-env", "SIM_TOKEN"], {"SIM_TOKEN": "not-a-secret"}
     )
     assert len({simulation.sms_port, simulation.smtp_port, simulation.control_port}) == 3
@@ -274,5 +274,5 @@ async def test_simulation_that_fails_is_one_line(short_dir: Path) -> None:
     """A simulation that can't start is reported at once, with where it said why."""
     log = short_dir / "simulation.log"
     with pytest.raises(CannotStart, match=r"did not come up, see .*simulation\.log"):
-        await world.start(["--account-sid", "AC0", "--token-env", "SIM_TOKEN"], {}, log)
+        await simulated_providers.start(["--account-sid", "AC0", "--token-env", "SIM_TOKEN"], {}, log)
     assert "SIM_TOKEN is not set" in log.read_text()

@@ -18,12 +18,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.settings import Settings
-from gateway.wiring import ledger
+from gateway.app import storage
+from gateway.app.settings import Settings
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Postgres
 from tests.chaos.harness.process import skew
-from tests.production import free_port
+from tests.support.production import free_port
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ async def test_a_clock_that_is_off_is_what_a_gateway_starts_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where the clock is looked up has moved once, and the fault was none for a while without anybody's notice."""
-    monkeypatch.setattr(ledger, "system_clock", ledger.system_clock)
+    monkeypatch.setattr(storage, "system_clock", storage.system_clock)
     skew(300.0)
-    async with ledger.open_ledger(Settings(data_dir=tmp_path)) as opened:
+    async with storage.open_ledger(Settings(data_dir=tmp_path)) as opened:
         ahead = (opened.clock() - datetime.now(UTC)).total_seconds()
     assert 290 < ahead < 310

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.database import Database
-from tests.ledgers import empty_sqlite
+from gateway.storage.database import Database
+from tests.support.ledgers import empty_sqlite
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

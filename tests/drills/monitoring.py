@@ -21,7 +21,7 @@ import yaml
 from aiohttp import web
 
 from tests.drills.scaling import scaled
-from tests.production import free_port
+from tests.support.production import free_port
 
 OPS = Path(__file__).parents[2] / "ops"
 RULES = ("alerts.yml", "slo.yml")

@@ -16,9 +16,9 @@ import aiohttp
 from tests.chaos.harness.fleet import Fleet, fleet
 from tests.drills.monitoring import Watch, watching
 from tests.drills.runbook import Hand
-from tests.production import answers, free_port, request
+from tests.support.production import answers, free_port, request
 
-_PHONES = 640  # as many as tests.production has
+_PHONES = 640  # as many as tests.support.production has
 
 
 @dataclass

@@ -15,11 +15,11 @@ import pytest_asyncio
 from sqlalchemy import func, select
 
 from gateway.api.app import create_app
-from gateway.ledger.schema import attempts, deliveries, events, inbox, notifications
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway, open_gateway
-from tests.gateways import Client, serving
-from tests.ledgers import begun, empty_sqlite
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.settings import Settings
+from gateway.storage.schema import attempts, deliveries, events, inbox, notifications
+from tests.support.api_gateway import Client, serving
+from tests.support.ledgers import begun, empty_sqlite
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import AppClient
-from tests.gateways import Client, request
+from tests.support.api_gateway import Client, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

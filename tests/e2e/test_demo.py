@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import State
-from tests.ledgers import begun, empty_sqlite
+from gateway.core.model import State
+from tests.support.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "gateway.cli"]

@@ -17,8 +17,8 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
-from gateway.model import SwitchKind, SwitchScope
-from tests.browser import PASSWORD, chromium, sign_in, window
+from gateway.core.model import SwitchKind, SwitchScope
+from tests.support.browser import PASSWORD, chromium, sign_in, window
 from tests.test_path import REQUEST, Running, up
 
 SMS = "#text-en-US_sms_liquid"

@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.ledger.users import Role
-from gateway.web import frames, verbs
-from gateway.web.desk import Part, digest
+from gateway.identity.users import Role
+from gateway.web import editor_forms, preview_frames
+from gateway.web.access import back_of
 from gateway.web.editor import files_of
-from gateway.web.visitors import back_of
-from tests.browser import PASSWORD
+from gateway.web.editor_views import Part, digest
 from tests.e2e.conftest import AppClient
+from tests.support.browser import PASSWORD
 
 TEMPLATE = "/editor/templates/overdue-first"
 
@@ -143,7 +143,9 @@ NEEDED = {
 
 def test_every_verb_is_in_the_table_of_roles() -> None:
     """A new verb has to be given its role here."""
-    paths = {route.path.partition("{template}/")[2].replace("{number:int}", "1") for route in verbs.router.routes}  # type: ignore[attr-defined]
+    paths = {
+        route.path.partition("{template}/")[2].replace("{number:int}", "1") for route in editor_forms.router.routes
+    }  # type: ignore[attr-defined]
     assert paths == set(NEEDED)
 
 
@@ -292,10 +294,10 @@ def test_a_mail_is_shown_in_the_colours_that_were_asked_for(scheme: str, media: 
         '<html><head><meta name="color-scheme" content="light dark"><style>@media (prefers-color-scheme: dark)'
         "{p{color:#fff}}</style></head><body><p>Hello</p></body></html>"
     )
-    shown = frames.in_scheme(mail, scheme)
+    shown = preview_frames.in_scheme(mail, scheme)
     assert f"@media {media}" in shown
     assert f'content="{meta}"' in shown
-    assert 'content="only light"' in frames.in_scheme("<html><head></head><body>Hello</body></html>", scheme)
+    assert 'content="only light"' in preview_frames.in_scheme("<html><head></head><body>Hello</body></html>", scheme)
 
 
 def test_a_form_leaves_what_it_does_not_show_alone() -> None:

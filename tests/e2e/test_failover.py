@@ -11,12 +11,12 @@ from typing import Any
 
 from channels.sms.simulator import SmsSimulator
 from gateway.api.schemas import NotificationIn
-from gateway.ports import Incoming
-from gateway.settings import Settings
-from gateway.wiring.whole import open_gateway
-from tests.gateways import request
-from tests.ledgers import begun, empty_sqlite
-from tests.outside import closed_port
+from gateway.app.app import open_gateway
+from gateway.app.settings import Settings
+from gateway.core.ports import Incoming
+from tests.support.api_gateway import request
+from tests.support.fake_servers import closed_port
+from tests.support.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
 

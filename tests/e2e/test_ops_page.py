@@ -6,9 +6,9 @@ import aiohttp
 import pytest
 from sqlalchemy import text
 
-from gateway.model import SwitchKind, SwitchScope
+from gateway.core.model import SwitchKind, SwitchScope
 from tests.e2e.conftest import AppClient
-from tests.gateways import request
+from tests.support.api_gateway import request
 
 PASSWORD = "correct horse battery staple"
 

@@ -30,15 +30,16 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import text, update
 from twilio.request_validator import RequestValidator
 
-from gateway import logs, serving, tracing
-from gateway.embedded import world
-from gateway.embedded.world import World
-from gateway.hot.connection import connect
-from gateway.ledger.schema import deliveries, notifications
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway
-from tests.production import free_port
-from tests.unit.test_channels_smtp import COMPLAINT
+from gateway.app import serving
+from gateway.app.app import Gateway
+from gateway.app.embedded import simulated_providers
+from gateway.app.embedded.simulated_providers import World
+from gateway.app.settings import Settings
+from gateway.observability import logs, tracing
+from gateway.queue.connection import connect
+from gateway.storage.schema import deliveries, notifications
+from tests.support.production import free_port
+from tests.unit.channels.test_smtp import COMPLAINT
 
 AT = "2026-11-24T10:00:00+08:00"
 ACCOUNT = "AC" + "0" * 32
@@ -159,7 +160,7 @@ async def _watched() -> AsyncIterator[Watched]:
 
 async def _outside(api: Wire, folder: Path) -> World:
     offset = (datetime.fromisoformat(AT) - datetime.now(UTC)).total_seconds()
-    return await world.start(
+    return await simulated_providers.start(
         [
             *("--account-sid", ACCOUNT, "--token-env", "SIM_SMS", f"--clock-offset={offset:.6f}"),
             *("--dsn-url", f"http://127.0.0.1:{api.port}/v1/receipts/mail", "--dsn-token-env", "SIM_MAIL"),

@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from gateway.ledger.database import Database
-from tests.production import Production, production, request
+from gateway.storage.database import Database
+from tests.support.production import Production, production, request
 
 _END = {"delivered", "undelivered", "suppressed", "failed", "expired", "cancelled"}
 

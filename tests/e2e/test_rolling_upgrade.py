@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from gateway.ledger.database import Database
-from gateway.ledger.migrate import lacks
-from tests.production import Process, Production, production, request
+from gateway.storage.database import Database
+from gateway.storage.migrate import lacks
+from tests.support.production import Process, Production, production, request
 
 _RECEIPT_HOURS = 15 / 3600
 

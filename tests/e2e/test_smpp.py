@@ -15,13 +15,13 @@ from sqlalchemy import select
 
 from channels.base import Listens
 from gateway.api.schemas import NotificationIn
-from gateway.ledger.schema import receipts
-from gateway.ports import Incoming
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway, open_gateway
-from tests.gateways import request
-from tests.ledgers import begun, empty_sqlite
-from tests.smsc import Smsc
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.settings import Settings
+from gateway.core.ports import Incoming
+from gateway.storage.schema import receipts
+from tests.support.api_gateway import request
+from tests.support.ledgers import begun, empty_sqlite
+from tests.support.smsc import Smsc
 
 ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
 

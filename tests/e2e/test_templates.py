@@ -23,12 +23,12 @@ from channels.email.mime import Envelope, build
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
 from gateway.api.app import create_app
-from gateway.catalog.folder import read_template
-from gateway.ledger.editions import Editions
-from gateway.settings import Settings
-from gateway.wiring.whole import Gateway, open_gateway
-from tests.gateways import Answer, Client, request, serving
-from tests.ledgers import begun, empty_sqlite
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.settings import Settings
+from gateway.templates.folder import read_template
+from gateway.templates.workflow.versions_store import Editions
+from tests.support.api_gateway import Answer, Client, request, serving
+from tests.support.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
 SMS = "en-US/sms.liquid"

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from gateway import logs, tracing
+from gateway.observability import logs, tracing
 from tests.test_path import REQUEST, Running, up
 
 MORNING = "2026-11-24T10:00:00+08:00"

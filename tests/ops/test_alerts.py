@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.metrics import Metrics
+from gateway.observability.metrics import Metrics
 from tests.ops.promtool import OPS, RULES, alerts, alone, check, rules, scenario, tool
 
 ALERTS_FILE = RULES[0]

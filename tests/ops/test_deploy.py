@@ -16,8 +16,8 @@ import compose_spec
 import pytest
 import yaml
 
-from gateway.metrics import Metrics
-from gateway.settings import Settings
+from gateway.app.settings import Settings
+from gateway.observability.metrics import Metrics
 from tests.ops.promtool import tool
 
 ROOT = Path(__file__).parents[2]
@@ -111,8 +111,8 @@ def test_the_wheel_works_by_itself(wheel: Path, short_dir: Path) -> None:
     script = """
 import asyncio, aiohttp, gateway, sys
 from gateway import serving
-from gateway.metrics import Metrics
-from gateway.settings import Settings
+from gateway.observability.metrics import Metrics
+from gateway.app.settings import Settings
 async def main():
     stop = asyncio.Event()
     async def ready(running):
@@ -258,7 +258,9 @@ def test_probes_ask_what_there_is() -> None:
         (container,) = each["spec"]["template"]["spec"]["containers"]
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-        assert container["readinessProbe"]["timeoutSeconds"] > 2  # gateway/readiness.py answers within 2 s
+        assert (
+            container["readinessProbe"]["timeoutSeconds"] > 2
+        )  # gateway/observability/readiness.py answers within 2 s
 
 
 def test_what_belongs_together_finds_each_other() -> None:

@@ -24,8 +24,8 @@ import pytest_asyncio
 from tests.drills.monitoring import Watch, watching
 from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
-from tests.ledgers import begun, empty_sqlite
 from tests.ops.promtool import OPS, alerts, tool
+from tests.support.ledgers import begun, empty_sqlite
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
 FACTOR = 30  # how much faster the rules are: an hour in two minutes

@@ -13,9 +13,10 @@ from babel.numbers import format_currency
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.catalog import Catalog, Lender, formats
-from gateway.catalog.language import Part, Scope, compile_part
-from gateway.ports import RenderFailed
+from gateway.core.ports import RenderFailed
+from gateway.templates import Catalog, Lender
+from gateway.templates.language import formats
+from gateway.templates.language.language import Part, Scope, compile_part
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 _TYPES = {

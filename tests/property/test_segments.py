@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalog import segments
-from gateway.catalog.segments import REPLACEMENTS, split
+from gateway.templates import segments
+from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.catalog.shelf import live_edition
 from gateway.cli import evidence
-from gateway.ledger.database import Database
-from gateway.ledger.editions import Editions
-from gateway.ledger.migrate import migrate
-from gateway.ledger.refusals import TemplateRefusal
-from gateway.ledger.template_versions import TemplateVersions
-from gateway.model import TEMPLATE_MOVES, TemplateState
-from tests.desks import Clock
+from gateway.core.model import TEMPLATE_MOVES, TemplateState
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
+from gateway.templates.repository import live_edition
+from gateway.templates.workflow.published_store import TemplateVersions
+from gateway.templates.workflow.refusals import TemplateRefusal
+from gateway.templates.workflow.versions_store import Editions
+from tests.support.template_services import Clock
 
 # What leads on from each state comes more often than what is refused there, so that most examples get far.
 ONWARDS = {

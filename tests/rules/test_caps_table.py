@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gateway.model import Contact, Facts
+from gateway.core.model import Contact, Facts
 from gateway.policy import decide
-from tests.rules.made_packs import MARK, cap, packs
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, notification
+from tests.support.made_packs import MARK, cap, packs
 
 # A Wednesday, 15:00; two contacts before it on Tuesday at 20:00 and Wednesday at 09:00.
 NOW = at("2026-11-25 15:00", TAIPEI)

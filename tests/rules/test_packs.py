@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Facts, HoldKind
+from gateway.core.model import Facts, HoldKind
 from gateway.policy import PackError, Packs, decide, inspect, load_packs, read_schema
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, contact, notification
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.model import Contact, Facts, Hold, HoldKind, OptOut, VerdictKind
+from gateway.core.model import Contact, Facts, Hold, HoldKind, OptOut, VerdictKind
 from gateway.policy import decide
 from tests.rules.test_policy_table import PACKS, notification
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import (
+from gateway.core.model import (
     AddressFacts,
     Borrower,
     Case,

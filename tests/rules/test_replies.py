@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.model import Intent
-from gateway.policy import load_words
-from gateway.policy.replies import normal
-from tests.gateways import PACKS, POLICIES
+from gateway.core.model import Intent
+from gateway.replies.rules import load_words, normal
+from tests.support.api_gateway import PACKS, POLICIES
 
 WORDS = load_words(POLICIES / "replies.toml")
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
-from gateway.model import Facts, Hold, HoldKind
+from gateway.core.model import Facts, Hold, HoldKind
 from gateway.policy import Packs, decide
 from gateway.policy.intervals import Schedule, next_opening, parse_hours
-from tests.rules.made_packs import MARK, cap, packs, window
 from tests.rules.test_policy_table import LONDON, NEW_YORK, PACKS, at, contact, notification
+from tests.support.made_packs import MARK, cap, packs, window
 
 OPEN = packs()
 ONE_A_DAY = packs(caps=[cap("borrower", "calendar_day", 1)])

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import screen
+from gateway.app.settings import Settings
+from gateway.cli import console
 from gateway.cli.doctor.finding import Finding, Level, error
-from gateway.cli.running import run, why_refused
-from gateway.settings import Settings
+from gateway.cli.runner import run, why_refused
 
 _STYLE = {Level.OK: "green", Level.SKIPPED: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
@@ -43,9 +43,9 @@ def doctor(
 
 async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
     """All checks, those that wait for others at once."""
+    from gateway.app.storage import system_clock
+    from gateway.app.templates import templates_folder
     from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
-    from gateway.wiring.ledger import system_clock
-    from gateway.wiring.texts import templates_folder
 
     clock = system_clock(settings)
     found = configuration.check(settings, environment)
@@ -63,9 +63,9 @@ async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Fi
 def _show(found: list[Finding]) -> None:
     from rich.text import Text
 
-    table = screen.table(None, ("", "what", "to change"), [])
+    table = console.table(None, ("", "what", "to change"), [])
     for each in found:
         table.add_row(Text(each.level, _STYLE[each.level]), Text(f"{each.check}: {each.what}"), Text(each.remedy))
-    screen.STDOUT.print(table)
+    console.STDOUT.print(table)
     counts = {level: sum(each.level is level for each in found) for level in Level}
-    screen.STDERR.print(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings, {counts[Level.OK]} fine")
+    console.STDERR.print(f"{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings, {counts[Level.OK]} fine")

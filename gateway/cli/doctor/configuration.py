@@ -7,8 +7,8 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, warning
-from gateway.settings import Settings
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
 # What commands and scripts read besides the settings.

@@ -10,8 +10,8 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
-from gateway.settings import Settings
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
-from gateway.ledger.database import CONNECTIONS_PER_PROCESS
-from gateway.ledger.migrate import lacks_on
-from gateway.ledger.processes import GONE_AFTER
-from gateway.ledger.schema import processes, webhook_endpoints
-from gateway.ports import Clock
-from gateway.settings import Settings
+from gateway.core.ports import Clock
+from gateway.operations.processes import GONE_AFTER
+from gateway.storage.database import CONNECTIONS_PER_PROCESS
+from gateway.storage.migrate import lacks_on
+from gateway.storage.schema import processes, webhook_endpoints
 
 _CONNECT_SECONDS = 5
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)

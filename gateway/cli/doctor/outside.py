@@ -11,12 +11,12 @@ import aiohttp
 
 from channels import registry
 from channels.base import Checks, Provider, SendFailure
+from gateway.app.embedded.errors import CannotStart
+from gateway.app.providers import build_provider
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
-from gateway.embedded.errors import CannotStart
-from gateway.ports import Clock
-from gateway.settings import Settings
-from gateway.signing import Signer
-from gateway.wiring.providers import build_provider
+from gateway.core.ports import Clock
+from gateway.core.signing import Signer
 
 _SECONDS = 10.0
 _TENANT, _BORROWER = "gateway-doctor", "nobody"  # whose feed is asked for: it is empty

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
-from gateway.hot.connection import connect
-from gateway.settings import Settings
+from gateway.queue.connection import connect
 
 _OLDEST = (6, 2)  # Redis 6.2 has all that our scripts and arq use, and is in Debian 12's predecessor
 _FULL = 0.8  # our choice

@@ -6,11 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway import policy
-from gateway.catalog import BadTemplate, Catalog, Lender, TemplateVersion
-from gateway.catalog import lint as linting
+from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import Finding, error, ok, warning
 from gateway.policy import inspect
-from gateway.settings import Settings
+from gateway.replies.rules import load_words
+from gateway.templates import BadTemplate, Catalog, Lender, TemplateVersion
+from gateway.templates.checks import lint as linting
 
 
 def check(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
@@ -22,7 +23,7 @@ def policies(folder: Path) -> list[Finding]:
     """Broken packs stop the gateway; unverified figures are for the lender's lawyers."""
     try:
         found = inspect.lint(folder)
-        policy.load_words(folder / "replies.toml")
+        load_words(folder / "replies.toml")
     except (OSError, ValueError) as broken:
         return [error("policies", f"the packs can't be read: {broken}", "gateway policy lint")]
     errors = [each for each in found if each.level == "error"]

@@ -26,7 +26,7 @@ from tests.chaos.harness.fleet import Fleet, fleet
 from tests.chaos.harness.load import Clients
 from tests.chaos.harness.process import BREAKS
 from tests.chaos.harness.verdict import arrived_by_kind, judge, lost_notes
-from tests.production import answers
+from tests.support.production import answers
 
 PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
 _FIGURES = ("seed", "faults", "accepted", *PROMISES, "seconds_to_settle")

@@ -27,14 +27,14 @@ from typing import Any
 import psutil
 import psycopg
 
-from gateway.embedded import valkey
-from gateway.ledger.database import Database
-from gateway.ledger.keys import Keys, Scope
-from gateway.ledger.migrate import migrate
-from gateway.signing import Signer
+from gateway.app.embedded import valkey
+from gateway.core.signing import Signer
+from gateway.identity.keys import Keys, Scope
+from gateway.storage.database import Database
+from gateway.storage.migrate import migrate
 from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
 from tests.chaos.harness.proxy import Proxy
-from tests.production import free_port
+from tests.support.production import free_port
 
 _SECRET = "a-secret-for-chaos-only-0123456789"
 _ACCOUNT = "AC" + "0" * 32

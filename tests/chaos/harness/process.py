@@ -11,13 +11,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.app import storage
+from gateway.app.settings import Settings
 from gateway.cli import app
-from gateway.model import State
-from gateway.ports import Delivery, Move
-from gateway.relay import Relay
-from gateway.settings import Settings
+from gateway.core.model import State
+from gateway.core.ports import Delivery, Move
+from gateway.queue.due_scanner import Relay
 from gateway.stages.settle import Settler
-from gateway.wiring import ledger
 
 
 def skew(seconds: float) -> None:
@@ -26,7 +26,7 @@ def skew(seconds: float) -> None:
     def skewed(settings: Settings) -> Any:
         return lambda: datetime.now(UTC) + timedelta(seconds=seconds)
 
-    ledger.system_clock = skewed
+    storage.system_clock = skewed
 
 
 def _resend_on_timeout() -> None:

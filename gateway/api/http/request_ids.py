@@ -1,0 +1,78 @@
+"""What goes around every request: its id, its span, and an answer when our own code breaks.
+
+Owns the X-Request-ID header. Must not look into bodies.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.http.problems import Problem, respond
+from gateway.observability import logs, tracing
+
+_UNTOLD = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, by machines, and never news
+_SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
+
+
+class RequestId:
+    """Takes the caller's X-Request-ID or makes one, and returns it with the answer.
+
+    A plain ASGI wrapper: Starlette's own kind costs a task per request and gets in the way of streams.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
+        logs.request_id.set(request_id)
+        status, began = 0, time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        asked_by_machine = scope["path"] in _UNTOLD
+        with nullcontext() if asked_by_machine else tracing.request(headers, scope["method"], request_id) as span:
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                return  # nobody is there to be answered
+            except Exception as error:
+                structlog.get_logger("api").error(
+                    "request_failed", request_id=request_id, method=scope["method"], route=_route(scope), exc_info=error
+                )
+                if not status:
+                    await respond(Problem("internal"), request_id)(scope, receive, send_with_id)
+            finally:
+                route = _route(scope)
+                tracing.answered(span, scope["method"], route, status)
+                if not asked_by_machine:
+                    logs.tell("answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)])
+
+
+def _line(request_id: str, method: str, route: str, status: int, seconds: float) -> Mapping[str, object]:
+    said = {"request_id": request_id, "method": method, "route": route, "status_code": status}
+    return {**said, "milliseconds": round(seconds * 1000, 1)}
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, never the path: paths hold borrowers' ids."""
+    return getattr(scope.get("route"), "path", "")

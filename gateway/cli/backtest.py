@@ -1,0 +1,93 @@
+"""Past decisions made again with changed packs: what would have been decided differently.
+
+Owns the comparing. Both answers are computed from the same facts, so a difference comes from the packs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gateway import policy
+from gateway.core.model import Verdict
+from gateway.core.ports import RenderFailed, Templates, UnknownTemplate
+from gateway.evidence.history import History, PastDecision
+
+_EXAMPLES = 3  # notifications named for each kind of difference; our choice
+
+Change = tuple[str, str, str]  # when, the verdict before, the verdict after
+
+
+@dataclass(slots=True)
+class Backtest:
+    """How many decisions there were, and those that differ, by how."""
+
+    decisions: int = 0
+    changes: dict[Change, int] = field(default_factory=dict)
+    examples: dict[Change, list[str]] = field(default_factory=dict)
+
+    def add(self, decision: PastDecision, before: Verdict, after: Verdict) -> None:
+        self.decisions += 1
+        if (before.kind, before.reason, before.until) == (after.kind, after.reason, after.until):
+            return
+        change = (decision.when, f"{before.kind} {before.reason}", f"{after.kind} {after.reason}")
+        self.changes[change] = self.changes.get(change, 0) + 1
+        named = self.examples.setdefault(change, [])
+        if len(named) < _EXAMPLES and decision.notification.id not in named:
+            named.append(decision.notification.id)
+
+    def rows(self) -> list[tuple[str, str, str, int, str]]:
+        """The table: when, before, after, how many, some of their ids."""
+        ordered = sorted(self.changes.items(), key=lambda each: (-each[1], each[0]))
+        return [(*change, number, " ".join(self.examples[change])) for change, number in ordered]
+
+    def view(self) -> dict[str, Any]:
+        """The same as ``--json`` prints it."""
+        names = ("when", "before", "after", "number", "examples")
+        changes = [dict(zip(names, (*row[:4], row[4].split()), strict=True)) for row in self.rows()]
+        return {"decisions": self.decisions, "differ": sum(self.changes.values()), "changes": changes}
+
+
+async def backtest(
+    history: History,
+    templates: Templates,
+    present: policy.Packs,
+    changed: policy.Packs,
+    since: datetime,
+    until: datetime,
+    tenant: str | None,
+    advanced: Callable[[int], None],
+) -> Backtest:
+    """Decide everything of ``[since, until)`` by both sets of packs. Raises Unavailable."""
+    result = Backtest()
+    async for batch in history.decisions(since, until, tenant):
+        notifications = [each.notification for each in batch]
+        await templates.ensure({(each.tenant, each.template, each.template_version) for each in notifications})
+        for decision in batch:
+            before, after = (_decided(decision, packs, templates) for packs in (present, changed))
+            result.add(decision, before, after)
+        advanced(len(batch))
+    return result
+
+
+def _decided(decision: PastDecision, packs: policy.Packs, templates: Templates) -> Verdict:
+    return policy.decide(
+        decision.notification,
+        decision.channel,
+        decision.facts,
+        packs,
+        decision.at,
+        text=_text(decision, templates),
+        address_digest=decision.address_digest,
+        approved=decision.approved,
+    )
+
+
+def _text(decision: PastDecision, templates: Templates) -> str | None:
+    """The words that were sent; None where they can't be had any more, and no rule about words is asked."""
+    try:
+        return templates.render(decision.notification, decision.channel).text
+    except (RenderFailed, UnknownTemplate):
+        return None

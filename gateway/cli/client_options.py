@@ -1,0 +1,51 @@
+"""What the commands that ask a running gateway have in common: their options, and one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli import client
+from gateway.cli.runner import fail, run
+
+DEMO_DIR = Path("var/demo")
+
+Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
+Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+DataDir = Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="The data directory.")]
+
+
+def ask(
+    path: str,
+    body: Any,
+    url: str,
+    key: str,
+    data_dir: Path,
+    *,
+    method: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """One call: GET, or POST where there is a body, or ``method``; the JSON answer. Ends the program where it fails."""
+
+    async def work(stop: asyncio.Event) -> Any:
+        where = client.find(url, key, data_dir)
+        async with where.session() as session:
+            return await client.call(session, where, path, body, method=method, headers=headers)
+
+    return run(work)
+
+
+def instant_of(text: str, option: str) -> datetime:
+    """An option's RFC 3339 instant, in UTC where it names no offset. Ends the command where it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{option}: {text!r} is not an instant; write it like 2026-11-24T00:00:00Z", 2)
+        raise
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,0 +1,236 @@
+"""Commands that keep the ledger: retention and archives, legal holds, backups, restores, space."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from gateway.cli import console
+from gateway.cli.runner import fail, run, settings
+
+if TYPE_CHECKING:
+    from gateway.app.settings import Settings
+    from gateway.app.storage import LedgerParts
+    from gateway.retention.erasing import Keep
+
+T = TypeVar("T")
+
+DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+Why = Annotated[str, typer.Option("--why", help="For whoever asks later.")]
+Actor = Annotated[str, typer.Option("--by", help="Who does this; default: this machine's user.", envvar="USER")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup's own folder.")]
+
+
+def install(app: typer.Typer) -> None:
+    """Add these to ``gateway ledger``."""
+    for command in (prune, hold, release, holds, backup, restore, quarantine, vacuum, sizes):
+        app.command()(command)
+
+
+def prune(
+    archive: Annotated[Path | None, typer.Option(help="Where what goes is written first, as .jsonl.gz.")] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help="Keep no copy of what goes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    most: Annotated[int, typer.Option(min=1, help="At most so many notifications in this run.")] = 5_000_000,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove what has been kept for long enough (GATEWAY_KEEP_…_DAYS). Nothing on legal hold. Run it daily."""
+    from gateway.retention.erasing import Removed
+    from gateway.retention.retention import Retention
+
+    if not dry_run and (archive is None) != no_archive:
+        fail("say where what goes is written: --archive FOLDER, or --no-archive to keep no copy", 2)
+    chosen = settings(data_dir=data_dir)
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> Removed:
+        retention = Retention(ledger.database, _keep(chosen), ledger.clock)
+        return await retention.due() if dry_run else await retention.prune(archive, most=most, stop=stop)
+
+    found = asdict(_with_ledger(chosen, work))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    counted = [(name, number) for name, number in found.items() if isinstance(number, int)]
+    console.STDOUT.print(console.table(None, ("class", "would go" if dry_run else "gone"), counted))
+    if found["archived"]:
+        console.STDERR.print(f"written to {archive}/{found['archived']}")
+
+
+def _keep(chosen: Settings) -> Keep:
+    from gateway.retention.erasing import Keep
+
+    days = (chosen.keep_records_days, chosen.keep_contents_days, chosen.keep_feed_days, chosen.keep_orphans_days)
+    return Keep(*(timedelta(days=each) for each in days))
+
+
+def hold(
+    why: Why,
+    tenant: Annotated[str, typer.Option(help="Whose records.")],
+    borrower: Annotated[str, typer.Option(help="Of this borrower; default: of all.")] = "",
+    case: Annotated[str, typer.Option(help="Of this case; default: of all.")] = "",
+    actor: Actor = "unknown",
+    data_dir: DataDir = None,
+) -> None:
+    """Put records on legal hold: nothing of them is removed or erased until the hold is released."""
+    from gateway.retention.legal_holds import LegalHolds
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
+        return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, why, f"cli:{actor}")
+
+    typer.echo(_with_ledger(settings(data_dir=data_dir), work, locked=False))
+
+
+def release(
+    hold_id: Annotated[str, typer.Argument(metavar="ID")], actor: Actor = "unknown", data_dir: DataDir = None
+) -> None:
+    """End a legal hold. What it held goes with the next prune, if its time has come."""
+    from gateway.retention.legal_holds import LegalHolds
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> bool:
+        return await LegalHolds(ledger.database, ledger.clock).release(hold_id, f"cli:{actor}")
+
+    if not _with_ledger(settings(data_dir=data_dir), work, locked=False):
+        fail(f"there is no legal hold {hold_id} in force")
+
+
+def holds(
+    released: Annotated[bool, typer.Option("--all", help="Released ones, too.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The legal holds in force."""
+    from gateway.retention.legal_holds import LegalHolds
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[dict[str, Any]]:
+        return await LegalHolds(ledger.database, ledger.clock).list(released=released)
+
+    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    columns = ("id", "tenant", "borrower_id", "case_id", "reason", "actor", "since", "released_at")
+    console.listing(found, columns, as_json=as_json)
+
+
+def backup(folder: Folder, data_dir: DataDir = None) -> None:
+    """Copy the whole ledger while it is in use, with a manifest of what must be in the copy."""
+    from gateway.retention.backup import BackupFailed, back_up
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> dict[str, Any]:
+        key_check = ledger.signer.key_check()
+        try:
+            return await asyncio.to_thread(back_up, ledger.database.engine, folder, key_check, ledger.clock())
+        except BackupFailed as failed:
+            fail(str(failed))
+            raise
+
+    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    rows = sum(found["rows"].values())
+    console.STDERR.print(f"{rows:,} rows of {len(found['rows'])} tables in {folder}; the secret key is not in it")
+
+
+def restore(
+    folder: Folder,
+    why: Why = "",
+    actor: Actor = "unknown",
+    data_dir: DataDir = None,
+) -> None:
+    """Make an empty ledger out of a backup, check it, and hold what may have been sent since (see quarantine)."""
+    from gateway.cli import evidence
+    from gateway.operations.quarantine import Held, Quarantine
+    from gateway.retention.backup import BackupFailed, read_manifest
+    from gateway.retention.backup import restore as restore_backup
+    from gateway.storage.migrate import migrate
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[Held, evidence.Findings, str]:
+        try:
+            manifest = await asyncio.to_thread(read_manifest, folder)
+            engine, key_check = ledger.database.engine, ledger.signer.key_check()
+            await asyncio.to_thread(restore_backup, engine, folder, manifest, key_check)
+            await asyncio.to_thread(migrate, engine)  # a backup of an older version
+        except BackupFailed as failed:
+            fail(str(failed))
+            raise
+        found = await evidence.verify(ledger.database)
+        reason = why or f"backup of {manifest['made_at']}"
+        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(reason, f"cli:{actor}")
+        return held, found, manifest["made_at"]
+
+    held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False)
+    console.STDERR.print(f"restored as of {made_at}: {found.events:,} events of {found.subjects:,} subjects")
+    for subject, detail in found.broken:
+        typer.echo(f"{subject}: {detail}")
+    _say_held(held)
+    raise typer.Exit(1 if found.broken else 0)
+
+
+def quarantine(
+    why: Why,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is due later.")] = False,
+    actor: Actor = "unknown",
+    data_dir: DataDir = None,
+) -> None:
+    """After a restore by other means: pause all, and hold for review what may have been sent since the backup."""
+    from gateway.operations.quarantine import Held, Quarantine
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> Held:
+        found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
+        return await found.hold(why, f"cli:{actor}", everything=everything)
+
+    _say_held(_with_ledger(settings(data_dir=data_dir), work))
+
+
+def _say_held(held: Any) -> None:
+    say = console.STDERR.print
+    say(f"{held.due:,} deliveries and {held.next_steps:,} next steps wait for review (reason: restored)")
+    say(f"everything is paused by {held.pause}; before resuming it see ops/deploy/README.md, after a restore")
+
+
+def vacuum(data_dir: DataDir = None) -> None:
+    """Give back the space of what was removed. SQLite: while the gateway is stopped. PostgreSQL: at any time."""
+    from gateway.retention.sizes import vacuum as give_back
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
+        await asyncio.to_thread(give_back, ledger.database.engine)
+
+    _with_ledger(settings(data_dir=data_dir), work)
+
+
+def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """How much each table takes with its indexes, and how much that is for one notification."""
+    from gateway.retention.sizes import Size, measure
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[Size]:
+        return await ledger.database.read(measure)
+
+    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found]))
+        return
+    per = max(1, next(each.rows for each in found if each.table == "notifications"))
+    body = [(each.table, each.rows, each.table_bytes, each.index_bytes, round(each.bytes / per)) for each in found]
+    columns = ("table", "rows", "bytes", "of indexes", "per notification")
+    console.STDOUT.print(console.table(None, columns, body))
+    console.STDERR.print(f"{sum(each.bytes for each in found) / per:,.0f} bytes for one of {per:,} notifications")
+
+
+def _with_ledger(
+    chosen: Settings,
+    work: Callable[[LedgerParts, asyncio.Event], Awaitable[T]],
+    *,
+    locked: bool = True,
+    migrated: bool = True,
+) -> T:
+    from gateway.app.storage import open_ledger
+
+    async def open_and_work(stop: asyncio.Event) -> T:
+        async with open_ledger(chosen, locked=locked, migrated=migrated) as ledger:
+            return await work(ledger, stop)
+
+    return run(open_and_work)

@@ -1,0 +1,243 @@
+"""The demonstration: the whole gateway on this machine, a portfolio through it, and what became of it.
+
+Owns the order of a demo and DATA_DIR/demo.json. Must not know how anything is sent or stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gateway.app import serving
+from gateway.app.app import Gateway
+from gateway.app.embedded.errors import CannotStart
+from gateway.app.settings import Settings
+from gateway.app.storage import open_ledger
+from gateway.cli import console
+from gateway.cli.client import Target
+from gateway.cli.demo import clock, outcome
+from gateway.cli.demo.outcome import Before
+from gateway.cli.portfolio import files, mapping, sender
+from gateway.cli.portfolio.files import Row, RowError
+from gateway.cli.portfolio.sender import Tally
+from gateway.identity.keys import Scope
+from gateway.observability import logs
+
+TENANT = "demo"
+_KEY_NAME = "demo"
+_POLL_SECONDS = 0.5  # often enough for the bar, and no load on the ledger
+_TOKEN_LIFE = timedelta(days=1)
+# Who signs in at /editor: one writes, the other approves. Names, addresses and numbers are nobody's.
+_PEOPLE = (("editor@demo.example", "Mei Lin", "editor"), ("approver@demo.example", "Tom Hale", "approver"))
+_TEST_ADDRESSES = {"sms": "+12025550123", "email": "editor@demo.example"}
+# Of one segment, in the order of what providers list publicly; our choice, for the preview to have something to say.
+_SMS_PRICES = {"us": "0.008 USD", "gb": "0.05 USD", "tw": "0.06 USD", "cn": "0.04 USD", "": "0.06 USD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. ``wait_seconds`` bounds the waiting for end states."""
+
+    once: bool
+    as_json: bool
+    wait_seconds: float
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run."""
+
+    settings: Settings
+    options: Options
+    rows: Sequence[Row | RowError]
+    since: Before
+    stop: asyncio.Event
+    complete: bool = False
+    password: str = field(init=False, repr=False, default="")
+    _made: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._made = self.settings.data_dir / "demo.json"
+
+    async def run(self) -> bool:
+        """Serve, send and show; until stopped, or just once. Answers whether everything came to rest in time."""
+        try:
+            await serving.serve(self.settings, api=True, worker=True, ready=self._ready, stop=self.stop)
+        finally:
+            self._made.unlink(missing_ok=True)
+        return self.complete
+
+    async def _ready(self, gateway: Gateway) -> None:
+        await _unless(self.stop, self._show(gateway))
+        if self.options.once:
+            self.stop.set()
+
+    async def _show(self, gateway: Gateway) -> None:
+        target = await self._announce(gateway)
+        started = time.monotonic()
+        tally = await _send(self.rows, target)
+        console.tally(tally)
+        self.complete = await self._settle(gateway)
+        result = await self._result(gateway, tally, time.monotonic() - started)
+        _tables(result)
+        if self.options.as_json:
+            typer.echo(json.dumps(result, ensure_ascii=False))
+        if not self.options.once:
+            _how_to_go_on(target, self.settings.data_dir, self.password)
+
+    async def _announce(self, gateway: Gateway) -> Target:
+        """A fresh key in place of the last run's, and demo.json for scripts."""
+        now = gateway.clock()
+        for key in await gateway.keys.list(TENANT):
+            if key.name == _KEY_NAME and key.revoked_at is None:
+                await gateway.keys.revoke(key.id, now)
+        _, secret = await gateway.keys.create(TENANT, _KEY_NAME, list(Scope), now)
+        url = f"http://{gateway.settings.host}:{gateway.settings.port}"
+        borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, Row))), "")
+        token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
+        self.password = await _people(gateway)
+        editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
+        made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
+        _write_private(self._made, made)
+        console.STDERR.print(f"gateway: up at {url}, its clock at {now:%Y-%m-%d %H:%M} UTC")
+        return Target(url, secret)
+
+    async def _settle(self, gateway: Gateway) -> bool:
+        deadline = time.monotonic() + self.options.wait_seconds
+        remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+        with console.progress() as bar:
+            task = bar.add_task("settled", total=remaining)
+            most = remaining
+            while remaining and time.monotonic() < deadline:
+                await asyncio.sleep(_POLL_SECONDS)
+                remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+                most = max(most, remaining)
+                bar.update(task, completed=most - remaining, total=most)
+        if remaining:
+            console.STDERR.print(f"gateway: {remaining} are still under way after {self.options.wait_seconds:.0f} s")
+        return not remaining
+
+    async def _result(self, gateway: Gateway, tally: Tally, seconds: float) -> dict[str, Any]:
+        summary = await gateway.reads.summary(TENANT)
+        messages, duplicates = await outcome.received(gateway.world, gateway.database, self.since)
+        return {
+            "requests": tally.requests,
+            "accepted": tally.accepted,
+            "replayed": tally.replayed,
+            "rejected": tally.rejected,
+            "states": summary["states"],
+            "reasons": summary["reasons"],
+            "deliveries": summary["deliveries"],
+            "messages": messages,
+            "duplicates": duplicates,
+            "seconds": round(seconds, 3),
+        }
+
+
+async def demo(
+    settings: Settings, file: Path, mapping_file: Path | None, options: Options, stop: asyncio.Event
+) -> bool:
+    """Everything that ``gateway demo`` does. Raises PortfolioError, MappingError, CannotStart, CallFailed."""
+    if not settings.embedded:
+        raise CannotStart(
+            "the demo works with the embedded default only: unset GATEWAY_DATABASE_URL, GATEWAY_REDIS_URL"
+        )
+    # The whole file is read first: what is timed is the gateway, which shares this process, and not the parsing.
+    rows = list(files.read(file, mapping.load(mapping_file) if mapping_file else None))
+    async with open_ledger(settings) as ledger:
+        since = await outcome.before(ledger.database)
+    if not settings.at:
+        at = clock.demo_time(datetime.now(UTC), since.last)
+        settings = settings.model_copy(update={"at": at.isoformat()})
+    if not settings.sms_prices:
+        settings = settings.model_copy(update={"sms_prices": _SMS_PRICES})
+    with (settings.data_dir / "gateway.log").open("a", encoding="utf-8") as log:
+        logs.configure(settings.log_level, stream=log)
+        return await Demo(settings, options, rows, since, stop).run()
+
+
+async def _send(rows: Sequence[Row | RowError], target: Target) -> Tally:
+    with console.progress() as bar:
+        task = bar.add_task("sent", total=len(rows))
+        told = sender.Options(rows_done=lambda number: bar.advance(task, number), bad_row=console.bad_row)
+        return await sender.send(rows, target, told)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` to its end, or until ``stop`` is set."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        doing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await doing
+
+
+def _reader_of(row: Row) -> str:
+    """The feed that this row writes to first; "" where it starts with another channel."""
+    borrower, route = row.request.get("borrower"), row.request.get("route")
+    first = route[0] if isinstance(route, list) and route else None
+    channel = first.get("channel") if isinstance(first, dict) else first
+    addresses = borrower.get("addresses") if isinstance(borrower, dict) else None
+    return str(addresses.get("inapp", "")) if channel == "inapp" and isinstance(addresses, dict) else ""
+
+
+def _write_private(path: Path, content: Any) -> None:
+    """Readable by the owner from its first byte on."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def _tables(result: dict[str, Any]) -> None:
+    show = console.STDERR.print
+    show(console.counts("notifications", ("state", "number"), result["states"]))
+    show(console.counts("why", ("reason", "number"), result["reasons"]))
+    per_channel = [
+        (channel, state, number)
+        for channel, states in result["deliveries"].items()
+        for state, number in sorted(states.items())
+    ]
+    show(console.table("deliveries", ("channel", "state", "number"), per_channel))
+    arrived = [*result["messages"].items(), ("duplicates", result["duplicates"])]
+    show(console.table("arrived at the receiving side in this run", ("channel", "messages"), arrived))
+    show(f"{result['seconds']:.1f} s from the first request to the last end state")
+
+
+async def _people(gateway: Gateway) -> str:
+    """The people who sign in at the editor's page, with a fresh password for all of them."""
+    password = secrets.token_urlsafe(15)
+    for email, name, role in _PEOPLE:
+        if not await gateway.users.set_password(email, password):
+            await gateway.users.add(TENANT, name, email, role, password, gateway.clock(), _TEST_ADDRESSES)
+    return password
+
+
+def _how_to_go_on(target: Target, data_dir: Path, password: str) -> None:
+    lines = [
+        "",
+        "It stays up; Ctrl-C stops it. From another terminal:",
+        f"  export GATEWAY_URL={target.url} GATEWAY_API_KEY={target.key}",
+        '  curl -s -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications?limit=3"',
+        f"  {target.url}/editor is where the texts are written and approved: sign in as {_PEOPLE[0][0]} or "
+        f"{_PEOPLE[1][0]}, password {password}",
+        f"  {target.url}/docs is the API, {target.url}/inbox a borrower's feed "
+        f"(its token is borrower_token in {data_dir / 'demo.json'}), {target.url}/metrics the figures",
+    ]
+    for line in lines:
+        console.STDERR.print(line, markup=False, soft_wrap=True)

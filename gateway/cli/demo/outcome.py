@@ -1,0 +1,76 @@
+"""What a demo's run has come to: who still waits, and what arrived at the receiving side.
+
+Owns the demo's questions to the ledger and to the simulated world. Must not know terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import aiohttp
+from sqlalchemy import Connection, and_, func, or_, select
+
+from gateway.app.embedded.simulated_providers import World
+from gateway.core.model import END_STATES, State
+from gateway.storage.database import Database
+from gateway.storage.schema import deliveries, events, inbox, notifications
+
+# Not to be waited for: review needs a person, and a wait of more than this is hours or a cap, not a retry.
+_SOON = timedelta(minutes=1)
+# A delivery of a notification that is settled already may still be under way, and its message be counted next.
+_UNDER_WAY = (State.ACCEPTED, State.SENDING, State.RETRYING, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the ledger held before a run: the newest feed message and the latest instant."""
+
+    feed: int
+    last: datetime | None
+
+
+async def before(database: Database) -> Before:
+    """Look at the ledger at rest."""
+
+    def read(connection: Connection) -> Before:
+        feed = connection.execute(select(func.coalesce(func.max(inbox.c.seq), 0))).scalar_one()
+        return Before(int(feed), connection.execute(select(func.max(events.c.at))).scalar_one())
+
+    return await database.read(read)
+
+
+async def unsettled(database: Database, tenant: str, now: datetime) -> int:
+    """How many notifications will still move by themselves soon, or have a delivery that will."""
+    horizon = now + _SOON
+    moving = and_(
+        notifications.c.state.not_in([*END_STATES, State.REVIEW]),
+        or_(notifications.c.state != State.DEFERRED, notifications.c.defer_until <= horizon),
+    )
+    under_way = select(deliveries.c.notification_id).where(
+        deliveries.c.tenant == tenant, deliveries.c.state.in_(_UNDER_WAY), deliveries.c.due_at <= horizon
+    )
+    query = (
+        select(func.count())
+        .select_from(notifications)
+        .where(notifications.c.tenant == tenant, or_(moving, notifications.c.id.in_(under_way)))
+    )
+    return await database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
+
+async def received(world: World | None, database: Database, since: Before) -> tuple[dict[str, int], int]:
+    """Messages by channel and duplicates, as the receiving side counted them since the start of this process.
+
+    In the feed a duplicate is a second message of one delivery. Raises aiohttp.ClientError, TimeoutError.
+    """
+    outside: Mapping[str, Any] = await world.summary() if world is not None else {}
+    query = select(func.count(), func.count(inbox.c.delivery_id.distinct())).where(inbox.c.seq > since.feed)
+    in_feeds, different = await database.read(lambda connection: connection.execute(query).one())
+    messages = {channel: int(outside.get(channel, {}).get("messages", 0)) for channel in ("sms", "email")}
+    duplicates = sum(int(each.get("duplicates", 0)) for each in outside.values())
+    return {**messages, "inapp": in_feeds}, duplicates + in_feeds - different
+
+
+UNREACHABLE = (aiohttp.ClientError, TimeoutError)

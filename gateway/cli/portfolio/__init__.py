@@ -1,0 +1,1 @@
+"""Portfolio files: read, mapped to requests, sent in batches or only decided."""

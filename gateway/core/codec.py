@@ -1,0 +1,146 @@
+"""Notifications and verdicts as the JSON that the ledger keeps and the API shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.core.model import Borrower, Case, Category, Hold, Notification, OptOut, Stated, Step, Verdict
+
+_decoder_hold = msgspec.json.Decoder(list[Hold])
+_decoder_stated = msgspec.json.Decoder(Stated)
+_encoder = msgspec.json.Encoder()
+
+
+class StoredOptOut(msgspec.Struct, frozen=True):
+    """An opt-out with what identifies and proves it."""
+
+    id: str
+    opt_out: OptOut
+    source: str
+    evidence: str = ""  # where the proof is kept
+
+    def definite(self) -> StoredOptOut:
+        """The same, no longer waiting for a person to read what the borrower wrote."""
+        return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source, self.evidence)
+
+    def of(self, channel: str | None, address: str | None) -> bool:
+        """Whether this is about exactly that address, in whatever category."""
+        return (self.opt_out.channel, self.opt_out.address) == (channel, address)
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """What of a notification has no column of its own."""
+
+    borrower: Borrower
+    case: Case
+    variables: dict[str, Any]
+    route: tuple[Step, ...]
+    send_at: datetime | None
+    metadata: dict[str, Any]
+    must_arrive: bool = False
+
+
+_decoder_body = msgspec.json.Decoder(_Body)
+_decoder_opt_outs = msgspec.json.Decoder(list[StoredOptOut])
+
+
+def instant(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC with a Z."""
+    return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def body_of(notification: Notification) -> str:
+    """The JSON for the ``body`` column."""
+    return _encoder.encode(
+        _Body(
+            notification.borrower,
+            notification.case,
+            dict(notification.variables),
+            notification.route,
+            notification.send_at,
+            dict(notification.metadata),
+            notification.must_arrive,
+        )
+    ).decode()
+
+
+def notification_from(row: Any) -> Notification:
+    """A ledger row (columns of ``notifications``) back as a value."""
+    body = _decoder_body.decode(row.body)
+    return Notification(
+        id=row.id,
+        tenant=row.tenant,
+        idempotency_key=row.idempotency_key,
+        dedup_key=row.dedup_key,
+        borrower=body.borrower,
+        case=body.case,
+        template=row.template,
+        template_version=row.template_version,
+        variables=body.variables,
+        route=body.route,
+        category=Category(row.category),
+        accepted_at=row.accepted_at,
+        send_at=body.send_at,
+        expires_at=row.expires_at,
+        metadata=body.metadata,
+        must_arrive=body.must_arrive,
+    )
+
+
+def stated_by(borrower: Borrower) -> str:
+    """What a request says of where and when, for the borrower's row."""
+    return encode(Stated(borrower.time_zones, borrower.windows))
+
+
+def stated_from(text: str) -> Stated:
+    return _decoder_stated.decode(text)
+
+
+def holds_from(text: str) -> list[Hold]:
+    return _decoder_hold.decode(text)
+
+
+def opt_outs_from(text: str) -> list[StoredOptOut]:
+    return _decoder_opt_outs.decode(text)
+
+
+def encode(value: Any) -> str:
+    """Any of our values as JSON: dataclasses, enums, dates, durations."""
+    return _encoder.encode(value).decode()
+
+
+def verdict_view(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the API answers it; see POST /v1/decisions."""
+    return {
+        "verdict": verdict.kind,
+        "reason": verdict.reason,
+        "until": instant(verdict.until),
+        "valid_until": instant(verdict.valid_until),
+        "rules": [
+            {
+                "rule": rule.rule,
+                "pack": rule.pack,
+                "version": rule.version,
+                "authority": rule.authority,
+                "verdict": rule.verdict,
+                "reason": rule.reason,
+                "until": instant(rule.until),
+                "detail": rule.detail,
+            }
+            for rule in verdict.rules
+        ],
+        "time_zones": list(verdict.time_zones),
+        "tzdata": verdict.tzdata,
+        "packs": [{"name": name, "version": version, "sha256": sha} for name, version, sha in verdict.packs],
+    }
+
+
+def fingerprint(raw: Mapping[str, Any]) -> str:
+    """Tells one request body from another, whatever the order of its members."""
+    return hashlib.sha256(msgspec.json.encode(raw, order="sorted")).hexdigest()

@@ -1,0 +1,60 @@
+"""Forecasts: what the policy would say, of a request or of a borrower, with nothing stored and nothing sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gateway.core.model import Contact, Hold, Notification, OptOut, Step, Verdict, new_id
+from gateway.core.ports import Clock, Decide, Incoming, Ledger, Refused
+from gateway.stages.accept import Acceptor
+from gateway.stages.facts import facts_for, known_of
+
+
+class Forecaster:
+    """The decisions of accepting, dry."""
+
+    def __init__(self, ledger: Ledger, acceptor: Acceptor, decide: Decide, clock: Clock) -> None:
+        self._ledger = ledger
+        self._acceptor = acceptor
+        self._decide = decide
+        self._clock = clock
+
+    async def decide(
+        self,
+        tenant: str,
+        incoming: Incoming,
+        *,
+        at: datetime | None = None,
+        contacts: Sequence[Contact] | None = None,
+        holds: Sequence[Hold] | None = None,
+        opt_outs: Sequence[OptOut] | None = None,
+        pack_names: Sequence[str] = (),
+    ) -> Verdict | Refused:
+        """The verdict that a request would get at ``at``. Facts and packs given replace our own."""
+        now = at or self._clock()
+        examined = self._acceptor.examine(tenant, incoming, now)
+        if isinstance(examined, Refused):
+            return examined
+        [known] = await known_of([examined.notification], self._ledger, self._acceptor.digests, now)
+        facts = replace(
+            known.facts,
+            contacts=known.facts.contacts if contacts is None else tuple(contacts),
+            holds=known.facts.holds if holds is None else tuple(holds),
+            opt_outs=known.facts.opt_outs if opt_outs is None else tuple(opt_outs),
+        )
+        draft = self._acceptor.draft(examined, replace(known, facts=facts), now, pack_names)
+        return draft.steps[-1].verdict
+
+    async def outlook(self, notification: Notification) -> dict[str, Verdict]:
+        """What a reminder like this one would be told now, on each channel for which there is an address."""
+        now = self._clock()
+        route = tuple(Step(channel) for channel in sorted(notification.borrower.addresses))
+        like = replace(notification, route=route, send_at=None, expires_at=None, id=new_id("ntf", now))
+        [known] = await known_of([like], self._ledger, self._acceptor.digests, now)
+        facts = facts_for(like, known)
+        return {
+            step.channel: self._decide(like, step.channel, facts, now, address_digest=digest)
+            for step, digest in zip(route, self._acceptor.digests(like), strict=True)
+        }

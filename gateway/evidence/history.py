@@ -1,0 +1,152 @@
+"""What was known when: each decision of a stretch of time, with the facts of its instant.
+
+Holds, opt-outs and consents are read from the borrowers' events, contacts and closed cases from their own instants.
+A contact that was later proved not to have arrived is missing, as it is for a decision made today.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from gateway.borrowers.changes import AFTER
+from gateway.core.codec import holds_from, notification_from, opt_outs_from
+from gateway.core.model import AddressFacts, Category, Contact, Facts, Notification
+from gateway.storage.database import Database
+from gateway.storage.facts import HORIZON, Key, matching
+from gateway.storage.schema import addresses, cases, deliveries, events, notifications
+
+_BATCH = 500  # notifications read at once; our choice
+
+_NOTHING_KNOWN: Mapping[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """A decision that was made at ``at``: when the request was accepted, or when it was handed over."""
+
+    notification: Notification
+    channel: str
+    address_digest: str
+    at: datetime
+    when: str  # accept or handoff, as the metrics say
+    facts: Facts
+    approved: str = ""
+
+
+class History:
+    """The ledger's past. Raises Unavailable when it can't be read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def decisions(
+        self, since: datetime, until: datetime, tenant: str | None = None
+    ) -> AsyncIterator[list[PastDecision]]:
+        """Every decision about requests accepted in ``[since, until)``, in batches."""
+        chosen = [notifications.c.accepted_at >= since, notifications.c.accepted_at < until]
+        if tenant is not None:
+            chosen.append(notifications.c.tenant == tenant)
+        after = ""
+        while True:
+            query = select(notifications).where(*chosen, notifications.c.id > after)
+            page = query.order_by(notifications.c.id).limit(_BATCH)
+
+            def read(connection: Connection, page: Any = page) -> tuple[str, list[PastDecision]]:
+                rows = connection.execute(page).all()
+                return (rows[-1].id if rows else ""), list(_decisions(connection, rows))
+
+            after, found = await self._database.read(read)
+            if not after:
+                return
+            yield found
+
+
+def _decisions(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[PastDecision]:
+    if not rows:
+        return
+    steps = connection.execute(
+        select(deliveries)
+        .where(deliveries.c.notification_id.in_([row.id for row in rows]))
+        .order_by(deliveries.c.notification_id, deliveries.c.step)
+    ).all()
+    past = _Past(connection, rows, {(step.tenant, step.address_digest) for step in steps})
+    by_id = {row.id: notification_from(row) for row in rows}
+    for step in steps:
+        notification = by_id[step.notification_id]
+        moments = [(step.created_at, "accept", "")]
+        if step.contacted_at is not None:
+            moments.append((step.contacted_at, "handoff", step.approved))
+        for at, when, approved in moments:
+            facts = past.facts(notification, at)
+            yield PastDecision(notification, step.channel, step.address_digest, at, when, facts, approved)
+
+
+class _Past:
+    """All that concerns the borrowers of some notifications, each with its instant."""
+
+    def __init__(self, connection: Connection, rows: Sequence[Row[Any]], digests: Iterable[Key]) -> None:
+        people = [(row.tenant, row.borrower_id) for row in rows]
+        first = min(row.accepted_at for row in rows)
+        self._changes: dict[Key, list[tuple[datetime, Mapping[str, Any]]]] = {}
+        for row in connection.execute(_changes_of(people)):
+            changed = json.loads(row.detail).get(AFTER)
+            if changed is not None:
+                self._changes.setdefault((row.tenant, row.borrower_id), []).append((row.at, changed))
+        self._contacts: dict[Key, list[Contact]] = {}
+        for row in connection.execute(_contacts_of(people, first - HORIZON)):
+            contact = Contact(row.contacted_at, row.channel, row.case_id, row.address_digest, row.notification_id)
+            self._contacts.setdefault((row.tenant, row.borrower_id), []).append(contact)
+        known = matching(cases.c.tenant, cases.c.id, [(row.tenant, row.case_id) for row in rows])
+        self._closed = {
+            (row.tenant, row.id): row.closed_at
+            for row in connection.execute(select(cases).where(known))
+            if row.closed_at is not None
+        }
+        used = select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, digests))
+        self._addresses = {(row.tenant, row.digest): row for row in connection.execute(used)}
+
+    def facts(self, notification: Notification, at: datetime) -> Facts:
+        """What was known of the borrower at ``at``, before anything that happened then."""
+        key = (notification.tenant, notification.borrower.id)
+        said = dict(_NOTHING_KNOWN)
+        for when, changed in self._changes.get(key, ()):
+            if when < at:
+                said.update(changed)
+        closed_at = self._closed.get((notification.tenant, notification.case.id))
+        return Facts(
+            contacts=tuple(each for each in self._contacts.get(key, ()) if at - HORIZON < each.at < at),
+            holds=tuple(holds_from(said["holds"])),
+            opt_outs=tuple(stored.opt_out for stored in opt_outs_from(said["opt_outs"])),
+            consents=frozenset(Category(each) for each in said["consents"].split()),
+            case_closed=closed_at is not None and closed_at < at,
+            addresses={
+                digest: AddressFacts(
+                    row.suppressed if row.suppressed_at is not None and row.suppressed_at < at else "",
+                    row.confirmed_at if row.confirmed_at is not None and row.confirmed_at < at else None,
+                )
+                for (tenant, digest), row in self._addresses.items()
+                if tenant == notification.tenant
+            },
+        )
+
+
+def _changes_of(people: Sequence[Key]) -> Any:
+    return (
+        select(events.c.tenant, events.c.borrower_id, events.c.at, events.c.detail)
+        .where(matching(events.c.tenant, events.c.borrower_id, people), events.c.subject.startswith("borrower:"))
+        .order_by(events.c.seq)
+    )
+
+
+def _contacts_of(people: Sequence[Key], since: datetime) -> Any:
+    return (
+        select(deliveries)
+        .where(matching(deliveries.c.tenant, deliveries.c.borrower_id, people), deliveries.c.contacted_at > since)
+        .order_by(deliveries.c.contacted_at)
+    )

@@ -1,0 +1,126 @@
+"""API keys: made, found, revoked. Only a keyed digest of the secret is stored; the secret is shown once.
+
+Knows nothing of HTTP. A key reads ``ndg_<id>_<secret>``: the id finds the row, the secret proves the caller.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from gateway.core.signing import Signer
+from gateway.storage.database import Database
+from gateway.storage.schema import api_keys
+
+PREFIX = "ndg"
+_ID_BYTES = 6  # names a row; needs no secrecy
+_SECRET_BYTES = 32  # 256 bits, so that a fast keyed hash is enough and no slow password hash is needed
+_LONGEST_NAME = 80  # the column's width
+
+
+class Scope(StrEnum):
+    """What a key may do. ``admin`` may do everything."""
+
+    SEND = "send"
+    READ = "read"
+    MANAGE = "manage"
+    TEMPLATES_READ = "templates:read"
+    TEMPLATES_EDIT = "templates:edit"
+    TEMPLATES_APPROVE = "templates:approve"
+    ADMIN = "admin"
+
+
+# Who may do something with templates may look at them.
+_INCLUDED = {Scope.TEMPLATES_READ: (Scope.TEMPLATES_EDIT, Scope.TEMPLATES_APPROVE)}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as stored. ``digest`` is keyed with the gateway's secret, so a stolen table opens nothing."""
+
+    id: str
+    tenant: str
+    name: str
+    digest: str
+    scopes: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+    def may(self, scope: Scope) -> bool:
+        return not self.scopes.isdisjoint((scope, Scope.ADMIN, *_INCLUDED.get(scope, ())))
+
+
+class Keys:
+    """The API keys of all tenants."""
+
+    def __init__(self, database: Database, signer: Signer) -> None:
+        self._database = database
+        self._signer = signer
+
+    async def create(self, tenant: str, name: str, scopes: Iterable[str], now: datetime) -> tuple[str, str]:
+        """Make a key; answers its id and the whole key, which can't be had again.
+
+        Raises: ValueError for an unknown scope, none at all, or a name that is too long.
+        """
+        wanted = sorted({Scope(each) for each in scopes})
+        if not wanted:
+            raise ValueError(f"a key needs at least one scope of: {', '.join(Scope)}")
+        if not tenant or len(name) > _LONGEST_NAME:
+            raise ValueError(f"a key needs a tenant, and a name of at most {_LONGEST_NAME} characters")
+        identifier, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
+        row = {
+            "id": identifier,
+            "tenant": tenant,
+            "name": name,
+            "digest": self._signer.key_digest(secret),
+            "scopes": " ".join(wanted),
+            "created_at": now,
+        }
+        await self._database.write(lambda connection: connection.execute(insert(api_keys), [row]))
+        return identifier, f"{PREFIX}_{identifier}_{secret}"
+
+    async def list(self, tenant: str | None = None) -> list[ApiKey]:
+        """All keys, or one tenant's, revoked ones too, oldest first."""
+        query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        if tenant is not None:
+            query = query.where(api_keys.c.tenant == tenant)
+        return await self._database.read(lambda connection: [_key(row) for row in connection.execute(query)])
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        query = select(api_keys).where(api_keys.c.id == key_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _key(row)
+
+    async def revoke(self, key_id: str, now: datetime) -> bool:
+        """False where there is no such key, or it was revoked before."""
+
+        def write(connection: Connection) -> bool:
+            live = (api_keys.c.id == key_id) & api_keys.c.revoked_at.is_(None)
+            return connection.execute(update(api_keys).where(live).values(revoked_at=now)).rowcount == 1
+
+        return await self._database.write(write)
+
+    def matches(self, key: ApiKey, secret: str) -> bool:
+        """Whether ``secret`` is the key's, compared in constant time."""
+        return hmac.compare_digest(self._signer.key_digest(secret), key.digest)
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """The id and the secret of a key as presented; None for anything that isn't shaped like one."""
+    prefix, _, rest = text.partition("_")
+    identifier, _, secret = rest.partition("_")
+    wrong = prefix != PREFIX or len(identifier) != 2 * _ID_BYTES or len(secret) != 2 * _SECRET_BYTES
+    return None if wrong or not text.isascii() else (identifier, secret)
+
+
+def _key(row: Any) -> ApiKey:
+    return ApiKey(
+        row.id, row.tenant, row.name, row.digest, frozenset(row.scopes.split()), row.created_at, row.revoked_at
+    )

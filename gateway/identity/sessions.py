@@ -1,0 +1,146 @@
+"""Who is signed in, and who has to wait before they may try again. In the ledger, so that it holds for all processes.
+
+Knows nothing of HTTP or of passwords. A session's id is kept as a digest only.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, case, delete, insert, select, update
+
+from gateway.core.signing import Signer
+from gateway.identity.users import User, user_of
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import sessions, sign_in_failures, users
+
+# NIST SP 800-63B-4 section 2.2.3 (AAL2) allows an hour without activity, and a day altogether; a day's work is ours.
+_IDLE = timedelta(hours=1)
+ABSOLUTE = timedelta(hours=12)
+_SEEN_EVERY = timedelta(minutes=1)  # our choice: how exactly the hour is kept, for a write a minute
+_SESSION_BYTES = 32
+
+# Our choices. Somebody mistypes a few times; an office behind one address has many people in it. After that every
+# failure doubles the wait, up to a quarter of an hour: a hundred guesses a day against a password of 15 characters.
+_FREE = {"user": 5, "source": 30}
+_LONGEST_WAIT = timedelta(minutes=15)
+_FORGOTTEN = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody signed in. ``form_token`` has to come back with everything that changes something."""
+
+    id: str
+    user: User
+    form_token: str
+
+
+class Sessions:
+    """Opens, finds and closes sessions."""
+
+    def __init__(self, database: Database, signer: Signer) -> None:
+        self._database = database
+        self._signer = signer
+
+    async def open(self, user: User, now: datetime) -> str:
+        """A new session; answers the token that the browser keeps. Those that have expired are forgotten."""
+        identifier = secrets.token_urlsafe(_SESSION_BYTES)
+        row = {"digest": self._digest(identifier), "user_id": user.id, "created_at": now, "seen_at": now}
+
+        def write(connection: Connection) -> None:
+            connection.execute(delete(sessions).where(sessions.c.created_at <= now - ABSOLUTE))
+            connection.execute(insert(sessions), [row])
+
+        await self._database.write(write)
+        return self._signer.session_token(identifier)
+
+    async def find(self, token: str, now: datetime) -> Session | None:
+        """The live session of a token; None where it is forged, over, or its user is disabled."""
+        identifier = self._signer.open_session_token(token)
+        if identifier is None:
+            return None
+        digest = self._digest(identifier)
+        query = (
+            select(users, sessions.c.seen_at)
+            .join(sessions, sessions.c.user_id == users.c.id)
+            .where(sessions.c.digest == digest, sessions.c.created_at > now - ABSOLUTE)
+            .where(sessions.c.seen_at > now - _IDLE, users.c.disabled_at.is_(None))
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            return None
+        if now - row.seen_at > _SEEN_EVERY:
+            seen = update(sessions).where(sessions.c.digest == digest).values(seen_at=now)
+            await self._database.write(lambda connection: connection.execute(seen))
+        return Session(identifier, user_of(row), self._signer.form_token(identifier))
+
+    async def close(self, session: Session) -> None:
+        gone = delete(sessions).where(sessions.c.digest == self._digest(session.id))
+        await self._database.write(lambda connection: connection.execute(gone))
+
+    def _digest(self, identifier: str) -> str:
+        return self._signer.sign_in_digest("session", identifier)
+
+
+class Attempts:
+    """Counts failures to sign in, by who is tried and by where it comes from."""
+
+    def __init__(self, database: Database, signer: Signer) -> None:
+        self._database = database
+        self._signer = signer
+
+    async def begin(self, email: str, source: str, now: datetime) -> timedelta:
+        """Count an attempt as failed before its outcome is known, so that many at once are no way around.
+
+        Answers how long to wait; zero: go on. An attempt that has to wait is not counted. Says nothing about whether
+        there is such a user.
+        """
+        keys = sorted((digest, kind) for kind, digest in self._keys(email, source))
+
+        def write(connection: Connection) -> timedelta:
+            forgotten = delete(sign_in_failures).where(sign_in_failures.c.last_at <= now - _FORGOTTEN)
+            connection.execute(forgotten)
+            connection.execute(insert_new(connection, sign_in_failures), [{"digest": digest} for digest, _ in keys])
+            known = {}
+            for digest, _ in keys:  # in one order everywhere, so that two attempts never wait for each other
+                query = select(sign_in_failures).where(sign_in_failures.c.digest == digest).with_for_update()
+                known[digest] = connection.execute(query).one()
+            until = max((row.wait_until for row in known.values() if row.wait_until is not None), default=now)
+            if until > now:
+                return until - now
+            for digest, kind in keys:
+                count = known[digest].failures + 1
+                values = {"failures": count, "last_at": now, "wait_until": now + _wait(count - _FREE[kind])}
+                connection.execute(update(sign_in_failures).where(sign_in_failures.c.digest == digest).values(**values))
+            return timedelta(0)
+
+        return await self._database.write(write)
+
+    async def succeeded(self, email: str, source: str) -> None:
+        """It was no failure: the user's are forgotten, and the source has one less."""
+        keys = dict(self._keys(email, source))
+        counted = sign_in_failures.c
+
+        def write(connection: Connection) -> None:
+            connection.execute(delete(sign_in_failures).where(counted.digest == keys["user"]))
+            less = case((counted.failures > 0, counted.failures - 1), else_=0)
+            of_source = update(sign_in_failures).where(counted.digest == keys["source"])
+            connection.execute(of_source.values(failures=less, wait_until=None))
+
+        await self._database.write(write)
+
+    def _keys(self, email: str, source: str) -> Sequence[tuple[str, str]]:
+        digest = self._signer.sign_in_digest
+        return [("user", digest("user", email.strip().lower())), ("source", digest("source", source))]
+
+
+def _wait(beyond: int) -> timedelta:
+    """After the ``beyond``-th failure that was not free."""
+    if beyond < 0:
+        return timedelta(0)
+    return min(timedelta(seconds=2 ** min(beyond, 20)), _LONGEST_WAIT)

@@ -1,1 +1,0 @@
-"""The ledger: SQL, the truth about every notification, borrower and case."""

@@ -1,0 +1,33 @@
+"""What the gateway counts about itself, for Prometheus: ``Metrics``, and the words of its labels."""
+
+from gateway.observability.metrics.verbs import Metrics
+from gateway.observability.metrics.words import (
+    OTHER,
+    AcceptOperation,
+    AcceptOutcome,
+    AttemptOutcome,
+    BatchStage,
+    CallbackRefusal,
+    DecidedWhen,
+    Dependency,
+    LedgerOperation,
+    OptOutSource,
+    ReceiptResult,
+    RefusedReason,
+)
+
+__all__ = [
+    "OTHER",
+    "AcceptOperation",
+    "AcceptOutcome",
+    "AttemptOutcome",
+    "BatchStage",
+    "CallbackRefusal",
+    "DecidedWhen",
+    "Dependency",
+    "LedgerOperation",
+    "Metrics",
+    "OptOutSource",
+    "ReceiptResult",
+    "RefusedReason",
+]

@@ -1,0 +1,81 @@
+"""Metrics whose labels are closed lists: every series is there at zero from the start, and no other can appear.
+
+Owns the registry, the lists, and the exemplars. Must not know what is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics import MetricWrapperBase
+
+from gateway.observability.metrics.words import OTHER
+
+M = TypeVar("M", bound=MetricWrapperBase)
+# Label: its values.
+Lists = Mapping[str, Iterable[str]]
+
+
+class Series:
+    """Makes metrics in one registry, and counts what falls outside their lists as ``other``."""
+
+    def __init__(self) -> None:
+        # One more series for each of some hundreds, with a time that Prometheus doesn't use. The switch is the
+        # library's, for the whole process.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._lists: dict[MetricWrapperBase, dict[str, frozenset[str]]] = {}
+        # Series by metric and labels, for the library looks for them anew each time. Only listed values are in here, or
+        # it would grow with whatever is counted.
+        self._found: dict[tuple[object, ...], Any] = {}
+        self._unlisted = self.counter("unlisted_label_values", "Label values outside their closed list.")
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = (), **lists: Iterable[str]) -> Counter:
+        """A counter; its labels are ``labels``, whose values ``present`` gives, or the lists' names."""
+        made = Counter(f"gateway_{name}", documentation, [*labels, *lists], registry=self.registry)
+        return self._filled(made, lists)
+
+    def gauge(self, name: str, documentation: str, **lists: Iterable[str]) -> Gauge:
+        return self._filled(Gauge(f"gateway_{name}", documentation, list(lists), registry=self.registry), lists)
+
+    def histogram(self, name: str, documentation: str, buckets: Sequence[float], **lists: Iterable[str]) -> Histogram:
+        made = Histogram(f"gateway_{name}", documentation, list(lists), buckets=buckets, registry=self.registry)
+        return self._filled(made, lists)
+
+    def _filled(self, metric: M, lists: Lists) -> M:
+        if lists:
+            self.present(metric, **lists)
+        return metric
+
+    def present(self, metric: MetricWrapperBase, **labels: Iterable[str]) -> None:
+        """Make every series of these closed lists, at zero, and remember the lists."""
+        values = {label: [str(value) for value in listed] for label, listed in labels.items()}
+        lists = self._lists.setdefault(metric, {})
+        for label, listed in values.items():
+            lists[label] = lists.get(label, frozenset()) | frozenset(listed)
+        for combination in product(*values.values()):
+            metric.labels(**dict(zip(values, combination, strict=True)))
+
+    def count(self, counter: Counter, **labels: str) -> None:
+        self._series(counter, labels).inc()
+
+    def observe(self, histogram: Histogram, value: float, trace_id: str = "", **labels: str) -> None:
+        """Observe a value, with the trace that it is an example of where there is one."""
+        series = self._series(histogram, labels) if labels else histogram
+        series.observe(max(0.0, value), {"trace_id": trace_id} if trace_id else None)
+
+    def _series(self, metric: MetricWrapperBase, labels: Mapping[str, str]) -> Any:
+        """The one series that has these values; those outside their list are counted and told as ``other``."""
+        key = (metric, *labels.items())
+        if (known := self._found.get(key)) is not None:
+            return known
+        lists = self._lists[metric]
+        listed = {label: str(value) if value in lists[label] else OTHER for label, value in labels.items()}
+        found = metric.labels(**listed)
+        if listed == labels:
+            self._found[key] = found
+        self._unlisted.inc(sum(listed[label] != value for label, value in labels.items()))
+        return found

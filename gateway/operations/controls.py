@@ -1,0 +1,131 @@
+"""Kill switches and pins in the ledger: set, ended, and asked for at every hand-over.
+
+Hand-overs begin under a lock that many share and that setting or ending a switch takes alone. So a pause is in force
+for every hand-over that begins after its answer, and what a pause holds up is never forgotten by its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from gateway.core.codec import instant
+from gateway.core.model import PENDING_STATES, Switch, SwitchKind, SwitchScope, new_id
+from gateway.core.ports import Clock
+from gateway.storage.controls import IN_FORCE, SWITCH_COLUMNS, SWITCH_LOCK, switch_of, switches_from
+from gateway.storage.database import Database
+from gateway.storage.schema import deliveries, switches
+
+_FRESH_SECONDS = 1.0  # how old the switches may be that a choice among providers is made by; our choice
+_RECENT = 200  # our choice: a page for people
+
+
+class Switches:
+    """What operators do to the path while it runs."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: Sequence[Switch] = ()
+        self._known_at = float("-inf")
+
+    async def in_force(self, now: datetime) -> Sequence[Switch]:
+        """The switches of now, at most a second old. Raises Unavailable."""
+        if time.monotonic() - self._known_at > _FRESH_SECONDS:
+            answer = await self._database.ask(lambda connection: IN_FORCE.of(connection, now=now))
+            self._known = switches_from([answer])
+            self._known_at = time.monotonic()
+        return [each for each in self._known if each.until is None or each.until > now]
+
+    async def listed(self, tenant: str, *, ended: bool) -> list[dict[str, Any]]:
+        """Those that concern a tenant, the newest first; with ``ended`` those of the past as well."""
+        query = select(switches).where(switches.c.tenant.in_(["", tenant]))
+        if not ended:
+            query = query.where(switches.c.ended_at.is_(None))
+            query = query.where(or_(switches.c.until.is_(None), switches.c.until > self._clock()))
+        query = query.order_by(switches.c.id.desc()).limit(_RECENT)
+        return await self._database.read(lambda connection: [_view(row) for row in connection.execute(query)])
+
+    async def set(
+        self,
+        kind: SwitchKind,
+        scope: SwitchScope,
+        value: str,
+        tenant: str,
+        reason: str,
+        actor: str,
+        until: datetime | None,
+    ) -> dict[str, Any]:
+        """In force for every hand-over that begins after this has returned."""
+        now = self._clock()
+        row = {
+            "id": new_id("swi", now),
+            "kind": kind,
+            "scope": scope,
+            "value": value,
+            "tenant": tenant,
+            "reason": reason,
+            "actor": actor,
+            "since": now,
+            "until": until,
+        }
+
+        def write(connection: Connection) -> dict[str, Any]:
+            _alone(connection)
+            connection.execute(insert(switches), [row])
+            return _view(connection.execute(select(switches).where(switches.c.id == row["id"])).one())
+
+        answer = await self._database.write(write)
+        self._known_at = float("-inf")
+        return answer
+
+    async def found(self, switch_id: str) -> Switch | None:
+        """A switch that nobody has ended yet."""
+        query = select(switches).where(switches.c.id == switch_id, switches.c.ended_at.is_(None))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else switch_of(*(row._mapping[name] for name in SWITCH_COLUMNS))
+
+    async def end(self, switch_id: str, actor: str) -> int | None:
+        """End a switch; how many deliveries are due again by it. None: there is none."""
+        now = self._clock()
+
+        def write(connection: Connection) -> int | None:
+            _alone(connection)
+            this = (switches.c.id == switch_id, switches.c.ended_at.is_(None))
+            ended = connection.execute(update(switches).where(*this).values(ended_at=now, ended_by=actor))
+            if not ended.rowcount:
+                return None
+            held = update(deliveries).where(
+                deliveries.c.paused == switch_id, deliveries.c.state.in_(sorted(PENDING_STATES))
+            )
+            return int(connection.execute(held.values(due_at=now, paused="")).rowcount)
+
+        released = await self._database.write(write)
+        self._known_at = float("-inf")
+        return released
+
+
+def _alone(connection: Connection) -> None:
+    """Wait for hand-overs that are beginning, and keep others from it. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(SWITCH_LOCK)))
+
+
+def _view(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "scope": row.scope,
+        "value": row.value,
+        "everywhere": row.tenant == "",
+        "reason": row.reason,
+        "actor": row.actor,
+        "since": instant(row.since),
+        "until": instant(row.until),
+        "ended_at": instant(row.ended_at),
+        "ended_by": row.ended_by,
+    }

@@ -1,0 +1,180 @@
+"""The review queue: what waits for a person, and what the person said.
+
+Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that may be a stop.
+``approve`` always means that the borrower may be contacted, ``refuse`` that they may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, update
+
+from gateway.borrowers.changes import What, change_borrower
+from gateway.core.codec import encode, instant, opt_outs_from
+from gateway.core.model import EndReason, Intent, PolicyReason, State
+from gateway.core.ports import Clock, Move, NotApprovable
+from gateway.storage.database import Database
+from gateway.storage.schema import deliveries, events, replies
+from gateway.storage.store import UNREAD_REPLIES
+from gateway.storage.unit_of_work import Digest, Page
+
+# What no approval can mend, with what can.
+_REMEDIES: Mapping[str, str] = {
+    PolicyReason.UNKNOWN_ZONE: "Refuse it, and send a new request that states the borrower's time zones.",
+    PolicyReason.NO_COMMON_WINDOW: "Refuse it, and send a new request with the zones and hours that are right.",
+    PolicyReason.OPTED_OUT: "Decide the reply that may be a stop, or lift the opt-out; this follows by itself.",
+}
+NOT_APPROVABLE = frozenset(_REMEDIES)
+
+
+class Reviews:
+    """What waits for a person, of one tenant at a time."""
+
+    def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
+        self._database = database
+        self._digest = digest
+        self._clock = clock
+
+    async def waiting(self, tenant: str, reason: str | None, limit: int, after: str = "") -> list[dict[str, Any]]:
+        """Items in order of their ids, which is the order in which they came up, from after ``after``."""
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            found = [*_deliveries(connection, tenant, reason, limit, after)]
+            if reason in (None, Intent.MAYBE_STOP):
+                found += _replies(connection, tenant, limit, after)
+            return sorted(found, key=lambda each: str(each["id"]))[:limit]
+
+        return await self._database.read(read)
+
+    async def approve(self, tenant: str, item: str, why: str, actor: str) -> bool:
+        """The borrower may be contacted; everything else is decided anew. False where nothing waits by this id.
+
+        Raises NotApprovable, with the remedy.
+        """
+        return await self._decide(tenant, item, why, actor, approved=True)
+
+    async def refuse(self, tenant: str, item: str, why: str, actor: str) -> bool:
+        """The borrower must not be contacted. False where nothing waits by this id."""
+        return await self._decide(tenant, item, why, actor, approved=False)
+
+    async def _decide(self, tenant: str, item: str, why: str, actor: str, *, approved: bool) -> bool:
+        decide = self._decide_reply if item.startswith("rep_") else self._decide_delivery
+        return await self._database.write(
+            lambda connection: decide(connection, tenant, item, why, actor, approved=approved)
+        )
+
+    def _decide_delivery(
+        self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
+    ) -> bool:
+        page = Page.of_deliveries(connection, [item], self._digest)
+        delivery = page.deliveries.get(item)
+        if delivery is None or delivery.state is not State.REVIEW or page.owner(item).value.tenant != tenant:
+            return False
+        now, detail = self._clock(), {"why": why, "was": delivery.reason}
+        if approved:
+            if remedy := _REMEDIES.get(delivery.reason):
+                raise NotApprovable(remedy)
+            changes = {"approved": delivery.reason}
+            page.apply(
+                Move(
+                    item,
+                    "approved",
+                    now,
+                    to=State.ACCEPTED,
+                    actor=actor,
+                    due_at=now,
+                    changes=changes,
+                    detail=detail,
+                    not_reached=True,
+                )
+            )
+        else:
+            reason = EndReason.REFUSED_IN_REVIEW
+            page.apply(Move(item, "refused", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail))
+        page.write()
+        return True
+
+    def _decide_reply(
+        self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
+    ) -> bool:
+        now = self._clock()
+        mine = and_(replies.c.id == item, replies.c.tenant == tenant, UNREAD_REPLIES)
+        row = connection.execute(update(replies).where(mine).values(resolved_at=now).returning(replies)).first()
+        if row is None:
+            return False
+
+        def change(borrower: Any) -> dict[str, Any]:
+            known = opt_outs_from(borrower.opt_outs)
+            ours = [each for each in known if each.opt_out.provisional and each.opt_out.channel == row.channel]
+            others = [each for each in known if each not in ours]
+            return {"opt_outs": encode(others if approved else [*others, *(each.definite() for each in ours)])}
+
+        detail = {"reply_id": item, "why": why}
+        what = What("stop_dismissed" if approved else "stop_confirmed", actor, detail=detail)
+        return change_borrower(connection, self._digest, (tenant, row.borrower_id), what, change, now)
+
+
+def _deliveries(
+    connection: Connection, tenant: str, reason: str | None, limit: int, after: str
+) -> list[dict[str, Any]]:
+    query = select(deliveries).where(
+        deliveries.c.tenant == tenant, deliveries.c.state == State.REVIEW, deliveries.c.id > after
+    )
+    if reason is not None:
+        query = query.where(deliveries.c.reason == reason)
+    rows = connection.execute(query.order_by(deliveries.c.id).limit(limit)).all()
+    since = _since(connection, [row.id for row in rows])
+    return [
+        {
+            "id": row.id,
+            "kind": "delivery",
+            "reason": row.reason,
+            "since": instant(since.get(row.id, row.created_at)),
+            "notification_id": row.notification_id,
+            "borrower_id": row.borrower_id,
+            "case_id": row.case_id,
+            "channel": row.channel,
+            "remedy": _REMEDIES.get(row.reason, ""),
+            "text": None,
+        }
+        for row in rows
+    ]
+
+
+def _since(connection: Connection, ids: list[str]) -> dict[str, Any]:
+    """When each came into review: its latest event of that state."""
+    if not ids:
+        return {}
+    rows = connection.execute(
+        select(events.c.delivery_id, events.c.at)
+        .join(deliveries, deliveries.c.id == events.c.delivery_id)
+        .where(deliveries.c.id.in_(ids), events.c.subject == deliveries.c.notification_id)
+        .where(events.c.state == State.REVIEW)
+        .order_by(events.c.seq)
+    )
+    return {row.delivery_id: row.at for row in rows}
+
+
+def _replies(connection: Connection, tenant: str, limit: int, after: str) -> list[dict[str, Any]]:
+    query = (
+        select(replies, deliveries.c.notification_id, deliveries.c.case_id)
+        .join(deliveries, deliveries.c.id == replies.c.delivery_id)
+        .where(replies.c.tenant == tenant, UNREAD_REPLIES, replies.c.id > after)
+    )
+    return [
+        {
+            "id": row.id,
+            "kind": "reply",
+            "reason": row.intent,
+            "since": instant(row.received_at),
+            "notification_id": row.notification_id,
+            "borrower_id": row.borrower_id,
+            "case_id": row.case_id,
+            "channel": row.channel,
+            "remedy": "",
+            "text": row.text,
+        }
+        for row in connection.execute(query.order_by(replies.c.id).limit(limit))
+    ]

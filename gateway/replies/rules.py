@@ -1,0 +1,110 @@
+"""What a borrower's reply is taken for. When in doubt it is a stop, and a person reads it.
+
+The words are data (``templates/policies/replies.toml``), so that a language is added there. Pure; knows no channel.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from gateway.core.model import Intent
+
+_LISTS = ("exact", "phrases", "hints", "curt", "negations", "start", "help", "wrong_party")
+_NEARLY = 0.75  # four letters of which two are swapped; our choice
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of all languages together: a borrower may answer in any."""
+
+    lists: Mapping[str, frozenset[str]]
+    refusing: Sequence[tuple[frozenset[str], frozenset[str]]]  # by language: a word of each together may be a stop
+    of_packs: Mapping[str, frozenset[str]]  # exact words that mean stop only under that pack
+    confirming: frozenset[str]  # the packs that want a stop confirmed
+    answers: Mapping[str, Mapping[str, str]]  # language and script: what is answered
+
+    def understand(self, text: str, packs: Iterable[str]) -> Intent:
+        """What ``text`` is taken for, for a borrower under these packs. Empty words of courtesy are ``other``."""
+        said = normal(text)
+        exact = self.lists["exact"].union(*(self.of_packs.get(pack, frozenset()) for pack in packs))
+        if said in exact or said.replace(" ", "") in exact:
+            return Intent.STOP
+        if said in self.lists["start"]:
+            return Intent.START
+        if said in self.lists["help"]:
+            return Intent.HELP
+        if _contains(said, self.lists["wrong_party"]):
+            return Intent.WRONG_PARTY
+        if _contains(said, self.lists["negations"]):
+            return Intent.MAYBE_STOP
+        if _contains(said, self.lists["phrases"]):
+            return Intent.STOP
+        return Intent.MAYBE_STOP if self._may_be_a_stop(said) else Intent.OTHER
+
+    def _may_be_a_stop(self, said: str) -> bool:
+        return (
+            said in self.lists["curt"]
+            or _contains(said, self.lists["hints"])
+            or any(_contains(said, refusals) and _contains(said, contacts) for refusals, contacts in self.refusing)
+            or (len(said.split()) <= 2 and bool(get_close_matches(said, self.lists["exact"], 1, _NEARLY)))
+        )
+
+    def answer(self, intent: Intent, locale: str, packs: Iterable[str]) -> str:
+        """The text to answer with, unfilled; "" where nothing is to be answered."""
+        if intent is Intent.STOP and not self.confirming.isdisjoint(packs):
+            return self.answers[_language(locale, self.answers)]["stopped"]
+        if intent is Intent.HELP:
+            return self.answers[_language(locale, self.answers)]["help"]
+        return ""
+
+
+def normal(text: str) -> str:
+    """The words alone: compatibility forms folded, no case, no punctuation or emoji, single spaces."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Letters, numbers, and the marks that are vowels in Indic scripts.
+    words = "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in folded)
+    return " ".join(words.split())
+
+
+def _contains(said: str, phrases: Iterable[str]) -> bool:
+    # Chinese is written without spaces: there a phrase may stand anywhere; elsewhere only as whole words.
+    return any(phrase in said if not phrase.isascii() else f" {phrase} " in f" {said} " for phrase in phrases)
+
+
+def _language(locale: str, known: Mapping[str, Any]) -> str:
+    tongue, _, region = locale.replace("_", "-").partition("-")
+    if tongue.casefold() == "zh":
+        return "zh-Hant" if region.casefold() in ("tw", "hk", "mo", "hant") else "zh-Hans"
+    return tongue.casefold() if tongue.casefold() in known else "en"
+
+
+def _words(section: Mapping[str, Any], name: str) -> frozenset[str]:
+    return frozenset(normal(word) for word in section.get(name, ()))
+
+
+def load_words(path: Path) -> Words:
+    """Read the file. Raises ValueError naming what is wrong in it."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        languages = content["languages"].values()
+        return Words(
+            lists={
+                name: frozenset(word for language in languages for word in _words(language, name)) for name in _LISTS
+            },
+            refusing=[
+                (_words(language, "refusals"), _words(language, "contacts"))
+                for language in languages
+                if "refusals" in language
+            ],
+            of_packs={name: _words(pack, "exact") for name, pack in content["packs"].items()},
+            confirming=frozenset(name for name, pack in content["packs"].items() if pack.get("confirms")),
+            answers=content["answers"],
+        )
+    except (KeyError, AttributeError, OSError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path.name}: {error}") from None

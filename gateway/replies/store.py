@@ -1,0 +1,176 @@
+"""What borrowers write back: kept once, tied to whom it came from, and in force before it is answered.
+
+A reply names no tenant and no borrower: both are found by the address's digest. A number that several borrowers
+share speaks for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from channels.base import Reply
+from gateway.borrowers.addresses import know_address
+from gateway.borrowers.changes import What, change_borrower, drained, of_borrower
+from gateway.core.codec import StoredOptOut as Stored
+from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
+from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
+from gateway.core.ports import Clock, Move, Taken
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import api_keys, deliveries, notifications, replies
+from gateway.storage.unit_of_work import Digest, Page
+
+_SOURCE = "reply"
+# What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
+_OWN_WORDS = (_SOURCE, "provider:", "one_click")
+
+Understand = Callable[[str, Borrower], Intent]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """One borrower whom the reply may come from: the latest message at that address."""
+
+    tenant: str
+    borrower: Borrower
+    delivery_id: str
+    digest: str
+
+
+class Replies:
+    """Borrowers' own words in the ledger."""
+
+    def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
+        self._database = database
+        self._digest = digest
+        self._clock = clock
+
+    async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[Taken]:
+        """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
+
+        A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
+        a stop forbids is not begun any more.
+        """
+        now = self._clock()
+
+        def write(connection: Connection) -> list[Taken]:
+            found = _senders(connection, self._digest, channel, address)
+            return [self._take(connection, each, reply, channel, understand, now) for each in found]
+
+        taken = await self._database.write(write)
+        for each in taken:
+            if each.new and each.intent in STOPS:
+                await drained(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
+        return taken
+
+    def _take(
+        self,
+        connection: Connection,
+        sender: _Sender,
+        reply: Reply,
+        channel: str,
+        understand: Understand,
+        now: datetime,
+    ) -> Taken:
+        intent = understand(reply.text, sender.borrower)
+        taken = Taken(sender.tenant, sender.borrower, sender.delivery_id, intent)
+        identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
+        row = {
+            "id": new_id("rep", now),
+            "digest": hashlib.sha256("\x1f".join(identity).encode()).hexdigest(),
+            "tenant": sender.tenant,
+            "borrower_id": sender.borrower.id,
+            "delivery_id": sender.delivery_id,
+            "channel": channel,
+            "provider": reply.provider,
+            "provider_message_id": reply.provider_message_id,
+            "intent": intent,
+            "text": reply.text,
+            "received_at": now,
+        }
+        if connection.execute(insert_new(connection, replies).returning(replies.c.id), [row]).first() is None:
+            return taken
+        wrong = intent is Intent.WRONG_PARTY
+        known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
+        know_address(connection, (sender.tenant, channel, sender.digest), **known)
+        detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
+        key = (sender.tenant, sender.borrower.id)
+        what = What("replied", _SOURCE, intent, detail)
+        change = _Change(intent, channel, sender.digest, str(row["id"]), now)
+        change_borrower(connection, self._digest, key, what, change, now)
+        _stop_route(connection, self._digest, sender, now)
+        return Taken(sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped)
+
+
+def _senders(connection: Connection, digest: Digest, channel: str, address: str) -> list[_Sender]:
+    """The borrowers who were written to at this address, by any tenant; each with the latest message."""
+    tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
+    digests = [digest(tenant, channel, address) for tenant in tenants]
+    rows = connection.execute(
+        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .where(deliveries.c.address_digest.in_(digests), deliveries.c.channel == channel)
+        .order_by(deliveries.c.id)
+    )
+    latest = {(row.tenant, row.borrower_id): row for row in rows}
+    return [
+        _Sender(row.tenant, notification_from(row).borrower, row.delivery_id, row.address_digest)
+        for row in latest.values()
+    ]
+
+
+class _Change:
+    """What the reply changes on the borrower's row; at least the version moves on, as the address is known better."""
+
+    def __init__(self, intent: Intent, channel: str, digest: str, reply_id: str, now: datetime) -> None:
+        self._intent = intent
+        self._at = (channel, digest)
+        self._reply_id = reply_id
+        self._now = now
+        self.stopped = False  # whether it added an opt-out
+
+    def __call__(self, row: Any) -> dict[str, Any]:
+        known = opt_outs_from(row.opt_outs)
+        if self._intent in (Intent.STOP, Intent.MAYBE_STOP):
+            added = self._opt_out(known)
+            self.stopped = bool(added)
+            return {"opt_outs": encode([*known, *added])}
+        if self._intent is Intent.START:
+            kept = [each for each in known if not (each.of(*self._at) and _own(each.source))]
+            return {"opt_outs": encode(kept)}
+        if self._intent is Intent.WRONG_PARTY:
+            held = holds_from(row.holds)
+            if all(each.kind is not HoldKind.WRONG_PARTY for each in held):
+                return {"holds": encode([*held, Hold(HoldKind.WRONG_PARTY, self._now)])}
+        return {}
+
+    def _opt_out(self, known: Sequence[Stored]) -> list[Stored]:
+        """The opt-out to be added: none where one stands already that says as much."""
+        provisional = self._intent is Intent.MAYBE_STOP
+        standing = [each for each in known if each.of(*self._at)]
+        if any(provisional or not each.opt_out.provisional for each in standing):
+            return []
+        opt_out = OptOut(self._now, *self._at, provisional=provisional)
+        return [Stored(new_id("oo", self._now), opt_out, _SOURCE, self._reply_id)]
+
+
+def _own(source: str) -> bool:
+    return source.startswith(_OWN_WORDS)
+
+
+def _stop_route(connection: Connection, digest: Digest, sender: _Sender, now: datetime) -> None:
+    """Somebody who answers has been reached: no further channel of the same reminder."""
+    notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
+    page = Page.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
+    for owner in page.notifications.values():
+        page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
+    for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):
+        if delivery.state in PENDING_STATES and delivery.step > 0:
+            page.apply(Move(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE))
+    page.write()

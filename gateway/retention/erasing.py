@@ -1,0 +1,195 @@
+"""What is erased from records that stay: what was said and to whom, the feed, and receipts of no message of ours.
+
+Owns the classes of data with their ages. No chain of events is touched: events hold no contents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, func, select, update
+
+from gateway.core.model import END_STATES
+from gateway.retention.legal_holds import held, held_person
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import inbox, notifications, receipts, replies, retention_progress
+
+BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how long each class of data is kept; zero: for ever. The settings say why (GATEWAY_KEEP_…)."""
+
+    records: timedelta
+    contents: timedelta
+    feed: timedelta
+    orphans: timedelta
+
+
+@dataclass(slots=True)
+class Removed:
+    """What a run removed, or would remove. ``archived`` is the file that the records went to."""
+
+    records: int = 0
+    borrowers: int = 0
+    events: int = 0
+    contents: int = 0
+    replies: int = 0
+    feed: int = 0
+    orphans: int = 0
+    archived: str = ""
+
+
+def id_at(prefix: str, instant: datetime) -> str:
+    """The least id that could have been made at ``instant``: ids begin with their time (model.new_id)."""
+    return f"{prefix}_{int(instant.timestamp() * 1000):012x}"
+
+
+class Erasing:
+    """One run. Each batch is a transaction, and repeating one is harmless."""
+
+    def __init__(self, database: Database, keep: Keep, now: datetime) -> None:
+        self._database = database
+        self._keep = keep
+        self._now = now
+
+    async def run(self, stop: asyncio.Event, removed: Removed) -> None:
+        """Erase what is due, and count it in ``removed``."""
+        if self._keep.contents:
+            removed.contents += await self._contents(stop)
+            removed.replies += await self._while(stop, _replies, self._now - self._keep.contents)
+        if self._keep.feed:
+            removed.feed += await self._while(stop, _feed, self._now - self._keep.feed)
+        if self._keep.orphans:
+            removed.orphans += await self._while(stop, _orphans, self._now - self._keep.orphans)
+
+    async def _while(self, stop: asyncio.Event, erase: Callable[[Connection, datetime], int], cutoff: datetime) -> int:
+        total = 0
+        while not stop.is_set():
+            done = await self._database.write(lambda connection: erase(connection, cutoff))
+            total += done
+            if not done:
+                break
+        return total
+
+    async def _contents(self, stop: asyncio.Event) -> int:
+        """In order of age. The next run begins after those before which none is left."""
+        cutoff, total, none_left = self._now - self._keep.contents, 0, True
+        after = await self._database.read(lambda connection: _through(connection, "contents"))
+        while not stop.is_set():
+
+            def write(connection: Connection, after: str = after, none_left: bool = none_left) -> tuple[str, int, bool]:
+                return _contents(connection, cutoff, after, none_left)
+
+            last, done, none_left = await self._database.write(write)
+            total += done
+            if not last:
+                break
+            after = last
+        return total
+
+
+def due_for_erasure(connection: Connection, keep: Keep, now: datetime) -> Removed:
+    """How much is due, counted."""
+    found = Removed()
+    if keep.contents:
+        after = _through(connection, "contents")
+        due = select(func.count()).where(
+            notifications.c.id > after, *_old_contents(now - keep.contents), _at_rest(now - keep.contents)
+        )
+        found.contents = connection.execute(due).scalar_one()
+        said = select(func.count()).where(
+            _old_replies(now - keep.contents), replies.c.id > _through(connection, "replies")
+        )
+        found.replies = connection.execute(said).scalar_one()
+    if keep.feed:
+        found.feed = connection.execute(select(func.count()).where(_old_feed(now - keep.feed))).scalar_one()
+    if keep.orphans:
+        found.orphans = connection.execute(select(func.count()).where(_old_orphans(now - keep.orphans))).scalar_one()
+    return found
+
+
+def _old_contents(cutoff: datetime) -> tuple[Any, ...]:
+    on_hold = held(notifications.c.tenant, notifications.c.borrower_id, notifications.c.case_id)
+    return notifications.c.id < id_at("ntf", cutoff), ~on_hold
+
+
+def _at_rest(cutoff: datetime) -> Any:
+    return and_(notifications.c.state.in_(sorted(END_STATES)), notifications.c.updated_at < cutoff)
+
+
+def _contents(connection: Connection, cutoff: datetime, after: str, none_left: bool) -> tuple[str, int, bool]:
+    """A batch from after ``after``: its last id ("": none), how many were erased, and whether none is left so far."""
+    columns = notifications.c.id, notifications.c.body, _at_rest(cutoff).label("at_rest")
+    query = select(*columns).where(notifications.c.id > after, *_old_contents(cutoff))
+    rows = connection.execute(query.order_by(notifications.c.id).limit(BATCH).with_for_update()).all()
+    done = 0
+    for row in rows:
+        none_left = none_left and bool(row.at_rest)
+        erased = without_contents(row.body)
+        if row.at_rest and erased != row.body:
+            done += 1
+            connection.execute(update(notifications).where(notifications.c.id == row.id).values(body=erased))
+        if none_left:
+            after = row.id
+    if rows and none_left:
+        _went_through(connection, "contents", after)
+    return (rows[-1].id if rows else ""), done, none_left
+
+
+def without_contents(body: str) -> str:
+    """A request's body with nothing in it that says who the borrower is or what they were told."""
+    said = msgspec.json.decode(body)
+    borrower = {**said["borrower"], "name": "", "addresses": {}, "windows": [], "confirmed": {}}
+    return msgspec.json.encode({**said, "borrower": borrower, "variables": {}, "metadata": {}}).decode()
+
+
+def _old_replies(cutoff: datetime) -> Any:
+    on_hold = held_person(replies.c.tenant, replies.c.borrower_id)
+    return and_(replies.c.id < id_at("rep", cutoff), replies.c.text != "", ~on_hold)
+
+
+def _replies(connection: Connection, cutoff: datetime) -> int:
+    """The borrowers' own words. What they were taken for stays."""
+    old = select(replies.c.id).where(_old_replies(cutoff), replies.c.id > _through(connection, "replies"))
+    ids = list(connection.execute(old.order_by(replies.c.id).limit(BATCH)).scalars())
+    if ids:
+        connection.execute(update(replies).where(replies.c.id.in_(ids)).values(text=""))
+        _went_through(connection, "replies", ids[-1])
+    return len(ids)
+
+
+def _old_feed(cutoff: datetime) -> Any:
+    return and_(inbox.c.delivery_id < id_at("dlv", cutoff), ~held_person(inbox.c.tenant, inbox.c.borrower_id))
+
+
+def _feed(connection: Connection, cutoff: datetime) -> int:
+    old = select(inbox.c.seq).where(_old_feed(cutoff)).limit(BATCH)
+    return int(connection.execute(delete(inbox).where(inbox.c.seq.in_(old.scalar_subquery()))).rowcount)
+
+
+def _old_orphans(cutoff: datetime) -> Any:
+    return and_(receipts.c.delivery_id == "", receipts.c.received_at < cutoff)
+
+
+def _orphans(connection: Connection, cutoff: datetime) -> int:
+    old = select(receipts.c.digest).where(_old_orphans(cutoff)).limit(BATCH)
+    return int(connection.execute(delete(receipts).where(receipts.c.digest.in_(old.scalar_subquery()))).rowcount)
+
+
+def _through(connection: Connection, name: str) -> str:
+    query = select(retention_progress.c.through).where(retention_progress.c.name == name)
+    return str(connection.execute(query).scalar() or "")
+
+
+def _went_through(connection: Connection, name: str, through: str) -> None:
+    connection.execute(insert_new(connection, retention_progress), [{"name": name, "through": through}])
+    mine = update(retention_progress).where(retention_progress.c.name == name)
+    connection.execute(mine.values(through=through))

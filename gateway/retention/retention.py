@@ -1,0 +1,256 @@
+"""Which records may leave the ledger after their time, and their leaving. ops/data-care.md has the reasons.
+
+Owns which rows belong together and the order of steps: read, archive (on disk), then seal and remove in one
+transaction. A death in between leaves at most a copy in the archive of what is in the ledger still. Batches, not
+partitions: what is on legal hold stays among what goes, and idempotency keys are unique over all months.
+What is erased from records that stay is erasing.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+
+from gateway.core.model import END_STATES
+from gateway.core.ports import Clock
+from gateway.retention import archives
+from gateway.retention.archives import ArchiveFile, Batch
+from gateway.retention.erasing import BATCH, Erasing, Keep, Removed, due_for_erasure, id_at
+from gateway.retention.legal_holds import held, held_person
+from gateway.storage.database import Database
+from gateway.storage.events import borrower_subject
+from gateway.storage.facts import matching
+from gateway.storage.schema import (
+    addresses,
+    attempts,
+    borrowers,
+    cases,
+    dedup_claims,
+    deliveries,
+    events,
+    inbox,
+    leaving,
+    notifications,
+    receipts,
+    replies,
+)
+
+_HEAD = "notifications"  # the table that a record of a notification begins with
+
+Remove = Callable[[Connection, Batch], None]
+
+
+class Retention:
+    """Removes what has been kept for long enough. Safe beside running processes, and safe to interrupt and repeat."""
+
+    def __init__(self, database: Database, keep: Keep, clock: Clock) -> None:
+        self._database = database
+        self._keep = keep
+        self._clock = clock
+
+    async def prune(self, folder: Path | None, *, most: int, stop: asyncio.Event) -> Removed:
+        """Remove up to ``most`` notifications with all that belongs to them, and erase what is due of the others.
+
+        What goes is written to ``folder`` first; None keeps no copy. Raises Unavailable, OSError.
+        """
+        now, removed = self._clock(), Removed()
+        if self._keep.records:
+            await self._prune_records(ArchiveFile(folder, now), now, most, stop, removed)
+        await Erasing(self._database, self._keep, now).run(stop, removed)
+        return removed
+
+    async def due(self) -> Removed:
+        """What ``prune`` would remove now, counted."""
+        now = self._clock()
+
+        def count(connection: Connection) -> Removed:
+            found = due_for_erasure(connection, self._keep, now)
+            if self._keep.records:
+                old = select(func.count()).where(_is_old(now - self._keep.records))
+                found.records = connection.execute(old).scalar_one()
+            return found
+
+        return await self._database.read(count)
+
+    async def _prune_records(
+        self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: Removed
+    ) -> None:
+        cutoff, after = now - self._keep.records, ""
+        while not stop.is_set() and removed.records < most:
+            limit = min(BATCH, most - removed.records)
+
+            def read(connection: Connection, after: str = after, limit: int = limit) -> Batch:
+                return _batch(connection, _old(connection, cutoff, after, limit))
+
+            batch = await self._database.read(read)
+            if not batch.subjects:
+                return
+            after = batch.subjects[-1]
+            removed.records += await self._leave(file, batch, now, removed, _remove)
+            people = sorted({(row["tenant"], row["borrower_id"]) for each in batch.records for row in each[_HEAD]})
+            forgotten = await self._database.read(partial(_forgotten, keys=people, cutoff=cutoff))
+            if forgotten.subjects:
+                removed.borrowers += await self._leave(file, forgotten, now, removed, _remove_chains)
+
+    async def _leave(self, file: ArchiveFile, batch: Batch, now: datetime, removed: Removed, remove: Remove) -> int:
+        """Onto the disk, then out of the ledger; how many subjects went. None of them where one has moved since."""
+        kept = await asyncio.to_thread(file.append, batch)
+
+        def write(connection: Connection) -> int:
+            if not _unmoved(connection, batch):
+                return 0
+            archives.record(connection, kept, now)
+            remove(connection, batch)
+            return len(batch.subjects)
+
+        gone = await self._database.write(write)
+        if gone:
+            removed.events += batch.events
+            removed.archived = kept["file"]
+        return gone
+
+
+# ── records: a notification with all that belongs to it ─────────────────────────────────────────────────────────────
+
+
+def _is_old(cutoff: datetime) -> Any:
+    """Ended and untouched for so long, with no later activity about the same debt, and not on hold."""
+    later = notifications.alias("later")
+    same_case = exists().where(
+        later.c.tenant == notifications.c.tenant,
+        later.c.case_id == notifications.c.case_id,
+        later.c.id >= id_at("ntf", cutoff),
+    )
+    return and_(
+        notifications.c.id < id_at("ntf", cutoff),
+        notifications.c.state.in_(sorted(END_STATES)),
+        notifications.c.updated_at < cutoff,
+        ~same_case,
+        ~held(notifications.c.tenant, notifications.c.borrower_id, notifications.c.case_id),
+    )
+
+
+def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> list[Mapping[str, Any]]:
+    query = select(notifications).where(_is_old(cutoff), notifications.c.id > after)
+    return [dict(row) for row in connection.execute(query.order_by(notifications.c.id).limit(limit)).mappings()]
+
+
+def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Batch:
+    """These notifications with their deliveries, attempts, receipts, feed messages and events."""
+    ids = [row["id"] for row in rows]
+    steps = _rows(connection, deliveries, deliveries.c.notification_id.in_(ids))
+    owner = {step["id"]: step["notification_id"] for step in steps}
+    by_table = {
+        "deliveries": steps,
+        **{
+            table.name: _rows(connection, table, table.c.delivery_id.in_(sorted(owner)))
+            for table in (attempts, receipts, inbox)
+        },
+    }
+    records: dict[str, dict[str, list[Mapping[str, Any]]]] = {
+        row["id"]: {"notifications": [row], **{name: [] for name in by_table}} for row in rows
+    }
+    for name, found in by_table.items():
+        for each in found:
+            records[each["notification_id"] if name == "deliveries" else owner[each["delivery_id"]]][name].append(each)
+    for subject, chain in archives.events_of(connection, ids).items():
+        records[subject]["events"] = list(chain)
+    return Batch(ids, list(records.values()))
+
+
+def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[str, Any]]:
+    return [dict(row) for row in connection.execute(select(table).where(condition)).mappings()]
+
+
+def _unmoved(connection: Connection, batch: Batch) -> bool:
+    """Whether every chain ends where it did when it was read; locked until it is removed."""
+    read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
+    query = select(notifications.c.id, notifications.c.event_hash).where(notifications.c.id.in_(sorted(read)))
+    now = {row.id: row.event_hash for row in connection.execute(query.order_by(notifications.c.id).with_for_update())}
+    people = [each["borrowers"][0] for each in batch.records if "borrowers" in each]
+    mine = matching(borrowers.c.tenant, borrowers.c.id, [(row["tenant"], row["id"]) for row in people])
+    rows = connection.execute(
+        select(borrowers).where(mine).order_by(borrowers.c.tenant, borrowers.c.id).with_for_update()
+    )
+    heads = {(row.tenant, row.id): row.event_hash for row in rows}
+    return now == read and heads == {(row["tenant"], row["id"]): row["event_hash"] for row in people}
+
+
+def _remove(connection: Connection, batch: Batch) -> None:
+    steps = [row for record in batch.records for row in record["deliveries"]]
+    ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
+    for table in (attempts, receipts, inbox):
+        connection.execute(delete(table).where(table.c.delivery_id.in_(delivery_ids)))
+    connection.execute(delete(deliveries).where(deliveries.c.notification_id.in_(ids)))
+    heads = [record["notifications"][0] for record in batch.records]
+    claims = [(row["tenant"], row["dedup_key"]) for row in heads]
+    mine = matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, claims)
+    connection.execute(delete(dedup_claims).where(mine, dedup_claims.c.notification_id.in_(ids)))
+    _remove_events(connection, ids)
+    connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
+    _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
+    _remove_addresses(connection, [(row["tenant"], row["address_digest"]) for row in steps])
+
+
+def _remove_events(connection: Connection, subjects: Sequence[str]) -> None:
+    connection.execute(insert(leaving), [{"subject": subject} for subject in subjects])
+    connection.execute(delete(events).where(events.c.subject.in_(list(subjects))))
+    connection.execute(delete(leaving))
+
+
+def _remove_closed_cases(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+    """Cases that nothing speaks of any more."""
+    spoken_of = exists().where(notifications.c.tenant == cases.c.tenant, notifications.c.case_id == cases.c.id)
+    connection.execute(delete(cases).where(matching(cases.c.tenant, cases.c.id, keys), ~spoken_of))
+
+
+def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+    """What was known of addresses that nothing was sent to since. One that must not be used stays, as a digest."""
+    used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
+    mine = matching(addresses.c.tenant, addresses.c.digest, keys)
+    connection.execute(delete(addresses).where(mine, addresses.c.suppressed == "", ~used))
+
+
+# ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────
+
+
+def _forgotten(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
+    theirs = and_(notifications.c.tenant == borrowers.c.tenant, notifications.c.borrower_id == borrowers.c.id)
+    written = and_(replies.c.tenant == borrowers.c.tenant, replies.c.borrower_id == borrowers.c.id)
+    query = select(borrowers).where(
+        matching(borrowers.c.tenant, borrowers.c.id, keys),
+        borrowers.c.holds == "[]",
+        borrowers.c.event_hash != "",
+        borrowers.c.opt_outs == "[]",  # a no is remembered for as long as the lender might write again
+        ~exists().where(theirs),
+        ~exists().where(written, replies.c.received_at >= cutoff),
+        ~held_person(borrowers.c.tenant, borrowers.c.id),
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    subjects = {borrower_subject(row["tenant"], row["id"]): row for row in rows}
+    chains = archives.events_of(connection, list(subjects))
+    records: list[Mapping[str, Sequence[Mapping[str, Any]]]] = []
+    names = []
+    for subject, row in subjects.items():
+        if chains[subject] and chains[subject][-1]["at"] >= cutoff:
+            continue
+        words = _rows(connection, replies, and_(replies.c.tenant == row["tenant"], replies.c.borrower_id == row["id"]))
+        names.append(subject)
+        records.append({"borrowers": [row], "replies": words, "events": chains[subject]})
+    return Batch(names, records)
+
+
+def _remove_chains(connection: Connection, batch: Batch) -> None:
+    """The row itself stays, an id and a version: a request that is being accepted this instant may rely on it."""
+    keys = [(row["tenant"], row["id"]) for record in batch.records for row in record["borrowers"]]
+    _remove_events(connection, batch.subjects)
+    connection.execute(delete(replies).where(matching(replies.c.tenant, replies.c.borrower_id, keys)))
+    connection.execute(
+        update(borrowers).where(matching(borrowers.c.tenant, borrowers.c.id, keys)).values(event_hash="")
+    )

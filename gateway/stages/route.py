@@ -1,0 +1,198 @@
+"""Choose: which of a channel's providers carries a message, by weight, health and the operator's switches.
+
+Pure but for what it remembers of the last minute's attempts, in this process only: each worker finds out for itself,
+so that a lost Redis or a worker with a bad network tells nobody else what to do. All figures are our choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from channels.base import Provider, SendFailure
+from channels.base import ProviderReason as Reason
+from gateway.core.model import EndReason, Notification, State, Switch
+from gateway.core.ports import Attempt, Held, Move, Outgoing, Work
+
+_WINDOW = timedelta(seconds=60)
+_LEAST_SAMPLES = 20  # below that a rate says nothing
+_TOO_MANY = 0.5  # of the attempts in the window
+_RESTS = timedelta(seconds=30)  # after which a failing provider gets one message, to see
+_PROBE_EVERY = timedelta(seconds=5)
+_DRIFTS_BACK = timedelta(seconds=60)  # from the first success until it has its whole share again
+
+# What is the provider's or the network's fault. A refused number is not; and a provider that asks us to slow down
+# works: its own Retry-After is honoured.
+_FAULTS = frozenset(
+    {
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.PROVIDER_CONFIG,
+        Reason.CONNECTION_FAILED,
+        Reason.CONNECTION_LOST,
+        Reason.TIMEOUT,
+        Reason.SERVER_ERROR,
+    }
+)
+
+
+# The attempt says nothing of the provider: it was not called.
+_NO_CALL = frozenset({Reason.TOO_LATE, Reason.NOT_BEGUN})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """How a provider does: ``share`` from 0 (left alone) to 1, and the last minute's attempts of this process."""
+
+    share: float
+    attempts: int
+    failed: int
+
+
+@dataclass(slots=True)
+class _Health:
+    """One provider's last minute."""
+
+    attempts: deque[tuple[datetime, bool]] = field(default_factory=deque)
+    failed: int = 0
+    rests_until: datetime | None = None
+    probe_at: datetime | None = None  # the next message that may try it
+    recovers_since: datetime | None = None
+
+    def learn(self, good: bool, now: datetime) -> None:
+        self.attempts.append((now, good))
+        self.failed += not good
+        self._forget_before(now - _WINDOW)
+        if self.rests_until is not None:
+            if good and now >= self.rests_until:
+                self._forget(recovers_since=now)
+            elif not good:
+                self.rests_until = self.probe_at = now + _RESTS
+            return
+        if len(self.attempts) >= _LEAST_SAMPLES and self.failed / len(self.attempts) >= _TOO_MANY:
+            self._forget(rests_until=now + _RESTS)
+
+    def _forget_before(self, since: datetime) -> None:
+        while self.attempts and self.attempts[0][0] <= since:
+            self.failed -= not self.attempts.popleft()[1]
+
+    def seen(self, now: datetime) -> ProviderHealth:
+        """What people are shown of it."""
+        self._forget_before(now - _WINDOW)
+        return ProviderHealth(self.share(now), len(self.attempts), self.failed)
+
+    def _forget(self, rests_until: datetime | None = None, recovers_since: datetime | None = None) -> None:
+        self.attempts.clear()
+        self.failed = 0
+        self.rests_until, self.recovers_since, self.probe_at = rests_until, recovers_since, rests_until
+
+    def share(self, now: datetime) -> float:
+        """How much of its weight it gets: 0 while it fails, 1 when well, and what lies between on the way back."""
+        if self.rests_until is not None:
+            return 0.0
+        if self.recovers_since is None or now >= self.recovers_since + _DRIFTS_BACK:
+            return 1.0
+        return max(0.1, (now - self.recovers_since) / _DRIFTS_BACK)
+
+    def take_probe(self, now: datetime) -> bool:
+        """Whether the message at hand may try a provider that rests."""
+        if self.rests_until is None or self.probe_at is None or now < self.probe_at:
+            return False
+        self.probe_at = now + _PROBE_EVERY
+        return True
+
+
+class Chooser:
+    """The providers with their weights, and how they have done lately."""
+
+    def __init__(self, providers: Mapping[str, Provider], weights: Mapping[str, float]) -> None:
+        self._providers = providers
+        self._weights = weights
+        self._health = {name: _Health() for name in providers}
+
+    def choose(self, work: Work, switches: Sequence[Switch], now: datetime) -> str | None:
+        """The provider for a message. None: no provider of its channel may carry its category.
+
+        One that just failed with this message is avoided, a failing one left alone; but the last one is never
+        dropped: with nobody better, the message goes where it may fail, and waits.
+        """
+        delivery, notification = work.delivery, work.notification
+        able = self._able(notification, delivery.channel)
+        able = _narrowed(able, {switch.value for switch in switches if switch.pins(notification)})
+        able = _narrowed(able, {name for name in able if self._open(name, work, switches)})
+        elsewhere = {name for name in able if delivery.state is not State.RETRYING or name != delivery.provider}
+        for probed in able:
+            if probed in elsewhere and self._health[probed].take_probe(now):
+                return probed
+        able = _narrowed(able, {name for name in able if self._health[name].share(now) > 0})
+        able = _narrowed(able, elsewhere)
+        return self._weighted(able, f"{delivery.id}.{delivery.attempt}", now)
+
+    def stopped(self, notification: Notification, channel: str, switches: Sequence[Switch]) -> Switch | None:
+        """The pause that would hold the message up now: on this channel no provider may carry it. None: one may."""
+        found = [
+            next((switch for switch in switches if switch.stops(notification, channel, name)), None)
+            for name in self._able(notification, channel)
+        ]
+        return found[0] if found and None not in found else None
+
+    def held(self, notification: Notification, switches: Sequence[Switch]) -> Held | None:
+        """What of the message's route would be held up now; its other steps go out."""
+        found = {step.channel: self.stopped(notification, step.channel, switches) for step in notification.route}
+        stopped = {channel: switch for channel, switch in found.items() if switch is not None}
+        return Held(next(iter(stopped.values())), tuple(stopped)) if stopped else None
+
+    def assign(
+        self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
+    ) -> tuple[list[Outgoing], list[Move]]:
+        """Give each message its provider; what no provider may carry ends here, and its route goes on."""
+        ready: list[Outgoing] = []
+        moves: list[Move] = []
+        for message in permitted:
+            name, delivery = self.choose(message.work, switches, now), message.work.delivery
+            if name is None:
+                reason = EndReason.NO_PROVIDER
+                moves.append(Move(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
+            else:
+                ready.append(replace(message, provider=name))
+        return ready, moves
+
+    def learn(self, attempt: Attempt) -> None:
+        """An attempt has ended: what it says of its provider."""
+        failure = attempt.result if isinstance(attempt.result, SendFailure) else None
+        health = self._health.get(attempt.provider)
+        if health is not None and (failure is None or failure.reason not in _NO_CALL):
+            health.learn(failure is None or failure.reason not in _FAULTS, attempt.finished_at)
+
+    def health(self, now: datetime) -> Mapping[str, ProviderHealth]:
+        """Each provider's health, by name."""
+        return {name: health.seen(now) for name, health in self._health.items()}
+
+    def _able(self, notification: Notification, channel: str) -> list[str]:
+        return [
+            name
+            for name, provider in self._providers.items()
+            if provider.channel == channel and notification.category in provider.capability.categories
+        ]
+
+    def _open(self, name: str, work: Work, switches: Sequence[Switch]) -> bool:
+        return not any(switch.stops(work.notification, work.delivery.channel, name) for switch in switches)
+
+    def _weighted(self, names: Sequence[str], key: str, now: datetime) -> str | None:
+        """By the message's own id, so that asking twice gives the same answer."""
+        if len(names) < 2:
+            return names[0] if names else None
+        weights = [self._weights.get(name, 1.0) * (self._health[name].share(now) or 1.0) for name in names]
+        point = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64 * sum(weights)
+        for name, weight in zip(names, weights, strict=True):
+            point -= weight
+            if point < 0:
+                return name
+        return names[-1]
+
+
+def _narrowed(able: list[str], wanted: Set[str]) -> list[str]:
+    """Those that are wanted; all, where that would leave none."""
+    return [name for name in able if name in wanted] or able

@@ -1,0 +1,112 @@
+"""Many rows in one statement with one parameter, for the writes that a batch of notifications is made of.
+
+The rows travel as one JSON document, which the database takes apart: the statement's text is always the same, so it
+is prepared once, and neither SQLAlchemy nor the driver looks at single values (measured, most of a batch's cost).
+SQLite, which is in this process, takes rows as they are where nothing has to be returned. Must not know what is
+stored, nor decide the order of rows: they are written in the order given, which is what keeps locks in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, String, Table
+
+from gateway.storage.schema import Instant, microseconds
+from gateway.storage.statements import Statement, document
+
+Row = dict[str, Any]
+
+
+def inserting(
+    connection: Connection, table: Table, rows: Sequence[Row], *, new_only: bool = False, returning: str = ""
+) -> list[Statement]:
+    """The statement that inserts rows which all have the same columns; none for none. The rows are used up.
+
+    The other columns get their defaults. ``new_only`` passes over rows that meet a unique key. It gives the column
+    ``returning`` of what was inserted.
+    """
+    if not rows:
+        return []
+    names = tuple(rows[0])
+    _plain(table, names, rows)
+    if connection.dialect.name == "sqlite" and not returning:
+        return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
+    text = _insert(connection.dialect.name, table, names, new_only, returning)
+    return [Statement(text, {"rows": document(rows)}, answers=bool(returning))]
+
+
+def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:
+    """The statement that sets the columns of each row in the table's row with the same ``keys``; none for none.
+
+    The rows are used up.
+    """
+    if not rows:
+        return []
+    names = tuple(rows[0])
+    _plain(table, names, rows)
+    if connection.dialect.name == "sqlite":
+        return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
+    return [Statement(_postgresql_update(table, tuple(keys), names), {"rows": document(rows)})]
+
+
+def _plain(table: Table, names: Iterable[str], rows: Sequence[Row]) -> None:
+    """Instants as the numbers that they are stored as."""
+    for name in names:
+        if isinstance(table.c[name].type, Instant):
+            for row in rows:
+                if row[name] is not None:
+                    row[name] = microseconds(row[name])
+
+
+@lru_cache
+def _sqlite_insert(table: Table, names: tuple[str, ...], new_only: bool) -> str:
+    values = ", ".join("?" for _ in names)
+    return f"INSERT INTO {table.name} ({_list(names)}) VALUES ({values}){' ON CONFLICT DO NOTHING' if new_only else ''}"
+
+
+@lru_cache
+def _insert(dialect: str, table: Table, names: tuple[str, ...], new_only: bool, returning: str) -> str:
+    if dialect == "sqlite":
+        columns = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
+        source = (
+            f"SELECT {columns} FROM json_each(:rows) WHERE true"  # without WHERE it can't tell ON CONFLICT from a join
+        )
+    else:
+        source = f"SELECT {_list(names)} FROM {_recordset(table, names)}"
+    conflict = " ON CONFLICT DO NOTHING" if new_only else ""
+    answer = f' RETURNING "{returning}"' if returning else ""
+    return f"INSERT INTO {table.name} ({_list(names)}) {source}{conflict}{answer}"
+
+
+@lru_cache
+def _sqlite_update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> str:
+    changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
+    return f"UPDATE {table.name} SET {changes} WHERE {' AND '.join(f'{key} = :{key}' for key in keys)}"
+
+
+@lru_cache
+def _postgresql_update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> str:
+    changes = ", ".join(f'"{name}" = given."{name}"' for name in names if name not in keys)
+    same = " AND ".join(f"{table.name}.{key} = given.{key}" for key in keys)
+    return f"UPDATE {table.name} SET {changes} FROM {_recordset(table, names)} WHERE {same}"
+
+
+def _recordset(table: Table, names: Sequence[str]) -> str:
+    columns = ", ".join(f'"{name}" {_type(table.c[name].type)}' for name in names)
+    return f"json_to_recordset(%(rows)s::json) AS given({columns})"
+
+
+def _type(kind: Any) -> str:
+    if isinstance(kind, Instant | BigInteger):
+        return "bigint"
+    if isinstance(kind, Integer):
+        return "integer"
+    assert isinstance(kind, String)
+    return "text"  # a cast to varchar(n) would cut what is too long, where storing it is an error
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

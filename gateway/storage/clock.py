@@ -1,0 +1,50 @@
+"""The ledger's clock: one time for all processes, whatever the machines they run on believe.
+
+A lease that one worker writes is read by another, and a borrower's window is kept to the minute: a worker whose
+machine is five minutes off must do neither by its own clock. So every process asks PostgreSQL for the time and counts
+on from there by a clock that nobody sets. With SQLite there is one process and one clock, and this is not used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from gateway.core.ports import Clock
+from gateway.storage.database import Database
+from gateway.storage.statements import Prepared
+
+# An answer that took longer says too little about when it was given; our choice, a tenth of the shortest guard.
+_TOO_SLOW_SECONDS = 1.0
+_NOW = Prepared(lambda _: "SELECT clock_timestamp()")
+# Counts through the machine's sleep, where there is such a clock.
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def _elapsed() -> float:
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
+
+
+class LedgerClock:
+    """Call it for the time (UTC, aware), once it was synchronised."""
+
+    def __init__(self, database: Database, system: Clock, elapsed: Callable[[], float] = _elapsed) -> None:
+        self._database = database
+        self._system = system
+        self._elapsed = elapsed
+        self._base: datetime | None = None
+        self._since = 0.0
+
+    def __call__(self) -> datetime:
+        assert self._base is not None, "not synchronised yet"
+        return self._base + timedelta(seconds=self._elapsed() - self._since)
+
+    async def synchronise(self) -> float:
+        """Ask the ledger for the time; by how many seconds this machine's own clock is ahead. Raises Unavailable."""
+        before = self._elapsed()
+        [(there,)] = await self._database.ask(_NOW.of)
+        after = self._elapsed()
+        if self._base is None or after - before < _TOO_SLOW_SECONDS:
+            self._base, self._since = there, (before + after) / 2
+        return (self._system() - self()).total_seconds()

@@ -1,0 +1,218 @@
+"""How the ledger reaches SQL: one transaction per call, off the event loop, the same for SQLite and PostgreSQL.
+
+SQLite has exactly one connection that writes and checkpoints (its WAL-reset bug, fixed in 3.51.3, needs two,
+and the interpreters in use link older versions), and readers that are told to be readers. PostgreSQL has a
+pool. Group commit is not here: callers already bring batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from gateway.core.ports import Unavailable
+from gateway.storage.statements import Rows, Statement, exchange
+
+T = TypeVar("T")
+
+_POSTGRESQL_THREADS = 6  # our choice: enough to overlap accepting, dispatching and reading in one process
+_OVERFLOW = 2
+CONNECTIONS_PER_PROCESS = _POSTGRESQL_THREADS + _OVERFLOW
+_BUSY_MS = 10_000
+_CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes milliseconds
+# A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
+# packets, or the server is frozen. Our choice: ten times the slowest that was measured under load (1 s).
+_STUCK_SECONDS = 10.0
+_GRIP = "grip"  # in a connection's info: the lifeline's own number for its socket
+# Seconds after which a connection is asked whether it lives before it is used. Our choice: longer than the second at
+# which each process asks for new templates, and need not ask twice. The first to fail on a dead one has SQLAlchemy
+# replace all that are as old.
+_TRUSTED_IDLE = 5.0
+
+
+# A statement's plan is made once for a connection, perhaps while the tables are small, and then kept: without this, it
+# may read whole tables until statistics are next taken. The busy paths know their rows by index, and what reads much
+# reads it in pages. Measured: two thirds of PostgreSQL's time for a message went into such plans.
+_PLANNED_BY_INDEX = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+
+
+def _postgresql_engine(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=_POSTGRESQL_THREADS,
+        max_overflow=_OVERFLOW,
+        pool_use_lifo=True,  # as few servers' processes as are needed, each with its caches warm
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        record.info[_GRIP] = socket.socket(fileno=os.dup(connection.fileno()))
+        connection.execute("; ".join(f"SET {each} = off" for each in _PLANNED_BY_INDEX))
+        connection.commit()
+
+    @event.listens_for(engine, "close")
+    def _let_go(_connection: Any, record: Any) -> None:
+        record.info.pop(_GRIP).close()
+
+    return engine
+
+
+def _sqlite_engine(url: str, *, reader: bool) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: the driver's default upgrades badly
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # a 202 is given after the disk has it
+        cursor.execute("PRAGMA mmap_size=0")
+        if reader:
+            cursor.execute("PRAGMA query_only=ON")
+            cursor.execute("PRAGMA wal_autocheckpoint=0")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """Runs functions of a Connection, each in one transaction, in threads of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.is_sqlite = url.startswith("sqlite")
+        if self.is_sqlite:
+            path = url.removeprefix("sqlite:///")
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = _sqlite_engine(url, reader=False)
+            self._read_engine = _sqlite_engine(url, reader=True)
+            self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
+            self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-read")
+        else:
+            self.engine = _postgresql_engine(url)
+            self._read_engine = self.engine
+            self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
+            self._readers = self._writer
+        self.statements = 0  # SQL round trips so far, beginnings and commits aside; for the bench that counts them
+        # One statement is of one instant by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
+        alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._asked_engine = self._read_engine.execution_options(**alone)
+        for each in {self.engine, self._read_engine}:
+            event.listen(each, "before_cursor_execute", self._count)
+
+    def _count(self, *_arguments: Any) -> None:
+        self.statements += 1
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one transaction, committed (synced to disk) when this returns.
+
+        Raises: Unavailable when the database can't be reached or written. Nothing of ``work`` remains then, unless
+        it was the answer to the commit that got lost: so whatever is written here can be asked for again.
+        """
+        return await self._run(self._writer, self.engine, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` against a snapshot; it must not write. Raises Unavailable."""
+        return await self._run(self._readers, self._read_engine, work)
+
+    async def ask(self, question: Callable[[Connection], Statement]) -> Rows:
+        """The rows that one statement gives: a round trip, and no transaction around it. Raises Unavailable."""
+        [answer] = await self._run(self._readers, self._asked_engine, lambda each: exchange(each, [question(each)]))
+        return answer
+
+    async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
+        lifeline = _Lifeline()
+        driver_error = engine.dialect.loaded_dbapi.Error
+
+        def transaction() -> T:
+            try:
+                with _checked(engine, lifeline) as connection, connection.begin():
+                    return work(connection)
+            except DBAPIError as error:
+                # The driver's text can hold parameters, and those are personal data: keep its class only.
+                raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
+            except driver_error as error:  # of an exchange, which goes past SQLAlchemy
+                raise Unavailable(f"ledger: {type(error).__name__}") from None
+            except SQLAlchemyError as error:
+                raise Unavailable(f"ledger: {type(error).__name__}") from None
+            finally:
+                lifeline.let_go()
+
+        running = asyncio.get_running_loop().run_in_executor(pool, transaction)
+        while not self.is_sqlite:
+            done, _ = await asyncio.wait({running}, timeout=_STUCK_SECONDS)
+            if done:
+                break
+            lifeline.cut()  # and the thread gets an error to go on with
+        return await running
+
+    async def close(self) -> None:
+        """Finish what runs, then release the connections."""
+        for pool in {self._writer, self._readers}:
+            await asyncio.to_thread(pool.shutdown)
+        self._read_engine.dispose()
+        self.engine.dispose()
+
+
+class _Lifeline:
+    """Another thread's grip on the connection that a transaction is using, to end a wait that has no end.
+
+    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream. The grip is a
+    number of its own for the same socket, so it never is another's, whenever the driver closes its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def hold(self, connection: Connection) -> None:
+        with self._lock:
+            self._socket = connection.info.get(_GRIP)  # SQLite has none, and nothing to wait for
+
+    def let_go(self) -> None:
+        with self._lock:
+            self._socket = None
+
+    def cut(self) -> None:
+        with self._lock, suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _checked(engine: Engine, lifeline: _Lifeline) -> Iterator[Connection]:
+    """A connection that answers: one that has been idle is asked first, and replaced if it is dead."""
+    while True:
+        connection = engine.connect()
+        lifeline.hold(connection)
+        known = connection.info.get("used")
+        if known is None or time.monotonic() - known < _TRUSTED_IDLE or engine.dialect.name == "sqlite":
+            break
+        try:
+            connection.exec_driver_sql("SELECT 1")
+            connection.rollback()
+            break
+        except DBAPIError:
+            connection.invalidate()  # it and, where the server went away, all that are as old
+            connection.close()
+            lifeline.let_go()
+    try:
+        yield connection
+        connection.info["used"] = time.monotonic()
+    finally:
+        connection.close()

@@ -1,0 +1,129 @@
+"""What the ledger knows of borrowers, for a decision: one statement, whatever the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, and_, false, or_
+
+from gateway.core.codec import holds_from, opt_outs_from, stated_from
+from gateway.core.model import AddressFacts, Category, Contact, Facts
+from gateway.core.ports import BorrowerFacts
+from gateway.storage.schema import instant_of
+from gateway.storage.statements import Prepared, Rows, Spelling, Statement
+
+# The longest period that any cap counts over is a calendar week or seven consecutive dates; 31 days leave room
+# for packs with monthly caps. Our choice.
+HORIZON = timedelta(days=31)
+
+Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
+AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)
+
+
+def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for tenant, identifier in sorted(set(keys)):
+        groups.setdefault(tenant, []).append(identifier)
+    return groups
+
+
+def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
+    """A condition for (tenant, id) pairs that uses the index of both on SQLite and PostgreSQL."""
+    # Of no keys none match: an empty or_() would be no condition at all.
+    return or_(false(), *(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
+
+
+def _facts(sql: Spelling) -> str:
+    """All kinds of fact in one statement, and so of one instant: the version vouches for the rest."""
+    people = sql.document(
+        "tenant, id, version, holds, opt_outs, consents, stated",
+        f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
+    )
+    told = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
+    contacts = sql.document(
+        told, sql.of_each(told, "deliveries", ("tenant", "borrower_id", "contacted_at"), "keys", "since")
+    )
+    closed = sql.document(
+        "tenant, id",
+        f"FROM cases WHERE {sql.matching(('tenant', 'id'), 'case_keys')} AND closed_at IS NOT NULL",
+    )
+    used = sql.document(
+        "digest, suppressed, confirmed_at",
+        f"FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'address_keys')}",
+    )
+    return f"SELECT {people}, {contacts}, {closed}, {used}"
+
+
+_FACTS = Prepared(_facts)
+_decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
+_decode_contacts = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
+_decode_closed = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_decode_used = msgspec.json.Decoder(list[tuple[str, str, int | None]]).decode
+
+
+def ask_facts(
+    connection: Connection,
+    keys: Iterable[Key],
+    case_keys: Iterable[Key],
+    address_keys: Iterable[AddressKey],
+    now: datetime,
+) -> Statement:
+    """The question whose answer ``facts_from`` reads."""
+    return _FACTS.of(
+        connection,
+        keys=sorted(set(keys)),
+        case_keys=sorted(set(case_keys)),
+        address_keys=sorted(set(address_keys)),
+        since=now - HORIZON,
+    )
+
+
+def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]:
+    """Facts for each borrower of ``keys``."""
+    [(people, told_contacts, told_closed, told_used)] = answer
+    contacts: dict[Key, list[Contact]] = {}
+    for tenant, borrower_id, at, *rest in _decode_contacts(told_contacts or "[]"):
+        contacts.setdefault((tenant, borrower_id), []).append(Contact(instant_of(at), *rest))
+    closed: dict[str, set[str]] = {}
+    for tenant, case_id in _decode_closed(told_closed or "[]"):
+        closed.setdefault(tenant, set()).add(case_id)
+    used = {
+        digest: AddressFacts(suppressed, None if confirmed is None else instant_of(confirmed))
+        for digest, suppressed, confirmed in _decode_used(told_used or "[]")
+    }
+    found: dict[Key, BorrowerFacts] = {}
+    for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
+        key = (tenant, borrower_id)
+        facts = Facts(
+            contacts=tuple(sorted(contacts.get(key, ()), key=_by_time)),
+            holds=tuple(holds_from(holds)),
+            opt_outs=tuple(stored.opt_out for stored in opt_outs_from(opt_outs)),
+            consents=frozenset(Category(each) for each in consents.split()),
+            addresses=used,
+            stated=stated_from(stated),
+        )
+        found[key] = BorrowerFacts(version, facts, frozenset(closed.get(tenant, ())))
+    return {
+        key: found.get(key) or BorrowerFacts(0, Facts(addresses=used), frozenset(closed.get(key[0], ())))
+        for key in keys
+    }
+
+
+def _by_time(contact: Contact) -> datetime:
+    return contact.at
+
+
+_LOCKED = Prepared(
+    lambda sql: (
+        f"SELECT tenant, id, version FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}"
+        f" ORDER BY tenant, id {sql.lock()}"
+    )
+)
+
+
+def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
+    """Take the borrowers' row locks, in order; answers tenant, id and version of each."""
+    return _LOCKED.of(connection, keys=sorted(set(keys)))

@@ -1,0 +1,81 @@
+"""Bringing a database to the schema that this version of the code needs. Forward only, and safe to repeat."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+from gateway.storage.statements import Prepared
+
+_FOLDER = Path(__file__).parent / "migrations"
+# What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
+# statements.
+REVISION = Prepared(lambda _: "SELECT version_num FROM alembic_version")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    return config
+
+
+@lru_cache
+def _revisions() -> tuple[str, ...]:
+    """The revisions that this code knows, the newest first: files of it, read once, for readiness asks often."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def head() -> str:
+    """The newest revision that this code knows."""
+    return _revisions()[0]
+
+
+def current(engine: Engine) -> str:
+    """The revision that the database is at; "" for an empty one."""
+    with engine.connect() as connection:
+        return _current(connection)
+
+
+def _current(connection: Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def lacks(engine: Engine) -> str:
+    """See ``lacks_at``."""
+    with engine.connect() as connection:
+        return lacks_on(connection)
+
+
+def lacks_on(connection: Connection) -> str:
+    """See ``lacks_at``."""
+    return lacks_at(_current(connection))
+
+
+def lacks_at(at: str) -> str:
+    """What keeps this code from working on a schema of this revision, "" where nothing does.
+
+    A revision that this code doesn't know is a newer one: migrations only add what the version before can do
+    without, so that it goes on beside the new one while an upgrade is rolled out.
+    """
+    if at == head() or (at and at not in _revisions()):
+        return ""
+    return f"the ledger is at {at or 'nothing'}, this version needs {head()}: run gateway ledger migrate"
+
+
+def migrate(engine: Engine) -> tuple[str, str]:
+    """Upgrade to ``head()``; answers the revisions before and after."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    before = current(engine)
+    config = _config()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    return before, current(engine)

@@ -1,0 +1,46 @@
+"""How a migration changes tables that are in use: the rules, and what keeps to them.
+
+The version before goes on beside the new schema while an upgrade is rolled out, and a lock that a migration holds, or
+waits for, holds up every statement behind it. So a migration only adds; and it
+
+* adds columns with a constant default, which PostgreSQL (11 and newer) stores once and in no row,
+* makes and drops indexes of existing tables by ``add_index`` and ``drop_index``, which let writing go on,
+* adds no constraint to an existing table, renames nothing, changes no type and rewrites no rows: what has to be
+  filled in is filled in by the code, in batches, and dropped columns wait for the release after the next,
+* gives up after ``LOCK_SECONDS`` when it can't have a table (gateway/storage/migrations/env.py), and can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alembic import op
+from sqlalchemy import text
+
+# Statements behind a waiting migration wait as long as it does; our choice: clients wait that long for an answer.
+LOCK_SECONDS = 3
+
+
+def add_index(name: str, table: str, columns: Sequence[str], where: str = "") -> None:
+    """Make an index while the table is written to. One that an earlier try left unfinished is made anew."""
+    condition = text(where) if where else None
+    if op.get_bind().dialect.name != "postgresql":
+        op.create_index(name, table, list(columns), sqlite_where=condition)
+        return
+    with op.get_context().autocommit_block():
+        # It waits for transactions, not for a table, and nobody waits behind it.
+        op.execute("SET lock_timeout = 0")
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.create_index(name, table, list(columns), postgresql_where=condition, postgresql_concurrently=True)
+        op.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+
+
+def drop_index(name: str, table: str) -> None:
+    """Drop an index while the table is written to."""
+    if op.get_bind().dialect.name != "postgresql":
+        op.drop_index(name, table, if_exists=True)
+        return
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
+        op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
+        op.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")

@@ -1,0 +1,192 @@
+"""Provider callbacks in the ledger: each once, matched now or parked until its delivery is known.
+
+Answers per receipt: ``moved`` (the delivery changed state), ``recorded`` (it added nothing but is kept),
+``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, literal_column, select, union_all
+
+from channels.base import ProviderReason, Receipt, ReceiptStatus
+from gateway.core.ports import Move, ReceiptFor
+from gateway.storage.bulk import inserting, updating
+from gateway.storage.schema import deliveries, receipts
+from gateway.storage.statements import Prepared, Rows, Statement, exchange
+from gateway.storage.unit_of_work import Digest, Page
+
+# Written out, and not a parameter: only so do the databases know that the partial index has it.
+_WAITING = receipts.c.delivery_id == literal_column("''")
+_TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
+_AT_ONCE = 500  # our choice: as many as one batch of receipts
+
+
+def digest_of(arrived: ReceiptFor) -> str:
+    """What makes two callbacks the same word of the same provider."""
+    receipt = arrived.receipt
+    identity = (
+        receipt.provider,
+        receipt.provider_message_id,
+        arrived.delivery_id,
+        str(arrived.attempt),
+        receipt.status,
+        receipt.code,
+    )
+    return hashlib.sha256("\x1f".join(identity).encode()).hexdigest()
+
+
+def record(
+    connection: Connection,
+    digest: Digest,
+    arrived: Sequence[ReceiptFor],
+    now: datetime,
+    decide: Callable[..., Move],
+) -> tuple[list[str], list[str]]:
+    """Record a batch of receipts and move what they speak of, in one transaction."""
+    owners = _by_provider_id(connection, arrived)
+    matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
+    told, *asked = exchange(
+        connection, [*_inserting(connection, arrived, matched, now), *Page.ask(connection, filter(None, matched))]
+    )
+    fresh, page = {key for (key,) in told}, Page(connection, asked, digest, {})
+    words: list[str] = []
+    for each, delivery_id in zip(arrived, matched, strict=True):
+        if digest_of(each) not in fresh:
+            words.append("duplicate")
+            continue
+        fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
+        words.append(_move(page, delivery_id, each, now, decide))
+    page.write()
+    return words, page.opened
+
+
+_PARKED = Prepared(
+    lambda sql: (
+        "SELECT digest, provider, provider_message_id, status, reason, code FROM receipts"
+        f" WHERE delivery_id = '' AND {sql.among('provider_message_id', 'ids')} ORDER BY received_at"
+    )
+)
+
+
+def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> Statement:
+    """The receipts that came before we knew the provider's id of their message: what ``match_parked`` looks at.
+
+    ``sent`` maps (provider, provider's message id) to the delivery.
+    """
+    return _PARKED.of(connection, ids=sorted({key for _, key in sent}))
+
+
+def match_parked(
+    connection: Connection,
+    page: Page,
+    parked: Rows,
+    sent: Mapping[tuple[str, str], str],
+    now: datetime,
+    decide: Callable[..., Move],
+) -> list[Statement]:
+    """Move deliveries by parked receipts; what is to be written with the page, which is not written here."""
+    matched = []
+    for key, provider, provider_message_id, status, reason, code in parked:
+        delivery_id = sent.get((provider, provider_message_id))
+        if delivery_id is None:
+            continue
+        known = ProviderReason(reason) if reason else None
+        receipt = Receipt(provider, ReceiptStatus(status), provider_message_id, reason=known, code=code)
+        _move(page, delivery_id, ReceiptFor(receipt), now, decide)
+        matched.append({"digest": key, "delivery_id": delivery_id})
+    return updating(connection, receipts, ("digest",), matched)
+
+
+def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Move]) -> list[str]:
+    """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
+    known_by = [
+        (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
+        (receipts.c.tag, _TAGGED),
+    ]
+    found = union_all(
+        *(
+            select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id, receipts.c.received_at)
+            .join(
+                deliveries, and_(deliveries.c.provider == receipts.c.provider, deliveries.c.provider_message_id == name)
+            )
+            .where(waiting)
+            for name, waiting in known_by
+        )
+    ).subquery()
+    rows = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
+    if not rows:
+        return []
+    sent = {(row.provider, row.provider_message_id): row.id for row in rows}
+    *asked, parked = exchange(connection, [*Page.ask(connection, sent.values()), ask_parked(connection, sent)])
+    page = Page(connection, asked, digest, {})
+    page.write(*match_parked(connection, page, parked, sent, now, decide))
+    return page.opened
+
+
+def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
+    """The latest receipt that came under this tag and was about no message that is known by its id."""
+    row = connection.execute(
+        select(receipts)
+        .where(_TAGGED, receipts.c.provider == provider, receipts.c.tag == tag, receipts.c.received_at >= since)
+        .order_by(receipts.c.received_at.desc())
+    ).first()
+    if row is None:
+        return None
+    known = ProviderReason(row.reason) if row.reason else None
+    return Receipt(provider, ReceiptStatus(row.status), row.provider_message_id, reason=known, code=row.code, tag=tag)
+
+
+def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Move]) -> str:
+    delivery = page.deliveries.get(delivery_id)
+    if delivery is None:
+        return "orphan"
+    move = decide(delivery, page.owner(delivery.id).value, each.receipt, each.attempt or delivery.attempt, now)
+    return "moved" if page.apply(move) and move.to is not None else "recorded"
+
+
+def _names(receipt: Receipt) -> list[tuple[str, str]]:
+    """What its message may be known by, at its provider, the surest first."""
+    return [(receipt.provider, name) for name in (receipt.provider_message_id, receipt.tag) if name]
+
+
+_BY_PROVIDER_ID = Prepared(
+    lambda sql: (
+        "SELECT provider, provider_message_id, id FROM deliveries"
+        f" WHERE {sql.matching(('provider', 'provider_message_id'), 'keys')}"
+    )
+)
+
+
+def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
+    """Deliveries of the receipts that carry no reference of ours, by the provider's own id or else our tag."""
+    names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
+    if not names:
+        return {}
+    [rows] = exchange(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
+    return {(provider, key): delivery_id for provider, key, delivery_id in rows}
+
+
+def _inserting(
+    connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime
+) -> list[Statement]:
+    """What stores them; answers the digests of those that were not here before."""
+    rows = [
+        {
+            "digest": digest_of(each),
+            "provider": each.receipt.provider,
+            "provider_message_id": each.receipt.provider_message_id,
+            "delivery_id": delivery_id,
+            "status": each.receipt.status,
+            "reason": each.receipt.reason or "",
+            "code": each.receipt.code[:40],
+            "received_at": now,
+            "tag": each.receipt.tag,
+        }
+        for each, delivery_id in zip(arrived, matched, strict=True)
+    ]
+    rows.sort(key=lambda row: row["digest"])
+    return inserting(connection, receipts, rows, new_only=True, returning="digest")

@@ -1,0 +1,53 @@
+"""Rows of the busy tables as values: which columns are asked for, in which order, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from gateway.core.codec import notification_from
+from gateway.core.model import Notification, State
+from gateway.core.ports import Delivery
+from gateway.storage.schema import Instant, deliveries, instant_of
+
+
+class _Notification(NamedTuple):
+    """The columns that a notification is made of."""
+
+    id: str
+    tenant: str
+    idempotency_key: str
+    dedup_key: str
+    template: str
+    template_version: str
+    category: str
+    accepted_at: datetime
+    expires_at: datetime | None
+    body: str
+
+
+NOTIFICATION = _Notification._fields
+DELIVERY = tuple(field.name for field in fields(Delivery))
+
+_STATE = DELIVERY.index("state")
+_INSTANTS = tuple(at for at, name in enumerate(DELIVERY) if isinstance(deliveries.c[name].type, Instant))
+_STATES = {state.value: state for state in State}
+
+
+def notification_of(row: Sequence[Any]) -> Notification:
+    """A row of the columns ``NOTIFICATION``."""
+    read = _Notification._make(row)
+    until = None if row[-2] is None else instant_of(row[-2])
+    return notification_from(read._replace(accepted_at=instant_of(row[-3]), expires_at=until))
+
+
+def delivery_of(row: Sequence[Any]) -> Delivery:
+    """A row of the columns ``DELIVERY``."""
+    values = list(row)
+    values[_STATE] = _STATES[values[_STATE]]
+    for at in _INSTANTS:
+        if values[at] is not None:
+            values[at] = instant_of(values[at])
+    return Delivery(*values)

@@ -1,0 +1,359 @@
+"""The ledger: every change of the path is one transaction here. Implements the doors of ports.Ledger.
+
+Owns what is stored and when; decides nothing about borrowers or providers: that is given to it as moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, and_, bindparam, func, literal_column, select, update
+
+from channels.base import Accepted as ProviderAccepted
+from channels.base import Receipt
+from gateway.core.codec import verdict_view
+from gateway.core.model import PENDING_STATES, Intent, State, Switch
+from gateway.core.ports import Accepted, Attempt, BorrowerFacts, Delivery, Draft, Move, Outgoing, ReceiptFor, Work
+from gateway.stages.schedule import earliest
+from gateway.storage import accept, receipts
+from gateway.storage.bulk import inserting, updating
+from gateway.storage.controls import ask_in_force, switches_from
+from gateway.storage.database import Database
+from gateway.storage.deferral_spreader import Releases
+from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from, lock_borrowers
+from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
+from gateway.storage.schema import attempts, deliveries, notifications, replies
+from gateway.storage.statements import Prepared, Spelling, Statement, exchange
+from gateway.storage.unit_of_work import Digest, Page
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """What waits, how many, and for how long the oldest; seconds."""
+
+    due: int
+    oldest_due_seconds: float
+    unknown: int
+    review: int
+    oldest_review_seconds: float
+    paused: int  # held up by switches
+
+
+# Written out, and not parameters: only so do the databases know that the partial index has them.
+_OPEN_QUESTIONS = literal_column("deliveries.state").in_([literal_column("'review'"), literal_column("'unknown'")])
+
+
+def _seconds(now: datetime, since: datetime | None) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
+
+
+# Replies that may be a stop, and that nobody has read.
+UNREAD_REPLIES = and_(replies.c.intent == Intent.MAYBE_STOP, replies.c.resolved_at.is_(None))
+
+
+class Store:
+    """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
+
+    def __init__(self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: Releases) -> None:
+        self._database = database
+        self._releases = releases
+        self._digest = digest
+        self._observe = observe  # a context manager per operation's name, for the latency metric
+
+    async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
+        with self._observe(operation):
+            return await self._database.write(work)
+
+    async def facts(
+        self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
+    ) -> Mapping[Key, BorrowerFacts]:
+        return facts_from(
+            await self._database.ask(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)), keys
+        )
+
+    async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
+        return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
+
+    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+        return await self._database.read(lambda connection: accept.replays(connection, tenant, asked))
+
+    async def due(self, now: datetime, most: int) -> list[str]:
+        """Deliveries with something to do and nobody doing it, oldest first."""
+        return [row[0] for row in await self._database.ask(lambda connection: _DUE.of(connection, now=now, most=most))]
+
+    async def ages(self, now: datetime) -> Ages:
+        """How much waits for us, for a person and for an answer, and since when. For the gauges."""
+
+        def read(connection: Connection) -> Ages:
+            due = and_(deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            counts = connection.execute(select(func.count(), func.min(deliveries.c.due_at)).where(due)).one()
+            waiting = connection.execute(
+                select(deliveries.c.state, func.count(), func.min(notifications.c.updated_at))
+                .join(notifications, notifications.c.id == deliveries.c.notification_id)
+                .where(_OPEN_QUESTIONS)
+                .group_by(deliveries.c.state)
+            )
+            by_state = {row[0]: (row[1], row[2]) for row in waiting}
+            review, review_since = by_state.get(State.REVIEW, (0, None))
+            unread, unread_since = connection.execute(
+                select(func.count(), func.min(replies.c.received_at)).where(UNREAD_REPLIES)
+            ).one()
+            held_up = and_(deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
+            return Ages(
+                due=counts[0],
+                oldest_due_seconds=_seconds(now, counts[1]),
+                unknown=by_state.get(State.UNKNOWN, (0, None))[0],
+                review=review + unread,
+                oldest_review_seconds=max(_seconds(now, review_since), _seconds(now, unread_since)),
+                paused=connection.execute(select(func.count()).where(held_up)).scalar_one(),
+            )
+
+        return await self._database.read(read)
+
+    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+        return await self._write("claim", lambda connection: _claim(connection, ids, now, lease_seconds))
+
+    async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
+        return await self._write(
+            "start", lambda connection: _start(connection, self._digest, outgoing, now, lease_seconds)
+        )
+
+    async def owner(self, provider: str, provider_message_id: str) -> str | None:
+        """The delivery that the provider's message is known to belong to; None where it is not known to us."""
+        query = select(deliveries.c.id).where(
+            deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
+        )
+        return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+
+    async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
+        """The latest receipt that came under this tag and was about no message that is known by its id."""
+        return await self._database.read(lambda connection: receipts.under_tag(connection, provider, tag, since))
+
+    async def postpone(self, works: Sequence[Work], until: datetime) -> None:
+        """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
+        if not works:
+            return
+        query = (
+            update(deliveries)
+            .where(deliveries.c.id == bindparam("key"), deliveries.c.fence == bindparam("key_fence"))
+            .where(deliveries.c.state.in_(sorted(PENDING_STATES)))
+            .values(due_at=until, lease_until=None)
+        )
+        rows = [{"key": work.delivery.id, "key_fence": work.delivery.fence} for work in works]
+        await self._write("apply", lambda connection: connection.execute(query, rows))
+
+    async def apply(self, moves: Sequence[Move]) -> list[str]:
+        """Write moves; answers the deliveries that they made due."""
+        if not moves:
+            return []
+
+        def write(connection: Connection) -> list[str]:
+            page = Page.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
+            deferred = [move for move in moves if move.to is State.DEFERRED]
+            slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
+            due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
+            for move in moves:
+                page.apply(replace(move, due_at=due_at.get(move.delivery_id, move.due_at)))
+            page.write()
+            return page.opened
+
+        return await self._write("apply", write)
+
+    async def settle(
+        self, ended: Sequence[Attempt], decide: Callable[..., Move], decide_receipt: Callable[..., Move]
+    ) -> list[str]:
+        """Record attempts' ends and what follows; answers the deliveries that became due by it."""
+
+        sent = {
+            (attempt.provider, attempt.result.provider_message_id): attempt.work.delivery.id
+            for attempt in ended
+            if isinstance(attempt.result, ProviderAccepted)
+        }
+
+        def write(connection: Connection) -> list[str]:
+            known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
+            asked = Page.ask(connection, (attempt.work.delivery.id for attempt in ended), known=True)
+            *rows, waiting = exchange(connection, [*asked, receipts.ask_parked(connection, sent)])
+            page = Page(connection, rows, self._digest, known)
+            for attempt in ended:
+                owner = page.owner(attempt.work.delivery.id)
+                page.apply(decide(page.deliveries[attempt.work.delivery.id], owner.value, attempt))
+            latest = max(each.finished_at for each in ended)
+            matched = receipts.match_parked(connection, page, waiting, sent, latest, decide_receipt)
+            page.write(*_finish_attempts(connection, ended), *matched)
+            return page.opened
+
+        return await self._write("settle", write)
+
+    async def match_parked(self, now: datetime, decide: Callable[..., Move]) -> list[str]:
+        return await self._write(
+            "receive", lambda connection: receipts.match_again(connection, self._digest, now, decide)
+        )
+
+    async def receive(
+        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Move]
+    ) -> tuple[list[str], list[str]]:
+        """Record receipts; answers a word for each (see ledger/receipts.py) and the deliveries that became due."""
+        return await self._write(
+            "receive", lambda connection: receipts.record(connection, self._digest, arrived, now, decide)
+        )
+
+
+_DUE = Prepared(
+    lambda sql: (
+        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
+    )
+)
+_OWNED_BY = ("tenant", "borrower_id", "case_id")
+
+
+def _claiming(sql: Spelling) -> str:
+    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
+    return (
+        f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
+        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
+    )
+
+
+_CLAIM = Prepared(_claiming)
+_CLAIMED = Prepared(
+    lambda sql: f"SELECT {', '.join(NOTIFICATION)}, state, step FROM notifications WHERE {sql.among('id', 'ids')}"
+)
+
+
+def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+    until = now + timedelta(seconds=lease_seconds)
+    [rows] = exchange(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
+    if not rows:
+        return []
+    claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
+    keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
+    cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
+    addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
+    owners, known = exchange(
+        connection,
+        [
+            _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
+            ask_facts(connection, keys, cases, addresses, now),
+        ],
+    )
+    facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
+    works = []
+    for (delivery, *_), key in zip(claimed, keys, strict=True):
+        *owner, state, step = owned[delivery.notification_id]
+        last = step == delivery.step
+        works.append(Work(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
+    return works
+
+
+_MOVED_ON = Prepared(
+    lambda sql: f"UPDATE borrowers SET version = version + 1 WHERE {sql.matching(('tenant', 'id'), 'keys')}",
+    answers=False,
+)
+
+
+def _start(
+    connection: Connection, digest: Digest, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
+) -> set[str]:
+    keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
+    known = {each.work.notification.id: each.work.notification for each in outgoing}
+    # In the order in which locks are taken.
+    locked, *switched, owners, steps = exchange(
+        connection,
+        [
+            lock_borrowers(connection, keys),
+            *ask_in_force(connection, now),
+            *Page.ask(connection, (each.work.delivery.id for each in outgoing), known=True),
+        ],
+    )
+    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    switches = switches_from(switched)
+    page = Page(connection, (owners, steps), digest, known)
+    started: dict[str, Key] = {}
+    for each, key in zip(outgoing, keys, strict=True):
+        delivery = page.deliveries[each.work.delivery.id]
+        if delivery.fence != each.work.delivery.fence or delivery.state not in PENDING_STATES:
+            continue  # someone else's by now, or stopped meanwhile
+        if versions.get(key) != each.work.borrower.version:
+            page.set(replace(delivery, due_at=now, lease_until=None))  # decide again, with the facts of now
+            continue
+        stopped_by = next((switch for switch in switches if _stops(switch, each)), None)
+        if stopped_by is not None:
+            page.apply(_held_up(each, stopped_by, now))
+            continue
+        lease_until = now + timedelta(seconds=lease_seconds)
+        if not page.apply(_attempt_started(each, delivery, now, lease_until)):
+            continue  # what waits for a person is pending too, and must not go out though it were due
+        page.set(replace(page.deliveries[delivery.id], lease_until=lease_until))
+        started[delivery.id] = key
+    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
+    moved_on = [_MOVED_ON.of(connection, keys=sorted(set(started.values())))] if started else []
+    page.write(*begun, *moved_on)
+    return set(started)
+
+
+def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Move:
+    assert outgoing.verdict is not None
+    number = delivery.attempt + 1
+    changes = {"attempt": number, "provider": outgoing.provider, "contacted_at": now, "paused": ""}
+    detail = {
+        "when": "handoff",
+        "provider": outgoing.provider,
+        "attempt": number,
+        "verdict": verdict_view(outgoing.verdict),
+    }
+    return Move(
+        delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
+    )
+
+
+def _stops(switch: Switch, outgoing: Outgoing) -> bool:
+    return switch.stops(outgoing.work.notification, outgoing.work.delivery.channel, outgoing.provider)
+
+
+def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Move:
+    """A switch stops it: it waits for the switch's end, or for its own."""
+    due_at = earliest(switch.until, outgoing.work.notification.expires_at)
+    detail = {"switch": switch.id, "scope": switch.scope, "value": switch.value}
+    changes = {"paused": switch.id}
+    return Move(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
+
+
+def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
+    rows = [
+        {
+            "delivery_id": each.work.delivery.id,
+            "number": each.work.delivery.attempt + 1,
+            "provider": each.provider,
+            "started_at": now,
+        }
+        for each in outgoing
+    ]
+    return inserting(connection, attempts, rows)
+
+
+def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> list[Statement]:
+    rows = [
+        {"delivery_id": attempt.work.delivery.id, "number": attempt.message.attempt, **_end_of(attempt)}
+        for attempt in ended
+    ]
+    return updating(connection, attempts, ("delivery_id", "number"), rows)
+
+
+def _end_of(attempt: Attempt) -> dict[str, Any]:
+    outcome, reason, code = attempt.outcome()
+    provider_message_id = attempt.result.provider_message_id if isinstance(attempt.result, ProviderAccepted) else ""
+    return {
+        "finished_at": attempt.finished_at,
+        "outcome": outcome,
+        "reason": reason,
+        "code": code[:40],
+        "provider_message_id": provider_message_id,
+    }

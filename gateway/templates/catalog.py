@@ -1,0 +1,173 @@
+"""The versions that can be used: those of the files, those that tenants published, and older ones that accepted
+requests are pinned to. Answers from memory; what tenants publish is read from the ledger when its stamp moves on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from channels.base import Content
+from gateway.core.model import Notification
+from gateway.core.ports import FieldError, Incoming, RenderFailed, UnknownTemplate
+from gateway.templates.checks.translatable import said
+from gateway.templates.folder import Folder
+from gateway.templates.language.source import BadTemplate, Lender, Source
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.workflow.published_store import Kept, Key, Standing
+
+
+class Versions(Protocol):
+    """The ledger's side; see gateway/templates/workflow/published_store.py."""
+
+    async def fetch(self, keys: Sequence[Key]) -> Sequence[Kept]: ...
+    async def newest_stamp(self) -> int: ...
+    async def changed(self, since: int) -> Sequence[Standing]: ...
+
+
+class Catalog:
+    """Templates by tenant, id and version. Implements the stages' ``Templates``."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        lender: Lender,
+        versions: Versions | None = None,
+        *,
+        good: Callable[[Source], bool] = lambda source: False,
+        look: Callable[[TemplateVersion], None] = lambda version: None,
+    ) -> None:
+        """``good``: which sources need no check. ``look`` is shown each other one while it is compiled."""
+        self.lender = lender
+        self._ledger = versions
+        self._files: dict[str, TemplateVersion] = {}
+        for name, source in sources.items():
+            known = good(source)
+            self._files[name] = version = TemplateVersion(source, lender, checked=known)
+            if not known:
+                look(version)
+                version.forget()  # most texts of a large catalogue are not used for days
+        self._versions: dict[Key, TemplateVersion] = {
+            ("", each.id, each.version): each for each in self._files.values()
+        }
+        self._standing: dict[tuple[str, str], Standing] = {}
+        self._passed_over: set[tuple[str, str]] = set()
+        self._stamp = 0
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        lender: Lender,
+        versions: Versions | None = None,
+        look: Callable[[TemplateVersion], None] = lambda version: None,
+    ) -> Catalog:
+        """Read and check a folder of templates. Raises BadTemplate.
+
+        ``versions`` has those that are not in the folder (any more). ``look`` is shown each while it is compiled.
+        """
+        return cls(Folder.read(folder).sources(), lender, versions, look=look)
+
+    def live(self) -> Sequence[TemplateVersion]:
+        """The versions of the files, by id: what a tenant has that published nothing itself."""
+        return list(self._files.values())
+
+    def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateVersion:
+        """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
+        standing = self._standing.get((tenant, template_id))
+        found: TemplateVersion | None
+        if version is not None:
+            usable = standing is None or not _barred(standing, version, now)
+            found = self._find(tenant, template_id, version) if usable else None
+        elif standing is not None and (live := standing.live(now)):
+            found = self._versions.get((tenant, template_id, live))
+        else:
+            found = self._files.get(template_id)
+        if found is None:
+            raise UnknownTemplate(template_id)
+        return found
+
+    async def ensure(self, keys: Iterable[Key]) -> None:
+        """Have these versions at hand: in a rolling upgrade, or after an edit, they may be another's.
+
+        Of one that was written in an older form of the language, the channels can be rendered that still compile.
+        """
+        await self._fetch(keys, strict=False)
+
+    async def _fetch(self, keys: Iterable[Key], *, strict: bool) -> None:
+        missing = sorted(key for key in set(keys) if self._find(*key) is None)
+        if missing and self._ledger is not None:
+            for kept in await self._ledger.fetch(missing):
+                self._versions[(kept.tenant, kept.template, kept.version)] = made = await asyncio.to_thread(
+                    TemplateVersion, Source.parse(kept.source), self.lender, None if strict else []
+                )
+                made.forget()
+
+    async def refresh(self) -> None:
+        """Take over what was published, planned or rolled back since the last time, by any process."""
+        if self._ledger is None or await self._ledger.newest_stamp() == self._stamp:
+            return
+        for standing in await self._ledger.changed(self._stamp):
+            wanted = [each for each in (standing.published, standing.planned) if each]
+            try:
+                await self._fetch(((standing.tenant, standing.template, each) for each in wanted), strict=True)
+            except BadTemplate:
+                # Written by a version of this program that understood it; what was live before stays live here.
+                log = structlog.get_logger("catalog")
+                log.error("bad_template", tenant=standing.tenant, template=standing.template, reason="does_not_compile")
+                self._passed_over.add((standing.tenant, standing.template))
+            else:
+                self._take(standing)
+            self._stamp = max(self._stamp, standing.stamp)
+
+    def _take(self, standing: Standing) -> None:
+        """Remember it, unless a look that began later was faster and brought something newer."""
+        key = (standing.tenant, standing.template)
+        known = self._standing.get(key)
+        if known is None or known.stamp <= standing.stamp:
+            self._standing[key] = standing
+            self._passed_over.discard(key)
+
+    def names(self) -> set[str]:
+        """The ids of all templates that somebody has, whoever it is."""
+        return {*self._files, *(template for _, template in self._standing)}
+
+    def passed_over(self) -> int:
+        """Of how many templates the published version does not compile here, so that the one before stays live."""
+        return len(self._passed_over)
+
+    def planned(self, now: datetime) -> list[tuple[str, str]]:
+        """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""
+        return [key for key, each in self._standing.items() if each.planned_at is not None and each.planned_at <= now]
+
+    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> list[FieldError]:
+        """What is wrong with a request's variables, by the template's declaration of them."""
+        found = self._find(tenant, incoming.template, version)
+        if found is None:
+            raise UnknownTemplate(incoming.template)
+        return [FieldError(each.pointer, str(each.detail)) for each in found.check(incoming.variables)]
+
+    def render(self, notification: Notification, channel: str) -> Content:
+        """The message for one channel of a notification, by its pinned version. Raises RenderFailed."""
+        template = self._find(notification.tenant, notification.template, notification.template_version)
+        if template is None:
+            names = {"template": notification.template, "version": notification.template_version}
+            raise RenderFailed(said("{template}: version {version} is gone", **names))
+        borrower = notification.borrower
+        return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
+
+    def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:
+        own = self._versions.get((tenant, template_id, version))
+        return own or self._versions.get(("", template_id, version))
+
+
+def _barred(standing: Standing, version: str, now: datetime) -> bool:
+    """Whether no new request may ask for this version: it was rolled back, or its time has not come."""
+    early = version == standing.planned and standing.planned_at is not None and now < standing.planned_at
+    return early or version in standing.withdrawn

@@ -1,0 +1,98 @@
+"""Our form of Liquid: which tags and filters there are, what filters take, and limits that no text gets around.
+
+Filters write for the message's locale; how something is written there is in formats.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from liquid import Environment, StrictUndefined
+from liquid.exceptions import LiquidError
+from liquid.filter import with_context
+
+from gateway.templates.language import formats
+
+TAGS = ("if", "unless", "case", "for", "break", "continue", "assign", "comment", "echo")
+WITHIN = ("else", "elsif", "when")
+_INNER = ("content", "output", "illegal", "doc", "#")  # the parser's own, and {% # remarks %}
+_FILTERS = ("default", "upcase", "capitalize", "escape", "size", "strip")
+BLOCKS = ("if", "unless", "case", "for", "comment")
+_MOST_BYTES = 10_000  # of one rendered part; our choice: 60 SMS segments, a long e-mail
+_MOST_HTML_BYTES = 100_000  # Gmail clips messages beyond 102 kB
+
+
+class _Limited(Environment):
+    """An environment with limits; they are class attributes in this library."""
+
+    loop_iteration_limit = 1_000
+    local_namespace_limit = 20_000
+    context_depth_limit = 14  # each loop takes one, beside the library's own four
+    output_stream_limit = _MOST_BYTES
+
+
+class _LimitedHtml(_Limited):
+    output_stream_limit = _MOST_HTML_BYTES
+
+
+def _in_locale(function: Callable[..., str]) -> Callable[..., str]:
+    """A filter whose first argument is the message's locale."""
+
+    @with_context
+    def wrapped(value: object, *arguments: object, context: Any) -> str:
+        return function(str(context.resolve("locale")), value, *arguments)
+
+    wrapped.in_locale = function  # type: ignore[attr-defined]  # functions take any
+    return wrapped
+
+
+def _money(locale: str, value: object, currency: object) -> str:
+    if not isinstance(value, Decimal) or not isinstance(currency, str):
+        raise LiquidError("money wants an amount and a currency", token=None)
+    return formats.money(value, currency, locale)
+
+
+def _date(locale: str, value: object, style: object = "long") -> str:
+    if not isinstance(value, date) or style not in formats.DATE_STYLES:
+        raise LiquidError(f"date wants a date, and one of {', '.join(formats.DATE_STYLES)}", token=None)
+    return formats.day(value, str(style), locale)
+
+
+def _number(locale: str, value: object) -> str:
+    if not isinstance(value, int | Decimal):
+        raise LiquidError("number wants a number", token=None)
+    return formats.number(value, locale)
+
+
+def _plural(locale: str, value: object, one: object, other: object) -> str:
+    if not isinstance(value, int | Decimal):
+        raise LiquidError("plural wants a number", token=None)
+    return str(one if formats.is_one(value, locale) else other)
+
+
+FILTERS = {
+    "money": _in_locale(_money),
+    "date": _in_locale(_date),
+    "number": _in_locale(_number),
+    "plural": _in_locale(_plural),
+}
+# What a filter can be given, by the declared type, and how it is written.
+WANTS: Mapping[str, tuple[tuple[str, ...], int, str]] = {
+    "money": (("money",), 1, "{{ amount | money: currency }}"),
+    "date": (("date",), 0, "{{ due_date | date }}"),
+    "number": (("integer", "money"), 0, "{{ days | number }}"),
+    "plural": (("integer",), 2, "{{ days | plural: 'day', 'days' }}"),
+}
+
+
+@lru_cache(maxsize=2)
+def environment(*, html: bool) -> Environment:
+    """The language for text, or for HTML (where variables are escaped)."""
+    made = (_LimitedHtml if html else _Limited)(undefined=StrictUndefined, strict_filters=True, autoescape=html)
+    made.tags = {name: tag for name, tag in made.tags.items() if name in (*TAGS, *_INNER)}
+    made.filters = {name: made.filters[name] for name in _FILTERS} | FILTERS
+    return made

@@ -1,0 +1,317 @@
+"""The templates' language: Liquid with few tags, few filters and hard limits.
+
+A template is written by people who don't program, and by nobody we have to trust: it can't reach Python, can't
+run long and can't grow large. Every variable and filter is checked before a text is used, in branches not taken as
+well. Errors name line and column where the editor wrote, and never a variable's value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from liquid import BoundTemplate, Environment
+from liquid.ast import Node
+from liquid.builtin.expressions import FilteredExpression, Path
+from liquid.exceptions import LiquidError
+from liquid.expression import Expression
+
+from gateway.core.ports import RenderFailed
+from gateway.templates.checks.translatable import said
+from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
+from gateway.templates.language.flat import Row, flatten, write
+from gateway.templates.language.source import Problem
+from gateway.templates.language.source_positions import Expanded, Misplaced, Place
+from gateway.templates.rendering import mail
+from gateway.templates.rendering.markup import LIQUID
+
+_MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
+_LONGEST_TAG = 400  # characters; our choice
+_OPENING = re.compile(r"\{[{%]")
+_DEEPEST = 10  # conditions and loops within each other; our choice
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One output of a variable: which, through which filters, and where."""
+
+    variable: str
+    filters: tuple[str, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a text compiles to, wherever it stands. ``template`` is kept where there is no ``row``: it is the larger."""
+
+    template: BoundTemplate | None
+    row: Row | None
+    addresses: frozenset[str]  # the variables that are web addresses
+    tags: tuple[tuple[int, int], ...]  # of a mail: see mail.Html
+    uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
+    variables: frozenset[str]
+
+
+class Part:
+    """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
+
+    __slots__ = ("_limit", "_made", "_row", "_template", "is_mail", "source", "where")
+
+    def __init__(self, where: str, source: Expanded, made: _Made, *, is_mail: bool) -> None:
+        self.where = where
+        self.source = source
+        self.is_mail = is_mail
+        self._made = made
+        self._row = made.row
+        self._template = made.template
+        self._limit = environment(html=is_mail).output_stream_limit or 0
+
+    @property
+    def uses(self) -> list[Use]:
+        """Each output of a variable, in order."""
+        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._made.uses]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """All that the text speaks of, by whole path."""
+        return self._made.variables
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
+        if self._row is not None:
+            try:
+                text = write(self._row, values)
+            except (LiquidError, LookupError, ValueError, TypeError, ArithmeticError):
+                return self._render(values)  # fails again, and says where
+            if 4 * len(text) <= self._limit or len(text.encode()) <= self._limit:
+                return text
+        return self._render(values)
+
+    def _render(self, values: Mapping[str, Any]) -> str:
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            outer, _, inner = name.partition(".")
+            if inner:
+                nested.setdefault(outer, {})[inner] = value
+            else:
+                nested[name] = value
+        try:
+            return self._whole().render(nested)
+        except LiquidError as error:
+            place = self._place(error.token.start_index if error.token else -1)
+            raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
+
+    def _whole(self) -> BoundTemplate:
+        """What Liquid renders: read again where a row took its place, at the first failure."""
+        if self._template is None:
+            text = self.source.text
+            html = mail.compiled(text, self._made.addresses).html if self.is_mail else text
+            self._template = _parse(html, html=self.is_mail)
+        return self._template
+
+    def _place(self, offset: int) -> Place | None:
+        if offset < 0:
+            return None
+        if not self.is_mail:
+            return self.source.place(offset)
+        begun = [(at, origin) for at, origin in self._made.tags if at <= offset]
+        return self.source.place(begun[-1][1] + offset - begun[-1][0]) if begun else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a part may speak of. ``types`` by whole path; ``fragments`` and ``constants`` are written in."""
+
+    locale: str
+    types: Mapping[str, str]
+    fragments: Mapping[str, str]
+    constants: Mapping[str, str]
+
+
+def compile_part(text: str, where: str, scope: Scope, *, is_mail: bool) -> Part | list[Problem]:
+    """Compile one part, or say everything that is wrong with it."""
+    try:
+        source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
+    except Misplaced as error:
+        return [_problem(where, error.place, error.detail)]
+    made = _compiled(source.text, scope.locale, tuple(sorted(scope.types.items())), is_mail)
+    if isinstance(made, list):
+        return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
+    return Part(where, source, made, is_mail=is_mail)
+
+
+# An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
+# texts. Templates share texts: a subject, what is the same in all jurisdictions.
+@lru_cache(maxsize=512)
+def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Made | list[Misplaced]:
+    known = dict(types)
+    addresses = frozenset(name for name, kind in known.items() if kind == "url")
+    try:
+        _check_tags(text)
+        template = _parse(text, html=is_mail)
+        analysis = template.analyze(include_partials=False)
+        if problems := list(_check_uses(template, analysis, known)):
+            return problems
+        html = mail.compiled(text, addresses) if is_mail else None
+    except Misplaced as error:
+        return [error]
+    variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
+    uses = tuple(_uses(template))
+    if html:
+        template = _parse(html.html, html=True)
+    row = flatten(template, locale)
+    return _Made(template if row is None else None, row, addresses, html.tags if html else (), uses, variables)
+
+
+def _check_tags(text: str) -> None:
+    """That tags are known, few, short and closed: the parser takes its time, and often says nothing of where."""
+    open_blocks: list[tuple[str, int]] = []
+    for count, (offset, tag) in enumerate(_tags(text)):
+        if count >= _MOST_TAGS:
+            raise Misplaced(said("there are more than {most} tags", most=_MOST_TAGS), offset)
+        name = _tag_name(tag)
+        if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
+            continue
+        if name == "render":
+            raise Misplaced(said("a shared text is taken in like this: {% render 'help' %}"), offset)
+        if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
+            open_blocks.pop()
+        elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
+            raise Misplaced(said("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
+        elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
+            known = ", ".join(sorted((*TAGS, "render")))
+            detail = said("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
+            raise Misplaced(detail, offset)
+        elif name in BLOCKS:
+            open_blocks.append((name, offset))
+            if len(open_blocks) > _DEEPEST:
+                raise Misplaced(said("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
+    if open_blocks:
+        name, offset = open_blocks[-1]
+        tags = {"tag": f"{{% {name} %}}", "end": f"{{% end{name} %}}"}
+        raise Misplaced(said("{tag} is never closed: add {end}", **tags), offset)
+
+
+def _tags(text: str) -> Iterator[tuple[int, str]]:
+    """Offset and text of each tag, in one pass: a pattern looks to the end again for each one that isn't closed."""
+    end = 0
+    while found := _OPENING.search(text, end):
+        start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
+        end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
+        if end < 2:
+            detail = said("there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG)
+            raise Misplaced(detail, start)
+        yield start, text[start:end]
+
+
+def _tag_name(tag: str) -> str:
+    return (tag.strip("{%-} \n\t").split(maxsplit=1) or [""])[0]
+
+
+def _parse(text: str, *, html: bool) -> BoundTemplate:
+    made = environment(html=html)
+    try:
+        return made.from_string(text)
+    except LiquidError as error:
+        offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
+        raise Misplaced(_message(error), offset) from None
+    except RecursionError:
+        raise Misplaced(said("is nested too deeply"), 0) from None
+
+
+def _first_wrong(text: str, made: Environment) -> int:
+    """The first tag that can't be read by itself: the parser gives no place for one that ends too early."""
+    for found in LIQUID.finditer(text):
+        name = _tag_name(found[0])
+        if found[0].startswith("{%") and (name.startswith("end") or name in ("else", "break", "continue")):
+            continue
+        before = {"elsif": "{% if true %}", "when": "{% case 1 %}"}.get(name, "")
+        block = {"elsif": "if", "when": "case"}.get(name, name)
+        after = f"{{% end{block} %}}" if found[0].startswith("{%") and block in BLOCKS else ""
+        try:
+            made.from_string(before + found[0] + after)
+        except LiquidError:
+            return found.start()
+    return -1
+
+
+def _path(use: Any) -> str:
+    return ".".join(str(part) for part in use.segments)
+
+
+def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[Misplaced]:
+    """Unknown variables and filters, and filters of the wrong kind of value, also where no example leads."""
+    for uses in analysis.globals.values():
+        for use in uses:
+            if (name := _path(use)) not in known:
+                names = {"name": repr(name[:60]), "known": ", ".join(sorted(known))}
+                yield Misplaced(
+                    said("there is no variable {name}; this template has: {known}", **names), use.span.index
+                )
+    roots = {name.partition(".")[0] for name in known}
+    for node in _nodes(template.nodes):
+        for name in map(str, (*node.template_scope(), *node.block_scope())):
+            if name in roots:
+                # Otherwise an address that was checked could become one that was not.
+                detail = said("{name} is a variable already: choose another name", name=repr(name))
+                yield Misplaced(detail, node.token.start_index)
+    for name, spans in analysis.filters.items():
+        if name not in template.env.filters:
+            for span in spans:
+                names = {"name": repr(name[:60]), "known": ", ".join(sorted(template.env.filters))}
+                yield Misplaced(said("there is no filter {name}; there are: {known}", **names), span.index)
+    for each in _filtered(template):
+        first = each.filters[0] if each.filters else None
+        if first is None or first.name not in WANTS:
+            continue
+        kinds, least, example = WANTS[first.name]
+        kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
+        if len(first.args) < least or (kind and kind not in kinds):
+            words = {"name": first.name, "kinds": ", ".join(kinds), "example": example}
+            detail = said("the filter {name} is for {kinds}, and is written like {example}", **words)
+            yield Misplaced(detail, first.token.start_index)
+
+
+def _uses(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    for each in _filtered(template):
+        if isinstance(each.left, Path):
+            yield _name(each.left), tuple(one.name for one in each.filters or ()), each.left.token.start_index
+
+
+def _name(path: Path) -> str:
+    return ".".join(str(each) for each in path.path)
+
+
+def _filtered(template: BoundTemplate) -> Iterator[Any]:
+    for node in _nodes(template.nodes):
+        for expression in node.expressions():
+            yield from _expressions(expression)
+
+
+def _nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]  # it is not asked for partials
+
+
+def _expressions(expression: Expression) -> Iterator[Any]:
+    if isinstance(expression, FilteredExpression):
+        yield expression
+    for each in expression.children():
+        yield from _expressions(each)
+
+
+def _problem(where: str, place: Place | None, detail: str) -> Problem:
+    if place is None:
+        return Problem(where, 0, 0, detail)
+    return Problem(where, place.line, place.column, place.sentence(detail))
+
+
+def _message(error: LiquidError) -> str:
+    """The library quotes names and tags of the template, never values; a quoted text is cut short all the same."""
+    return re.sub(r"\s+", " ", str(error.args[0] if error.args else type(error).__name__))[:120]

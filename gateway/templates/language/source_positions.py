@@ -1,0 +1,127 @@
+"""A part's text with the shared texts and the lender's constants written in, and where each character came from.
+
+Everything that complains of a text (the language, the mail check, the lint) speaks of the expanded one; an editor is
+shown the line and column of what they wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
+from gateway.templates.checks.translatable import said
+
+_NESTING = 4  # shared texts within shared texts; our choice, and the end of any circle
+_MOST_CHARACTERS = 100_000  # of a part with all that it takes in; Gmail clips messages beyond 102 kB
+_INSERTED = re.compile(
+    r"""\{%\s*render\s+(?P<quote>['"])(?P<fragment>[a-z0-9-]+)(?P=quote)\s*%\}|\{\{\s*(?P<constant>[a-z]+(?:\.[a-z_]+)?)\s*\}\}"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Line and column in the part, from 1; ``inside`` says where in a shared text, "" for the part's own."""
+
+    line: int
+    column: int
+    inside: str = ""
+
+    def sentence(self, detail: str) -> str:
+        """What is wrong here, with the shared text that it stands in."""
+        return (
+            said("{detail} (in the shared text {place})", detail=detail, place=self.inside) if self.inside else detail
+        )
+
+
+class Misplaced(Exception):
+    """The text can't be put together, or means nothing; ``offset`` is where in the expanded text, -1 for nowhere."""
+
+    def __init__(self, detail: str, offset: int = -1, place: Place | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.offset = offset
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    start: int  # in the expanded text
+    origin: int  # in the part: of this text, or of the tag that was replaced
+    verbatim: bool
+    fragment: str
+    within: int  # offset in the fragment
+
+
+class Expanded:
+    """``text`` is what is compiled."""
+
+    def __init__(self, part: str, fragments: Mapping[str, str], constants: Mapping[str, str], *, html: bool) -> None:
+        """Raises Misplaced for a shared text that isn't there, or that never ends."""
+        self._part = part
+        self._fragments = fragments
+        self._constants = constants
+        self._html = html
+        self._chunks: list[_Chunk] = []
+        self._texts: list[str] = []
+        self._length = 0
+        self._add(part, "", 0, 0)
+        self.text = "".join(self._texts)
+
+    def place(self, offset: int) -> Place:
+        """Where the character at ``offset`` of the expanded text was written."""
+        chunk = (
+            self._chunks[bisect_right(self._chunks, offset, key=lambda each: each.start) - 1] if self._chunks else None
+        )
+        if chunk is None:
+            return Place(1, 1)
+        moved = offset - chunk.start if chunk.verbatim else 0
+        if not chunk.fragment:
+            return Place(*_line_and_column(self._part, chunk.origin + moved))
+        line, column = _line_and_column(self._fragments[chunk.fragment], chunk.within + moved)
+        return Place(*_line_and_column(self._part, chunk.origin), f"{chunk.fragment}:{line}:{column}")
+
+    def _add(self, text: str, fragment: str, origin: int, depth: int) -> None:
+        done = 0
+        for found in _INSERTED.finditer(text):
+            at = origin if fragment else found.start()
+            if name := found["fragment"]:
+                self._put(text[done : found.start()], fragment, origin if fragment else done, done)
+                self._include(name, at, depth)
+            else:
+                value = self._constants.get(found["constant"])
+                if value is None or "{" in value:
+                    continue  # a variable, or one that would be read as the language itself
+                self._put(text[done : found.start()], fragment, origin if fragment else done, done)
+                self._put(escape(value) if self._html else value, fragment, at, found.start(), verbatim=False)
+            done = found.end()
+        self._put(text[done:], fragment, origin if fragment else done, done)
+
+    def _include(self, name: str, at: int, depth: int) -> None:
+        place = Place(*_line_and_column(self._part, at))
+        if name not in self._fragments:
+            known = ", ".join(sorted(self._fragments)) or "none"
+            words = said(
+                "there is no shared text {name} in this language; there are: {known}", name=repr(name), known=known
+            )
+            raise Misplaced(words, place=place)
+        if depth == _NESTING:
+            words = said("the shared text {name} takes in others more than {most} deep", name=repr(name), most=_NESTING)
+            raise Misplaced(words, place=place)
+        self._add(self._fragments[name], name, at, depth + 1)
+
+    def _put(self, text: str, fragment: str, origin: int, within: int, *, verbatim: bool = True) -> None:
+        if not text:
+            return
+        if self._length + len(text) > _MOST_CHARACTERS:
+            raise Misplaced(said("is longer than {most} characters with all that it takes in", most=_MOST_CHARACTERS))
+        self._chunks.append(_Chunk(self._length, origin, verbatim, fragment, within))
+        self._texts.append(text)
+        self._length += len(text)
+
+
+def _line_and_column(text: str, offset: int) -> tuple[int, int]:
+    offset = min(offset, len(text))
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)

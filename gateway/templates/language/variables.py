@@ -1,0 +1,139 @@
+"""What a template wants to be told: its variables, their types, and what is wrong with those given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from babel.numbers import list_currencies
+
+from gateway.templates.checks.translatable import Said, said
+
+_CURRENCIES = frozenset(list_currencies())
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_MOST_CHARACTERS = 500  # of a text variable; our choice, three SMS segments
+_MOST_DIGITS = 15  # of an amount: beyond any debt of a person; our choice
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSpec:
+    """One variable, as template.toml declares it."""
+
+    name: str
+    type: str  # money | currency | date | text | integer | url
+    required: bool
+    example: str
+    description: str
+
+    @property
+    def value_of_example(self) -> str | int:
+        """The example as a request would give it."""
+        return int(self.example) if self.type == "integer" and self.example.lstrip("-").isdigit() else self.example
+
+
+@dataclass(frozen=True, slots=True)
+class VariableProblem:
+    """What is wrong with one variable, and the remedy. Never repeats the value."""
+
+    pointer: str
+    detail: str
+
+    @property
+    def sentence(self) -> Said:
+        """The same with the variable's name."""
+        return said("{name} {problem}", name=self.pointer.rpartition("/")[2], problem=self.detail)
+
+
+def _money(value: Any) -> Decimal:
+    if not isinstance(value, str) or len(value) > _MOST_DIGITS + 4:
+        raise ValueError
+    amount = Decimal(value)
+    if not amount.is_finite() or "e" in value.lower():
+        raise ValueError
+    return amount
+
+
+def _currency(value: Any) -> str:
+    if value not in _CURRENCIES:
+        raise ValueError
+    return str(value)
+
+
+def _date(value: Any) -> date:
+    if not isinstance(value, str) or len(value) != len("2026-11-01"):
+        raise ValueError
+    return date.fromisoformat(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_CHARACTERS or _CONTROL.search(value):
+        raise ValueError
+    return value
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"https://[\w.-]+(:\d+)?(/[\w./~%?&=#+-]*)?", value):
+        raise ValueError
+    return value
+
+
+# Each type: what turns a JSON value into what the template sees, and how to say what is wanted.
+_TYPES: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "money": (_money, said('must be a decimal amount in a string, like "3913.00"')),
+    "currency": (_currency, said("must be an ISO 4217 code, like TWD")),
+    "date": (_date, said("must be a date, like 2026-11-01")),
+    "text": (
+        _text,
+        said("must be a text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
+    ),
+    "integer": (_integer, said("must be a whole number")),
+    "url": (_url, said("must be an https address")),
+}
+TYPES = frozenset(_TYPES)
+
+
+def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[VariableProblem]:
+    """Everything that is wrong with ``given``, at once."""
+    problems = [
+        VariableProblem(f"/variables/{name}", said("is missing: {what}", what=spec.description))
+        for name, spec in specs.items()
+        if spec.required and given.get(name) is None
+    ]
+    for name, value in given.items():
+        spec = specs.get(name)
+        if spec is None:
+            known = ", ".join(sorted(specs))
+            detail = said("is not used; this template has: {known}", known=known)
+            problems.append(VariableProblem(f"/variables/{_pointer(name)}", detail))
+        elif value is not None and not _fits(spec, value):
+            problems.append(VariableProblem(f"/variables/{name}", _TYPES[spec.type][1]))
+    return problems
+
+
+def values(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template sees; an optional variable that was not given is nil. ``given`` has passed ``check``."""
+    return {
+        name: None if given.get(name) is None else _TYPES[spec.type][0](given[name]) for name, spec in specs.items()
+    }
+
+
+def _fits(spec: VariableSpec, value: Any) -> bool:
+    try:
+        _TYPES[spec.type][0](value)
+    except (ValueError, TypeError, InvalidOperation):
+        return False
+    return True
+
+
+def _pointer(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

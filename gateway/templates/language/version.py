@@ -1,0 +1,271 @@
+"""One version of one template, compiled: immutable, and the only thing that renders."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from channels.base import Content
+from gateway.core.ports import RenderFailed
+from gateway.templates.checks.translatable import said
+from gateway.templates.language.formats import locale_of
+from gateway.templates.language.language import Part, Scope, compile_part
+from gateway.templates.language.source import BadTemplate, Lender, Problem, Source
+from gateway.templates.language.variables import VariableProblem, VariableSpec, check, values
+from gateway.templates.rendering.sms_segments import REPLACEMENTS
+
+# What a message on each channel is made of: the part's file, and the field of Content that it fills.
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "sms": {"sms.liquid": "text"},
+    "email": {"email.subject.liquid": "subject", "email.txt.liquid": "text", "email.mjml.liquid": "html"},
+    "inapp": {"inapp.title.liquid": "subject", "inapp.txt.liquid": "text"},
+}
+_FILES = frozenset(file for files in PARTS.values() for file in files)
+_SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
+_LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
+# Messages (of a locale, channel and jurisdiction) whose compiled texts are kept; our choice: some 120 MB, of a hundred
+# templates with all their messages or of a thousand with those that two countries need.
+_MOST_KEPT = 10_000
+# Where a country has another name in the policy packs, and so in borrowers' jurisdictions.
+_COUNTRIES = {"gb": "uk"}
+
+
+def jurisdiction_of(name: str) -> str:
+    """``us-fl`` is in the us, and gb is another name of the uk."""
+    country = name.lower().replace("_", "-").partition("-")[0]
+    return _COUNTRIES.get(country, country)
+
+
+Compiled = Sequence[tuple[str, Part]]  # by the field of Content that each fills
+
+
+class TemplateVersion:
+    """A version whose texts have been checked, each compiled. Raises BadTemplate with every problem of every part.
+
+    ``problems`` given: they go there instead, for an editor's draft; a channel with a problem can't be rendered.
+    ``checked``: it is known to have none, so nothing is compiled before it is used.
+    """
+
+    def __init__(
+        self, source: Source, lender: Lender, problems: list[Problem] | None = None, *, checked: bool = False
+    ) -> None:
+        self.source = source
+        self.id = source.id
+        self.version = source.version
+        self.category: str = source.settings["category"]
+        self.must_arrive: bool = source.settings.get("must_arrive", False)
+        self.title: str = source.settings["title"]
+        self.default_locale: str = source.settings["default_locale"]
+        self.variables = {
+            name: VariableSpec(
+                name, each["type"], each.get("required", True), str(each["example"]), each["description"]
+            )
+            for name, each in source.settings["variables"].items()
+        }
+        self.locales: Sequence[str] = sorted({name.split("/")[0] for name in source.parts})
+        self._lender = {f"lender.{name}": value for name, value in asdict(lender).items()}
+        self._types = _types(self.variables)
+        # By locale and channel; within it by jurisdiction, "" for all that have no shared texts of their own. Empty for
+        # what is compiled at its next use.
+        self._parts: dict[tuple[str, str], dict[str, Compiled]] = {}
+        found: list[Problem] = [] if problems is None else problems
+        if checked:
+            for locale in self.locales:
+                jurisdictions = _fragments(source.fragments, locale)
+                for channel in self._channels(locale):
+                    self._parts[(locale, channel)] = dict.fromkeys(jurisdictions, ())
+        else:
+            self._compile(found)
+        if found and problems is None:
+            raise BadTemplate(found)
+        self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
+
+    def _compile(self, problems: list[Problem]) -> None:
+        if self.default_locale not in self.locales:
+            where = f"{self.id}/template.toml"
+            detail = said("default_locale: there is no folder {locale}", locale=self.default_locale)
+            problems.append(Problem(where, 0, 0, detail))
+        for name in sorted(self.source.parts):
+            if name.partition("/")[2] not in _FILES:
+                detail = said("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
+                problems.append(Problem(f"{self.id}/{name}", 0, 0, detail))
+        for locale in self.locales:
+            try:
+                locale_of(locale)
+            except (ValueError, LookupError):
+                problems.append(Problem(f"{self.id}/{locale}", 0, 0, said("is no locale; write it like en-GB")))
+                continue
+            for channel in self._channels(locale):
+                self._compile_channel(locale, channel, problems)
+
+    def _channels(self, locale: str) -> Iterator[str]:
+        for channel, files in PARTS.items():
+            if any(f"{locale}/{file}" in self.source.parts for file in files):
+                yield channel
+
+    def _compile_channel(self, locale: str, channel: str, problems: list[Problem]) -> None:
+        by_jurisdiction: dict[str, Compiled] = {}
+        for jurisdiction, fragments in _fragments(self.source.fragments, locale).items():
+            compiled = self._compile_message(locale, channel, fragments, problems)
+            if len(compiled) == len(PARTS[channel]):
+                by_jurisdiction[jurisdiction] = compiled
+        if "" in by_jurisdiction:
+            self._parts[(locale, channel)] = by_jurisdiction
+
+    def _compile_message(
+        self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[Problem]
+    ) -> Compiled:
+        """The parts that can be compiled. What is wrong with the others goes to ``problems``."""
+        scope = Scope(locale, self._types, fragments, self._lender | {"locale": locale})
+        compiled = []
+        for file, field in PARTS[channel].items():
+            where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
+            if text is None:
+                names = {"channel": channel, "parts": ", ".join(PARTS[channel])}
+                detail = said("is missing; a message on {channel} needs {parts}", **names)
+                made: Part | list[Problem] = [Problem(where, 0, 0, detail)]
+            else:
+                made = compile_part(text, where, scope, is_mail=field == "html")
+            if isinstance(made, Part):
+                compiled.append((field, made))
+            else:
+                problems += [each for each in made if each not in problems]
+        return compiled
+
+    def forget(self, only: tuple[str, str, str] | None = None) -> None:
+        """Let go of what is compiled, or of one (locale, channel, jurisdiction): it is compiled again at its next use.
+
+        A render under way keeps what it has.
+        """
+        places = [only] if only else [(*place, each) for place, found in self._parts.items() for each in found]
+        for locale, channel, jurisdiction in places:
+            self._parts[(locale, channel)][jurisdiction] = ()
+
+    def locale_for(self, wanted: str, channel: str) -> str:
+        """The locale that is used for ``wanted``: itself, then its language elsewhere, then the default.
+
+        Chinese is two written languages: the locales that share the script come before those that don't.
+        """
+        if (wanted, channel) in self._parts:
+            return wanted
+        language = wanted.split("-")[0]
+        same = [each for each in self.locales if each.split("-")[0] == language]
+        candidates = sorted(same, key=lambda each: (_script(each) != _script(wanted), each))
+        return next((each for each in candidates if (each, channel) in self._parts), self.default_locale)
+
+    def parts(self, locale: str, channel: str, jurisdiction: str = "") -> Compiled:
+        """The compiled parts by the field of Content that each fills; none where the channel has no text."""
+        found = self._parts.get((locale, channel), {})
+        wanted = jurisdiction_of(jurisdiction or locale.partition("-")[2])
+        if wanted not in found:
+            wanted = ""
+        return found.get(wanted) or (self._compile_again(locale, channel, wanted) if found else ())
+
+    def _compile_again(self, locale: str, channel: str, jurisdiction: str) -> Compiled:
+        """For a text's first use, a few milliseconds. In several threads at once, all come to the same."""
+        fragments = _fragments(self.source.fragments, locale)[jurisdiction]
+        problems: list[Problem] = []
+        made = self._compile_message(locale, channel, fragments, problems)
+        if problems:  # of a version that somebody else has found good
+            return ()
+        self._parts[(locale, channel)][jurisdiction] = made
+        _recent.add(self, (locale, channel, jurisdiction))
+        return made
+
+    def jurisdictions(self, locale: str, channel: str) -> Sequence[str]:
+        """Those whose texts are of their own, by shared texts; "" for all others."""
+        return list(self._parts.get((locale, channel), {}))
+
+    def check(self, given: Mapping[str, Any]) -> list[VariableProblem]:
+        """What is wrong with the variables of a request."""
+        return check(self.variables, given)
+
+    def render(
+        self, channel: str, locale: str, given: Mapping[str, Any], borrower_name: str, jurisdiction: str = ""
+    ) -> Content:
+        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed."""
+        used = self.locale_for(locale, channel)
+        parts = self.parts(used, channel, jurisdiction)
+        if not parts:
+            raise RenderFailed(said("{template}: has no text for {channel}", template=self.id, channel=channel))
+        try:
+            known = values(self.variables, given)
+        except (ValueError, TypeError, ArithmeticError):
+            raise RenderFailed(said("{template}: a variable has the wrong type", template=self.id)) from None
+        known["borrower.name"], known["locale"] = borrower_name, used
+        known.update(self._lender)
+        rendered = {field: part.render(known) for field, part in parts}
+        if channel == "sms":
+            # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
+            return Content(rendered["text"].translate(_SPACES).strip())
+        # What a condition leaves out leaves its empty lines behind.
+        rendered["text"] = _BLANK_LINES.sub("\n\n", rendered["text"]).strip()
+        rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())  # whatever a name contains
+        return Content(**rendered)
+
+
+class _Recent:
+    """The messages that were compiled at their first use: of those of all versions, the oldest make room."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._compiled: deque[tuple[weakref.ref[TemplateVersion], tuple[str, str, str]]] = deque()
+
+    def add(self, version: TemplateVersion, message: tuple[str, str, str]) -> None:
+        self._compiled.append((weakref.ref(version), message))
+        while len(self._compiled) > self._most:
+            of, oldest = self._compiled.popleft()
+            if (gone := of()) is not None:
+                gone.forget(oldest)
+
+
+_recent = _Recent(_MOST_KEPT)
+
+
+def _types(variables: Mapping[str, VariableSpec]) -> dict[str, str]:
+    """What a text may speak of, and the type of each."""
+    types = {name: each.type for name, each in variables.items()}
+    types |= {"borrower.name": "text", "locale": "text", "lender.name": "text", "lender.phone": "text"}
+    types["lender.help_url"] = "url"
+    return types
+
+
+def _alike(one: str, other: str) -> bool:
+    return one.split("-")[0] == other.split("-")[0] and _script(one) == _script(other)
+
+
+def _script(locale: str) -> str:
+    """``zh-HK`` is written like ``zh-TW``, and unlike ``zh-CN``. Of two scripts only Chinese has texts here."""
+    language, _, country = locale.partition("-")
+    return ("Hant" if country in ("TW", "HK", "MO", "Hant") else "Hans") if language == "zh" else ""
+
+
+def _fragments(fragments: Mapping[str, str], locale: str) -> dict[str, dict[str, str]]:
+    """The shared texts of a locale by jurisdiction: ``help.uk.liquid`` takes the place of ``help.liquid`` in the uk.
+
+    A locale without any has those of its language elsewhere.
+    """
+    named = dict(_named(fragments, locale))
+    language = [each for each in sorted({path.partition("/")[0] for path in fragments}) if _alike(each, locale)]
+    for other in language if locale not in language else ():
+        named = dict(_named(fragments, other)) | named
+    plain = {name: text for name, text in named.items() if "." not in name}
+    jurisdictions = sorted({name.partition(".")[2] for name in named if "." in name})
+    own = {
+        each: plain | {name.partition(".")[0]: text for name, text in named.items() if name.endswith(f".{each}")}
+        for each in jurisdictions
+    }
+    return {"": plain, **own}
+
+
+def _named(fragments: Mapping[str, str], locale: str) -> Iterator[tuple[str, str]]:
+    for path, text in fragments.items():
+        folder, _, file = path.partition("/")
+        if folder == locale:
+            yield file.removesuffix(".liquid"), text

@@ -1,0 +1,174 @@
+"""How a mail looks and where links lead: contrast, images' words, the preview line, addresses that can be trusted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import islice
+from urllib.parse import urlsplit
+
+from gateway.templates.checks.translatable import said
+from gateway.templates.rendering import markup
+
+_LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
+_LEAST_LARGE = 3.0  # the same, for text of 24 pixels and more
+_LARGE_PIXELS = 24.0
+_SHORTENERS = ("bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "t.cn", "reurl.cc", "lihi.io", "url.cn")
+_LINK = re.compile(r"\b(?:https?|ftp)://[^\s\x00\"'<>）。，、]+", re.IGNORECASE)
+# Calls to these cost the caller more than a call: CONC 7.9 forbids them in the UK, and 900 numbers are the same.
+_DEAR_NUMBER = re.compile(r"(?<!\d)(?:\+44\s?|0)(?:9\d|8[47]\d)[\d\s]{6,}|(?<!\d)(?:\+?1[-. ])?900[-. ]\d{3}[-. ]\d{4}")
+_VAGUE = re.compile(r"(click here|here|link|点击这里|點擊這裡|点此|點此)", re.IGNORECASE)
+_RULE = re.compile(r"\{(?P<what>[^{}]*)\}")
+_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
+_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    # What MJML has where nothing is said.
+    "mj-text": {"color": "#000000", "font-size": "13px"},
+    "mj-button": {"color": "#ffffff", "background-color": "#414141", "font-size": "13px"},
+    "mj-table": {"color": "#000000", "font-size": "13px"},
+}
+_BACKGROUNDS = ("mj-body", "mj-wrapper", "mj-section", "mj-column")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``offset`` is in the expanded text."""
+
+    level: str
+    rule: str
+    offset: int
+    detail: str
+    remedy: str
+
+
+def links(source: str, words: str) -> Iterator[Fault]:
+    """Links and numbers that a reader should not be sent to. ``words`` is ``source`` with the language hidden."""
+    hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
+    for start, end in hrefs:
+        if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
+            detail, remedy = said("a link carries personal data"), said("Leave it out of the address.")
+            yield Fault("error", "personal_link", start, detail, remedy)
+    spans = [found.span() for found in _LINK.finditer(words)] + hrefs
+    for start, end in spans:
+        yield from _link(source[start:end], start)
+    for number in _DEAR_NUMBER.finditer(words):
+        detail = said("a call to {number} costs extra", number=number[0].strip())
+        remedy = said("Give a number that costs what any call costs.")
+        yield Fault("error", "dear_number", number.start(), detail, remedy)
+
+
+def _link(address: str, offset: int) -> Iterator[Fault]:
+    parts = urlsplit(address)
+    host = (parts.hostname or "") if "{{" not in address.split("/")[0:3][-1] else ""
+    if parts.scheme.lower() in ("http", "ftp"):
+        yield Fault("error", "plain_link", offset, said("{host} is linked without TLS", host=host), said("Use https."))
+    if host.removeprefix("www.") in _SHORTENERS:
+        detail = said("{host} hides where the link goes, and carriers filter it", host=host)
+        yield Fault("error", "short_link", offset, detail, said("Link to the lender's own site."))
+    if parts.username or _is_number(host) or host.startswith("xn--") or ".xn--" in host:
+        detail = said("{host} looks like a deceiver's address", host=host)
+        yield Fault("error", "odd_link", offset, detail, said("Link to the lender's own site, by its name."))
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def faults(source: str, most: int) -> Iterator[Fault]:
+    """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
+    if not re.search(r"<mj-preview>\s*\S", source):
+        detail = said("there is no preview line, so others see the first words of the text beside the subject")
+        yield Fault("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
+    if "prefers-color-scheme" not in source:
+        detail = said("there is nothing for dark screens")
+        yield Fault("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
+    for look in (_pictures, _link_words, _element_contrast, _style_contrast):
+        yield from islice(look(source), most)
+
+
+def _pictures(source: str) -> Iterator[Fault]:
+    for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
+        if not re.search(r"\balt\s*=", found[0]):
+            detail = said("an image says nothing to who can't see it")
+            yield Fault("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
+
+
+def _link_words(source: str) -> Iterator[Fault]:
+    for found in re.finditer(r"<a\b[^<>]*?href\s*=\s*[\"']([^\"']*)[\"'][^<>]*>(.*?)</a>", source, re.DOTALL):
+        shown = re.sub(r"<[^<>]*>", "", found[2]).strip()
+        if _VAGUE.fullmatch(shown):
+            detail = said("{words} doesn't say where the link leads", words=repr(shown))
+            yield Fault("warning", "vague_link", found.start(2), detail, said("Say what is there, like: Pay online."))
+        named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
+        if named and real and named != real:
+            detail = said("the link says {named} and leads to {real}", named=named, real=real)
+            yield Fault("error", "misleading_link", found.start(2), detail, said("Have both the same."))
+
+
+def _element_contrast(source: str) -> Iterator[Fault]:
+    """Text on the background that it stands on, by the elements' own attributes."""
+    defaults: dict[str, dict[str, str]] = {name: dict(values) for name, values in _DEFAULTS.items()}
+    everywhere: dict[str, str] = {}
+    background: dict[str, str] = {}
+    in_head = False
+    for element in markup.elements(source, frozenset(map(markup.variable, markup.LIQUID.findall(source)))):
+        if element.name in ("mj-attributes", "mj-body"):
+            in_head = element.name == "mj-attributes"
+        if in_head and element.name == "mj-all":
+            everywhere = dict(element.attributes)
+        elif in_head:
+            defaults.setdefault(element.name, {}).update(element.attributes)
+        elif element.name in _BACKGROUNDS:
+            for inner in _BACKGROUNDS[_BACKGROUNDS.index(element.name) :]:
+                background.pop(inner, None)
+            if colour := element.attributes.get("background-color"):
+                background[element.name] = colour
+        elif element.name in _DEFAULTS:
+            own = everywhere | defaults[element.name] | dict(element.attributes)
+            behind = own.get("background-color") or own.get("container-background-color") or _innermost(background)
+            yield from _too_faint(own.get("color", ""), behind, element.offset, own.get("font-size", ""))
+
+
+def _innermost(background: Mapping[str, str]) -> str:
+    return next((background[each] for each in reversed(_BACKGROUNDS) if each in background), "#ffffff")
+
+
+def _style_contrast(source: str) -> Iterator[Fault]:
+    for style in re.finditer(r"<mj-style[^>]*>(.*?)</mj-style>", source, re.DOTALL):
+        for rule in _RULE.finditer(style[1]):
+            said = {
+                name.strip().lower(): value
+                for name, _, value in (each.partition(":") for each in rule["what"].split(";"))
+            }
+            front, behind = said.get("color", ""), said.get("background-color") or said.get("background") or ""
+            yield from _too_faint(front, behind, style.start(1) + rule.start("what"), said.get("font-size", ""))
+
+
+def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Fault]:
+    colours = [found[0] for each in (front, behind) if (found := _COLOUR.search(each))]
+    if len(colours) < 2:
+        return
+    pixels = float(found[1]) if (found := re.match(r"\s*(\d{1,3}(?:\.\d+)?)px", size)) else 0.0
+    least = _LEAST_LARGE if pixels >= _LARGE_PIXELS else _LEAST_CONTRAST
+    if (ratio := contrast(*colours)) < least:
+        pair = {"front": colours[0], "behind": colours[1], "ratio": f"{ratio:.1f}"}
+        detail = said("{front} on {behind} has a contrast of {ratio}", **pair)
+        yield Fault("error", "contrast", offset, detail, said("WCAG wants at least {least}.", least=least))
+
+
+def contrast(first: str, second: str) -> float:
+    """The contrast ratio of two colours ``#rrggbb`` or ``#rgb``, from 1 to 21 (WCAG 2.2)."""
+    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(each * 2 for each in colour[1:])
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,101 @@
+"""E-mail bodies: MJML, once checked, is turned into the HTML that mail programs read.
+
+Liquid's tags are put aside while the layout is made, and put back afterwards, so that a mail is laid out once and not
+for every borrower.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import unescape
+from itertools import count
+
+import css_inline
+import mrml
+
+from gateway.templates.checks.translatable import said
+from gateway.templates.language.source_positions import Misplaced
+from gateway.templates.rendering.markup import HELD, LIQUID, TOKEN, elements
+
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True, keep_at_rules=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Html:
+    """``html`` with Liquid's tags in it; ``tags`` has where each begins there, and where it was in the source."""
+
+    html: str
+    tags: tuple[tuple[int, int], ...]
+
+
+def compiled(source: str, addresses: frozenset[str]) -> Html:
+    """MJML to HTML. ``addresses`` are the variables that are https addresses. Raises Misplaced with the offset."""
+    for _ in elements(source, addresses):
+        pass
+    tags = LIQUID.findall(source)
+    mark = _unused(source)
+    try:
+        made = mrml.to_html(_held(source, mark, tags), *_options()).content
+    except BaseException as error:
+        if not isinstance(error, OSError) and type(error).__name__ != "PanicException":  # which is no Exception
+            raise
+        detail = said("the mail can't be laid out: look for a quote or a bracket that is missing")
+        raise Misplaced(detail) from None
+    html = _INLINER.inline(made)
+    if "prefers-color-scheme" in source:
+        html = html.replace("<head>", '<head><meta name="color-scheme" content="light dark">', 1)
+    return _restored(html, mark, tags, [found.start() for found in LIQUID.finditer(source)])
+
+
+def _options() -> tuple[mrml.ParserOptions, mrml.RenderOptions]:
+    """No includes, and no web fonts: by itself the compiler has the reader's mail program fetch some from elsewhere."""
+    return mrml.ParserOptions(include_loader=mrml.noop_loader()), mrml.RenderOptions(fonts={})
+
+
+def _unused(source: str) -> str:
+    """What stands for a tag while the layout is made: letters, which are the same in a text and in an attribute."""
+    return next(mark for number in count() if (mark := f"liquid{number}x") not in source)
+
+
+def _held(source: str, mark: str, tags: Sequence[str]) -> str:
+    """The source with each of Liquid's tags put aside: control tags as comments where elements may stand.
+
+    A bare > is written as &gt;: the compiler panics at one that comes after certain letters.
+    """
+    numbers = iter(range(len(tags)))
+    held = LIQUID.sub(lambda found: f"\ue000{next(numbers)}\ue001", source)
+    texts, done, inside = [], 0, ""
+    for found in TOKEN.finditer(held):
+        before = held[done : found.start()]
+        texts.append(before if inside == "mj-style" else before.replace(">", "&gt;"))
+        if found["name"]:
+            inside = "" if found["close"] else found["name"]
+            texts.append(f"{found[0][:-1].replace('>', '&gt;')}>")
+        elif tags[int(found["tag"])].startswith("{%") and inside not in ("mj-title", "mj-preview"):
+            texts.append(f"<!--{found[0]}-->")
+        else:
+            texts.append(found[0])
+        done = found.end()
+    return HELD.sub(lambda found: f"{mark}{found[0][1:-1]}z", "".join([*texts, held[done:]]))
+
+
+def _restored(html: str, mark: str, tags: Sequence[str], starts: Sequence[int]) -> Html:
+    texts: list[str] = []
+    places: list[tuple[int, int]] = []
+    done = length = 0
+    for found in re.finditer(rf"(?:<!--)?{mark}(\d+)z(?:-->)?", html):
+        before = html[done : found.start()]
+        number = int(found[1])
+        texts += [before, tags[number]]
+        places.append((length + len(before), starts[number]))
+        length += len(before) + len(tags[number])
+        done = found.end()
+    return Html("".join([*texts, html[done:]]), tuple(places))
+
+
+def preview(html: str) -> str:
+    """The preview line that a mail program shows beside the subject, "" where the mail has none of its own."""
+    found = re.search(r"<body\b[^>]*>\s*<div style=\"display:\s*none[^\"]*\">(.*?)</div>", html, re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", found[1])).split()) if found else ""

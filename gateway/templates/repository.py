@@ -1,0 +1,162 @@
+"""Texts of templates, from the files and from the ledger, and what the language and the lint say of them.
+
+A text is what an editor sees: a template's files. Must not know who may do what with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway.core.model import TemplateState
+from gateway.core.ports import Clock
+from gateway.templates.catalog import Catalog
+from gateway.templates.checks.lint import Finding, findings_of
+from gateway.templates.checks.translatable import joined, said
+from gateway.templates.folder import Folder, check
+from gateway.templates.language.source import BadTemplate, Problem, Source
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.compatibility import Consequence, broken, needs
+from gateway.templates.workflow.refusals import BadText, NoSuchEdition
+from gateway.templates.workflow.unit_of_work import Edition, Text
+from gateway.templates.workflow.versions_store import Editions
+
+Lint = Callable[[TemplateVersion], Sequence[Finding]]
+
+_LATELY = timedelta(days=30)  # whose requests count when a version needs something new; our choice: a billing month
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A template's text. ``number`` 0 is the version of the files, which has no edition."""
+
+    template: str
+    number: int
+    version: str
+    files: Mapping[str, str]
+    edition: Edition | None = None
+    source: str = ""  # as frozen at its submission
+
+
+class Shelf:
+    """All texts of all tenants. The verbs may raise Unavailable."""
+
+    def __init__(
+        self, editions: Editions, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
+    ) -> None:
+        self._editions = editions
+        self._catalog = catalog
+        self._folder = folder
+        self._lint = lint
+        self._callers = callers
+        self._clock = clock
+
+    def shipped(self) -> Sequence[str]:
+        """The templates that the files have."""
+        return sorted(self._folder.templates)
+
+    async def text(self, tenant: str, template: str, number: int) -> Files:
+        """One version's files; 0 is the version of the files."""
+        if number == 0:
+            files = self._folder.templates.get(template)
+            if files is None:
+                raise NoSuchEdition(f"the files have no template {template}")
+            return Files(template, 0, self._folder.source(template, files).version, files)
+        return written(await self._editions.text((tenant, template, number)))
+
+    async def live(self, tenant: str, template: str) -> Files | None:
+        """The text that new requests get now, by the ledger; None where there is none."""
+        own = live_edition(await self._editions.listed(tenant, template), self._clock())
+        if own is None and template not in self._folder.templates:
+            return None
+        return await self.text(tenant, template, own.number if own else 0)
+
+    async def consequences(self, tenant: str, after: Files) -> list[Consequence]:
+        """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
+        live = await self.live(tenant, after.template)
+        if live is None:
+            return []
+        version, found = self.compiled(after), []
+        if what := needs(self.compiled(live).variables, version.variables):
+            lately = await self._callers.recent(tenant, after.template, self._clock() - _LATELY)
+            found.append(Consequence("variables", joined(what), tuple(broken(lately, version.variables))))
+        if after.edition is not None and after.edition.based_on != live.version:
+            begun = after.edition.based_on or said("nothing")
+            detail = said("it was begun from {begun}, and {live} is live now", begun=begun, live=live.version)
+            found.append(Consequence("live_changed", detail))
+        return found
+
+    def findings(self, text: Files) -> list[Finding]:
+        """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
+        try:
+            return list(self._lint(self.compiled(text)))
+        except BadText as error:
+            return list(error.findings)
+
+    def frozen(self, template: str, files: Mapping[str, str], number: int) -> tuple[str, str]:
+        """The version's name, and all that its rendering depends on."""
+        source = self._folder.source(template, files, f"e{number}")
+        return source.version, source.dump()
+
+    def compiled(self, text: Files) -> TemplateVersion:
+        """By its own source where that is frozen, with the shared texts of now where not. Raises BadText."""
+        try:
+            source = Source.parse(text.source) if text.source else self._folder.source(text.template, text.files)
+            return TemplateVersion(source, self._catalog.lender)
+        except BadTemplate as error:
+            raise BadText(findings_of(error)) from None
+
+    def sketched(self, text: Files, problems: list[Problem] | None = None) -> TemplateVersion:
+        """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText.
+
+        The mistakes go to ``problems``.
+        """
+        found = [] if problems is None else problems
+        try:
+            return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, found)
+        except BadTemplate as error:
+            raise BadText(findings_of(error)) from None
+
+    def drafted(self, text: Files) -> tuple[TemplateVersion | None, list[Finding]]:
+        """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
+        problems: list[Problem] = []
+        try:
+            version = self.sketched(text, problems)
+        except BadText as error:
+            return None, list(error.findings)
+        broken = {each.where for each in problems}
+        linted = [each for each in self._lint(version) if each.where not in broken]
+        return version, [*findings_of(BadTemplate(problems)), *linted]
+
+    def compiled_if(self, text: Files) -> TemplateVersion | None:
+        try:
+            return self.compiled(text)
+        except BadText:
+            return None
+
+    def refuse_errors(self, text: Files) -> None:
+        """Raises BadText where an error blocks it."""
+        found = self.findings(text)
+        if any(each.level == "error" for each in found):
+            raise BadText(found)
+
+
+def live_edition(editions: Sequence[Edition], now: datetime) -> Edition | None:
+    """The one that new requests get; None: that of the files. A plan whose time has come holds, noticed or not."""
+    planned = [each for each in editions if each.publish_at is not None and each.publish_at <= now]
+    return next(iter([*planned, *(each for each in editions if each.state is TemplateState.PUBLISHED)]), None)
+
+
+def check_files(template: str, files: Mapping[str, str]) -> None:
+    """Whether these can be a template's files at all. Raises BadText."""
+    try:
+        check(template, files)
+    except BadTemplate as error:
+        raise BadText(findings_of(error)) from None
+
+
+def written(text: Text) -> Files:
+    edition = text.edition
+    return Files(edition.template, edition.number, edition.version, text.files, edition, text.source)

@@ -1,0 +1,62 @@
+"""Who has been asking for a template lately, and with which variables: what a change of it may break."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from gateway.storage.database import Database
+from gateway.storage.schema import api_keys, notifications
+
+MOST_COUNTED = 10_000  # of one caller; more are as many. Our choice: a few milliseconds of an index
+_SAMPLES = 200  # of the newest requests of one caller; our choice
+
+
+@dataclass(frozen=True, slots=True)
+class RecentCaller:
+    """``client`` is ``key:<id>``; ``samples`` are the variables of its newest requests."""
+
+    client: str
+    name: str
+    requests: int
+    samples: Sequence[Mapping[str, Any]]
+
+
+class Callers:
+    """The callers of a tenant's templates."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def recent(self, tenant: str, template: str, since: datetime) -> list[RecentCaller]:
+        """Everyone who asked for the template since then. Raises Unavailable."""
+        keys = select(api_keys.c.id, api_keys.c.name).where(api_keys.c.tenant == tenant)
+        first = f"ntf_{int(since.timestamp() * 1000):012x}"  # ids are in order of time
+
+        def read(connection: Connection) -> list[RecentCaller]:
+            found = []
+            for key in connection.execute(keys).all():
+                client = f"key:{key.id}"
+                theirs = (
+                    notifications.c.tenant == tenant,
+                    notifications.c.template == template,
+                    notifications.c.client == client,
+                    notifications.c.client != "",  # lets the partial index serve
+                    notifications.c.id >= first,
+                )
+                newest = select(notifications.c.body).where(*theirs).order_by(notifications.c.id.desc())
+                bodies = connection.execute(newest.limit(_SAMPLES)).scalars().all()
+                if bodies:
+                    some = select(notifications.c.id).where(*theirs).limit(MOST_COUNTED).subquery()
+                    number = connection.execute(select(func.count()).select_from(some)).scalar_one()
+                    found.append(
+                        RecentCaller(client, key.name, int(number), [json.loads(each)["variables"] for each in bodies])
+                    )
+            return found
+
+        return await self._database.read(read)

@@ -1,0 +1,65 @@
+"""Whom a new version would break: what it wants to be told, against what callers have been telling.
+
+Pure: the requests of the last days are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.templates.checks.translatable import Said, said
+from gateway.templates.language.variables import VariableSpec, check
+from gateway.templates.workflow.callers import RecentCaller
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A caller whose requests would be refused: ``share`` of those looked at, 0 to 1; ``why`` never has a value."""
+
+    client: str
+    name: str
+    requests: int
+    share: float
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """A consequence of publishing. ``code``: variables, live_changed or planned_later."""
+
+    code: str
+    detail: str
+    callers: tuple[Broken, ...] = ()
+
+
+def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Said]:
+    """In words, what a caller of ``before`` has to change for ``after``; empty where nothing."""
+    found = []
+    for name, spec in after.items():
+        old = before.get(name)
+        if old is None and spec.required:
+            found.append(said("{name} ({type}) is required from now on", name=name, type=spec.type))
+        elif old is not None and old.type != spec.type:
+            found.append(said("{name} has to be {type}, not {old}", name=name, type=spec.type, old=old.type))
+        elif old is not None and spec.required and not old.required:
+            found.append(said("{name} was optional and is required from now on", name=name))
+    found += [
+        said("{name} is not known any more: a request that gives it is refused", name=name)
+        for name in before
+        if name not in after
+    ]
+    return found
+
+
+def broken(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -> list[Broken]:
+    """Those of whose requests at least one would be refused, the busiest first."""
+    found = []
+    for each in callers:
+        problems = [check(after, given) for given in each.samples]
+        refused = [each for each in problems if each]
+        if refused:
+            why = sorted({one.sentence for some in refused for one in some})
+            share = len(refused) / len(each.samples)
+            found.append(Broken(each.client, each.name, each.requests, share, tuple(why)))
+    return sorted(found, key=lambda one: -one.requests)

@@ -1,0 +1,195 @@
+"""How two versions of a template differ: in words for people, word by word in the files, and in what borrowers read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher, unified_diff
+
+from channels.base import Content
+from gateway.templates.checks.translatable import Said, said
+from gateway.templates.folder import SETTINGS
+from gateway.templates.language.version import PARTS, TemplateVersion
+from gateway.templates.workflow.preview import Shown, every_preview
+
+# A word, a run of spaces, or one sign: a Chinese character is a word of its own.
+_TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)
+_MOST_TOKENS = 4_000  # comparing takes their square at worst; longer texts are compared by line. Our choice
+_WORDS = {"sms": said("the SMS"), "email": said("the e-mail"), "inapp": said("the in-app message")}
+_SETTINGS = {
+    "title": said("the title"),
+    "description": said("the description"),
+    "category": said("the category"),
+    "default_locale": said("the default locale"),
+    "must_arrive": said("whether it must arrive"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text: ``same``, ``removed`` or ``added``. Put together in order, they are both texts."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """One file. ``change``: added, removed or changed; ``unified`` is the usual diff of its lines."""
+
+    name: str
+    change: str
+    pieces: tuple[Piece, ...]
+    unified: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDifference:
+    """What a borrower reads on one channel in one locale, before and after. None: not there, or not renderable."""
+
+    channel: str
+    locale: str
+    before: Content | None
+    after: Content | None
+    subject: tuple[Piece, ...]
+    text: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``words`` are sentences, the most important first; empty where nothing changed."""
+
+    words: tuple[str, ...]
+    files: tuple[FileDifference, ...]
+    shown: tuple[ShownDifference, ...]
+
+
+def difference(
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    compiled_before: TemplateVersion | None,
+    compiled_after: TemplateVersion | None,
+) -> Difference:
+    """What changed from ``before`` to ``after`` (files), with what was compiled of each, if it could be."""
+    names = sorted(before.keys() | after.keys(), key=lambda name: (name != SETTINGS, name))
+    files = tuple(
+        _file(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
+    )
+    settings = _settings(compiled_before, compiled_after) if compiled_before and compiled_after else []
+    shown = _shown(compiled_before, compiled_after)
+    return Difference((*settings, *_parts(files), *_fragments(files, shown)), files, shown)
+
+
+def pieces(before: str, after: str) -> tuple[Piece, ...]:
+    """Both texts, word by word."""
+    old, new = _TOKEN.findall(before), _TOKEN.findall(after)
+    if max(len(old), len(new)) > _MOST_TOKENS:
+        old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    found: list[Piece] = []
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            found.append(Piece("same", "".join(old[a:b])))
+            continue
+        if b > a:
+            found.append(Piece("removed", "".join(old[a:b])))
+        if d > c:
+            found.append(Piece("added", "".join(new[c:d])))
+    return tuple(found)
+
+
+def _file(name: str, before: str | None, after: str | None) -> FileDifference:
+    old, new = before or "", after or ""
+    change = "added" if before is None else "removed" if after is None else "changed"
+    lines = unified_diff(old.splitlines(), new.splitlines(), f"before/{name}", f"after/{name}", lineterm="")
+    return FileDifference(name, change, pieces(old, new), "\n".join(lines))
+
+
+def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Said]:
+    found = []
+    for name, words in _SETTINGS.items():
+        old, new = before.source.settings.get(name), after.source.settings.get(name)
+        if old != new:
+            found.append(said("{what} changed from {old} to {new}", what=words, old=_quoted(old), new=_quoted(new)))
+    for name in sorted(before.variables.keys() | after.variables.keys()):
+        was, now = before.variables.get(name), after.variables.get(name)
+        if was is None and now is not None:
+            need = _need(now.required)
+            found.append(said("the variable {name} ({type}) is new and {need}", name=name, type=now.type, need=need))
+        elif now is None:
+            found.append(said("the variable {name} is gone: requests that give it are refused", name=name))
+        elif was is not None and was != now:
+            if was.type != now.type:
+                types = {"type": now.type, "old": was.type}
+                found.append(said("the variable {name} is now of type {type}, not {old}", name=name, **types))
+            if was.required != now.required:
+                found.append(said("the variable {name} is now {need}", name=name, need=_need(now.required)))
+            if (was.example, was.description) != (now.example, now.description):
+                found.append(said("what is said of the variable {name} changed", name=name))
+    return found
+
+
+def _need(required: bool) -> Said:
+    return said("required") if required else said("optional")
+
+
+def _quoted(value: object) -> str:
+    return said("nothing") if value is None else f"“{value}”"
+
+
+def _parts(files: Sequence[FileDifference]) -> list[Said]:
+    found: dict[tuple[str, str, str], None] = {}
+    for each in files:
+        locale, _, part = each.name.rpartition("/")
+        if locale == "examples":
+            example = said("the example {name}", name=part.removesuffix(".json"))
+            found[(each.change, example, "")] = None
+        elif locale:
+            channel = next((name for name, known in PARTS.items() if part in known), part.partition(".")[0])
+            found[(each.change, _WORDS.get(channel, channel), locale)] = None
+    return [
+        _became(change, said("{what} in {locale}", what=what, locale=locale) if locale else what)
+        for change, what, locale in found
+    ]
+
+
+def _became(change: str, what: str) -> Said:
+    if change == "added":
+        return said("{what} is new", what=what)
+    return said("{what} is gone", what=what) if change == "removed" else said("{what} changed", what=what)
+
+
+def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[Said]:
+    """What reads otherwise though none of its own files did: a shared text has changed."""
+    touched = {each.name.rpartition("/")[0] for each in files}
+    if SETTINGS in {each.name for each in files}:
+        return []
+    return [
+        said(
+            "{what} in {locale} reads otherwise, because a shared text changed",
+            what=_WORDS[each.channel],
+            locale=each.locale,
+        )
+        for each in shown
+        if each.locale not in touched
+    ]
+
+
+def _shown(before: TemplateVersion | None, after: TemplateVersion | None) -> tuple[ShownDifference, ...]:
+    old, new = _contents(before), _contents(after)
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        if was != now:
+            subject = pieces(was.subject if was else "", now.subject if now else "")
+            text = pieces(was.text if was else "", now.text if now else "")
+            found.append(ShownDifference(key[0], key[1], was, now, subject, text))
+    return tuple(found)
+
+
+def _contents(version: TemplateVersion | None) -> dict[tuple[str, str], Content]:
+    """By (channel, locale); a locale that falls back to another has nothing of its own."""
+    if version is None:
+        return {}
+    shown: Sequence[Shown] = [each for each in every_preview(version) if each.content is not None]
+    return {(each.channel, each.locale): each.content for each in shown if each.content is not None}

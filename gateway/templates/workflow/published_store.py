@@ -1,0 +1,150 @@
+"""Template versions as rendering needs them: a request that was accepted with one can always be rendered with it.
+
+Two kinds: those of the files, which every tenant has (tenant ""), and those that a tenant published itself, which
+nobody else can reach. What is live of the second kind is read here by stamp; who may publish is in editions.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
+
+from gateway.core.model import TemplateState
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import template_editions, template_versions, templates
+from gateway.storage.statements import Prepared
+
+Key = tuple[str, str, str]  # (tenant, template id, version)
+
+# Those that a request may be pinned to: they are live, were live, or will be.
+_USABLE = (
+    TemplateState.PUBLISHED,
+    TemplateState.SCHEDULED,
+    TemplateState.SUPERSEDED,
+    TemplateState.ROLLED_BACK,
+)
+_NEWEST_STAMP = Prepared(lambda _: "SELECT coalesce(max(stamp), 0) FROM templates")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version with all that its rendering depends on."""
+
+    tenant: str
+    template: str
+    version: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is live of one of a tenant's templates. ``published`` "": what the files have.
+
+    ``planned`` takes its place at ``planned_at`` by itself. ``withdrawn`` were rolled back: no new request gets them.
+    """
+
+    tenant: str
+    template: str
+    stamp: int
+    published: str = ""
+    planned: str = ""
+    planned_at: datetime | None = None
+    withdrawn: frozenset[str] = frozenset()
+
+    def live(self, now: datetime) -> str:
+        return self.planned if self.planned_at is not None and self.planned_at <= now else self.published
+
+
+class TemplateVersions:
+    """Keeps the sources of versions, and finds them again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, versions: Sequence[tuple[str, str, str]], now: datetime) -> None:
+        """Store (id, version, source) of versions of the files that are new; a version never changes."""
+        rows = [{"id": key, "version": version, "source": text, "created_at": now} for key, version, text in versions]
+
+        def write(connection: Connection) -> None:
+            connection.execute(insert_new(connection, template_versions), rows)
+
+        if rows:
+            await self._database.write(write)
+
+    async def found_good(self) -> set[str]:
+        """The marks of versions of the files that passed every check, in whatever process."""
+        query = select(template_versions.c.found_good).where(template_versions.c.found_good != "")
+        return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    async def find_good(self, marks: Sequence[tuple[str, str, str]]) -> None:
+        """Note (id, version, mark) of kept versions that passed every check."""
+        own = template_versions.c
+        statement = (
+            update(template_versions)
+            .where(own.id == bindparam("of_id"), own.version == bindparam("of_version"))
+            .values(found_good=bindparam("mark"))
+        )
+        # In one order, so that two processes that start at once wait for each other and never deadlock.
+        rows = [{"of_id": key, "of_version": version, "mark": mark} for key, version, mark in sorted(marks)]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(statement, rows))
+
+    async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+        """Those that are known: a tenant's own, and those of the files, which are answered with the tenant ""."""
+        own, shared = template_editions.c, template_versions.c
+        mine = or_(*(and_(own.tenant == t, own.template == key, own.version == v) for t, key, v in keys))
+        files = or_(*(and_(shared.id == key, shared.version == v) for _, key, v in keys))
+        of_tenants = select(own.tenant, own.template, own.version, own.source).where(mine, own.state.in_(_USABLE))
+        of_files = select(shared.id, shared.version, shared.source).where(files)
+
+        def read(connection: Connection) -> list[Kept]:
+            found = [Kept(*row) for row in connection.execute(of_tenants)]
+            return found + [Kept("", *row) for row in connection.execute(of_files)]
+
+        return await self._database.read(read)
+
+    async def newest_stamp(self) -> int:
+        """Moves on whenever what is live changes anywhere."""
+        [(stamp,)] = await self._database.ask(_NEWEST_STAMP.of)
+        return int(stamp)
+
+    async def changed(self, since: int) -> list[Standing]:
+        """What is live of the templates whose stamp is beyond ``since``, in order of the stamps."""
+        own = template_editions.c
+        query = (
+            select(templates.c.tenant, templates.c.id, templates.c.stamp, own.version, own.state, own.publish_at)
+            .join(
+                template_editions,
+                and_(own.tenant == templates.c.tenant, own.template == templates.c.id, own.state.in_(_USABLE)),
+                isouter=True,
+            )
+            .where(templates.c.stamp > since)
+            .order_by(templates.c.stamp)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        grouped: dict[tuple[str, str], list[Any]] = {}
+        for row in rows:
+            grouped.setdefault((row.tenant, row.id), []).append(row)
+        return [_standing(each) for each in grouped.values()]
+
+
+def _standing(rows: Sequence[Any]) -> Standing:
+    by_state: dict[str, list[Any]] = {}
+    for row in rows:
+        by_state.setdefault(row.state, []).append(row)
+    published = next(iter(by_state.get(TemplateState.PUBLISHED, [])), None)
+    planned = next(iter(by_state.get(TemplateState.SCHEDULED, [])), None)
+    return Standing(
+        rows[0].tenant,
+        rows[0].id,
+        rows[0].stamp,
+        published=published.version if published else "",
+        planned=planned.version if planned else "",
+        planned_at=planned.publish_at if planned else None,
+        withdrawn=frozenset(row.version for row in by_state.get(TemplateState.ROLLED_BACK, [])),
+    )

@@ -1,0 +1,98 @@
+"""Why something can't be done to a template's version, the whole tree:
+
+  TemplateRefusal
+  ├── NoSuchEdition       there is no such template or version for this tenant
+  ├── WrongState          its state does not allow it
+  ├── DraftExists         another draft is open; it comes along
+  ├── EditedMeanwhile     the draft was saved by somebody else since; what is stored now comes along
+  ├── SamePerson          a second person has to do it
+  ├── AlreadyScheduled    another version is to be published
+  ├── NothingToRollBack   nothing was live before
+  ├── BadText             it can't be used; the findings come along
+  ├── NeedsConfirmation   it would break callers, or undo somebody's work; say that you know
+  └── TrialRefused        a test message can't be sent: not to this address, or not now
+
+``kind`` is the word of the problem (gateway/api/http/problems.py), and of the page's message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.templates.workflow.unit_of_work import Text
+
+
+class TemplateRefusal(Exception):
+    """The message is a sentence for the editor, with the remedy."""
+
+    kind = "wrong_state"
+
+
+class NoSuchEdition(TemplateRefusal):
+    kind = "not_found"
+
+
+class WrongState(TemplateRefusal):
+    kind = "wrong_state"
+
+
+class DraftExists(TemplateRefusal):
+    kind = "draft_exists"
+
+    def __init__(self, current: Text) -> None:
+        number = current.edition.number
+        super().__init__(f"version {number} is an open draft: go on with it, or discard it first")
+        self.current = current
+
+
+class EditedMeanwhile(TemplateRefusal):
+    kind = "edited_meanwhile"
+
+    def __init__(self, current: Text) -> None:
+        super().__init__(
+            f"{current.edition.updated_by} has saved it since: take what you need from the present text, "
+            f"and save on top of revision {current.edition.revision}"
+        )
+        self.current = current
+
+
+class SamePerson(TemplateRefusal):
+    kind = "same_person"
+
+
+class AlreadyScheduled(TemplateRefusal):
+    kind = "already_scheduled"
+
+
+class NothingToRollBack(TemplateRefusal):
+    kind = "nothing_to_roll_back"
+
+
+class BadText(TemplateRefusal):
+    """``findings`` are those of gateway.templates.checks.lint."""
+
+    kind = "lint_errors"
+
+    def __init__(self, findings: Sequence[Any]) -> None:
+        super().__init__("the text has errors: mend what the findings say")
+        self.findings = findings
+
+
+class NeedsConfirmation(TemplateRefusal):
+    """``warnings`` are those of gateway.templates.workflow.compatibility."""
+
+    kind = "needs_confirmation"
+
+    def __init__(self, warnings: Sequence[Any]) -> None:
+        super().__init__("publishing it would have consequences: read the warnings, and confirm if you want them")
+        self.warnings = warnings
+
+
+class TrialRefused(TemplateRefusal):
+    """``kind``: invalid_request, not_your_address, too_many_tests, no_provider or paused."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind

@@ -1,0 +1,177 @@
+"""Test sends: a version as it will reach a borrower, to an address of the editor's own, by the real provider.
+
+Outside everything that counts contacts: no notification, no delivery, no cap; it is written in the template's chain of
+events, before and after. What is sent is what the preview shows, but for the mark in front of its first line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from channels.base import Content, Message, Provider, SendFailure
+from channels.base import ProviderReason as Reason
+from gateway.core.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
+from gateway.core.ports import Addresses, BorrowerFacts, Clock, Delivery, Pace, Switches, Work
+from gateway.stages.route import Chooser
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.workflow.preview import Sample, rendered
+from gateway.templates.workflow.refusals import TrialRefused
+from gateway.templates.workflow.versions_store import Editions
+
+MARK = "[TEST] "
+_MOST = 30  # of one person in an hour and on one template; our choice: every locale and channel once, and again
+_HOUR = timedelta(hours=1)
+STARTED, ENDED = "template_test_started", "template_test_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of a test send. ``outcome``: accepted, or why not, in the providers' words."""
+
+    id: str
+    channel: str
+    provider: str
+    outcome: str
+    code: str
+    content: Content
+
+
+def marked(channel: str, content: Content) -> Content:
+    """The message with the mark where it is seen first: the subject or title, or the SMS itself."""
+    if channel == "sms":
+        return replace(content, text=MARK + content.text)
+    return replace(content, subject=MARK + content.subject)
+
+
+class TrialSender:
+    """Sends tests by the providers of now."""
+
+    def __init__(
+        self,
+        editions: Editions,
+        providers: Mapping[str, Provider],
+        chooser: Chooser,
+        switches: Switches,
+        pace: Pace,
+        addresses: Addresses,
+        digest: Callable[[str, str, str], str],
+        clock: Clock,
+    ) -> None:
+        self._editions = editions
+        self._providers = providers
+        self._chooser = chooser
+        self._switches = switches
+        self._pace = pace
+        self._addresses = addresses
+        self._digest = digest
+        self._clock = clock
+
+    async def send(
+        self,
+        tenant: str,
+        number: int,
+        version: TemplateVersion,
+        channel: str,
+        sample: Sample,
+        address: str,
+        own: Collection[str],
+        actor: str,
+    ) -> Trial:
+        """Render and send one message. ``own`` are the addresses that the caller has proved to be theirs.
+
+        Raises: TrialRefused, RenderFailed, Unavailable.
+        """
+        now = self._clock()
+        address = self._own_address(channel, address, own)
+        content = marked(channel, rendered(version, channel, sample))
+        await self._within_limit(tenant, version.id, actor, now)
+        work = _work(tenant, version, channel, address, actor, now)
+        provider = await self._provider(work, now)
+        detail = {
+            "test": work.delivery.id,
+            "version": version.version,
+            "channel": channel,
+            "locale": sample.locale,
+            "provider": provider,
+            "address": self._digest(tenant, channel, address),
+        }
+        await self._editions.note((tenant, version.id, number), STARTED, actor, detail)
+        outcome, code, message_id = await self._hand_over(provider, work, content)
+        ended = {**detail, "outcome": outcome, "code": code, "provider_message_id": message_id}
+        await self._editions.note((tenant, version.id, number), ENDED, actor, ended)
+        return Trial(work.delivery.id, channel, provider, outcome, code, content)
+
+    def _own_address(self, channel: str, address: str, own: Collection[str]) -> str:
+        try:
+            wanted = self._addresses.normalise(channel, address)
+            allowed = {self._addresses.normalise(channel, each) for each in own}
+        except KeyError:
+            raise TrialRefused("invalid_request", "there is no such channel") from None
+        except ValueError as error:
+            raise TrialRefused("invalid_request", f"the address {error}") from None
+        if wanted not in allowed:
+            detail = "a test goes to your own verified address only, or to one that GATEWAY_TEST_ADDRESSES names"
+            raise TrialRefused("not_your_address", detail)
+        return wanted
+
+    async def _within_limit(self, tenant: str, template: str, actor: str, now: datetime) -> None:
+        lately = await self._editions.history(tenant, template, since=now - _HOUR)
+        if sum(each.kind == STARTED and each.actor == actor for each in lately) >= _MOST:
+            raise TrialRefused("too_many_tests", f"{_MOST} tests of one template in an hour are enough: wait a while")
+
+    async def _provider(self, work: Work, now: datetime) -> str:
+        switches = await self._switches.in_force(now)
+        name = self._chooser.choose(work, switches, now)
+        if name is None:
+            raise TrialRefused("no_provider", "no provider of this channel carries messages of this category")
+        stopped = next((each for each in switches if each.stops(work.notification, work.delivery.channel, name)), None)
+        if stopped is not None:
+            raise TrialRefused("paused", f"an operator has stopped this: {stopped.reason}")
+        granted, wait = await self._pace.grant(name, 1)
+        if not granted:
+            raise TrialRefused("no_provider", f"the provider is busy; try again in {wait:.0f} seconds")
+        return name
+
+    async def _hand_over(self, provider: str, work: Work, content: Content) -> tuple[str, str, str]:
+        message = Message(
+            delivery_id=work.delivery.id,
+            attempt=1,
+            tenant=work.notification.tenant,
+            borrower_id=work.notification.borrower.id,
+            address=work.notification.borrower.addresses[work.delivery.channel],
+            content=content,
+            reference=work.delivery.id,
+            callback_url="",  # nobody waits for the receipt of a test
+            valid_until=None,
+            category=work.notification.category,
+        )
+        try:
+            accepted = await self._providers[provider].send(message)
+        except SendFailure as failure:
+            return failure.reason, failure.code, ""
+        except Exception as error:
+            return Reason.SERVER_ERROR, type(error).__name__, ""
+        return Reason.ACCEPTED, "", accepted.provider_message_id
+
+
+def _work(tenant: str, version: TemplateVersion, channel: str, address: str, actor: str, now: datetime) -> Work:
+    """What the choice of a provider looks at, for a message that belongs to nobody."""
+    identifier = new_id("tst", now)
+    notification = Notification(
+        id=identifier,
+        tenant=tenant,
+        idempotency_key=identifier,
+        dedup_key=identifier,
+        borrower=Borrower(address if channel == "inapp" else actor, "", "", "", (), {channel: address}),
+        case=Case("", "", now.date(), ""),
+        template=version.id,
+        template_version=version.version,
+        variables={},
+        route=(Step(channel),),
+        category=Category(version.category),
+        accepted_at=now,
+    )
+    delivery = Delivery(identifier, identifier, 0, channel, "", State.SENDING)
+    return Work(delivery, notification, BorrowerFacts(0, Facts()), State.SENDING, True)

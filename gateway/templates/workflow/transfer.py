@@ -1,0 +1,94 @@
+"""Between a folder of templates and the ledger, without loss: what is live as files, and files as drafts or live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.templates.catalog import Catalog
+from gateway.templates.repository import Files, Shelf, check_files
+from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, TemplateRefusal
+from gateway.templates.workflow.unit_of_work import Edition
+from gateway.templates.workflow.versions_store import Editions
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What importing one template came to: unchanged, draft, published or refused (``detail`` says why)."""
+
+    template: str
+    outcome: str
+    number: int = 0
+    detail: str = ""
+
+
+class Transfer:
+    """Export and import, of one tenant at a time."""
+
+    def __init__(self, editions: Editions, catalog: Catalog, shelf: Shelf) -> None:
+        self._editions = editions
+        self._catalog = catalog
+        self._shelf = shelf
+
+    async def export(self, tenant: str) -> dict[str, Mapping[str, str]]:
+        """The files of every template, as they are live."""
+        names = {*self._shelf.shipped(), *(each.template for each in await self._editions.listed(tenant))}
+        found = {name: await self._shelf.live(tenant, name) for name in sorted(names)}
+        return {name: text.files for name, text in found.items() if text is not None}
+
+    async def take_over(
+        self,
+        tenant: str,
+        template: str,
+        files: Mapping[str, str],
+        actor: str,
+        comment: str,
+        *,
+        publish: bool = False,
+        confirmed: bool = False,
+    ) -> Imported:
+        """Begin a draft from files, or with ``publish`` have them live: ``comment`` says who reviewed them where.
+
+        Never writes over a draft that is open: that is a refusal, for this template.
+        """
+        live = await self._shelf.live(tenant, template)
+        if live is not None and dict(live.files) == dict(files):
+            return Imported(template, "unchanged", live.number)
+        text = Files(template, 0, "", files)
+        try:
+            check_files(template, files)
+            if not publish:
+                based_on = live.version if live else ""
+                begun = await self._editions.begin(tenant, template, files, based_on, actor, comment)
+                return Imported(template, "draft", begun.edition.number)
+            await asyncio.to_thread(self._shelf.refuse_errors, text)
+            if not confirmed and (found := await self._shelf.consequences(tenant, text)):
+                raise NeedsConfirmation(found)
+            edition = await self._publish_reviewed(tenant, text, live, actor, comment)
+        except TemplateRefusal as error:
+            return Imported(template, "refused", detail=_in_words(error))
+        return Imported(template, "published", edition.number)
+
+    async def _publish_reviewed(
+        self, tenant: str, text: Files, live: Files | None, actor: str, comment: str
+    ) -> Edition:
+        edition = await self._editions.publish_reviewed(
+            tenant,
+            text.template,
+            text.files,
+            lambda number: self._shelf.frozen(text.template, text.files, number),
+            live.version if live else "",
+            actor,
+            comment,
+        )
+        await self._catalog.refresh()
+        return edition
+
+
+def _in_words(error: TemplateRefusal) -> str:
+    if isinstance(error, NeedsConfirmation):
+        return "; ".join(each.detail for each in error.warnings)
+    if isinstance(error, BadText):
+        return "; ".join(f"{each.where}: {each.detail}" for each in error.findings if each.level == "error")
+    return str(error)

@@ -1,0 +1,202 @@
+"""Who looks at a page: their session, what their role lets them do, and that a form they send was ours.
+
+Every page's route is a ``PageRoute``: whatever is refused on the way becomes a page in the reader's language.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import RedirectResponse, Response
+
+from gateway.core.ports import Unavailable
+from gateway.identity.sessions import Session
+from gateway.identity.users import Role
+from gateway.templates.workflow.refusals import NoSuchEdition, TemplateRefusal
+from gateway.web.editor_views import FIELD, SEEN, digest
+from gateway.web.page import Pages, headers
+
+if TYPE_CHECKING:
+    from gateway.app.app import Gateway
+
+_FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples
+_IPV6_HOME = 64  # bits: one household or office (RFC 6177)
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in, or not any more. ``form`` is what they tried to send, so that they can keep it."""
+
+    def __init__(self, form: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.form = form or {}
+
+
+class NotAllowed(Exception):
+    """Their role does not let them, or the form was not ours; ``key`` is the text that says so."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def gateway_of(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+def pages_of(request: Request) -> Pages:
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+def is_https(request: Request) -> bool:
+    return gateway_of(request).settings.effective_public_url.startswith("https://")
+
+
+def cookie_name(request: Request) -> str:
+    """With the prefix that keeps other hosts from setting it (RFC 6265bis), where that works."""
+    return "__Host-gateway_session" if is_https(request) else "gateway_session"
+
+
+def source_of(request: Request) -> str:
+    """Where a request comes from, for counting failures: an IPv4 address, or an IPv6 home."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> _IPV6_HOME << _IPV6_HOME))
+    return host
+
+
+async def session_of(request: Request) -> Session | None:
+    """Who is signed in. Raises Unavailable."""
+    token = request.cookies.get(cookie_name(request), "")
+    gateway = gateway_of(request)
+    return await gateway.sessions.find(token, gateway.clock()) if token else None
+
+
+def looks(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
+    """A dependency of pages that are looked at: answers the session of somebody with this role."""
+
+    async def dependency(request: Request) -> Session:
+        session = await session_of(request)
+        if session is None:
+            raise SignInNeeded
+        if not session.user.role.may(role):
+            raise NotAllowed("role_missing")
+        return session
+
+    return dependency
+
+
+async def sent(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
+    """Who sent a form, and what is in it. Raises SignInNeeded, NotAllowed."""
+    form = await read_form(request)
+    session = await session_of(request)
+    if session is None:
+        raise SignInNeeded(form)
+    token = request.headers.get("x-form-token") or form.get("form_token", "")
+    if not hmac.compare_digest(token.encode(), session.form_token.encode()):
+        raise NotAllowed("form_foreign")
+    if not session.user.role.may(role):
+        raise NotAllowed("role_missing")
+    return session, form
+
+
+async def names_of(request: Request, session: Session) -> Callable[[str], str]:
+    """How those who did something are called on the pages: colleagues by their names, programs by their keys."""
+    users = await gateway_of(request).users.list(session.user.tenant)
+    names = {each.actor: each.name for each in users}
+    texts = pages_of(request).texts(request)
+
+    def who(actor: str) -> str:
+        kind, _, identifier = actor.partition(":")
+        if actor == "gateway":
+            return texts("by_gateway")
+        return texts("by_key", id=identifier) if kind == "key" else names.get(actor, actor)
+
+    return who
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form, the first of each name, with line ends as files have them. Raises NotAllowed."""
+    most = gateway_of(request).settings.max_body_bytes
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > most:
+            raise NotAllowed("form_too_large")
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS, encoding="utf-8", errors="strict"
+        )
+    except ValueError:  # not ASCII, not UTF-8 behind the percent signs, or too many fields
+        raise NotAllowed("form_unreadable") from None
+    return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
+
+
+def back_of(path: str) -> str:
+    """A path of ours to go back to, or the start: "//elsewhere" and "/\\elsewhere" would lead away."""
+    inside = path.startswith(("/editor", "/ops")) and path.isprintable() and "\\" not in path
+    return path if inside else "/editor"
+
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except SignInNeeded as needed:
+                return await _sign_in(request, needed)
+            except NotAllowed as refused:
+                return await message(request, 403, refused.key)
+            except NoSuchEdition:
+                return await message(request, 404, "nothing_here")
+            except TemplateRefusal as refusal:
+                return await message(request, 409, f"refusal_{refusal.kind}", str(refusal))
+            except Unavailable:
+                return await message(request, 503, "ledger_away", signed_in=False)
+
+        return answer
+
+
+async def message(request: Request, status: int, key: str, otherwise: str = "", *, signed_in: bool = True) -> Response:
+    """A page with one sentence, and the way back. ``otherwise`` where this language has no text for ``key``."""
+    session = await session_of(request) if signed_in else None
+    pages = pages_of(request)
+    back = request.url.path if request.method == "GET" else request.url.path.rpartition("/")[0]
+    words = pages.texts(request).maybe(key, otherwise)
+    if is_htmx(request):
+        return pages.respond(request, "_refused.html", {"words": words}, status)
+    values = {"session": session, "words": words, "status": status, "back": back_of(back)}
+    return pages.respond(request, "message.html", values, status)
+
+
+def is_htmx(request: Request) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+async def _sign_in(request: Request, needed: SignInNeeded) -> Response:
+    pages = pages_of(request)
+    if is_htmx(request):
+        words = pages.texts(request)("signed_out_meanwhile")
+        return pages.respond(request, "_refused.html", {"words": words}, 401)
+    if request.method == "GET":
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/editor/sign-in?back={quote(request.url.path + query)}", 303, headers())
+    form = needed.form
+    texts = {name.removeprefix(FIELD): text for name, text in form.items() if name.startswith(FIELD)}
+    touched = {name: text for name, text in texts.items() if digest(text) != form.get(SEEN + name)}
+    return pages.respond(request, "signed_out.html", {"session": None, "texts": touched}, 401)

@@ -1,0 +1,255 @@
+"""What the editor's page shows of a version: its texts by locale and channel, the samples, the preview, the findings.
+
+Puts into shape what the catalogue answers, for the templates in ``pages/``. Decides nothing and knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import unescape
+
+from gateway.templates.checks.lint import LEVELS, Finding
+from gateway.templates.folder import SETTINGS
+from gateway.templates.language.variables import VariableSpec
+from gateway.templates.language.version import PARTS
+from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
+from gateway.templates.workflow.preview import Shown
+from gateway.templates.workflow.workflow import Drafted
+
+FIELD = "f."  # before the names of a form's texts
+SEEN = "seen."  # before the digest of the text as the page had it
+VALUE = "v."  # before the names of sample values
+
+_PREVIEW_LINE = 110  # characters; what wide inboxes show (our choice)
+_FRAGMENT = 90  # characters; enough to know a shared text by
+_NO_WORDS = re.compile(r"\{% comment %\}.*?\{% endcomment %\}|<mj-style>.*?</mj-style>|<[^>]*>|\{%.*?%\}", re.DOTALL)
+_DIGEST = 16  # hex digits: enough to tell whether a text was touched
+# The settings may not be TOML at the moment, so they are not parsed for this.
+_DEFAULT = re.compile(r"^default_locale\s*=\s*[\"']([A-Za-z-]+)", re.MULTILINE)
+_TITLE = re.compile(r"^title\s*=\s*[\"'](.+)[\"']\s*$", re.MULTILINE)
+# How a variable is written with what its type wants around it.
+_WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} | date }}}}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One text to write in. ``findings`` are those that stand in it."""
+
+    name: str  # "en-US/sms.liquid"
+    file: str  # "sms.liquid"
+    text: str  # without the line end that files have at their end
+    findings: Sequence[Finding] = ()
+
+    @property
+    def seen(self) -> str:
+        return digest(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel's texts in one locale."""
+
+    name: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One locale. ``errors``: how many block it."""
+
+    locale: str
+    channels: Sequence[Channel]
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A character that makes an SMS dear. ``instead``: what says the same. ``here``: it stands in the editor's text."""
+
+    character: str
+    name: str
+    instead: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bubbles:
+    """An SMS as it travels."""
+
+    texts: Sequence[str]
+    encoding: str
+    units: int
+    letters: Sequence[Letter]
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Something that can be put into a text at one click."""
+
+    text: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """All that the page shows of one version in one locale."""
+
+    locale: str
+    tabs: Sequence[Tab]
+    settings: Part
+    general: Sequence[Finding]  # those that stand in no text that can be written in here
+    shown: Mapping[str, Shown]
+    bubbles: Bubbles | None
+    preview_line: str
+    specs: Sequence[VariableSpec]
+    fragments: Sequence[Insert]
+    values: Mapping[str, str]
+    name: str
+    kinds: Sequence[str] = ()
+
+    @property
+    def errors(self) -> int:
+        found = [*self.general, *self.settings.findings, *_every(self.tabs)]
+        return sum(each.level == "error" for each in found)
+
+
+def digest(text: str) -> str:
+    """Whether a text is still what it was, in a few letters."""
+    return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()[:_DIGEST]
+
+
+def desk(files: Mapping[str, str], drafted: Drafted, locale: str, kinds: Sequence[str]) -> Desk:
+    """Everything for ``pages/version.html``."""
+    version, sample = drafted.version, drafted.sample
+    by_place: dict[str, list[Finding]] = {}
+    for each in sorted(drafted.findings, key=lambda one: (LEVELS.index(one.level), one.line)):
+        by_place.setdefault(_place(each), []).append(each)
+    tabs = [_tab(files, each, by_place) for each in locales_of(files)]
+    settings = Part(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), by_place.pop(SETTINGS, []))
+    for part in _parts_of(tabs):
+        by_place.pop(part.name, None)
+    shown = _own(drafted, locale)
+    return Desk(
+        locale=locale,
+        tabs=tabs,
+        settings=settings,
+        general=[each for some in by_place.values() for each in some],
+        shown=shown,
+        bubbles=_bubbles(shown.get("sms"), files.get(f"{locale}/sms.liquid", "")),
+        preview_line=_preview_line(shown.get("email")),
+        specs=list(version.variables.values()) if version else [],
+        fragments=_fragments(version.source.fragments if version else {}, locale),
+        values={each: "" if value is None else str(value) for each, value in sample.variables.items()}
+        if sample
+        else {},
+        name=sample.name if sample else "",
+        kinds=kinds,
+    )
+
+
+def title_of(files: Mapping[str, str]) -> str:
+    """What a template is called; "" while its settings say nothing that can be read."""
+    found = _TITLE.search(files.get(SETTINGS, ""))
+    return found[1] if found else ""
+
+
+def alone(files: Mapping[str, str], locale: str) -> dict[str, str]:
+    """A template's files with one locale's texts, and those of the default one, without which it is none."""
+    kept = {locale, *locales_of(files)[:1]}
+    return {name: text for name, text in files.items() if "/" not in name or name.partition("/")[0] in kept}
+
+
+def locales_of(files: Mapping[str, str]) -> list[str]:
+    """The locales that a template has texts in, the default one first."""
+    found = {name.partition("/")[0] for name in files if "/" in name and not name.startswith("examples/")}
+    default = _DEFAULT.search(files.get(SETTINGS, ""))
+    return sorted(found, key=lambda each: (default is None or each != default[1], each))
+
+
+def written(spec: VariableSpec) -> str:
+    """How a variable stands in a text."""
+    return _WRITTEN.get(spec.type, "{{{{ {name} }}}}").format(name=spec.name)
+
+
+def _shown_text(files: Mapping[str, str], name: str) -> str:
+    return files.get(name, "").removesuffix("\n")
+
+
+def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[Finding]]) -> Tab:
+    channels = {channel: list(parts) for channel, parts in PARTS.items()}
+    for name in files:  # a part that no channel has (any more) can be seen, and emptied
+        place, _, file = name.partition("/")
+        if place == locale and not any(file in parts for parts in channels.values()):
+            channels.setdefault("other", []).append(file)
+    found = []
+    for channel, names in channels.items():
+        texts = [(f"{locale}/{file}", file) for file in names]
+        found.append(Channel(channel, [Part(n, file, _shown_text(files, n), by_place.get(n, ())) for n, file in texts]))
+    errors = sum(
+        each.level == "error" for name, some in by_place.items() if name.partition("/")[0] == locale for each in some
+    )
+    return Tab(locale, found, errors)
+
+
+def _own(drafted: Drafted, locale: str) -> dict[str, Shown]:
+    """By channel. Where this locale's text does not compile, its mistake, instead of another locale's text."""
+    found = {each.channel: each for each in drafted.shown}
+    for channel, parts in PARTS.items():
+        names = {f"{locale}/{part}" for part in parts}
+        broken = [each for each in drafted.findings if each.rule == "does_not_compile" and _place(each) in names]
+        if broken and (channel not in found or found[channel].locale != locale):
+            found[channel] = Shown(channel, locale, None, broken[0].detail)
+    return found
+
+
+def _place(finding: Finding) -> str:
+    """Which text it stands in: ``en-US/sms.liquid``."""
+    return finding.where.partition("/")[2]
+
+
+def _bubbles(shown: Shown | None, source: str) -> Bubbles | None:
+    if shown is None or shown.content is None or shown.segments is None:
+        return None
+    counted, cost = shown.segments, shown.cost
+    letters = [
+        Letter(each, _called(each), instead or REPLACEMENTS.get(each, ""), each in source)
+        for each, instead in counted.forcing
+    ]
+    price = f"{cost.amount.normalize():f} {cost.currency}" if cost else ""
+    return Bubbles(split(shown.content.text), counted.encoding, counted.units, letters, price)
+
+
+def _preview_line(shown: Shown | None) -> str:
+    """What stands behind the subject in an inbox: the beginning of the mail's text, hidden or not."""
+    if shown is None or shown.content is None:
+        return ""
+    bare = re.sub(r"<(head|style|title)\b.*?</\1>|<!--.*?-->|<[^>]*>", " ", shown.content.html, flags=re.DOTALL | re.I)
+    return " ".join(unescape(bare).split())[:_PREVIEW_LINE]
+
+
+def _called(character: str) -> str:
+    return f"U+{ord(character):04X} {unicodedata.name(character, '').lower()}".strip()
+
+
+def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
+    """The shared texts of a locale, each with the beginning of what it says, somewhere at least."""
+    found: dict[str, str] = {}
+    for name, text in sorted(fragments.items()):
+        place, _, file = name.partition("/")
+        if place == locale:
+            word = file.partition(".")[0]  # "help.us" is what "help" says in the us
+            found[word] = found.get(word) or " ".join(_NO_WORDS.sub(" ", text).split())[:_FRAGMENT]
+    return [Insert(f"{{% render '{word}' %}}", text) for word, text in found.items()]
+
+
+def _parts_of(tabs: Sequence[Tab]) -> list[Part]:
+    return [part for tab in tabs for channel in tab.channels for part in channel.parts]
+
+
+def _every(tabs: Sequence[Tab]) -> list[Finding]:
+    return [finding for part in _parts_of(tabs) for finding in part.findings]

@@ -1,0 +1,92 @@
+"""Signing in and out. A failure says nothing about whether there is such a user, and takes as long either way."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.identity.sessions import ABSOLUTE
+from gateway.identity.users import Role
+from gateway.web.access import (
+    NotAllowed,
+    PageRoute,
+    back_of,
+    cookie_name,
+    gateway_of,
+    is_https,
+    pages_of,
+    read_form,
+    sent,
+    session_of,
+    source_of,
+)
+from gateway.web.page import headers
+
+_VISIT = "gateway_visit"  # names a browser before anybody is signed in, for the form's token
+_VISIT_BYTES = 16
+
+router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/sign-in")
+async def show_sign_in(request: Request, back: str = "/editor") -> Response:
+    if await session_of(request) is not None:
+        return RedirectResponse(back_of(back), 303, headers())
+    return _form(request, back_of(back))
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request) -> Response:
+    gateway, form = gateway_of(request), await read_form(request)
+    visit, token = request.cookies.get(_VISIT, ""), form.get("form_token", "")
+    if not visit or not hmac.compare_digest(gateway.signer.form_token(visit).encode(), token.encode()):
+        raise NotAllowed("form_foreign")
+    email, back = form.get("email", ""), back_of(form.get("back", "/editor"))
+    source, now = source_of(request), gateway.clock()
+    wait = await gateway.attempts.begin(email, source, now)
+    if wait:
+        return _form(request, back, email, wait_seconds=math.ceil(wait.total_seconds()))
+    user = await gateway.users.check(email, form.get("password", ""))
+    if user is None:
+        return _form(request, back, email, wrong=True)
+    await gateway.attempts.succeeded(email, source)
+    answer = RedirectResponse(back, 303, headers())
+    answer.set_cookie(
+        cookie_name(request),
+        await gateway.sessions.open(user, now),
+        max_age=int(ABSOLUTE.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=is_https(request),
+    )
+    return answer
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request) -> Response:
+    session, _ = await sent(request, Role.VIEWER)
+    await gateway_of(request).sessions.close(session)
+    answer = RedirectResponse("/editor/sign-in", 303, headers())
+    answer.delete_cookie(cookie_name(request), httponly=True, samesite="lax", secure=is_https(request))
+    return answer
+
+
+def _form(request: Request, back: str, email: str = "", *, wrong: bool = False, wait_seconds: int = 0) -> Response:
+    visit = request.cookies.get(_VISIT) or secrets.token_urlsafe(_VISIT_BYTES)
+    values = {
+        "session": None,
+        "back": back,
+        "email": email,
+        "wrong": wrong,
+        "wait_seconds": wait_seconds,
+        "form_token": gateway_of(request).signer.form_token(visit),
+    }
+    answer = pages_of(request).respond(request, "sign_in.html", values, 429 if wait_seconds else 403 if wrong else 200)
+    if wait_seconds:
+        answer.headers["Retry-After"] = str(wait_seconds)
+    answer.set_cookie(_VISIT, visit, httponly=True, samesite="lax", secure=is_https(request))
+    return answer

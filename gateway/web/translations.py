@@ -1,0 +1,77 @@
+"""The pages' own words: one file for each language (``texts/``), and which of them a reader gets.
+
+Knows nothing of what the words are about. The languages of the messages themselves are another matter.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import resources
+
+from babel.dates import format_datetime
+
+from gateway.templates.checks.translatable import Said
+
+LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
+COOKIE = "gateway_language"
+_WRITTEN = {"en": ("en_GB", "d MMM y, HH:mm"), "zh": ("zh_Hans", "y年M月d日 HH:mm")}
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """One language. Called with a key and its values, it answers the text; an unknown key is an error."""
+
+    language: str
+    texts: Mapping[str, str]
+    sentences: Mapping[str, str] = field(default_factory=dict)  # of the catalogue, by their English
+
+    def __call__(self, key: str, **values: object) -> str:
+        text = self.texts[key]
+        return text.format(**values) if values else text
+
+    def maybe(self, key: str, otherwise: str) -> str:
+        """The text of ``key``, where this language has one; for words that come from elsewhere."""
+        return self.texts.get(key, otherwise)
+
+    def said(self, sentence: str) -> str:
+        """A sentence of the catalogue in this language. What comes from elsewhere stays as it is."""
+        if not isinstance(sentence, Said):
+            return sentence
+        words = self.sentences.get(sentence.pattern, sentence.pattern)
+        values = {
+            name: self.said(value) if isinstance(value, str) else value for name, value in sentence.values.items()
+        }
+        return words.format(**values) if values else words
+
+    def when(self, instant: datetime | None) -> str:
+        """An instant as people read it, in UTC; "" for none."""
+        if instant is None:
+            return ""
+        locale, pattern = _WRITTEN[self.language]
+        return f"{format_datetime(instant, pattern, locale=locale)} UTC"
+
+
+def load() -> dict[str, Texts]:
+    """All languages."""
+    folder = resources.files("gateway.web").joinpath("texts")
+    read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
+    # English has no table of sentences: what the code says is English.
+    return {each: Texts(each, words, words.pop("sentences", {})) for each, words in read.items()}
+
+
+def choose(cookie: str, accepted: str) -> str:
+    """The language that was chosen before, or the browser's first that we have (RFC 9110 section 12.5.4)."""
+    if cookie in LANGUAGES:
+        return cookie
+    weighted = []
+    for position, each in enumerate(accepted[:200].split(",")):
+        name, _, weight = each.strip().partition(";q=")
+        try:
+            quality = float(weight or 1)
+        except ValueError:
+            quality = 0.0
+        weighted.append((-quality, position, name.split("-")[0].lower()))
+    return next((name for quality, _, name in sorted(weighted) if name in LANGUAGES and quality < 0), "en")

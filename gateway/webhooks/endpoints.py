@@ -1,0 +1,157 @@
+"""Webhook endpoints: where each tenant's case system wants to be told, and what became of what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from gateway.core.codec import instant
+from gateway.core.model import new_id
+from gateway.core.ports import Clock
+from gateway.storage.database import Database
+from gateway.storage.schema import events, webhook_endpoints, webhook_messages
+
+_OVERLAP = timedelta(hours=24)  # how long the secret before still signs; our choice: a working day to change it
+
+_endpoints, _messages = webhook_endpoints.c, webhook_messages.c
+
+
+class WebhookEndpoints:
+    """The endpoints of one tenant at a time. ``secret`` makes the secret of an endpoint's id and version."""
+
+    def __init__(self, database: Database, secret: Callable[[str, int], str], clock: Clock) -> None:
+        self._database = database
+        self._secret = secret
+        self._clock = clock
+
+    async def create(self, tenant: str, url: str, types: Sequence[str]) -> dict[str, Any]:
+        """A new endpoint, which hears of what happens from now on; with its secret."""
+        now = self._clock()
+        row = {"id": new_id("whe", now), "tenant": tenant, "url": url, "types": " ".join(types), "created_at": now}
+
+        def write(connection: Connection) -> Any:
+            newest = connection.execute(select(func.coalesce(func.max(events.c.seq), 0))).scalar_one()
+            made = insert(webhook_endpoints).values(**row, cursor=newest).returning(webhook_endpoints)
+            return connection.execute(made).one()
+
+        return self._with_secret(await self._database.write(write))
+
+    async def listed(self, tenant: str) -> list[dict[str, Any]]:
+        """All of them, the oldest first, without their secrets."""
+        query = select(webhook_endpoints).where(_endpoints.tenant == tenant).order_by(_endpoints.id)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [_view(row) for row in rows]
+
+    async def find(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
+        """One of them, without its secret."""
+        query = select(webhook_endpoints).where(self._mine(tenant, endpoint_id))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _view(row)
+
+    async def delete(self, tenant: str, endpoint_id: str) -> bool:
+        """Remove an endpoint with all that it was to be told."""
+
+        def write(connection: Connection) -> bool:
+            gone = connection.execute(delete(webhook_endpoints).where(self._mine(tenant, endpoint_id))).rowcount
+            if gone:
+                connection.execute(delete(webhook_messages).where(_messages.endpoint_id == endpoint_id))
+            return bool(gone)
+
+        return await self._database.write(write)
+
+    async def rotate(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
+        """A new secret; the one before signs as well for a day."""
+        values = {"secret_version": _endpoints.secret_version + 1, "previous_until": self._clock() + _OVERLAP}
+        row = await self._changed(tenant, endpoint_id, values)
+        return None if row is None else self._with_secret(row)
+
+    async def enable(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
+        """Tell one again that had said that it is gone; it hears what it missed as well."""
+        row = await self._changed(
+            tenant, endpoint_id, {"disabled_at": None, "disabled_reason": "", "failures": 0, "rests_until": None}
+        )
+        return None if row is None else _view(row)
+
+    async def log(
+        self, tenant: str, endpoint_id: str, state: str | None, limit: int, before: int | None
+    ) -> list[dict[str, Any]]:
+        """What it was or is to be told, the latest first, below the sequence number ``before``."""
+        query = (
+            select(webhook_messages)
+            .join(webhook_endpoints, _endpoints.id == _messages.endpoint_id)
+            .where(self._mine(tenant, endpoint_id))
+        )
+        if state is not None:
+            query = query.where(_messages.state == state)
+        if before is not None:
+            query = query.where(_messages.sequence < before)
+        query = query.order_by(_messages.sequence.desc()).limit(limit)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [_logged(row) for row in rows]
+
+    async def replay(
+        self, tenant: str, endpoint_id: str, *, ids: Sequence[str] = (), since: datetime | None = None, failed: bool
+    ) -> int | None:
+        """Tell it again: these messages, or those since then; with ``failed`` only what never arrived. How many."""
+        now = self._clock()
+        chosen = [_messages.endpoint_id == endpoint_id]
+        if ids:
+            chosen.append(_messages.id.in_(list(ids)))
+        if since is not None:
+            chosen.append(_messages.created_at >= since)
+        if failed:
+            chosen.append(_messages.state != "delivered")
+        again = update(webhook_messages).where(*chosen).values(state="pending", attempts=0, due_at=now)
+
+        def write(connection: Connection) -> int | None:
+            mine = select(_endpoints.id).where(self._mine(tenant, endpoint_id))
+            if connection.execute(mine).first() is None:
+                return None
+            return connection.execute(again).rowcount
+
+        return await self._database.write(write)
+
+    async def _changed(self, tenant: str, endpoint_id: str, values: dict[str, Any]) -> Any:
+        change = update(webhook_endpoints).where(self._mine(tenant, endpoint_id)).values(**values)
+        return await self._database.write(
+            lambda connection: connection.execute(change.returning(webhook_endpoints)).first()
+        )
+
+    def _with_secret(self, row: Any) -> dict[str, Any]:
+        return {**_view(row), "secret": self._secret(row.id, row.secret_version)}
+
+    @staticmethod
+    def _mine(tenant: str, endpoint_id: str) -> Any:
+        return and_(_endpoints.tenant == tenant, _endpoints.id == endpoint_id)
+
+
+def _view(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "url": row.url,
+        "types": row.types.split(),
+        "created_at": instant(row.created_at),
+        "disabled_at": instant(row.disabled_at),
+        "disabled_reason": row.disabled_reason or None,
+        "previous_secret_until": instant(row.previous_until),
+        "last_sequence": row.sequence,
+    }
+
+
+def _logged(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "sequence": row.sequence,
+        "type": row.type,
+        "state": row.state,
+        "attempts": row.attempts,
+        "created_at": instant(row.created_at),
+        "attempted_at": instant(row.attempted_at),
+        "outcome": row.outcome or None,
+        "status": row.status,
+        "next_attempt_at": instant(row.due_at) if row.state == "pending" else None,
+        "body": row.body,
+    }

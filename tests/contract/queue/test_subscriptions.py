@@ -1,0 +1,115 @@
+"""Wake-ups over a real Valkey, and without it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from gateway.app.embedded import valkey
+from gateway.queue.connection import connect
+from gateway.queue.subscriptions import CHANNEL, Wakeups
+
+
+def topic(tenant: str, borrower_id: str) -> str:
+    """Stands in for the keyed digest: unlike its input, and the same each time."""
+    return f"{abs(hash((tenant, borrower_id))):x}"
+
+
+async def _subscribed(redis: Redis, count: int) -> None:
+    async with asyncio.timeout(5):
+        while (await redis.pubsub_numsub(CHANNEL))[0][1] < count:  # noqa: ASYNC110 – the server has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) -> None:
+    """What one process publishes is heard by every waiter of that borrower in another, and by no one else."""
+    here, there = Wakeups(redis, topic), Wakeups(second := connect(redis_url), topic)
+    with there.listen("t", "b1") as one, there.listen("t", "b1") as two, there.listen("t", "b2") as other:
+        await _subscribed(redis, 1)
+        await asyncio.gather(one.heard(0.1), two.heard(0.1), other.heard(0.1))  # the ring of the subscription itself
+        await here.publish("t", "b1")
+        assert await asyncio.gather(one.heard(5), two.heard(5), other.heard(0.2)) == [True, True, False]
+    await here.close()
+    await there.close()
+    await second.aclose()
+
+
+async def test_ring_between_looks_is_kept(redis: Redis) -> None:
+    """A wake-up that comes while the stream reads the feed is not lost."""
+    wakeups = Wakeups(redis, topic)
+    with wakeups.listen("t", "b1") as bell:
+        await _subscribed(redis, 1)
+        await bell.heard(0.1)
+        await wakeups.publish("t", "b1")
+        await asyncio.sleep(0.1)  # the stream is busy elsewhere
+        assert await bell.heard(0.01) is True
+        assert await bell.heard(0.01) is False
+    await wakeups.close()
+
+
+async def test_one_subscription_for_many_waiters(redis: Redis) -> None:
+    """A process with five hundred streams holds one subscription, and forgets those that went."""
+    wakeups = Wakeups(redis, topic)
+    waiting = [asyncio.create_task(wakeups.wait("t", f"b{number}", 0.5)) for number in range(500)]
+    await asyncio.sleep(0.2)
+    assert (await redis.pubsub_numsub(CHANNEL))[0][1] == 1
+    await asyncio.gather(*waiting)
+    assert not wakeups._bells
+    await wakeups.close()
+
+
+async def test_nothing_of_a_borrower_travels(redis: Redis, redis_url: str) -> None:
+    """What is published is the digest, and neither the tenant's nor the borrower's name."""
+    listener = redis.pubsub(ignore_subscribe_messages=True)
+    await listener.subscribe(CHANNEL)
+    await listener.get_message(timeout=1)
+    wakeups = Wakeups(client := connect(redis_url), topic)
+    await wakeups.publish("lender-one", "B-1001")
+    seen = b""
+    async with asyncio.timeout(5):
+        while not seen:
+            message = await listener.get_message(timeout=1)
+            seen = message["data"] if message else b""
+    assert seen.decode() == topic("lender-one", "B-1001")
+    await wakeups.close()
+    await client.aclose()
+    await listener.aclose()
+
+
+async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
+    """While Redis is away waiting just takes its time; when it is back, wake-ups arrive again."""
+    server = await valkey.start(short_dir)
+    here, there = connect(server.url, retries=0), connect(server.url, retries=0)
+    publisher, waiter = Wakeups(here, topic), Wakeups(there, topic)
+    with waiter.listen("t", "b1") as bell:
+        await _subscribed(here, 1)
+        await bell.heard(0.1)
+        await server.stop()
+        began = time.monotonic()
+        await publisher.publish("t", "b1")
+        assert time.monotonic() - began < 0.05  # publishing waits for nobody
+        assert await bell.heard(0.2) is False
+
+        server = await valkey.start(short_dir)
+        assert await bell.heard(10) is True  # subscribed anew, and told to look once for what was missed
+        await publisher.publish("t", "b1")
+        assert await bell.heard(5) is True
+    await publisher.close()
+    await waiter.close()
+    await here.aclose()
+    await there.aclose()
+    await server.stop()
+
+
+async def test_own_process_is_woken_without_redis(short_dir: Path) -> None:
+    """In one process a publisher wakes its own waiters even when there is no Redis at all."""
+    client = connect(f"unix://{short_dir}/nobody.sock", retries=0)
+    wakeups = Wakeups(client, topic)
+    with wakeups.listen("t", "b1") as bell:
+        await wakeups.publish("t", "b1")
+        assert await bell.heard(0.5) is True
+    await wakeups.close()
+    await client.aclose()

@@ -1,0 +1,154 @@
+"""News that comes late: from a worker that was taken for lost, from a claim that is over, from a provider."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from channels.base import (
+    Accepted,
+    LookupAnswer,
+    LookupResult,
+    PermanentFailure,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    TransientFailure,
+)
+from gateway.core.model import State, Step
+from gateway.core.ports import Move, ReceiptFor, Work
+from gateway.stages.schedule import Schedule
+from gateway.stages.settle import Settler
+from gateway.storage.database import Database
+from gateway.storage.schema import deliveries, events
+from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
+
+SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
+
+
+async def _claimed(database: Database, now: Any = NOW) -> Work:
+    rows = await database.read(lambda connection: connection.execute(select(deliveries.c.id)).all())
+    [work] = await store_on(database).claim([row.id for row in rows], now, 60)
+    return work
+
+
+async def _started(database: Database) -> Work:
+    """A first attempt that is under way."""
+    await store_on(database).accept([draft("k", route=ROUTE)], NOW)
+    work = await _claimed(database)
+    assert await store_on(database).start([outgoing(work)], NOW, 60)
+    return work
+
+
+async def _settled(database: Database, work: Work, result: Any, now: Any) -> None:
+    await store_on(database).settle([ended(work, result, now, began=NOW)], SETTLER.after_attempt, SETTLER.after_receipt)
+
+
+async def _heard(database: Database, work: Work, status: ReceiptStatus, now: Any) -> None:
+    arrived = ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)
+    await store_on(database).receive([arrived], now, SETTLER.after_receipt)
+
+
+async def _states(database: Database) -> list[str]:
+    query = select(deliveries.c.state).order_by(deliveries.c.step)
+    return list(await database.read(lambda connection: list(connection.execute(query).scalars())))
+
+
+async def _kinds(database: Database) -> list[str]:
+    query = select(events.c.kind).order_by(events.c.seq)
+    return list(await database.read(lambda connection: list(connection.execute(query).scalars())))
+
+
+async def _lost(database: Database, *answers: LookupResult) -> Work:
+    """The attempt's worker is taken for lost, and the provider is asked as often as there are answers."""
+    first = await _started(database)
+    work = await _claimed(database, later(61))
+    await store_on(database).apply([SETTLER.lost_worker(work.delivery, later(61))])
+    for number, answer in enumerate(answers, start=1):
+        now = later(61 + 40 * number)
+        work = await _claimed(database, now)
+        move = SETTLER.after_lookup(work.delivery, work.notification, LookupAnswer(answer), now)
+        await store_on(database).apply([move])
+    return first
+
+
+async def test_a_move_decided_under_an_older_claim_is_void(database: Database) -> None:
+    """Two workers look the same unknown outcome up; the slow one's answer comes when the other has resent already."""
+    await _lost(database)
+    slow = await _claimed(database, later(100))
+    fast = await _claimed(database, later(161))
+    absent = LookupAnswer(LookupResult.ABSENT)
+    for work, now in ((fast, later(162)), (slow, later(163))):
+        move = SETTLER.after_lookup(work.delivery, work.notification, absent, now)
+        await store_on(database).apply([Move(**{**_fields(move), "fence": work.delivery.fence})])
+    assert (await _kinds(database)).count("resolved") == 1
+    assert await _states(database) == ["retrying"]
+
+
+def _fields(move: Move) -> dict[str, Any]:
+    return {name: getattr(move, name) for name in Move.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [(), (LookupResult.ABSENT,), (LookupResult.UNSUPPORTED,)],
+    ids=["unknown", "given up for lost", "in review"],
+)
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Accepted("SM1"), ["sent"]),
+        (TransientFailure(ProviderReason.RATE_LIMITED), ["retrying"]),
+        (PermanentFailure(ProviderReason.CONTENT_REJECTED), ["failed", "accepted"]),
+    ],
+)
+async def test_a_worker_that_was_taken_for_lost_settles_what_it_knows(
+    database: Database, answers: tuple[LookupResult, ...], result: Any, expected: list[str]
+) -> None:
+    """Its answer comes after the lease: nothing else was tried meanwhile, so it is the truth about this attempt."""
+    work = await _lost(database, *answers)
+    await _settled(database, work, result, later(150))
+    assert await _states(database) == expected
+
+
+@pytest.mark.parametrize("answer", [LookupResult.ABSENT, LookupResult.UNSUPPORTED])
+@pytest.mark.parametrize("status", [ReceiptStatus.SENT, ReceiptStatus.DELIVERED])
+async def test_a_message_that_turns_up_is_not_sent_again(
+    database: Database, answer: LookupResult, status: ReceiptStatus
+) -> None:
+    """Given up for lost or left to a person, and then the provider speaks of it: there is no second attempt."""
+    work = await _lost(database, answer)
+    await _heard(database, work, status, later(120))
+    assert await _states(database) == [status]
+    assert await store_on(database).due(later(130), 10) == []
+
+
+async def test_an_escalation_that_a_receipt_overtook_opens_nothing(database: Database) -> None:
+    """The wait is over, a worker decides to go on, and "delivered" is written before its move is."""
+    first = await _started(database)
+    await _settled(database, first, Accepted("SM1"), later(1))
+    work = await _claimed(database, later(1802))
+    move = SETTLER.overdue(work.delivery, work.notification, later(1802))
+    assert move is not None
+    assert move.next_step
+    await _heard(database, work, ReceiptStatus.DELIVERED, later(1803))
+    await store_on(database).apply([move])
+    assert await _states(database) == ["delivered"]
+
+
+async def test_two_workers_and_a_late_receipt_open_one_step(database: Database) -> None:
+    """Both decide to go on, and the message is reported as undelivered besides: the next step is opened once."""
+    first = await _started(database)
+    await _settled(database, first, Accepted("SM1"), later(1))
+    one = await _claimed(database, later(1802))
+    two = await _claimed(database, later(1863))
+    moves = [SETTLER.overdue(work.delivery, work.notification, later(1864)) for work in (one, two)]
+    await _heard(database, one, ReceiptStatus.UNDELIVERED, later(1864))
+    for move in moves:
+        assert move is not None
+        await store_on(database).apply([move])
+    assert await _states(database) == [State.UNDELIVERED, State.ACCEPTED]

@@ -1,0 +1,329 @@
+"""The ledger's promises, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, select, text
+
+from channels.base import (
+    Accepted,
+    LookupAnswer,
+    LookupResult,
+    PermanentFailure,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    TransientFailure,
+    UnknownOutcome,
+)
+from gateway.core.model import State, Stated, new_id
+from gateway.core.ports import ReceiptFor, Unavailable, Work
+from gateway.stages.schedule import Schedule
+from gateway.stages.settle import Settler
+from gateway.storage.database import Database
+from gateway.storage.events import link
+from gateway.storage.schema import attempts, deliveries, events, notifications
+from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
+
+SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+
+
+async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> Work:
+    store = store_on(database)
+    [answer] = await store.accept([draft(key, **options)], NOW)  # type: ignore[arg-type]
+    [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
+    return work
+
+
+async def column(database: Database, query: object) -> list[object]:
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))  # type: ignore[call-overload]
+
+
+async def states(database: Database) -> list[object]:
+    return await column(database, select(deliveries.c.state).order_by(deliveries.c.step))
+
+
+async def test_same_key_same_body_is_replayed(database: Database) -> None:
+    """The same request again gets the first one's id, and stores nothing."""
+    store = store_on(database)
+    [first] = await store.accept([draft("k1")], NOW)
+    [again] = await store.accept([draft("k1")], NOW)
+    assert (first.outcome, again.outcome) == ("created", "replayed")
+    assert first.id == again.id
+    assert len(await column(database, select(notifications.c.id))) == 1
+
+
+async def test_same_key_other_body_conflicts(database: Database) -> None:
+    """The same key with another body is a conflict, and stores nothing."""
+    store = store_on(database)
+    await store.accept([draft("k1")], NOW)
+    [again] = await store.accept([draft("k1", raw={"other": 1})], NOW)
+    assert again.outcome == "conflict"
+
+
+async def test_fifty_concurrent_requests_with_one_meaning_make_one_delivery(database: Database) -> None:
+    """Of fifty concurrent requests with the same meaning one is live and forty-nine are its duplicates."""
+    store = store_on(database)
+    answers = await asyncio.gather(*(store.accept([draft(f"k{n}", dedup="same")], NOW) for n in range(50)))
+    live = [answer for [answer] in answers if answer.duplicate_of is None]
+    assert len(live) == 1
+    assert {answer.duplicate_of for [answer] in answers} == {None, live[0].id}
+    assert len(await column(database, select(deliveries.c.id))) == 1
+
+
+async def test_one_meaning_twice_in_one_batch(database: Database) -> None:
+    """Two requests of one batch with the same meaning are one original and one duplicate."""
+    first, second = await store_on(database).accept([draft("a", dedup="m"), draft("b", dedup="m")], NOW)
+    assert (first.duplicate_of, second.duplicate_of) == (None, first.id)
+
+
+async def test_a_cancelled_original_does_not_stand_in_the_way(database: Database) -> None:
+    """After a cancellation the same meaning may be asked for again."""
+    store = store_on(database)
+    [first] = await store.accept([draft("a", dedup="m")], NOW)
+    assert await people_on(database).cancel("acme", first.id, "test") == "cancelled"
+    [second] = await store.accept([draft("b", dedup="m")], NOW)
+    assert (second.outcome, second.duplicate_of) == ("created", None)
+
+
+async def test_only_one_of_many_workers_claims(database: Database) -> None:
+    """However many workers are triggered for a delivery, one gets it."""
+    store = store_on(database)
+    [answer] = await store.accept([draft("k1")], NOW)
+    claims = await asyncio.gather(*(store.claim([answer.first_delivery or ""], NOW, 60) for _ in range(20)))
+    assert sum(len(claim) for claim in claims) == 1
+
+
+async def test_an_expired_lease_is_claimed_again_and_the_old_worker_is_fenced_off(database: Database) -> None:
+    """A worker that slept through its lease can't start what another has taken over."""
+    store = store_on(database)
+    slow = await accepted_and_claimed(database)
+    [taken_over] = await store.claim([slow.delivery.id], later(61), 60)
+    assert await store.start([outgoing(slow)], later(62), 60) == set()
+    assert await store.start([outgoing(taken_over)], later(62), 60) == {slow.delivery.id}
+
+
+async def test_a_start_is_refused_after_the_borrower_changed(database: Database) -> None:
+    """An opt-out between decision and hand-off wins: the attempt doesn't start and is decided anew."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await people_on(database).add_opt_out("acme", "B-1", "sms", None, "phone call", "agent")
+    assert await store.start([outgoing(work)], NOW, 60) == set()
+    [again] = await store.claim([work.delivery.id], NOW, 60)
+    assert [each.channel for each in again.borrower.facts.opt_outs] == ["sms"]
+
+
+async def test_a_start_is_refused_after_the_borrower_moved(database: Database) -> None:
+    """A later request states another zone or other hours: what was decided before it is decided anew, with both."""
+    store = store_on(database)
+    [first] = await store.accept([draft("k1")], NOW)
+    [work] = await store.claim([first.first_delivery or ""], NOW, 60)
+    assert work.borrower.facts.stated == Stated(("Asia/Taipei",))
+    same = draft("k2", case="C-2")
+    await store.accept([same], NOW)
+    moved = replace(
+        same.notification,
+        id=new_id("ntf", later(1)),
+        idempotency_key="k3",
+        dedup_key="k3",
+        borrower=replace(same.notification.borrower, time_zones=("Asia/Tokyo",), windows=(("18:00", "20:00"),)),
+    )
+    await store.accept([replace(same, notification=moved)], NOW)
+    assert await store.start([outgoing(work)], NOW, 60) == set()
+    [again] = await store.claim([work.delivery.id], NOW, 60)
+    assert again.borrower.facts.stated == Stated(("Asia/Tokyo",), (("18:00", "20:00"),))
+    assert await store.start([outgoing(again)], NOW, 60) == {work.delivery.id}
+
+
+async def test_two_deliveries_of_one_borrower_do_not_start_on_the_same_facts(database: Database) -> None:
+    """Two workers that decided on the same facts about one borrower: the second has to decide again."""
+    store = store_on(database)
+    one, two = await accepted_and_claimed(database, "a"), await accepted_and_claimed(database, "b")
+    assert await store.start([outgoing(one)], NOW, 60) == {one.delivery.id}
+    assert await store.start([outgoing(two)], NOW, 60) == set()
+    [again] = await store.claim([two.delivery.id], NOW, 60)
+    assert len(again.borrower.facts.contacts) == 1
+
+
+async def test_a_cancelled_delivery_does_not_start(database: Database) -> None:
+    """A cancellation after the claim, before the start, is obeyed."""
+    work = await accepted_and_claimed(database)
+    assert await people_on(database).cancel("acme", work.notification.id, "test") == "cancelled"
+    assert await store_on(database).start([outgoing(work)], NOW, 60) == set()
+    assert await states(database) == ["cancelled"]
+
+
+async def test_a_started_delivery_can_not_be_cancelled(database: Database) -> None:
+    """What is with the provider can't be called back, and we say so."""
+    work = await accepted_and_claimed(database)
+    await store_on(database).start([outgoing(work)], NOW, 60)
+    assert await people_on(database).cancel("acme", work.notification.id, "test") == "too_late"
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (Accepted("SM1"), ["sent"]),
+        (Accepted("1", delivered=True), ["delivered"]),
+        (TransientFailure(ProviderReason.RATE_LIMITED), ["retrying"]),
+        (PermanentFailure(ProviderReason.INVALID_ADDRESS), ["failed", "accepted"]),
+        (UnknownOutcome(ProviderReason.TIMEOUT), ["unknown"]),
+    ],
+)
+async def test_how_an_attempt_may_end(database: Database, result: object, expected: list[str]) -> None:
+    """Each end of an attempt has its state; a permanent failure opens the next step of the route."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    await store.settle([ended(work, result, later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await states(database) == expected
+    assert (await column(database, select(attempts.c.outcome)))[0] != "started"
+
+
+async def test_a_receipt_before_our_own_record_is_kept(database: Database) -> None:
+    """ "Delivered" arriving before we wrote "sent" stays delivered."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
+    words, _ = await store.receive([arrived, arrived], later(1), SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert words == ["moved", "duplicate"]
+    assert await states(database) == ["delivered"]
+
+
+async def test_an_orphan_receipt_is_parked_and_matched_later(database: Database) -> None:
+    """A receipt with only the provider's id, come before that id is known here, counts once it is."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    words, _ = await store.receive(
+        [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"))], later(1), SETTLER.after_receipt
+    )
+    assert words == ["orphan"]
+    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await states(database) == ["delivered"]
+
+
+async def test_undelivered_opens_the_next_step_once(database: Database) -> None:
+    """However often and by whatever words a step fails, the next one is opened once."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    for code in ("30003", "30005"):
+        receipt = Receipt("twilio", ReceiptStatus.UNDELIVERED, "SM1", reason=ProviderReason.UNREACHABLE, code=code)
+        await store.receive([ReceiptFor(receipt, work.delivery.id, 1)], later(2), SETTLER.after_receipt)
+    assert await states(database) == ["undelivered", "accepted"]
+
+
+async def test_late_delivery_closes_the_step_it_made_needless(database: Database) -> None:
+    """Delivered after undelivered is believed, and the fallback that has not gone out is cancelled."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    for status in (ReceiptStatus.UNDELIVERED, ReceiptStatus.DELIVERED):
+        await store.receive(
+            [ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)], later(2), SETTLER.after_receipt
+        )
+    assert await states(database) == ["delivered", "cancelled"]
+    assert await column(database, select(notifications.c.state)) == ["delivered"]
+
+
+async def test_closing_a_case_stops_what_is_pending(database: Database) -> None:
+    """A paid case cancels its pending reminders and closes the door to new facts."""
+    store = store_on(database)
+    await store.accept([draft("a", case="C-9"), draft("b", case="C-8")], NOW)
+    assert await people_on(database).close_case("acme", "C-9", "paid", "case-system") == 1
+    assert sorted(map(str, await states(database))) == ["accepted", "cancelled"]
+    facts = await store.facts([("acme", "B-1")], [("acme", "C-9")], [], NOW)
+    assert facts[("acme", "B-1")].closed_cases == {"C-9"}
+
+
+async def test_a_closed_case_is_one_tenants_own(database: Database) -> None:
+    """Another tenant's case with the same id, asked about in the same batch, is not closed by it."""
+    store = store_on(database)
+    await people_on(database).close_case("acme", "C-9", "paid", "case-system")
+    keys = [("acme", "B-1"), ("rival", "B-1")]
+    facts = await store.facts(keys, [("acme", "C-9"), ("rival", "C-9")], [], NOW)
+    assert [facts[key].closed_cases for key in keys] == [{"C-9"}, frozenset()]
+
+
+async def test_events_are_chained_and_append_only(database: Database) -> None:
+    """Every event carries the hash of the one before; none can be changed or removed."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
+    assert [row.kind for row in rows] == ["accepted", "decided", "attempt_started", "sent"]
+    head = ""
+    for row in rows:
+        assert row.previous_hash == head
+        assert link(row._mapping) == row.hash
+        head = row.hash
+    assert await column(database, select(notifications.c.event_hash)) == [head]
+    for statement in ("UPDATE events SET reason = 'x'", "DELETE FROM events"):
+        with pytest.raises(Unavailable):
+            await database.write(lambda connection, sql=statement: connection.execute(text(sql)))  # type: ignore[misc]
+
+
+async def test_state_of_a_lost_worker_is_due_again(database: Database) -> None:
+    """A delivery whose worker died after the start is found by the relay's query once its lease is over."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    assert await store.due(later(59), 10) == []
+    assert await store.due(later(61), 10) == [work.delivery.id]
+    [claimed] = await store.claim([work.delivery.id], later(61), 60)
+    assert claimed.delivery.state is State.SENDING
+    await store.apply([SETTLER.lost_worker(claimed.delivery, later(61))])
+    assert await states(database) == ["unknown"]
+
+
+async def test_news_of_an_earlier_attempt_moves_nothing(database: Database) -> None:
+    """A worker that was taken for lost comes back late: its failure does not touch the attempt under way."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    [lost] = await store.claim([work.delivery.id], later(61), 60)
+    await store.apply([SETTLER.lost_worker(lost.delivery, later(61))])
+    absent = SETTLER.after_lookup(
+        replace(lost.delivery, state=State.UNKNOWN), work.notification, LookupAnswer(LookupResult.ABSENT), later(95)
+    )
+    await store.apply([absent])
+    [again] = await store.claim([work.delivery.id], later(96), 60)
+    assert await store.start([outgoing(again)], later(96), 60)
+    late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), later(97))
+    await store.settle([late], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await states(database) == ["sending"]
+
+
+async def test_a_providers_message_has_one_owner(database: Database) -> None:
+    """Whose message a provider's id is, is known once the attempt is recorded."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    assert await store.owner("twilio", "SM1") is None
+    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await store.owner("twilio", "SM1") == work.delivery.id
+
+
+async def test_facts_are_never_older_than_their_version(database: Database) -> None:
+    """Versions and contacts are read by one statement, so that none can be committed between the two."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    statements: list[str] = []
+
+    def watch(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(database.engine, "before_cursor_execute", watch)
+    await store.claim([work.delivery.id], later(61), 60)
+    reads = [each for each in "; ".join(statements).split("; ") if "FROM borrowers" in each or "contacted_at >" in each]
+    assert [("FROM borrowers" in each, "contacted_at >" in each) for each in reads] == [(True, True)]

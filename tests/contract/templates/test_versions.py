@@ -1,0 +1,301 @@
+"""A template version's life in the ledger: legal moves only, a second person, live at its time, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from gateway.cli import evidence
+from gateway.core.model import TEMPLATE_MOVES, TemplateState
+from gateway.core.ports import RenderFailed, Unavailable, UnknownTemplate
+from gateway.storage import migrate
+from gateway.storage.database import Database
+from gateway.templates import Catalog
+from gateway.templates.checks.lint import Finding
+from gateway.templates.workflow.publication_watcher import Follower
+from gateway.templates.workflow.published_store import Kept, Key, TemplateVersions
+from gateway.templates.workflow.refusals import (
+    BadText,
+    DraftExists,
+    EditedMeanwhile,
+    NeedsConfirmation,
+    NoSuchEdition,
+    NothingToRollBack,
+    SamePerson,
+    WrongState,
+)
+from tests.support.ledgers import NOW, draft
+from tests.support.template_services import AMERICAN, FOLDER, LENDER, SMS, TEMPLATE, TEMPLATES, Desk
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    """Templates as shipped, and nobody has edited anything."""
+    return Desk(database)
+
+
+async def test_a_version_goes_from_draft_to_live(desk: Desk, database: Database) -> None:
+    """Each step is recorded with its actor and comment, the chain of events holds, and requests get the new words."""
+    before = desk.live()
+    number = await desk.published()
+    live = desk.catalog.resolve("acme", TEMPLATE, None, NOW)
+    assert live.version.startswith(f"e{number}-")
+    assert live.version != before
+    history = await desk.editing.history("acme", TEMPLATE)
+    assert [(each.kind, each.actor, each.comment) for each in history] == [
+        ("template_begun", "user:ann", "shorter"),
+        ("template_saved", "user:ann", ""),
+        ("template_submitted", "user:ann", "please read"),
+        ("template_approved", "user:bob", "good"),
+        ("template_published", "user:bob", "go"),
+    ]
+    assert history[1].detail == {"revision": 2, "changed": [SMS]}
+    assert (await evidence.verify(database)).broken == []
+
+
+async def test_a_second_person_approves(desk: Desk) -> None:
+    """Neither who submitted nor anyone who wrote in a version can approve it, whoever submitted it."""
+    begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
+    key = ("acme", TEMPLATE, begun.number)
+    await desk.editing.save(*key, 1, {**begun.files, SMS: "by cat\n"}, "user:cat")
+    await desk.editing.submit(*key, 2, "user:dan", "ready")
+    for wrote in ("user:ann", "user:cat", "user:dan"):
+        with pytest.raises(SamePerson):
+            await desk.editing.approve(*key, wrote)
+    approved = await desk.editing.approve(*key, "user:bob")
+    assert approved.editors == ("user:ann", "user:cat")
+    assert (approved.submitted_by, approved.approved_by) == ("user:dan", "user:bob")
+
+
+async def test_a_late_save_gets_the_present_text(desk: Desk) -> None:
+    """Nothing is written over: the refusal has what is stored, and saving on top of it works."""
+    begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
+    key = ("acme", TEMPLATE, begun.number)
+    first, second = {**begun.files, SMS: "one\n"}, {**begun.files, SMS: "two\n"}
+    await desk.editing.save(*key, 1, first, "user:ann")
+    with pytest.raises(EditedMeanwhile) as late:
+        await desk.editing.save(*key, 1, second, "user:cat")
+    assert late.value.current.files == first
+    assert late.value.current.edition.updated_by == "user:ann"
+    saved = await desk.editing.save(*key, late.value.current.edition.revision, second, "user:cat")
+    assert saved.files == second
+    with pytest.raises(DraftExists):
+        await desk.editing.begin("acme", TEMPLATE, "user:cat")
+
+
+async def test_an_error_blocks_submitting_and_publishing(desk: Desk) -> None:
+    """Also one that the lint did not know when the version was approved."""
+    number = await desk.approved()
+    begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
+    desk.findings = [Finding("error", "threat", f"{TEMPLATE}/{SMS}", 1, "threatens", "Don't.")]
+    with pytest.raises(BadText):
+        await desk.editing.publish("acme", TEMPLATE, number, "user:bob", "go")
+    with pytest.raises(BadText):
+        await desk.editing.submit("acme", TEMPLATE, begun.number, 1, "user:ann", "ready")
+    assert await desk.state(number) is TemplateState.APPROVED
+    assert await desk.state(begun.number) is TemplateState.DRAFT
+
+
+async def test_every_process_follows(desk: Desk) -> None:
+    """Another process has a publication and a roll-back after one look, and neither before it."""
+    before = desk.live()
+    number = await desk.published()
+    assert desk.live(catalog=desk.other) == before
+    await desk.follower.look()
+    assert desk.live(catalog=desk.other) == desk.live() != before
+    assert desk.live("globex", desk.other) == before
+    await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "wrong")
+    await desk.follower.look()
+    assert desk.live(catalog=desk.other) == before
+    assert await desk.state(number) is TemplateState.ROLLED_BACK
+
+
+class _Newer(TemplateVersions):
+    """A ledger whose tenants' texts use what this program does not know yet."""
+
+    async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+        found = await super().fetch(keys)
+        return [replace(each, source=each.source.replace("lender.name", "lender.logo")) for each in found]
+
+
+async def test_a_version_that_a_process_cannot_read_is_passed_over_and_counted(desk: Desk, database: Database) -> None:
+    """An older program keeps what was live before, says so in its figures, and takes the next one that it can read."""
+    older = Catalog.load(TEMPLATES, lender=LENDER, versions=_Newer(database))
+    follower = Follower(older, desk.editions, desk.metrics, desk.clock)
+    before = desk.live(catalog=older)
+    await desk.published()
+    await follower.look()
+    assert desk.live(catalog=older) == before
+    assert _figure(desk, "gateway_templates_passed_over") == 1
+    assert _figure(desk, "gateway_templates_last_refresh_timestamp_seconds") == desk.clock.now.timestamp()
+    await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "half of the processes can't read it")
+    await follower.look()
+    assert _figure(desk, "gateway_templates_passed_over") == 0
+
+
+def _figure(desk: Desk, name: str) -> float | None:
+    return desk.metrics.registry.get_sample_value(name)
+
+
+async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
+    """In each process by itself, without a look at the ledger; it is written down once, by whoever comes first."""
+    first = await desk.published("the first")
+    number = await desk.approved("the second")
+    await desk.editing.publish("acme", TEMPLATE, number, "user:bob", "on Monday", NOW + HOUR, confirmed=True)
+    await desk.follower.look()
+    assert desk.live().startswith(f"e{first}-")
+    desk.clock.now = NOW + HOUR
+    assert desk.live() == desk.live(catalog=desk.other)
+    assert desk.live().startswith(f"e{number}-")
+    with pytest.raises(UnknownTemplate):
+        desk.other.resolve("acme", TEMPLATE, desk.live(), NOW + HOUR - timedelta(seconds=1))
+    others = [Follower(desk.other, desk.editions, desk.metrics, desk.clock) for _ in range(5)]
+    await asyncio.gather(*(each.look() for each in others))
+    assert [await desk.state(each) for each in (first, number)] == [TemplateState.SUPERSEDED, TemplateState.PUBLISHED]
+    history = await desk.editing.history("acme", TEMPLATE, number)
+    assert [each.kind for each in history][-2:] == ["template_scheduled", "template_published"]
+    assert (history[-1].actor, history[-1].comment) == ("gateway", "as planned")
+    assert (await desk.editions.text(("acme", TEMPLATE, number))).edition.published_at == NOW + HOUR
+
+
+async def test_roll_back_after_a_plan_that_nobody_noticed_yet(desk: Desk) -> None:
+    """What was live by its plan is what is rolled back, though the ledger still had it as planned."""
+    first = await desk.published("the first")
+    number = await desk.approved("the second")
+    await desk.editing.publish("acme", TEMPLATE, number, "user:bob", "later", NOW + HOUR, confirmed=True)
+    desk.clock.now = NOW + 2 * HOUR
+    live = await desk.editing.live("acme", TEMPLATE)
+    assert live is not None
+    assert live.number == number
+    back = await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "wrong")
+    assert back is not None
+    assert back.number == first
+    assert desk.live().startswith(f"e{first}-")
+
+
+async def test_rolling_back_goes_back_step_by_step(desk: Desk) -> None:
+    """To the version before, then to the one before that, then to the files; and to a given one, also a later one."""
+    one, two = await desk.published("one"), await desk.published("two")
+    back = [await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "wrong") for _ in range(2)]
+    assert [each.number if each else 0 for each in back] == [one, 0]
+    with pytest.raises(NothingToRollBack):
+        await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "once more")
+    three = await desk.published("three")
+    again = await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "two was right", to=two)
+    assert again is not None
+    assert again.number == two
+    assert await desk.state(three) is TemplateState.ROLLED_BACK
+    with pytest.raises(NoSuchEdition):
+        await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "what", to=99)
+    begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
+    with pytest.raises(WrongState):
+        await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "what", to=begun.number)
+
+
+async def test_a_template_without_files_is_not_rolled_back_to_nothing(desk: Desk) -> None:
+    """The first version of a tenant's own template has nothing before it; pausing is the way to stop it."""
+    files = FOLDER.templates[TEMPLATE]
+    told = await desk.transfer.take_over("acme", "our-own", files, "key:ci", "reviewed", publish=True)
+    assert told.outcome == "published", told
+    assert desk.catalog.resolve("acme", "our-own", None, NOW).version.startswith("e1-")
+    with pytest.raises(NothingToRollBack):
+        await desk.editing.roll_back("acme", "our-own", "user:bob", "wrong")
+    with pytest.raises(UnknownTemplate):
+        desk.catalog.resolve("globex", "our-own", None, NOW)
+
+
+async def test_what_was_accepted_renders_with_its_words(desk: Desk) -> None:
+    """A superseded and a rolled-back version render on, where they were never seen live, for their tenant only."""
+    await desk.published("the first")
+    first = desk.live()
+    await desk.published("the second")
+    second = desk.live()
+    await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "wrong")
+    variables = {"amount": "1.00", "currency": "USD", "due_date": "2026-11-01"}
+    accepted = replace(draft("k").notification, borrower=AMERICAN, variables=variables)
+    for version, words in ((first, "the first"), (second, "the second")):
+        await desk.other.ensure([("acme", TEMPLATE, version)])
+        assert words in desk.other.render(replace(accepted, template_version=version), "sms").text
+    await desk.other.ensure([("globex", TEMPLATE, first)])
+    with pytest.raises(RenderFailed):
+        desk.other.render(replace(accepted, tenant="globex", template_version=first), "sms")
+
+
+async def test_publishing_over_somebody_elses_work_is_told(desk: Desk) -> None:
+    """A version that was begun before another went live would undo it: that has to be confirmed."""
+    old = await desk.approved("begun first")
+    await desk.published("begun second")
+    with pytest.raises(NeedsConfirmation) as refused:
+        await desk.editing.publish("acme", TEMPLATE, old, "user:bob", "go")
+    assert [each.code for each in refused.value.warnings] == ["live_changed"]
+    await desk.editing.publish("acme", TEMPLATE, old, "user:bob", "go", confirmed=True)
+
+
+async def test_import_never_writes_over_an_open_draft(desk: Desk) -> None:
+    """It is refused for that template, and the draft is as it was."""
+    begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
+    files = {**begun.files, SMS: "from outside\n"}
+    for publish in (False, True):
+        told = await desk.transfer.take_over("acme", TEMPLATE, files, "key:ci", "a review", publish=publish)
+        assert told.outcome == "refused"
+    assert (await desk.editions.text(("acme", TEMPLATE, begun.number))).files == begun.files
+
+
+# ── what holds whatever the code does ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE template_editions SET files = '{}'",
+        "UPDATE template_editions SET source = ''",
+        "UPDATE template_editions SET editors = '[]'",
+        "UPDATE template_editions SET submitted_by = 'user:eve'",
+        "UPDATE template_editions SET tenant = 'globex'",
+        "UPDATE template_editions SET state = 'published'",
+        "UPDATE template_editions SET state = 'draft'",
+        "UPDATE template_editions SET approved_by = submitted_by, state = 'approved'",
+        "DELETE FROM template_editions",
+        "INSERT INTO template_editions SELECT tenant, template, 9, 'approved', 1, '', files, '', '', 0, '[]', 0, 0,"
+        " '', '', '', NULL, NULL FROM template_editions",
+    ],
+)
+async def test_the_database_refuses_what_no_verb_does(desk: Desk, database: Database, statement: str) -> None:
+    """A submitted text, its people and its steps are the same after any statement, on both databases."""
+    number = await desk.submitted()
+    before = await desk.editions.text(("acme", TEMPLATE, number))
+    with pytest.raises(Unavailable):
+        await database.write(lambda connection: connection.execute(text(statement)))
+    assert await desk.editions.text(("acme", TEMPLATE, number)) == before
+    assert len(await desk.editions.listed("acme")) == 1
+
+
+def test_the_triggers_know_the_same_moves() -> None:
+    """The migration's list and the table in the model are one."""
+    path = Path(migrate.__file__).parent / "migrations" / "versions" / "0005_template_editions.py"
+    known = path.read_text("utf-8").partition("_MOVES = (")[2].partition("\n)")[0]
+    words = set(known.replace('"', " ").split())
+    assert words == {f"{here}>{there}" for here, moves in TEMPLATE_MOVES.items() for there in moves}
+
+
+async def test_a_crash_in_the_middle_leaves_nothing_half_done(desk: Desk) -> None:
+    """A process that dies while it publishes what was reviewed elsewhere leaves no draft, no number and no event."""
+
+    def dies(number: int) -> tuple[str, str]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await desk.editions.publish_reviewed(
+            "acme", TEMPLATE, FOLDER.templates[TEMPLATE], dies, "", "key:ci", "reviewed"
+        )
+    assert await desk.editions.listed("acme") == []
+    assert await desk.editing.history("acme", TEMPLATE) == []
+    assert (await desk.editing.begin("acme", TEMPLATE, "user:ann")).number == 1

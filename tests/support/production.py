@@ -1,0 +1,217 @@
+"""The production shape on this machine: PostgreSQL, Valkey, the simulated outside world, and our own processes.
+
+Every process is started here and ended here, by its own handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway.app.embedded import simulated_providers
+from gateway.app.embedded.simulated_providers import World
+from gateway.core.signing import Signer
+from gateway.identity.keys import Keys, Scope
+from gateway.storage.database import Database
+from tests.support.ledgers import NOW, begun
+
+_READY_SECONDS = 90.0  # a few on a quiet machine; a busy one needs the rest
+_SECRET = "a-secret-for-tests-only-0123456789"
+_ACCOUNT = "AC" + "0" * 32
+
+
+def free_port() -> int:
+    """A port that nobody has, and that the kernel gives to nobody while its server is down.
+
+    It is below those that Linux hands out by itself, to listeners on port 0 and to every outgoing connection.
+    """
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@dataclass
+class Process:
+    """One of our processes, and how to start it again."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    handle: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.handle = subprocess.Popen(
+                [sys.executable, "-c", "from gateway.cli import app; app()", *self.arguments],
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        self.handle.kill()
+        self.handle.wait()
+
+    def stop(self) -> None:
+        if self.handle.poll() is None:
+            self.handle.send_signal(signal.SIGTERM)
+            try:
+                self.handle.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@dataclass
+class Production:
+    """What runs, and a client for it."""
+
+    urls: list[str]
+    key: str
+    apis: list[Process]
+    workers: list[Process]
+    outside: World
+    database: Database
+    http: aiohttp.ClientSession
+
+    async def post(self, path: str, body: Any, *, api: int = 0, key: str = "") -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self.key}", **({"Idempotency-Key": key} if key else {})}
+        async with self.http.post(self.urls[api] + path, json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def get(self, path: str, *, api: int = 0) -> dict[str, Any]:
+        async with self.http.get(self.urls[api] + path, headers={"Authorization": f"Bearer {self.key}"}) as response:
+            found: dict[str, Any] = await response.json()
+            return found
+
+
+@asynccontextmanager
+async def production(
+    folder: Path, database_url: str, redis_url: str, *, apis: int = 2, workers: int = 2, **settings: Any
+) -> AsyncIterator[Production]:
+    """Start it all on an empty, migrated ledger, which then knows the templates that ship; end it all."""
+    begun(database_url)
+    ports = [free_port() for _ in range(apis)]
+    tokens = {"SIM_SMS": "sms-token", "SIM_MAIL": "mail-token"}
+    outside = await simulated_providers.start(
+        [
+            *("--account-sid", _ACCOUNT, "--token-env", "SIM_SMS"),
+            *("--dsn-url", f"http://127.0.0.1:{ports[0]}/v1/receipts/mail", "--dsn-token-env", "SIM_MAIL"),
+        ],
+        tokens,
+        folder / "world.log",
+    )
+    environment = {
+        "GATEWAY_DATABASE_URL": database_url,
+        "GATEWAY_REDIS_URL": redis_url,
+        "GATEWAY_DATA_DIR": str(folder),
+        "GATEWAY_SECRET_KEY": _SECRET,
+        "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
+        "GATEWAY_PROVIDERS": json.dumps(_providers(outside)),
+        "GATEWAY_LEASE_SECONDS": "5",
+        "GATEWAY_UNKNOWN_GRACE_SECONDS": "1",
+        **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    database = Database(database_url)
+    _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "test", list(Scope), NOW)
+    started = [
+        Process(["api", "--port", str(port)], environment, folder / f"api-{number}.log")
+        for number, port in enumerate(ports)
+    ]
+    working = [Process(["worker"], environment, folder / f"worker-{number}.log") for number in range(workers)]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        try:
+            await asyncio.gather(*(answers(http, url) for url in urls))
+            yield Production(urls, key, started, working, outside, database, http)
+        finally:
+            await asyncio.gather(*(asyncio.to_thread(each.stop) for each in [*working, *started]))
+            await outside.stop()
+            await database.close()
+
+
+def _providers(outside: World) -> list[dict[str, Any]]:
+    sms = {
+        "account_sid": _ACCOUNT,
+        "auth_token": "sms-token",
+        "from_number": "+15005550006",
+        "base_url": f"http://127.0.0.1:{outside.sms_port}",
+        "timeout_seconds": 2,
+        "lookup_settle_seconds": 3,
+    }
+    mail = {
+        "host": "127.0.0.1",
+        "port": outside.smtp_port,
+        "tls": "none",
+        "domain": "gateway.example.com",
+        "from_address": "reminders@gateway.example.com",
+        "callback_token": "mail-token",
+    }
+    return [
+        {"channel": "sms", "kind": "twilio", "name": "sim", "options": sms},
+        {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
+    ]
+
+
+async def answers(http: aiohttp.ClientSession, url: str, seconds: float = _READY_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                async with http.get(url + "/healthz") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.1)
+
+
+# Area codes whose 555-01xx numbers are reserved for fiction.
+_AREAS = (202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219)
+
+
+def _noon() -> str:
+    """A zone in which it is about noon now: these processes run on the real clock."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+d}" if ahead else "Etc/GMT"  # POSIX counts westwards
+
+
+def request(number: int, *, route: Sequence[Any] = ("sms", "email"), **changes: Any) -> dict[str, Any]:
+    """A request that is delivered at once, for 1,280 borrowers; the last two digits of a phone number are below 80."""
+    body: dict[str, Any] = {
+        "borrower": {
+            "id": f"B-{number}",
+            "name": "Chen Mei",
+            "locale": "zh-TW",
+            "jurisdiction": "zz",
+            "time_zones": [_noon()],
+            "addresses": {
+                "sms": f"+1{_AREAS[number // 80]}55501{number % 80:02d}",
+                "email": f"b{number}@example.com",
+                "inapp": f"B-{number}",
+            },
+        },
+        "case": {"id": f"C-{number}", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
+        "template": "overdue-first",
+        "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"},
+        "route": list(route),
+    }
+    return {**body, **changes}

@@ -1,0 +1,83 @@
+"""An editor's desk for tests: the catalogue's verbs on a real ledger, and a second process beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.core.model import TemplateState
+from gateway.observability.metrics import Metrics
+from gateway.storage.database import Database
+from gateway.templates import Catalog, Lender
+from gateway.templates.checks.lint import Finding
+from gateway.templates.folder import Folder
+from gateway.templates.repository import Shelf
+from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.publication_watcher import Follower
+from gateway.templates.workflow.published_store import TemplateVersions
+from gateway.templates.workflow.transfer import Transfer
+from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.workflow import Editing
+from tests.support.ledgers import NOW, draft
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+FOLDER = Folder.read(TEMPLATES)
+LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
+SMS = "en-US/sms.liquid"
+TEMPLATE = "overdue-first"
+AMERICAN = replace(draft("k").notification.borrower, locale="en-US", jurisdiction="us")
+
+
+class Clock:
+    """It stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Desk:
+    """``other`` is the catalogue of another process, which ``follower`` keeps up to date. Nothing is found by lint
+    but ``findings``.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.clock = Clock()
+        self.versions = TemplateVersions(database)
+        self.editions = Editions(database, self.clock)
+        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
+        self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
+        self.findings: list[Finding] = []
+        shelf = Shelf(self.editions, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock)
+        trials: Any = None  # nobody sends a test here
+        self.editing = Editing(self.editions, self.catalog, shelf, trials, {}, self.clock)
+        self.transfer = Transfer(self.editions, self.catalog, shelf)
+        self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
+        self.follower = Follower(self.other, self.editions, self.metrics, self.clock)
+
+    async def submitted(self, words: str = "new words", tenant: str = "acme") -> int:
+        begun = await self.editing.begin(tenant, TEMPLATE, "user:ann", "shorter")
+        files = {**begun.files, SMS: f"{{{{ lender.name }}}}: {words}\n"}
+        saved = await self.editing.save(tenant, TEMPLATE, begun.number, 1, files, "user:ann")
+        await self.editing.submit(tenant, TEMPLATE, saved.number, 2, "user:ann", "please read")
+        return saved.number
+
+    async def approved(self, words: str = "new words", tenant: str = "acme") -> int:
+        number = await self.submitted(words, tenant)
+        await self.editing.approve(tenant, TEMPLATE, number, "user:bob", "good")
+        return number
+
+    async def published(self, words: str = "new words", tenant: str = "acme") -> int:
+        number = await self.approved(words, tenant)
+        await self.editing.publish(tenant, TEMPLATE, number, "user:bob", "go", confirmed=True)
+        return number
+
+    def live(self, tenant: str = "acme", catalog: Catalog | None = None) -> str:
+        return (catalog or self.catalog).resolve(tenant, TEMPLATE, None, self.clock()).version
+
+    async def state(self, number: int) -> TemplateState:
+        return (await self.editions.text(("acme", TEMPLATE, number))).edition.state

@@ -1,0 +1,188 @@
+"""The API for what borrowers say and what reviewers decide, over HTTP on a real ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+from twilio.request_validator import RequestValidator
+
+from channels.base import Message
+from gateway.api.app import create_app
+from gateway.core.model import Category, PolicyReason, Step, Verdict, VerdictKind
+from tests.support.api_gateway import Answer, ApiGateway, Client, open_api_gateway, request, serving
+from tests.support.ledgers import NOW, draft
+
+PHONE = "+886912345678"
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+    """What is behind the API."""
+    async with open_api_gateway(tmp_path, redis, public_url="https://gateway.example.com") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+    """A case system's client, of the tenant acme."""
+    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+        yield Client(session, url, key)
+
+
+async def says(client: Client, text: str, sid: str = "SM1", **fields: str) -> Answer:
+    form = {"MessageSid": sid, "From": PHONE, "To": "+15005550006", "Body": text, **fields}
+    signature = RequestValidator("ab" * 16).compute_signature("https://gateway.example.com/v1/inbound/twilio", form)
+    headers = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"}
+    return await client.post("/v1/inbound/twilio", data=urlencode(form), headers=headers)
+
+
+async def test_a_stop_by_sms_is_in_force_when_it_is_answered(client: Client) -> None:
+    """The borrower's record has the opt-out, the reply and what it was taken for; nothing is answered under tw."""
+    await client.post("/v1/notifications", request())
+    answer = await says(client, "退訂")
+    assert (answer.status, answer.raw) == (200, b'<?xml version="1.0" encoding="UTF-8"?><Response></Response>')
+    shown = (await client.get("/v1/borrowers/B-1")).json
+    assert [(each["channel"], each["source"]) for each in shown["opt_outs"]] == [("sms", "reply")]
+    assert [(each["intent"], each["text"]) for each in shown["replies"]] == [("stop", "退訂")]
+    timeline = (await client.get("/v1/borrowers/B-1/timeline")).json["events"]
+    assert "replied" in [each["kind"] for each in timeline]
+    assert "退訂" not in str(timeline)
+
+
+async def test_a_stop_is_confirmed_once_where_the_pack_says_so(client: Client) -> None:
+    """One message, in the answer to the borrower's own, and none when the provider repeats it or has answered."""
+    body = request()
+    body["borrower"]["jurisdiction"], body["borrower"]["locale"] = "us", "en-US"
+    await client.post("/v1/notifications", body)
+    assert b"<Message>Example Bank: you will get no more" in (await says(client, "STOP")).raw
+    assert b"<Message>" not in (await says(client, "STOP")).raw
+    assert b"<Message>" not in (await says(client, "please stop texting me", "SM2")).raw  # said again: told already
+    await says(client, "START", "SM3")
+    assert b"<Message>" in (await says(client, "STOP", "SM4")).raw
+    await says(client, "START", "SM5")
+    assert b"<Message>" not in (await says(client, "STOP", "SM6", OptOutType="STOP")).raw
+
+
+async def test_an_opt_out_says_who_told_it_and_where_the_proof_is(client: Client) -> None:
+    """Source and evidence stand in the record and in the timeline, and stay there when it is lifted."""
+    given = {"channel": "sms", "source": "letter", "evidence": "archive, scan 77"}
+    made = await client.post("/v1/borrowers/B-1/opt-outs", given)
+    assert made.status == 201
+    [shown] = (await client.get("/v1/borrowers/B-1")).json["opt_outs"]
+    assert (shown["source"], shown["evidence"]) == ("letter", "archive, scan 77")
+    assert (await client.call("DELETE", f"/v1/borrowers/B-1/opt-outs/{made.json['id']}")).status == 204
+    events = (await client.get("/v1/borrowers/B-1/timeline")).json["events"]
+    assert [each["kind"] for each in events] == ["opted_out", "opt_out_lifted"]
+    assert events[0]["detail"]["evidence"] == "archive, scan 77"
+
+
+async def test_forged_and_foreign_replies_are_refused(client: Client, gateway: ApiGateway) -> None:
+    """A wrong signature is 403, a provider without replies 404, a form that lacks something 400."""
+    forged = await client.post("/v1/inbound/twilio", data=b"Body=STOP", headers={"X-Twilio-Signature": "x"})
+    assert (forged.status, forged.problem) == (403, "bad_signature")
+    for provider in ("feed", "nobody"):
+        assert (await client.post(f"/v1/inbound/{provider}", data=b"x")).status == 404
+    form = {"From": PHONE}
+    signature = RequestValidator("ab" * 16).compute_signature("https://gateway.example.com/v1/inbound/twilio", form)
+    headers = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"}
+    answer = await client.post("/v1/inbound/twilio", data=urlencode(form), headers=headers)
+    assert (answer.status, answer.problem) == (400, "malformed_callback")
+
+
+async def test_help_is_answered(client: Client) -> None:
+    """Who asks for help is told where it is, in their language."""
+    await client.post("/v1/notifications", request())
+    assert "洽談還款方案" in (await says(client, "HELP")).raw.decode()
+
+
+async def test_the_queue_shows_and_takes_decisions(client: Client) -> None:
+    """What may be a stop is listed with its remedy, decided once, and 404 for whoever comes second."""
+    await client.post("/v1/notifications", request())
+    await says(client, "can you make it stop")
+    [item] = (await client.get("/v1/reviews")).json["reviews"]
+    assert (item["kind"], item["borrower_id"], item["reason"]) == ("reply", "B-1", "maybe_stop")
+    assert (await client.get("/v1/reviews?reason=hold")).json["reviews"] == []
+    decided = await client.post(f"/v1/reviews/{item['id']}/approve", {"reason": "a question, no stop"})
+    assert decided.json == {"id": item["id"], "decision": "approved"}
+    again = await client.post(f"/v1/reviews/{item['id']}/refuse", {"reason": "too late"})
+    assert (again.status, again.problem) == (404, "not_found")
+    assert (await client.get("/v1/borrowers/B-1")).json["opt_outs"] == []
+
+
+async def test_consents_have_a_source_and_evidence(client: Client) -> None:
+    """Without evidence there is no consent."""
+    wrong = await client.post("/v1/borrowers/B-1/consents", {"category": "promotional", "source": "web"})
+    assert (wrong.status, wrong.pointers) == (422, ["/evidence"])
+    given = {"category": "promotional", "source": "web", "evidence": "consent store, record 7"}
+    assert (await client.post("/v1/borrowers/B-1/consents", given)).status == 201
+    assert (await client.get("/v1/borrowers/B-1")).json["consents"] == ["promotional"]
+    assert (await client.call("DELETE", "/v1/borrowers/B-1/consents/promotional")).status == 204
+    assert (await client.call("DELETE", "/v1/borrowers/B-1/consents/promotional")).status == 404
+
+
+async def test_suppressions_are_set_and_lifted_by_address(client: Client) -> None:
+    """The address is in the body and in no URL; a wrong one is named."""
+    given = {"channel": "sms", "address": PHONE, "reason": "wrong_party"}
+    assert (await client.post("/v1/suppressions", given)).json["suppressed"] is True
+    lifted = await client.post("/v1/suppressions", {"channel": "sms", "address": PHONE})
+    assert lifted.json["suppressed"] is False
+    wrong = await client.post("/v1/suppressions", {"channel": "sms", "address": "12"})
+    assert (wrong.status, wrong.pointers) == (422, ["/address"])
+
+
+async def test_the_borrowers_record_says_when_each_channel_may_be_used(client: Client) -> None:
+    """Preferences of the latest request, and the verdict on a reminder like it, for each address."""
+    await client.post("/v1/notifications", request())
+    shown = (await client.get("/v1/borrowers/B-1")).json
+    assert shown["preferences"]["time_zones"] == ["Asia/Taipei"]
+    assert {name: each["next_permitted"] for name, each in shown["channels"].items()} == dict.fromkeys(
+        ("email", "inapp", "sms"), "2026-11-24T10:00:00.000Z"
+    )
+
+
+async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gateway: ApiGateway) -> None:
+    """RFC 8058: the POST is the wish; the page that scanners fetch changes nothing; a forged link is unknown."""
+    accepted = await client.post("/v1/notifications", request(route=["email"]))
+    shown = (await client.get(accepted.json["links"]["self"])).json
+    token = gateway.signer.unsubscribe_token(shown["deliveries"][0]["id"])
+    page = await client.get(f"/v1/unsubscribe/{token}")
+    assert (page.status, page.headers["Referrer-Policy"]) == (200, "no-referrer")
+    assert (await client.get("/v1/borrowers/B-1")).json["opt_outs"] == []
+    form = {"List-Unsubscribe": "One-Click"}
+    for _ in range(2):
+        assert (await client.post(f"/v1/unsubscribe/{token}", data=form)).status == 200
+    opt_outs = (await client.get("/v1/borrowers/B-1")).json["opt_outs"]
+    assert [(each["channel"], each["source"]) for each in opt_outs] == [("email", "one_click")]
+    assert (await client.post(f"/v1/unsubscribe/{token[:-1]}x", data=form)).status == 404
+
+
+def test_only_what_may_be_declined_carries_the_link(gateway: ApiGateway) -> None:
+    """A service message that the borrower asked for has no unsubscribe button."""
+    headers = gateway.pipeline._stages.sender._headers
+    assert set(headers("dlv_1", Category.COLLECTIONS)) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
+    assert headers("dlv_1", Category.SERVICE) == {}
+    assert Message.__dataclass_fields__["headers"].type
+
+
+async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client, gateway: ApiGateway) -> None:
+    """A vulnerable borrower's hold had an end: at that instant it is decided anew, as nobody had decided it."""
+    [made] = await gateway.store.accept(
+        [draft("k", route=(Step("inapp"),), verdict=Verdict(VerdictKind.REVIEW, PolicyReason.HOLD, valid_until=NOW))],
+        NOW,
+    )
+    assert (await client.get("/v1/reviews")).json["reviews"][0]["reason"] == "hold"
+    [due] = await gateway.store.due(NOW, 10)
+    for state in ("accepted", "delivered"):
+        await gateway.pipeline.dispatch([due])
+        shown = (await client.get(f"/v1/notifications/{made.id}")).json
+        assert shown["state"] == state
+    assert "looked_at_again" in [each["kind"] for each in shown["events"]]
+    never = Verdict(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+    await gateway.store.accept([draft("n", verdict=never)], NOW)
+    assert await gateway.store.due(NOW, 10) == []

@@ -1,0 +1,190 @@
+"""What comes back by mail: the listener for reports, over SMTP and LMTP; and signatures on what goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from channels.base import Receipt, ReceiptStatus, Reply
+from channels.email.reports import return_path
+from channels.email.sink import SmtpSink, report
+from channels.email.smtp import SmtpProvider
+from tests.support.fake_servers import clock, message
+from tests.support.production import free_port
+from tests.unit.channels.test_smtp import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
+
+PATH = return_path(REFERENCE, "lender.example")
+DATE = "Tue, 24 Nov 2026 00:00:00 +0000"
+
+
+class Back:
+    """A listening provider, a ledger that can be down, and a mail server that delivers to it."""
+
+    def __init__(self, protocol: str) -> None:
+        self.port, self.protocol = free_port(), protocol
+        self.receipts: list[Receipt] = []
+        self.down = False
+        self._stop = asyncio.Event()
+        options = {
+            "host": "127.0.0.1",
+            "domain": "lender.example",
+            "from_address": "no-reply@lender.example",
+            "listen_port": self.port,
+            "listen_protocol": protocol,
+            "complaints_address": "abuse@lender.example",
+        }
+        self._provider = SmtpProvider.from_options("mail", options, {"clock": clock})
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._provider.listen(self._heard, self._stop))
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    return
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await self._task
+
+    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+        if not self.down:
+            self.receipts += receipts
+        return not self.down
+
+    async def deliver(self, raw: bytes, *recipients: str) -> tuple[int, bytes]:
+        """The reply to the first command that is refused, or to the mail."""
+        return await asyncio.to_thread(self._deliver, raw, recipients)
+
+    def _deliver(self, raw: bytes, recipients: Sequence[str]) -> tuple[int, bytes]:
+        kind = smtplib.LMTP if self.protocol == "lmtp" else smtplib.SMTP
+        with kind("127.0.0.1", self.port) as client:
+            client.ehlo()
+            client.mail("")
+            for recipient in recipients:
+                answer = client.rcpt(recipient)
+                if answer[0] >= 400:
+                    return answer
+            return client.data(raw)
+
+
+@pytest.fixture(params=["smtp", "lmtp"])
+async def back(request: pytest.FixtureRequest) -> AsyncIterator[Back]:
+    made = Back(request.param)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_report_is_taken_and_answered_once_it_is_stored(back: Back) -> None:
+    """A bounce to the return path, even without any name of the message in it, ends that message."""
+    raw = report(MAIL, "", True, DATE).replace(b"To: ", b"X-To: ")
+    assert (await back.deliver(raw, PATH))[0] == 250
+    [receipt] = back.receipts
+    assert (receipt.reference, receipt.status) == (REFERENCE, ReceiptStatus.UNDELIVERED)
+
+
+async def test_bounces_in_own_words_and_complaints_come_the_same_way(back: Back) -> None:
+    """The listener understands whatever the callback does."""
+    assert (await back.deliver(OWN_WORDS.format(to="x@y.example").encode(), PATH))[0] == 250
+    complaint = COMPLAINT.format(kind="abuse", field=f"Original-Mail-From: <{PATH}>", original="Subject: x")
+    assert (await back.deliver(complaint.encode(), "abuse@lender.example"))[0] == 250
+    assert [each.status for each in back.receipts] == [ReceiptStatus.UNDELIVERED, ReceiptStatus.COMPLAINED]
+
+
+async def test_while_the_ledger_is_down_the_mail_server_keeps_it(back: Back) -> None:
+    """451: it will be delivered again; nothing is acknowledged that is not stored."""
+    back.down = True
+    raw = report(MAIL, REFERENCE, True, DATE)
+    assert (await back.deliver(raw, PATH))[0] == 451
+    back.down = False
+    assert (await back.deliver(raw, PATH))[0] == 250
+    assert len(back.receipts) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "recipients", "code"),
+    [
+        (b"From: a@b.example\r\n\r\nhi\r\n", ("info@elsewhere.example",), 550),
+        (b"From: a@b.example\r\n\r\nhi\r\n", (PATH, PATH), 452),
+        (b"From: a@b.example\r\n\r\nhi\r\n", ("abuse@lender.example",), 554),
+    ],
+)
+async def test_what_is_no_report_is_refused(back: Back, raw: bytes, recipients: tuple[str, ...], code: int) -> None:
+    """Mail for anybody else, for two at a time, or without sense is not taken."""
+    assert (await back.deliver(raw, *recipients))[0] == code
+    assert back.receipts == []
+
+
+async def test_two_processes_share_the_port() -> None:
+    """Every worker listens on the same address; a report reaches one of them."""
+    first, second = Back("smtp"), Back("smtp")
+    second.port = first.port
+    second._provider._listens = first._provider._listens
+    await first.start()
+    await second.start()
+    for _ in range(20):
+        assert (await first.deliver(report(MAIL, REFERENCE, True, DATE), PATH))[0] == 250
+    assert len(first.receipts) + len(second.receipts) == 20
+    await first.stop()
+    await second.stop()
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> tuple[Path, bytes]:
+    """A private key's file, and the DNS record of its public half."""
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    traditional, pem = serialization.PrivateFormat.TraditionalOpenSSL, serialization.Encoding.PEM
+    path = tmp_path / "dkim.pem"
+    path.write_bytes(made.private_bytes(pem, traditional, serialization.NoEncryption()))
+    public = made.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return path, b"v=DKIM1; k=rsa; p=" + b"".join(public.splitlines()[1:-1])
+
+
+async def test_a_signed_mail_verifies_and_a_changed_one_does_not(key: tuple[Path, bytes]) -> None:
+    """The relay gets what the key has signed, unsubscribe headers included; one other digit and it is no more valid."""
+    path, record = key
+    sink = SmtpSink(clock)
+    await sink.start()
+    options: dict[str, Any] = {"host": "127.0.0.1", "port": sink.port, "tls": "none", "domain": "lender.example"}
+    options |= {"from_address": "no-reply@lender.example", "dkim_selector": "s1", "dkim_key_file": str(path)}
+    provider = SmtpProvider.from_options("mail", options, {"clock": clock})
+    headers = {"List-Unsubscribe": "<https://x.example/u>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+    await provider.send(message("chen@example.com", headers=headers))
+    raw = sink.mails[0].raw
+    asked: list[bytes] = []
+
+    def dns(name: bytes, timeout: int = 5) -> bytes:
+        asked.append(name)
+        return record
+
+    assert dkim.verify(raw, dnsfunc=dns)
+    assert asked == [b"s1._domainkey.lender.example."]
+    assert b"list-unsubscribe-post" in raw.split(b"b=")[0].lower()
+    assert not dkim.verify(raw.replace(b"3,913.00", b"3,913.01"), dnsfunc=dns)
+    await provider.close()
+    await sink.stop()
+
+
+@pytest.mark.parametrize("missing", ["dkim_selector", "dkim_key_file"])
+def test_half_a_signature_is_named(key: tuple[Path, bytes], missing: str) -> None:
+    """A selector without a key, or a key without a selector, stops the start."""
+    options = {"host": "h", "domain": "lender.example", "from_address": "a@lender.example"}
+    options |= {"dkim_selector": "s1", "dkim_key_file": str(key[0]), missing: ""}
+    with pytest.raises(ValueError, match=rf"mail.*{missing}"):
+        SmtpProvider.from_options("mail", options, {"clock": clock})
+    unreadable = options | {"dkim_selector": "s1", "dkim_key_file": "/nowhere"}
+    with pytest.raises(ValueError, match=r"mail.*dkim_key_file"):
+        SmtpProvider.from_options("mail", unreadable, {"clock": clock})

@@ -1,0 +1,37 @@
+"""Ten thousand borrowers go the way of requests, and the number of series stays what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from gateway.api.app import create_app
+from tests.support.api_gateway import Client, open_api_gateway, request, serving
+
+_BORROWERS, _BATCH = 10_000, 1_000
+
+
+def _series(text: str) -> set[str]:
+    """Every series by name and labels, without its value."""
+    return {line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
+
+
+@pytest.mark.timeout(300)
+async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis: Redis) -> None:
+    """Requests of ten thousand borrowers, each with a case of their own, are taken: not one series more."""
+    async with open_api_gateway(tmp_path, redis) as gateway:
+        _, key = await gateway.keys.create("acme", "test", ["send"], gateway.clock())
+        async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+            client = Client(session, url, key)
+            before = _series((await client.get("/metrics")).raw.decode())
+            for start in range(0, _BORROWERS, _BATCH):
+                batch = [request(start + number, idempotency_key=f"k{start + number}") for number in range(_BATCH)]
+                answer = await client.post("/v1/notifications/batch", {"notifications": batch})
+                assert answer.json["accepted"] == _BATCH, answer.raw[:500]
+            text = (await client.get("/metrics")).raw.decode()
+    assert _series(text) == before
+    assert f'gateway_accepted_total{{outcome="created"}} {_BORROWERS}.0' in text
+    assert len(before) < 2_000  # a scrape of some hundred kilobytes

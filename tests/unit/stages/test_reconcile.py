@@ -1,0 +1,116 @@
+"""The enquire stage: what became of messages that were handed over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from channels.base import (
+    Accepted,
+    CallbackRequest,
+    Capability,
+    Content,
+    LookupAnswer,
+    LookupResult,
+    Message,
+    ProviderReason,
+    Receipt,
+    ReceiptStatus,
+    TransientFailure,
+)
+from gateway.core.model import Facts, State
+from gateway.core.ports import BorrowerFacts, Delivery, Work
+from gateway.stages.reconcile import Enquirer
+from gateway.stages.schedule import Schedule
+from gateway.stages.send import Sender
+from gateway.stages.settle import Settler
+from tests.support.ledgers import NOW, draft, later
+
+NOTIFICATION = draft("k").notification
+
+
+class Asked:
+    """A provider that has one message, whoever asks, and takes its time."""
+
+    name = "twilio"
+    channel = "sms"
+    capability = Capability(looks_up=True)
+
+    def __init__(self, answer: LookupAnswer | TransientFailure) -> None:
+        self._answer = answer
+        self.at_once = self.most = 0
+
+    async def send(self, message: Message) -> Accepted:
+        raise NotImplementedError
+
+    async def lookup(self, message: Message, provider_message_id: str, since: datetime) -> LookupAnswer:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(0.01)
+        self.at_once -= 1
+        if isinstance(self._answer, TransientFailure):
+            raise self._answer
+        return self._answer
+
+    def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
+        return ()
+
+    async def close(self) -> None: ...
+
+
+class Surroundings:
+    """A ledger that knows no owner yet, and words that render."""
+
+    async def owner(self, provider: str, provider_message_id: str) -> str | None:
+        return None
+
+    def render(self, notification: object, channel: str) -> Content:
+        return Content("the same words")
+
+
+def _enquirer(provider: Asked, now: datetime = NOW) -> Enquirer:
+    around: Any = Surroundings()
+    settler = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {"twilio": provider.capability})
+    sender = Sender({"twilio": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: now, str)
+    return Enquirer(around, {"twilio": provider}, around, sender, settler, lambda: now)
+
+
+def _works(count: int) -> list[Work]:
+    delivery = Delivery("", NOTIFICATION.id, 0, "sms", "", State.UNKNOWN, attempt=1, provider="twilio")
+    known = BorrowerFacts(0, Facts())
+    return [
+        Work(replace(delivery, id=f"dlv_{number}"), NOTIFICATION, known, State.UNKNOWN, True) for number in range(count)
+    ]
+
+
+async def test_one_message_is_found_for_one_delivery() -> None:
+    """Two outcomes are unknown, of the same words to the same number, and the provider has one message: one delivery
+    is taken for it, and of the other nobody knows."""
+    found = LookupAnswer(LookupResult.FOUND, Receipt("twilio", ReceiptStatus.SENT, "SM1"))
+    moves = await _enquirer(Asked(found)).enquire(_works(2), NOW, later(30))
+    assert [move.to for move in moves] == [State.SENT, State.REVIEW]
+
+
+async def test_look_ups_run_side_by_side_and_not_all_at_once() -> None:
+    """A hundred unknown outcomes neither queue up one behind the other nor storm the provider."""
+    provider = Asked(LookupAnswer(LookupResult.ABSENT))
+    moves = await _enquirer(provider).enquire(_works(100), NOW, later(30))
+    assert {move.to for move in moves} == {State.RETRYING}
+    assert 1 < provider.most <= 20
+
+
+async def test_no_look_up_begins_that_could_outlive_the_lease() -> None:
+    """Too late to ask now: it is put off, and the delivery stays as it is."""
+    provider = Asked(LookupAnswer(LookupResult.ABSENT))
+    [move] = await _enquirer(provider, later(31)).enquire(_works(1), NOW, later(30))
+    assert (provider.most, move.to, move.kind, move.due_at) == (0, None, "lookup_put_off", later(30))
+
+
+async def test_a_provider_that_cannot_be_asked_is_asked_again() -> None:
+    """A failed look-up proves nothing."""
+    provider = Asked(TransientFailure(ProviderReason.CONNECTION_FAILED))
+    [move] = await _enquirer(provider).enquire(_works(1), NOW, later(30))
+    assert (move.to, move.kind, move.due_at) == (None, "lookup_failed", later(30))

@@ -1,0 +1,340 @@
+"""Webhooks over HTTP: endpoints through the API, signed messages at a real receiver, addresses that are not called."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from redis.asyncio import Redis
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from gateway.api.app import create_app
+from gateway.core.model import WebhookOutcome
+from gateway.webhooks.guard import Guard
+from gateway.webhooks.outbox import WebhookMessage
+from gateway.webhooks.sender import WebhookSender
+from gateway.webhooks.types import TYPES
+from tests.support.api_gateway import ApiGateway, Client, open_api_gateway, request, serving
+from tests.support.ledgers import NOW
+
+LOOPBACK = ["127.0.0.0/8"]
+
+
+@dataclass
+class Receiver:
+    """A case system that keeps what it is told and answers what it is asked to, in turn; then 204."""
+
+    url: str = ""
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.heard.append((dict(request.headers), await request.read()))
+        status = self.answers.pop(0) if self.answers else 204
+        return web.Response(status=status, headers={"Location": "/other"} if status == 302 else {})
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/hooks", receiver.take)
+    app.router.add_post("/other", receiver.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    receiver.url = f"http://{host}:{port}/hooks"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A case system on loopback."""
+    async with receiving() as made:
+        yield made
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+    """What is behind the API, allowed to call loopback."""
+    async with open_api_gateway(tmp_path, redis, webhook_networks=LOOPBACK) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+    """A case system's client, of the tenant acme."""
+    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+        yield Client(session, url, key)
+
+
+async def turns(gateway: ApiGateway, most: int = 20) -> None:
+    """Until there is nothing to tell."""
+    for _ in range(most):
+        if not await gateway.webhooks.turn():
+            return
+
+
+async def test_a_case_system_is_told_what_became_of_its_request(
+    client: Client, gateway: ApiGateway, receiver: Receiver
+) -> None:
+    """From the 202 to the receiver: signed so that the standard's own library verifies it, and logged."""
+    made = await client.post("/v1/webhook-endpoints", {"url": receiver.url, "types": ["delivery.delivered"]})
+    assert made.status == 201
+    accepted = (await client.post("/v1/notifications", request(route=["inapp"]))).json
+    shown = (await client.get(accepted["links"]["self"])).json
+    await gateway.pipeline.dispatch([shown["deliveries"][0]["id"]])
+    await turns(gateway)
+    [(headers, body)] = receiver.heard
+    message = Webhook(made.json["secret"]).verify(body, headers)
+    assert (message["type"], message["data"]["notification_id"]) == ("delivery.delivered", accepted["id"])
+    with pytest.raises(WebhookVerificationError):
+        Webhook(made.json["secret"]).verify(body + b" ", headers)
+    log = (await client.get(f"/v1/webhook-endpoints/{made.json['id']}/messages")).json
+    [line] = log["messages"]
+    assert (line["id"], line["state"], line["status"], line["attempts"]) == (
+        headers["webhook-id"],
+        "delivered",
+        204,
+        1,
+    )
+    assert line["body"] == json.loads(body)
+    metrics = gateway.metrics.render()[0].decode()
+    assert 'gateway_webhook_attempts_total{outcome="delivered"} 1.0' in metrics
+    assert "gateway_webhook_messages_waiting 0.0" in metrics
+
+
+async def test_telling_again_uses_the_same_id(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+    """A refused message waits for its next turn; a replay tells it at once, and what arrived only when asked."""
+    path = "/v1/webhook-endpoints"
+    made = (await client.post(path, {"url": receiver.url, "types": ["borrower.hold_set"]})).json
+    receiver.answers = [302]
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    await turns(gateway)
+    assert [
+        len(receiver.heard),
+        (await client.get(f"{path}/{made['id']}/messages?state=pending")).json["messages"][0]["outcome"],
+    ] == [1, "refused"]
+    assert (await client.post(f"{path}/{made['id']}/replay", {})).json["replayed"] == 1
+    await turns(gateway)
+    assert (await client.post(f"{path}/{made['id']}/replay", {})).json["replayed"] == 0
+    again = {"since": "2026-01-01T00:00:00Z", "all": True}
+    assert (await client.post(f"{path}/{made['id']}/replay", again)).json["replayed"] == 1
+    await turns(gateway)
+    ids = [headers["webhook-id"] for headers, _ in receiver.heard]
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+    wrong = await client.post(f"{path}/{made['id']}/replay", {"all": True})
+    assert (wrong.status, wrong.pointers) == (422, ["/all"])
+
+
+async def test_a_rotated_secret_and_the_one_before_both_verify(
+    client: Client, gateway: ApiGateway, receiver: Receiver
+) -> None:
+    """Nobody misses a message while a secret is changed."""
+    first = (await client.post("/v1/webhook-endpoints", {"url": receiver.url})).json
+    second = (await client.post(f"/v1/webhook-endpoints/{first['id']}/rotate", {})).json
+    assert second["secret"] != first["secret"]
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    await turns(gateway)
+    [(headers, body)] = receiver.heard
+    for secret in (first["secret"], second["secret"]):
+        assert Webhook(secret).verify(body, headers)["type"] == "borrower.hold_set"
+
+
+async def test_an_endpoint_that_is_gone_is_told_nothing_until_it_is_enabled(
+    client: Client, gateway: ApiGateway, receiver: Receiver
+) -> None:
+    """410 disables; what happened meanwhile is told when it comes back."""
+    path = "/v1/webhook-endpoints"
+    made = (await client.post(path, {"url": receiver.url})).json
+    receiver.answers = [410]
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    await turns(gateway)
+    shown = (await client.get(f"{path}/{made['id']}")).json
+    assert (shown["disabled_reason"], "secret" in shown) == ("gone", False)
+    await client.call("DELETE", "/v1/borrowers/B-1/holds/dispute")
+    await turns(gateway)
+    assert len(receiver.heard) == 1
+    assert (await client.post(f"{path}/{made['id']}/enable", {})).json["disabled_at"] is None
+    await client.post(f"{path}/{made['id']}/replay", {})
+    await turns(gateway)
+    assert [json.loads(body)["type"] for _, body in receiver.heard[1:]] == ["borrower.hold_set", "borrower.hold_lifted"]
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        ({"url": "ftp://cases.example.com/hooks"}, "/url"),
+        ({"url": "https://user:word@cases.example.com/hooks"}, "/url"),
+        ({"url": "https://10.0.0.1/hooks"}, "/url"),
+        ({"url": "https://[::ffff:10.0.0.1]/hooks"}, "/url"),
+        ({"url": "https://cases.example.com:99999/hooks"}, "/url"),
+        ({"url": "https://cases.example.com/hooks", "types": ["delivery.sending"]}, "/types/0"),
+        ({}, "/url"),
+    ],
+)
+async def test_a_wrong_endpoint_is_refused_with_the_remedy(
+    client: Client, given: dict[str, object], pointer: str
+) -> None:
+    """Neither other protocols nor private addresses nor types that don't exist."""
+    answer = await client.post("/v1/webhook-endpoints", given)
+    assert (answer.status, answer.pointers) == (422, [pointer])
+
+
+async def test_endpoints_are_their_tenants(client: Client, gateway: ApiGateway) -> None:
+    """Another tenant sees and ends nothing; a key that may only read makes none."""
+    path = "/v1/webhook-endpoints"
+    made = (await client.post(path, {"url": "https://cases.example.com/hooks"})).json
+    _, other_key = await gateway.keys.create("other", "test", ("read", "manage"), NOW)
+    _, reading = await gateway.keys.create("acme", "reader", ("read",), NOW)
+    other = client.holding(other_key)
+    assert (await other.get(path)).json == {"webhook_endpoints": []}
+    for call in (other.get(f"{path}/{made['id']}"), other.call("DELETE", f"{path}/{made['id']}")):
+        assert (await call).status == 404
+    for verb in ("rotate", "enable", "replay"):
+        assert (await other.post(f"{path}/{made['id']}/{verb}", {})).status == 404
+    assert (await client.holding(reading).post(path, {"url": "https://cases.example.com"})).status == 403
+    [listed] = (await client.get(path)).json["webhook_endpoints"]
+    assert (listed["id"], "secret" in listed) == (made["id"], False)
+    assert (await client.call("DELETE", f"{path}/{made['id']}")).status == 204
+    assert (await client.get(f"{path}/{made['id']}")).status == 404
+
+
+# ── the guard ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("address", "permitted"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),  # where clouds keep credentials
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("::ffff:169.254.169.254", False),
+        ("::ffff:93.184.215.14", True),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+        ("10.9.0.7", False),
+    ],
+)
+def test_only_public_addresses_are_called(address: str, permitted: bool) -> None:
+    """Private, local and reserved networks, also written as IPv6; a network that was allowed is."""
+    guard = Guard([])
+    url = f"https://[{address}]/" if ":" in address else f"https://{address}/"
+    assert (guard.wrong_url(url) == "") is permitted
+    assert Guard(["10.9.0.0/16"]).wrong_url("http://10.9.0.7/") == ""
+    assert guard.wrong_url("http://cases.example.com/") != ""
+
+
+async def test_a_name_that_points_inside_is_not_called(receiver: Receiver) -> None:
+    """Names are resolved at each connection: whatever it pointed to when it was registered."""
+    port = receiver.url.rpartition(":")[2]
+    message = WebhookMessage("msg_1", "whe_1", f"http://localhost:{port}", "{}", 1, (1,))
+    for networks, outcome in (([], WebhookOutcome.FORBIDDEN), (LOOPBACK, WebhookOutcome.DELIVERED)):
+        sender = WebhookSender(Guard(networks), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
+        [told] = await sender.send([message])
+        await sender.close()
+        assert told.outcome is outcome
+    literal = WebhookMessage("msg_2", "whe_1", receiver.url, "{}", 1, (1,))
+    sender = WebhookSender(Guard([]), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
+    assert [each.outcome for each in await sender.send([literal])] == [WebhookOutcome.FORBIDDEN]
+    await sender.close()
+    assert len(receiver.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, WebhookOutcome.DELIVERED),
+        (302, WebhookOutcome.REFUSED),
+        (400, WebhookOutcome.REFUSED),
+        (410, WebhookOutcome.GONE),
+        (429, WebhookOutcome.UNAVAILABLE),
+        (503, WebhookOutcome.UNAVAILABLE),
+    ],
+)
+async def test_what_an_answer_means(receiver: Receiver, status: int, outcome: WebhookOutcome) -> None:
+    """Two hundreds are yes; a redirect is not followed; the rest says whether it is the message or the endpoint."""
+    receiver.answers = [status]
+    sender = WebhookSender(Guard(LOOPBACK), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
+    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", receiver.url, "{}", 1, (1,))])
+    await sender.close()
+    assert (told.outcome, told.status, len(receiver.heard)) == (outcome, status, 1)
+
+
+async def test_nobody_there_is_unreachable() -> None:
+    """No listener, and no answer."""
+    async with receiving() as gone:
+        url = gone.url
+    sender = WebhookSender(Guard(LOOPBACK), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
+    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", url, "{}", 1, (1,))])
+    await sender.close()
+    assert (told.outcome, told.status) == (WebhookOutcome.UNREACHABLE, None)
+
+
+def test_types_are_listed_once() -> None:
+    """What an endpoint may ask for."""
+    assert len(set(TYPES)) == len(TYPES)
+    assert "delivery.delivered" in TYPES
+
+
+async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+    """As a worker runs it: told soon after it happened, ended at once when the worker ends."""
+    await client.post("/v1/webhook-endpoints", {"url": receiver.url})
+    stop = asyncio.Event()
+    running = asyncio.create_task(gateway.webhooks.run(stop))
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    async with asyncio.timeout(10):
+        while not receiver.heard:  # noqa: ASYNC110 – the receiver is another program in life
+            await asyncio.sleep(0.01)
+    stop.set()
+    async with asyncio.timeout(5):
+        await running
+
+
+async def test_the_commands_do_what_the_api_does(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+    """Create, see the log, tell again, delete: as an operator does, from a shell."""
+
+    async def gateway_webhook(*arguments: str) -> str:
+        command = [sys.executable, "-c", "from gateway.cli import app; app()", "webhook", *arguments]
+        options = ["--url", client.url, "--key", client.token]
+        shell = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, *options, stdout=shell, stderr=shell)
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return out.decode() or err.decode()
+
+    made = json.loads(await gateway_webhook("create", receiver.url, "--type", "borrower.hold_set"))
+    await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
+    await turns(gateway)
+    [line] = json.loads(await gateway_webhook("log", made["id"], "--json"))
+    assert (line["type"], line["state"]) == ("borrower.hold_set", "delivered")
+    assert "1 messages" in await gateway_webhook("replay", made["id"], line["id"])
+    await turns(gateway)
+    assert len(receiver.heard) == 2
+    await gateway_webhook("delete", made["id"])
+    assert json.loads(await gateway_webhook("list", "--json")) == []
