@@ -12,7 +12,7 @@ from typing import Any
 Clock = Callable[[], datetime]
 
 
-class Options:
+class ProviderOptions:
     """A provider's options, read by type. Raises ValueError naming the provider and the option."""
 
     def __init__(self, provider: str, values: Mapping[str, Any], known: frozenset[str]) -> None:

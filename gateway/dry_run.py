@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway.core.model import Contact, Hold, Notification, OptOut, Step, Verdict, new_id
-from gateway.core.ports import Clock, Decide, Incoming, Ledger, Refused
-from gateway.stages.accept import Acceptor
+from gateway.core.ports import Clock, Decide, Ledger, NotificationRequest, RejectedRequest
+from gateway.stages.accept import RequestValidator
 from gateway.stages.facts import facts_for, known_of
 
 
 class Forecaster:
     """The decisions of accepting, dry."""
 
-    def __init__(self, ledger: Ledger, acceptor: Acceptor, decide: Decide, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, acceptor: RequestValidator, decide: Decide, clock: Clock) -> None:
         self._ledger = ledger
         self._acceptor = acceptor
         self._decide = decide
@@ -24,18 +24,18 @@ class Forecaster:
     async def decide(
         self,
         tenant: str,
-        incoming: Incoming,
+        incoming: NotificationRequest,
         *,
         at: datetime | None = None,
         contacts: Sequence[Contact] | None = None,
         holds: Sequence[Hold] | None = None,
         opt_outs: Sequence[OptOut] | None = None,
         pack_names: Sequence[str] = (),
-    ) -> Verdict | Refused:
+    ) -> Verdict | RejectedRequest:
         """The verdict that a request would get at ``at``. Facts and packs given replace our own."""
         now = at or self._clock()
         examined = self._acceptor.examine(tenant, incoming, now)
-        if isinstance(examined, Refused):
+        if isinstance(examined, RejectedRequest):
             return examined
         [known] = await known_of([examined.notification], self._ledger, self._acceptor.digests, now)
         facts = replace(

@@ -27,56 +27,56 @@ from channels.base import (
     Reply,
     TakesReplies,
 )
-from gateway.core.batcher import Coalescer
+from gateway.core.batcher import Batcher
 from gateway.core.codec import fingerprint
 from gateway.core.model import PENDING_STATES, STOPS, Notification, State, Switch
 from gateway.core.observer import Observer
 from gateway.core.ports import (
-    Accepted,
+    AcceptResult,
     Attempt,
+    ClaimedDelivery,
     Clock,
     Decide,
     Delivery,
-    Examined,
-    Incoming,
     Ledger,
-    Move,
+    NotificationRequest,
     Outgoing,
     Pace,
     People,
     ReceiptFor,
-    Refused,
+    RecordedReply,
+    RejectedRequest,
     Replies,
     Switches,
-    Taken,
     Templates,
+    Transition,
     Unavailable,
-    Work,
+    ValidatedRequest,
 )
 from gateway.observability import log_records, logs, tracing
-from gateway.stages.accept import Acceptor
-from gateway.stages.admit import admit, reopened
-from gateway.stages.classify_reply import Listener
+from gateway.stages.accept import RequestValidator
+from gateway.stages.admit import admit, reevaluate_expired_review
+from gateway.stages.classify_reply import ReplyClassifier
 from gateway.stages.facts import known_of
-from gateway.stages.reconcile import Enquirer
+from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.render import render
-from gateway.stages.route import Chooser
+from gateway.stages.route import ProviderRouter
 from gateway.stages.send import Sender
-from gateway.stages.settle import Settler
+from gateway.stages.settle import OutcomeRecorder
 
 # Requests examined in one go, some ten milliseconds of work; our choice.
-_BREATH = 10
+_YIELD_EVERY = 10
 
 _AGAIN_SECONDS = 0.5  # after which what could not be written is written again; our choice
 _KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
 # The ends of attempts wait so long for others: borrowers have their messages already, and a transaction costs as much
 # processor as some ten ends in it (measured). Our choice.
-_ENDS_LINGER_SECONDS = 0.005
+_SETTLE_MAX_DELAY_SECONDS = 0.005
 # Receipts may wait longer: nothing is lost with them, for a provider that has no answer calls again. Our choice.
-_RECEIPTS_LINGER_SECONDS = 0.02
+_RECEIPT_MAX_DELAY_SECONDS = 0.02
 # A trigger goes at once, and those of the next moment together: a job costs a worker about a millisecond whatever is
 # in it (measured), and nobody waits for it. Our choice.
-_TRIGGERS_REST_SECONDS = 0.02
+_TRIGGER_MIN_INTERVAL_SECONDS = 0.02
 _DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
 
 # Receipts that say something of the borrower or the address, and not only of this message.
@@ -90,14 +90,14 @@ Trigger = Callable[[Sequence[str]], Awaitable[object]]
 class Stages:
     """The decisions of the path, each made by one stage."""
 
-    acceptor: Acceptor
+    acceptor: RequestValidator
     templates: Templates
     decide: Decide
-    chooser: Chooser
+    chooser: ProviderRouter
     sender: Sender
-    enquirer: Enquirer
-    settler: Settler
-    listener: Listener
+    enquirer: OutcomeReconciler
+    settler: OutcomeRecorder
+    listener: ReplyClassifier
 
 
 class Pipeline:
@@ -130,14 +130,16 @@ class Pipeline:
         self._clock = clock
         self._lease = lease_seconds
         self._stopping = False
-        self._accepting = Coalescer(self._accept_batch)
-        self._settling = Coalescer(self._settle_batch, linger_seconds=_ENDS_LINGER_SECONDS)
-        self._receiving = Coalescer(self._receive_batch, linger_seconds=_RECEIPTS_LINGER_SECONDS)
-        self._triggering = Coalescer(_answering_none(trigger), rest_seconds=_TRIGGERS_REST_SECONDS)
+        self._accepting = Batcher(self._accept_batch)
+        self._settling = Batcher(self._settle_batch, max_delay=_SETTLE_MAX_DELAY_SECONDS)
+        self._receiving = Batcher(self._receive_batch, max_delay=_RECEIPT_MAX_DELAY_SECONDS)
+        self._triggering = Batcher(_answering_none(trigger), min_interval=_TRIGGER_MIN_INTERVAL_SECONDS)
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def accept(self, tenant: str, requests: Sequence[Incoming], client: str = "") -> list[Accepted | Refused]:
+    async def accept(
+        self, tenant: str, requests: Sequence[NotificationRequest], client: str = ""
+    ) -> list[AcceptResult | RejectedRequest]:
         """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable.
 
         ``client`` is whose requests they are: the key they came by.
@@ -146,23 +148,23 @@ class Pipeline:
         await self._stages.templates.ensure(
             {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
         )
-        examined: list[Examined | Refused | Accepted] = []
+        examined: list[ValidatedRequest | RejectedRequest | AcceptResult] = []
         for request in requests:
             examined.append(self._stages.acceptor.examine(tenant, request, now, client))
-            if len(examined) % _BREATH == 0:
+            if len(examined) % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
         await self._replay(tenant, requests, examined)
-        good = [each for each in examined if isinstance(each, Examined)]
+        good = [each for each in examined if isinstance(each, ValidatedRequest)]
         switches = await self._switches.in_force(now)
         accepted = await self._accepting.submit(good) if good else ()
         for answer in accepted:
             if answer.outcome == "created":
                 tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
         answers = iter([self._with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
-        results = [next(answers) if isinstance(each, Examined) else each for each in examined]
-        logs.tell("accepted", (log_records.accepted(tenant, each) for each in results))
+        results = [next(answers) if isinstance(each, ValidatedRequest) else each for each in examined]
+        logs.log_batch("accepted", (log_records.accepted(tenant, each) for each in results))
         for result in results:
-            if isinstance(result, Refused):
+            if isinstance(result, RejectedRequest):
                 self._observer.refused(result.reason)
             else:
                 duplicate = result.outcome == "created" and result.duplicate_of is not None
@@ -170,23 +172,28 @@ class Pipeline:
         return results
 
     async def _replay(
-        self, tenant: str, requests: Sequence[Incoming], examined: list[Examined | Refused | Accepted]
+        self,
+        tenant: str,
+        requests: Sequence[NotificationRequest],
+        examined: list[ValidatedRequest | RejectedRequest | AcceptResult],
     ) -> None:
         """What would be refused by now and was taken when it came first has its answer from then."""
-        late = [at for at, each in enumerate(examined) if isinstance(each, Refused) and requests[at].idempotency_key]
+        late = [
+            at for at, each in enumerate(examined) if isinstance(each, RejectedRequest) and requests[at].idempotency_key
+        ]
         if not late:
             return
         asked = [(requests[at].idempotency_key, fingerprint(requests[at].raw)) for at in late]
         for at, answer in zip(late, await self._ledger.replays(tenant, asked), strict=True):
             examined[at] = answer or examined[at]
 
-    def _with_pause(self, examined: Examined, answer: Accepted, switches: Sequence[Switch]) -> Accepted:
+    def _with_pause(self, examined: ValidatedRequest, answer: AcceptResult, switches: Sequence[Switch]) -> AcceptResult:
         """The answer, with what pauses hold up of the message's route, if anything."""
         if not switches or answer.state is not State.ACCEPTED:
             return answer
         return replace(answer, paused=self._stages.chooser.held(examined.notification, switches))
 
-    async def _accept_batch(self, batch: Sequence[Examined]) -> list[Accepted]:
+    async def _accept_batch(self, batch: Sequence[ValidatedRequest]) -> list[AcceptResult]:
         now = self._clock()
         acceptor = self._stages.acceptor
         known = await known_of([each.notification for each in batch], self._ledger, acceptor.digests, now)
@@ -199,7 +206,7 @@ class Pipeline:
                 verdict = draft.steps[-1].verdict
                 self._observer.decided(verdict.kind, verdict.reason, "accept", draft.notification.tenant)
         self._observer.batched("accept", len(batch))
-        self._triggering.leave([answer.first_delivery for answer in accepted if answer.first_delivery])
+        self._triggering.submit_nowait([answer.first_delivery for answer in accepted if answer.first_delivery])
         return accepted
 
     # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,15 +239,15 @@ class Pipeline:
             if error is not None:
                 raise error
 
-    async def _hand_over(self, works: Sequence[Work], now: datetime, until: datetime) -> None:
+    async def _hand_over(self, works: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
         """Render, admit, choose, pace, start, send: what is due goes out, where it may."""
         if not works:
             return
-        reviewed = [reopened(work, now) for work in works if work.delivery.state is State.REVIEW]
+        reviewed = [reevaluate_expired_review(work, now) for work in works if work.delivery.state is State.REVIEW]
         waiting = [work for work in works if work.delivery.state is not State.REVIEW]
         outgoing, unrenderable = render(waiting, self._stages.templates, now)
         admission = admit(outgoing, self._stages.decide, now)
-        logs.tell("not sent", map(log_records.not_sent, (*unrenderable, *admission.moves)))
+        logs.log_batch("not sent", map(log_records.not_sent, (*unrenderable, *admission.moves)))
         switches = await self._switches.in_force(now)
         ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
         for tenant, verdict in admission.verdicts:
@@ -252,15 +259,15 @@ class Pipeline:
             going = [each for each in ready if each.work.delivery.id in started]
             await self._stages.sender.send(going, self._attempt_ended, until)
 
-    async def _find_out(self, works: Sequence[Work], now: datetime, until: datetime) -> None:
+    async def _find_out(self, works: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
         """Look after what was handed over: its worker died, its outcome is unknown, or a deadline has passed."""
         await self._apply(await self._stages.enquirer.enquire(works, now, until), works)
 
-    async def _apply(self, moves: Sequence[Move], works: Sequence[Work]) -> None:
+    async def _apply(self, moves: Sequence[Transition], works: Sequence[ClaimedDelivery]) -> None:
         """Write moves decided on claimed deliveries, as far as the claims still stand."""
         fences = {work.delivery.id: work.delivery.fence for work in works}
         opened = await self._ledger.apply([replace(move, fence=fences[move.delivery_id]) for move in moves])
-        self._triggering.leave(opened)
+        self._triggering.submit_nowait(opened)
 
     async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
         """As many as the providers' rates allow; the rest is given back until there is room."""
@@ -275,7 +282,9 @@ class Pipeline:
     async def _attempt_ended(self, attempt: Attempt) -> None:
         await self._settling.submit([attempt])
 
-    async def _learn(self, delivery_id: str | None, reason: ProviderReason | None, provider: str) -> None:
+    async def _apply_provider_feedback(
+        self, delivery_id: str | None, reason: ProviderReason | None, provider: str
+    ) -> None:
         """What a provider's refusal says of the borrower or of the address, for all later messages."""
         if delivery_id is None:
             return  # of a message that we don't know
@@ -295,7 +304,7 @@ class Pipeline:
                     break
                 except Unavailable:
                     await asyncio.sleep(_AGAIN_SECONDS)
-        logs.tell("attempted", map(log_records.attempted, ended))
+        logs.log_batch("attempted", map(log_records.attempted, ended))
         for attempt in ended:
             self._stages.chooser.learn(attempt)
             outcome, reason, _ = attempt.outcome()
@@ -303,14 +312,14 @@ class Pipeline:
             notification, channel = attempt.work.notification, attempt.work.delivery.channel
             self._observer.attempted(notification, channel, attempt.provider, outcome, reason, waited)
         self._observer.batched("settle", len(ended))
-        self._triggering.leave(opened)
+        self._triggering.submit_nowait(opened)
         return [None] * len(ended)
 
     async def _settle(self, ended: Sequence[Attempt]) -> list[str]:
         for attempt in ended:
             # Before the attempt is settled: if we die in between, what was learned of the address must survive.
             if isinstance(attempt.result, PermanentFailure):
-                await self._learn(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
+                await self._apply_provider_feedback(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
         settler = self._stages.settler
         with tracing.batch("settle") as span:
             tracing.link(span, (attempt.work.notification.id for attempt in ended))
@@ -325,7 +334,7 @@ class Pipeline:
         """
         return await self._take_receipts(provider, self._providers[provider].read_receipts(request))
 
-    async def hear(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+    async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider said on a connection of its own. False: it could not be stored, and must come again."""
         try:
             await self._take_receipts(provider, receipts)
@@ -344,9 +353,9 @@ class Pipeline:
                 # A complaint may name the message only by its id, and comes long after our own record of it.
                 about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
                 told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
-                await self._learn(about, told, provider)
+                await self._apply_provider_feedback(about, told, provider)
         words = await self._receiving.submit(arrived) if arrived else []
-        logs.tell("received", map(log_records.received, arrived, words))
+        logs.log_batch("received", map(log_records.received, arrived, words))
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
         return words
@@ -354,19 +363,21 @@ class Pipeline:
     async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
         with tracing.batch("receive"):
             words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
-        self._triggering.leave(opened)
+        self._triggering.submit_nowait(opened)
         return words
 
     async def match_parked(self) -> None:
         """Take up receipts that came before their message was known, and that its record has missed."""
-        self._triggering.leave(await self._ledger.match_parked(self._clock(), self._after_receipt))
+        self._triggering.submit_nowait(await self._ledger.match_parked(self._clock(), self._after_receipt))
 
     def _after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
-    ) -> Move:
+    ) -> Transition:
         with tracing.step("receipt", notification.id, delivery_id=delivery.id, attempt=attempt) as span:
             move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
-            tracing.tell(span, provider=receipt.provider, status=receipt.status, state=move.to, reason=move.reason)
+            tracing.set_attributes(
+                span, provider=receipt.provider, status=receipt.status, state=move.to, reason=move.reason
+            )
         if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
             self._observer.settled(notification.id, delivery.channel, (now - delivery.sent_at).total_seconds())
         return move
@@ -385,7 +396,7 @@ class Pipeline:
             text = text or ("" if reply.answered else self._stages.listener.answer(taken))
         return channel.answer(text)
 
-    async def _take_reply(self, provider: str, reply: Reply) -> list[Taken]:
+    async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
         channel = self._providers[provider].channel
         try:
             address = self._stages.acceptor.normalise(channel, reply.address)
@@ -393,7 +404,7 @@ class Pipeline:
             return []  # a short code or a name: nobody whom we could have written to
         arrived = self._clock()
         taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
-        logs.tell("replied", map(log_records.replied, taken))
+        logs.log_batch("replied", map(log_records.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)
             if each.new and each.intent in STOPS:
@@ -430,5 +441,5 @@ def _answering_none(trigger: Trigger) -> Callable[[Sequence[str]], Awaitable[lis
     return flush
 
 
-def _due_since(work: Work) -> datetime:
+def _due_since(work: ClaimedDelivery) -> datetime:
     return work.delivery.due_at or work.notification.accepted_at

@@ -38,7 +38,7 @@ async def listen(address: Address, wanted: Callable[[str], bool], take: Take, st
     """
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs addresses at INFO
     loop = asyncio.get_running_loop()
-    handler = _Handler(wanted, take)
+    handler = _ListenerHandler(wanted, take)
     kind: type[SMTP] = LMTP if address.protocol == "lmtp" else SMTP
     server = await loop.create_server(
         lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident="reports", loop=loop),
@@ -51,7 +51,7 @@ async def listen(address: Address, wanted: Callable[[str], bool], take: Take, st
         await stop.wait()
 
 
-class _Handler:
+class _ListenerHandler:
     """aiosmtpd's hooks, named after the verbs."""
 
     def __init__(self, wanted: Callable[[str], bool], take: Take) -> None:

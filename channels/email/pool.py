@@ -38,7 +38,7 @@ class RelaySettings:
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
+class RelayConnection:
     """One client, how often it was used, and since when it has been idle (monotonic)."""
 
     client: aiosmtplib.SMTP
@@ -61,12 +61,12 @@ class SmtpPool:
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
         self._gate = asyncio.Semaphore(settings.connections)
-        self._idle: list[Connection] = []
+        self._idle: list[RelayConnection] = []
         self._closed = False
         self.opened = 0
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[RelayConnection]:
         """Lend a connection that was alive a moment ago. Raises ConnectError.
 
         It is kept for the next only when the block ends without an exception and hasn't set ``broken``.
@@ -93,7 +93,7 @@ class SmtpPool:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_quit(each) for each in idle))
 
-    async def _reuse(self) -> Connection | None:
+    async def _reuse(self) -> RelayConnection | None:
         now = time.monotonic()
         while self._idle:
             found = self._idle.pop()
@@ -104,7 +104,7 @@ class SmtpPool:
                 return found
         return None
 
-    async def _alive(self, found: Connection) -> bool:
+    async def _alive(self, found: RelayConnection) -> bool:
         try:
             await found.client.noop(timeout=self._settings.timeout)
         except (aiosmtplib.SMTPException, OSError):
@@ -112,7 +112,7 @@ class SmtpPool:
             return False
         return True
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> RelayConnection:
         settings = self._settings
         try:
             client = aiosmtplib.SMTP(
@@ -132,10 +132,10 @@ class SmtpPool:
         except (aiosmtplib.SMTPException, OSError, ssl.SSLError, ValueError) as error:
             raise ConnectError(error) from None
         self.opened += 1
-        return Connection(client)
+        return RelayConnection(client)
 
 
-async def _quit(lent: Connection) -> None:
+async def _quit(lent: RelayConnection) -> None:
     with suppress(aiosmtplib.SMTPException, OSError):
         await lent.client.quit(timeout=_QUIT_SECONDS)
     lent.client.close()

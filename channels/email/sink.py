@@ -85,7 +85,7 @@ class SmtpSink:
         logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs addresses at INFO
         loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
-        handler = _Handler(self)
+        handler = _SinkHandler(self)
         # A backlog as large as a whole batch that connects at once.
         self._server = await loop.create_server(
             lambda: _Conversation(self, handler, loop), "127.0.0.1", self.port, backlog=512
@@ -161,7 +161,7 @@ class SmtpSink:
         return False
 
 
-class _Handler:
+class _SinkHandler:
     """aiosmtpd's hooks."""
 
     def __init__(self, sink: SmtpSink) -> None:
@@ -193,7 +193,7 @@ class _Handler:
 class _Conversation(SMTP):
     """aiosmtpd's server, which refuses the parameters of DSN; here they are taken out before it looks."""
 
-    def __init__(self, sink: SmtpSink, handler: _Handler, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, sink: SmtpSink, handler: _SinkHandler, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             handler,
             enable_SMTPUTF8=True,

@@ -39,10 +39,10 @@ from channels.base import (
 )
 from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
-from channels.email.pool import ConnectError, Connection, RelaySettings, SmtpPool
+from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
 from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
 from channels.email.signing import DkimSigner
-from channels.options import Clock, Options, service
+from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
 
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
@@ -71,7 +71,7 @@ class SmtpProvider:
 
     channel = "email"
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
+    def __init__(self, name: str, options: ProviderOptions, clock: Clock) -> None:
         self.name = name
         self._clock = clock
         self._domain = options.text("domain")
@@ -120,7 +120,7 @@ class SmtpProvider:
 
         Raises ValueError naming what is missing.
         """
-        return cls(name, Options(name, values, _OPTIONS), service(name, services, "clock"))
+        return cls(name, ProviderOptions(name, values, _OPTIONS), service(name, services, "clock"))
 
     async def send(self, message: Message) -> Accepted:
         """See ``channels.base.Provider``. ``provider_message_id`` is the Message-ID, which a repeat would share."""
@@ -208,7 +208,7 @@ class SmtpProvider:
             await pool.close()
 
     async def _transaction(
-        self, connection: Connection, message: Message, raw: bytes, reports: bool
+        self, connection: RelayConnection, message: Message, raw: bytes, reports: bool
     ) -> SendFailure | None:
         """MAIL, RCPT, DATA, step by step: where it breaks decides whether the relay may have the message."""
         client = connection.client
@@ -243,7 +243,7 @@ class SmtpProvider:
             return PermanentFailure(ProviderReason.INVALID_ADDRESS, "5.1.3")
         return None
 
-    async def _refused(self, connection: Connection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
+    async def _refused(self, connection: RelayConnection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
         """The relay said no, so it has nothing; and the connection is good once the envelope is cleared."""
         try:
             if refused.code in (421, 503):  # going away, or out of step with us
@@ -283,7 +283,7 @@ class SmtpProvider:
         return Receipt(self.name, status, report.message_id, report.reference, reason, report.status)
 
 
-def _signer(name: str, domain: str, options: Options) -> DkimSigner | None:
+def _signer(name: str, domain: str, options: ProviderOptions) -> DkimSigner | None:
     selector, key_file = options.text("dkim_selector", ""), options.text("dkim_key_file", "")
     if not (selector or key_file):
         return None

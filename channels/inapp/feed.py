@@ -21,7 +21,7 @@ from channels.base import (
     Receipt,
     TransientFailure,
 )
-from channels.options import Options, service
+from channels.options import ProviderOptions, service
 
 
 class InboxStore(Protocol):
@@ -45,7 +45,7 @@ class FeedProvider:
     @classmethod
     def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> FeedProvider:
         """Takes no options. Needs the service ``inbox``. Raises ValueError where it is missing."""
-        Options(name, values, frozenset())
+        ProviderOptions(name, values, frozenset())
         return cls(name, service(name, services, "inbox"))
 
     async def send(self, message: Message) -> Accepted:

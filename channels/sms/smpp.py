@@ -37,11 +37,11 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.options import Clock, Options, service
+from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
 from channels.sms.smpp_text import (
     INTERNATIONAL,
-    Part,
+    ShortMessagePart,
     decoded,
     is_receipt,
     numbering,
@@ -78,7 +78,7 @@ class SmppProvider:
 
     channel = "sms"
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
+    def __init__(self, name: str, options: ProviderOptions, clock: Clock) -> None:
         self.name = name
         self._clock = clock
         self._host = options.text("host")
@@ -112,7 +112,7 @@ class SmppProvider:
 
         Raises ValueError naming what is missing.
         """
-        return cls(name, Options(name, values, _OPTIONS), service(name, services, "clock"))
+        return cls(name, ProviderOptions(name, values, _OPTIONS), service(name, services, "clock"))
 
     async def send(self, message: Message) -> Accepted:
         """See ``channels.base.Provider``. ``provider_message_id`` is the last part's: its receipt ends the message."""
@@ -201,7 +201,9 @@ class SmppProvider:
             self._client = client
             return self._session
 
-    async def _submit(self, session: Any, message: Message, piece: Part, *, receipt: bool, now: datetime) -> str:
+    async def _submit(
+        self, session: Any, message: Message, piece: ShortMessagePart, *, receipt: bool, now: datetime
+    ) -> str:
         import smpp34
 
         ton, npi = numbering(self._source)

@@ -26,7 +26,7 @@ _FIELD = re.compile(r"\b(id|stat|err):\s*([^\s]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ShortMessagePart:
     """What goes into one submit_sm."""
 
     data_coding: int
@@ -43,7 +43,7 @@ class ReceiptText:
     error: str
 
 
-def parts(text: str, reference: int) -> list[Part]:
+def parts(text: str, reference: int) -> list[ShortMessagePart]:
     """The text in the shortest alphabet that has all of it; ``reference`` (0 to 255) ties its parts together."""
     septets, coding = [_septets(each) for each in text], GSM
     pieces = [each for each in septets if each]
@@ -51,14 +51,14 @@ def parts(text: str, reference: int) -> list[Part]:
         pieces, coding = [each.encode("utf-16-be") for each in text], UCS_2
     whole = b"".join(pieces)
     if len(whole) <= _ALONE[coding]:
-        return [Part(coding, 0, whole)]
+        return [ShortMessagePart(coding, 0, whole)]
     chunks = [bytearray()]
     for piece in pieces:  # a character of two septets or two code units is never torn apart
         if len(chunks[-1]) + len(piece) > _PART[coding]:
             chunks.append(bytearray())
         chunks[-1] += piece
     return [
-        Part(coding, HAS_HEADER, bytes((5, 0, 3, reference, len(chunks), number)) + bytes(chunk))
+        ShortMessagePart(coding, HAS_HEADER, bytes((5, 0, 3, reference, len(chunks), number)) + bytes(chunk))
         for number, chunk in enumerate(chunks, start=1)
     ]
 

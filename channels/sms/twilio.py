@@ -41,9 +41,9 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.options import Clock, Options, service
+from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import OutcomeClass, load_table
-from channels.sms.twilio_http import API, Refused, TwilioHttpClient
+from channels.sms.twilio_http import API, TwilioHttpClient, TwilioRefused
 
 # Twilio's statuses; those before ``sent`` already prove that it has the message.
 _STATUSES: Mapping[str, ReceiptStatus] = {
@@ -86,7 +86,7 @@ class TwilioProvider:
 
     channel = "sms"
 
-    def __init__(self, name: str, options: Options, clock: Clock) -> None:
+    def __init__(self, name: str, options: ProviderOptions, clock: Clock) -> None:
         self.name = name
         self._clock = clock
         self._account = options.text("account_sid")
@@ -111,7 +111,7 @@ class TwilioProvider:
 
         Raises ValueError naming what is missing.
         """
-        return cls(name, Options(name, values, _OPTIONS), service(name, services, "clock"))
+        return cls(name, ProviderOptions(name, values, _OPTIONS), service(name, services, "clock"))
 
     async def send(self, message: Message) -> Accepted:
         """See ``channels.base.Provider``."""
@@ -124,7 +124,7 @@ class TwilioProvider:
             created = await self._messages().create_async(**parameters)
         except SendFailure:
             raise
-        except Refused as refused:
+        except TwilioRefused as refused:
             raise self._failure(refused) from None
         except (TwilioException, ValueError, TypeError, KeyError):
             # A success that cannot be read is a message that Twilio has.
@@ -142,7 +142,7 @@ class TwilioProvider:
                 found = await self._messages()(provider_message_id).fetch_async()
                 return LookupAnswer(LookupResult.FOUND, self._as_receipt(found, message.reference))
             return await self._search(message, since)
-        except Refused as refused:
+        except TwilioRefused as refused:
             if provider_message_id and refused.status == 404:
                 return LookupAnswer(LookupResult.ABSENT)
             reason = self._table.find(refused.code, str(refused.status)).reason
@@ -157,7 +157,7 @@ class TwilioProvider:
         self._messages()
         try:
             account = await self._client.api.v2010.accounts(self._account).fetch_async()
-        except Refused as refused:
+        except TwilioRefused as refused:
             if refused.status in (401, 403, 404):
                 raise PermanentFailure(ProviderReason.PROVIDER_CONFIG, refused.code or str(refused.status)) from None
             raise self._failure(refused) from None
@@ -224,7 +224,7 @@ class TwilioProvider:
             raise TransientFailure(ProviderReason.TOO_LATE)
         return min(left, _LONGEST_VALIDITY)
 
-    def _failure(self, refused: Refused) -> SendFailure:
+    def _failure(self, refused: TwilioRefused) -> SendFailure:
         outcome = self._table.find(refused.code, str(refused.status))
         if refused.status == 429:
             # Twilio: requests that receive 429 are not processed, whatever code comes with it.
@@ -271,7 +271,7 @@ class TwilioProvider:
             raise BadSignature(SIGNATURE_HEADER)
 
 
-def _sender(name: str, options: Options) -> dict[str, str]:
+def _sender(name: str, options: ProviderOptions) -> dict[str, str]:
     if service_sid := options.text("messaging_service_sid", ""):
         return {"messaging_service_sid": service_sid}
     if number := options.text("from_number", ""):

@@ -30,7 +30,7 @@ _SILENT.propagate = False
 _SILENT.setLevel(logging.CRITICAL)
 
 
-class Refused(Exception):
+class TwilioRefused(Exception):
     """Twilio answered, and not with success. ``code`` is Twilio's own, empty where the answer had none."""
 
     def __init__(self, status: int, code: str, retry_after: float | None) -> None:
@@ -92,7 +92,7 @@ class TwilioHttpClient(AsyncHttpClient):  # type: ignore[misc]  # the SDK is unt
             # Among them a kept-alive connection that the server closed as we wrote: it may have read the request.
             raise UnknownOutcome(ProviderReason.CONNECTION_LOST) from None
         if answer.status >= 300:
-            raise Refused(answer.status, _code(text), _retry_after(answer.headers))
+            raise TwilioRefused(answer.status, _code(text), _retry_after(answer.headers))
         return Response(answer.status, text, answer.headers)
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ from gateway.api import (
 )
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
-from gateway.api.http.fast_path import Direct
+from gateway.api.http.fast_path import FastPathRouter
 from gateway.api.http.request_ids import RequestId
 from gateway.api.templates import routes as templates
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
@@ -47,7 +47,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     app.state.gateway = gateway
     app.state.key_ring = KeyRing(gateway.keys)
     app.state.pages = Pages()
-    app.state.watch = ops.Watch(gateway)
+    app.state.watch = ops.StatusCache(gateway)
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -72,4 +72,4 @@ def create_app(gateway: Gateway) -> ASGIApp:
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
     openapi.install(app)
-    return Direct(app, [*notifications.DIRECT, *receipts.DIRECT])
+    return FastPathRouter(app, [*notifications.DIRECT, *receipts.DIRECT])

@@ -16,7 +16,7 @@ from gateway.api.http.problems import Problem, refused
 from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
 from gateway.core.model import Contact, Hold, OptOut, Verdict
-from gateway.core.ports import FieldError, Refused
+from gateway.core.ports import FieldError, RejectedRequest
 from gateway.identity.keys import Scope
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.RE
         opt_outs=_opt_outs(gateway, who.tenant, given),
         pack_names=_known_packs(gateway, given.packs),
     )
-    if isinstance(verdict, Refused):
+    if isinstance(verdict, RejectedRequest):
         raise refused(verdict)
     return bodies.answer(_answer(verdict))
 

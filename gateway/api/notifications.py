@@ -15,14 +15,14 @@ from starlette.responses import Response
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Caller, caller, needs
 from gateway.api.http.context import gateway_of
-from gateway.api.http.disconnects import Attending
+from gateway.api.http.disconnects import cancel_on_disconnect
 from gateway.api.http.fast_path import Route
 from gateway.api.http.openapi import body, header
 from gateway.api.http.problems import Problem, refused, unavailable
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
 from gateway.core.codec import instant
 from gateway.core.model import State
-from gateway.core.ports import Accepted, FieldError, Held, Incoming, Refused, Unavailable
+from gateway.core.ports import AcceptResult, FieldError, NotificationRequest, PauseInfo, RejectedRequest, Unavailable
 from gateway.identity.keys import Scope
 from gateway.observability.metrics import AcceptOperation, RefusedReason
 from gateway.storage.reads import Filter
@@ -47,9 +47,9 @@ async def accept(request: Request) -> Response:
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
         item = bodies.validated(NotificationIn, raw)
-        with Attending(request):
+        with cancel_on_disconnect(request):
             [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)], who.actor)
-    if isinstance(result, Refused):
+    if isinstance(result, RejectedRequest):
         raise refused(result)  # counted by the pipeline
     if result.outcome == "conflict":
         raise _reused()
@@ -67,11 +67,11 @@ async def accept_batch(request: Request) -> Response:
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
         items = _items(await bodies.read_json(request))
         checked = [_checked(number, item, key) for number, item in enumerate(items)]
-        good = [each for each in checked if isinstance(each, Incoming)]
+        good = [each for each in checked if isinstance(each, NotificationRequest)]
         for each in checked:
             if isinstance(each, Problem):
                 gateway.metrics.refused(each.kind)
-        with Attending(request):
+        with cancel_on_disconnect(request):
             accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
     results = [
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
@@ -133,7 +133,7 @@ def _items(raw: Any) -> Sequence[Any]:
     raise Problem("invalid_request", errors=[error])
 
 
-def _checked(number: int, raw: Any, header_key: str) -> Incoming | Problem:
+def _checked(number: int, raw: Any, header_key: str) -> NotificationRequest | Problem:
     try:
         item = bodies.validated(BatchItemIn, raw, f"/notifications/{number}")
     except Problem as problem:
@@ -143,12 +143,12 @@ def _checked(number: int, raw: Any, header_key: str) -> Incoming | Problem:
     return item.incoming(key, {name: value for name, value in raw.items() if name != "idempotency_key"})
 
 
-def _result(number: int, result: Accepted | Refused | Problem) -> dict[str, Any]:
-    if isinstance(result, Refused):
+def _result(number: int, result: AcceptResult | RejectedRequest | Problem) -> dict[str, Any]:
+    if isinstance(result, RejectedRequest):
         prefix = f"/notifications/{number}"
         moved = tuple(FieldError(prefix + each.pointer, each.detail) for each in result.errors)
-        result = refused(Refused(result.reason, moved))
-    elif isinstance(result, Accepted) and result.outcome == "conflict":
+        result = refused(RejectedRequest(result.reason, moved))
+    elif isinstance(result, AcceptResult) and result.outcome == "conflict":
         result = _reused()
     if isinstance(result, Problem):
         return {"index": number, **result.document()}
@@ -159,7 +159,7 @@ def _reused() -> Problem:
     return Problem("idempotency_key_reused")
 
 
-def _view(accepted: Accepted) -> dict[str, Any]:
+def _view(accepted: AcceptResult) -> dict[str, Any]:
     here = f"{router.prefix}/{accepted.id}"
     return {
         "id": accepted.id,
@@ -172,7 +172,7 @@ def _view(accepted: Accepted) -> dict[str, Any]:
     }
 
 
-def _pause_view(held: Held | None) -> dict[str, Any] | None:
+def _pause_view(held: PauseInfo | None) -> dict[str, Any] | None:
     if held is None:
         return None
     pause = held.switch

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import PydanticCustomError
 
 from gateway.core.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
-from gateway.core.ports import Incoming
+from gateway.core.ports import NotificationRequest
 
 MOST_IN_BATCH = 1000  # DESIGN section 4
 LONGEST_KEY = 255  # the ledger's column
@@ -99,7 +99,7 @@ Values = Annotated[dict[str, Any], AfterValidator(_plain)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY, pattern=r"^[!-~]+$")]
 
 
-class Door(BaseModel):
+class RequestModel(BaseModel):
     """The base of everything that comes from outside.
 
     Empty lists and objects are made by a factory where many requests come: pydantic deep-copies a mutable default,
@@ -109,7 +109,7 @@ class Door(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BorrowerIn(Door):
+class BorrowerIn(RequestModel):
     id: Identifier
     name: Annotated[Text, Field(max_length=200)]
     locale: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")]
@@ -135,7 +135,7 @@ class BorrowerIn(Door):
         )
 
 
-class CaseIn(Door):
+class CaseIn(RequestModel):
     id: Identifier
     product: Label
     due_date: Day
@@ -145,7 +145,7 @@ class CaseIn(Door):
         return Case(self.id, self.product, self.due_date, self.stage)
 
 
-class StepIn(Door):
+class StepIn(RequestModel):
     """One channel of a route; a plain name stands for an object with that channel."""
 
     channel: Channel
@@ -157,7 +157,7 @@ def _named(value: Any) -> Any:
     return {"channel": value} if isinstance(value, str) else value
 
 
-class NotificationIn(Door):
+class NotificationIn(RequestModel):
     """A reminder to one borrower about one case."""
 
     model_config = ConfigDict(
@@ -192,9 +192,9 @@ class NotificationIn(Door):
     dedup_key: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")] | None = None
     metadata: Annotated[Values, Field(default_factory=dict)]
 
-    def incoming(self, idempotency_key: str, raw: Mapping[str, Any]) -> Incoming:
+    def incoming(self, idempotency_key: str, raw: Mapping[str, Any]) -> NotificationRequest:
         """As the stages take it. ``raw`` is the body as it came."""
-        return Incoming(
+        return NotificationRequest(
             idempotency_key=idempotency_key,
             borrower=self.borrower.value(),
             case=self.case.value(),
@@ -217,13 +217,13 @@ class BatchItemIn(NotificationIn):
     idempotency_key: Key | None = None
 
 
-class BatchIn(Door):
+class BatchIn(RequestModel):
     """Up to 1,000 notifications. A bad one is answered in its place and does not stop the others."""
 
     notifications: Annotated[list[BatchItemIn], Field(min_length=1, max_length=MOST_IN_BATCH)]
 
 
-class HoldIn(Door):
+class HoldIn(RequestModel):
     """No contact from ``start`` (now, where it is missing) to ``end`` (until lifted, where it is missing)."""
 
     start: Instant | None = None
@@ -232,7 +232,7 @@ class HoldIn(Door):
     reason: Annotated[Text, Field(max_length=200)] = ""
 
 
-class OptOutIn(Door):
+class OptOutIn(RequestModel):
     """The borrower said no to an address, to a channel (no address), or to everything (no channel either).
 
     ``evidence`` says where the proof is kept, not what it says.
@@ -244,7 +244,7 @@ class OptOutIn(Door):
     evidence: Annotated[str, StringConstraints(max_length=200, pattern=r"^\P{C}*$")] = ""
 
 
-class ConsentIn(Door):
+class ConsentIn(RequestModel):
     """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says."""
 
     category: Category
@@ -252,7 +252,7 @@ class ConsentIn(Door):
     evidence: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")]
 
 
-class SuppressionIn(Door):
+class SuppressionIn(RequestModel):
     """An address that must not be used for anybody (``reason``), or that may be used again (no reason)."""
 
     channel: Channel
@@ -260,13 +260,13 @@ class SuppressionIn(Door):
     reason: Annotated[str, StringConstraints(max_length=40, pattern=r"^([a-z][a-z0-9_]*)?$")] = ""
 
 
-class ReviewIn(Door):
+class ReviewIn(RequestModel):
     """Why a reviewer decided so; kept as evidence."""
 
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
 
-class SwitchIn(Door):
+class SwitchIn(RequestModel):
     """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 
     It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. It holds for the caller's
@@ -285,7 +285,7 @@ class SwitchIn(Door):
     )
 
 
-class RedriveIn(Door):
+class RedriveIn(RequestModel):
     """Which notifications that came to nothing are to be tried again: these ids, or all that the filter finds."""
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
@@ -296,7 +296,7 @@ class RedriveIn(Door):
     dry_run: bool = False
 
 
-class WebhookEndpointIn(Door):
+class WebhookEndpointIn(RequestModel):
     """Where a case system wants to be told of what happens from now on. No types: of everything."""
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[!-~]+$")]
@@ -305,7 +305,7 @@ class WebhookEndpointIn(Door):
     ] = []
 
 
-class ReplayIn(Door):
+class ReplayIn(RequestModel):
     """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
@@ -313,27 +313,27 @@ class ReplayIn(Door):
     all: bool = False
 
 
-class CloseIn(Door):
+class CloseIn(RequestModel):
     """Why a case is closed: a word of the caller's, such as ``paid``."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class ContactIn(Door):
+class ContactIn(RequestModel):
     at: Instant
     channel: Channel
     case_id: Identifier
     address: Address
 
 
-class KnownHoldIn(Door):
+class KnownHoldIn(RequestModel):
     kind: HoldKind
     start: Instant
     end: Instant | None = None
     case_id: Identifier | None = None
 
 
-class KnownOptOutIn(Door):
+class KnownOptOutIn(RequestModel):
     channel: Channel | None = None
     address: Address | None = None
     category: Category | None = None

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from channels.base import Channel, Provider
 from gateway import policy
 from gateway.app.embedded.errors import CannotStart
-from gateway.app.embedded.simulated_providers import World
+from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.pipeline import PathParts, open_path
-from gateway.app.providers import Ways, open_ways
-from gateway.app.redis import Hot, open_hot
+from gateway.app.providers import Providers, open_ways
+from gateway.app.redis import RedisServices, open_hot
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts, open_ledger
-from gateway.app.template_services import Desk, build_desk
-from gateway.app.templates import Texts, policies_folder, read_texts
+from gateway.app.template_services import TemplateServices, build_desk
+from gateway.app.templates import LoadedTemplates, policies_folder, read_texts
 from gateway.borrowers.inbox import Inbox
-from gateway.borrowers.store import People
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.ports import Clock
 from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
@@ -31,23 +31,23 @@ from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import Users
 from gateway.observability.metrics import Metrics
 from gateway.observability.readiness import Probe
-from gateway.operations.controls import Switches
+from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters
 from gateway.operations.reviews import Reviews
 from gateway.pipeline import Pipeline
 from gateway.queue.jobs import Queue
-from gateway.queue.preview_cache import Frames
-from gateway.queue.subscriptions import Wakeups
-from gateway.stages.route import Chooser
+from gateway.queue.preview_cache import PreviewCache
+from gateway.queue.subscriptions import FeedNotifier
+from gateway.stages.route import ProviderRouter
 from gateway.storage.database import Database
-from gateway.storage.migrate import REVISION, lacks, lacks_at
+from gateway.storage.migrate import REVISION, pending_migration, pending_migration_at
 from gateway.storage.reads import Reads
-from gateway.storage.statements import Prepared
+from gateway.storage.statements import StatementTemplate
 from gateway.storage.store import Store
 from gateway.templates import Catalog
-from gateway.templates.workflow.publication_watcher import Follower
+from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.transfer import Transfer
-from gateway.templates.workflow.workflow import Editing
+from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookOutbox
@@ -67,20 +67,20 @@ class Gateway:
     keys: Keys
     users: Users
     redis_url: str
-    wakeups: Wakeups
+    wakeups: FeedNotifier
     queue: Queue
-    frames: Frames
+    frames: PreviewCache
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
-    chooser: Chooser
+    chooser: ProviderRouter
     inbox: Inbox
-    world: World | None
+    world: SimulatedProviders | None
     catalog: Catalog
     packs: policy.Packs
     metrics: Metrics
     store: Store
-    people: People
-    switches: Switches
+    people: BorrowerStore
+    switches: Controls
     pipeline: Pipeline
     forecaster: Forecaster
     reviews: Reviews
@@ -88,9 +88,9 @@ class Gateway:
     auditor: Auditor
     sessions: Sessions
     attempts: Attempts
-    editing: Editing
+    editing: TemplateWorkflow
     transfer: Transfer
-    follower: Follower
+    follower: PublicationWatcher
     webhooks: Webhooks
     webhook_guard: Guard
     webhook_endpoints: WebhookEndpoints
@@ -105,7 +105,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(open_ledger(settings))
-        if settings.database_url and (reason := await asyncio.to_thread(lacks, ledger.database.engine)):
+        if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
         hot = await open_hot(stack, ledger)
         ways = await open_ways(stack, ledger, hot.wakeups)
@@ -116,18 +116,23 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
+class _Auxiliary:
     """What goes on beside the path: the editors' desk, webhooks to the case systems, and questions of readiness."""
 
-    desk: Desk
+    desk: TemplateServices
     guard: Guard
     webhooks: Webhooks
     readiness: Probe
 
 
 def _open_beside(
-    stack: AsyncExitStack, ledger: LedgerParts, hot: Hot, ways: Ways, texts: Texts, path: PathParts
-) -> _Beside:
+    stack: AsyncExitStack,
+    ledger: LedgerParts,
+    hot: RedisServices,
+    ways: Providers,
+    texts: LoadedTemplates,
+    path: PathParts,
+) -> _Auxiliary:
     desk = build_desk(ledger, ways, texts, path)
     guard = _guard(ledger.settings)
     # Receivers compare the time of a message with their own clock, whatever time a demonstration plays in.
@@ -137,10 +142,17 @@ def _open_beside(
     webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock, ledger.settings.webhook_seconds)
     readiness = _probe(ledger.database, hot, texts.catalog)
     stack.push_async_callback(readiness.close)
-    return _Beside(desk, guard, webhooks, readiness)
+    return _Auxiliary(desk, guard, webhooks, readiness)
 
 
-def _whole(ledger: LedgerParts, hot: Hot, ways: Ways, texts: Texts, path: PathParts, beside: _Beside) -> Gateway:
+def _whole(
+    ledger: LedgerParts,
+    hot: RedisServices,
+    ways: Providers,
+    texts: LoadedTemplates,
+    path: PathParts,
+    beside: _Auxiliary,
+) -> Gateway:
     return Gateway(
         settings=ledger.settings,
         clock=ledger.clock,
@@ -188,17 +200,17 @@ def _guard(settings: Settings) -> Guard:
         raise CannotStart(f"GATEWAY_WEBHOOK_NETWORKS: {error}; write networks like 10.1.0.0/16") from error
 
 
-_ALIVE = Prepared(lambda _: "SELECT 1")
+_ALIVE = StatementTemplate(lambda _: "SELECT 1")
 
 
-def _probe(database: Database, hot: Hot, catalog: Catalog) -> Probe:
+def _probe(database: Database, hot: RedisServices, catalog: Catalog) -> Probe:
     async def ledger() -> str:
-        await database.ask(_ALIVE.of)
+        await database.query(_ALIVE.of)
         return ""
 
     async def migrations() -> str:
-        [(revision,)] = await database.ask(REVISION.of)
-        return lacks_at(revision)
+        [(revision,)] = await database.query(REVISION.of)
+        return pending_migration_at(revision)
 
     async def answers() -> str:
         await hot.ping()

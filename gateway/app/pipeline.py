@@ -5,19 +5,19 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from gateway.app.providers import Ways
-from gateway.app.redis import Hot
+from gateway.app.providers import Providers
+from gateway.app.redis import RedisServices
 from gateway.app.settings import Settings
 from gateway.app.stages import build_stages
 from gateway.app.storage import LedgerParts
-from gateway.app.templates import Texts
-from gateway.borrowers.store import People
+from gateway.app.templates import LoadedTemplates
+from gateway.borrowers.store import BorrowerStore
 from gateway.observability.metrics import Metrics
-from gateway.operations.controls import Switches
+from gateway.operations.controls import Controls
 from gateway.pipeline import Pipeline, Stages
-from gateway.queue.token_buckets import Pacer
-from gateway.replies.store import Replies
-from gateway.storage.deferral_spreader import Releases
+from gateway.queue.token_buckets import RateLimiter
+from gateway.replies.store import ReplyStore
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.store import Store
 
 
@@ -27,26 +27,28 @@ class PathParts:
 
     metrics: Metrics
     store: Store
-    people: People
-    switches: Switches
+    people: BorrowerStore
+    switches: Controls
     stages: Stages
-    pace: Pacer
+    pace: RateLimiter
     pipeline: Pipeline
 
 
-def open_path(stack: AsyncExitStack, ledger: LedgerParts, hot: Hot, ways: Ways, texts: Texts) -> PathParts:
+def open_path(
+    stack: AsyncExitStack, ledger: LedgerParts, hot: RedisServices, ways: Providers, texts: LoadedTemplates
+) -> PathParts:
     """The path, until the stack is left: then what has ended is written down."""
     database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
     metrics = _metrics(ledger.settings, ways, texts)
-    store = Store(database, digest, metrics.transaction, Releases(ledger.settings.releases_per_second))
-    people = People(database, digest, clock)
-    switches = Switches(database, clock)
+    store = Store(database, digest, metrics.transaction, DeferralSpreader(ledger.settings.releases_per_second))
+    people = BorrowerStore(database, digest, clock)
+    switches = Controls(database, clock)
     stages = build_stages(ledger, ways, texts, store)
-    pace = Pacer(hot.buckets, ways.rates)
+    pace = RateLimiter(hot.buckets, ways.rates)
     pipeline = Pipeline(
         ledger=store,
         people=people,
-        replies=Replies(database, digest, clock),
+        replies=ReplyStore(database, digest, clock),
         switches=switches,
         stages=stages,
         providers=ways.providers,
@@ -61,7 +63,7 @@ def open_path(stack: AsyncExitStack, ledger: LedgerParts, hot: Hot, ways: Ways, 
     return PathParts(metrics, store, people, switches, stages, pace, pipeline)
 
 
-def _metrics(settings: Settings, ways: Ways, texts: Texts) -> Metrics:
+def _metrics(settings: Settings, ways: Providers, texts: LoadedTemplates) -> Metrics:
     return Metrics(
         channels=list(ways.channels),
         providers=[(each.channel, name) for name, each in ways.providers.items()],

@@ -13,14 +13,14 @@ from channels import registry
 from channels.base import Channel, Provider
 from gateway.app.embedded import simulated_providers
 from gateway.app.embedded.errors import CannotStart
-from gateway.app.embedded.simulated_providers import World
+from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.borrowers.inbox import Inbox
 from gateway.core.ports import Clock
-from gateway.queue.subscriptions import Wakeups
+from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import Rate
-from gateway.stages.route import Chooser
+from gateway.stages.route import ProviderRouter
 
 _SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the simulator knows it
 
@@ -29,18 +29,18 @@ SIMULATED_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Providers:
     """How messages go out. ``world`` is the process of the simulators, None where providers are configured."""
 
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
-    chooser: Chooser
+    chooser: ProviderRouter
     rates: Mapping[str, Rate]
     inbox: Inbox
-    world: World | None
+    world: SimulatedProviders | None
 
 
-async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: Wakeups) -> Ways:
+async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: FeedNotifier) -> Providers:
     """Channels and providers, until the stack is left. Raises CannotStart."""
     channels = registry.discover()
     inbox = Inbox(ledger.database, ledger.clock, wakeups.publish)
@@ -50,13 +50,13 @@ async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: Wakeups
     for each in entries:
         provider = providers[str(each["name"])] = build_provider(channels, each, services)
         stack.push_async_callback(provider.close)
-    chooser = Chooser(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
-    return Ways(channels, providers, chooser, _rates(entries), inbox, outside)
+    chooser = ProviderRouter(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
+    return Providers(channels, providers, chooser, _rates(entries), inbox, outside)
 
 
 async def _entries(
     stack: AsyncExitStack, settings: Settings, clock: Clock
-) -> tuple[Sequence[Mapping[str, Any]], World | None]:
+) -> tuple[Sequence[Mapping[str, Any]], SimulatedProviders | None]:
     """The configured providers; without any, simulators in a child process, embedded mode only."""
     feed = {"channel": "inapp", "kind": "feed", "name": "feed", "options": {}}
     if settings.providers:
@@ -70,7 +70,7 @@ async def _entries(
 
 async def _simulators(
     stack: AsyncExitStack, settings: Settings, clock: Clock
-) -> tuple[World, Sequence[Mapping[str, Any]]]:
+) -> tuple[SimulatedProviders, Sequence[Mapping[str, Any]]]:
     """The simulators' process, and the entries of the providers that talk to it."""
     sms_token, mail_token = secrets.token_hex(16), secrets.token_hex(16)
     offset = (clock() - datetime.now(UTC)).total_seconds()

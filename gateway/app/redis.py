@@ -13,34 +13,34 @@ from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.queue.connection import connect, open_pool
 from gateway.queue.jobs import Queue
-from gateway.queue.preview_cache import Frames
-from gateway.queue.subscriptions import Wakeups
+from gateway.queue.preview_cache import PreviewCache
+from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import TokenBuckets
 
 
 @dataclass(frozen=True, slots=True)
-class Hot:
+class RedisServices:
     """What may be lost at any moment. ``ping`` raises where the server doesn't answer."""
 
     url: str
-    wakeups: Wakeups
+    wakeups: FeedNotifier
     queue: Queue
     buckets: TokenBuckets
-    frames: Frames
+    frames: PreviewCache
     ping: Callable[[], Awaitable[Any]]
 
 
-async def open_hot(stack: AsyncExitStack, ledger: LedgerParts) -> Hot:
+async def open_hot(stack: AsyncExitStack, ledger: LedgerParts) -> RedisServices:
     """The working memory, until the stack is left. Raises CannotStart."""
     settings = ledger.settings
     url = settings.redis_url or await _embedded(stack, settings)
     redis = connect(url)
     stack.push_async_callback(redis.aclose)
-    wakeups = Wakeups(redis, ledger.signer.topic)
+    wakeups = FeedNotifier(redis, ledger.signer.topic)
     stack.push_async_callback(wakeups.close)
     queue = Queue(partial(open_pool, url, timeout=0.5, retries=0), settings.batch_size)
     stack.push_async_callback(queue.close)
-    return Hot(url, wakeups, queue, TokenBuckets(redis), Frames(redis), redis.ping)
+    return RedisServices(url, wakeups, queue, TokenBuckets(redis), PreviewCache(redis), redis.ping)
 
 
 async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:

@@ -22,7 +22,7 @@ from gateway.observability import logs, metrics_server, tracing
 from gateway.observability.metrics_server import MetricsServer
 from gateway.operations.processes import Heartbeat
 from gateway.queue.connection import open_pool
-from gateway.queue.due_scanner import Relay
+from gateway.queue.due_scanner import DueScanner
 from gateway.queue.jobs import WorkerOptions, run_worker
 from gateway.storage.clock import LedgerClock
 
@@ -153,7 +153,7 @@ def _server(gateway: Gateway) -> _Server:
 
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
-    relay = Relay(
+    relay = DueScanner(
         gateway.store,
         gateway.queue.enqueue,
         gateway.clock,
@@ -199,7 +199,7 @@ def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.E
 
 async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: asyncio.Event) -> None:
     try:
-        await provider.listen(partial(gateway.pipeline.hear, name), stop)
+        await provider.listen(partial(gateway.pipeline.handle_provider_push, name), stop)
     except OSError as error:
         raise CannotStart(
             f"provider {name} cannot listen: {error.strerror}; set another port in its options"

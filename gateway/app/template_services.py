@@ -7,37 +7,37 @@ from decimal import Decimal
 
 from gateway import policy
 from gateway.app.pipeline import PathParts
-from gateway.app.providers import Ways
+from gateway.app.providers import Providers
 from gateway.app.settings import Settings
 from gateway.app.stages import ChannelAddresses
 from gateway.app.storage import LedgerParts
-from gateway.app.templates import Texts
+from gateway.app.templates import LoadedTemplates
 from gateway.templates import TemplateVersion
 from gateway.templates.checks import lint as linting
-from gateway.templates.repository import Shelf
+from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.preview import Price
-from gateway.templates.workflow.publication_watcher import Follower
-from gateway.templates.workflow.test_send import TrialSender
+from gateway.templates.workflow.publication_watcher import PublicationWatcher
+from gateway.templates.workflow.test_send import TestSender
 from gateway.templates.workflow.transfer import Transfer
-from gateway.templates.workflow.versions_store import Editions
-from gateway.templates.workflow.workflow import Editing
+from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.workflow.workflow import TemplateWorkflow
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class TemplateServices:
     """The editors' verbs, and the follower of what they did in any process."""
 
-    editing: Editing
+    editing: TemplateWorkflow
     transfer: Transfer
-    follower: Follower
+    follower: PublicationWatcher
 
 
-def build_desk(ledger: LedgerParts, ways: Ways, texts: Texts, path: PathParts) -> Desk:
+def build_desk(ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, path: PathParts) -> TemplateServices:
     """The desk, with the one lint for all texts."""
     catalog, clock = texts.catalog, ledger.clock
-    editions = Editions(ledger.database, clock)
-    trials = TrialSender(
+    editions = VersionStore(ledger.database, clock)
+    trials = TestSender(
         editions,
         ways.providers,
         ways.chooser,
@@ -48,20 +48,20 @@ def build_desk(ledger: LedgerParts, ways: Ways, texts: Texts, path: PathParts) -
         clock,
     )
     shelf = _shelf(ledger, texts, editions)
-    return Desk(
-        Editing(editions, catalog, shelf, trials, _prices(ledger.settings), clock),
+    return TemplateServices(
+        TemplateWorkflow(editions, catalog, shelf, trials, _prices(ledger.settings), clock),
         Transfer(editions, catalog, shelf),
-        Follower(catalog, editions, path.metrics, clock),
+        PublicationWatcher(catalog, editions, path.metrics, clock),
     )
 
 
-def _shelf(ledger: LedgerParts, texts: Texts, editions: Editions) -> Shelf:
+def _shelf(ledger: LedgerParts, texts: LoadedTemplates, editions: VersionStore) -> TemplateRepository:
     lender, clock = ledger.settings.lender_name, ledger.clock
 
-    def lint(version: TemplateVersion) -> list[linting.Finding]:
+    def lint(version: TemplateVersion) -> list[linting.LintFinding]:
         return linting.lint(version, texts.listed, lender, policy.refuses_text(texts.packs, clock()))
 
-    return Shelf(editions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
+    return TemplateRepository(editions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
 
 
 def _prices(settings: Settings) -> dict[str, Price]:

@@ -11,15 +11,15 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.replies.rules import Words, load_words
-from gateway.templates import BadTemplate, Catalog, Lender, Source, TemplateVersion
+from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.folder import Folder
-from gateway.templates.validation_cache import Verdicts
-from gateway.templates.workflow.published_store import TemplateVersions
+from gateway.templates.validation_cache import ValidationCache
+from gateway.templates.workflow.published_store import PublishedVersions
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class LoadedTemplates:
     """What is said and when it may be said: the templates, the contact rules, and the words of replies.
 
     ``folder`` has the templates that ship as they were written, ``listed`` the lint's words by language.
@@ -45,7 +45,7 @@ def policies_folder(settings: Settings) -> Path:
     return templates_folder(settings) / "policies"
 
 
-def load_catalog(settings: Settings, versions: TemplateVersions) -> Catalog:
+def load_catalog(settings: Settings, versions: PublishedVersions) -> Catalog:
     """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
     try:
         return Catalog.load(templates_folder(settings), lender=_lender(settings), versions=versions)
@@ -57,16 +57,16 @@ def _lender(settings: Settings) -> Lender:
     return Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
 
 
-async def read_texts(ledger: LedgerParts) -> Texts:
+async def read_texts(ledger: LedgerParts) -> LoadedTemplates:
     """Everything in words, as it is published now; the ledger keeps the versions that ship. Raises CannotStart.
 
     A template that ships and fails the lint is refused as one is that can't be compiled.
     """
-    versions = TemplateVersions(ledger.database)
+    versions = PublishedVersions(ledger.database)
     path, lender = templates_folder(ledger.settings), _lender(ledger.settings)
     try:
         folder, listed = Folder.read(path), linting.load_words(path / "_lint")
-        verdicts = Verdicts(lender, path / "_lint")
+        verdicts = ValidationCache(lender, path / "_lint")
         good = await versions.found_good()
         catalog, new = _checked(folder, lender, versions, listed, lambda source: verdicts.mark(source) in good)
     except (BadTemplate, ValueError, OSError) as error:
@@ -80,15 +80,15 @@ async def read_texts(ledger: LedgerParts) -> Texts:
     await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
     await versions.find_good([(each.id, each.version, verdicts.mark(each.source)) for each in new])
     await catalog.refresh()
-    return Texts(catalog, packs, words, folder, listed)
+    return LoadedTemplates(catalog, packs, words, folder, listed)
 
 
 def _checked(
     folder: Folder,
     lender: Lender,
-    versions: TemplateVersions,
+    versions: PublishedVersions,
     listed: Mapping[str, linting.WordList],
-    good: Callable[[Source], bool],
+    good: Callable[[TemplateSource], bool],
 ) -> tuple[Catalog, Sequence[TemplateVersion]]:
     """The templates of the folder, and those that are new: compiled and read by the lint, as no start did before.
 

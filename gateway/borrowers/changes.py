@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.core.model import PolicyReason, State
-from gateway.core.ports import Clock, Move
+from gateway.core.ports import Clock, Transition
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
 from gateway.storage.schema import borrowers, deliveries
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 # In an event's detail: the columns of the borrower's row as the change left them.
 AFTER = "after"
@@ -35,7 +35,7 @@ Change = Callable[[Any], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class What:
+class ChangeRecord:
     """What is recorded of a change."""
 
     kind: str
@@ -45,7 +45,7 @@ class What:
 
 
 def change_borrower(
-    connection: Connection, digest: Digest, key: tuple[str, str], what: What, change: Change, now: datetime
+    connection: Connection, digest: Digest, key: tuple[str, str], what: ChangeRecord, change: Change, now: datetime
 ) -> bool:
     """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing."""
     tenant, borrower_id = key
@@ -80,9 +80,9 @@ def _look_again(connection: Connection, digest: Digest, tenant: str, borrower_id
     ).scalars()
     ids = list(asked)
     if ids:
-        page = Page.of_deliveries(connection, ids, digest)
+        page = UnitOfWork.of_deliveries(connection, ids, digest)
         for each in ids:
-            page.apply(Move(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
+            page.apply(Transition(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
         page.write()
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, literal, select, text, update
 
-from gateway.core.batcher import Coalescer
+from gateway.core.batcher import Batcher
 from gateway.core.ports import Clock
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
 from gateway.storage.schema import Instant, inbox
-from gateway.storage.statements import exchange
+from gateway.storage.statements import execute_pipelined
 
 _LOCK = 0x1B0C  # any number that no other advisory lock of this database uses
 
@@ -41,7 +41,7 @@ class Inbox:
         self._database = database
         self._clock = clock
         self._publish = publish
-        self._putting: Coalescer[dict[str, Any], bool] = Coalescer(self._put_all)
+        self._putting: Batcher[dict[str, Any], bool] = Batcher(self._put_all)
 
     async def put(self, tenant: str, borrower_id: str, delivery_id: str, title: str, text: str) -> bool:
         """Add a message, durably, once for each delivery; False where it is there already. Raises Unavailable."""
@@ -60,7 +60,9 @@ class Inbox:
                 # go on from there, and never see number 7, which was committed later.
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             new = [{**row, "at": now} for row in first.values()]
-            [created] = exchange(connection, inserting(connection, inbox, new, new_only=True, returning="delivery_id"))
+            [created] = execute_pipelined(
+                connection, inserting(connection, inbox, new, new_only=True, returning="delivery_id")
+            )
             return {key for (key,) in created}
 
         created = await self._database.write(write)

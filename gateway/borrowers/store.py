@@ -12,17 +12,17 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import Change, What, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, drained, of_borrower
 from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
 from gateway.core.model import PENDING_STATES, Category, EndReason, Hold, HoldKind, OptOut, PolicyReason, State, new_id
-from gateway.core.ports import Clock, Move
+from gateway.core.ports import Clock, Transition
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import cases, deliveries, inbox
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 
-class People:
+class BorrowerStore:
     """Changes to what may be done with borrowers and cases."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class People:
         now = self._clock()
 
         def write(connection: Connection) -> str:
-            page = Page.of_notifications(connection, [notification_id], self._digest)
+            page = UnitOfWork.of_notifications(connection, [notification_id], self._digest)
             owner = page.notifications.get(notification_id)
             if owner is None or owner.value.tenant != tenant:
                 return "not_found"
@@ -46,7 +46,7 @@ class People:
             page.stop_route(owner, reason, "route_stopped", now, actor)
             pending = [each for each in owner.steps.values() if each.state in PENDING_STATES]
             for each in pending:
-                page.apply(Move(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
+                page.apply(Transition(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
             page.write()
             return "cancelled" if pending or owner.state is State.CANCELLED else "too_late"
 
@@ -74,11 +74,13 @@ class People:
         pending = connection.execute(
             select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
         ).all()
-        page = Page.of_deliveries(connection, [row.id for row in pending], self._digest)
+        page = UnitOfWork.of_deliveries(connection, [row.id for row in pending], self._digest)
         count = 0
         for row in pending:
             if page.deliveries[row.id].state in PENDING_STATES:
-                move = Move(row.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail)
+                move = Transition(
+                    row.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail
+                )
                 count += page.apply(move)
         page.write()
         return count
@@ -97,7 +99,7 @@ class People:
             "start": instant(hold.start),
             "end": instant(hold.end),
         }
-        await self._change((tenant, borrower_id), What("hold_set", actor, hold.kind, detail), change)
+        await self._change((tenant, borrower_id), ChangeRecord("hold_set", actor, hold.kind, detail), change)
 
     async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
         """Remove the holds of that kind; False where there was none. What it deferred is looked at again at once."""
@@ -107,7 +109,7 @@ class People:
             kept = [each for each in before if each.kind is not kind]
             return None if len(kept) == len(before) else {"holds": encode(kept)}
 
-        what = What("hold_lifted", actor, kind, {"hold": kind})
+        what = ChangeRecord("hold_lifted", actor, kind, {"hold": kind})
         return await self._change((tenant, borrower_id), what, change)
 
     async def add_opt_out(
@@ -132,7 +134,7 @@ class People:
         def change(row: Any) -> dict[str, Any]:
             return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
 
-        what = What("opted_out", actor, detail=_told(stored))
+        what = ChangeRecord("opted_out", actor, detail=_told(stored))
         await self._change((tenant, borrower_id), what, change)
         return identifier
 
@@ -158,7 +160,7 @@ class People:
                 return None
             return {"opt_outs": encode([*known, stored])}
 
-        what = What("opted_out", source, detail=_told(stored))
+        what = ChangeRecord("opted_out", source, detail=_told(stored))
         await self._change((row.tenant, row.borrower_id), what, change, drain=drain)
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
@@ -183,7 +185,7 @@ class People:
             kept = [each for each in before if each.id != opt_out_id]
             return None if len(kept) == len(before) else {"opt_outs": encode(kept)}
 
-        what = What("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
+        what = ChangeRecord("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
         return await self._change((tenant, borrower_id), what, change)
 
     async def give_consent(
@@ -195,7 +197,9 @@ class People:
             return {"consents": " ".join(sorted({*row.consents.split(), category}))}
 
         detail = {"category": category, "source": source, "evidence": evidence}
-        await self._change((tenant, borrower_id), What("consent_given", actor, detail=detail), change, drain=False)
+        await self._change(
+            (tenant, borrower_id), ChangeRecord("consent_given", actor, detail=detail), change, drain=False
+        )
 
     async def withdraw_consent(self, tenant: str, borrower_id: str, category: Category, actor: str) -> bool:
         """Take a consent back; False where there was none. The record that it was given remains."""
@@ -204,7 +208,7 @@ class People:
             given = set(row.consents.split())
             return {"consents": " ".join(sorted(given - {category}))} if category in given else None
 
-        what = What("consent_withdrawn", actor, detail={"category": category})
+        what = ChangeRecord("consent_withdrawn", actor, detail={"category": category})
         return await self._change((tenant, borrower_id), what, change)
 
     async def suppress_address(self, delivery_id: str, reason: str) -> None:
@@ -230,7 +234,7 @@ class People:
             lambda connection: know_address(connection, key, suppressed=reason, suppressed_at=now)
         )
 
-    async def _change(self, key: tuple[str, str], what: What, change: Change, *, drain: bool = True) -> bool:
+    async def _change(self, key: tuple[str, str], what: ChangeRecord, change: Change, *, drain: bool = True) -> bool:
         """Change a borrower's row, and wait until nothing that was decided before is under way."""
         now = self._clock()
         changed = await self._database.write(

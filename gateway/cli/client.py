@@ -29,7 +29,7 @@ class CallFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ApiTarget:
     """A gateway's address and an API key for it."""
 
     url: str
@@ -43,10 +43,10 @@ class Target:
         )
 
 
-def find(url: str, key: str, data_dir: Path) -> Target:
+def find(url: str, key: str, data_dir: Path) -> ApiTarget:
     """The target that options and environment name, or else the demo that is up. Raises CallFailed."""
     if url and key:
-        return Target(url.rstrip("/"), key)
+        return ApiTarget(url.rstrip("/"), key)
     try:
         demo = json.loads((data_dir / "demo.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,12 +55,12 @@ def find(url: str, key: str, data_dir: Path) -> Target:
     if url and url.rstrip("/") != demo["url"]:
         # The demo's key must not travel to somebody else's gateway.
         raise CallFailed("--key (GATEWAY_API_KEY) is missing")
-    return Target(demo["url"], key or demo["api_key"])
+    return ApiTarget(demo["url"], key or demo["api_key"])
 
 
 async def call(
     session: aiohttp.ClientSession,
-    target: Target,
+    target: ApiTarget,
     path: str,
     body: Any = None,
     *,

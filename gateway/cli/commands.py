@@ -96,7 +96,7 @@ def send(
         where = client.find(url, key, data_dir)
         with console.progress() as bar:
             task = bar.add_task("sent", total=files.count(file, mapper))
-            options = sender.Options(
+            options = sender.SendOptions(
                 batch, in_flight, rows_done=lambda n: bar.advance(task, n), bad_row=console.bad_row
             )
             sent = asyncio.ensure_future(sender.send(files.read(file, mapper), where, options))
@@ -166,7 +166,7 @@ def decide(
     """What the policy would say of a portfolio now: verdicts by reason. Nothing is stored or sent."""
     from gateway.cli.portfolio import decisions
 
-    async def work(stop: asyncio.Event) -> decisions.Verdicts:
+    async def work(stop: asyncio.Event) -> decisions.DecisionCounts:
         mapper = mapping.load(mapping_file) if mapping_file else None
         where = client.find(url, key, data_dir)
         with console.progress() as bar:
@@ -196,14 +196,14 @@ def demo(
     wait: Annotated[float, typer.Option(min=1, help="How many seconds to wait for end states at most.")] = 300,
 ) -> None:
     """The whole gateway on this machine: sends a portfolio through all channels and shows what became of it."""
-    from gateway.cli.demo.command import Options
+    from gateway.cli.demo.command import DemoOptions
     from gateway.cli.demo.command import demo as run_demo
 
     if at and not _is_instant(at):
         fail(f"--at {at}: is not an instant like 2026-11-24T10:00:00Z", 2)
     chosen = settings(host=host, port=port, data_dir=data_dir, at=at or None, time_scale=time_scale)
     portfolio_file = file or _shipped("demo-portfolio.csv")
-    options = Options(once=once, as_json=as_json, wait_seconds=wait)
+    options = DemoOptions(once=once, as_json=as_json, wait_seconds=wait)
     complete = run(lambda stop: run_demo(chosen, portfolio_file, mapping_file, options, stop))
     raise typer.Exit(1 if once and not complete else 0)
 

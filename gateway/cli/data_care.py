@@ -143,12 +143,12 @@ def restore(
 ) -> None:
     """Make an empty ledger out of a backup, check it, and hold what may have been sent since (see quarantine)."""
     from gateway.cli import evidence
-    from gateway.operations.quarantine import Held, Quarantine
+    from gateway.operations.quarantine import Quarantine, QuarantineResult
     from gateway.retention.backup import BackupFailed, read_manifest
     from gateway.retention.backup import restore as restore_backup
     from gateway.storage.migrate import migrate
 
-    async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[Held, evidence.Findings, str]:
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[QuarantineResult, evidence.Findings, str]:
         try:
             manifest = await asyncio.to_thread(read_manifest, folder)
             engine, key_check = ledger.database.engine, ledger.signer.key_check()
@@ -177,9 +177,9 @@ def quarantine(
     data_dir: DataDir = None,
 ) -> None:
     """After a restore by other means: pause all, and hold for review what may have been sent since the backup."""
-    from gateway.operations.quarantine import Held, Quarantine
+    from gateway.operations.quarantine import Quarantine, QuarantineResult
 
-    async def work(ledger: LedgerParts, stop: asyncio.Event) -> Held:
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> QuarantineResult:
         found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
         return await found.hold(why, f"cli:{actor}", everything=everything)
 

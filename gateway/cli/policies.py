@@ -115,7 +115,7 @@ def backtest(
     from gateway.app.storage import open_ledger
     from gateway.app.templates import load_catalog, policies_folder
     from gateway.cli import backtest
-    from gateway.templates.workflow.published_store import TemplateVersions
+    from gateway.templates.workflow.published_store import PublishedVersions
 
     begin, end = instant_of(since, "--from"), instant_of(until, "--to")
     chosen = settings(data_dir=data_dir)
@@ -131,7 +131,7 @@ def backtest(
 
     async def work(stop: asyncio.Event) -> Any:
         async with open_ledger(chosen, locked=False) as ledger:
-            templates = load_catalog(chosen, TemplateVersions(ledger.database))
+            templates = load_catalog(chosen, PublishedVersions(ledger.database))
             with console.progress() as bar:
                 task = bar.add_task("decided again", total=None)
                 return await backtest.backtest(

@@ -17,7 +17,7 @@ from gateway.cli.templates import install
 
 if TYPE_CHECKING:
     from gateway.templates import TemplateVersion
-    from gateway.templates.checks.lint import Finding
+    from gateway.templates.checks.lint import LintFinding
 
 app = typer.Typer(help="The templates.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
     chosen = settings()
     where = folder or templates_folder(chosen)
     lender = Lender(chosen.lender_name, chosen.lender_phone, chosen.lender_help_url)
-    by_name: dict[str, list[Finding]] = {}
+    by_name: dict[str, list[LintFinding]] = {}
     try:
         words = linting.load_words(where / "_lint")
         refuses = policy.refuses_text(policy.load_packs(where / "policies"), datetime.now(UTC))
@@ -73,5 +73,5 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
         raise typer.Exit(1)
 
 
-def _place(finding: Finding) -> str:
+def _place(finding: LintFinding) -> str:
     return f"{finding.line}:{finding.column}" if finding.line else ""

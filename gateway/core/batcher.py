@@ -14,23 +14,23 @@ I = TypeVar("I")  # noqa: E741 – an item
 O = TypeVar("O")  # noqa: E741 – its outcome
 
 
-class Coalescer(Generic[I, O]):
+class Batcher(Generic[I, O]):
     """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order.
 
-    ``linger_seconds`` pass before each batch, ``rest_seconds`` after it: with a rest, who comes alone does not wait.
+    ``max_delay`` pass before each batch, ``min_interval`` after it: with a rest, who comes alone does not wait.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[I]], Awaitable[Sequence[O]]],
-        most: int = 500,
-        linger_seconds: float = 0.0,
-        rest_seconds: float = 0.0,
+        max_batch: int = 500,
+        max_delay: float = 0.0,
+        min_interval: float = 0.0,
     ) -> None:
         self._flush = flush
-        self._most = most
-        self._linger = linger_seconds
-        self._rest = rest_seconds
+        self._max_batch = max_batch
+        self._max_delay = max_delay
+        self._min_interval = min_interval
         self._waiting: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
         self._runner: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class Coalescer(Generic[I, O]):
         """
         return await self._add(items)
 
-    def leave(self, items: Sequence[I]) -> None:
+    def submit_nowait(self, items: Sequence[I]) -> None:
         """Have ``items`` flushed together with others', and don't wait. For a ``flush`` that never raises."""
         if items:
             self._add(items)
@@ -55,18 +55,18 @@ class Coalescer(Generic[I, O]):
 
     async def _run(self) -> None:
         while self._waiting:
-            if self._linger and len(self._waiting) < self._most:
-                await asyncio.sleep(self._linger)
+            if self._max_delay and len(self._waiting) < self._max_batch:
+                await asyncio.sleep(self._max_delay)
             group: list[tuple[Sequence[I], asyncio.Future[list[O]]]] = []
             size = 0
-            while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._most):
+            while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._max_batch):
                 items, future = self._waiting.pop(0)
                 if not future.cancelled():  # or nobody waits for it any more
                     group.append((items, future))
                     size += len(items)
             if group:
                 await self._flush_group(group)
-                await asyncio.sleep(self._rest)
+                await asyncio.sleep(self._min_interval)
 
     async def _flush_group(self, group: list[tuple[Sequence[I], asyncio.Future[list[O]]]]) -> None:
         try:

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.model import Borrower, Case, Category, Hold, Notification, OptOut, Stated, Step, Verdict
+from gateway.core.model import Borrower, Case, Category, DeclaredPreferences, Hold, Notification, OptOut, Step, Verdict
 
 _decoder_hold = msgspec.json.Decoder(list[Hold])
-_decoder_stated = msgspec.json.Decoder(Stated)
+_decoder_stated = msgspec.json.Decoder(DeclaredPreferences)
 _encoder = msgspec.json.Encoder()
 
 
@@ -95,10 +95,10 @@ def notification_from(row: Any) -> Notification:
 
 def stated_by(borrower: Borrower) -> str:
     """What a request says of where and when, for the borrower's row."""
-    return encode(Stated(borrower.time_zones, borrower.windows))
+    return encode(DeclaredPreferences(borrower.time_zones, borrower.windows))
 
 
-def stated_from(text: str) -> Stated:
+def stated_from(text: str) -> DeclaredPreferences:
     return _decoder_stated.decode(text)
 
 

@@ -51,7 +51,7 @@ _STOPPABLE = {State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.FAILED}
 _TURNS_UP = {State.SENT, State.DELIVERED}
 
 # The one table of legal moves: the SQL guard, the diagram and the property tests come from it.
-MOVES: Mapping[State, frozenset[State]] = {
+TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.ACCEPTED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
     State.DEFERRED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
     State.RETRYING: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
@@ -90,7 +90,7 @@ class TemplateState(StrEnum):
 
 # The one table of a template version's legal moves; the SQL guard is tested against it. A text that was submitted never
 # changes again: who wants another one writes another version.
-TEMPLATE_MOVES: Mapping[TemplateState, frozenset[TemplateState]] = {
+TEMPLATE_TRANSITIONS: Mapping[TemplateState, frozenset[TemplateState]] = {
     TemplateState.DRAFT: frozenset({TemplateState.SUBMITTED, TemplateState.DISCARDED}),
     TemplateState.SUBMITTED: frozenset({TemplateState.APPROVED, TemplateState.REJECTED}),
     TemplateState.APPROVED: frozenset({TemplateState.SCHEDULED, TemplateState.PUBLISHED, TemplateState.REJECTED}),
@@ -406,7 +406,7 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class DeclaredPreferences:
     """What the latest request said of where a borrower is and when they want to be written to."""
 
     time_zones: tuple[str, ...] = ()
@@ -426,7 +426,7 @@ class Facts:
     consents: frozenset[Category] = frozenset()
     case_closed: bool = False
     addresses: Mapping[str, AddressFacts] = field(default_factory=dict)  # by keyed digest
-    stated: Stated = Stated()
+    stated: DeclaredPreferences = DeclaredPreferences()
 
 
 def new_id(prefix: str, now: datetime) -> str:

@@ -28,7 +28,7 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class NotificationRequest:
     """One reminder request, well-formed (types and shapes were checked at the door), not yet checked for sense.
 
     ``idempotency_key`` "" means that the client gave none. ``raw`` is the body as it came, for the fingerprint.
@@ -58,7 +58,7 @@ class FieldError:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedRequest:
     """A request that is not taken: ``reason`` is the problem type's last word, e.g. ``unknown_template``."""
 
     reason: str
@@ -66,7 +66,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ValidatedRequest:
     """A request that can be kept: the notification, and its words on each channel of its route."""
 
     notification: Notification
@@ -75,7 +75,7 @@ class Examined:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DecidedRequest:
     """A validated request on its way into the ledger, with the decision made for it.
 
     ``fingerprint`` tells whether the same idempotency key came with another body. ``steps`` are the route
@@ -98,7 +98,7 @@ class StepDecision:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PauseInfo:
     """What of a route pauses hold up now: the pause of its earliest such step, and the channels of all such steps."""
 
     switch: Switch
@@ -106,7 +106,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptResult:
     """The answer to one request. ``outcome``: created, replayed or conflict (same key, other body)."""
 
     outcome: str
@@ -117,7 +117,7 @@ class Accepted:
     duplicate_of: str | None = None
     first_delivery: str | None = None
     due: bool = False
-    paused: Held | None = None
+    paused: PauseInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ClaimedDelivery:
     """A delivery claimed by this worker, with all that deciding and sending it needs."""
 
     delivery: Delivery
@@ -171,7 +171,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """One change of one delivery, decided by a stage and written by the ledger in its transaction.
 
     ``to`` None keeps the state (a receipt that only adds an event). ``next_step`` asks the ledger to open the
@@ -199,7 +199,7 @@ class Move:
 class Outgoing:
     """A rendered message with the work it belongs to, and the verdict once there is one."""
 
-    work: Work
+    work: ClaimedDelivery
     content: Content
     verdict: Verdict | None = None
     provider: str = ""
@@ -216,9 +216,9 @@ class ReceiptFor:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one provider call came to: an ``Accepted`` of channels.base or a ``SendFailure``."""
+    """What one provider call came to: an ``AcceptResult`` of channels.base or a ``SendFailure``."""
 
-    work: Work
+    work: ClaimedDelivery
     provider: str
     message: Message
     started_at: datetime
@@ -269,7 +269,7 @@ class Templates(Protocol):
         """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
         ...
 
-    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> Sequence[FieldError]:
+    def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> Sequence[FieldError]:
         """What is wrong with the request's variables, by the template's declaration of them."""
         ...
 
@@ -320,15 +320,15 @@ class Ledger(Protocol):
         """
         ...
 
-    async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
+    async def accept(self, drafts: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
         """Store what is new; durable when it returns. Raises Unavailable."""
         ...
 
-    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
         """The answers to requests (idempotency key, fingerprint) that were taken before; None for the others."""
         ...
 
-    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
         """Lease the deliveries that are due and free; the others are simply not in the answer."""
         ...
 
@@ -349,11 +349,11 @@ class Ledger(Protocol):
         """The latest receipt that came under this tag and was about no message that is known by its id."""
         ...
 
-    async def postpone(self, works: Sequence[Work], until: datetime) -> None:
+    async def postpone(self, works: Sequence[ClaimedDelivery], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``: a pause of ours that is no event of theirs."""
         ...
 
-    async def apply(self, moves: Sequence[Move]) -> list[str]:
+    async def apply(self, moves: Sequence[Transition]) -> list[str]:
         """Write moves; one that is not legal from the delivery's present state is recorded as ignored.
 
         Answers the deliveries that became due by them, as the next two do.
@@ -361,17 +361,17 @@ class Ledger(Protocol):
         ...
 
     async def settle(
-        self, ended: Sequence[Attempt], decide: Callable[..., Move], decide_receipt: Callable[..., Move]
+        self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
     ) -> list[str]:
         """Record attempts' ends: ``decide(delivery, notification, attempt)`` runs on the locked rows."""
         ...
 
-    async def match_parked(self, now: datetime, decide: Callable[..., Move]) -> list[str]:
+    async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
         """Move what parked receipts speak of, where their message is known by now."""
         ...
 
     async def receive(
-        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Move]
+        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
     ) -> tuple[list[str], list[str]]:
         """Record receipts and move what they speak of. First answer: moved, recorded, duplicate or orphan, each."""
         ...
@@ -402,7 +402,7 @@ class People(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecordedReply:
     """A borrower's reply, as it was taken. ``new`` is False for one that had come before.
 
     ``stopped``: by this reply the borrower is opted out where they were not before.
@@ -429,7 +429,7 @@ class Replies(Protocol):
 
     async def take(
         self, reply: Reply, channel: str, address: str, understand: Callable[[str, Borrower], Intent]
-    ) -> list[Taken]:
+    ) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address."""
         ...
 

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.core.ports import Accepted, Attempt, Move, ReceiptFor, Refused, Taken
+from gateway.core.ports import AcceptResult, Attempt, ReceiptFor, RecordedReply, RejectedRequest, Transition
 from gateway.observability import logs
 
 Line = Mapping[str, object]
 
 
-def accepted(tenant: str, result: Accepted | Refused) -> Line:
+def accepted(tenant: str, result: AcceptResult | RejectedRequest) -> Line:
     head = {"tenant": tenant, "request_id": logs.request_id.get()}
-    if isinstance(result, Refused):
+    if isinstance(result, RejectedRequest):
         return {**head, "outcome": "refused", "reason": result.reason}
     kept = {"outcome": result.outcome, "state": result.state, "reason": result.reason}
     return {**head, "notification_id": result.id, "delivery_id": result.first_delivery, **kept}
 
 
-def not_sent(move: Move) -> Line:
+def not_sent(move: Transition) -> Line:
     return {"delivery_id": move.delivery_id, "kind": move.kind, "state": move.to, "reason": move.reason}
 
 
@@ -47,5 +47,5 @@ def received(arrived: ReceiptFor, result: str) -> Line:
     return {"delivery_id": arrived.delivery_id, "attempt": arrived.attempt, "result": result, **said}
 
 
-def replied(taken: Taken) -> Line:
+def replied(taken: RecordedReply) -> Line:
     return {"tenant": taken.tenant, "delivery_id": taken.delivery_id, "kind": taken.intent}

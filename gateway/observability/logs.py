@@ -119,7 +119,7 @@ def configure(level: str = "INFO", json: bool = True, stream: TextIO | None = No
     logging.captureWarnings(True)
 
 
-def tell(event: str, said: Iterable[Mapping[str, Any]]) -> None:
+def log_batch(event: str, said: Iterable[Mapping[str, Any]]) -> None:
     """One line for each of ``said``, at INFO: for what happens a thousand times a second.
 
     The same lines as a logger's, for a tenth of the time (measured); written where ``configure`` said, or nowhere, and

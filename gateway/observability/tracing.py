@@ -273,7 +273,7 @@ def answered(span: Span | None, method: str, route: str, status_code: int) -> No
     span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status_code})
 
 
-def tell(span: Span | None, **attributes: Any) -> None:
+def set_attributes(span: Span | None, **attributes: Any) -> None:
     """Add what has become known."""
     if span is not None:
         span.set_attributes(_said(**attributes))

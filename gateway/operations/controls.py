@@ -24,7 +24,7 @@ _FRESH_SECONDS = 1.0  # how old the switches may be that a choice among provider
 _RECENT = 200  # our choice: a page for people
 
 
-class Switches:
+class Controls:
     """What operators do to the path while it runs."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -36,7 +36,7 @@ class Switches:
     async def in_force(self, now: datetime) -> Sequence[Switch]:
         """The switches of now, at most a second old. Raises Unavailable."""
         if time.monotonic() - self._known_at > _FRESH_SECONDS:
-            answer = await self._database.ask(lambda connection: IN_FORCE.of(connection, now=now))
+            answer = await self._database.query(lambda connection: IN_FORCE.of(connection, now=now))
             self._known = switches_from([answer])
             self._known_at = time.monotonic()
         return [each for each in self._known if each.until is None or each.until > now]

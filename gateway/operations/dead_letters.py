@@ -14,11 +14,11 @@ from sqlalchemy import Connection, select
 
 from gateway.core.codec import instant
 from gateway.core.model import EndReason, State
-from gateway.core.ports import Clock, Delivery, Move
+from gateway.core.ports import Clock, Delivery, Transition
 from gateway.operations.reviews import NOT_APPROVABLE
 from gateway.storage.database import Database
 from gateway.storage.schema import dedup_claims, deliveries, notifications
-from gateway.storage.unit_of_work import Digest, OpenNotification, Page
+from gateway.storage.unit_of_work import Digest, LockedNotification, UnitOfWork
 
 _MOST = 1000  # at once; our choice: as many as a batch of requests
 
@@ -65,7 +65,7 @@ class DeadLetters:
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
-            page = Page.of_notifications(connection, [each["notification_id"] for each in found], self._digest)
+            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._digest)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
                 each["outcome"] = _hindrance(connection, owner, delivery) or "redriven"
@@ -78,12 +78,12 @@ class DeadLetters:
             return await self._database.read(write)
         return await self._database.write(write)
 
-    def _move(self, delivery: Delivery, why: str, actor: str) -> Move:
+    def _move(self, delivery: Delivery, why: str, actor: str) -> Transition:
         now = self._clock()
         approved = {"approved": delivery.reason} if delivery.state is State.REVIEW else {}
         changes = {"tries": 0, **approved}  # it gets as many as at first
         detail = {"why": why, "was": delivery.reason}
-        return Move(
+        return Transition(
             delivery.id,
             "redriven",
             now,
@@ -122,7 +122,7 @@ def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: 
     ]
 
 
-def _hindrance(connection: Connection, owner: OpenNotification, delivery: Delivery) -> str:
+def _hindrance(connection: Connection, owner: LockedNotification, delivery: Delivery) -> str:
     """Why it can't be tried again, "" where it can."""
     if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
         return "moved_on"

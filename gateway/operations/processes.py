@@ -22,7 +22,7 @@ _KEPT = timedelta(days=30)  # of those that ended, so that the last deployment c
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class RunningProcess:
     """One process. ``providers`` is how each does as seen from there; an API process calls none."""
 
     id: str
@@ -66,11 +66,13 @@ class Heartbeat:
         await self._database.write(write)
 
 
-async def read_processes(database: Database) -> list[Process]:
+async def read_processes(database: Database) -> list[RunningProcess]:
     """All that are remembered, the newest first. Raises Unavailable."""
     query = select(processes).order_by(processes.c.id.desc())
     rows = await database.read(lambda connection: connection.execute(query).all())
-    return [Process(row.id, row.kind, row.version, row.started_at, row.seen_at, _load(row.providers)) for row in rows]
+    return [
+        RunningProcess(row.id, row.kind, row.version, row.started_at, row.seen_at, _load(row.providers)) for row in rows
+    ]
 
 
 def _dump(providers: Mapping[str, ProviderHealth]) -> str:

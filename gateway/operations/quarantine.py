@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import Connection, and_, insert, or_, select
 
 from gateway.core.model import PENDING_STATES, EndReason, State, SwitchKind, SwitchScope, new_id
-from gateway.core.ports import Clock, Move
+from gateway.core.ports import Clock, Transition
 from gateway.stages.settle import goal_reached
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, switches
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 _BATCH = 500
 _WAITING = sorted(PENDING_STATES - {State.REVIEW})
@@ -28,7 +28,7 @@ _FOLLOWED = sorted({State.SENT, State.UNKNOWN, State.UNDELIVERED, State.DELIVERE
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class QuarantineResult:
     """What was held: deliveries that were due, next steps that were, and the pause (its id)."""
 
     due: int
@@ -44,14 +44,14 @@ class Quarantine:
         self._digest = digest
         self._clock = clock
 
-    async def hold(self, why: str, actor: str, *, everything: bool = False) -> Held:
+    async def hold(self, why: str, actor: str, *, everything: bool = False) -> QuarantineResult:
         """Hold what was due by now; ``everything``: also what is due later. Raises Unavailable."""
         now = self._clock()
         pause = await self._database.write(lambda connection: _pause(connection, why, actor, now))
         until = None if everything else now
         due = await self._all(_due(until), lambda page, key: _hold(page, key, why, actor, now))
         steps = await self._all(_escalating(until), lambda page, key: _hold_next(page, key, why, actor, now))
-        return Held(due, steps, pause)
+        return QuarantineResult(due, steps, pause)
 
     async def _all(self, condition: Any, hold: Any) -> int:
         total, after = 0, ""
@@ -60,7 +60,7 @@ class Quarantine:
             def write(connection: Connection, after: str = after) -> Sequence[str]:
                 query = select(deliveries.c.id).where(condition, deliveries.c.id > after)
                 found = list(connection.execute(query.order_by(deliveries.c.id).limit(_BATCH)).scalars())
-                page = Page.of_deliveries(connection, found, self._digest)
+                page = UnitOfWork.of_deliveries(connection, found, self._digest)
                 for key in found:
                     hold(page, key)
                 page.write()
@@ -83,9 +83,9 @@ def _escalating(until: datetime | None) -> Any:
     return followed if until is None else and_(followed, deliveries.c.escalate_at <= until)
 
 
-def _hold(page: Page, key: str, why: str, actor: str, now: datetime) -> None:
+def _hold(page: UnitOfWork, key: str, why: str, actor: str, now: datetime) -> None:
     page.apply(
-        Move(
+        Transition(
             key,
             "restored",
             now,
@@ -98,12 +98,12 @@ def _hold(page: Page, key: str, why: str, actor: str, now: datetime) -> None:
     )
 
 
-def _hold_next(page: Page, key: str, why: str, actor: str, now: datetime) -> None:
+def _hold_next(page: UnitOfWork, key: str, why: str, actor: str, now: datetime) -> None:
     """Open the next step into review; where there is none, or it is open already, nothing happens."""
     before = len(page.opened)
     delivery = page.deliveries[key]
     step = page.owner(key).value.route[delivery.step]
-    move = Move(
+    move = Transition(
         key,
         "restored",
         now,

@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
-from gateway.borrowers.changes import What, change_borrower
+from gateway.borrowers.changes import ChangeRecord, change_borrower
 from gateway.core.codec import encode, instant, opt_outs_from
 from gateway.core.model import EndReason, Intent, PolicyReason, State
-from gateway.core.ports import Clock, Move, NotApprovable
+from gateway.core.ports import Clock, NotApprovable, Transition
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 # What no approval can mend, with what can.
 _REMEDIES: Mapping[str, str] = {
@@ -68,7 +68,7 @@ class Reviews:
     def _decide_delivery(
         self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
     ) -> bool:
-        page = Page.of_deliveries(connection, [item], self._digest)
+        page = UnitOfWork.of_deliveries(connection, [item], self._digest)
         delivery = page.deliveries.get(item)
         if delivery is None or delivery.state is not State.REVIEW or page.owner(item).value.tenant != tenant:
             return False
@@ -78,7 +78,7 @@ class Reviews:
                 raise NotApprovable(remedy)
             changes = {"approved": delivery.reason}
             page.apply(
-                Move(
+                Transition(
                     item,
                     "approved",
                     now,
@@ -92,7 +92,7 @@ class Reviews:
             )
         else:
             reason = EndReason.REFUSED_IN_REVIEW
-            page.apply(Move(item, "refused", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail))
+            page.apply(Transition(item, "refused", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail))
         page.write()
         return True
 
@@ -112,7 +112,7 @@ class Reviews:
             return {"opt_outs": encode(others if approved else [*others, *(each.definite() for each in ours)])}
 
         detail = {"reply_id": item, "why": why}
-        what = What("stop_dismissed" if approved else "stop_confirmed", actor, detail=detail)
+        what = ChangeRecord("stop_dismissed" if approved else "stop_confirmed", actor, detail=detail)
         return change_borrower(connection, self._digest, (tenant, row.borrower_id), what, change, now)
 
 

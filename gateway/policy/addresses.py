@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.model import PolicyReason, RuleResult
-from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 
 class Suppressed(Rule):
@@ -15,8 +15,8 @@ class Suppressed(Rule):
 
     __slots__ = ()
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        known = intent.facts.addresses.get(intent.address_digest)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        known = context.facts.addresses.get(context.address_digest)
         if known is None or not known.suppressed:
             return self.allowed
         return self.origin.suppresses(PolicyReason.ADDRESS_SUPPRESSED, known.suppressed)
@@ -37,30 +37,30 @@ class Freshness(Rule):
         self.lasts = timedelta(days=section["value_days"])
         self.unknown_denies: bool = section["unknown"] == "deny"
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return channel in self.channels
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        latest = self._latest(intent)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        latest = self._latest(context)
         if latest is None and not self.unknown_denies:
             return self.origin.allows("never confirmed")
         if latest is not None and t < latest + self.lasts:
             return self.allowed
         return self.origin.suppresses(PolicyReason.ADDRESS_STALE, "never confirmed" if latest is None else "")
 
-    def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        latest = self._latest(intent)
+    def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
+        latest = self._latest(context)
         return latest + self.lasts if latest is not None and t < latest + self.lasts else None
 
     @staticmethod
-    def _latest(intent: Intent) -> datetime | None:
-        known = intent.facts.addresses.get(intent.address_digest)
-        said = intent.notification.borrower.confirmed.get(intent.channel)
+    def _latest(context: EvaluationContext) -> datetime | None:
+        known = context.facts.addresses.get(context.address_digest)
+        said = context.notification.borrower.confirmed.get(context.channel)
         wrote = known.confirmed_at if known is not None else None
         return max((each for each in (said, wrote) if each is not None), default=None)
 
 
-def rules(source: Source) -> list[Rule]:
+def rules(source: PackSection) -> list[Rule]:
     """These rules of one pack file."""
     sections = source.sections
     made: list[Rule] = []

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.core.model import Contact, PolicyReason, RuleResult
-from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import Zoning, candidates, day_start, local_date, zoning_from
 
 _DAY = timedelta(days=1)
@@ -41,11 +41,11 @@ class Cap(Rule):
         self.uncounted = uncounted
         self.within = tuple(origin.allows(self._usage(number)) for number in range(self.maximum))
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted and self.channel in (None, channel)
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        number, until = self._use(intent, self._counted(intent, t), t)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        number, until = self._use(context, self._counted(context, t), t)
         if until is None:
             return self.within[number]
         return self.origin.defers(_REASONS[self.scope], until, self._usage(number))
@@ -53,21 +53,21 @@ class Cap(Rule):
     def _usage(self, number: int) -> str:
         return f"{number} of {self.maximum} in {self.period} {self.kind}"
 
-    def _counted(self, intent: Intent, t: datetime) -> list[datetime]:
+    def _counted(self, context: EvaluationContext, t: datetime) -> list[datetime]:
         """When the contacts of this scope were, in order."""
-        case_id = intent.notification.case.id
+        case_id = context.notification.case.id
         return sorted(
             each.at
-            for each in intent.facts.contacts
+            for each in context.facts.contacts
             if each.at <= t
             and each.channel not in self.uncounted
             and (self.channel is None or each.channel == self.channel)
             and (self.scope != "case" or each.case_id == case_id)
-            and (self.scope != "address" or each.address == intent.address_digest)
-            and (self.scope != "channel" or each.channel == intent.channel)
+            and (self.scope != "address" or each.address == context.address_digest)
+            and (self.scope != "channel" or each.channel == context.channel)
         )
 
-    def _use(self, intent: Intent, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
+    def _use(self, context: EvaluationContext, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
         """How many of these contacts count at ``t``, and when there is room again; None where there is room.
 
         The contact that has to leave the period before there is room decides. Of several zones the fullest counts.
@@ -80,7 +80,7 @@ class Cap(Rule):
             return number, at[-self.maximum] + period if number >= self.maximum else None
         if self.kind == "anchored":
             return self._anchored(at, t)
-        used = [self._in_zone(zone, at, t) for zone in self._zones(intent)]
+        used = [self._in_zone(zone, at, t) for zone in self._zones(context)]
         return max(used, key=lambda each: (each[1] is not None, each[1] or t, each[0]))
 
     def _in_zone(self, zone: ZoneInfo, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
@@ -112,9 +112,9 @@ class Cap(Rule):
             return 0, None
         return number, closes if number >= self.maximum else None
 
-    def _zones(self, intent: Intent) -> Sequence[ZoneInfo]:
+    def _zones(self, context: EvaluationContext) -> Sequence[ZoneInfo]:
         # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
-        return candidates(self.zoning, intent.time_zones) or candidates(self.zoning, ("UTC",))
+        return candidates(self.zoning, context.time_zones) or candidates(self.zoning, ("UTC",))
 
 
 class Gap(Rule):
@@ -128,25 +128,25 @@ class Gap(Rule):
         self.per_channel: bool = section.get("per") == "channel"
         self.uncounted = uncounted
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        last = max((each.at for each in intent.facts.contacts if self._counts(each, intent, t)), default=None)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        last = max((each.at for each in context.facts.contacts if self._counts(each, context, t)), default=None)
         if last is None or last + self.gap <= t:
             return self.allowed
         return self.origin.defers(PolicyReason.MIN_GAP, last + self.gap)
 
-    def _counts(self, contact: Contact, intent: Intent, t: datetime) -> bool:
+    def _counts(self, contact: Contact, context: EvaluationContext, t: datetime) -> bool:
         return (
             contact.at <= t
             and contact.channel not in self.uncounted
-            and contact.notification_id != intent.notification.id
-            and (not self.per_channel or contact.channel == intent.channel)
+            and contact.notification_id != context.notification.id
+            and (not self.per_channel or contact.channel == context.channel)
         )
 
 
-def rules(source: Source) -> list[Rule]:
+def rules(source: PackSection) -> list[Rule]:
     """The caps and the gap of one pack file."""
     sections = source.sections
     uncounted = frozenset(sections.get("channels_without_caps", {}).get("value", ()))

@@ -13,7 +13,7 @@ from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, Ve
 from gateway.policy.holds import OPEN_ENDED
 from gateway.policy.intervals import HORIZON
 from gateway.policy.packs import Packs
-from gateway.policy.rule import Intent, Origin, Rule
+from gateway.policy.rule import EvaluationContext, Origin, Rule
 from gateway.policy.zones import TZDATA_VERSION, candidates
 
 _STRICTNESS: Mapping[str, int] = {kind: rank for rank, kind in enumerate(VerdictKind)}
@@ -22,7 +22,7 @@ _PERMITTED = _REQUEST.allows()
 _ENDING = (VerdictKind.SEND, VerdictKind.REVIEW)
 _OPENING_HOURS = frozenset({PolicyReason.OUTSIDE_WINDOW, PolicyReason.HOLIDAY, PolicyReason.BORROWER_WISH})
 # Each turn moves the instant past some rule's denial; a week of denials by ten rules is far fewer. Our choice.
-_TURNS = 1_000
+MAX_ITERATIONS = 1_000
 
 
 def decide(
@@ -54,20 +54,22 @@ def decide(
         contacts = tuple(replace(each, at=min(each.at, now)) for each in facts.contacts)
         facts = replace(facts, contacts=contacts)
     stated = _stated_zones(notification, facts)
-    intent = Intent(notification, channel, facts, address_digest, text, capability_categories, approved, stated)
+    context = EvaluationContext(
+        notification, channel, facts, address_digest, text, capability_categories, approved, stated
+    )
     rules = in_force.concerning(notification.category, channel)
-    answers = _asked(rules, intent, now)
+    answers = _asked(rules, context, now)
     results = [result for _, result in answers]
     final = _strictest(results)
     if final.verdict is VerdictKind.DEFER:
-        final = _first_permitted(rules, intent, now, final)
+        final = _first_permitted(rules, context, now, final)
         if final.verdict is not VerdictKind.DEFER:
             results.append(final)  # what comes of waiting is a rule's word as well
     return Verdict(
         kind=final.verdict,
         reason=PolicyReason.PERMITTED if final.verdict is VerdictKind.SEND else final.reason,
         until=final.until,
-        valid_until=_ends(answers, final.verdict, intent, now) if final.verdict in _ENDING else None,
+        valid_until=_ends(answers, final.verdict, context, now) if final.verdict in _ENDING else None,
         rules=tuple(results),
         time_zones=tuple(str(each) for each in candidates(in_force.zoning, stated)),
         tzdata=TZDATA_VERSION,
@@ -84,12 +86,12 @@ def _stated_zones(notification: Notification, facts: Facts) -> tuple[str, ...]:
 Answers = list[tuple[Rule, RuleResult]]
 
 
-def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
+def _asked(rules: Sequence[Rule], context: EvaluationContext, t: datetime) -> Answers:
     """Every rule's word on sending at ``t``, of those that have one."""
-    found = [(rule, result) for rule in rules if (result := rule.judge(intent, t)) is not None]
-    if intent.approved:
-        found = [(rule, _reviewed(result, intent)) for rule, result in found]
-    expires_at, send_at = intent.notification.expires_at, intent.notification.send_at
+    found = [(rule, result) for rule in rules if (result := rule.evaluate(context, t)) is not None]
+    if context.approved:
+        found = [(rule, _reviewed(result, context)) for rule, result in found]
+    expires_at, send_at = context.notification.expires_at, context.notification.send_at
     if expires_at is not None and expires_at <= t:
         found.append((Rule(_REQUEST), _REQUEST.suppresses(PolicyReason.EXPIRES_FIRST)))
     if send_at is not None and send_at > t:
@@ -97,9 +99,9 @@ def _asked(rules: Sequence[Rule], intent: Intent, t: datetime) -> Answers:
     return found
 
 
-def _reviewed(result: RuleResult, intent: Intent) -> RuleResult:
+def _reviewed(result: RuleResult, context: EvaluationContext) -> RuleResult:
     """A rule that wants a person's word has had it where that word was given for its reason."""
-    if result.verdict is not VerdictKind.REVIEW or result.reason != intent.approved:
+    if result.verdict is not VerdictKind.REVIEW or result.reason != context.approved:
         return result
     return replace(result, verdict=VerdictKind.SEND, detail=f"{result.detail}, approved in review".lstrip(", "))
 
@@ -115,7 +117,7 @@ def _strictest(results: Sequence[RuleResult]) -> RuleResult:
     )
 
 
-def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first: RuleResult) -> RuleResult:
+def _first_permitted(rules: Sequence[Rule], context: EvaluationContext, now: datetime, first: RuleResult) -> RuleResult:
     """The denial of now, with the first instant at which no rule defers any more.
 
     Each deferring rule's ``until`` is never later than the next instant that it would allow, so stepping to the
@@ -124,13 +126,13 @@ def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first
     # Only waiting for opening hours can be in vain; a hold or a schedule may reach as far ahead as it likes.
     answer = first
     waited_from = now if first.reason in _OPENING_HOURS else first.until or now
-    for _ in range(_TURNS):
+    for _ in range(MAX_ITERATIONS):
         t = answer.until
         if t is None or t > waited_from + HORIZON:
             break
         if answer.detail.endswith(OPEN_ENDED):
             return replace(first, until=t)  # decided anew when the hold is lifted, and then at the latest
-        answer = _strictest([result for _, result in _asked(rules, intent, t)])
+        answer = _strictest([result for _, result in _asked(rules, context, t)])
         if answer.verdict is VerdictKind.SEND:
             return replace(first, until=t)
         if answer.verdict is not VerdictKind.DEFER:
@@ -140,7 +142,7 @@ def _first_permitted(rules: Sequence[Rule], intent: Intent, now: datetime, first
     return replace(first, verdict=VerdictKind.REVIEW, reason=PolicyReason.NO_COMMON_WINDOW, until=None)
 
 
-def _ends(answers: Answers, said: VerdictKind, intent: Intent, now: datetime) -> datetime | None:
+def _ends(answers: Answers, said: VerdictKind, context: EvaluationContext, now: datetime) -> datetime | None:
     """When the first of those that said so would no longer: a message permitted now must have arrived by then."""
     mine = (rule for rule, result in answers if result.verdict is said)
-    return min((end for rule in mine if (end := rule.ends(intent, now)) is not None), default=None)
+    return min((end for rule in mine if (end := rule.valid_until(context, now)) is not None), default=None)

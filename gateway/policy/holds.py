@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.model import Hold, PolicyReason, RuleResult, VerdictKind
-from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 # Stands at the end of the detail where nobody knows when a hold will end.
 OPEN_ENDED = ", without an end: looked at again then"
@@ -30,14 +30,14 @@ class HoldRule(Rule):
         self.recheck = timedelta(days=section.get("recheck_days", 30))
         self.over = origin.allows(kind)
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return category not in self.exempt
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        holds = intent.facts.holds
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        holds = context.facts.holds
         if not holds or not any(hold.kind == self.kind for hold in holds):
             return None
-        mine = [hold for hold in holds if self._covers(hold, intent, t)]
+        mine = [hold for hold in holds if self._covers(hold, context, t)]
         if not mine:
             return self.over
         if self.effect == "suppress":
@@ -49,24 +49,24 @@ class HoldRule(Rule):
             return self.origin.defers(PolicyReason.HOLD, t + self.recheck, f"{self.kind}{OPEN_ENDED}")
         return self.origin.defers(PolicyReason.HOLD, max(ends), self.kind)
 
-    def _covers(self, hold: Hold, intent: Intent, t: datetime) -> bool:
+    def _covers(self, hold: Hold, context: EvaluationContext, t: datetime) -> bool:
         return (
             hold.kind == self.kind
             and hold.start <= t
             and (hold.end is None or t < hold.end)
-            and hold.case_id in (None, intent.notification.case.id)
+            and hold.case_id in (None, context.notification.case.id)
         )
 
-    def ends(self, intent: Intent, t: datetime) -> datetime | None:
+    def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
         """A hold that begins later ends the permission then; the last of those that stand ends the review."""
-        standing = [hold for hold in intent.facts.holds if self._covers(hold, intent, t)]
+        standing = [hold for hold in context.facts.holds if self._covers(hold, context, t)]
         if standing:
             ends = [hold.end for hold in standing if hold.end is not None]
             return max(ends) if len(ends) == len(standing) else None
         starts = [
             hold.start
-            for hold in intent.facts.holds
-            if hold.kind == self.kind and hold.start > t and hold.case_id in (None, intent.notification.case.id)
+            for hold in context.facts.holds
+            if hold.kind == self.kind and hold.start > t and hold.case_id in (None, context.notification.case.id)
         ]
         return min(starts, default=None)
 
@@ -76,13 +76,13 @@ class CaseClosed(Rule):
 
     __slots__ = ()
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.facts.case_closed:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if context.facts.case_closed:
             return self.origin.suppresses(PolicyReason.CASE_CLOSED)
         return self.allowed
 
 
-def rules(source: Source) -> list[Rule]:
+def rules(source: PackSection) -> list[Rule]:
     """The holds of one pack file, and the closed case."""
     sections = source.sections
     made: list[Rule] = [

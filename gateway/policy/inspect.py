@@ -18,7 +18,7 @@ _UNVERIFIED = "nobody has seen this in the law's own text: look it up before rel
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PackFinding:
     """Something in a pack that must (``error``) or should (``warning``) be changed. ``place`` is a path in the file."""
 
     level: str
@@ -38,18 +38,18 @@ class Figure:
     source: str
 
 
-def lint(folder: Path, files: Sequence[Path] = ()) -> list[Finding]:
+def lint(folder: Path, files: Sequence[Path] = ()) -> list[PackFinding]:
     """What is wrong with the packs of a folder, or with these files by the folder's schema."""
     schema = read_schema(folder)
-    found: list[Finding] = []
+    found: list[PackFinding] = []
     for path in files or sorted(folder.glob("*.yaml")):
         try:
             read_pack(path, schema)
         except (PackError, OSError) as error:
-            found.append(Finding("error", path.name, "", str(error).removeprefix(f"{path.name}: ")))
+            found.append(PackFinding("error", path.name, "", str(error).removeprefix(f"{path.name}: ")))
             continue
         found += [
-            Finding("warning", path.name, each.place, f"{each.source}: {_UNVERIFIED}")
+            PackFinding("warning", path.name, each.place, f"{each.source}: {_UNVERIFIED}")
             for each in figures(path)
             if each.seen == "not_seen"
         ]
@@ -57,7 +57,7 @@ def lint(folder: Path, files: Sequence[Path] = ()) -> list[Finding]:
         try:
             load_packs(folder)
         except PackError as error:
-            found.append(Finding("error", folder.name, "", str(error)))
+            found.append(PackFinding("error", folder.name, "", str(error)))
     return found
 
 

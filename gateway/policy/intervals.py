@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import holidays
 
-from gateway.policy.zones import Piece, pieces
+from gateway.policy.zones import OffsetPeriod, pieces
 
 HOLIDAYS_VERSION: str = version("holidays")
 
@@ -46,7 +46,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Schedule:
+class ContactHours:
     """Permitted local hours per weekday (Monday first); on a holiday the holiday's hours must hold as well.
 
     ``guard`` is taken off both ends of every stretch. ``exclusive`` says that the law excludes the opening instant
@@ -90,7 +90,7 @@ def _minutes(text: str) -> int:
     return (at := time.fromisoformat(text)).hour * 60 + at.minute
 
 
-def next_opening(schedule: Schedule, zones: tuple[tzinfo, ...], t: datetime) -> Interval | None:
+def next_opening(schedule: ContactHours, zones: tuple[tzinfo, ...], t: datetime) -> Interval | None:
     """The stretch that contains ``t``, or the first one after it, in all zones at once; None within the horizon."""
     block = (t - _EPOCH) // _BLOCK
     last = (t + HORIZON - _EPOCH) // _BLOCK
@@ -107,7 +107,7 @@ def _end(interval: Interval) -> datetime:
     return interval[1]
 
 
-def _joined_end(schedule: Schedule, zones: tuple[tzinfo, ...], block: int, index: int) -> datetime:
+def _joined_end(schedule: ContactHours, zones: tuple[tzinfo, ...], block: int, index: int) -> datetime:
     """The true end of a stretch that the cut between two blocks may have shortened."""
     end = _open(schedule, zones, block)[index][1]
     last = block + HORIZON // _BLOCK
@@ -121,7 +121,7 @@ def _joined_end(schedule: Schedule, zones: tuple[tzinfo, ...], block: int, index
 
 
 @lru_cache(maxsize=16384)
-def _open(schedule: Schedule, zones: tuple[tzinfo, ...], block: int) -> tuple[Interval, ...]:
+def _open(schedule: ContactHours, zones: tuple[tzinfo, ...], block: int) -> tuple[Interval, ...]:
     """All stretches of one block of a week that are open in every zone."""
     start = _EPOCH + block * _BLOCK
     end = start + _BLOCK
@@ -132,13 +132,13 @@ def _open(schedule: Schedule, zones: tuple[tzinfo, ...], block: int) -> tuple[In
 
 
 @lru_cache(maxsize=16384)
-def _pieces(tz: tzinfo, block: int) -> tuple[Piece, ...]:
+def _pieces(tz: tzinfo, block: int) -> tuple[OffsetPeriod, ...]:
     margin = timedelta(days=_MARGIN_DAYS + 2)
     start = _EPOCH + block * _BLOCK
     return pieces(tz, start - margin, start + _BLOCK + margin)
 
 
-def _stretches(schedule: Schedule, tz: tzinfo, block: int) -> Iterator[Interval]:
+def _stretches(schedule: ContactHours, tz: tzinfo, block: int) -> Iterator[Interval]:
     first = (_EPOCH + block * _BLOCK).date() - timedelta(days=_MARGIN_DAYS)
     for number in range(_BLOCK.days + 2 * _MARGIN_DAYS):
         day = first + timedelta(days=number)
@@ -161,7 +161,7 @@ def _merged(stretches: Iterable[Interval]) -> list[Interval]:
     return merged
 
 
-def _guarded(schedule: Schedule, stretches: Sequence[Interval]) -> list[Interval]:
+def _guarded(schedule: ContactHours, stretches: Sequence[Interval]) -> list[Interval]:
     # The smallest step of our clock stands for "strictly after": a statute's "after 8 o'clock" excludes 8:00:00.
     at_open = max(schedule.guard, timedelta(microseconds=1)) if schedule.exclusive else schedule.guard
     shrunk = ((start + at_open, end - schedule.guard) for start, end in stretches)

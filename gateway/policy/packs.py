@@ -25,7 +25,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from gateway.policy import addresses, caps, holds, windows, wishes
-from gateway.policy.rule import Rule, Source
+from gateway.policy.rule import PackSection, Rule
 from gateway.policy.zones import Zoning, zone, zoning_from
 
 DEFAULT = "default"
@@ -34,7 +34,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 # A new family of rules is a new file and a new line here.
-FAMILIES: Sequence[Callable[[Source], list[Rule]]] = (
+FAMILIES: Sequence[Callable[[PackSection], list[Rule]]] = (
     holds.rules,
     wishes.rules,
     addresses.rules,
@@ -75,7 +75,7 @@ class InForce:
         """The rules that can have anything to say of such a message."""
         key = (category, channel)
         if key not in self._concerned:
-            self._concerned[key] = tuple(rule for rule in self.rules if rule.concerns(category, channel))
+            self._concerned[key] = tuple(rule for rule in self.rules if rule.applies_to(category, channel))
         return self._concerned[key]
 
 
@@ -220,8 +220,8 @@ def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
         jurisdictions=tuple(content["jurisdictions"]),
         overlay=content.get("overlay", False),
         zoning=zoning_from(content["rules"]["zone"]),
-        rules=_compiled(Source(name, version, content["rules"])),
-        universal=_compiled(Source(name, version, universal)) if universal else (),
+        rules=_compiled(PackSection(name, version, content["rules"])),
+        universal=_compiled(PackSection(name, version, universal)) if universal else (),
     )
 
 
@@ -244,5 +244,5 @@ def _check_holidays(place: str, country: str, subdivisions: Sequence[str]) -> No
             raise PackError(f"{place}/subdivisions/{number}: {country} has no {subdivision}; it has {listed}")
 
 
-def _compiled(source: Source) -> tuple[Rule, ...]:
+def _compiled(source: PackSection) -> tuple[Rule, ...]:
     return tuple(rule for family in FAMILIES for rule in family(source))

@@ -14,7 +14,7 @@ from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, Ve
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class EvaluationContext:
     """What somebody wants to send, and all that may be known when judging it.
 
     ``text`` is None while nothing is rendered; ``capability`` is None while no provider is chosen.
@@ -66,11 +66,11 @@ class Rule:
         self.origin = origin
         self.allowed = origin.allows()
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         """Whether it can have anything to say of such a message. A rule that can't is not asked at all."""
         return True
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         """The rule's word on sending at ``t``; None where it has nothing to look at.
 
         A denial's ``until`` is a lower bound after ``t`` of the next instant at which this rule alone would allow;
@@ -78,13 +78,13 @@ class Rule:
         """
         raise NotImplementedError
 
-    def ends(self, intent: Intent, t: datetime) -> datetime | None:
+    def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
         """When the rule's yes or its wish for a review at ``t`` ends by the mere passing of time; None: it does not."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PackSection:
     """One half of a pack file (``rules`` or ``universal``), as a rule family reads it."""
 
     pack: str

@@ -16,12 +16,12 @@ from gateway.core.model import PolicyReason, RuleResult, VerdictKind
 from gateway.policy.intervals import (
     HOLIDAYS_VERSION,
     Calendar,
+    ContactHours,
     Hours,
-    Schedule,
     next_opening,
     parse_hours,
 )
-from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import Zoning, candidates, zoning_from
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -36,7 +36,7 @@ class Window(Rule):
         self,
         origin: Origin,
         zoning: Zoning,
-        schedule: Schedule,
+        schedule: ContactHours,
         categories: frozenset[str],
         quiet_channels: frozenset[str],
     ) -> None:
@@ -47,15 +47,15 @@ class Window(Rule):
         self.categories = categories
         self.quiet_channels = quiet_channels
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return category in self.categories
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        zones = candidates(self.zoning, intent.time_zones)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        zones = candidates(self.zoning, context.time_zones)
         if not zones:
             # On a quiet channel too: who cannot say where the borrower is has not understood who the borrower is.
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
-        if intent.channel in self.quiet_channels:
+        if context.channel in self.quiet_channels:
             return None
         opening = next_opening(self.schedule, zones, t)
         if opening is None:
@@ -74,8 +74,8 @@ class Window(Rule):
         opening = next_opening(self.usual, zones, t)
         return opening is not None and opening[0] <= t
 
-    def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        zones = candidates(self.zoning, intent.time_zones)
+    def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
+        zones = candidates(self.zoning, context.time_zones)
         opening = next_opening(self.schedule, zones, t) if zones else None
         return opening[1] if opening is not None else None
 
@@ -90,14 +90,14 @@ class Wish(Rule):
         self.zoning = zoning
         self.quiet_channels = quiet_channels
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.quiet_channels
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        wishes = _wishes(intent)
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        wishes = _wishes(context)
         if not wishes:
             return None
-        zones = candidates(self.zoning, intent.time_zones)
+        zones = candidates(self.zoning, context.time_zones)
         if not zones:
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
         openings = [next_opening(_wished(each), zones, t) for each in wishes]
@@ -108,25 +108,25 @@ class Wish(Rule):
             return self.allowed
         return self.origin.defers(PolicyReason.BORROWER_WISH, max(begins))
 
-    def ends(self, intent: Intent, t: datetime) -> datetime | None:
-        zones = candidates(self.zoning, intent.time_zones)
-        openings = [next_opening(_wished(each), zones, t) for each in _wishes(intent)] if zones else []
+    def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
+        zones = candidates(self.zoning, context.time_zones)
+        openings = [next_opening(_wished(each), zones, t) for each in _wishes(context)] if zones else []
         return min((opening[1] for opening in openings if opening is not None), default=None)
 
 
-def _wishes(intent: Intent) -> Sequence[tuple[tuple[str, str], ...]]:
+def _wishes(context: EvaluationContext) -> Sequence[tuple[tuple[str, str], ...]]:
     """The hours of this request and those of the latest one, where they are others: the borrower asked for both."""
-    own, latest = intent.notification.borrower.windows, intent.facts.stated.windows
+    own, latest = context.notification.borrower.windows, context.facts.stated.windows
     return [each for each in dict.fromkeys((own, latest)) if each]
 
 
 @lru_cache(maxsize=4096)
-def _wished(windows: tuple[tuple[str, str], ...]) -> Schedule:
+def _wished(windows: tuple[tuple[str, str], ...]) -> ContactHours:
     hours: Hours = tuple(each for opens, closes in windows for each in parse_hours(opens, closes))
-    return Schedule((hours,) * 7)
+    return ContactHours((hours,) * 7)
 
 
-def rules(source: Source) -> list[Rule]:
+def rules(source: PackSection) -> list[Rule]:
     """The windows of one pack file."""
     sections = source.sections
     zoning = zoning_from(sections["zone"])
@@ -144,10 +144,10 @@ def rules(source: Source) -> list[Rule]:
     return [*made, Wish(source.origin("borrower_wish", sections["zone"]), zoning, quiet)]
 
 
-def _schedule(section: Mapping[str, Any], off: Mapping[str, Any] | None) -> Schedule:
+def _schedule(section: Mapping[str, Any], off: Mapping[str, Any] | None) -> ContactHours:
     usual = _hours(section["value"])
     special = {day: _hours(text) for day, text in section.get("weekdays", {}).items()}
-    return Schedule(
+    return ContactHours(
         weekdays=tuple(special.get(day, usual) for day in _WEEKDAYS),
         guard=timedelta(minutes=section.get("guard_minutes", 0)),
         exclusive=section.get("ends_exclusive", False),

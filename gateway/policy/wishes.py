@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.core.model import OptOut, PolicyReason, RuleResult, VerdictKind
-from gateway.policy.rule import Intent, Origin, Rule, Source
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 
 class OptedOut(Rule):
@@ -15,8 +15,8 @@ class OptedOut(Rule):
 
     __slots__ = ()
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        mine = [each for each in intent.facts.opt_outs if self._covers(each, intent)]
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        mine = [each for each in context.facts.opt_outs if self._covers(each, context)]
         if not mine:
             return self.allowed
         if all(each.provisional for each in mine):
@@ -24,12 +24,12 @@ class OptedOut(Rule):
         return self.origin.suppresses(PolicyReason.OPTED_OUT)
 
     @staticmethod
-    def _covers(each: OptOut, intent: Intent) -> bool:
+    def _covers(each: OptOut, context: EvaluationContext) -> bool:
         return (
-            each.channel in (None, intent.channel)
+            each.channel in (None, context.channel)
             # Where the address is not known it may be the one that was meant.
-            and (each.address in (None, intent.address_digest) or not intent.address_digest)
-            and each.category in (None, intent.notification.category)
+            and (each.address in (None, context.address_digest) or not context.address_digest)
+            and each.category in (None, context.notification.category)
         )
 
 
@@ -42,11 +42,11 @@ class Consent(Rule):
         super().__init__(origin)
         self.categories = categories
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return category in self.categories
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.notification.category in intent.facts.consents:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if context.notification.category in context.facts.consents:
             return self.allowed
         return self.origin.suppresses(PolicyReason.NO_CONSENT)
 
@@ -60,10 +60,10 @@ class Audience(Rule):
         super().__init__(origin)
         self.audiences = audiences
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.notification.borrower.audience in self.audiences:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if context.notification.borrower.audience in self.audiences:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.THIRD_PARTY, intent.notification.borrower.audience)
+        return self.origin.suppresses(PolicyReason.THIRD_PARTY, context.notification.borrower.audience)
 
 
 class OptOutText(Rule):
@@ -78,13 +78,13 @@ class OptOutText(Rule):
         self.channels = frozenset(section["channels"])
         self.marks = tuple(mark.casefold() for mark in section["marks"])
 
-    def concerns(self, category: str, channel: str) -> bool:
+    def applies_to(self, category: str, channel: str) -> bool:
         return category in self.categories and channel in self.channels
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.text is None:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if context.text is None:
             return None
-        text = intent.text.casefold()
+        text = context.text.casefold()
         present = any(mark in text for mark in self.marks)
         if present is self.required:
             return self.allowed
@@ -92,20 +92,20 @@ class OptOutText(Rule):
         return self.origin.suppresses(missing if self.required else PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
 
 
-class Capability(Rule):
+class ProviderCapability(Rule):
     """No provider of the channel may carry this category."""
 
     __slots__ = ()
 
-    def judge(self, intent: Intent, t: datetime) -> RuleResult | None:
-        if intent.capability is None:
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if context.capability is None:
             return None
-        if intent.notification.category in intent.capability:
+        if context.notification.category in context.capability:
             return self.allowed
         return self.origin.suppresses(PolicyReason.PROVIDER_INCAPABLE)
 
 
-def rules(source: Source) -> list[Rule]:
+def rules(source: PackSection) -> list[Rule]:
     """These rules of one pack file."""
     sections = source.sections
     made: list[Rule] = []
@@ -122,5 +122,5 @@ def rules(source: Source) -> list[Rule]:
         for section in sections.get("opt_out_text", ())
     ]
     if "capability" in sections:
-        made.append(Capability(source.origin("capability", sections["capability"])))
+        made.append(ProviderCapability(source.origin("capability", sections["capability"])))
     return made

@@ -28,7 +28,7 @@ _MARGIN = timedelta(hours=27)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class OffsetPeriod:
     """A stretch of time, half-open and in UTC, during which one offset holds."""
 
     start: datetime
@@ -79,7 +79,7 @@ def candidates(zoning: Zoning, stated: tuple[str, ...]) -> tuple[ZoneInfo, ...]:
     return tuple(each for each in found if each is not None) if None not in found else ()
 
 
-def pieces(tz: tzinfo, start: datetime, end: datetime) -> tuple[Piece, ...]:
+def pieces(tz: tzinfo, start: datetime, end: datetime) -> tuple[OffsetPeriod, ...]:
     """``[start, end)`` cut where the zone's offset changes."""
     cuts = [start]
     here = start
@@ -89,7 +89,7 @@ def pieces(tz: tzinfo, start: datetime, end: datetime) -> tuple[Piece, ...]:
             cuts.append(_change(tz, here, there))
         here = there
     cuts.append(end)
-    return tuple(Piece(a, b, _offset(tz, a)) for a, b in itertools.pairwise(cuts) if a < b)
+    return tuple(OffsetPeriod(a, b, _offset(tz, a)) for a, b in itertools.pairwise(cuts) if a < b)
 
 
 def _offset(tz: tzinfo, instant: datetime) -> timedelta:

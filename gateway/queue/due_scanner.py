@@ -29,7 +29,7 @@ class Due(Protocol):
     async def due(self, now: datetime, most: int) -> list[str]: ...
 
 
-class Relay:
+class DueScanner:
     """Triggers due work, every ``interval`` seconds."""
 
     def __init__(

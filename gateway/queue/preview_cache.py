@@ -16,7 +16,7 @@ _SECONDS = 600  # our choice: longer than anybody looks at one preview without t
 _DIGEST = 32  # 128 bits
 
 
-class Frames:
+class PreviewCache:
     """Puts a page there, and finds it again for the same tenant."""
 
     def __init__(self, redis: Redis) -> None:

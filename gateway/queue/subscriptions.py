@@ -21,7 +21,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to reconnect
 _QUIET_SECONDS = 10.0  # how long the subscription waits for news before it looks after its connection
 
 
-class Bell:
+class Subscription:
     """One waiter's bell. It keeps ringing until it is heard, so nothing is missed between two looks."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Bell:
         return rung
 
 
-class Wakeups:
+class FeedNotifier:
     """The process's one subscription, fanned out to its waiters, and its one publisher.
 
     ``topic`` makes the keyed digest of (tenant, borrower id). Publishing never waits and never fails.
@@ -49,7 +49,7 @@ class Wakeups:
     def __init__(self, redis: Redis, topic: Callable[[str, str], str]) -> None:
         self._redis = redis
         self._topic = topic
-        self._bells: dict[str, set[Bell]] = defaultdict(set)
+        self._bells: dict[str, set[Subscription]] = defaultdict(set)
         self._outgoing: dict[str, None] = {}  # in order, each borrower once
         self._news = asyncio.Event()
         self._publisher: asyncio.Task[None] | None = None
@@ -65,11 +65,11 @@ class Wakeups:
             self._publisher = asyncio.create_task(self._publish(), name="wakeups-publish")
 
     @contextmanager
-    def listen(self, tenant: str, borrower_id: str) -> Iterator[Bell]:
+    def listen(self, tenant: str, borrower_id: str) -> Iterator[Subscription]:
         """A bell for one stream. Open it before the first look into the feed, and nothing falls in between."""
         if self._subscriber is None:
             self._subscriber = asyncio.create_task(self._subscribe(), name="wakeups-subscribe")
-        topic, bell = self._topic(tenant, borrower_id), Bell()
+        topic, bell = self._topic(tenant, borrower_id), Subscription()
         self._bells[topic].add(bell)
         try:
             yield bell

@@ -56,7 +56,7 @@ class Rate:
     burst: int
 
 
-class Pacer:
+class RateLimiter:
     """Keeps the providers that have a rate to it; the others may be called as fast as we can."""
 
     def __init__(self, buckets: TokenBuckets, rates: Mapping[str, Rate]) -> None:

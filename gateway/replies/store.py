@@ -16,15 +16,15 @@ from sqlalchemy import Connection, select
 
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import What, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import ChangeRecord, change_borrower, drained, of_borrower
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
 from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
-from gateway.core.ports import Clock, Move, Taken
+from gateway.core.ports import Clock, RecordedReply, Transition
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 _SOURCE = "reply"
 # What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
@@ -43,7 +43,7 @@ class _Sender:
     digest: str
 
 
-class Replies:
+class ReplyStore:
     """Borrowers' own words in the ledger."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
@@ -51,7 +51,7 @@ class Replies:
         self._digest = digest
         self._clock = clock
 
-    async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[Taken]:
+    async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
 
         A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
@@ -59,7 +59,7 @@ class Replies:
         """
         now = self._clock()
 
-        def write(connection: Connection) -> list[Taken]:
+        def write(connection: Connection) -> list[RecordedReply]:
             found = _senders(connection, self._digest, channel, address)
             return [self._take(connection, each, reply, channel, understand, now) for each in found]
 
@@ -77,9 +77,9 @@ class Replies:
         channel: str,
         understand: Understand,
         now: datetime,
-    ) -> Taken:
+    ) -> RecordedReply:
         intent = understand(reply.text, sender.borrower)
-        taken = Taken(sender.tenant, sender.borrower, sender.delivery_id, intent)
+        taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, intent)
         identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
         row = {
             "id": new_id("rep", now),
@@ -101,11 +101,13 @@ class Replies:
         know_address(connection, (sender.tenant, channel, sender.digest), **known)
         detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
         key = (sender.tenant, sender.borrower.id)
-        what = What("replied", _SOURCE, intent, detail)
+        what = ChangeRecord("replied", _SOURCE, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
         change_borrower(connection, self._digest, key, what, change, now)
         _stop_route(connection, self._digest, sender, now)
-        return Taken(sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped)
+        return RecordedReply(
+            sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
+        )
 
 
 def _senders(connection: Connection, digest: Digest, channel: str, address: str) -> list[_Sender]:
@@ -167,10 +169,12 @@ def _own(source: str) -> bool:
 def _stop_route(connection: Connection, digest: Digest, sender: _Sender, now: datetime) -> None:
     """Somebody who answers has been reached: no further channel of the same reminder."""
     notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
-    page = Page.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
+    page = UnitOfWork.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
     for owner in page.notifications.values():
         page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
     for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
-            page.apply(Move(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE))
+            page.apply(
+                Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE)
+            )
     page.write()

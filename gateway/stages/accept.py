@@ -13,21 +13,21 @@ from datetime import datetime
 from zoneinfo import available_timezones
 
 from gateway.core.codec import fingerprint
-from gateway.core.model import Case, Category, Notification, Stated, VerdictKind, new_id
+from gateway.core.model import Case, Category, DeclaredPreferences, Notification, VerdictKind, new_id
 from gateway.core.ports import (
     Addresses,
     BorrowerFacts,
     Decide,
-    Draft,
-    Examined,
+    DecidedRequest,
     FieldError,
-    Incoming,
-    Refused,
+    NotificationRequest,
+    RejectedRequest,
     RenderFailed,
     StepDecision,
     TemplateInfo,
     Templates,
     UnknownTemplate,
+    ValidatedRequest,
 )
 from gateway.stages.facts import facts_for
 
@@ -42,7 +42,7 @@ def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
     return hashlib.sha256(meaning.encode()).hexdigest()
 
 
-class Acceptor:
+class RequestValidator:
     """Turns requests into drafts or refusals."""
 
     def __init__(
@@ -57,7 +57,9 @@ class Acceptor:
         self._decide = decide
         self._digest = digest
 
-    def examine(self, tenant: str, incoming: Incoming, now: datetime, client: str = "") -> Examined | Refused:
+    def examine(
+        self, tenant: str, incoming: NotificationRequest, now: datetime, client: str = ""
+    ) -> ValidatedRequest | RejectedRequest:
         """What this request asks for, in words and all, or why it can't be had."""
         try:
             template = self._templates.resolve(tenant, incoming.template, incoming.template_version, now)
@@ -67,14 +69,18 @@ class Acceptor:
         errors += _wrong_times(incoming, now) + _wrong_zones(incoming.borrower.time_zones)
         errors += _wrong_route(incoming, template)
         if errors:
-            return Refused("invalid_request", tuple(errors))
+            return RejectedRequest("invalid_request", tuple(errors))
         if wrong := self._templates.wrong_variables(tenant, incoming, template.version):
-            return Refused("invalid_variables", tuple(wrong))
+            return RejectedRequest("invalid_variables", tuple(wrong))
         notification = _notification(tenant, incoming, template, addresses, now, client)
         texts = self._texts(notification)
-        return texts if isinstance(texts, Refused) else Examined(notification, fingerprint(incoming.raw), texts)
+        return (
+            texts
+            if isinstance(texts, RejectedRequest)
+            else ValidatedRequest(notification, fingerprint(incoming.raw), texts)
+        )
 
-    def _texts(self, notification: Notification) -> dict[str, str] | Refused:
+    def _texts(self, notification: Notification) -> dict[str, str] | RejectedRequest:
         """The trial rendering: a request that can't be rendered is refused now, not found out at hand-off."""
         texts: dict[str, str] = {}
         for channel in dict.fromkeys(step.channel for step in notification.route):
@@ -84,11 +90,13 @@ class Acceptor:
                 return _refused("invalid_variables", "/template", f"can't be rendered with these variables: {error}")
         return texts
 
-    def draft(self, examined: Examined, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()) -> Draft:
+    def draft(
+        self, examined: ValidatedRequest, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()
+    ) -> DecidedRequest:
         """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
         notification = examined.notification
         # What it states is what will be known from now on, whatever earlier ones stated.
-        facts = replace(facts_for(notification, known), stated=Stated())
+        facts = replace(facts_for(notification, known), stated=DeclaredPreferences())
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
             text = examined.texts[step.channel]
@@ -98,7 +106,7 @@ class Acceptor:
             steps.append(StepDecision(number, step.channel, digest, verdict))
             if verdict.kind is not VerdictKind.SUPPRESS:
                 break
-        return Draft(notification, examined.fingerprint, tuple(steps))
+        return DecidedRequest(notification, examined.fingerprint, tuple(steps))
 
     def digests(self, notification: Notification) -> list[str]:
         """The keyed digest of the address of each step of the route."""
@@ -111,7 +119,7 @@ class Acceptor:
         """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""
         return self._addresses.normalise(channel, address)
 
-    def _normalised(self, incoming: Incoming) -> tuple[dict[str, str], list[FieldError]]:
+    def _normalised(self, incoming: NotificationRequest) -> tuple[dict[str, str], list[FieldError]]:
         addresses: dict[str, str] = {}
         errors: list[FieldError] = []
         wanted = {step.channel for step in incoming.route}
@@ -130,7 +138,7 @@ class Acceptor:
 
 def _notification(
     tenant: str,
-    incoming: Incoming,
+    incoming: NotificationRequest,
     template: TemplateInfo,
     addresses: Mapping[str, str],
     now: datetime,
@@ -158,8 +166,8 @@ def _notification(
     )
 
 
-def _refused(reason: str, pointer: str, detail: str) -> Refused:
-    return Refused(reason, (FieldError(pointer, detail),))
+def _refused(reason: str, pointer: str, detail: str) -> RejectedRequest:
+    return RejectedRequest(reason, (FieldError(pointer, detail),))
 
 
 def _wrong_zones(zones: Iterable[str]) -> list[FieldError]:
@@ -170,7 +178,7 @@ def _wrong_zones(zones: Iterable[str]) -> list[FieldError]:
     ]
 
 
-def _wrong_times(incoming: Incoming, now: datetime) -> list[FieldError]:
+def _wrong_times(incoming: NotificationRequest, now: datetime) -> list[FieldError]:
     errors = []
     if incoming.expires_at is not None and incoming.expires_at <= now:
         errors.append(FieldError("/expires_at", "is in the past; give a later instant or leave it out"))
@@ -179,7 +187,7 @@ def _wrong_times(incoming: Incoming, now: datetime) -> list[FieldError]:
     return errors
 
 
-def _wrong_route(incoming: Incoming, template: TemplateInfo) -> list[FieldError]:
+def _wrong_route(incoming: NotificationRequest, template: TemplateInfo) -> list[FieldError]:
     errors = [
         FieldError(f"/route/{number}/channel", "the template has no text for this channel")
         for number, step in enumerate(incoming.route)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from gateway.core.codec import verdict_view
 from gateway.core.model import EndReason, State, Verdict, VerdictKind
-from gateway.core.ports import BorrowerFacts, Decide, Move, Outgoing, Work
+from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Decide, Outgoing, Transition
 from gateway.stages.facts import facts_for, with_contact
 
 _STATE = {
@@ -23,7 +23,7 @@ class Admission:
     """What a batch was divided into: messages that may go, and moves for those that may not."""
 
     permitted: tuple[Outgoing, ...]
-    moves: tuple[Move, ...]
+    moves: tuple[Transition, ...]
     verdicts: tuple[tuple[str, Verdict], ...]  # with whose it is: the tenant
 
 
@@ -31,7 +31,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
     """Decide each message, oldest first; one borrower's messages see each other's contacts."""
     known: dict[tuple[str, str], BorrowerFacts] = {}
     permitted: list[Outgoing] = []
-    moves: list[Move] = []
+    moves: list[Transition] = []
     verdicts: list[tuple[str, Verdict]] = []
     for message in sorted(outgoing, key=lambda each: each.work.notification.id):
         work = message.work
@@ -39,7 +39,9 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
         key = (notification.tenant, notification.borrower.id)
         facts = known.setdefault(key, work.borrower)
         if notification.expires_at is not None and notification.expires_at <= now:
-            moves.append(Move(delivery.id, "expired", now, to=State.EXPIRED, reason=EndReason.EXPIRED, next_step=False))
+            moves.append(
+                Transition(delivery.id, "expired", now, to=State.EXPIRED, reason=EndReason.EXPIRED, next_step=False)
+            )
             continue
         verdict = decide(
             notification,
@@ -59,14 +61,14 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
     return Admission(tuple(permitted), tuple(moves), tuple(verdicts))
 
 
-def reopened(work: Work, now: datetime) -> Move:
+def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transition:
     """What a person was asked about has ended by itself while it waited: it is decided anew."""
-    return Move(work.delivery.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now)
+    return Transition(work.delivery.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now)
 
 
-def refusal(work: Work, verdict: Verdict, now: datetime) -> Move:
+def refusal(work: ClaimedDelivery, verdict: Verdict, now: datetime) -> Transition:
     """The move that keeps a message from going: later, never on this channel, or to a person's desk."""
-    return Move(
+    return Transition(
         work.delivery.id,
         "decided",
         now,

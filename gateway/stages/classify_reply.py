@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.model import Borrower, Intent
-from gateway.core.ports import Taken
+from gateway.core.ports import RecordedReply
 from gateway.replies.rules import Words
 
 
-class Listener:
+class ReplyClassifier:
     """Understands replies under the packs of the borrower who wrote."""
 
     def __init__(self, words: Words, packs_of: Callable[[str], Sequence[str]], lender: Mapping[str, str]) -> None:
@@ -21,7 +21,7 @@ class Listener:
         """What the borrower is taken to have said."""
         return self._words.understand(text, self._packs_of(borrower.jurisdiction))
 
-    def answer(self, taken: Sequence[Taken]) -> str:
+    def answer(self, taken: Sequence[RecordedReply]) -> str:
         """What is sent back, "" for nothing: at most one message for one reply, and none for its repetition.
 
         A stop is confirmed once: who says it again is stopped already, and has been told.

@@ -8,15 +8,15 @@ from datetime import datetime
 
 from channels.base import LookupAnswer, LookupResult, Provider, TransientFailure
 from gateway.core.model import State
-from gateway.core.ports import Clock, Ledger, Move, Outgoing, RenderFailed, Templates, Work
+from gateway.core.ports import ClaimedDelivery, Clock, Ledger, Outgoing, RenderFailed, Templates, Transition
 from gateway.stages.send import Sender
-from gateway.stages.settle import Settler
+from gateway.stages.settle import OutcomeRecorder
 
 _AT_ONCE = 20  # look-ups under way; our choice: as many connections as a mail relay gets
 _REMEMBERED = 10_000  # look-ups; our choice: the ledger knows them all within moments
 
 
-class Enquirer:
+class OutcomeReconciler:
     """Decides the moves of deliveries whose worker died, whose outcome is unknown, or whose deadline has passed."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Enquirer:
         providers: Mapping[str, Provider],
         templates: Templates,
         sender: Sender,
-        settler: Settler,
+        settler: OutcomeRecorder,
         clock: Clock,
     ) -> None:
         self._ledger = ledger
@@ -38,7 +38,7 @@ class Enquirer:
         # Whose message a look-up took the provider's for, until the ledger knows it: the next may be on its way now.
         self._found: dict[tuple[str, str], str] = {}
 
-    async def enquire(self, works: Sequence[Work], now: datetime, until: datetime) -> list[Move]:
+    async def enquire(self, works: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> list[Transition]:
         """A move for each delivery that was handed over, or may have been.
 
         No look-up begins after ``until``, when the leases could run out before it ends: it is put off.
@@ -47,7 +47,7 @@ class Enquirer:
             self._found.clear()
         return list(await asyncio.gather(*(self._one(work, now, until) for work in works)))
 
-    async def _one(self, work: Work, now: datetime, until: datetime) -> Move:
+    async def _one(self, work: ClaimedDelivery, now: datetime, until: datetime) -> Transition:
         delivery, settler = work.delivery, self._settler
         if delivery.state is State.SENDING:
             return settler.lost_worker(delivery, now)
@@ -57,14 +57,14 @@ class Enquirer:
                 return move
         async with self._turns:
             if self._clock() >= until:
-                return Move(delivery.id, "lookup_put_off", now, due_at=settler.ask_again(now))
+                return Transition(delivery.id, "lookup_put_off", now, due_at=settler.ask_again(now))
             try:
                 answer = await self._ask(work)
             except TransientFailure:
-                return Move(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
+                return Transition(delivery.id, "lookup_failed", now, due_at=settler.ask_again(now))
         return settler.after_lookup(delivery, work.notification, answer, self._clock())
 
-    async def _ask(self, work: Work) -> LookupAnswer:
+    async def _ask(self, work: ClaimedDelivery) -> LookupAnswer:
         provider = self._providers.get(work.delivery.provider)
         if provider is None:
             return LookupAnswer(LookupResult.UNSUPPORTED)

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.core.model import EndReason, State
-from gateway.core.ports import Move, Outgoing, RenderFailed, Templates, Work
+from gateway.core.ports import ClaimedDelivery, Outgoing, RenderFailed, Templates, Transition
 
 
-def render(works: Sequence[Work], templates: Templates, now: datetime) -> tuple[list[Outgoing], list[Move]]:
+def render(
+    works: Sequence[ClaimedDelivery], templates: Templates, now: datetime
+) -> tuple[list[Outgoing], list[Transition]]:
     """Render each; what can't be rendered ends here and its route goes on."""
     outgoing: list[Outgoing] = []
-    moves: list[Move] = []
+    moves: list[Transition] = []
     for work in works:
         try:
             content = templates.render(work.notification, work.delivery.channel)
         except RenderFailed as error:
             moves.append(
-                Move(
+                Transition(
                     work.delivery.id,
                     "render_failed",
                     now,

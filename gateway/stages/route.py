@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
 from gateway.core.model import EndReason, Notification, State, Switch
-from gateway.core.ports import Attempt, Held, Move, Outgoing, Work
+from gateway.core.ports import Attempt, ClaimedDelivery, Outgoing, PauseInfo, Transition
 
 _WINDOW = timedelta(seconds=60)
-_LEAST_SAMPLES = 20  # below that a rate says nothing
+MIN_SAMPLES = 20  # below that a rate says nothing
 _TOO_MANY = 0.5  # of the attempts in the window
-_RESTS = timedelta(seconds=30)  # after which a failing provider gets one message, to see
+OPEN_FOR = timedelta(seconds=30)  # after which a failing provider gets one message, to see
 _PROBE_EVERY = timedelta(seconds=5)
-_DRIFTS_BACK = timedelta(seconds=60)  # from the first success until it has its whole share again
+RAMP_UP = timedelta(seconds=60)  # from the first success until it has its whole share again
 
 # What is the provider's or the network's fault. A refused number is not; and a provider that asks us to slow down
 # works: its own Retry-After is honoured.
@@ -52,7 +52,7 @@ class ProviderHealth:
 
 
 @dataclass(slots=True)
-class _Health:
+class _CircuitBreaker:
     """One provider's last minute."""
 
     attempts: deque[tuple[datetime, bool]] = field(default_factory=deque)
@@ -69,10 +69,10 @@ class _Health:
             if good and now >= self.rests_until:
                 self._forget(recovers_since=now)
             elif not good:
-                self.rests_until = self.probe_at = now + _RESTS
+                self.rests_until = self.probe_at = now + OPEN_FOR
             return
-        if len(self.attempts) >= _LEAST_SAMPLES and self.failed / len(self.attempts) >= _TOO_MANY:
-            self._forget(rests_until=now + _RESTS)
+        if len(self.attempts) >= MIN_SAMPLES and self.failed / len(self.attempts) >= _TOO_MANY:
+            self._forget(rests_until=now + OPEN_FOR)
 
     def _forget_before(self, since: datetime) -> None:
         while self.attempts and self.attempts[0][0] <= since:
@@ -92,9 +92,9 @@ class _Health:
         """How much of its weight it gets: 0 while it fails, 1 when well, and what lies between on the way back."""
         if self.rests_until is not None:
             return 0.0
-        if self.recovers_since is None or now >= self.recovers_since + _DRIFTS_BACK:
+        if self.recovers_since is None or now >= self.recovers_since + RAMP_UP:
             return 1.0
-        return max(0.1, (now - self.recovers_since) / _DRIFTS_BACK)
+        return max(0.1, (now - self.recovers_since) / RAMP_UP)
 
     def take_probe(self, now: datetime) -> bool:
         """Whether the message at hand may try a provider that rests."""
@@ -104,15 +104,15 @@ class _Health:
         return True
 
 
-class Chooser:
+class ProviderRouter:
     """The providers with their weights, and how they have done lately."""
 
     def __init__(self, providers: Mapping[str, Provider], weights: Mapping[str, float]) -> None:
         self._providers = providers
         self._weights = weights
-        self._health = {name: _Health() for name in providers}
+        self._health = {name: _CircuitBreaker() for name in providers}
 
-    def choose(self, work: Work, switches: Sequence[Switch], now: datetime) -> str | None:
+    def choose(self, work: ClaimedDelivery, switches: Sequence[Switch], now: datetime) -> str | None:
         """The provider for a message. None: no provider of its channel may carry its category.
 
         One that just failed with this message is avoided, a failing one left alone; but the last one is never
@@ -138,23 +138,25 @@ class Chooser:
         ]
         return found[0] if found and None not in found else None
 
-    def held(self, notification: Notification, switches: Sequence[Switch]) -> Held | None:
+    def held(self, notification: Notification, switches: Sequence[Switch]) -> PauseInfo | None:
         """What of the message's route would be held up now; its other steps go out."""
         found = {step.channel: self.stopped(notification, step.channel, switches) for step in notification.route}
         stopped = {channel: switch for channel, switch in found.items() if switch is not None}
-        return Held(next(iter(stopped.values())), tuple(stopped)) if stopped else None
+        return PauseInfo(next(iter(stopped.values())), tuple(stopped)) if stopped else None
 
     def assign(
         self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
-    ) -> tuple[list[Outgoing], list[Move]]:
+    ) -> tuple[list[Outgoing], list[Transition]]:
         """Give each message its provider; what no provider may carry ends here, and its route goes on."""
         ready: list[Outgoing] = []
-        moves: list[Move] = []
+        moves: list[Transition] = []
         for message in permitted:
             name, delivery = self.choose(message.work, switches, now), message.work.delivery
             if name is None:
                 reason = EndReason.NO_PROVIDER
-                moves.append(Move(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True))
+                moves.append(
+                    Transition(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True)
+                )
             else:
                 ready.append(replace(message, provider=name))
         return ready, moves
@@ -177,7 +179,7 @@ class Chooser:
             if provider.channel == channel and notification.category in provider.capability.categories
         ]
 
-    def _open(self, name: str, work: Work, switches: Sequence[Switch]) -> bool:
+    def _open(self, name: str, work: ClaimedDelivery, switches: Sequence[Switch]) -> bool:
         return not any(switch.stops(work.notification, work.delivery.channel, name) for switch in switches)
 
     def _weighted(self, names: Sequence[str], key: str, now: datetime) -> str | None:

@@ -51,7 +51,7 @@ _BOUNDED: Mapping[str, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RetrySchedule:
     """The path's durations. ``time_scale`` shortens the long ones for a demonstration; 1.0 in production."""
 
     receipt_wait: timedelta

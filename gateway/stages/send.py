@@ -94,7 +94,7 @@ class Sender:
                 result = await self._hand_over(outgoing, message, late=started >= until)
                 attempt = Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result)
                 outcome, reason, code = attempt.outcome()
-                tracing.tell(span, outcome=outcome, reason=reason, code=code)
+                tracing.set_attributes(span, outcome=outcome, reason=reason, code=code)
         await ended(attempt)
 
     @asynccontextmanager

@@ -23,8 +23,8 @@ from channels.base import (
     TransientFailure,
 )
 from gateway.core.model import END_STATES, PENDING_STATES, EndReason, Notification, State
-from gateway.core.ports import Attempt, Delivery, Move
-from gateway.stages.schedule import Schedule, earliest
+from gateway.core.ports import Attempt, Delivery, Transition
+from gateway.stages.schedule import RetrySchedule, earliest
 
 _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
     ReceiptStatus.SENT: State.SENT,
@@ -49,21 +49,21 @@ def goal_reached(until: str, state: State, *, read: bool) -> bool:
     return state is State.DELIVERED
 
 
-class Settler:
+class OutcomeRecorder:
     """Decides the moves that end or continue a delivery, on one schedule and the providers' capabilities."""
 
-    def __init__(self, schedule: Schedule, capabilities: Mapping[str, Capability]) -> None:
+    def __init__(self, schedule: RetrySchedule, capabilities: Mapping[str, Capability]) -> None:
         self._schedule = schedule
         self._capabilities = capabilities
 
-    def after_attempt(self, delivery: Delivery, notification: Notification, attempt: Attempt) -> Move:
+    def after_attempt(self, delivery: Delivery, notification: Notification, attempt: Attempt) -> Transition:
         """The provider answered, refused, or left us without an answer."""
         now, result = attempt.finished_at, attempt.result
         if attempt.message.attempt != delivery.attempt:
             # This worker was taken for lost, and another attempt has begun since: the news is kept, and moves nothing.
             outcome, reason, code = attempt.outcome()
             detail = {"attempt": attempt.message.attempt, "outcome": outcome, "reason": reason, "code": code}
-            return Move(delivery.id, "late_attempt", now, due_at=delivery.due_at, detail=detail)
+            return Transition(delivery.id, "late_attempt", now, due_at=delivery.due_at, detail=detail)
         if isinstance(result, Accepted):
             return self._accepted(delivery, notification, result, now)
         if isinstance(result, PermanentFailure):
@@ -72,7 +72,7 @@ class Settler:
             return self._retry(delivery, notification, result, now)
         return self._unknown(delivery, result, now)
 
-    def _accepted(self, delivery: Delivery, notification: Notification, result: Accepted, now: datetime) -> Move:
+    def _accepted(self, delivery: Delivery, notification: Notification, result: Accepted, now: datetime) -> Transition:
         changes: dict[str, Any] = {"provider_message_id": result.provider_message_id, "sent_at": now}
         step = notification.route[delivery.step]
         last = delivery.step + 1 >= len(notification.route)
@@ -82,11 +82,11 @@ class Settler:
             due_at = delivery.due_at
             if delivery.state is State.DELIVERED and step.until == "read" and delivery.read_at is None:
                 changes["escalate_at"] = due_at = escalate_at
-            return Move(delivery.id, "attempt_accepted", now, changes=changes, due_at=due_at)
+            return Transition(delivery.id, "attempt_accepted", now, changes=changes, due_at=due_at)
         if result.delivered:
             wait = escalate_at if not goal_reached(step.until, State.DELIVERED, read=False) else None
             changes["escalate_at"] = wait
-            return Move(delivery.id, "delivered", now, to=State.DELIVERED, changes=changes, due_at=wait)
+            return Transition(delivery.id, "delivered", now, to=State.DELIVERED, changes=changes, due_at=wait)
         receipt_by = self._schedule.receipt_by(now)
         if goal_reached(step.until, State.SENT, read=False):
             escalate_at = None
@@ -95,14 +95,16 @@ class Settler:
             "receipt_by": receipt_by,
             "failures_only": int(not result.receipt_expected),
         }
-        return Move(delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by))
+        return Transition(
+            delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by)
+        )
 
-    def _retry(self, delivery: Delivery, notification: Notification, failure: SendFailure, now: datetime) -> Move:
+    def _retry(self, delivery: Delivery, notification: Notification, failure: SendFailure, now: datetime) -> Transition:
         again, tries = self._again(delivery, notification, failure.reason, failure.retry_after, now)
         detail = _failure_detail(failure)
         if again is None:
             return _ended(delivery, State.FAILED, "attempt_failed", EndReason.RETRIES_EXHAUSTED, now, detail)
-        return Move(
+        return Transition(
             delivery.id,
             "attempt_failed",
             now,
@@ -129,10 +131,12 @@ class Settler:
         again = self._schedule.retry_at(failed_at, delivery.attempt, reason, retry_after, tries if counts else None)
         return again and earliest(again, notification.expires_at), tries
 
-    def _unknown(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Move:
+    def _unknown(self, delivery: Delivery, failure: SendFailure, now: datetime) -> Transition:
         if delivery.state is not State.SENDING:
-            return Move(delivery.id, "attempt_unknown", now, due_at=delivery.due_at, detail=_failure_detail(failure))
-        return Move(
+            return Transition(
+                delivery.id, "attempt_unknown", now, due_at=delivery.due_at, detail=_failure_detail(failure)
+            )
+        return Transition(
             delivery.id,
             "attempt_unknown",
             now,
@@ -146,9 +150,9 @@ class Settler:
         capability = self._capabilities.get(delivery.provider)
         return capability is not None and capability.idempotent
 
-    def lost_worker(self, delivery: Delivery, now: datetime) -> Move:
+    def lost_worker(self, delivery: Delivery, now: datetime) -> Transition:
         """The lease ran out between "attempt started" and its end: the provider may have the message."""
-        return Move(
+        return Transition(
             delivery.id,
             "attempt_unknown",
             now,
@@ -161,7 +165,9 @@ class Settler:
         """When to ask a provider again that could not be asked now."""
         return self._schedule.ask_at(now)
 
-    def after_lookup(self, delivery: Delivery, notification: Notification, answer: LookupAnswer, now: datetime) -> Move:
+    def after_lookup(
+        self, delivery: Delivery, notification: Notification, answer: LookupAnswer, now: datetime
+    ) -> Transition:
         """The provider was asked about an unknown outcome, or about a message without a receipt."""
         if answer.result is LookupResult.FOUND and answer.receipt is not None:
             move = self.after_receipt(delivery, notification, answer.receipt, delivery.attempt, now)
@@ -176,21 +182,21 @@ class Settler:
         # Nobody can say whether it arrived.
         if notification.must_arrive and not delivery.resent:
             changes = {"resent": 1}
-            return Move(
+            return Transition(
                 delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
             )
         # A second copy is worse than a late one, so a person decides; or a receipt that still comes under our tag.
         # An id that is there is an earlier attempt's: the provider's own for this one was never learned.
         tagged = {"provider_message_id": answer.tag} if answer.tag else {}
-        return Move(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED, changes=tagged)
+        return Transition(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED, changes=tagged)
 
-    def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Move:
+    def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Transition:
         """The provider does not have it: the attempt has failed after all, when it was made."""
         again, tries = self._again(delivery, notification, delivery.reason, None, delivery.contacted_at or now)
         if again is None:
             return _ended(delivery, State.FAILED, "resolved", EndReason.RETRIES_EXHAUSTED, now, {})
         reason, changes = EndReason.NOT_AT_PROVIDER, {"tries": tries}
-        return Move(
+        return Transition(
             delivery.id,
             "resolved",
             now,
@@ -203,7 +209,7 @@ class Settler:
 
     def after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
-    ) -> Move:
+    ) -> Transition:
         """The provider's later word, in any order and however often."""
         detail = {"status": receipt.status, "code": receipt.code, "attempt": attempt}
         reason = receipt.reason or ""
@@ -218,7 +224,9 @@ class Settler:
             elif receipt.status is ReceiptStatus.RELAYED and not stale:
                 seen = {"failures_only": 1}
             said_no = to is State.UNDELIVERED and not stale and _disproved(delivery)
-            return Move(delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, not_reached=said_no)
+            return Transition(
+                delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, not_reached=said_no
+            )
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
         if to is State.UNDELIVERED:
@@ -232,20 +240,20 @@ class Settler:
 
     def _sent_by_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, detail: dict[str, Any], now: datetime
-    ) -> Move:
+    ) -> Transition:
         """The word "sent" settles only an attempt that we do not yet know to have arrived at the provider."""
         if delivery.state not in _OPEN:
-            return Move(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
+            return Transition(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
         expected = receipt.status is not ReceiptStatus.RELAYED
         answer = Accepted(receipt.provider_message_id, receipt_expected=expected)
         return replace(self._accepted(delivery, notification, answer, now), kind="receipt", detail=detail)
 
-    def overdue(self, delivery: Delivery, notification: Notification, now: datetime) -> Move | None:
+    def overdue(self, delivery: Delivery, notification: Notification, now: datetime) -> Transition | None:
         """A deadline of a message that was handed over has passed. None: its receipt is, look it up."""
         step = notification.route[delivery.step]
         if delivery.escalate_at is not None and delivery.escalate_at <= now:
             reached = goal_reached(step.until, delivery.state, read=delivery.read_at is not None)
-            return Move(
+            return Transition(
                 delivery.id,
                 "goal_reached" if reached else "escalated",
                 now,
@@ -257,7 +265,7 @@ class Settler:
             if delivery.failures_only:
                 return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
             return None
-        return Move(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
+        return Transition(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
 
 
 def _disproved(delivery: Delivery) -> bool:
@@ -277,13 +285,13 @@ def _delivered(
     now: datetime,
     changes: dict[str, Any],
     detail: dict[str, Any],
-) -> Move:
+) -> Transition:
     """It arrived; a step that wants it read goes on waiting for that."""
     read = "read_at" in changes or delivery.read_at is not None
     reached = goal_reached(notification.route[delivery.step].until, State.DELIVERED, read=read)
     waiting = None if reached else delivery.escalate_at
     changes = {**changes, "escalate_at": waiting, "receipt_by": None}
-    return Move(
+    return Transition(
         delivery.id, kind, now, to=State.DELIVERED, reason=reason, changes=changes, due_at=waiting, detail=detail
     )
 
@@ -298,12 +306,12 @@ def _ended(
     provider_message_id: str = "",
     *,
     said: bool = True,
-) -> Move:
+) -> Transition:
     """The step came to a bad end: the route goes on. ``said``: by the provider's word, and not by its silence."""
     changes: dict[str, Any] = {"escalate_at": None, "receipt_by": None}
     if provider_message_id and not delivery.provider_message_id:
         changes["provider_message_id"] = provider_message_id
-    return Move(
+    return Transition(
         delivery.id,
         kind,
         now,

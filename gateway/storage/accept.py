@@ -16,13 +16,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
 from gateway.core.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
-from gateway.core.ports import Accepted, Draft
+from gateway.core.ports import AcceptResult, DecidedRequest
 from gateway.storage.bulk import inserting, updating
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
 from gateway.storage.schema import dedup_claims, deliveries, notifications
-from gateway.storage.statements import Prepared, Statement, exchange
+from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
 
 # A request that came to nothing does not stand in the way of the next one with the same meaning.
 _CAME_TO_NOTHING = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
@@ -41,12 +41,14 @@ def insert_new(connection: Connection, table: Table) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def store(connection: Connection, drafts: Sequence[Draft], now: datetime, releases: Releases) -> list[Accepted]:
+def store(
+    connection: Connection, drafts: Sequence[DecidedRequest], now: datetime, releases: DeferralSpreader
+) -> list[AcceptResult]:
     """Store each draft that is new; answer for each, in order."""
     # One order everywhere, so that two processes storing the same keys wait for each other and never deadlock.
     order = sorted(range(len(drafts)), key=lambda at: _key_of(drafts[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, drafts)])
-    entries = {drafts[at].notification.id: Entry(drafts[at], now, slots[at]) for at in order}
+    entries = {drafts[at].notification.id: InsertPlan(drafts[at], now, slots[at]) for at in order}
     created, owners = _claim(connection, list(entries.values()))
     fresh = [entry for key, entry in entries.items() if key in created]
     for entry in sorted(fresh, key=_meaning_of):
@@ -63,21 +65,21 @@ def store(connection: Connection, drafts: Sequence[Draft], now: datetime, releas
     ]
 
 
-def replays(connection: Connection, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+def replays(connection: Connection, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
     """The answers to requests that were taken before: by idempotency key and fingerprint; None for the others."""
     existing = _existing(connection, [(tenant, key) for key, _ in asked])
     found = [(mark, existing.get((tenant, key))) for key, mark in asked]
     return [_answered(mark, row) if row is not None and row.fingerprint == mark else None for mark, row in found]
 
 
-def _decided_last(draft: Draft) -> Verdict:
+def _decided_last(draft: DecidedRequest) -> Verdict:
     return draft.steps[-1].verdict
 
 
-class Entry:
+class InsertPlan:
     """One draft on its way into the tables; ``slot`` is when a deferral is looked at."""
 
-    def __init__(self, draft: Draft, now: datetime, slot: datetime | None) -> None:
+    def __init__(self, draft: DecidedRequest, now: datetime, slot: datetime | None) -> None:
         self.draft = draft
         self.now = now
         self.duplicate_of: str | None = None
@@ -172,10 +174,10 @@ class Entry:
             ),
         )
 
-    def answer(self) -> Accepted:
+    def answer(self) -> AcceptResult:
         live = self.deliveries[-1] if self.deliveries else None
         due = live is not None and live["state"] is State.ACCEPTED
-        return Accepted(
+        return AcceptResult(
             "created",
             self.draft.notification.id,
             self.state,
@@ -187,7 +189,7 @@ class Entry:
         )
 
 
-_CLAIM_MEANINGS = Prepared(
+_CLAIM_MEANINGS = StatementTemplate(
     # Ids are of this very request, so one that is not there met an idempotency key that was taken. Asked for each by
     # itself, and not with EXISTS, which a planner who knows nothing of the table yet may answer by reading all of it.
     lambda sql: (
@@ -208,19 +210,19 @@ def claim_meanings(connection: Connection, claims: Sequence[tuple[str, str, str]
     return _CLAIM_MEANINGS.of(connection, claims=list(claims))
 
 
-def _claim(connection: Connection, entries: Sequence[Entry]) -> tuple[set[str], set[str]]:
+def _claim(connection: Connection, entries: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
     """Store the notifications whose keys are new, and claim the meaning of each; the ids of which either was free."""
     claims = [(*_meaning_of(entry), entry.draft.notification.id) for entry in sorted(entries, key=_meaning_of)]
     stored = inserting(connection, notifications, [entry.row() for entry in entries], new_only=True, returning="id")
-    created, claimed = exchange(connection, [*stored, claim_meanings(connection, claims)])
+    created, claimed = execute_pipelined(connection, [*stored, claim_meanings(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
 
 
-def _meaning_of(entry: Entry) -> tuple[str, str]:
+def _meaning_of(entry: InsertPlan) -> tuple[str, str]:
     return entry.draft.notification.tenant, entry.draft.notification.dedup_key
 
 
-def _contest(connection: Connection, entry: Entry) -> None:
+def _contest(connection: Connection, entry: InsertPlan) -> None:
     """Take the meaning over from an owner that came to nothing; otherwise this one is the duplicate."""
     notification = entry.draft.notification
     mine = and_(dedup_claims.c.tenant == notification.tenant, dedup_claims.c.dedup_key == notification.dedup_key)
@@ -244,11 +246,11 @@ def _contacted(connection: Connection, notification_id: str) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
+def _insert_rest(connection: Connection, entries: Sequence[InsertPlan]) -> None:
     if not entries:
         return
     first, *others = [entry.chain for entry in entries]
-    exchange(
+    execute_pipelined(
         connection,
         [
             *inserting(connection, deliveries, [row for entry in entries for row in entry.deliveries]),
@@ -259,14 +261,14 @@ def _insert_rest(connection: Connection, entries: Sequence[Entry]) -> None:
     )
 
 
-_STATED = Prepared(
+_STATED = StatementTemplate(
     # Without WHERE, SQLite can't tell ON CONFLICT from a join.
     lambda sql: (
         f"INSERT INTO borrowers (tenant, id, stated) {sql.tuples('rows', 3)} WHERE true"
         " ON CONFLICT (tenant, id) DO UPDATE SET stated = excluded.stated, version = borrowers.version + 1"
         " WHERE borrowers.stated != excluded.stated"
     ),
-    answers=False,
+    returns_rows=False,
 )
 
 
@@ -280,7 +282,7 @@ def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -
     return _STATED.of(connection, rows=[(*key, latest[key]) for key in sorted(latest)])
 
 
-def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> list[Statement]:
+def _rewrite_duplicates(connection: Connection, entries: Sequence[InsertPlan]) -> list[Statement]:
     """A duplicate was stored before it was known to be one: its row gets the state that it really has."""
     rows = [
         {
@@ -296,7 +298,7 @@ def _rewrite_duplicates(connection: Connection, entries: Sequence[Entry]) -> lis
     return updating(connection, notifications, ("id",), rows)
 
 
-def _key_of(draft: Draft) -> tuple[str, str]:
+def _key_of(draft: DecidedRequest) -> tuple[str, str]:
     return draft.notification.tenant, draft.notification.idempotency_key
 
 
@@ -309,6 +311,6 @@ def _existing(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[t
     return {(row.tenant, row.idempotency_key): row for row in rows}
 
 
-def _answered(fingerprint: str, row: Any) -> Accepted:
+def _answered(fingerprint: str, row: Any) -> AcceptResult:
     outcome = "replayed" if row.fingerprint == fingerprint else "conflict"
-    return Accepted(outcome, row.id, State(row.state), row.reason, row.defer_until, row.duplicate_of)
+    return AcceptResult(outcome, row.id, State(row.state), row.reason, row.defer_until, row.duplicate_of)

@@ -35,7 +35,7 @@ def inserting(
     if connection.dialect.name == "sqlite" and not returning:
         return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
     text = _insert(connection.dialect.name, table, names, new_only, returning)
-    return [Statement(text, {"rows": document(rows)}, answers=bool(returning))]
+    return [Statement(text, {"rows": document(rows)}, returns_rows=bool(returning))]
 
 
 def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 from gateway.core.ports import Clock
 from gateway.storage.database import Database
-from gateway.storage.statements import Prepared
+from gateway.storage.statements import StatementTemplate
 
 # An answer that took longer says too little about when it was given; our choice, a tenth of the shortest guard.
 _TOO_SLOW_SECONDS = 1.0
-_NOW = Prepared(lambda _: "SELECT clock_timestamp()")
+_NOW = StatementTemplate(lambda _: "SELECT clock_timestamp()")
 # Counts through the machine's sleep, where there is such a clock.
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -43,7 +43,7 @@ class LedgerClock:
     async def synchronise(self) -> float:
         """Ask the ledger for the time; by how many seconds this machine's own clock is ahead. Raises Unavailable."""
         before = self._elapsed()
-        [(there,)] = await self._database.ask(_NOW.of)
+        [(there,)] = await self._database.query(_NOW.of)
         after = self._elapsed()
         if self._base is None or after - before < _TOO_SLOW_SECONDS:
             self._base, self._since = there, (before + after) / 2

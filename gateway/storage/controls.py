@@ -14,12 +14,12 @@ from sqlalchemy import Connection
 
 from gateway.core.model import Switch, SwitchKind, SwitchScope
 from gateway.storage.schema import instant_of
-from gateway.storage.statements import Prepared, Rows, Statement
+from gateway.storage.statements import Rows, Statement, StatementTemplate
 
 SWITCH_LOCK = 0x5317C4E5  # any number that nothing else in this database uses for an advisory lock
 SWITCH_COLUMNS = ("id", "kind", "scope", "value", "tenant", "reason", "actor", "since", "until")
-_HOLD = Prepared(lambda sql: f"SELECT pg_advisory_xact_lock_shared({SWITCH_LOCK})")
-IN_FORCE = Prepared(
+_HOLD = StatementTemplate(lambda sql: f"SELECT pg_advisory_xact_lock_shared({SWITCH_LOCK})")
+IN_FORCE = StatementTemplate(
     lambda sql: (
         f"SELECT {', '.join(SWITCH_COLUMNS)} FROM switches WHERE ended_at IS NULL"
         f" AND (until IS NULL OR until > {sql.value('now')}) ORDER BY id"

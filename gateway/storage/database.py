@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.core.ports import Unavailable
-from gateway.storage.statements import Rows, Statement, exchange
+from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes mill
 # A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
 # packets, or the server is frozen. Our choice: ten times the slowest that was measured under load (1 s).
 _STUCK_SECONDS = 10.0
-_GRIP = "grip"  # in a connection's info: the lifeline's own number for its socket
+_SOCKET_HANDLE = "socket_handle"  # in a connection's info: the lifeline's own number for its socket
 # Seconds after which a connection is asked whether it lives before it is used. Our choice: longer than the second at
 # which each process asks for new templates, and need not ask twice. The first to fail on a dead one has SQLAlchemy
 # replace all that are as old.
@@ -58,13 +58,13 @@ def _postgresql_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: Any) -> None:
-        record.info[_GRIP] = socket.socket(fileno=os.dup(connection.fileno()))
+        record.info[_SOCKET_HANDLE] = socket.socket(fileno=os.dup(connection.fileno()))
         connection.execute("; ".join(f"SET {each} = off" for each in _PLANNED_BY_INDEX))
         connection.commit()
 
     @event.listens_for(engine, "close")
     def _let_go(_connection: Any, record: Any) -> None:
-        record.info.pop(_GRIP).close()
+        record.info.pop(_SOCKET_HANDLE).close()
 
     return engine
 
@@ -130,18 +130,20 @@ class Database:
         """Run ``work`` against a snapshot; it must not write. Raises Unavailable."""
         return await self._run(self._readers, self._read_engine, work)
 
-    async def ask(self, question: Callable[[Connection], Statement]) -> Rows:
+    async def query(self, question: Callable[[Connection], Statement]) -> Rows:
         """The rows that one statement gives: a round trip, and no transaction around it. Raises Unavailable."""
-        [answer] = await self._run(self._readers, self._asked_engine, lambda each: exchange(each, [question(each)]))
+        [answer] = await self._run(
+            self._readers, self._asked_engine, lambda each: execute_pipelined(each, [question(each)])
+        )
         return answer
 
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
-        lifeline = _Lifeline()
+        lifeline = _SocketGuard()
         driver_error = engine.dialect.loaded_dbapi.Error
 
         def transaction() -> T:
             try:
-                with _checked(engine, lifeline) as connection, connection.begin():
+                with _validated_connection(engine, lifeline) as connection, connection.begin():
                     return work(connection)
             except DBAPIError as error:
                 # The driver's text can hold parameters, and those are personal data: keep its class only.
@@ -169,10 +171,10 @@ class Database:
         self.engine.dispose()
 
 
-class _Lifeline:
-    """Another thread's grip on the connection that a transaction is using, to end a wait that has no end.
+class _SocketGuard:
+    """Another thread's handle on the connection that a transaction is using, to end a wait that has no end.
 
-    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream. The grip is a
+    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream. The handle is a
     number of its own for the same socket, so it never is another's, whenever the driver closes its own.
     """
 
@@ -182,7 +184,7 @@ class _Lifeline:
 
     def hold(self, connection: Connection) -> None:
         with self._lock:
-            self._socket = connection.info.get(_GRIP)  # SQLite has none, and nothing to wait for
+            self._socket = connection.info.get(_SOCKET_HANDLE)  # SQLite has none, and nothing to wait for
 
     def let_go(self) -> None:
         with self._lock:
@@ -195,7 +197,7 @@ class _Lifeline:
 
 
 @contextmanager
-def _checked(engine: Engine, lifeline: _Lifeline) -> Iterator[Connection]:
+def _validated_connection(engine: Engine, lifeline: _SocketGuard) -> Iterator[Connection]:
     """A connection that answers: one that has been idle is asked first, and replaced if it is dead."""
     while True:
         connection = engine.connect()

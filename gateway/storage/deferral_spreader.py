@@ -16,7 +16,7 @@ from gateway.core.model import PolicyReason
 from gateway.storage.schema import deliveries
 
 # Many become free at the same instant for these; other reasons end when they end for one borrower alone.
-_HERDS = frozenset(
+SHARED_OPENINGS = frozenset(
     {
         PolicyReason.OUTSIDE_WINDOW,
         PolicyReason.HOLIDAY,
@@ -32,14 +32,14 @@ _LONGEST = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Releases:
+class DeferralSpreader:
     """At most ``per_second`` deferred deliveries become due in a second after an opening; 0: all at once."""
 
     per_second: float
 
     def slots(self, connection: Connection, wanted: Sequence[tuple[str, datetime | None]]) -> list[datetime | None]:
         """When each deferral of ``wanted`` (reason, first permitted instant), in order of age, is looked at."""
-        openings = {until for reason, until in wanted if until is not None and reason in _HERDS}
+        openings = {until for reason, until in wanted if until is not None and reason in SHARED_OPENINGS}
         if not openings or not self.per_second:
             return [until for _, until in wanted]
         step = timedelta(seconds=1 / self.per_second)
@@ -48,7 +48,7 @@ class Releases:
         }
         found: list[datetime | None] = []
         for reason, until in wanted:
-            if until is None or reason not in _HERDS:
+            if until is None or reason not in SHARED_OPENINGS:
                 found.append(until)
                 continue
             found.append(min(following[until], until + _LONGEST))

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
 from gateway.storage.schema import events
-from gateway.storage.statements import Statement, exchange
+from gateway.storage.statements import Statement, execute_pipelined
 
 
 def borrower_subject(tenant: str, borrower_id: str) -> str:
@@ -76,7 +76,7 @@ class Chain:
 
     def write(self, connection: Connection) -> None:
         """Write what was appended."""
-        exchange(connection, self.statements(connection))
+        execute_pipelined(connection, self.statements(connection))
 
     def statements(self, connection: Connection, others: Sequence[Chain] = ()) -> list[Statement]:
         """The statement that writes what was appended here and to ``others``; none where there is nothing."""

@@ -13,7 +13,7 @@ from gateway.core.codec import holds_from, opt_outs_from, stated_from
 from gateway.core.model import AddressFacts, Category, Contact, Facts
 from gateway.core.ports import BorrowerFacts
 from gateway.storage.schema import instant_of
-from gateway.storage.statements import Prepared, Rows, Spelling, Statement
+from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 
 # The longest period that any cap counts over is a calendar week or seven consecutive dates; 31 days leave room
 # for packs with monthly caps. Our choice.
@@ -36,7 +36,7 @@ def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
     return or_(false(), *(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
 
 
-def _facts(sql: Spelling) -> str:
+def _facts(sql: Dialect) -> str:
     """All kinds of fact in one statement, and so of one instant: the version vouches for the rest."""
     people = sql.document(
         "tenant, id, version, holds, opt_outs, consents, stated",
@@ -57,7 +57,7 @@ def _facts(sql: Spelling) -> str:
     return f"SELECT {people}, {contacts}, {closed}, {used}"
 
 
-_FACTS = Prepared(_facts)
+_FACTS = StatementTemplate(_facts)
 _decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
 _decode_contacts = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
 _decode_closed = msgspec.json.Decoder(list[tuple[str, str]]).decode
@@ -116,7 +116,7 @@ def _by_time(contact: Contact) -> datetime:
     return contact.at
 
 
-_LOCKED = Prepared(
+_LOCKED = StatementTemplate(
     lambda sql: (
         f"SELECT tenant, id, version FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}"
         f" ORDER BY tenant, id {sql.lock()}"

@@ -12,12 +12,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from gateway.storage.statements import Prepared
+from gateway.storage.statements import StatementTemplate
 
 _FOLDER = Path(__file__).parent / "migrations"
 # What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
 # statements.
-REVISION = Prepared(lambda _: "SELECT version_num FROM alembic_version")
+REVISION = StatementTemplate(lambda _: "SELECT version_num FROM alembic_version")
 
 
 def _config() -> Config:
@@ -47,18 +47,18 @@ def _current(connection: Connection) -> str:
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
-def lacks(engine: Engine) -> str:
-    """See ``lacks_at``."""
+def pending_migration(engine: Engine) -> str:
+    """See ``pending_migration_at``."""
     with engine.connect() as connection:
-        return lacks_on(connection)
+        return pending_migration_on(connection)
 
 
-def lacks_on(connection: Connection) -> str:
-    """See ``lacks_at``."""
-    return lacks_at(_current(connection))
+def pending_migration_on(connection: Connection) -> str:
+    """See ``pending_migration_at``."""
+    return pending_migration_at(_current(connection))
 
 
-def lacks_at(at: str) -> str:
+def pending_migration_at(at: str) -> str:
     """What keeps this code from working on a schema of this revision, "" where nothing does.
 
     A revision that this code doesn't know is a newer one: migrations only add what the version before can do

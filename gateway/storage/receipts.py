@@ -13,11 +13,11 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.core.ports import Move, ReceiptFor
+from gateway.core.ports import ReceiptFor, Transition
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.schema import deliveries, receipts
-from gateway.storage.statements import Prepared, Rows, Statement, exchange
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 # Written out, and not a parameter: only so do the databases know that the partial index has it.
 _WAITING = receipts.c.delivery_id == literal_column("''")
@@ -44,15 +44,16 @@ def record(
     digest: Digest,
     arrived: Sequence[ReceiptFor],
     now: datetime,
-    decide: Callable[..., Move],
+    decide: Callable[..., Transition],
 ) -> tuple[list[str], list[str]]:
     """Record a batch of receipts and move what they speak of, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
-    told, *asked = exchange(
-        connection, [*_inserting(connection, arrived, matched, now), *Page.ask(connection, filter(None, matched))]
+    told, *asked = execute_pipelined(
+        connection,
+        [*_inserting(connection, arrived, matched, now), *UnitOfWork.statements(connection, filter(None, matched))],
     )
-    fresh, page = {key for (key,) in told}, Page(connection, asked, digest, {})
+    fresh, page = {key for (key,) in told}, UnitOfWork(connection, asked, digest, {})
     words: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
@@ -64,7 +65,7 @@ def record(
     return words, page.opened
 
 
-_PARKED = Prepared(
+_PARKED = StatementTemplate(
     lambda sql: (
         "SELECT digest, provider, provider_message_id, status, reason, code FROM receipts"
         f" WHERE delivery_id = '' AND {sql.among('provider_message_id', 'ids')} ORDER BY received_at"
@@ -82,11 +83,11 @@ def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> S
 
 def match_parked(
     connection: Connection,
-    page: Page,
+    page: UnitOfWork,
     parked: Rows,
     sent: Mapping[tuple[str, str], str],
     now: datetime,
-    decide: Callable[..., Move],
+    decide: Callable[..., Transition],
 ) -> list[Statement]:
     """Move deliveries by parked receipts; what is to be written with the page, which is not written here."""
     matched = []
@@ -101,7 +102,7 @@ def match_parked(
     return updating(connection, receipts, ("digest",), matched)
 
 
-def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Move]) -> list[str]:
+def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Transition]) -> list[str]:
     """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
     known_by = [
         (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
@@ -121,8 +122,10 @@ def match_again(connection: Connection, digest: Digest, now: datetime, decide: C
     if not rows:
         return []
     sent = {(row.provider, row.provider_message_id): row.id for row in rows}
-    *asked, parked = exchange(connection, [*Page.ask(connection, sent.values()), ask_parked(connection, sent)])
-    page = Page(connection, asked, digest, {})
+    *asked, parked = execute_pipelined(
+        connection, [*UnitOfWork.statements(connection, sent.values()), ask_parked(connection, sent)]
+    )
+    page = UnitOfWork(connection, asked, digest, {})
     page.write(*match_parked(connection, page, parked, sent, now, decide))
     return page.opened
 
@@ -140,7 +143,9 @@ def under_tag(connection: Connection, provider: str, tag: str, since: datetime) 
     return Receipt(provider, ReceiptStatus(row.status), row.provider_message_id, reason=known, code=row.code, tag=tag)
 
 
-def _move(page: Page, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Move]) -> str:
+def _move(
+    page: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
+) -> str:
     delivery = page.deliveries.get(delivery_id)
     if delivery is None:
         return "orphan"
@@ -153,7 +158,7 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
     return [(receipt.provider, name) for name in (receipt.provider_message_id, receipt.tag) if name]
 
 
-_BY_PROVIDER_ID = Prepared(
+_BY_PROVIDER_ID = StatementTemplate(
     lambda sql: (
         "SELECT provider, provider_message_id, id FROM deliveries"
         f" WHERE {sql.matching(('provider', 'provider_message_id'), 'keys')}"
@@ -166,7 +171,7 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
-    [rows] = exchange(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
+    [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
     return {(provider, key): delivery_id for provider, key, delivery_id in rows}
 
 

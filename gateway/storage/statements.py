@@ -34,11 +34,11 @@ class Statement:
 
     text: str
     values: Any = ()
-    answers: bool = False  # whether it gives rows
+    returns_rows: bool = False  # whether it gives rows
 
 
 @dataclass(frozen=True, slots=True)
-class Spelling:
+class Dialect:
     """How a database spells what the two don't spell alike."""
 
     sqlite: bool
@@ -90,17 +90,17 @@ class Spelling:
         return "" if self.sqlite else how
 
 
-class Prepared:
+class StatementTemplate:
     """A statement whose text depends on the database's spelling alone."""
 
-    def __init__(self, text: Callable[[Spelling], str], *, answers: bool = True) -> None:
-        self._text = lru_cache(lambda sqlite: text(Spelling(sqlite)))
-        self._answers = answers
+    def __init__(self, text: Callable[[Dialect], str], *, returns_rows: bool = True) -> None:
+        self._text = lru_cache(lambda sqlite: text(Dialect(sqlite)))
+        self._returns_rows = returns_rows
 
     def of(self, connection: Connection, **values: Any) -> Statement:
         """The statement with these values: instants, lists, and what is stored as it is."""
         stored = {name: _stored(value) for name, value in values.items()}
-        return Statement(self._text(connection.dialect.name == "sqlite"), stored, self._answers)
+        return Statement(self._text(connection.dialect.name == "sqlite"), stored, self._returns_rows)
 
 
 def _stored(value: Any) -> Any:
@@ -114,7 +114,7 @@ def document(value: Any) -> str:
     return _encode(value).decode()
 
 
-def exchange(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
+def execute_pipelined(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
     """Run statements in order, in one round trip; the rows of each, none where it gives none.
 
     Those that all give none are one statement to PostgreSQL: none of them sees what the others do, and no two of them
@@ -122,14 +122,14 @@ def exchange(connection: Connection, statements: Sequence[Statement]) -> list[Ro
     """
     if connection.dialect.name == "sqlite":
         return [_alone(connection, each) for each in statements]
-    if not any(each.answers for each in statements):
+    if not any(each.returns_rows for each in statements):
         return _write(connection, statements)
     driver: Any = connection.connection.driver_connection
     _tell(connection, "; ".join(each.text for each in statements))
     with driver.pipeline() if len(statements) > 1 else nullcontext():
         cursors = [driver.execute(each.text, each.values or None) for each in statements]
     # Only now: rows that are asked for within a pipeline are a round trip of their own, before the one that ends it.
-    return [cursor.fetchall() if each.answers else () for cursor, each in zip(cursors, statements, strict=True)]
+    return [cursor.fetchall() if each.returns_rows else () for cursor, each in zip(cursors, statements, strict=True)]
 
 
 def _write(connection: Connection, statements: Sequence[Statement]) -> list[Rows]:
@@ -158,4 +158,4 @@ def _tell(connection: Connection, text: str) -> None:
 
 def _alone(connection: Connection, statement: Statement) -> Rows:
     done = connection.exec_driver_sql(statement.text, statement.values or None)
-    return done.all() if statement.answers else ()
+    return done.all() if statement.returns_rows else ()

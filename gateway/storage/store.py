@@ -16,24 +16,34 @@ from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
 from gateway.core.codec import verdict_view
 from gateway.core.model import PENDING_STATES, Intent, State, Switch
-from gateway.core.ports import Accepted, Attempt, BorrowerFacts, Delivery, Draft, Move, Outgoing, ReceiptFor, Work
+from gateway.core.ports import (
+    AcceptResult,
+    Attempt,
+    BorrowerFacts,
+    ClaimedDelivery,
+    DecidedRequest,
+    Delivery,
+    Outgoing,
+    ReceiptFor,
+    Transition,
+)
 from gateway.stages.schedule import earliest
 from gateway.storage import accept, receipts
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
 from gateway.storage.database import Database
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from, lock_borrowers
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.storage.schema import attempts, deliveries, notifications, replies
-from gateway.storage.statements import Prepared, Spelling, Statement, exchange
-from gateway.storage.unit_of_work import Digest, Page
+from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Ages:
+class Backlog:
     """What waits, how many, and for how long the oldest; seconds."""
 
     due: int
@@ -59,7 +69,9 @@ UNREAD_REPLIES = and_(replies.c.intent == Intent.MAYBE_STOP, replies.c.resolved_
 class Store:
     """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
 
-    def __init__(self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: Releases) -> None:
+    def __init__(
+        self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: DeferralSpreader
+    ) -> None:
         self._database = database
         self._releases = releases
         self._digest = digest
@@ -73,23 +85,26 @@ class Store:
         self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
         return facts_from(
-            await self._database.ask(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)), keys
+            await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)),
+            keys,
         )
 
-    async def accept(self, drafts: Sequence[Draft], now: datetime) -> list[Accepted]:
+    async def accept(self, drafts: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
         return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
 
-    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[Accepted | None]:
+    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
         return await self._database.read(lambda connection: accept.replays(connection, tenant, asked))
 
     async def due(self, now: datetime, most: int) -> list[str]:
         """Deliveries with something to do and nobody doing it, oldest first."""
-        return [row[0] for row in await self._database.ask(lambda connection: _DUE.of(connection, now=now, most=most))]
+        return [
+            row[0] for row in await self._database.query(lambda connection: _DUE.of(connection, now=now, most=most))
+        ]
 
-    async def ages(self, now: datetime) -> Ages:
+    async def ages(self, now: datetime) -> Backlog:
         """How much waits for us, for a person and for an answer, and since when. For the gauges."""
 
-        def read(connection: Connection) -> Ages:
+        def read(connection: Connection) -> Backlog:
             due = and_(deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
             counts = connection.execute(select(func.count(), func.min(deliveries.c.due_at)).where(due)).one()
             waiting = connection.execute(
@@ -104,7 +119,7 @@ class Store:
                 select(func.count(), func.min(replies.c.received_at)).where(UNREAD_REPLIES)
             ).one()
             held_up = and_(deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
-            return Ages(
+            return Backlog(
                 due=counts[0],
                 oldest_due_seconds=_seconds(now, counts[1]),
                 unknown=by_state.get(State.UNKNOWN, (0, None))[0],
@@ -115,7 +130,7 @@ class Store:
 
         return await self._database.read(read)
 
-    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
         return await self._write("claim", lambda connection: _claim(connection, ids, now, lease_seconds))
 
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
@@ -134,7 +149,7 @@ class Store:
         """The latest receipt that came under this tag and was about no message that is known by its id."""
         return await self._database.read(lambda connection: receipts.under_tag(connection, provider, tag, since))
 
-    async def postpone(self, works: Sequence[Work], until: datetime) -> None:
+    async def postpone(self, works: Sequence[ClaimedDelivery], until: datetime) -> None:
         """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
         if not works:
             return
@@ -147,13 +162,13 @@ class Store:
         rows = [{"key": work.delivery.id, "key_fence": work.delivery.fence} for work in works]
         await self._write("apply", lambda connection: connection.execute(query, rows))
 
-    async def apply(self, moves: Sequence[Move]) -> list[str]:
+    async def apply(self, moves: Sequence[Transition]) -> list[str]:
         """Write moves; answers the deliveries that they made due."""
         if not moves:
             return []
 
         def write(connection: Connection) -> list[str]:
-            page = Page.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
+            page = UnitOfWork.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
             deferred = [move for move in moves if move.to is State.DEFERRED]
             slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
             due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
@@ -165,7 +180,7 @@ class Store:
         return await self._write("apply", write)
 
     async def settle(
-        self, ended: Sequence[Attempt], decide: Callable[..., Move], decide_receipt: Callable[..., Move]
+        self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
     ) -> list[str]:
         """Record attempts' ends and what follows; answers the deliveries that became due by it."""
 
@@ -177,9 +192,9 @@ class Store:
 
         def write(connection: Connection) -> list[str]:
             known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
-            asked = Page.ask(connection, (attempt.work.delivery.id for attempt in ended), known=True)
-            *rows, waiting = exchange(connection, [*asked, receipts.ask_parked(connection, sent)])
-            page = Page(connection, rows, self._digest, known)
+            asked = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
+            *rows, waiting = execute_pipelined(connection, [*asked, receipts.ask_parked(connection, sent)])
+            page = UnitOfWork(connection, rows, self._digest, known)
             for attempt in ended:
                 owner = page.owner(attempt.work.delivery.id)
                 page.apply(decide(page.deliveries[attempt.work.delivery.id], owner.value, attempt))
@@ -190,13 +205,13 @@ class Store:
 
         return await self._write("settle", write)
 
-    async def match_parked(self, now: datetime, decide: Callable[..., Move]) -> list[str]:
+    async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
         return await self._write(
             "receive", lambda connection: receipts.match_again(connection, self._digest, now, decide)
         )
 
     async def receive(
-        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Move]
+        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
     ) -> tuple[list[str], list[str]]:
         """Record receipts; answers a word for each (see ledger/receipts.py) and the deliveries that became due."""
         return await self._write(
@@ -204,7 +219,7 @@ class Store:
         )
 
 
-_DUE = Prepared(
+_DUE = StatementTemplate(
     lambda sql: (
         f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
         f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
@@ -213,7 +228,7 @@ _DUE = Prepared(
 _OWNED_BY = ("tenant", "borrower_id", "case_id")
 
 
-def _claiming(sql: Spelling) -> str:
+def _claiming(sql: Dialect) -> str:
     free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
     these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
     return (
@@ -222,22 +237,22 @@ def _claiming(sql: Spelling) -> str:
     )
 
 
-_CLAIM = Prepared(_claiming)
-_CLAIMED = Prepared(
+_CLAIM = StatementTemplate(_claiming)
+_CLAIMED = StatementTemplate(
     lambda sql: f"SELECT {', '.join(NOTIFICATION)}, state, step FROM notifications WHERE {sql.among('id', 'ids')}"
 )
 
 
-def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[Work]:
+def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
     until = now + timedelta(seconds=lease_seconds)
-    [rows] = exchange(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
+    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
     if not rows:
         return []
     claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
     keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
     cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
     addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
-    owners, known = exchange(
+    owners, known = execute_pipelined(
         connection,
         [
             _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
@@ -249,13 +264,13 @@ def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seco
     for (delivery, *_), key in zip(claimed, keys, strict=True):
         *owner, state, step = owned[delivery.notification_id]
         last = step == delivery.step
-        works.append(Work(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
+        works.append(ClaimedDelivery(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
     return works
 
 
-_MOVED_ON = Prepared(
+_MOVED_ON = StatementTemplate(
     lambda sql: f"UPDATE borrowers SET version = version + 1 WHERE {sql.matching(('tenant', 'id'), 'keys')}",
-    answers=False,
+    returns_rows=False,
 )
 
 
@@ -265,17 +280,17 @@ def _start(
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     known = {each.work.notification.id: each.work.notification for each in outgoing}
     # In the order in which locks are taken.
-    locked, *switched, owners, steps = exchange(
+    locked, *switched, owners, steps = execute_pipelined(
         connection,
         [
             lock_borrowers(connection, keys),
             *ask_in_force(connection, now),
-            *Page.ask(connection, (each.work.delivery.id for each in outgoing), known=True),
+            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
         ],
     )
     versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
     switches = switches_from(switched)
-    page = Page(connection, (owners, steps), digest, known)
+    page = UnitOfWork(connection, (owners, steps), digest, known)
     started: dict[str, Key] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = page.deliveries[each.work.delivery.id]
@@ -299,7 +314,7 @@ def _start(
     return set(started)
 
 
-def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Move:
+def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Transition:
     assert outgoing.verdict is not None
     number = delivery.attempt + 1
     changes = {"attempt": number, "provider": outgoing.provider, "contacted_at": now, "paused": ""}
@@ -309,7 +324,7 @@ def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, leas
         "attempt": number,
         "verdict": verdict_view(outgoing.verdict),
     }
-    return Move(
+    return Transition(
         delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
     )
 
@@ -318,12 +333,12 @@ def _stops(switch: Switch, outgoing: Outgoing) -> bool:
     return switch.stops(outgoing.work.notification, outgoing.work.delivery.channel, outgoing.provider)
 
 
-def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Move:
+def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Transition:
     """A switch stops it: it waits for the switch's end, or for its own."""
     due_at = earliest(switch.until, outgoing.work.notification.expires_at)
     detail = {"switch": switch.id, "scope": switch.scope, "value": switch.value}
     changes = {"paused": switch.id}
-    return Move(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
+    return Transition(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
 
 
 def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:

@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.core.model import MOVES, PENDING_STATES, EndReason, Notification, State, new_id
-from gateway.core.ports import Delivery, Move
+from gateway.core.model import PENDING_STATES, TRANSITIONS, EndReason, Notification, State, new_id
+from gateway.core.ports import Delivery, Transition
 from gateway.stages.settle import goal_reached
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.events import Chain, Event
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.storage.schema import deliveries, instant_of, notifications
-from gateway.storage.statements import Prepared, Rows, Spelling, Statement, exchange
+from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate, execute_pipelined
 
 Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed digest
 
@@ -39,12 +39,14 @@ def _keeps_reason(state: State, to: State | None) -> bool:
 _STANDING = ("id", "state", "reason", "defer_until", "step", "stopped", "event_hash")
 
 
-def _notifications(columns: Sequence[str], which: Callable[[Spelling], str]) -> Prepared:
+def _notifications(columns: Sequence[str], which: Callable[[Dialect], str]) -> StatementTemplate:
     listed = ", ".join(columns)
-    return Prepared(lambda sql: f"SELECT {listed} FROM notifications WHERE {which(sql)} ORDER BY id {sql.lock()}")
+    return StatementTemplate(
+        lambda sql: f"SELECT {listed} FROM notifications WHERE {which(sql)} ORDER BY id {sql.lock()}"
+    )
 
 
-def _owning(column: str) -> Callable[[Spelling], str]:
+def _owning(column: str) -> Callable[[Dialect], str]:
     """Of the notifications that own the deliveries ``ids``."""
     return lambda sql: f"{column} IN (SELECT notification_id FROM deliveries WHERE {sql.among('id', 'ids')})"
 
@@ -52,12 +54,12 @@ def _owning(column: str) -> Callable[[Spelling], str]:
 _OWNERS = _notifications((*_STANDING, *NOTIFICATION), _owning("id"))
 _KNOWN_OWNERS = _notifications(_STANDING, _owning("id"))
 _THESE = _notifications((*_STANDING, *NOTIFICATION), lambda sql: sql.among("id", "ids"))
-_STEPS = Prepared(
+_STEPS = StatementTemplate(
     lambda sql: (
         f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {_owning('notification_id')(sql)} ORDER BY id {sql.lock()}"
     )
 )
-_STEPS_OF_THESE = Prepared(
+_STEPS_OF_THESE = StatementTemplate(
     lambda sql: (
         f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {sql.among('notification_id', 'ids')}"
         f" ORDER BY id {sql.lock()}"
@@ -65,7 +67,7 @@ _STEPS_OF_THESE = Prepared(
 )
 
 
-class OpenNotification:
+class LockedNotification:
     """A locked notification row with its deliveries by step."""
 
     def __init__(self, row: Sequence[Any], known: Notification | None) -> None:
@@ -84,7 +86,7 @@ class OpenNotification:
             self.defer_until = current.due_at if current.state is State.DEFERRED else None
 
 
-class Page:
+class UnitOfWork:
     """The locked rows of some notifications and of all their deliveries."""
 
     def __init__(
@@ -100,40 +102,40 @@ class Page:
         self._now: datetime | None = None
         self.opened: list[str] = []  # deliveries that became due by what happened on this page
         rows, steps = asked
-        self.notifications = {row[0]: OpenNotification(row, known.get(row[0])) for row in rows}
+        self.notifications = {row[0]: LockedNotification(row, known.get(row[0])) for row in rows}
         self.deliveries = {row[0]: delivery_of(row) for row in steps}
         for delivery in self.deliveries.values():
             self.notifications[delivery.notification_id].steps[delivery.step] = delivery
 
     @staticmethod
-    def ask(connection: Connection, delivery_ids: Iterable[str], *, known: bool = False) -> list[Statement]:
+    def statements(connection: Connection, delivery_ids: Iterable[str], *, known: bool = False) -> list[Statement]:
         """What to ask for a page of all notifications that own these deliveries; ``known``: the caller has them."""
         ids = sorted(set(delivery_ids))
         return [(_KNOWN_OWNERS if known else _OWNERS).of(connection, ids=ids), _STEPS.of(connection, ids=ids)]
 
     @classmethod
-    def of_deliveries(cls, connection: Connection, delivery_ids: Iterable[str], digest: Digest) -> Page:
+    def of_deliveries(cls, connection: Connection, delivery_ids: Iterable[str], digest: Digest) -> UnitOfWork:
         """The page of all notifications that own these deliveries."""
-        return cls(connection, exchange(connection, cls.ask(connection, delivery_ids)), digest, {})
+        return cls(connection, execute_pipelined(connection, cls.statements(connection, delivery_ids)), digest, {})
 
     @classmethod
-    def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], digest: Digest) -> Page:
+    def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], digest: Digest) -> UnitOfWork:
         """The page of these notifications."""
         ids = sorted(set(notification_ids))
-        asked = exchange(connection, [_THESE.of(connection, ids=ids), _STEPS_OF_THESE.of(connection, ids=ids)])
+        asked = execute_pipelined(connection, [_THESE.of(connection, ids=ids), _STEPS_OF_THESE.of(connection, ids=ids)])
         return cls(connection, asked, digest, {})
 
-    def owner(self, delivery_id: str) -> OpenNotification:
+    def owner(self, delivery_id: str) -> LockedNotification:
         return self.notifications[self.deliveries[delivery_id].notification_id]
 
-    def apply(self, move: Move) -> bool:
+    def apply(self, move: Transition) -> bool:
         """Make one move. An illegal one changes nothing but is recorded; answers whether it was made."""
         delivery = self.deliveries[move.delivery_id]
         owner = self.owner(move.delivery_id)
         if move.fence not in (None, delivery.fence):
             return False
         self._now = move.at
-        if move.to is not None and move.to not in MOVES[delivery.state]:
+        if move.to is not None and move.to not in TRANSITIONS[delivery.state]:
             self.record(owner, move, delivery, kind="ignored", detail={**move.detail, "to": move.to, "was": move.kind})
             return False
         changed = replace(
@@ -158,20 +160,22 @@ class Page:
         owner.summarise()
         return True
 
-    def stop_route(self, owner: OpenNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
+    def stop_route(self, owner: LockedNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
         """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""
         owner.stopped = owner.stopped or reason
         self._now = at
         self._touched.add(owner.value.id)
         for each in [each for each in owner.steps.values() if each.escalate_at is not None]:
-            self.apply(Move(each.id, kind, at, actor=actor, changes={"escalate_at": None}, due_at=each.receipt_by))
+            self.apply(
+                Transition(each.id, kind, at, actor=actor, changes={"escalate_at": None}, due_at=each.receipt_by)
+            )
 
     def set(self, delivery: Delivery) -> None:
         """Replace a delivery without an event (a lease, an attempt's number)."""
         self._put(self.notifications[delivery.notification_id], delivery)
         self.notifications[delivery.notification_id].summarise()
 
-    def _put(self, owner: OpenNotification, delivery: Delivery) -> None:
+    def _put(self, owner: LockedNotification, delivery: Delivery) -> None:
         self.deliveries[delivery.id] = delivery
         owner.steps[delivery.step] = delivery
         self._changed.add(delivery.id)
@@ -179,8 +183,8 @@ class Page:
 
     def record(
         self,
-        owner: OpenNotification,
-        move: Move,
+        owner: LockedNotification,
+        move: Transition,
         delivery: Delivery | None,
         *,
         kind: str = "",
@@ -206,7 +210,7 @@ class Page:
         )
         self._touched.add(owner.value.id)
 
-    def _open_next(self, owner: OpenNotification, ended: Delivery, move: Move) -> None:
+    def _open_next(self, owner: LockedNotification, ended: Delivery, move: Transition) -> None:
         """Open the step after ``ended``, once: only the last opened step can be followed."""
         number = ended.step + 1
         if owner.step != ended.step or number >= len(owner.value.route) or owner.stopped:
@@ -229,21 +233,23 @@ class Page:
         self.deliveries[fresh.id] = fresh
         owner.steps[number] = fresh
         self.opened.append(fresh.id)
-        opened = Move(fresh.id, "step_opened", move.at, detail={"channel": step.channel, "step": number})
+        opened = Transition(fresh.id, "step_opened", move.at, detail={"channel": step.channel, "step": number})
         self.record(owner, opened, fresh)
 
-    def _close_later_steps(self, owner: OpenNotification, delivery: Delivery, move: Move) -> None:
+    def _close_later_steps(self, owner: LockedNotification, delivery: Delivery, move: Transition) -> None:
         """When a step's goal is met late, what has not been handed over of later steps is not needed any more."""
         step = owner.value.route[delivery.step]
         if not goal_reached(step.until, delivery.state, read=delivery.read_at is not None):
             return
         for later in [each for each in owner.steps.values() if each.step > delivery.step]:
             if later.state in PENDING_STATES:
-                self.apply(Move(later.id, "cancelled", move.at, to=State.CANCELLED, reason=EndReason.GOAL_REACHED))
+                self.apply(
+                    Transition(later.id, "cancelled", move.at, to=State.CANCELLED, reason=EndReason.GOAL_REACHED)
+                )
 
     def write(self, *further: Statement) -> None:
         """Write everything that changed, and ``further`` statements with it, in one round trip."""
-        exchange(self._connection, [*self._writes(), *further])
+        execute_pipelined(self._connection, [*self._writes(), *further])
 
     def _writes(self) -> list[Statement]:
         """At most four statements, however large the batch."""

@@ -1,7 +1,7 @@
 """The template catalogue: what may be said, in which version, language and channel, and its one render function."""
 
 from gateway.templates.catalog import Catalog
-from gateway.templates.language.source import BadTemplate, Lender, Problem, Source
+from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource
 from gateway.templates.language.variables import VariableProblem, VariableSpec
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
@@ -10,9 +10,9 @@ __all__ = [
     "BadTemplate",
     "Catalog",
     "Lender",
-    "Problem",
     "Segments",
-    "Source",
+    "TemplateProblem",
+    "TemplateSource",
     "TemplateVersion",
     "VariableProblem",
     "VariableSpec",

@@ -14,10 +14,10 @@ import structlog
 
 from channels.base import Content
 from gateway.core.model import Notification
-from gateway.core.ports import FieldError, Incoming, RenderFailed, UnknownTemplate
+from gateway.core.ports import FieldError, NotificationRequest, RenderFailed, UnknownTemplate
 from gateway.templates.checks.translatable import said
 from gateway.templates.folder import Folder
-from gateway.templates.language.source import BadTemplate, Lender, Source
+from gateway.templates.language.source import BadTemplate, Lender, TemplateSource
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.published_store import Kept, Key, Standing
 
@@ -35,11 +35,11 @@ class Catalog:
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, TemplateSource],
         lender: Lender,
         versions: Versions | None = None,
         *,
-        good: Callable[[Source], bool] = lambda source: False,
+        good: Callable[[TemplateSource], bool] = lambda source: False,
         look: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> None:
         """``good``: which sources need no check. ``look`` is shown each other one while it is compiled."""
@@ -105,7 +105,7 @@ class Catalog:
         if missing and self._ledger is not None:
             for kept in await self._ledger.fetch(missing):
                 self._versions[(kept.tenant, kept.template, kept.version)] = made = await asyncio.to_thread(
-                    TemplateVersion, Source.parse(kept.source), self.lender, None if strict else []
+                    TemplateVersion, TemplateSource.parse(kept.source), self.lender, None if strict else []
                 )
                 made.forget()
 
@@ -146,7 +146,7 @@ class Catalog:
         """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""
         return [key for key, each in self._standing.items() if each.planned_at is not None and each.planned_at <= now]
 
-    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> list[FieldError]:
+    def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> list[FieldError]:
         """What is wrong with a request's variables, by the template's declaration of them."""
         found = self._find(tenant, incoming.template, version)
         if found is None:

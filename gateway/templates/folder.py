@@ -20,7 +20,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from gateway.templates.checks.translatable import said
-from gateway.templates.language.source import FRAGMENTS, BadTemplate, Source
+from gateway.templates.language.source import FRAGMENTS, BadTemplate, TemplateSource
 
 SETTINGS = "template.toml"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -54,11 +54,11 @@ class Folder:
             raise BadTemplate.at(path.name, said("a file is not UTF-8 ({why})", why=error.reason)) from None
         return cls(fragments, shape, found)
 
-    def sources(self) -> dict[str, Source]:
+    def sources(self) -> dict[str, TemplateSource]:
         """Those that ship, by id. Raises BadTemplate."""
         return {name: self.source(name, files) for name, files in self.templates.items()}
 
-    def source(self, template_id: str, files: Mapping[str, str], version: str = "") -> Source:
+    def source(self, template_id: str, files: Mapping[str, str], version: str = "") -> TemplateSource:
         """What compiling needs of these files, with the fragments of now. Raises BadTemplate, naming the file.
 
         ``version`` takes the place of the editors' own number, where the ledger numbers.
@@ -80,7 +80,7 @@ class Folder:
             for name, text in files.items()
             if name != SETTINGS and not name.startswith("examples/")
         }
-        made = Source(template_id, settings, parts, self.fragments)
+        made = TemplateSource(template_id, settings, parts, self.fragments)
         return replace(made, settings={**settings, "version": version}) if version else made
 
 

@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 from gateway.core.model import TemplateState
 from gateway.core.ports import Clock
 from gateway.templates.catalog import Catalog
-from gateway.templates.checks.lint import Finding, findings_of
+from gateway.templates.checks.lint import LintFinding, findings_of
 from gateway.templates.checks.translatable import joined, said
 from gateway.templates.folder import Folder, check
-from gateway.templates.language.source import BadTemplate, Problem, Source
+from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.compatibility import Consequence, broken, needs
-from gateway.templates.workflow.refusals import BadText, NoSuchEdition
-from gateway.templates.workflow.unit_of_work import Edition, Text
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.refusals import BadText, NoSuchVersion
+from gateway.templates.workflow.unit_of_work import StoredVersion, Text
+from gateway.templates.workflow.versions_store import VersionStore
 
-Lint = Callable[[TemplateVersion], Sequence[Finding]]
+Lint = Callable[[TemplateVersion], Sequence[LintFinding]]
 
 _LATELY = timedelta(days=30)  # whose requests count when a version needs something new; our choice: a billing month
 
@@ -36,15 +36,15 @@ class Files:
     number: int
     version: str
     files: Mapping[str, str]
-    edition: Edition | None = None
+    edition: StoredVersion | None = None
     source: str = ""  # as frozen at its submission
 
 
-class Shelf:
+class TemplateRepository:
     """All texts of all tenants. The verbs may raise Unavailable."""
 
     def __init__(
-        self, editions: Editions, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
+        self, editions: VersionStore, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
     ) -> None:
         self._editions = editions
         self._catalog = catalog
@@ -62,7 +62,7 @@ class Shelf:
         if number == 0:
             files = self._folder.templates.get(template)
             if files is None:
-                raise NoSuchEdition(f"the files have no template {template}")
+                raise NoSuchVersion(f"the files have no template {template}")
             return Files(template, 0, self._folder.source(template, files).version, files)
         return written(await self._editions.text((tenant, template, number)))
 
@@ -88,7 +88,7 @@ class Shelf:
             found.append(Consequence("live_changed", detail))
         return found
 
-    def findings(self, text: Files) -> list[Finding]:
+    def findings(self, text: Files) -> list[LintFinding]:
         """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
         try:
             return list(self._lint(self.compiled(text)))
@@ -103,12 +103,14 @@ class Shelf:
     def compiled(self, text: Files) -> TemplateVersion:
         """By its own source where that is frozen, with the shared texts of now where not. Raises BadText."""
         try:
-            source = Source.parse(text.source) if text.source else self._folder.source(text.template, text.files)
+            source = (
+                TemplateSource.parse(text.source) if text.source else self._folder.source(text.template, text.files)
+            )
             return TemplateVersion(source, self._catalog.lender)
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def sketched(self, text: Files, problems: list[Problem] | None = None) -> TemplateVersion:
+    def sketched(self, text: Files, problems: list[TemplateProblem] | None = None) -> TemplateVersion:
         """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText.
 
         The mistakes go to ``problems``.
@@ -119,9 +121,9 @@ class Shelf:
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def drafted(self, text: Files) -> tuple[TemplateVersion | None, list[Finding]]:
+    def drafted(self, text: Files) -> tuple[TemplateVersion | None, list[LintFinding]]:
         """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
-        problems: list[Problem] = []
+        problems: list[TemplateProblem] = []
         try:
             version = self.sketched(text, problems)
         except BadText as error:
@@ -143,7 +145,7 @@ class Shelf:
             raise BadText(found)
 
 
-def live_edition(editions: Sequence[Edition], now: datetime) -> Edition | None:
+def live_edition(editions: Sequence[StoredVersion], now: datetime) -> StoredVersion | None:
     """The one that new requests get; None: that of the files. A plan whose time has come holds, noticed or not."""
     planned = [each for each in editions if each.publish_at is not None and each.publish_at <= now]
     return next(iter([*planned, *(each for each in editions if each.state is TemplateState.PUBLISHED)]), None)

@@ -14,12 +14,12 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from gateway.templates.language.source import Lender, Source
+from gateway.templates.language.source import Lender, TemplateSource
 
 _LIBRARIES = ("python-liquid", "mrml", "css-inline", "babel")
 
 
-class Verdicts:
+class ValidationCache:
     """Marks of templates: one for each text, under one program, for one lender, with one set of the lint's words."""
 
     def __init__(self, lender: Lender, words: Path) -> None:
@@ -27,7 +27,7 @@ class Verdicts:
         given = [_program(), asdict(lender), _digest_of(words, "*.toml")]
         self._given = json.dumps(given, sort_keys=True)
 
-    def mark(self, source: Source) -> str:
+    def mark(self, source: TemplateSource) -> str:
         """64 hexadecimal digits, the same for what can only be judged the same."""
         return hashlib.sha256(f"{self._given}{source.digest}".encode()).hexdigest()
 

@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.core.ports import Unavailable
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.templates.workflow.refusals import NoSuchEdition, TemplateRefusal
+from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
@@ -83,7 +83,7 @@ async def session_of(request: Request) -> Session | None:
     return await gateway.sessions.find(token, gateway.clock()) if token else None
 
 
-def looks(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
+def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
     """A dependency of pages that are looked at: answers the session of somebody with this role."""
 
     async def dependency(request: Request) -> Session:
@@ -97,7 +97,7 @@ def looks(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
     return dependency
 
 
-async def sent(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
+async def authenticated_form(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
     """Who sent a form, and what is in it. Raises SignInNeeded, NotAllowed."""
     form = await read_form(request)
     session = await session_of(request)
@@ -162,7 +162,7 @@ class PageRoute(APIRoute):
                 return await _sign_in(request, needed)
             except NotAllowed as refused:
                 return await message(request, 403, refused.key)
-            except NoSuchEdition:
+            except NoSuchVersion:
                 return await message(request, 404, "nothing_here")
             except TemplateRefusal as refusal:
                 return await message(request, 409, f"refusal_{refusal.kind}", str(refusal))

@@ -17,8 +17,17 @@ from gateway.templates.repository import Files
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.workflow import Card
 from gateway.web import preview_frames, samples
-from gateway.web.access import PageRoute, gateway_of, is_htmx, looks, message, names_of, pages_of, sent
-from gateway.web.editor_views import FIELD, VALUE, Desk, alone, desk, locales_of, title_of, written
+from gateway.web.access import (
+    PageRoute,
+    authenticated_form,
+    gateway_of,
+    is_htmx,
+    message,
+    names_of,
+    pages_of,
+    require_role,
+)
+from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, desk, locales_of, title_of, written
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
@@ -33,7 +42,9 @@ _STATES = (
 
 
 @router.get("")
-async def show_list(request: Request, q: str = "", state: str = "", session: Session = Depends(looks())) -> Response:
+async def show_list(
+    request: Request, q: str = "", state: str = "", session: Session = Depends(require_role())
+) -> Response:
     cards = await gateway_of(request).editing.cards(session.user.tenant, q[:100])
     shown = [each for each in cards if not state or state in _states_of(each)]
     values = {"cards": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(cards)}
@@ -45,7 +56,7 @@ def _states_of(card: Card) -> set[str]:
 
 
 @router.get("/templates/{template}")
-async def show_template(request: Request, template: str, session: Session = Depends(looks())) -> Response:
+async def show_template(request: Request, template: str, session: Session = Depends(require_role())) -> Response:
     editing, tenant = gateway_of(request).editing, session.user.tenant
     versions = await editing.versions(tenant, template)
     live = await editing.live(tenant, template)
@@ -66,14 +77,16 @@ async def show_template(request: Request, template: str, session: Session = Depe
 
 @router.get("/templates/{template}/{number:int}")
 async def show_version(
-    request: Request, template: str, number: int, locale: str = "", session: Session = Depends(looks())
+    request: Request, template: str, number: int, locale: str = "", session: Session = Depends(require_role())
 ) -> Response:
     text = await gateway_of(request).editing.text(session.user.tenant, template, number)
     return await show_text(request, session, text, {"locale": locale})
 
 
 @router.get("/templates/{template}/{number:int}/changes")
-async def show_changes(request: Request, template: str, number: int, session: Session = Depends(looks())) -> Response:
+async def show_changes(
+    request: Request, template: str, number: int, session: Session = Depends(require_role())
+) -> Response:
     editing, tenant = gateway_of(request).editing, session.user.tenant
     text = await editing.text(tenant, template, number)
     live = await editing.live(tenant, template)
@@ -86,7 +99,7 @@ async def show_changes(request: Request, template: str, number: int, session: Se
 @router.post("/templates/{template}/{number:int}/preview")
 async def show_preview(request: Request, template: str, number: int) -> Response:
     """As somebody types: the pieces of the page that depend on it. Without JavaScript, the page with their text."""
-    session, form = await sent(request, Role.VIEWER)
+    session, form = await authenticated_form(request, Role.VIEWER)
     text = await gateway_of(request).editing.text(session.user.tenant, template, number)
     if not is_htmx(request):
         return await show_text(request, session, text, form)
@@ -95,7 +108,7 @@ async def show_preview(request: Request, template: str, number: int) -> Response
 
 
 @router.get("/frames/{key}/{scheme}")
-async def show_frame(request: Request, key: str, scheme: str, session: Session = Depends(looks())) -> Response:
+async def show_frame(request: Request, key: str, scheme: str, session: Session = Depends(require_role())) -> Response:
     html = await gateway_of(request).frames.get(session.user.tenant, key)
     if html is None or scheme not in preview_frames.SCHEMES:
         return Response(status_code=404, headers=headers(preview_frames.POLICY))
@@ -103,7 +116,7 @@ async def show_frame(request: Request, key: str, scheme: str, session: Session =
 
 
 @router.get("/{rest:path}")
-async def show_nothing(request: Request, session: Session = Depends(looks())) -> Response:
+async def show_nothing(request: Request, session: Session = Depends(require_role())) -> Response:
     return await message(request, 404, "nothing_here")
 
 
@@ -155,7 +168,7 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
     # While somebody types, only the language on screen is looked at: all of them take longer than a keystroke.
     looked_at = alone(files, locale) if is_htmx(request) else files
 
-    def look() -> Desk:
+    def look() -> EditorView:
         drafted = gateway_of(request).editing.drafted(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )

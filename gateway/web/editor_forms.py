@@ -19,7 +19,7 @@ from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import Files
-from gateway.templates.workflow.differences import Piece, pieces
+from gateway.templates.workflow.differences import DiffPiece, pieces
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.refusals import (
     BadText,
@@ -28,7 +28,7 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
-from gateway.web.access import PageRoute, gateway_of, pages_of, sent
+from gateway.web.access import PageRoute, authenticated_form, gateway_of, pages_of
 from gateway.web.editor import files_of, page, sample_of, show_text
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import headers
@@ -46,13 +46,13 @@ class Collision:
     name: str
     mine: str
     theirs: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[DiffPiece, ...]
 
 
 @router.post("/begin")
 async def begin(request: Request, template: str) -> Response:
     """A draft from what is live, or from another version's text."""
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     editing, tenant = gateway_of(request).editing, session.user.tenant
     source = form.get("from", "")
     files = (await editing.text(tenant, template, int(source))).files if source.isdecimal() else None
@@ -65,7 +65,7 @@ async def begin(request: Request, template: str) -> Response:
 
 @router.post("/{number:int}/save")
 async def save(request: Request, template: str, number: int) -> Response:
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     kept = await _save(request, session, template, number, form)
     return kept if isinstance(kept, Response) else to_version(template, number, "saved", form.get("locale", ""))
 
@@ -73,7 +73,7 @@ async def save(request: Request, template: str, number: int) -> Response:
 @router.post("/{number:int}/submit")
 async def submit(request: Request, template: str, number: int) -> Response:
     """Keep what is written, and hand it to a second person."""
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     kept = await _save(request, session, template, number, form)
     if isinstance(kept, Response):
         return kept
@@ -90,7 +90,7 @@ async def submit(request: Request, template: str, number: int) -> Response:
 @router.post("/{number:int}/locale")
 async def add_locale(request: Request, template: str, number: int) -> Response:
     """Begin a further language with the texts of the one that is on screen."""
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     new, old = form.get("new_locale", "").strip()[:_LONGEST_LOCALE], form.get("locale", "")
     copied = {
         f"{FIELD}{new}/{name.rpartition('/')[2]}": text
@@ -103,7 +103,7 @@ async def add_locale(request: Request, template: str, number: int) -> Response:
 
 @router.post("/{number:int}/discard")
 async def discard(request: Request, template: str, number: int) -> Response:
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     revision = _number(form, "revision")
     editing, user = gateway_of(request).editing, session.user
     await editing.discard(user.tenant, template, number, revision, user.actor, _comment(form))
@@ -112,7 +112,7 @@ async def discard(request: Request, template: str, number: int) -> Response:
 
 @router.post("/{number:int}/approve")
 async def approve(request: Request, template: str, number: int) -> Response:
-    session, form = await sent(request, Role.APPROVER)
+    session, form = await authenticated_form(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.approve(user.tenant, template, number, user.actor, _comment(form))
     return to_version(template, number, "approved")
@@ -120,7 +120,7 @@ async def approve(request: Request, template: str, number: int) -> Response:
 
 @router.post("/{number:int}/reject")
 async def reject(request: Request, template: str, number: int) -> Response:
-    session, form = await sent(request, Role.APPROVER)
+    session, form = await authenticated_form(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.reject(user.tenant, template, number, user.actor, _comment(form))
     return to_version(template, number, "rejected")
@@ -129,7 +129,7 @@ async def reject(request: Request, template: str, number: int) -> Response:
 @router.post("/{number:int}/publish")
 async def publish(request: Request, template: str, number: int) -> Response:
     """Now, or at a time; with what it would break or undo said first."""
-    session, form = await sent(request, Role.APPROVER)
+    session, form = await authenticated_form(request, Role.APPROVER)
     user, editing = session.user, gateway_of(request).editing
     at = _instant(form.get("at", "")) if form.get("when") == "later" else None
     if form.get("when") == "later" and at is None:
@@ -149,7 +149,7 @@ async def publish(request: Request, template: str, number: int) -> Response:
 
 @router.post("/{number:int}/unschedule")
 async def unschedule(request: Request, template: str, number: int) -> Response:
-    session, form = await sent(request, Role.APPROVER)
+    session, form = await authenticated_form(request, Role.APPROVER)
     user = session.user
     await gateway_of(request).editing.unschedule(user.tenant, template, number, user.actor, _comment(form))
     return to_version(template, number, "unscheduled")
@@ -157,7 +157,7 @@ async def unschedule(request: Request, template: str, number: int) -> Response:
 
 @router.post("/roll-back")
 async def roll_back(request: Request, template: str) -> Response:
-    session, form = await sent(request, Role.APPROVER)
+    session, form = await authenticated_form(request, Role.APPROVER)
     user, to = session.user, form.get("to", "")
     earlier = int(to) if to.isdecimal() else None
     await gateway_of(request).editing.roll_back(user.tenant, template, user.actor, _comment(form), earlier)
@@ -167,7 +167,7 @@ async def roll_back(request: Request, template: str) -> Response:
 @router.post("/{number:int}/test")
 async def send_test(request: Request, template: str, number: int) -> Response:
     """A message with the sample on screen, to an address of one's own. What is written has to be saved first."""
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     editing, user, channel = gateway_of(request).editing, session.user, form.get("channel", "")
     text = await editing.text(user.tenant, template, number)
     if files_of(form, text.files) != dict(text.files):

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from gateway.templates.checks.lint import LEVELS, Finding
+from gateway.templates.checks.lint import LEVELS, LintFinding
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import PARTS
 from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 from gateway.templates.workflow.preview import Shown
-from gateway.templates.workflow.workflow import Drafted
+from gateway.templates.workflow.workflow import SavedDraft
 
 FIELD = "f."  # before the names of a form's texts
 SEEN = "seen."  # before the digest of the text as the page had it
@@ -36,13 +36,13 @@ _WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartText:
     """One text to write in. ``findings`` are those that stand in it."""
 
     name: str  # "en-US/sms.liquid"
     file: str  # "sms.liquid"
     text: str  # without the line end that files have at their end
-    findings: Sequence[Finding] = ()
+    findings: Sequence[LintFinding] = ()
 
     @property
     def seen(self) -> str:
@@ -50,11 +50,11 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class ChannelTexts:
     """A channel's texts in one locale."""
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[PartText]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class Tab:
     """One locale. ``errors``: how many block it."""
 
     locale: str
-    channels: Sequence[Channel]
+    channels: Sequence[ChannelTexts]
     errors: int
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class NonGsmCharacter:
     """A character that makes an SMS dear. ``instead``: what says the same. ``here``: it stands in the editor's text."""
 
     character: str
@@ -77,13 +77,13 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Bubbles:
+class SmsPreview:
     """An SMS as it travels."""
 
     texts: Sequence[str]
     encoding: str
     units: int
-    letters: Sequence[Letter]
+    letters: Sequence[NonGsmCharacter]
     cost: str
 
 
@@ -96,15 +96,15 @@ class Insert:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class EditorView:
     """All that the page shows of one version in one locale."""
 
     locale: str
     tabs: Sequence[Tab]
-    settings: Part
-    general: Sequence[Finding]  # those that stand in no text that can be written in here
+    settings: PartText
+    general: Sequence[LintFinding]  # those that stand in no text that can be written in here
     shown: Mapping[str, Shown]
-    bubbles: Bubbles | None
+    bubbles: SmsPreview | None
     preview_line: str
     specs: Sequence[VariableSpec]
     fragments: Sequence[Insert]
@@ -123,18 +123,18 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()[:_DIGEST]
 
 
-def desk(files: Mapping[str, str], drafted: Drafted, locale: str, kinds: Sequence[str]) -> Desk:
+def desk(files: Mapping[str, str], drafted: SavedDraft, locale: str, kinds: Sequence[str]) -> EditorView:
     """Everything for ``pages/version.html``."""
     version, sample = drafted.version, drafted.sample
-    by_place: dict[str, list[Finding]] = {}
+    by_place: dict[str, list[LintFinding]] = {}
     for each in sorted(drafted.findings, key=lambda one: (LEVELS.index(one.level), one.line)):
         by_place.setdefault(_place(each), []).append(each)
     tabs = [_tab(files, each, by_place) for each in locales_of(files)]
-    settings = Part(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), by_place.pop(SETTINGS, []))
+    settings = PartText(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), by_place.pop(SETTINGS, []))
     for part in _parts_of(tabs):
         by_place.pop(part.name, None)
     shown = _own(drafted, locale)
-    return Desk(
+    return EditorView(
         locale=locale,
         tabs=tabs,
         settings=settings,
@@ -180,7 +180,7 @@ def _shown_text(files: Mapping[str, str], name: str) -> str:
     return files.get(name, "").removesuffix("\n")
 
 
-def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[Finding]]) -> Tab:
+def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[LintFinding]]) -> Tab:
     channels = {channel: list(parts) for channel, parts in PARTS.items()}
     for name in files:  # a part that no channel has (any more) can be seen, and emptied
         place, _, file = name.partition("/")
@@ -189,14 +189,16 @@ def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[
     found = []
     for channel, names in channels.items():
         texts = [(f"{locale}/{file}", file) for file in names]
-        found.append(Channel(channel, [Part(n, file, _shown_text(files, n), by_place.get(n, ())) for n, file in texts]))
+        found.append(
+            ChannelTexts(channel, [PartText(n, file, _shown_text(files, n), by_place.get(n, ())) for n, file in texts])
+        )
     errors = sum(
         each.level == "error" for name, some in by_place.items() if name.partition("/")[0] == locale for each in some
     )
     return Tab(locale, found, errors)
 
 
-def _own(drafted: Drafted, locale: str) -> dict[str, Shown]:
+def _own(drafted: SavedDraft, locale: str) -> dict[str, Shown]:
     """By channel. Where this locale's text does not compile, its mistake, instead of another locale's text."""
     found = {each.channel: each for each in drafted.shown}
     for channel, parts in PARTS.items():
@@ -207,21 +209,21 @@ def _own(drafted: Drafted, locale: str) -> dict[str, Shown]:
     return found
 
 
-def _place(finding: Finding) -> str:
+def _place(finding: LintFinding) -> str:
     """Which text it stands in: ``en-US/sms.liquid``."""
     return finding.where.partition("/")[2]
 
 
-def _bubbles(shown: Shown | None, source: str) -> Bubbles | None:
+def _bubbles(shown: Shown | None, source: str) -> SmsPreview | None:
     if shown is None or shown.content is None or shown.segments is None:
         return None
     counted, cost = shown.segments, shown.cost
     letters = [
-        Letter(each, _called(each), instead or REPLACEMENTS.get(each, ""), each in source)
+        NonGsmCharacter(each, _called(each), instead or REPLACEMENTS.get(each, ""), each in source)
         for each, instead in counted.forcing
     ]
     price = f"{cost.amount.normalize():f} {cost.currency}" if cost else ""
-    return Bubbles(split(shown.content.text), counted.encoding, counted.units, letters, price)
+    return SmsPreview(split(shown.content.text), counted.encoding, counted.units, letters, price)
 
 
 def _preview_line(shown: Shown | None) -> str:
@@ -247,9 +249,9 @@ def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
     return [Insert(f"{{% render '{word}' %}}", text) for word, text in found.items()]
 
 
-def _parts_of(tabs: Sequence[Tab]) -> list[Part]:
+def _parts_of(tabs: Sequence[Tab]) -> list[PartText]:
     return [part for tab in tabs for channel in tab.channels for part in channel.parts]
 
 
-def _every(tabs: Sequence[Tab]) -> list[Finding]:
+def _every(tabs: Sequence[Tab]) -> list[LintFinding]:
     return [finding for part in _parts_of(tabs) for finding in part.findings]

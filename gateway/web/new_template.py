@@ -14,7 +14,7 @@ from gateway.identity.users import Role
 from gateway.templates.language.version import PARTS
 from gateway.templates.workflow.refusals import BadText, DraftExists
 from gateway.templates.workflow.starting_texts import Plan, begun
-from gateway.web.access import PageRoute, gateway_of, looks, sent
+from gateway.web.access import PageRoute, authenticated_form, gateway_of, require_role
 from gateway.web.editor import page
 from gateway.web.editor_forms import to_version
 
@@ -32,14 +32,14 @@ class Refusal(Exception):
 
 
 @router.get("")
-async def show_form(request: Request, session: Session = Depends(looks(Role.EDITOR))) -> Response:
+async def show_form(request: Request, session: Session = Depends(require_role(Role.EDITOR))) -> Response:
     return await _form(request, session, {f"channel.{each}": "yes" for each in PARTS})
 
 
 @router.post("")
 async def begin(request: Request) -> Response:
     """Keep a draft of the new template, and open it."""
-    session, form = await sent(request, Role.EDITOR)
+    session, form = await authenticated_form(request, Role.EDITOR)
     editing, user = gateway_of(request).editing, session.user
     template, start = form.get("template", "").strip(), form.get("start", "")
     try:

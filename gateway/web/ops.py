@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway.identity.sessions import Session
 from gateway.operations.activity import Activity
 from gateway.operations.processes import read_processes
-from gateway.web.access import PageRoute, looks, names_of, pages_of
+from gateway.web.access import PageRoute, names_of, pages_of, require_role
 from gateway.web.status import Status, status
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in tha
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-class Watch:
+class StatusCache:
     """The page's content, and the little that it keeps from one look to the next."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -56,18 +56,18 @@ class Watch:
 
 
 @router.get("/ops")
-async def show_ops(request: Request, session: Session = Depends(looks())) -> Response:
+async def show_ops(request: Request, session: Session = Depends(require_role())) -> Response:
     return await _page(request, session, "ops.html")
 
 
 @router.get("/ops/now")
-async def show_now(request: Request, session: Session = Depends(looks())) -> Response:
+async def show_now(request: Request, session: Session = Depends(require_role())) -> Response:
     """The part of the page that is asked for again every few seconds."""
     return await _page(request, session, "ops_now.html")
 
 
 async def _page(request: Request, session: Session, name: str) -> Response:
-    watch: Watch = request.app.state.watch
+    watch: StatusCache = request.app.state.watch
     seen = await watch.look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
     mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]

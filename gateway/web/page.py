@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from gateway.web import translations
-from gateway.web.translations import Texts
+from gateway.web.translations import PageTexts
 
 
 def policy(**allowed: str) -> str:
@@ -63,7 +63,7 @@ class Pages:
             lstrip_blocks=True,
         )
 
-    def texts(self, request: Request) -> Texts:
+    def texts(self, request: Request) -> PageTexts:
         cookie = request.cookies.get(translations.COOKIE, "")
         return self._texts[translations.choose(cookie, request.headers.get("accept-language", ""))]
 

@@ -17,14 +17,14 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 8, 14, 30
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class PlotSeries:
     """One thing over time: a name, and a number for each step."""
 
     name: str
     values: Sequence[float]
 
 
-def columns(title: str, series: Sequence[Series], labels: Sequence[str]) -> Markup:
+def columns(title: str, series: Sequence[PlotSeries], labels: Sequence[str]) -> Markup:
     """Columns, the series side by side in each step. ``labels`` names the steps; some are written below."""
     top = _round_up(max((value for each in series for value in each.values), default=0))
     step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(labels))

@@ -14,13 +14,13 @@ from gateway.identity.users import Role
 from gateway.web.access import (
     NotAllowed,
     PageRoute,
+    authenticated_form,
     back_of,
     cookie_name,
     gateway_of,
     is_https,
     pages_of,
     read_form,
-    sent,
     session_of,
     source_of,
 )
@@ -68,7 +68,7 @@ async def sign_in(request: Request) -> Response:
 
 @router.post("/sign-out")
 async def sign_out(request: Request) -> Response:
-    session, _ = await sent(request, Role.VIEWER)
+    session, _ = await authenticated_form(request, Role.VIEWER)
     await gateway_of(request).sessions.close(session)
     answer = RedirectResponse("/editor/sign-in", 303, headers())
     answer.delete_cookie(cookie_name(request), httponly=True, samesite="lax", secure=is_https(request))

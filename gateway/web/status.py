@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from gateway.core.model import PolicyReason, State, Switch, SwitchKind
 from gateway.operations.activity import Happened, Minutes
-from gateway.operations.processes import Process
-from gateway.storage.store import Ages
-from gateway.web.plots import Series, columns
+from gateway.operations.processes import RunningProcess
+from gateway.storage.store import Backlog
+from gateway.web.plots import PlotSeries, columns
 
 # The thresholds of ops/prometheus/alerts.yml, so that the page and the pager agree.
 _LATE_SECONDS = 60
@@ -28,7 +28,7 @@ _FAILED = (State.FAILED, State.UNDELIVERED, State.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Message:
     """A text of the pages' languages (``texts/``) with its values."""
 
     key: str
@@ -39,7 +39,7 @@ class Said:
 class Look:
     """Something that a person should look at; ``runbook`` is the page that says how."""
 
-    says: Said
+    says: Message
     runbook: str
 
 
@@ -49,12 +49,12 @@ class Number:
 
     name: str
     value: str
-    says: Said
+    says: Message
     troubled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProviderRow:
     """One provider, as all workers together see it. ``share`` is the worst of theirs."""
 
     name: str
@@ -85,18 +85,18 @@ class Status:
     flow: Markup
     ends: Markup
     verdicts: Sequence[Share]
-    providers: Sequence[Row]
+    providers: Sequence[ProviderRow]
     switches: Sequence[Switch]
-    alive: list[Process]
-    gone: list[Process]
+    alive: list[RunningProcess]
+    gone: list[RunningProcess]
     deployed: tuple[str, datetime] | None
 
 
 def status(
     now: datetime,
-    ages: Ages,
+    ages: Backlog,
     minutes: Minutes,
-    processes: Sequence[Process],
+    processes: Sequence[RunningProcess],
     switches: Sequence[Switch],
     channels: Mapping[str, str],
     not_ready: Mapping[str, str],
@@ -106,12 +106,12 @@ def status(
     providers = _providers(alive, channels)
     labels = [datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M") for minute in minutes]
     flow = [
-        Series("accepted", _per_minute(minutes, lambda each: each.kind == "accepted")),
-        Series("handed over", _per_minute(minutes, lambda each: each.kind == "attempt_started")),
+        PlotSeries("accepted", _per_minute(minutes, lambda each: each.kind == "accepted")),
+        PlotSeries("handed over", _per_minute(minutes, lambda each: each.kind == "attempt_started")),
     ]
     ends = [
-        Series("delivered", _per_minute(minutes, lambda each: _moved(each) and each.state == State.DELIVERED)),
-        Series("not delivered", _per_minute(minutes, lambda each: _moved(each) and each.state in _FAILED)),
+        PlotSeries("delivered", _per_minute(minutes, lambda each: _moved(each) and each.state == State.DELIVERED)),
+        PlotSeries("not delivered", _per_minute(minutes, lambda each: _moved(each) and each.state in _FAILED)),
     ]
     return Status(
         at=now,
@@ -150,12 +150,12 @@ def _verdicts(minutes: Minutes) -> list[Share]:
     return [Share(*key, count, 100 * count / total) for key, count in counted.most_common()]
 
 
-def _providers(alive: Sequence[Process], channels: Mapping[str, str]) -> list[Row]:
+def _providers(alive: Sequence[RunningProcess], channels: Mapping[str, str]) -> list[ProviderRow]:
     seen = {
         name: [each.providers[name] for each in alive if each.sends and name in each.providers] for name in channels
     }
     return [
-        Row(
+        ProviderRow(
             name,
             channels[name],
             min((each.share for each in health), default=1.0),
@@ -167,24 +167,24 @@ def _providers(alive: Sequence[Process], channels: Mapping[str, str]) -> list[Ro
     ]
 
 
-def _numbers(ages: Ages) -> list[Number]:
+def _numbers(ages: Backlog) -> list[Number]:
     late, slow = ages.oldest_due_seconds > _LATE_SECONDS, ages.oldest_review_seconds > _REVIEW_SECONDS
-    oldest = Said("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
-    deliveries = Said("ops_deliveries")
+    oldest = Message("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
+    deliveries = Message("ops_deliveries")
     return [
-        Number("oldest_due", duration(ages.oldest_due_seconds), Said("ops_not_started"), late),
+        Number("oldest_due", duration(ages.oldest_due_seconds), Message("ops_not_started"), late),
         Number("due", f"{ages.due:,}", deliveries),
-        Number("unknown", f"{ages.unknown:,}", Said("ops_nobody_knows"), ages.unknown > 0),
+        Number("unknown", f"{ages.unknown:,}", Message("ops_nobody_knows"), ages.unknown > 0),
         Number("review", f"{ages.review:,}", oldest, slow),
         Number("paused", f"{ages.paused:,}", deliveries, ages.paused > 0),
     ]
 
 
 def _looks(
-    ages: Ages,
-    providers: Sequence[Row],
+    ages: Backlog,
+    providers: Sequence[ProviderRow],
     switches: Iterable[Switch],
-    alive: Sequence[Process],
+    alive: Sequence[RunningProcess],
     not_ready: Mapping[str, str],
 ) -> list[Look]:
     found = [
@@ -206,8 +206,8 @@ def _looks(
     return found
 
 
-def _failing(providers: Sequence[Row]) -> Iterator[Look]:
-    by_channel: dict[str, list[Row]] = {}
+def _failing(providers: Sequence[ProviderRow]) -> Iterator[Look]:
+    by_channel: dict[str, list[ProviderRow]] = {}
     for row in providers:
         by_channel.setdefault(row.channel, []).append(row)
     for channel, rows in by_channel.items():
@@ -219,10 +219,10 @@ def _failing(providers: Sequence[Row]) -> Iterator[Look]:
 
 
 def _look(key: str, runbook: str, **values: object) -> Look:
-    return Look(Said(f"ops_look_{key}", values), runbook)
+    return Look(Message(f"ops_look_{key}", values), runbook)
 
 
-def _deployed(processes: Sequence[Process]) -> tuple[str, datetime] | None:
+def _deployed(processes: Sequence[RunningProcess]) -> tuple[str, datetime] | None:
     """The version of the process that started last, and when it was started for the first time."""
     if not processes:
         return None

@@ -13,7 +13,7 @@ from importlib import resources
 
 from babel.dates import format_datetime
 
-from gateway.templates.checks.translatable import Said
+from gateway.templates.checks.translatable import Translatable
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 COOKIE = "gateway_language"
@@ -21,7 +21,7 @@ _WRITTEN = {"en": ("en_GB", "d MMM y, HH:mm"), "zh": ("zh_Hans", "y年M月d日 H
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class PageTexts:
     """One language. Called with a key and its values, it answers the text; an unknown key is an error."""
 
     language: str
@@ -38,7 +38,7 @@ class Texts:
 
     def said(self, sentence: str) -> str:
         """A sentence of the catalogue in this language. What comes from elsewhere stays as it is."""
-        if not isinstance(sentence, Said):
+        if not isinstance(sentence, Translatable):
             return sentence
         words = self.sentences.get(sentence.pattern, sentence.pattern)
         values = {
@@ -54,12 +54,12 @@ class Texts:
         return f"{format_datetime(instant, pattern, locale=locale)} UTC"
 
 
-def load() -> dict[str, Texts]:
+def load() -> dict[str, PageTexts]:
     """All languages."""
     folder = resources.files("gateway.web").joinpath("texts")
     read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
     # English has no table of sentences: what the code says is English.
-    return {each: Texts(each, words, words.pop("sentences", {})) for each, words in read.items()}
+    return {each: PageTexts(each, words, words.pop("sentences", {})) for each, words in read.items()}
 
 
 def choose(cookie: str, accepted: str) -> str:

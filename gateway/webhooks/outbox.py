@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, s
 from gateway.core.model import WebhookOutcome
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, notifications, webhook_endpoints, webhook_messages
-from gateway.storage.statements import Prepared
+from gateway.storage.statements import StatementTemplate
 from gateway.storage.tail import Tail
 from gateway.webhooks.types import body_of, message_id, type_of
 
@@ -36,7 +36,7 @@ _GONE = "gone"
 _RESTING = frozenset({WebhookOutcome.UNREACHABLE, WebhookOutcome.UNAVAILABLE, WebhookOutcome.FORBIDDEN})
 
 _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
-_PLACES = Prepared(lambda _: "SELECT id, cursor FROM webhook_endpoints WHERE disabled_at IS NULL")
+_PLACES = StatementTemplate(lambda _: "SELECT id, cursor FROM webhook_endpoints WHERE disabled_at IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class WebhookMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryResult:
     """What came of one attempt. ``status`` is None where there was no answer."""
 
     message: WebhookMessage
@@ -70,7 +70,7 @@ class WebhookOutbox:
 
     async def collect(self, now: datetime) -> int | None:
         """Write the messages that new events lead to; how many events were looked at. None: nobody wants to be told."""
-        places = await self._database.ask(_PLACES.of)
+        places = await self._database.query(_PLACES.of)
         if not places:
             return None
         safe = await self._database.read(self._tail.safe)
@@ -85,7 +85,7 @@ class WebhookOutbox:
         """Lease messages that are due: of one notification the earliest, and the next when that has arrived."""
         return await self._database.write(lambda connection: _claim(connection, now, most))
 
-    async def record(self, told: Sequence[Told], now: datetime) -> None:
+    async def record(self, told: Sequence[DeliveryResult], now: datetime) -> None:
         """Write what came of the attempts, and when the next ones are."""
         if told:
             await self._database.write(lambda connection: _record(connection, told, now))
@@ -202,7 +202,7 @@ def _versions(row: Any, now: datetime) -> tuple[int, ...]:
     return (row.secret_version, row.secret_version - 1) if both else (row.secret_version,)
 
 
-def _record(connection: Connection, told: Sequence[Told], now: datetime) -> None:
+def _record(connection: Connection, told: Sequence[DeliveryResult], now: datetime) -> None:
     names = ("state", "due_at", "status", "outcome")
     connection.execute(
         update(webhook_messages)
@@ -223,7 +223,7 @@ def _record(connection: Connection, told: Sequence[Told], now: datetime) -> None
         )
 
 
-def _after(told: Told, now: datetime) -> tuple[str, datetime | None, int | None, str]:
+def _after(told: DeliveryResult, now: datetime) -> tuple[str, datetime | None, int | None, str]:
     if told.outcome is WebhookOutcome.DELIVERED:
         return "delivered", None, told.status, told.outcome
     if told.outcome is not WebhookOutcome.GONE and told.message.attempts > len(_WAITS):
@@ -232,7 +232,7 @@ def _after(told: Told, now: datetime) -> tuple[str, datetime | None, int | None,
     return "pending", now + max(wait, timedelta(seconds=told.retry_after)), told.status, told.outcome
 
 
-def _record_endpoint(connection: Connection, endpoint_id: str, told: Sequence[Told], now: datetime) -> None:
+def _record_endpoint(connection: Connection, endpoint_id: str, told: Sequence[DeliveryResult], now: datetime) -> None:
     outcomes = {each.outcome for each in told}
     this = update(webhook_endpoints).where(_endpoints.id == endpoint_id)
     if WebhookOutcome.GONE in outcomes:

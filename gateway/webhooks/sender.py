@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from gateway.core.model import WebhookOutcome
 from gateway.core.ports import Clock
 from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
-from gateway.webhooks.outbox import Told, WebhookMessage
+from gateway.webhooks.outbox import DeliveryResult, WebhookMessage
 
 _SECONDS = 10  # for an answer; our choice: a receiver is to store what it hears and work on it later
 _AT_ONCE, _AT_ONE_HOST = 50, 8  # our choice
@@ -28,7 +28,7 @@ class WebhookSender:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, messages: Sequence[WebhookMessage]) -> list[Told]:
+    async def send(self, messages: Sequence[WebhookMessage]) -> list[DeliveryResult]:
         """Deliver a batch; what came of each."""
         if not messages:
             return []
@@ -46,21 +46,23 @@ class WebhookSender:
         if self._session is not None:
             await self._session.close()
 
-    async def _tell(self, session: aiohttp.ClientSession, message: WebhookMessage) -> Told:
+    async def _tell(self, session: aiohttp.ClientSession, message: WebhookMessage) -> DeliveryResult:
         try:
             self._guard.check_literal(urlsplit(message.url).hostname or "")
             # A redirect could lead anywhere, so it is an answer like another.
             async with session.post(
                 message.url, data=message.body.encode(), headers=self._headers(message), allow_redirects=False
             ) as response:
-                return Told(message, _outcome(response.status), response.status, _retry_after(response.headers))
+                return DeliveryResult(
+                    message, _outcome(response.status), response.status, _retry_after(response.headers)
+                )
         except Forbidden:
-            return Told(message, WebhookOutcome.FORBIDDEN)
+            return DeliveryResult(message, WebhookOutcome.FORBIDDEN)
         except aiohttp.ClientConnectorError as error:
             forbidden = isinstance(error.os_error, Forbidden)
-            return Told(message, WebhookOutcome.FORBIDDEN if forbidden else WebhookOutcome.UNREACHABLE)
+            return DeliveryResult(message, WebhookOutcome.FORBIDDEN if forbidden else WebhookOutcome.UNREACHABLE)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            return Told(message, WebhookOutcome.UNREACHABLE)
+            return DeliveryResult(message, WebhookOutcome.UNREACHABLE)
 
     def _headers(self, message: WebhookMessage) -> dict[str, str]:
         """Those of Standard Webhooks. The time is that of the attempt, so that a copy of an old one is refused."""

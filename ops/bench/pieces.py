@@ -29,12 +29,12 @@ from gateway.core.model import (
     VerdictKind,
     new_id,
 )
-from gateway.core.ports import Attempt, Draft, Outgoing, ReceiptFor, StepDecision, Work
+from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, ReceiptFor, StepDecision
 from gateway.policy import decide, load_packs
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.migrate import migrate
 from gateway.storage.store import Store
 from gateway.templates import Catalog, Lender
@@ -125,7 +125,7 @@ async def _ledger(size: int, rounds: int) -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/ledger.db")
         await asyncio.to_thread(migrate, database.engine)
-        store = Store(database, _digest, lambda operation: nullcontext(), Releases(0))
+        store = Store(database, _digest, lambda operation: nullcontext(), DeferralSpreader(0))
         path = _Path(store, size)
         found = {
             "ledger_accept": await wall_rate(path.accept, rounds),
@@ -145,8 +145,8 @@ class _Path:
         self._store = store
         self._size = size
         self._ids: dict[int, list[str]] = {}
-        self._works: dict[int, list[Work]] = {}
-        self._settler = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+        self._works: dict[int, list[ClaimedDelivery]] = {}
+        self._settler = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 
     async def accept(self, number: int) -> int:
         drafts = [_draft(_notification(number * self._size + each)) for each in range(self._size)]
@@ -185,13 +185,13 @@ def _digest(tenant: str, channel: str, address: str) -> str:
     return hashlib.sha256(f"{tenant}|{channel}|{address}".encode()).hexdigest()[:32]
 
 
-def _draft(notification: Notification) -> Draft:
+def _draft(notification: Notification) -> DecidedRequest:
     digest = _digest("bench", "sms", str(notification.address("sms")))
     step = StepDecision(0, "sms", digest, _SEND)
-    return Draft(notification, fingerprint({"key": notification.idempotency_key}), (step,))
+    return DecidedRequest(notification, fingerprint({"key": notification.idempotency_key}), (step,))
 
 
-def _attempt(work: Work) -> Attempt:
+def _attempt(work: ClaimedDelivery) -> Attempt:
     delivery = work.delivery.id
     message = Message(delivery, 1, "bench", "B", "", Content("hello"), "", "", None, "collections")
     return Attempt(work, "sms", message, _NOW, _NOW + timedelta(seconds=1), Accepted(f"SM{delivery}"))

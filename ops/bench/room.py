@@ -26,7 +26,7 @@ from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded import valkey
 from gateway.app.settings import Settings
 from gateway.core.model import Borrower, Case, Step
-from gateway.core.ports import Incoming
+from gateway.core.ports import NotificationRequest
 from gateway.retention.backup import back_up
 from gateway.retention.erasing import Keep
 from gateway.retention.retention import Retention
@@ -58,7 +58,7 @@ class Taker:
         """Nothing to release."""
 
 
-def _request(number: int) -> Incoming:
+def _request(number: int) -> NotificationRequest:
     zone = 12 - datetime.now(UTC).hour
     borrower = Borrower(
         id=f"B-{number:08d}",
@@ -71,7 +71,7 @@ def _request(number: int) -> Incoming:
     case = Case(f"C-{number:08d}", "card", date(2026, 11, 1), "first_reminder")
     variables = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
     route = (Step("sms", timedelta(minutes=30)), Step("email"))
-    return Incoming(
+    return NotificationRequest(
         idempotency_key=f"portfolio-2026-11-{number:08d}",
         borrower=borrower,
         case=case,

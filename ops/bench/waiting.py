@@ -20,14 +20,14 @@ from sqlalchemy import Connection
 
 from gateway.core.codec import fingerprint
 from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step, VerdictKind, new_id
-from gateway.core.ports import Draft, StepDecision
+from gateway.core.ports import DecidedRequest, StepDecision
 from gateway.core.signing import Signer
 from gateway.policy import decide, load_packs
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.schema import deliveries
-from gateway.storage.statements import exchange
+from gateway.storage.statements import execute_pipelined
 from gateway.storage.store import Store
 from gateway.templates import Catalog, Lender
 
@@ -56,7 +56,7 @@ class Filler:
 
     async def _fill(self, numbers: range, route: str, *, deferred: bool) -> None:
         database = self._shape.database()
-        store = Store(database, self._digest, lambda operation: nullcontext(), Releases(0))
+        store = Store(database, self._digest, lambda operation: nullcontext(), DeferralSpreader(0))
         try:
             for start in range(0, len(numbers), _BATCH):
                 now = datetime.now(UTC)
@@ -65,7 +65,7 @@ class Filler:
         finally:
             await database.close()
 
-    def _draft(self, number: int, route: str, now: datetime, deferred: bool) -> Draft:
+    def _draft(self, number: int, route: str, now: datetime, deferred: bool) -> DecidedRequest:
         notification = self.notification(number, route, now)
         address = notification.address(route) or ""
         digest = self._digest(TENANT, route, address)
@@ -76,7 +76,7 @@ class Filler:
             later = now + timedelta(seconds=3600 + random.Random(number).randrange(5 * 86_400))
             reason = PolicyReason.OUTSIDE_WINDOW
             verdict = replace(verdict, kind=VerdictKind.DEFER, reason=reason, until=later, valid_until=None)
-        return Draft(notification, fingerprint({"number": number}), (StepDecision(0, route, digest, verdict),))
+        return DecidedRequest(notification, fingerprint({"number": number}), (StepDecision(0, route, digest, verdict),))
 
     def notification(self, number: int, route: str, now: datetime) -> Notification:
         """Reminder ``number``, as load.py's body would have become one."""
@@ -131,4 +131,4 @@ async def contacts(database: Database, count: int, borrower: int) -> None:
 
 
 def _insert(rows: list[dict[str, Any]], connection: Connection) -> None:
-    exchange(connection, inserting(connection, deliveries, rows))
+    execute_pipelined(connection, inserting(connection, deliveries, rows))

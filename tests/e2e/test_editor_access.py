@@ -16,7 +16,7 @@ from gateway.identity.users import Role
 from gateway.web import editor_forms, preview_frames
 from gateway.web.access import back_of
 from gateway.web.editor import files_of
-from gateway.web.editor_views import Part, digest
+from gateway.web.editor_views import PartText, digest
 from tests.e2e.conftest import AppClient
 from tests.support.browser import PASSWORD
 
@@ -310,4 +310,4 @@ def test_a_form_leaves_what_it_does_not_show_alone() -> None:
         "en-US/inapp.txt.liquid": "New\n",
         "examples/plain.json": "{}",
     }
-    assert Part("a", "a", "Hello").seen == digest("Hello\n")
+    assert PartText("a", "a", "Hello").seen == digest("Hello\n")

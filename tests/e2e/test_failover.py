@@ -13,7 +13,7 @@ from channels.sms.simulator import SmsSimulator
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
-from gateway.core.ports import Incoming
+from gateway.core.ports import NotificationRequest
 from tests.support.api_gateway import request
 from tests.support.fake_servers import closed_port
 from tests.support.ledgers import begun, empty_sqlite
@@ -21,7 +21,7 @@ from tests.support.ledgers import begun, empty_sqlite
 ACCOUNT = "AC" + "0" * 32
 
 
-def _incoming(number: int) -> Incoming:
+def _incoming(number: int) -> NotificationRequest:
     body = request(number, route=["sms"])
     body["borrower"]["addresses"]["sms"] = f"+1{202 + number // 80}55501{number % 80:02d}"
     return NotificationIn(**body).incoming("", body)

@@ -33,7 +33,7 @@ from twilio.request_validator import RequestValidator
 from gateway.app import serving
 from gateway.app.app import Gateway
 from gateway.app.embedded import simulated_providers
-from gateway.app.embedded.simulated_providers import World
+from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.settings import Settings
 from gateway.observability import logs, tracing
 from gateway.queue.connection import connect
@@ -158,7 +158,7 @@ async def _watched() -> AsyncIterator[Watched]:
         rmtree(folder, ignore_errors=True)
 
 
-async def _outside(api: Wire, folder: Path) -> World:
+async def _outside(api: Wire, folder: Path) -> SimulatedProviders:
     offset = (datetime.fromisoformat(AT) - datetime.now(UTC)).total_seconds()
     return await simulated_providers.start(
         [
@@ -170,7 +170,7 @@ async def _outside(api: Wire, folder: Path) -> World:
     )
 
 
-def _settings(folder: Path, sms: Wire, api: Wire, outside: World, mail_port: int) -> Settings:
+def _settings(folder: Path, sms: Wire, api: Wire, outside: SimulatedProviders, mail_port: int) -> Settings:
     twilio = {
         "account_sid": ACCOUNT,
         "auth_token": "sms-token",

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.storage.database import Database
-from gateway.storage.migrate import lacks
+from gateway.storage.migrate import pending_migration
 from tests.support.production import Process, Production, production, request
 
 _RECEIPT_HOURS = 15 / 3600
@@ -74,7 +74,7 @@ async def test_a_rolling_upgrade_loses_and_repeats_nothing(running: Production) 
         await _replaced(process)
     done.set()
     await loading
-    assert lacks(running.database.engine) == ""
+    assert pending_migration(running.database.engine) == ""
 
     query = text("SELECT count(*) FROM notifications WHERE state <> 'delivered'")
     async with asyncio.timeout(60):
@@ -89,4 +89,4 @@ async def test_a_rolling_upgrade_loses_and_repeats_nothing(running: Production) 
 def test_an_older_schema_stops_the_start(tmp_path: Path) -> None:
     """A database that lacks what this version needs is told apart from one that has more."""
     database = Database(f"sqlite:///{tmp_path}/ledger.db")
-    assert "run gateway ledger migrate" in lacks(database.engine)
+    assert "run gateway ledger migrate" in pending_migration(database.engine)

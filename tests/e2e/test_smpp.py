@@ -17,7 +17,7 @@ from channels.base import Listens
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
-from gateway.core.ports import Incoming
+from gateway.core.ports import NotificationRequest
 from gateway.storage.schema import receipts
 from tests.support.api_gateway import request
 from tests.support.ledgers import begun, empty_sqlite
@@ -26,7 +26,7 @@ from tests.support.smsc import Smsc
 ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
 
 
-def _incoming(case: str, phone: str = ANSWERED) -> Incoming:
+def _incoming(case: str, phone: str = ANSWERED) -> NotificationRequest:
     body = request(route=["sms"])
     body["borrower"]["addresses"]["sms"] = phone
     body["case"]["id"] = case
@@ -66,7 +66,9 @@ async def _on(smsc: Smsc, **settings: Any) -> AsyncIterator[Gateway]:
             await gateway.keys.create("acme", "test", ["send"], gateway.clock())
             provider = gateway.providers["smsc"]
             assert isinstance(provider, Listens)
-            listening = asyncio.create_task(provider.listen(partial(gateway.pipeline.hear, "smsc"), stop))
+            listening = asyncio.create_task(
+                provider.listen(partial(gateway.pipeline.handle_provider_push, "smsc"), stop)
+            )
             yield gateway
             stop.set()
             await listening

@@ -26,7 +26,7 @@ from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.versions_store import VersionStore
 from tests.support.api_gateway import Answer, Client, request, serving
 from tests.support.ledgers import begun, empty_sqlite
 
@@ -385,7 +385,7 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
     await operator.call("DELETE", f"/v1/switches/{made.json['id']}")
-    editions = Editions(office.gateway.database, office.gateway.clock)
+    editions = VersionStore(office.gateway.database, office.gateway.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):
         await editions.note(("acme", "overdue-first", 0), "template_test_started", actor, {})

@@ -142,7 +142,7 @@ def test_nothing_is_made_where_it_is_off() -> None:
     assert tracing.trace_id_of(f"ntf_{CALLER}") == CALLER
     tracing.notification(f"ntf_{CALLER}", 0)
     with tracing.step("send", f"ntf_{CALLER}") as span, tracing.batch("dispatch") as other:
-        tracing.tell(span, outcome="accepted")
+        tracing.set_attributes(span, outcome="accepted")
         tracing.link(other, [f"ntf_{CALLER}"])
     assert span is None
     assert other is None

@@ -110,7 +110,7 @@ def test_the_wheel_works_by_itself(wheel: Path, short_dir: Path) -> None:
     """From another directory the installed gateway starts whole, serves a page, and its doctor is content."""
     script = """
 import asyncio, aiohttp, gateway, sys
-from gateway import serving
+from gateway.app import serving
 from gateway.observability.metrics import Metrics
 from gateway.app.settings import Settings
 async def main():

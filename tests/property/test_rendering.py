@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.core.ports import RenderFailed
 from gateway.templates import Catalog, Lender
 from gateway.templates.language import formats
-from gateway.templates.language.language import Part, Scope, compile_part
+from gateway.templates.language.language import CompiledPart, PartScope, compile_part
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 _TYPES = {
@@ -95,12 +95,12 @@ def _outcome(render: Any, values: Mapping[str, Any]) -> str:
 @settings(max_examples=300, deadline=None)
 def test_the_fast_way_says_what_liquid_says(text: str, values: dict[str, Any], html: bool) -> None:
     """For any template and any values, escaped or not: the same text, or the same error at the same place."""
-    scope = Scope(values["locale"], _TYPES | {"locale": "text"}, {}, {})
+    scope = PartScope(values["locale"], _TYPES | {"locale": "text"}, {}, {})
     wrapped = (
         f"<mjml><mj-body><mj-section><mj-column><mj-text>{text}</mj-text></mj-column></mj-section></mj-body></mjml>"
     )
     part = compile_part(wrapped if html else text, "t/en-US/x", scope, is_mail=html)
-    if isinstance(part, Part):
+    if isinstance(part, CompiledPart):
         assert _outcome(part.render, values) == _outcome(part._render, values)
     else:
         assert html  # a text with a stray < is no mail

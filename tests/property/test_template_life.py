@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.cli import evidence
-from gateway.core.model import TEMPLATE_MOVES, TemplateState
+from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.templates.repository import live_edition
-from gateway.templates.workflow.published_store import TemplateVersions
+from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.refusals import TemplateRefusal
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.versions_store import VersionStore
 from tests.support.template_services import Clock
 
 # What leads on from each state comes more often than what is refused there, so that most examples get far.
@@ -64,7 +64,7 @@ def test_only_legal_lives(ledger: Database, steps: list[Step]) -> None:
 
 async def _live(ledger: Database, tenant: str, steps: list[Step]) -> None:
     clock = Clock()
-    editions = Editions(ledger, clock)
+    editions = VersionStore(ledger, clock)
     for step in steps:
         try:
             await _do(editions, clock, tenant, step)
@@ -77,13 +77,13 @@ async def _live(ledger: Database, tenant: str, steps: list[Step]) -> None:
         assert states.count(single) <= 1
     assert not [each for each in found if each.approved_by and each.approved_by in (*each.editors, each.submitted_by)]
     await _check_record(editions, tenant, {each.number: each.state for each in found})
-    standing = {each.tenant: each for each in await TemplateVersions(ledger).changed(0)}.get(tenant)
+    standing = {each.tenant: each for each in await PublishedVersions(ledger).changed(0)}.get(tenant)
     live = live_edition(found, clock())
     assert (standing.live(clock()) if standing else "") == (live.version if live else "")
     assert (await evidence.verify(ledger)).broken == []
 
 
-async def _check_record(editions: Editions, tenant: str, ends: dict[int, TemplateState]) -> None:
+async def _check_record(editions: VersionStore, tenant: str, ends: dict[int, TemplateState]) -> None:
     """The record tells the whole way of each version, by legal moves, to where it stands."""
     now: dict[int, TemplateState] = {}
     for change in await editions.history(tenant, "t"):
@@ -92,12 +92,12 @@ async def _check_record(editions: Editions, tenant: str, ends: dict[int, Templat
         if before is None:
             assert state is TemplateState.DRAFT
         elif change.kind != "template_saved":
-            assert state in TEMPLATE_MOVES[before], (before, state)
+            assert state in TEMPLATE_TRANSITIONS[before], (before, state)
         now[change.number] = state
     assert now == ends
 
 
-async def _do(editions: Editions, clock: Clock, tenant: str, step: Step) -> None:
+async def _do(editions: VersionStore, clock: Clock, tenant: str, step: Step) -> None:
     """One verb on one of the versions that there are."""
     sensible, pick, which, who = step
     found, actor = await editions.listed(tenant, "t"), f"user:{who}"

@@ -14,12 +14,12 @@ from gateway.core.model import (
     Case,
     Category,
     Contact,
+    DeclaredPreferences,
     Facts,
     Hold,
     HoldKind,
     Notification,
     OptOut,
-    Stated,
     Step,
 )
 from gateway.policy import decide, load_packs
@@ -355,18 +355,21 @@ def test_what_the_law_stops_it_stops_for_service_messages_too(kind: HoldKind) ->
 def test_who_has_moved_since_is_written_to_where_it_is_day_in_both_places() -> None:
     """A request that waited holds the old zone; what the latest request states is a possible one as well."""
     made = notification("us", NEW_YORK)
-    moved = Facts(stated=Stated((LOS_ANGELES,)))
+    moved = Facts(stated=DeclaredPreferences((LOS_ANGELES,)))
     morning = at("2026-11-24 09:00", NEW_YORK)
-    assert said(made, morning, facts=Facts(stated=Stated((NEW_YORK,))))[0] == "send"
+    assert said(made, morning, facts=Facts(stated=DeclaredPreferences((NEW_YORK,))))[0] == "send"
     assert said(made, morning, facts=moved) == ("defer", "outside_window", at("2026-11-24 08:05", LOS_ANGELES))
     found = decide(made, "sms", moved, PACKS, morning, address_digest="digest")
     assert found.time_zones == (NEW_YORK, LOS_ANGELES)
-    assert said(made, morning, facts=Facts(stated=Stated(("Nowhere/Land",))))[:2] == ("review", "unknown_zone")
+    assert said(made, morning, facts=Facts(stated=DeclaredPreferences(("Nowhere/Land",))))[:2] == (
+        "review",
+        "unknown_zone",
+    )
 
 
 def test_a_wish_of_today_holds_for_what_was_accepted_yesterday() -> None:
     """The hours that the latest request states narrow those of an earlier one, and end its permission."""
-    evening = Facts(stated=Stated((TAIPEI,), (("18:00", "20:00"),)))
+    evening = Facts(stated=DeclaredPreferences((TAIPEI,), (("18:00", "20:00"),)))
     made = notification("tw", TAIPEI)
     assert said(made, _day("10:00"), facts=evening) == ("defer", "borrower_wish", _day("18:00"))
     narrower = notification("tw", TAIPEI, windows=(("09:00", "10:00"), ("19:00", "21:00")))

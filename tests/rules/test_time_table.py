@@ -13,7 +13,7 @@ import pytest
 
 from gateway.core.model import Facts, Hold, HoldKind
 from gateway.policy import Packs, decide
-from gateway.policy.intervals import Schedule, next_opening, parse_hours
+from gateway.policy.intervals import ContactHours, next_opening, parse_hours
 from tests.rules.test_policy_table import LONDON, NEW_YORK, PACKS, at, contact, notification
 from tests.support.made_packs import MARK, cap, packs, window
 
@@ -262,7 +262,7 @@ def test_clocks_that_change_as_the_window_opens_or_closes(
 ) -> None:
     """What the clock on the wall reads decides, at the ends of the window too."""
     place = _Jump(utc(change), timedelta(hours=after))
-    schedule = Schedule((parse_hours("08:00", "21:00"),) * 7)
+    schedule = ContactHours((parse_hours("08:00", "21:00"),) * 7)
     now, found = utc("2027-05-05 02:00"), []
     while (opening := next_opening(schedule, (place,), now)) is not None and opening[0] < utc("2027-05-06 02:00"):
         found.append(opening)

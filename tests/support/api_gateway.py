@@ -28,32 +28,32 @@ from channels.inapp import CHANNEL as INAPP
 from channels.sms import CHANNEL as SMS
 from gateway.app.settings import Settings
 from gateway.borrowers.inbox import Inbox
-from gateway.borrowers.store import People
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.model import Notification, PolicyReason, Verdict, VerdictKind
-from gateway.core.ports import Clock, FieldError, Incoming, TemplateInfo, UnknownTemplate
+from gateway.core.ports import Clock, FieldError, NotificationRequest, TemplateInfo, UnknownTemplate
 from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
 from gateway.identity.keys import Keys
 from gateway.observability.metrics import Metrics
 from gateway.observability.readiness import Probe
-from gateway.operations.controls import Switches
+from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters
 from gateway.operations.reviews import Reviews
 from gateway.pipeline import Pipeline, Stages
 from gateway.policy import Packs, load_packs
-from gateway.queue.subscriptions import Wakeups
-from gateway.queue.token_buckets import Pacer, TokenBuckets
+from gateway.queue.subscriptions import FeedNotifier
+from gateway.queue.token_buckets import RateLimiter, TokenBuckets
 from gateway.replies.rules import load_words
-from gateway.replies.store import Replies
-from gateway.stages.accept import Acceptor
-from gateway.stages.classify_reply import Listener
-from gateway.stages.reconcile import Enquirer
-from gateway.stages.route import Chooser
-from gateway.stages.schedule import Schedule
+from gateway.replies.store import ReplyStore
+from gateway.stages.accept import RequestValidator
+from gateway.stages.classify_reply import ReplyClassifier
+from gateway.stages.reconcile import OutcomeReconciler
+from gateway.stages.route import ProviderRouter
+from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
-from gateway.stages.settle import Settler
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.reads import Reads
 from gateway.storage.store import Store
 from gateway.webhooks.endpoints import WebhookEndpoints
@@ -85,7 +85,7 @@ class OneTemplate:
     async def ensure(self, keys: Iterable[tuple[str, str, str]]) -> None:
         """It is always at hand."""
 
-    def wrong_variables(self, tenant: str, incoming: Incoming, version: str) -> Sequence[FieldError]:
+    def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> Sequence[FieldError]:
         return [] if "amount" in incoming.variables else [FieldError("/variables/amount", "is required")]
 
     def render(self, notification: Notification, channel: str) -> Content:
@@ -105,10 +105,10 @@ class ApiGateway:
     clock: Clock
     database: Database
     reads: Reads
-    people: People
+    people: BorrowerStore
     reviews: Reviews
     dead_letters: DeadLetters
-    switches: Switches
+    switches: Controls
     keys: Keys
     inbox: Inbox
     signer: Signer
@@ -117,7 +117,7 @@ class ApiGateway:
     webhooks: Webhooks
     webhook_endpoints: WebhookEndpoints
     webhook_guard: Guard
-    wakeups: Wakeups
+    wakeups: FeedNotifier
     pipeline: Pipeline
     forecaster: Forecaster
     store: Store
@@ -146,7 +146,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     chosen = Settings(data_dir=directory, secret_key="0123456789abcdef", **settings)
     database = Database(empty_sqlite(directory))
     signer = Signer(chosen.key())
-    wakeups = Wakeups(redis, signer.topic)
+    wakeups = FeedNotifier(redis, signer.topic)
     inbox = Inbox(database, clock, wakeups.publish)
     twilio = {
         "account_sid": "AC" + "0" * 32,
@@ -159,41 +159,41 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         "twilio": SMS.build("twilio", "twilio", twilio, {"clock": clock}),
     }
     metrics = Metrics(CHANNELS, [(each.channel, name) for name, each in providers.items()])
-    store = Store(database, signer.digest, metrics.transaction, Releases(0))
+    store = Store(database, signer.digest, metrics.transaction, DeferralSpreader(0))
     templates = OneTemplate()
 
     async def trigger(_ids: Sequence[str]) -> None:
         """Nobody works here: what is accepted stays accepted."""
 
-    people = People(database, signer.digest, clock)
+    people = BorrowerStore(database, signer.digest, clock)
     words = load_words(POLICIES / "replies.toml")
     lender = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
-    switches = Switches(database, clock)
+    switches = Controls(database, clock)
     guard = Guard(chosen.webhook_networks)
     webhook_sender = WebhookSender(guard, signer.webhook_secret, lambda: datetime.now(UTC))
-    acceptor = Acceptor(templates, _Addresses(), permit, signer.digest)
+    acceptor = RequestValidator(templates, _Addresses(), permit, signer.digest)
     sender = Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token)
     capabilities = {name: each.capability for name, each in providers.items()}
-    settler = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), capabilities)
+    settler = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), capabilities)
     pipeline = Pipeline(
         ledger=store,
         people=people,
-        replies=Replies(database, signer.digest, clock),
+        replies=ReplyStore(database, signer.digest, clock),
         switches=switches,
         stages=Stages(
             acceptor=acceptor,
             templates=templates,
             decide=permit,
-            chooser=Chooser(providers, {}),
+            chooser=ProviderRouter(providers, {}),
             sender=sender,
-            enquirer=Enquirer(store, providers, templates, sender, settler, clock),
+            enquirer=OutcomeReconciler(store, providers, templates, sender, settler, clock),
             settler=settler,
-            listener=Listener(words, lambda jurisdiction: PACKS[jurisdiction], lender),
+            listener=ReplyClassifier(words, lambda jurisdiction: PACKS[jurisdiction], lender),
         ),
         providers=providers,
         open_reference=signer.open_reference,
         trigger=trigger,
-        pace=Pacer(TokenBuckets(redis), {}),
+        pace=RateLimiter(TokenBuckets(redis), {}),
         observer=metrics,
         clock=clock,
         lease_seconds=60,

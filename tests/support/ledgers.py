@@ -19,12 +19,12 @@ from channels.base import Accepted, Content, Message, SendFailure
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
 from gateway.app.templates import read_texts
-from gateway.borrowers.store import People
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import fingerprint
 from gateway.core.model import Borrower, Case, Category, Notification, PolicyReason, Step, Verdict, VerdictKind, new_id
-from gateway.core.ports import Attempt, Draft, Outgoing, StepDecision, Work
+from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, StepDecision
 from gateway.storage.database import Database
-from gateway.storage.deferral_spreader import Releases
+from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import template_versions
 from gateway.storage.store import Store
@@ -85,11 +85,11 @@ def _connected(url: str) -> Iterator[Connection]:
 
 
 def store_on(database: Database, releases_per_second: float = 0) -> Store:
-    return Store(database, digest, lambda operation: nullcontext(), Releases(releases_per_second))
+    return Store(database, digest, lambda operation: nullcontext(), DeferralSpreader(releases_per_second))
 
 
-def people_on(database: Database, now: datetime = NOW) -> People:
-    return People(database, digest, lambda: now)
+def people_on(database: Database, now: datetime = NOW) -> BorrowerStore:
+    return BorrowerStore(database, digest, lambda: now)
 
 
 def draft(
@@ -103,7 +103,7 @@ def draft(
     now: datetime = NOW,
     expires_at: datetime | None = None,
     case: str = "C-1",
-) -> Draft:
+) -> DecidedRequest:
     notification = Notification(
         id=new_id("ntf", now),
         tenant="acme",
@@ -122,14 +122,16 @@ def draft(
         expires_at=expires_at,
     )
     step = StepDecision(0, route[0].channel, digest("acme", route[0].channel, "+12025550123"), verdict)
-    return Draft(notification, fingerprint(raw or {"key": key}), (step,))
+    return DecidedRequest(notification, fingerprint(raw or {"key": key}), (step,))
 
 
-def outgoing(work: Work, provider: str = "twilio") -> Outgoing:
+def outgoing(work: ClaimedDelivery, provider: str = "twilio") -> Outgoing:
     return Outgoing(work, Content("hello"), SEND, provider)
 
 
-def ended(work: Work, result: Accepted | SendFailure, at: datetime = NOW, *, began: datetime | None = None) -> Attempt:
+def ended(
+    work: ClaimedDelivery, result: Accepted | SendFailure, at: datetime = NOW, *, began: datetime | None = None
+) -> Attempt:
     """The attempt after those that ``work`` knows of, as a worker brings it home: the provider answered at ``at``."""
     delivery, borrower = work.delivery, work.notification.borrower.id
     content = outgoing(work).content

@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from gateway.app.embedded import simulated_providers
-from gateway.app.embedded.simulated_providers import World
+from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.core.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
@@ -89,7 +89,7 @@ class Production:
     key: str
     apis: list[Process]
     workers: list[Process]
-    outside: World
+    outside: SimulatedProviders
     database: Database
     http: aiohttp.ClientSession
 
@@ -149,7 +149,7 @@ async def production(
             await database.close()
 
 
-def _providers(outside: World) -> list[dict[str, Any]]:
+def _providers(outside: SimulatedProviders) -> list[dict[str, Any]]:
     sms = {
         "account_sid": _ACCOUNT,
         "auth_token": "sms-token",

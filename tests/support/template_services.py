@@ -11,15 +11,15 @@ from gateway.core.model import TemplateState
 from gateway.observability.metrics import Metrics
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
-from gateway.templates.checks.lint import Finding
+from gateway.templates.checks.lint import LintFinding
 from gateway.templates.folder import Folder
-from gateway.templates.repository import Shelf
+from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
-from gateway.templates.workflow.publication_watcher import Follower
-from gateway.templates.workflow.published_store import TemplateVersions
+from gateway.templates.workflow.publication_watcher import PublicationWatcher
+from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.transfer import Transfer
-from gateway.templates.workflow.versions_store import Editions
-from gateway.templates.workflow.workflow import Editing
+from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.workflow.workflow import TemplateWorkflow
 from tests.support.ledgers import NOW, draft
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -47,17 +47,19 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.versions = TemplateVersions(database)
-        self.editions = Editions(database, self.clock)
+        self.versions = PublishedVersions(database)
+        self.editions = VersionStore(database, self.clock)
         self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
         self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
-        self.findings: list[Finding] = []
-        shelf = Shelf(self.editions, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock)
+        self.findings: list[LintFinding] = []
+        shelf = TemplateRepository(
+            self.editions, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
+        )
         trials: Any = None  # nobody sends a test here
-        self.editing = Editing(self.editions, self.catalog, shelf, trials, {}, self.clock)
+        self.editing = TemplateWorkflow(self.editions, self.catalog, shelf, trials, {}, self.clock)
         self.transfer = Transfer(self.editions, self.catalog, shelf)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
-        self.follower = Follower(self.other, self.editions, self.metrics, self.clock)
+        self.follower = PublicationWatcher(self.other, self.editions, self.metrics, self.clock)
 
     async def submitted(self, words: str = "new words", tenant: str = "acme") -> int:
         begun = await self.editing.begin(tenant, TEMPLATE, "user:ann", "shorter")

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 _LONG_SECONDS = 1.0  # most answers are given sooner, and then this has cost a timer; our choice
 
 
-class Attending:
+class cancel_on_disconnect:
     """A block that ends with ClientDisconnect where the client hangs up. The body must have been read before."""
 
     __slots__ = ("_gone", "_request", "_task", "_timer", "_watching")

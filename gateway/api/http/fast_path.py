@@ -27,7 +27,7 @@ class Route:
     endpoint: Callable[[Request], Awaitable[Response]]
 
 
-class Direct:
+class FastPathRouter:
     """An ASGI application that answers ``routes`` itself and leaves everything else to ``app``, the framework's."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:

@@ -15,14 +15,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.core.ports import FieldError, Refused, Unavailable
+from gateway.core.ports import FieldError, RejectedRequest, Unavailable
 
 _MOST_ERRORS = 50  # our choice: nobody mends more at once, and a hostile body could hold a million
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemType:
     """A problem type: its status, its title, and what the caller can do about it."""
 
     status: int
@@ -31,78 +31,86 @@ class Kind:
 
 
 # The key is the last word of the type URI ``/problems/<word>`` and the metric label.
-KINDS: Mapping[str, Kind] = {
-    "malformed_json": Kind(400, "The body is not JSON", "Send one UTF-8 JSON document (RFC 8259)."),
-    "malformed_callback": Kind(
+KINDS: Mapping[str, ProblemType] = {
+    "malformed_json": ProblemType(400, "The body is not JSON", "Send one UTF-8 JSON document (RFC 8259)."),
+    "malformed_callback": ProblemType(
         400, "The callback cannot be read", "It is signed correctly but lacks what the provider documents."
     ),
-    "unauthorized": Kind(
+    "unauthorized": ProblemType(
         401,
         "No valid key or token",
         "Send Authorization: Bearer with an API key (gateway key create), or with a borrower token for the inbox.",
     ),
-    "forbidden": Kind(403, "The key may not do this", "Use a key with the scope that the detail names."),
-    "same_person": Kind(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
-    "not_your_address": Kind(
+    "forbidden": ProblemType(403, "The key may not do this", "Use a key with the scope that the detail names."),
+    "same_person": ProblemType(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
+    "not_your_address": ProblemType(
         403,
         "Tests go to your own address only",
         "Use the address of your account, or have an operator name one in GATEWAY_TEST_ADDRESSES.",
     ),
-    "bad_signature": Kind(
+    "bad_signature": ProblemType(
         403,
         "The signature does not match",
         "Only the provider may call this. If it did, check the provider's secret and GATEWAY_PUBLIC_URL.",
     ),
-    "not_found": Kind(404, "There is no such thing here", "Check the id; ids of other tenants do not exist for you."),
-    "method_not_allowed": Kind(405, "This address does not take this method", "See the Allow header, and /docs."),
-    "too_late": Kind(
+    "not_found": ProblemType(
+        404, "There is no such thing here", "Check the id; ids of other tenants do not exist for you."
+    ),
+    "method_not_allowed": ProblemType(
+        405, "This address does not take this method", "See the Allow header, and /docs."
+    ),
+    "too_late": ProblemType(
         409,
         "It has been handed to a provider",
         "A message under way cannot be called back; see its state. No further step of its route follows it.",
     ),
-    "not_approvable": Kind(409, "It can't be approved as it is", "Do what the detail says."),
-    "wrong_state": Kind(409, "The version's state does not allow this", "Do what the detail says."),
-    "draft_exists": Kind(
+    "not_approvable": ProblemType(409, "It can't be approved as it is", "Do what the detail says."),
+    "wrong_state": ProblemType(409, "The version's state does not allow this", "Do what the detail says."),
+    "draft_exists": ProblemType(
         409, "A draft of this template is open", "Go on with it (it is under current), or discard it first."
     ),
-    "needs_confirmation": Kind(
+    "needs_confirmation": ProblemType(
         409,
         "Publishing it would have consequences",
         "Tell the callers that consequences names, or send the request again with confirm.",
     ),
-    "already_scheduled": Kind(
+    "already_scheduled": ProblemType(
         409, "Another version is to be published", "Unschedule it first, or publish this one at once."
     ),
-    "nothing_to_roll_back": Kind(409, "Nothing was live before", "An operator can pause the template instead."),
-    "paused": Kind(409, "An operator has stopped this", "Ask them, or wait; see /v1/switches."),
-    "edited_meanwhile": Kind(
+    "nothing_to_roll_back": ProblemType(409, "Nothing was live before", "An operator can pause the template instead."),
+    "paused": ProblemType(409, "An operator has stopped this", "Ask them, or wait; see /v1/switches."),
+    "edited_meanwhile": ProblemType(
         412,
         "Somebody else saved it since",
         "Your text is not lost: put it together with the present one (under current), and save with its ETag.",
     ),
-    "too_large": Kind(413, "The body is too large", "Send fewer notifications in one batch."),
-    "unsupported_media_type": Kind(415, "The body is not declared as JSON", "Send Content-Type: application/json."),
-    "invalid_request": Kind(422, "The request is not valid", "Mend the fields that the errors point at."),
-    "invalid_variables": Kind(
+    "too_large": ProblemType(413, "The body is too large", "Send fewer notifications in one batch."),
+    "unsupported_media_type": ProblemType(
+        415, "The body is not declared as JSON", "Send Content-Type: application/json."
+    ),
+    "invalid_request": ProblemType(422, "The request is not valid", "Mend the fields that the errors point at."),
+    "invalid_variables": ProblemType(
         422, "The template cannot be rendered with these variables", "Mend the variables that the errors point at."
     ),
-    "unknown_template": Kind(
+    "unknown_template": ProblemType(
         422, "There is no such template", "Use the id, and if any the version, of a published template."
     ),
-    "lint_errors": Kind(422, "The text has errors", "Mend what the findings say, each at its place."),
-    "revision_required": Kind(
+    "lint_errors": ProblemType(422, "The text has errors", "Mend what the findings say, each at its place."),
+    "revision_required": ProblemType(
         428, "It is not said which text yours is based on", "Send the ETag of the text you read in If-Match."
     ),
-    "too_many_tests": Kind(429, "Enough tests for now", "Wait a while; see the detail."),
-    "idempotency_key_reused": Kind(
+    "too_many_tests": ProblemType(429, "Enough tests for now", "Wait a while; see the detail."),
+    "idempotency_key_reused": ProblemType(
         422,
         "This idempotency key came with another body before",
         "Use a new key for a new request; send the same body to repeat one. A repetition that arrives while the "
         "first is being stored waits for it and gets its answer, so it is never told to come back later.",
     ),
-    "internal": Kind(500, "Something broke on our side", "Report the request_id. With an idempotency key, try again."),
-    "no_provider": Kind(503, "No provider can take it now", "Try again after a moment; see the detail."),
-    "unavailable": Kind(
+    "internal": ProblemType(
+        500, "Something broke on our side", "Report the request_id. With an idempotency key, try again."
+    ),
+    "no_provider": ProblemType(503, "No provider can take it now", "Try again after a moment; see the detail."),
+    "unavailable": ProblemType(
         503, "The ledger cannot be reached", "Nothing was stored. Try again after the time in Retry-After."
     ),
 }
@@ -145,7 +153,7 @@ class Problem(Exception):
         return found | self.extra
 
 
-def refused(refusal: Refused) -> Problem:
+def refused(refusal: RejectedRequest) -> Problem:
     """What the accept stage refuses. Its reasons are words of ``KINDS``."""
     return Problem(refusal.reason, KINDS[refusal.reason].remedy, refusal.errors)
 

@@ -65,7 +65,9 @@ class RequestId:
                 route = _route(scope)
                 tracing.answered(span, scope["method"], route, status)
                 if not asked_by_machine:
-                    logs.tell("answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)])
+                    logs.log_batch(
+                        "answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)]
+                    )
 
 
 def _line(request_id: str, method: str, route: str, status: int, seconds: float) -> Mapping[str, object]:

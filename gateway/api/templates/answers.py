@@ -22,7 +22,7 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
-from gateway.templates.workflow.unit_of_work import Change, Edition, Text
+from gateway.templates.workflow.unit_of_work import Change, StoredVersion, Text
 from gateway.templates.workflow.workflow import Card
 
 
@@ -62,7 +62,7 @@ def card(found: Card) -> dict[str, Any]:
     return {**view, "under_way": [edition(each) for each in found.under_way]}
 
 
-def edition(found: Edition) -> dict[str, Any]:
+def edition(found: StoredVersion) -> dict[str, Any]:
     times = ("created_at", "updated_at", "publish_at", "published_at")
     return {**asdict(found), **{name: instant(getattr(found, name)) for name in times}}
 

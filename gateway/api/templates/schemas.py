@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from gateway.api.schemas import Address, Channel, Door, Instant, Text, Values
+from gateway.api.schemas import Address, Channel, Instant, RequestModel, Text, Values
 from gateway.templates.workflow.preview import NAME, Sample
 
 TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -17,33 +17,33 @@ Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_
 Comment = Annotated[Text, Field(max_length=500)]
 
 
-class BeginIn(Door):
+class BeginIn(RequestModel):
     """A new draft: of these files, or of what is live."""
 
     files: Files | None = None
     comment: Comment = ""
 
 
-class SaveIn(Door):
+class SaveIn(RequestModel):
     """A draft's new text, whole."""
 
     files: Files
     comment: Comment = ""
 
 
-class CommentIn(Door):
+class CommentIn(RequestModel):
     """What the person says to it; kept as evidence."""
 
     comment: Comment = ""
 
 
-class WhyIn(Door):
+class WhyIn(RequestModel):
     """Why it is done; kept as evidence."""
 
     comment: Why
 
 
-class PublishIn(Door):
+class PublishIn(RequestModel):
     """``at`` null: at once. ``confirm``: the consequences that the refusal named are wanted."""
 
     comment: Why
@@ -51,14 +51,14 @@ class PublishIn(Door):
     confirm: bool = False
 
 
-class RollBackIn(Door):
+class RollBackIn(RequestModel):
     """``to``: the number of an earlier version, 0 for that of the files; null: the one before."""
 
     comment: Why
     to: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
 
 
-class SampleIn(Door):
+class SampleIn(RequestModel):
     """Whom a message is rendered for; without variables, the template's own examples."""
 
     locale: Locale | None = None
@@ -71,7 +71,7 @@ class SampleIn(Door):
         return Sample(self.locale or default_locale, variables, self.name, self.jurisdiction)
 
 
-class TextIn(Door):
+class TextIn(RequestModel):
     """A text to be looked at: these files, saved nowhere, or those of a version (0: that of the files; null: live)."""
 
     files: Files | None = None
@@ -82,7 +82,7 @@ class PreviewIn(TextIn):
     sample: SampleIn = SampleIn()
 
 
-class TrialIn(Door):
+class TrialIn(RequestModel):
     """A test message; ``address`` is one of those that GATEWAY_TEST_ADDRESSES names for the tenant."""
 
     channel: Channel
@@ -90,7 +90,7 @@ class TrialIn(Door):
     sample: SampleIn = SampleIn()
 
 
-class ImportIn(Door):
+class ImportIn(RequestModel):
     """Templates by id, each with all its files. ``publish``: live at once, reviewed elsewhere; the key needs admin."""
 
     templates: Annotated[dict[TemplateId, Files], Field(min_length=1, max_length=200)]

@@ -26,7 +26,7 @@ _STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedProviders:
     """The running simulation and the ports it listens on, all on the loopback interface."""
 
     child: Child
@@ -53,7 +53,7 @@ class World:
 
 async def start(
     arguments: Sequence[str], secrets: Mapping[str, str], log: Path | None = None, module: str = "channels.simulation"
-) -> World:
+) -> SimulatedProviders:
     """Start the simulation and wait until it listens.
 
     Args:
@@ -83,7 +83,7 @@ async def start(
     done, _ = await asyncio.wait({reading}, timeout=_READY_SECONDS)
     try:
         ports = json.loads(reading.result() if done else b"")
-        return World(child, int(ports["sms_port"]), int(ports["smtp_port"]), int(ports["control_port"]))
+        return SimulatedProviders(child, int(ports["sms_port"]), int(ports["smtp_port"]), int(ports["control_port"]))
     except (ValueError, KeyError, TypeError):
         await _end(child, reading)
         where = f", see {log}" if log else ""

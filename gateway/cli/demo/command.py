@@ -25,11 +25,11 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
 from gateway.cli import console
-from gateway.cli.client import Target
+from gateway.cli.client import ApiTarget
 from gateway.cli.demo import clock, outcome
 from gateway.cli.demo.outcome import Before
 from gateway.cli.portfolio import files, mapping, sender
-from gateway.cli.portfolio.files import Row, RowError
+from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.cli.portfolio.sender import Tally
 from gateway.identity.keys import Scope
 from gateway.observability import logs
@@ -46,7 +46,7 @@ _SMS_PRICES = {"us": "0.008 USD", "gb": "0.05 USD", "tw": "0.06 USD", "cn": "0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DemoOptions:
     """What the command line says. ``wait_seconds`` bounds the waiting for end states."""
 
     once: bool
@@ -59,8 +59,8 @@ class Demo:
     """One run."""
 
     settings: Settings
-    options: Options
-    rows: Sequence[Row | RowError]
+    options: DemoOptions
+    rows: Sequence[PortfolioRow | RowError]
     since: Before
     stop: asyncio.Event
     complete: bool = False
@@ -96,7 +96,7 @@ class Demo:
         if not self.options.once:
             _how_to_go_on(target, self.settings.data_dir, self.password)
 
-    async def _announce(self, gateway: Gateway) -> Target:
+    async def _announce(self, gateway: Gateway) -> ApiTarget:
         """A fresh key in place of the last run's, and demo.json for scripts."""
         now = gateway.clock()
         for key in await gateway.keys.list(TENANT):
@@ -104,14 +104,14 @@ class Demo:
                 await gateway.keys.revoke(key.id, now)
         _, secret = await gateway.keys.create(TENANT, _KEY_NAME, list(Scope), now)
         url = f"http://{gateway.settings.host}:{gateway.settings.port}"
-        borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, Row))), "")
+        borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, PortfolioRow))), "")
         token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
         self.password = await _people(gateway)
         editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
         made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
         _write_private(self._made, made)
         console.STDERR.print(f"gateway: up at {url}, its clock at {now:%Y-%m-%d %H:%M} UTC")
-        return Target(url, secret)
+        return ApiTarget(url, secret)
 
     async def _settle(self, gateway: Gateway) -> bool:
         deadline = time.monotonic() + self.options.wait_seconds
@@ -146,7 +146,7 @@ class Demo:
 
 
 async def demo(
-    settings: Settings, file: Path, mapping_file: Path | None, options: Options, stop: asyncio.Event
+    settings: Settings, file: Path, mapping_file: Path | None, options: DemoOptions, stop: asyncio.Event
 ) -> bool:
     """Everything that ``gateway demo`` does. Raises PortfolioError, MappingError, CannotStart, CallFailed."""
     if not settings.embedded:
@@ -167,10 +167,10 @@ async def demo(
         return await Demo(settings, options, rows, since, stop).run()
 
 
-async def _send(rows: Sequence[Row | RowError], target: Target) -> Tally:
+async def _send(rows: Sequence[PortfolioRow | RowError], target: ApiTarget) -> Tally:
     with console.progress() as bar:
         task = bar.add_task("sent", total=len(rows))
-        told = sender.Options(rows_done=lambda number: bar.advance(task, number), bad_row=console.bad_row)
+        told = sender.SendOptions(rows_done=lambda number: bar.advance(task, number), bad_row=console.bad_row)
         return await sender.send(rows, target, told)
 
 
@@ -187,7 +187,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
             await doing
 
 
-def _reader_of(row: Row) -> str:
+def _reader_of(row: PortfolioRow) -> str:
     """The feed that this row writes to first; "" where it starts with another channel."""
     borrower, route = row.request.get("borrower"), row.request.get("route")
     first = route[0] if isinstance(route, list) and route else None
@@ -228,7 +228,7 @@ async def _people(gateway: Gateway) -> str:
     return password
 
 
-def _how_to_go_on(target: Target, data_dir: Path, password: str) -> None:
+def _how_to_go_on(target: ApiTarget, data_dir: Path, password: str) -> None:
     lines = [
         "",
         "It stays up; Ctrl-C stops it. From another terminal:",

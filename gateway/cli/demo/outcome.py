@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from sqlalchemy import Connection, and_, func, or_, select
 
-from gateway.app.embedded.simulated_providers import World
+from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.core.model import END_STATES, State
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, inbox, notifications
@@ -60,7 +60,7 @@ async def unsettled(database: Database, tenant: str, now: datetime) -> int:
     return await database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
 
-async def received(world: World | None, database: Database, since: Before) -> tuple[dict[str, int], int]:
+async def received(world: SimulatedProviders | None, database: Database, since: Before) -> tuple[dict[str, int], int]:
     """Messages by channel and duplicates, as the receiving side counted them since the start of this process.
 
     In the feed a duplicate is a second message of one delivery. Raises aiohttp.ClientError, TimeoutError.

@@ -13,7 +13,7 @@ import typer
 
 from gateway.app.settings import Settings
 from gateway.cli import console
-from gateway.cli.doctor.finding import Finding, Level, error
+from gateway.cli.doctor.finding import CheckResult, Level, error
 from gateway.cli.runner import run, why_refused
 
 _STYLE = {Level.OK: "green", Level.SKIPPED: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
@@ -41,7 +41,7 @@ def doctor(
     raise typer.Exit(1 if any(each.level in bad for each in found) else 0)
 
 
-async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+async def examine(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
     """All checks, those that wait for others at once."""
     from gateway.app.storage import system_clock
     from gateway.app.templates import templates_folder
@@ -60,7 +60,7 @@ async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Fi
     return found + texts.check(settings, templates_folder(settings), clock())
 
 
-def _show(found: list[Finding]) -> None:
+def _show(found: list[CheckResult]) -> None:
     from rich.text import Text
 
     table = console.table(None, ("", "what", "to change"), [])

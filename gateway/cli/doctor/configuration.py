@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
 # What commands and scripts read besides the settings.
@@ -20,13 +20,13 @@ _FEWEST_SIGNS = 8  # a word repeated has fewer different characters
 _PUBLIC_URL = "public_url"
 
 
-def check(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+def check(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
     """What is wrong with the settings and with the environment that they came from."""
     found = [*_names(environment), *_shape(settings), *_secret(settings), *_public_url(settings), *_lender(settings)]
     return found or [ok("configuration", "the settings make sense")]
 
 
-def _names(environment: Mapping[str, str]) -> list[Finding]:
+def _names(environment: Mapping[str, str]) -> list[CheckResult]:
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _OTHERS
     known |= {f"GATEWAY_{name.upper()}_FILE" for name in _FROM_FILES}
     found = []
@@ -40,7 +40,7 @@ def _names(environment: Mapping[str, str]) -> list[Finding]:
     return found
 
 
-def _shape(settings: Settings) -> list[Finding]:
+def _shape(settings: Settings) -> list[CheckResult]:
     found = []
     if bool(settings.database_url) != bool(settings.redis_url):
         missing = "GATEWAY_REDIS_URL" if settings.database_url else "GATEWAY_DATABASE_URL"
@@ -52,7 +52,7 @@ def _shape(settings: Settings) -> list[Finding]:
     return found
 
 
-def _secret(settings: Settings) -> list[Finding]:
+def _secret(settings: Settings) -> list[CheckResult]:
     secret = settings.secret_key.get_secret_value()
     make = "make one with: openssl rand -hex 32; the same for all processes"
     if not secret:
@@ -68,7 +68,7 @@ def _secret(settings: Settings) -> list[Finding]:
     return []
 
 
-def _public_url(settings: Settings) -> list[Finding]:
+def _public_url(settings: Settings) -> list[CheckResult]:
     if settings.embedded:
         return []
     address = f"configuration.{_PUBLIC_URL}"
@@ -93,7 +93,7 @@ def _is_private(host: str) -> bool:
         return host == "localhost" or "." not in host
 
 
-def _lender(settings: Settings) -> list[Finding]:
+def _lender(settings: Settings) -> list[CheckResult]:
     if settings.embedded:
         return []
     defaults = {

@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """``check`` is its name in dots (``ledger.migrations``), ``remedy`` what to change; "" where all is well."""
 
     check: str
@@ -25,17 +25,17 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, what: str) -> Finding:
-    return Finding(check, Level.OK, what)
+def ok(check: str, what: str) -> CheckResult:
+    return CheckResult(check, Level.OK, what)
 
 
-def skipped(check: str, what: str) -> Finding:
-    return Finding(check, Level.SKIPPED, what)
+def skipped(check: str, what: str) -> CheckResult:
+    return CheckResult(check, Level.SKIPPED, what)
 
 
-def warning(check: str, what: str, remedy: str) -> Finding:
-    return Finding(check, Level.WARNING, what, remedy)
+def warning(check: str, what: str, remedy: str) -> CheckResult:
+    return CheckResult(check, Level.WARNING, what, remedy)
 
 
-def error(check: str, what: str, remedy: str) -> Finding:
-    return Finding(check, Level.ERROR, what, remedy)
+def error(check: str, what: str, remedy: str) -> CheckResult:
+    return CheckResult(check, Level.ERROR, what, remedy)

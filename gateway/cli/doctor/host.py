@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full
@@ -22,12 +22,12 @@ _ZONES_AGE_DAYS = 400  # the zone database has had at least one release in every
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"})
 
 
-def check(settings: Settings, environment: Mapping[str, str], now: datetime) -> list[Finding]:
+def check(settings: Settings, environment: Mapping[str, str], now: datetime) -> list[CheckResult]:
     """What of this machine would bite."""
     return [*secret_files(settings, environment), *disk(settings.data_dir), *sqlite(settings), *zones(now)]
 
 
-def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[Finding]:
+def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
     """Files with secrets are their owner's alone."""
     named = {
         name: Path(path) for name, path in environment.items() if name.startswith("GATEWAY_") and name.endswith("_FILE")
@@ -44,7 +44,7 @@ def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[Fin
     return found or [ok("host.secrets", "secret files are their owner's alone")]
 
 
-def disk(data_dir: Path) -> list[Finding]:
+def disk(data_dir: Path) -> list[CheckResult]:
     """The data directory can be written, and there is room."""
     place = next((each for each in (data_dir.absolute(), *data_dir.absolute().parents) if each.exists()), Path("/"))
     if not os.access(place, os.W_OK):
@@ -59,7 +59,7 @@ def disk(data_dir: Path) -> list[Finding]:
     return [ok("host.disk", said)]
 
 
-def sqlite(settings: Settings) -> list[Finding]:
+def sqlite(settings: Settings) -> list[CheckResult]:
     """The embedded ledger's file, and the SQLite that this Python links."""
     if settings.database_url and not settings.database_url.startswith("sqlite"):
         return [skipped("host.sqlite", "the ledger is not SQLite")]
@@ -81,7 +81,7 @@ def sqlite(settings: Settings) -> list[Finding]:
     return found or [ok("host.sqlite", f"SQLite {sqlite3.sqlite_version}")]
 
 
-def _file(path: Path) -> list[Finding]:
+def _file(path: Path) -> list[CheckResult]:
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -113,7 +113,7 @@ def _file_system(path: Path) -> str:
     return max(within, key=lambda each: len(each[0]))[1] if within else ""
 
 
-def zones(now: datetime) -> list[Finding]:
+def zones(now: datetime) -> list[CheckResult]:
     """The rules of the time zones, which decide when a borrower may be contacted."""
     newest = version("tzdata")
     age = (now.date() - datetime(int(newest.split(".")[0]), 1, 1).date()).days  # noqa: DTZ001 – a year, no instant

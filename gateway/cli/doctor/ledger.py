@@ -12,11 +12,11 @@ from sqlalchemy import Connection, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.core.ports import Clock
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS
-from gateway.storage.migrate import lacks_on
+from gateway.storage.migrate import pending_migration_on
 from gateway.storage.schema import processes, webhook_endpoints
 
 _CONNECT_SECONDS = 5
@@ -32,14 +32,14 @@ _ASKED = (
 _DURABLE = frozenset({"on", "remote_apply", "remote_write", "local"})
 
 
-async def check(settings: Settings, clock: Clock) -> list[Finding]:
+async def check(settings: Settings, clock: Clock) -> list[CheckResult]:
     """What is wrong with the server that GATEWAY_DATABASE_URL names."""
     if not settings.database_url or settings.database_url.startswith("sqlite"):
         return [skipped("ledger", "the ledger is SQLite: see host.sqlite")]
     return await asyncio.to_thread(_check, settings.database_url, clock)
 
 
-def _check(url: str, clock: Clock) -> list[Finding]:
+def _check(url: str, clock: Clock) -> list[CheckResult]:
     remedy = "check GATEWAY_DATABASE_URL, the server, and the network between"
     try:
         engine = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS})
@@ -56,10 +56,10 @@ def _check(url: str, clock: Clock) -> list[Finding]:
         engine.dispose()
 
 
-def _on(connection: Connection, clock: Clock) -> list[Finding]:
+def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
     found = judge(_settings(connection, _ASKED))
     found += skew(connection, clock)
-    missing = lacks_on(connection)
+    missing = pending_migration_on(connection)
     if missing:
         return [*found, error("ledger.migrations", missing, "gateway ledger migrate, before this version is started")]
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
@@ -71,9 +71,9 @@ def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:
     return {row.name: row.setting for row in connection.execute(query, {"names": list(names)})}
 
 
-def judge(settings: Mapping[str, str]) -> list[Finding]:
+def judge(settings: Mapping[str, str]) -> list[CheckResult]:
     """What PostgreSQL's settings mean for the promises of a 202."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     if settings["fsync"] != "on" or settings["full_page_writes"] != "on":
         what = "fsync or full_page_writes is off: a power cut loses what was acknowledged, or the whole ledger"
         found.append(error("ledger.durability", what, "ALTER SYSTEM SET fsync = on; … full_page_writes = on; reload"))
@@ -105,7 +105,7 @@ def judge(settings: Mapping[str, str]) -> list[Finding]:
     return found or [ok("ledger.settings", "PostgreSQL is durable, writable and maintained")]
 
 
-def skew(connection: Connection, clock: Clock) -> list[Finding]:
+def skew(connection: Connection, clock: Clock) -> list[CheckResult]:
     """This machine's clock against the ledger's, by which all decisions are made."""
     before = clock()
     theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -117,7 +117,7 @@ def skew(connection: Connection, clock: Clock) -> list[Finding]:
     return [ok("ledger.clock", said)]
 
 
-def connections(connection: Connection, clock: Clock) -> list[Finding]:
+def connections(connection: Connection, clock: Clock) -> list[CheckResult]:
     """Whether the server has room for the processes that run now, or for the least that should."""
     running = select(func.count()).where(processes.c.seen_at > clock() - GONE_AFTER)
     alive = int(connection.execute(running).scalar_one())
@@ -136,7 +136,7 @@ def connections(connection: Connection, clock: Clock) -> list[Finding]:
     return [ok("ledger.connections", said)]
 
 
-def webhooks(connection: Connection) -> list[Finding]:
+def webhooks(connection: Connection) -> list[CheckResult]:
     """The case systems' addresses: given up, failing, without a name in the DNS, or open to whoever listens."""
     found = []
     for row in connection.execute(select(webhook_endpoints).order_by(webhook_endpoints.c.id)):

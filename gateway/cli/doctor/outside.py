@@ -14,7 +14,7 @@ from channels.base import Checks, Provider, SendFailure
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.providers import build_provider
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.core.ports import Clock
 from gateway.core.signing import Signer
 
@@ -22,12 +22,12 @@ _SECONDS = 10.0
 _TENANT, _BORROWER = "gateway-doctor", "nobody"  # whose feed is asked for: it is empty
 
 
-async def providers(settings: Settings, clock: Clock) -> list[Finding]:
+async def providers(settings: Settings, clock: Clock) -> list[CheckResult]:
     """Each provider that can say so: reachable, and our credentials are good. Nothing is sent."""
     channels = registry.discover()
     # Nothing is put into a feed here, so that anything serves as one.
     services = {"clock": clock, "inbox": object()}
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     built: dict[str, Provider] = {}
     for entry in settings.providers:
         try:
@@ -39,7 +39,7 @@ async def providers(settings: Settings, clock: Clock) -> list[Finding]:
     return found + [finding for each in asked for finding in each]
 
 
-async def _provider(name: str, provider: Provider) -> list[Finding]:
+async def _provider(name: str, provider: Provider) -> list[CheckResult]:
     check = f"provider.{name}"
     if not isinstance(provider, Checks):
         return [skipped(check, "it needs nothing from outside, or has no way to ask")]
@@ -58,7 +58,7 @@ async def _provider(name: str, provider: Provider) -> list[Finding]:
     return [warning(check, each.what, each.remedy) for each in advice] or [ok(check, "reachable, and it knows us")]
 
 
-async def public_url(settings: Settings, clock: Clock) -> list[Finding]:
+async def public_url(settings: Settings, clock: Clock) -> list[CheckResult]:
     """Whether the public address leads to a gateway with this ledger's secret, whatever is in front of it."""
     if settings.embedded or not settings.public_url:
         return [skipped("public_url", "there is none to ask")]
@@ -86,7 +86,7 @@ async def public_url(settings: Settings, clock: Clock) -> list[Finding]:
         return [error("public_url.reachable", what, remedy)]
 
 
-def _judge(status: int, content_type: str) -> Finding:
+def _judge(status: int, content_type: str) -> CheckResult:
     if status == 200 and content_type == "application/json":
         return ok("public_url", "it leads to a gateway with the same secret")
     if status == 401 and content_type == "application/problem+json":

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, skipped, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.queue.connection import connect
 
 _OLDEST = (6, 2)  # Redis 6.2 has all that our scripts and arq use, and is in Debian 12's predecessor
@@ -15,7 +15,7 @@ _FULL = 0.8  # our choice
 _TIMEOUT_SECONDS = 3.0
 
 
-async def check(settings: Settings) -> list[Finding]:
+async def check(settings: Settings) -> list[CheckResult]:
     """What is wrong with the server that GATEWAY_REDIS_URL names."""
     if not settings.redis_url:
         return [skipped("redis", "the embedded Valkey is started, set up and ended by gateway serve")]
@@ -35,9 +35,9 @@ async def check(settings: Settings) -> list[Finding]:
     return judge(said)
 
 
-def judge(said: Mapping[str, Any]) -> list[Finding]:
+def judge(said: Mapping[str, Any]) -> list[CheckResult]:
     """What Redis' INFO means for us."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     version = str(said.get("valkey_version") or said.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         found.append(error("redis.version", f"Redis {version} is too old", "use Redis 6.2, or any Valkey"))

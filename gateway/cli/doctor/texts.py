@@ -7,19 +7,19 @@ from pathlib import Path
 
 from gateway import policy
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import Finding, error, ok, warning
+from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 from gateway.policy import inspect
 from gateway.replies.rules import load_words
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.templates.checks import lint as linting
 
 
-def check(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
+def check(settings: Settings, folder: Path, now: datetime) -> list[CheckResult]:
     """What is wrong with the templates and the policy packs in use."""
     return [*policies(folder / "policies"), *templates(settings, folder, now)]
 
 
-def policies(folder: Path) -> list[Finding]:
+def policies(folder: Path) -> list[CheckResult]:
     """Broken packs stop the gateway; unverified figures are for the lender's lawyers."""
     try:
         found = inspect.lint(folder)
@@ -40,10 +40,10 @@ def policies(folder: Path) -> list[Finding]:
     return [ok("policies", "every figure has its authority")]
 
 
-def templates(settings: Settings, folder: Path, now: datetime) -> list[Finding]:
+def templates(settings: Settings, folder: Path, now: datetime) -> list[CheckResult]:
     """Broken templates stop the gateway; unlawful words should stop whoever runs it."""
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
-    found: list[linting.Finding] = []
+    found: list[linting.LintFinding] = []
     try:
         words = linting.load_words(folder / "_lint")
         refuses = policy.refuses_text(policy.load_packs(folder / "policies"), now)

@@ -12,15 +12,15 @@ from typing import Any
 
 import aiohttp
 
-from gateway.cli.client import CallFailed, Target, call, dotted
-from gateway.cli.portfolio.files import Row, RowError
+from gateway.cli.client import ApiTarget, CallFailed, call, dotted
+from gateway.cli.portfolio.files import PortfolioRow, RowError
 
 _AT_ONCE = 16  # our choice: keeps one API process busy without crowding others out
 _UNFIT = frozenset({413, 422})  # the row's own fault
 
 
 @dataclass(slots=True)
-class Verdicts:
+class DecisionCounts:
     """How often each verdict was given for each reason, and the earliest ``until`` of those that wait."""
 
     number: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -52,10 +52,13 @@ class Verdicts:
 
 
 async def decide(
-    rows: Iterable[Row | RowError], target: Target, row_done: Callable[[], None], bad_row: Callable[[RowError], None]
-) -> Verdicts:
+    rows: Iterable[PortfolioRow | RowError],
+    target: ApiTarget,
+    row_done: Callable[[], None],
+    bad_row: Callable[[RowError], None],
+) -> DecisionCounts:
     """Ask for every row. Raises CallFailed."""
-    verdicts = Verdicts()
+    verdicts = DecisionCounts()
     source = iter(rows)
 
     async def take_turns(session: aiohttp.ClientSession) -> None:
@@ -77,7 +80,7 @@ async def decide(
     return verdicts
 
 
-async def _ask(session: aiohttp.ClientSession, target: Target, row: Row) -> dict[str, Any] | RowError:
+async def _ask(session: aiohttp.ClientSession, target: ApiTarget, row: PortfolioRow) -> dict[str, Any] | RowError:
     try:
         answer: dict[str, Any] = await call(session, target, "/v1/decisions", row.request)
     except CallFailed as error:

@@ -36,7 +36,7 @@ class RowError:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PortfolioRow:
     """A request as the file has it, and the line it begins on. ``key`` is its idempotency key."""
 
     line: int
@@ -44,7 +44,7 @@ class Row:
     request: Mapping[str, Any]
 
 
-def read(path: Path, mapper: Mapper | None = None) -> Iterator[Row | RowError]:
+def read(path: Path, mapper: Mapper | None = None) -> Iterator[PortfolioRow | RowError]:
     """The file's requests, in order, a line at a time. Raises PortfolioError, also midway (a truncated .gz)."""
     for line, content in _lines(path, mapper):
         if isinstance(content, RowError):
@@ -97,7 +97,7 @@ def _open(path: Path) -> TextIO:
         raise PortfolioError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _json_row(line: int, text: str) -> Row | RowError:
+def _json_row(line: int, text: str) -> PortfolioRow | RowError:
     try:
         request = json.loads(text.strip(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -156,18 +156,18 @@ def _header(reader: Iterator[list[str]], path: Path, mapper: Mapper | None) -> l
     return header
 
 
-def _csv_row(line: int, columns: Mapping[str, str], mapper: Mapper | None) -> Row | RowError:
+def _csv_row(line: int, columns: Mapping[str, str], mapper: Mapper | None) -> PortfolioRow | RowError:
     try:
         return _row(line, nested(columns if mapper is None else mapper.fields_of(columns)))
     except Unmappable as error:
         return RowError(line, error.field, error.detail)
 
 
-def _row(line: int, request: dict[str, Any]) -> Row | RowError:
+def _row(line: int, request: dict[str, Any]) -> PortfolioRow | RowError:
     key = request.pop("idempotency_key", None) or row_key(request)
     if not isinstance(key, str):
         return RowError(line, "idempotency_key", "is not a text")
-    return Row(line, key, request)
+    return PortfolioRow(line, key, request)
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from gateway.cli.client import CallFailed, Target, dotted, problem_line
-from gateway.cli.portfolio.files import Row, RowError
+from gateway.cli.client import ApiTarget, CallFailed, dotted, problem_line
+from gateway.cli.portfolio.files import PortfolioRow, RowError
 
 BATCH_SIZE = 500  # half of what the endpoint takes: an answer often enough for a progress bar
 IN_FLIGHT = 3  # one being made, one being committed, one on the way; more gained nothing here
@@ -53,7 +53,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SendOptions:
     """How to send. ``rows_done`` and ``bad_row`` are told as it goes on."""
 
     batch_size: int = BATCH_SIZE
@@ -75,9 +75,9 @@ class _TooLarge(Exception):
     """The batch has too many bytes."""
 
 
-async def send(rows: Iterable[Row | RowError], target: Target, options: Options | None = None) -> Tally:
+async def send(rows: Iterable[PortfolioRow | RowError], target: ApiTarget, options: SendOptions | None = None) -> Tally:
     """Send all rows; bad ones are counted and passed over. Raises CallFailed when going on makes no sense."""
-    options = options or Options()
+    options = options or SendOptions()
     tally = Tally()
     started = time.monotonic()
     batches = _batches(rows, tally, options)
@@ -98,30 +98,32 @@ async def send(rows: Iterable[Row | RowError], target: Target, options: Options 
     return tally
 
 
-def _batches(rows: Iterable[Row | RowError], tally: Tally, options: Options) -> Iterator[list[Row]]:
+def _batches(
+    rows: Iterable[PortfolioRow | RowError], tally: Tally, options: SendOptions
+) -> Iterator[list[PortfolioRow]]:
     readable = _readable(rows, tally, options)
     while batch := list(itertools.islice(readable, options.batch_size)):
         yield batch
 
 
-def _readable(rows: Iterable[Row | RowError], tally: Tally, options: Options) -> Iterator[Row]:
+def _readable(rows: Iterable[PortfolioRow | RowError], tally: Tally, options: SendOptions) -> Iterator[PortfolioRow]:
     for row in rows:
         tally.requests += 1
-        if isinstance(row, Row):
+        if isinstance(row, PortfolioRow):
             yield row
         else:
             _reject(row, tally, options)
             options.rows_done(1)
 
 
-def _reject(error: RowError, tally: Tally, options: Options) -> None:
+def _reject(error: RowError, tally: Tally, options: SendOptions) -> None:
     tally.rejected += 1
     tally.errors.append(error)
     options.bad_row(error)
 
 
 async def _deliver(
-    session: aiohttp.ClientSession, target: Target, batch: Sequence[Row], tally: Tally, options: Options
+    session: aiohttp.ClientSession, target: ApiTarget, batch: Sequence[PortfolioRow], tally: Tally, options: SendOptions
 ) -> None:
     try:
         results = await _post(session, target, batch, options.give_up_seconds)
@@ -140,7 +142,7 @@ async def _deliver(
 
 
 async def _post(
-    session: aiohttp.ClientSession, target: Target, batch: Sequence[Row], give_up_seconds: float
+    session: aiohttp.ClientSession, target: ApiTarget, batch: Sequence[PortfolioRow], give_up_seconds: float
 ) -> Sequence[Mapping[str, Any]]:
     body = {"notifications": [{**row.request, "idempotency_key": row.key} for row in batch]}
     retrying = AsyncRetrying(
@@ -170,7 +172,7 @@ def _pause(state: RetryCallState) -> float:
 
 
 async def _post_once(
-    session: aiohttp.ClientSession, target: Target, body: Mapping[str, Any], expected: int
+    session: aiohttp.ClientSession, target: ApiTarget, body: Mapping[str, Any], expected: int
 ) -> Sequence[Mapping[str, Any]]:
     try:
         async with session.post(f"{target.url}/v1/notifications/batch", json=body) as response:
@@ -196,7 +198,7 @@ def _seconds(retry_after: str | None) -> float | None:
     return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
-def _count(row: Row, result: Mapping[str, Any], tally: Tally, options: Options) -> None:
+def _count(row: PortfolioRow, result: Mapping[str, Any], tally: Tally, options: SendOptions) -> None:
     if "id" not in result:
         problems = result.get("errors") or [{"pointer": "", "detail": result.get("detail") or result.get("title")}]
         first, *others = [

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 
 from gateway.core.model import Violation
 from gateway.evidence.audit.figures import Figures
-from gateway.evidence.audit.replay import Finding, Replay, Sent
+from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
 from gateway.evidence.audit.watermark import Watermark
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
@@ -39,7 +39,7 @@ class Judged:
 
     until: int
     contacts: int
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleBreach, ...]
 
 
 class Auditor:
@@ -108,7 +108,7 @@ def _judge(connection: Connection, figures: Figures, after: int, until: int) -> 
     stretch = and_(events.c.seq > after, events.c.seq <= until, events.c.kind.in_(_JUDGED))
     people = connection.execute(select(events.c.tenant, events.c.borrower_id).where(stretch).distinct()).all()
     keys = sorted((row.tenant, row.borrower_id) for row in people)
-    contacts, findings = 0, list[Finding]()
+    contacts, findings = 0, list[RuleBreach]()
     for start in range(0, len(keys), _BORROWERS):
         for replay, mine in _replays(connection, figures, keys[start : start + _BORROWERS], after, until):
             findings += replay.run(mine, after)

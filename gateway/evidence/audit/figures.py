@@ -28,7 +28,7 @@ _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RuleSection:
     """One half of one version of a pack: its sections as they stand in the file."""
 
     pack: str
@@ -58,8 +58,8 @@ class _Version:
     since: datetime
     places: frozenset[str]
     overlay: bool
-    rules: Source
-    universal: Source | None
+    rules: RuleSection
+    universal: RuleSection | None
 
 
 class Figures:
@@ -72,7 +72,7 @@ class Figures:
     def load(cls, folder: Path) -> Figures:
         return cls([_version(yaml.load(path.read_bytes(), Loader=_LOADER)) for path in sorted(folder.glob("*.yaml"))])
 
-    def at(self, jurisdiction: str, at: datetime) -> list[Source]:
+    def at(self, jurisdiction: str, at: datetime) -> list[RuleSection]:
         """What held for a borrower of that jurisdiction at that instant."""
         place = jurisdiction.casefold()
         country = place.partition("-")[0]
@@ -94,8 +94,8 @@ def _version(content: Mapping[str, Any]) -> _Version:
         datetime.combine(content["effective_from"], time(), UTC),
         frozenset(content["jurisdictions"]),
         content.get("overlay", False),
-        Source(name, content["rules"]),
-        Source(name, universal) if universal else None,
+        RuleSection(name, content["rules"]),
+        RuleSection(name, universal) if universal else None,
     )
 
 
@@ -112,7 +112,7 @@ def _zone(name: str) -> ZoneInfo | None:
 # ── hours ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def closed_in(source: Source, category: str, zones: Iterable[ZoneInfo], at: datetime) -> Iterator[str]:
+def closed_in(source: RuleSection, category: str, zones: Iterable[ZoneInfo], at: datetime) -> Iterator[str]:
     """The windows of a pack that were closed at that instant: each as text, with the wall clock's reading."""
     off = source.sections.get("holidays")
     for name, window in source.windows().items():

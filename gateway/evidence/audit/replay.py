@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.model import Violation
-from gateway.evidence.audit.figures import Figures, Source, closed_in, within_period, within_wish
+from gateway.evidence.audit.figures import Figures, RuleSection, closed_in, within_period, within_wish
 
 # Hand-overs that a payment crosses may be under way for as long as a transaction may take (ledger/database.py).
 _CROSSING = timedelta(seconds=10)
@@ -27,7 +27,7 @@ _WORDS = frozenset({"approved", "redriven"})  # a person's, that it did not
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleBreach:
     """One contact that broke one rule; ``event`` is the sequence number of the event that shows it."""
 
     event: int
@@ -79,7 +79,7 @@ class Replay:
         self._contacts: dict[str, _Contact] = {}
         self.judged = 0
 
-    def run(self, events: Iterable[Any], after: int) -> Iterator[Finding]:
+    def run(self, events: Iterable[Any], after: int) -> Iterator[RuleBreach]:
         """Findings of the events whose number is above ``after``; those before only tell what was known."""
         for event in events:
             if event.subject.startswith("borrower:"):
@@ -89,7 +89,7 @@ class Replay:
                 for kind, detail in self._happened(event):
                     if event.seq > after:
                         sent = self._sent[event.delivery_id]
-                        yield Finding(
+                        yield RuleBreach(
                             event.seq,
                             kind,
                             event.tenant,
@@ -155,7 +155,7 @@ class Replay:
                 yield Violation.REPEAT, f"{other.sent.notification_id} has the same meaning and went out"
 
     def _hours(
-        self, sources: Sequence[Source], sent: Sent, instants: Sequence[datetime]
+        self, sources: Sequence[RuleSection], sent: Sent, instants: Sequence[datetime]
     ) -> Iterator[tuple[Violation, str]]:
         borrower = sent.body["borrower"]
         wishes = borrower.get("windows") or []
@@ -175,7 +175,7 @@ class Replay:
             if closed:
                 yield Violation.OUTSIDE_WINDOW, closed[0]
 
-    def _frequency(self, sources: Sequence[Source], contact: _Contact) -> Iterator[tuple[Violation, str]]:
+    def _frequency(self, sources: Sequence[RuleSection], contact: _Contact) -> Iterator[tuple[Violation, str]]:
         sent = contact.sent
         before = [each for key, each in self._contacts.items() if each.counts and key != contact.delivery_id]
         for source in sources:
@@ -191,7 +191,7 @@ class Replay:
             if gap and (text := _too_soon(gap, contact, others)):
                 yield Violation.TOO_SOON, f"{source.pack} {text}"
 
-    def _words(self, sources: Sequence[Source], sent: Sent, at: datetime) -> Iterator[tuple[Violation, str]]:
+    def _words(self, sources: Sequence[RuleSection], sent: Sent, at: datetime) -> Iterator[tuple[Violation, str]]:
         for stored in json.loads(self._said["opt_outs"]):
             said = stored["opt_out"]
             named = (said["channel"] in (None, sent.channel), said["category"] in (None, sent.category))
@@ -211,7 +211,7 @@ class Replay:
             yield Violation.AFTER_CLOSE, f"the case was closed at {closed_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _over(cap: Mapping[str, Any], source: Source, contact: _Contact, counted: Sequence[_Contact]) -> str:
+def _over(cap: Mapping[str, Any], source: RuleSection, contact: _Contact, counted: Sequence[_Contact]) -> str:
     sent, scope = contact.sent, cap["scope"]
     mine = [
         each.at

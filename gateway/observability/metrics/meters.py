@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.model import Intent, PolicyReason, SwitchKind, SwitchScope, VerdictKind, Violation, WebhookOutcome
 from gateway.observability import logs
-from gateway.observability.metrics.series import Series
+from gateway.observability.metrics.series import MetricFactory
 from gateway.observability.metrics.words import (
     OTHER,
     AcceptOperation,
@@ -59,7 +59,7 @@ class Meters:
         tenants: Iterable[str] = (),
     ) -> None:
         """``providers`` are (channel, provider name), as configured; ``tenants`` those that are told apart."""
-        self._series = Series()
+        self._series = MetricFactory()
         self.registry: CollectorRegistry = self._series.registry
         channels, pairs = sorted(set(channels)), sorted(set(providers))
         self._make_accepting()

@@ -19,7 +19,7 @@ M = TypeVar("M", bound=MetricWrapperBase)
 Lists = Mapping[str, Iterable[str]]
 
 
-class Series:
+class MetricFactory:
     """Makes metrics in one registry, and counts what falls outside their lists as ``other``."""
 
     def __init__(self) -> None:

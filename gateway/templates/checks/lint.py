@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gateway.core.ports import RenderFailed
-from gateway.templates.checks.translatable import Said, said
+from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.checks.word_lists import LEVELS, WordList, load_words
-from gateway.templates.language.language import Part, Use
+from gateway.templates.language.language import CompiledPart, Use
 from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.source_positions import Place
 from gateway.templates.language.variables import check
@@ -26,7 +26,7 @@ from gateway.templates.rendering.sms_segments import segments
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.samples import samples
 
-__all__ = ["LEVELS", "Finding", "Refuses", "WordList", "findings_of", "lint", "load_words"]
+__all__ = ["LEVELS", "LintFinding", "Refuses", "WordList", "findings_of", "lint", "load_words"]
 
 # (locale, category, channel, text) → the policy's reason for refusing this text, "" where it has none
 Refuses = Callable[[str, str, str, str], str]
@@ -42,7 +42,7 @@ _POLICY_REMEDIES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintFinding:
     """One thing to mend. ``line`` counts from 1 in the part, 0 where it has no place; ``remedy`` says what to do."""
 
     level: str
@@ -60,38 +60,38 @@ class Finding:
         return f"{self.where}{place}: {self.detail}. {self.remedy}"
 
 
-def findings_of(error: BadTemplate) -> list[Finding]:
+def findings_of(error: BadTemplate) -> list[LintFinding]:
     """What keeps a text from being compiled, as findings with their places."""
     remedy = said("Mend it there.")
     return [
-        Finding("error", "does_not_compile", each.where, each.line, each.detail, remedy, each.column)
+        LintFinding("error", "does_not_compile", each.where, each.line, each.detail, remedy, each.column)
         for each in error.problems
     ]
 
 
-def lint(version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses) -> list[Finding]:
+def lint(version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses) -> list[LintFinding]:
     """Everything that is to be said of one version, the worst first."""
     found = dict.fromkeys([*_settings(version), *_locales(version, words, lender, refuses)])
     return sorted(found, key=lambda each: (LEVELS.index(each.level), each.where, each.line, each.column))
 
 
-def _settings(version: TemplateVersion) -> Iterator[Finding]:
+def _settings(version: TemplateVersion) -> Iterator[LintFinding]:
     where = f"{version.id}/template.toml"
     examples = {name: each.value_of_example for name, each in version.variables.items()}
     for problem in check(version.variables, examples):
         name = problem.pointer.removeprefix("/variables/")
         detail = said("the example of {name} {problem}", name=name, problem=problem.detail)
-        yield Finding("error", "bad_example", where, 0, detail, said("Mend the example."))
+        yield LintFinding("error", "bad_example", where, 0, detail, said("Mend the example."))
     used = {name for part in _all_parts(version) for name in part.variables}
     for name in version.variables.keys() - used:
         detail, remedy = (
             said("no text uses {name}", name=name),
             said("Use it, or take it out: callers needn't give it."),
         )
-        yield Finding("hint", "unused_variable", where, 0, detail, remedy)
+        yield LintFinding("hint", "unused_variable", where, 0, detail, remedy)
 
 
-def _all_parts(version: TemplateVersion) -> Iterator[Part]:
+def _all_parts(version: TemplateVersion) -> Iterator[CompiledPart]:
     for locale in version.locales:
         for channel in PARTS:
             for jurisdiction in version.jurisdictions(locale, channel):
@@ -106,7 +106,7 @@ class _Look:
     locale: str
     channel: str
     jurisdiction: str
-    parts: Sequence[tuple[str, Part]]
+    parts: Sequence[tuple[str, CompiledPart]]
     words: WordList | None
 
     @property
@@ -116,19 +116,19 @@ class _Look:
 
 def _locales(
     version: TemplateVersion, words: Mapping[str, WordList], lender: str, refuses: Refuses
-) -> Iterator[Finding]:
+) -> Iterator[LintFinding]:
     read: set[tuple[str, str]] = set()  # most parts are the same in several jurisdictions
     for locale in version.locales:
         listed = words.get(locale.split("-")[0])
         if listed is None:
             where, remedy = f"{version.id}/{locale}", said("Add a list to templates/_lint.")
-            yield Finding("warning", "no_word_list", where, 0, said("nobody checks this language's words"), remedy)
+            yield LintFinding("warning", "no_word_list", where, 0, said("nobody checks this language's words"), remedy)
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
             if not jurisdictions:
                 where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
                 detail = said("has no text in this locale")
-                yield Finding("warning", "missing_locale", where, 0, detail, said("Write it."))
+                yield LintFinding("warning", "missing_locale", where, 0, detail, said("Write it."))
             for jurisdiction in jurisdictions:
                 parts = version.parts(locale, channel, jurisdiction)
                 look = _Look(version, locale, channel, jurisdiction, parts, listed)
@@ -139,13 +139,15 @@ def _locales(
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _at(level: str, rule: str, part: Part, place: Place, detail: str, remedy: str, *better: str) -> Finding:
+def _at(level: str, rule: str, part: CompiledPart, place: Place, detail: str, remedy: str, *better: str) -> LintFinding:
     """``better``: words to put in instead, and those that they replace."""
     words = place.sentence(detail)
-    return Finding(level, rule, part.where, place.line, words, remedy, place.column, *(() if place.inside else better))
+    return LintFinding(
+        level, rule, part.where, place.line, words, remedy, place.column, *(() if place.inside else better)
+    )
 
 
-def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
+def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[LintFinding]:
     for field, part in look.parts:
         if (part.where, part.source.text) in read:
             continue
@@ -164,14 +166,14 @@ def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[Finding]:
             yield _at("error", "leftover_braces", part, part.source.place(match.start()), detail, remedy)
 
 
-def _words_of(part: Part) -> str:
+def _words_of(part: CompiledPart) -> str:
     """What is read of a part, at the offsets of its source: what the language takes is hidden."""
     if part.is_mail:
         return markup.words(part.source.text)
     return markup.LIQUID.sub(lambda found: "\x00" * len(found[0]), part.source.text)
 
 
-def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Finding]:
+def _bad_words(look: _Look, field: str, part: CompiledPart, text: str) -> Iterator[LintFinding]:
     if look.words is None:
         return
     for entry in look.words.entries:
@@ -192,7 +194,7 @@ def _bad_words(look: _Look, field: str, part: Part, text: str) -> Iterator[Findi
             yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
-def _seen_by_others(field: str, part: Part) -> list[tuple[int, int]]:
+def _seen_by_others(field: str, part: CompiledPart) -> list[tuple[int, int]]:
     """What stands on a locked screen or in a list of mails: subjects, titles, and a mail's preview line."""
     text = part.source.text
     if part.is_mail:
@@ -200,7 +202,7 @@ def _seen_by_others(field: str, part: Part) -> list[tuple[int, int]]:
     return [(0, len(text))] if field == "subject" else []
 
 
-def _uses(look: _Look, field: str, part: Part) -> Iterator[Finding]:
+def _uses(look: _Look, field: str, part: CompiledPart) -> Iterator[LintFinding]:
     """Personal data where others see it, and values that are shown as a machine writes them."""
     types = {name: each.type for name, each in look.version.variables.items()}
     shown = [(part.source.place(start), part.source.place(end)) for start, end in _seen_by_others(field, part)]
@@ -214,7 +216,7 @@ def _uses(look: _Look, field: str, part: Part) -> Iterator[Finding]:
             yield from _personal(look, part, use, shown)
 
 
-def _personal(look: _Look, part: Part, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[Finding]:
+def _personal(look: _Look, part: CompiledPart, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[LintFinding]:
     here = (use.place.line, use.place.column)
     if any((start.line, start.column) <= here <= (end.line, end.column) for start, end in shown):
         detail = said("{what} can be read by whoever sees the screen or the inbox", what=use.variable)
@@ -229,7 +231,7 @@ def _personal(look: _Look, part: Part, use: Use, shown: Sequence[tuple[Place, Pl
 # ── what comes of it ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
+def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFinding]:
     version, made = look.version, samples(look.version, look.locale)
     for name in ("everything", "required_only"):
         sample = made[name]
@@ -242,27 +244,27 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[Finding]:
             remedy: str = said(
                 "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
             )
-            yield Finding("error", "does_not_render", look.where, 0, detail, remedy)
+            yield LintFinding("error", "does_not_render", look.where, 0, detail, remedy)
             return
         country = look.jurisdiction.upper() or look.locale.partition("-")[2]
         place = f"{look.locale.partition('-')[0]}-{country}"
         if reason := refuses(place, version.category, look.channel, content.text):
             remedy = _POLICY_REMEDIES.get(reason, said("See templates/policies."))
             detail = said("the policy for {country} refuses this text", country=country)
-            yield Finding("error", reason, look.where, 0, detail, remedy)
+            yield LintFinding("error", reason, look.where, 0, detail, remedy)
         if look.channel != "inapp" and lender not in content.text:
             detail, remedy = said("does not say who writes"), said("Use {{ lender.name }}.")
-            yield Finding("error", "no_identity", look.where, 0, detail, remedy)
+            yield LintFinding("error", "no_identity", look.where, 0, detail, remedy)
         if len(content.subject) > _LONGEST_SUBJECT:
             detail = said("has {number} characters", number=len(content.subject))
-            yield Finding("warning", "long_subject", look.where, 0, detail, _shorten(_LONGEST_SUBJECT))
+            yield LintFinding("warning", "long_subject", look.where, 0, detail, _shorten(_LONGEST_SUBJECT))
     if look.channel == "sms":
         yield from _sms(look, made)
     elif look.channel == "email":
         yield from _both_parts(look)
 
 
-def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
+def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[LintFinding]:
     [(_, part)] = look.parts
     for name, level, with_what in (
         ("everything", "warning", said("the examples")),
@@ -272,7 +274,7 @@ def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
         content = look.version.render("sms", look.locale, sample.variables, sample.name, look.jurisdiction)
         if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
             detail = said("takes {number} segments with {what}", number=counted.segments, what=with_what)
-            yield Finding(level, "long", look.where, 0, detail, _shorten(_MOST_SEGMENTS))
+            yield LintFinding(level, "long", look.where, 0, detail, _shorten(_MOST_SEGMENTS))
             return
     text = _words_of(part)
     counted = segments(text.replace("\x00", ""))
@@ -283,15 +285,15 @@ def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[Finding]:
         yield _at("warning", "dear_character", part, place, detail, remedy, instead)
 
 
-def _shorten(most: int) -> Said:
+def _shorten(most: int) -> Translatable:
     return said("Shorten it to {most}.", most=most)
 
 
-def _both_parts(look: _Look) -> Iterator[Finding]:
+def _both_parts(look: _Look) -> Iterator[LintFinding]:
     """Who reads the plain text must learn the same as who reads the other."""
     by_field = dict(look.parts)
     text, html = by_field["text"], by_field["html"]
     for name in sorted((html.variables ^ text.variables) - {"locale"}):
         lacking = text if name in html.variables else html
         detail = said("does not have {name}, which the other part of the mail has", name=name)
-        yield Finding("warning", "parts_differ", lacking.where, 0, detail, said("Say the same in both."))
+        yield LintFinding("warning", "parts_differ", lacking.where, 0, detail, said("Say the same in both."))

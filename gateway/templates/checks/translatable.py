@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 
-class Said(str):
+class Translatable(str):
     """A sentence in English, and for everybody but a page no more than that. ``values`` may be sentences themselves."""
 
     pattern: str
     values: Mapping[str, object]
 
 
-def said(pattern: str, /, **values: object) -> Said:
+def said(pattern: str, /, **values: object) -> Translatable:
     """``pattern`` with ``values`` in its gaps, as ``str.format`` writes them; without values, as it stands."""
-    made = Said(pattern.format(**values) if values else pattern)
+    made = Translatable(pattern.format(**values) if values else pattern)
     made.pattern, made.values = pattern, values
     return made
 
 
-def joined(sentences: Iterable[str], by: str = "; ") -> Said:
+def joined(sentences: Iterable[str], by: str = "; ") -> Translatable:
     """Several in a row, each still a sentence."""
     values = {f"part{number}": each for number, each in enumerate(sentences)}
     return said(by.join(f"{{{name}}}" for name in values), **values)

@@ -16,7 +16,7 @@ LEVELS = ("error", "warning", "hint")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WordListEntry:
     """Words of one kind. ``instead`` has kinder words for some of them, by the words in lower case."""
 
     kind: str
@@ -32,7 +32,7 @@ class Entry:
 class WordList:
     """One language's words. ``lock_screen`` are those that tell a bystander of a debt."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[WordListEntry]
     lock_screen: re.Pattern[str]
 
 
@@ -50,12 +50,12 @@ def load_words(folder: Path) -> dict[str, WordList]:
     return found
 
 
-def _entry(raw: Mapping[str, Any]) -> Entry:
+def _entry(raw: Mapping[str, Any]) -> WordListEntry:
     if raw["level"] not in LEVELS:
         raise KeyError(f"level {raw['level']!r}")
     kinder = {words.lower(): better for words, better in raw.get("kinder", {}).items()}
     matched = [*raw.get("match", ()), *kinder]
-    return Entry(
+    return WordListEntry(
         raw["kind"],
         raw["level"],
         _any(matched),

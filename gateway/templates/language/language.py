@@ -23,7 +23,7 @@ from gateway.core.ports import RenderFailed
 from gateway.templates.checks.translatable import said
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.templates.language.flat import Row, flatten, write
-from gateway.templates.language.source import Problem
+from gateway.templates.language.source import TemplateProblem
 from gateway.templates.language.source_positions import Expanded, Misplaced, Place
 from gateway.templates.rendering import mail
 from gateway.templates.rendering.markup import LIQUID
@@ -55,7 +55,7 @@ class _Made:
     variables: frozenset[str]
 
 
-class Part:
+class CompiledPart:
     """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
 
     __slots__ = ("_limit", "_made", "_row", "_template", "is_mail", "source", "where")
@@ -124,7 +124,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class PartScope:
     """What a part may speak of. ``types`` by whole path; ``fragments`` and ``constants`` are written in."""
 
     locale: str
@@ -133,7 +133,7 @@ class Scope:
     constants: Mapping[str, str]
 
 
-def compile_part(text: str, where: str, scope: Scope, *, is_mail: bool) -> Part | list[Problem]:
+def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> CompiledPart | list[TemplateProblem]:
     """Compile one part, or say everything that is wrong with it."""
     try:
         source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
@@ -142,7 +142,7 @@ def compile_part(text: str, where: str, scope: Scope, *, is_mail: bool) -> Part 
     made = _compiled(source.text, scope.locale, tuple(sorted(scope.types.items())), is_mail)
     if isinstance(made, list):
         return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
-    return Part(where, source, made, is_mail=is_mail)
+    return CompiledPart(where, source, made, is_mail=is_mail)
 
 
 # An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
@@ -306,10 +306,10 @@ def _expressions(expression: Expression) -> Iterator[Any]:
         yield from _expressions(each)
 
 
-def _problem(where: str, place: Place | None, detail: str) -> Problem:
+def _problem(where: str, place: Place | None, detail: str) -> TemplateProblem:
     if place is None:
-        return Problem(where, 0, 0, detail)
-    return Problem(where, place.line, place.column, place.sentence(detail))
+        return TemplateProblem(where, 0, 0, detail)
+    return TemplateProblem(where, place.line, place.column, place.sentence(detail))
 
 
 def _message(error: LiquidError) -> str:

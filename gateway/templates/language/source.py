@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.templates.checks.translatable import Said, said
+from gateway.templates.checks.translatable import Translatable, said
 
 FRAGMENTS = "_fragments"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class TemplateProblem:
     """Why a part can't be compiled. ``line`` and ``column`` count from 1, 0 where it has no place."""
 
     where: str  # template/locale/part
@@ -23,7 +23,7 @@ class Problem:
     detail: str
 
     @property
-    def sentence(self) -> Said:
+    def sentence(self) -> Translatable:
         place = f":{self.line}:{self.column}" if self.line else ""
         return said("{where}: {detail}", where=self.where + place, detail=self.detail)
 
@@ -34,14 +34,14 @@ class Problem:
 class BadTemplate(Exception):
     """A template can't be used. The message has all ``problems``, with file, line and column where there are any."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[TemplateProblem]) -> None:
         super().__init__("; ".join(str(each) for each in problems))
         self.problems = tuple(problems)
 
     @classmethod
     def at(cls, where: str, detail: str, line: int = 0, column: int = 0) -> BadTemplate:
         """One that says this."""
-        return cls([Problem(where, line, column, detail)])
+        return cls([TemplateProblem(where, line, column, detail)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Lender:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TemplateSource:
     """One template's files, with the shared fragments as they were: all that its rendering depends on."""
 
     id: str
@@ -71,7 +71,7 @@ class Source:
         )
 
     @classmethod
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> TemplateSource:
         return cls(**json.loads(text))
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 from babel.numbers import list_currencies
 
-from gateway.templates.checks.translatable import Said, said
+from gateway.templates.checks.translatable import Translatable, said
 
 _CURRENCIES = frozenset(list_currencies())
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -43,7 +43,7 @@ class VariableProblem:
     detail: str
 
     @property
-    def sentence(self) -> Said:
+    def sentence(self) -> Translatable:
         """The same with the variable's name."""
         return said("{name} {problem}", name=self.pointer.rpartition("/")[2], problem=self.detail)
 

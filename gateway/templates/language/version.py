@@ -14,8 +14,8 @@ from channels.base import Content
 from gateway.core.ports import RenderFailed
 from gateway.templates.checks.translatable import said
 from gateway.templates.language.formats import locale_of
-from gateway.templates.language.language import Part, Scope, compile_part
-from gateway.templates.language.source import BadTemplate, Lender, Problem, Source
+from gateway.templates.language.language import CompiledPart, PartScope, compile_part
+from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource
 from gateway.templates.language.variables import VariableProblem, VariableSpec, check, values
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
 
@@ -42,7 +42,7 @@ def jurisdiction_of(name: str) -> str:
     return _COUNTRIES.get(country, country)
 
 
-Compiled = Sequence[tuple[str, Part]]  # by the field of Content that each fills
+Compiled = Sequence[tuple[str, CompiledPart]]  # by the field of Content that each fills
 
 
 class TemplateVersion:
@@ -53,7 +53,12 @@ class TemplateVersion:
     """
 
     def __init__(
-        self, source: Source, lender: Lender, problems: list[Problem] | None = None, *, checked: bool = False
+        self,
+        source: TemplateSource,
+        lender: Lender,
+        problems: list[TemplateProblem] | None = None,
+        *,
+        checked: bool = False,
     ) -> None:
         self.source = source
         self.id = source.id
@@ -74,7 +79,7 @@ class TemplateVersion:
         # By locale and channel; within it by jurisdiction, "" for all that have no shared texts of their own. Empty for
         # what is compiled at its next use.
         self._parts: dict[tuple[str, str], dict[str, Compiled]] = {}
-        found: list[Problem] = [] if problems is None else problems
+        found: list[TemplateProblem] = [] if problems is None else problems
         if checked:
             for locale in self.locales:
                 jurisdictions = _fragments(source.fragments, locale)
@@ -86,20 +91,20 @@ class TemplateVersion:
             raise BadTemplate(found)
         self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
 
-    def _compile(self, problems: list[Problem]) -> None:
+    def _compile(self, problems: list[TemplateProblem]) -> None:
         if self.default_locale not in self.locales:
             where = f"{self.id}/template.toml"
             detail = said("default_locale: there is no folder {locale}", locale=self.default_locale)
-            problems.append(Problem(where, 0, 0, detail))
+            problems.append(TemplateProblem(where, 0, 0, detail))
         for name in sorted(self.source.parts):
             if name.partition("/")[2] not in _FILES:
                 detail = said("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
-                problems.append(Problem(f"{self.id}/{name}", 0, 0, detail))
+                problems.append(TemplateProblem(f"{self.id}/{name}", 0, 0, detail))
         for locale in self.locales:
             try:
                 locale_of(locale)
             except (ValueError, LookupError):
-                problems.append(Problem(f"{self.id}/{locale}", 0, 0, said("is no locale; write it like en-GB")))
+                problems.append(TemplateProblem(f"{self.id}/{locale}", 0, 0, said("is no locale; write it like en-GB")))
                 continue
             for channel in self._channels(locale):
                 self._compile_channel(locale, channel, problems)
@@ -109,7 +114,7 @@ class TemplateVersion:
             if any(f"{locale}/{file}" in self.source.parts for file in files):
                 yield channel
 
-    def _compile_channel(self, locale: str, channel: str, problems: list[Problem]) -> None:
+    def _compile_channel(self, locale: str, channel: str, problems: list[TemplateProblem]) -> None:
         by_jurisdiction: dict[str, Compiled] = {}
         for jurisdiction, fragments in _fragments(self.source.fragments, locale).items():
             compiled = self._compile_message(locale, channel, fragments, problems)
@@ -119,20 +124,20 @@ class TemplateVersion:
             self._parts[(locale, channel)] = by_jurisdiction
 
     def _compile_message(
-        self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[Problem]
+        self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[TemplateProblem]
     ) -> Compiled:
         """The parts that can be compiled. What is wrong with the others goes to ``problems``."""
-        scope = Scope(locale, self._types, fragments, self._lender | {"locale": locale})
+        scope = PartScope(locale, self._types, fragments, self._lender | {"locale": locale})
         compiled = []
         for file, field in PARTS[channel].items():
             where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
             if text is None:
                 names = {"channel": channel, "parts": ", ".join(PARTS[channel])}
                 detail = said("is missing; a message on {channel} needs {parts}", **names)
-                made: Part | list[Problem] = [Problem(where, 0, 0, detail)]
+                made: CompiledPart | list[TemplateProblem] = [TemplateProblem(where, 0, 0, detail)]
             else:
                 made = compile_part(text, where, scope, is_mail=field == "html")
-            if isinstance(made, Part):
+            if isinstance(made, CompiledPart):
                 compiled.append((field, made))
             else:
                 problems += [each for each in made if each not in problems]
@@ -170,7 +175,7 @@ class TemplateVersion:
     def _compile_again(self, locale: str, channel: str, jurisdiction: str) -> Compiled:
         """For a text's first use, a few milliseconds. In several threads at once, all come to the same."""
         fragments = _fragments(self.source.fragments, locale)[jurisdiction]
-        problems: list[Problem] = []
+        problems: list[TemplateProblem] = []
         made = self._compile_message(locale, channel, fragments, problems)
         if problems:  # of a version that somebody else has found good
             return ()

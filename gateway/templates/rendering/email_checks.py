@@ -32,7 +32,7 @@ _BACKGROUNDS = ("mj-body", "mj-wrapper", "mj-section", "mj-column")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Issue:
     """``offset`` is in the expanded text."""
 
     level: str
@@ -42,33 +42,33 @@ class Fault:
     remedy: str
 
 
-def links(source: str, words: str) -> Iterator[Fault]:
+def links(source: str, words: str) -> Iterator[Issue]:
     """Links and numbers that a reader should not be sent to. ``words`` is ``source`` with the language hidden."""
     hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
     for start, end in hrefs:
         if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
             detail, remedy = said("a link carries personal data"), said("Leave it out of the address.")
-            yield Fault("error", "personal_link", start, detail, remedy)
+            yield Issue("error", "personal_link", start, detail, remedy)
     spans = [found.span() for found in _LINK.finditer(words)] + hrefs
     for start, end in spans:
         yield from _link(source[start:end], start)
     for number in _DEAR_NUMBER.finditer(words):
         detail = said("a call to {number} costs extra", number=number[0].strip())
         remedy = said("Give a number that costs what any call costs.")
-        yield Fault("error", "dear_number", number.start(), detail, remedy)
+        yield Issue("error", "dear_number", number.start(), detail, remedy)
 
 
-def _link(address: str, offset: int) -> Iterator[Fault]:
+def _link(address: str, offset: int) -> Iterator[Issue]:
     parts = urlsplit(address)
     host = (parts.hostname or "") if "{{" not in address.split("/")[0:3][-1] else ""
     if parts.scheme.lower() in ("http", "ftp"):
-        yield Fault("error", "plain_link", offset, said("{host} is linked without TLS", host=host), said("Use https."))
+        yield Issue("error", "plain_link", offset, said("{host} is linked without TLS", host=host), said("Use https."))
     if host.removeprefix("www.") in _SHORTENERS:
         detail = said("{host} hides where the link goes, and carriers filter it", host=host)
-        yield Fault("error", "short_link", offset, detail, said("Link to the lender's own site."))
+        yield Issue("error", "short_link", offset, detail, said("Link to the lender's own site."))
     if parts.username or _is_number(host) or host.startswith("xn--") or ".xn--" in host:
         detail = said("{host} looks like a deceiver's address", host=host)
-        yield Fault("error", "odd_link", offset, detail, said("Link to the lender's own site, by its name."))
+        yield Issue("error", "odd_link", offset, detail, said("Link to the lender's own site, by its name."))
 
 
 def _is_number(host: str) -> bool:
@@ -79,38 +79,38 @@ def _is_number(host: str) -> bool:
     return True
 
 
-def faults(source: str, most: int) -> Iterator[Fault]:
+def faults(source: str, most: int) -> Iterator[Issue]:
     """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
         detail = said("there is no preview line, so others see the first words of the text beside the subject")
-        yield Fault("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
+        yield Issue("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
     if "prefers-color-scheme" not in source:
         detail = said("there is nothing for dark screens")
-        yield Fault("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
+        yield Issue("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
     for look in (_pictures, _link_words, _element_contrast, _style_contrast):
         yield from islice(look(source), most)
 
 
-def _pictures(source: str) -> Iterator[Fault]:
+def _pictures(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
         if not re.search(r"\balt\s*=", found[0]):
             detail = said("an image says nothing to who can't see it")
-            yield Fault("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
+            yield Issue("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
 
 
-def _link_words(source: str) -> Iterator[Fault]:
+def _link_words(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<a\b[^<>]*?href\s*=\s*[\"']([^\"']*)[\"'][^<>]*>(.*?)</a>", source, re.DOTALL):
         shown = re.sub(r"<[^<>]*>", "", found[2]).strip()
         if _VAGUE.fullmatch(shown):
             detail = said("{words} doesn't say where the link leads", words=repr(shown))
-            yield Fault("warning", "vague_link", found.start(2), detail, said("Say what is there, like: Pay online."))
+            yield Issue("warning", "vague_link", found.start(2), detail, said("Say what is there, like: Pay online."))
         named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
         if named and real and named != real:
             detail = said("the link says {named} and leads to {real}", named=named, real=real)
-            yield Fault("error", "misleading_link", found.start(2), detail, said("Have both the same."))
+            yield Issue("error", "misleading_link", found.start(2), detail, said("Have both the same."))
 
 
-def _element_contrast(source: str) -> Iterator[Fault]:
+def _element_contrast(source: str) -> Iterator[Issue]:
     """Text on the background that it stands on, by the elements' own attributes."""
     defaults: dict[str, dict[str, str]] = {name: dict(values) for name, values in _DEFAULTS.items()}
     everywhere: dict[str, str] = {}
@@ -138,7 +138,7 @@ def _innermost(background: Mapping[str, str]) -> str:
     return next((background[each] for each in reversed(_BACKGROUNDS) if each in background), "#ffffff")
 
 
-def _style_contrast(source: str) -> Iterator[Fault]:
+def _style_contrast(source: str) -> Iterator[Issue]:
     for style in re.finditer(r"<mj-style[^>]*>(.*?)</mj-style>", source, re.DOTALL):
         for rule in _RULE.finditer(style[1]):
             said = {
@@ -149,7 +149,7 @@ def _style_contrast(source: str) -> Iterator[Fault]:
             yield from _too_faint(front, behind, style.start(1) + rule.start("what"), said.get("font-size", ""))
 
 
-def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Fault]:
+def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Issue]:
     colours = [found[0] for each in (front, behind) if (found := _COLOUR.search(each))]
     if len(colours) < 2:
         return
@@ -158,7 +158,7 @@ def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Faul
     if (ratio := contrast(*colours)) < least:
         pair = {"front": colours[0], "behind": colours[1], "ratio": f"{ratio:.1f}"}
         detail = said("{front} on {behind} has a contrast of {ratio}", **pair)
-        yield Fault("error", "contrast", offset, detail, said("WCAG wants at least {least}.", least=least))
+        yield Issue("error", "contrast", offset, detail, said("WCAG wants at least {least}.", least=least))
 
 
 def contrast(first: str, second: str) -> float:

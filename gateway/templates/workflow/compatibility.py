@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.templates.checks.translatable import Said, said
+from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.language.variables import VariableSpec, check
 from gateway.templates.workflow.callers import RecentCaller
 
@@ -33,7 +33,7 @@ class Consequence:
     callers: tuple[Broken, ...] = ()
 
 
-def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Said]:
+def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Translatable]:
     """In words, what a caller of ``before`` has to change for ``after``; empty where nothing."""
     found = []
     for name, spec in after.items():

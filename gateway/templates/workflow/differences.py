@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
 
 from channels.base import Content
-from gateway.templates.checks.translatable import Said, said
+from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.version import PARTS, TemplateVersion
 from gateway.templates.workflow.preview import Shown, every_preview
@@ -27,7 +27,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DiffPiece:
     """A stretch of text: ``same``, ``removed`` or ``added``. Put together in order, they are both texts."""
 
     kind: str
@@ -40,7 +40,7 @@ class FileDifference:
 
     name: str
     change: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[DiffPiece, ...]
     unified: str
 
 
@@ -52,8 +52,8 @@ class ShownDifference:
     locale: str
     before: Content | None
     after: Content | None
-    subject: tuple[Piece, ...]
-    text: tuple[Piece, ...]
+    subject: tuple[DiffPiece, ...]
+    text: tuple[DiffPiece, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +81,20 @@ def difference(
     return Difference((*settings, *_parts(files), *_fragments(files, shown)), files, shown)
 
 
-def pieces(before: str, after: str) -> tuple[Piece, ...]:
+def pieces(before: str, after: str) -> tuple[DiffPiece, ...]:
     """Both texts, word by word."""
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     if max(len(old), len(new)) > _MOST_TOKENS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    found: list[Piece] = []
+    found: list[DiffPiece] = []
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
-            found.append(Piece("same", "".join(old[a:b])))
+            found.append(DiffPiece("same", "".join(old[a:b])))
             continue
         if b > a:
-            found.append(Piece("removed", "".join(old[a:b])))
+            found.append(DiffPiece("removed", "".join(old[a:b])))
         if d > c:
-            found.append(Piece("added", "".join(new[c:d])))
+            found.append(DiffPiece("added", "".join(new[c:d])))
     return tuple(found)
 
 
@@ -105,7 +105,7 @@ def _file(name: str, before: str | None, after: str | None) -> FileDifference:
     return FileDifference(name, change, pieces(old, new), "\n".join(lines))
 
 
-def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Said]:
+def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Translatable]:
     found = []
     for name, words in _SETTINGS.items():
         old, new = before.source.settings.get(name), after.source.settings.get(name)
@@ -129,7 +129,7 @@ def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Said]:
     return found
 
 
-def _need(required: bool) -> Said:
+def _need(required: bool) -> Translatable:
     return said("required") if required else said("optional")
 
 
@@ -137,7 +137,7 @@ def _quoted(value: object) -> str:
     return said("nothing") if value is None else f"“{value}”"
 
 
-def _parts(files: Sequence[FileDifference]) -> list[Said]:
+def _parts(files: Sequence[FileDifference]) -> list[Translatable]:
     found: dict[tuple[str, str, str], None] = {}
     for each in files:
         locale, _, part = each.name.rpartition("/")
@@ -153,13 +153,13 @@ def _parts(files: Sequence[FileDifference]) -> list[Said]:
     ]
 
 
-def _became(change: str, what: str) -> Said:
+def _became(change: str, what: str) -> Translatable:
     if change == "added":
         return said("{what} is new", what=what)
     return said("{what} is gone", what=what) if change == "removed" else said("{what} changed", what=what)
 
 
-def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[Said]:
+def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[Translatable]:
     """What reads otherwise though none of its own files did: a shared text has changed."""
     touched = {each.name.rpartition("/")[0] for each in files}
     if SETTINGS in {each.name for each in files}:

@@ -16,7 +16,7 @@ import structlog
 
 from gateway.core.ports import Clock, Unavailable
 from gateway.templates.catalog import Catalog
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.versions_store import VersionStore
 
 _SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
 
@@ -27,10 +27,10 @@ class CatalogObserver(Protocol):
     def templates_followed(self, now: datetime, names: Collection[str], passed_over: int) -> None: ...
 
 
-class Follower:
+class PublicationWatcher:
     """Refreshes a catalogue, and writes down that planned publications have taken place."""
 
-    def __init__(self, catalog: Catalog, editions: Editions, observer: CatalogObserver, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, editions: VersionStore, observer: CatalogObserver, clock: Clock) -> None:
         self._catalog = catalog
         self._editions = editions
         self._observer = observer

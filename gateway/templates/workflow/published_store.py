@@ -17,7 +17,7 @@ from gateway.core.model import TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import template_editions, template_versions, templates
-from gateway.storage.statements import Prepared
+from gateway.storage.statements import StatementTemplate
 
 Key = tuple[str, str, str]  # (tenant, template id, version)
 
@@ -28,7 +28,7 @@ _USABLE = (
     TemplateState.SUPERSEDED,
     TemplateState.ROLLED_BACK,
 )
-_NEWEST_STAMP = Prepared(lambda _: "SELECT coalesce(max(stamp), 0) FROM templates")
+_NEWEST_STAMP = StatementTemplate(lambda _: "SELECT coalesce(max(stamp), 0) FROM templates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Standing:
         return self.planned if self.planned_at is not None and self.planned_at <= now else self.published
 
 
-class TemplateVersions:
+class PublishedVersions:
     """Keeps the sources of versions, and finds them again."""
 
     def __init__(self, database: Database) -> None:
@@ -110,7 +110,7 @@ class TemplateVersions:
 
     async def newest_stamp(self) -> int:
         """Moves on whenever what is live changes anywhere."""
-        [(stamp,)] = await self._database.ask(_NEWEST_STAMP.of)
+        [(stamp,)] = await self._database.query(_NEWEST_STAMP.of)
         return int(stamp)
 
     async def changed(self, since: int) -> list[Standing]:

@@ -30,7 +30,7 @@ class TemplateRefusal(Exception):
     kind = "wrong_state"
 
 
-class NoSuchEdition(TemplateRefusal):
+class NoSuchVersion(TemplateRefusal):
     kind = "not_found"
 
 
@@ -90,7 +90,7 @@ class NeedsConfirmation(TemplateRefusal):
         self.warnings = warnings
 
 
-class TrialRefused(TemplateRefusal):
+class TestSendRefused(TemplateRefusal):
     """``kind``: invalid_request, not_your_address, too_many_tests, no_provider or paused."""
 
     def __init__(self, kind: str, detail: str) -> None:

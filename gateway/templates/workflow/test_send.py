@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
 from gateway.core.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
-from gateway.core.ports import Addresses, BorrowerFacts, Clock, Delivery, Pace, Switches, Work
-from gateway.stages.route import Chooser
+from gateway.core.ports import Addresses, BorrowerFacts, ClaimedDelivery, Clock, Delivery, Pace, Switches
+from gateway.stages.route import ProviderRouter
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import Sample, rendered
-from gateway.templates.workflow.refusals import TrialRefused
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.refusals import TestSendRefused
+from gateway.templates.workflow.versions_store import VersionStore
 
 MARK = "[TEST] "
 _MOST = 30  # of one person in an hour and on one template; our choice: every locale and channel once, and again
@@ -27,7 +27,7 @@ STARTED, ENDED = "template_test_started", "template_test_ended"
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TestSend:
     """What became of a test send. ``outcome``: accepted, or why not, in the providers' words."""
 
     id: str
@@ -45,14 +45,14 @@ def marked(channel: str, content: Content) -> Content:
     return replace(content, subject=MARK + content.subject)
 
 
-class TrialSender:
+class TestSender:
     """Sends tests by the providers of now."""
 
     def __init__(
         self,
-        editions: Editions,
+        editions: VersionStore,
         providers: Mapping[str, Provider],
-        chooser: Chooser,
+        chooser: ProviderRouter,
         switches: Switches,
         pace: Pace,
         addresses: Addresses,
@@ -78,7 +78,7 @@ class TrialSender:
         address: str,
         own: Collection[str],
         actor: str,
-    ) -> Trial:
+    ) -> TestSend:
         """Render and send one message. ``own`` are the addresses that the caller has proved to be theirs.
 
         Raises: TrialRefused, RenderFailed, Unavailable.
@@ -101,40 +101,42 @@ class TrialSender:
         outcome, code, message_id = await self._hand_over(provider, work, content)
         ended = {**detail, "outcome": outcome, "code": code, "provider_message_id": message_id}
         await self._editions.note((tenant, version.id, number), ENDED, actor, ended)
-        return Trial(work.delivery.id, channel, provider, outcome, code, content)
+        return TestSend(work.delivery.id, channel, provider, outcome, code, content)
 
     def _own_address(self, channel: str, address: str, own: Collection[str]) -> str:
         try:
             wanted = self._addresses.normalise(channel, address)
             allowed = {self._addresses.normalise(channel, each) for each in own}
         except KeyError:
-            raise TrialRefused("invalid_request", "there is no such channel") from None
+            raise TestSendRefused("invalid_request", "there is no such channel") from None
         except ValueError as error:
-            raise TrialRefused("invalid_request", f"the address {error}") from None
+            raise TestSendRefused("invalid_request", f"the address {error}") from None
         if wanted not in allowed:
             detail = "a test goes to your own verified address only, or to one that GATEWAY_TEST_ADDRESSES names"
-            raise TrialRefused("not_your_address", detail)
+            raise TestSendRefused("not_your_address", detail)
         return wanted
 
     async def _within_limit(self, tenant: str, template: str, actor: str, now: datetime) -> None:
         lately = await self._editions.history(tenant, template, since=now - _HOUR)
         if sum(each.kind == STARTED and each.actor == actor for each in lately) >= _MOST:
-            raise TrialRefused("too_many_tests", f"{_MOST} tests of one template in an hour are enough: wait a while")
+            raise TestSendRefused(
+                "too_many_tests", f"{_MOST} tests of one template in an hour are enough: wait a while"
+            )
 
-    async def _provider(self, work: Work, now: datetime) -> str:
+    async def _provider(self, work: ClaimedDelivery, now: datetime) -> str:
         switches = await self._switches.in_force(now)
         name = self._chooser.choose(work, switches, now)
         if name is None:
-            raise TrialRefused("no_provider", "no provider of this channel carries messages of this category")
+            raise TestSendRefused("no_provider", "no provider of this channel carries messages of this category")
         stopped = next((each for each in switches if each.stops(work.notification, work.delivery.channel, name)), None)
         if stopped is not None:
-            raise TrialRefused("paused", f"an operator has stopped this: {stopped.reason}")
+            raise TestSendRefused("paused", f"an operator has stopped this: {stopped.reason}")
         granted, wait = await self._pace.grant(name, 1)
         if not granted:
-            raise TrialRefused("no_provider", f"the provider is busy; try again in {wait:.0f} seconds")
+            raise TestSendRefused("no_provider", f"the provider is busy; try again in {wait:.0f} seconds")
         return name
 
-    async def _hand_over(self, provider: str, work: Work, content: Content) -> tuple[str, str, str]:
+    async def _hand_over(self, provider: str, work: ClaimedDelivery, content: Content) -> tuple[str, str, str]:
         message = Message(
             delivery_id=work.delivery.id,
             attempt=1,
@@ -156,7 +158,9 @@ class TrialSender:
         return Reason.ACCEPTED, "", accepted.provider_message_id
 
 
-def _work(tenant: str, version: TemplateVersion, channel: str, address: str, actor: str, now: datetime) -> Work:
+def _work(
+    tenant: str, version: TemplateVersion, channel: str, address: str, actor: str, now: datetime
+) -> ClaimedDelivery:
     """What the choice of a provider looks at, for a message that belongs to nobody."""
     identifier = new_id("tst", now)
     notification = Notification(
@@ -174,4 +178,4 @@ def _work(tenant: str, version: TemplateVersion, channel: str, address: str, act
         accepted_at=now,
     )
     delivery = Delivery(identifier, identifier, 0, channel, "", State.SENDING)
-    return Work(delivery, notification, BorrowerFacts(0, Facts()), State.SENDING, True)
+    return ClaimedDelivery(delivery, notification, BorrowerFacts(0, Facts()), State.SENDING, True)

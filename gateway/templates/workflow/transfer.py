@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.templates.catalog import Catalog
-from gateway.templates.repository import Files, Shelf, check_files
+from gateway.templates.repository import Files, TemplateRepository, check_files
 from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, TemplateRefusal
-from gateway.templates.workflow.unit_of_work import Edition
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.unit_of_work import StoredVersion
+from gateway.templates.workflow.versions_store import VersionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Imported:
 class Transfer:
     """Export and import, of one tenant at a time."""
 
-    def __init__(self, editions: Editions, catalog: Catalog, shelf: Shelf) -> None:
+    def __init__(self, editions: VersionStore, catalog: Catalog, shelf: TemplateRepository) -> None:
         self._editions = editions
         self._catalog = catalog
         self._shelf = shelf
@@ -72,7 +72,7 @@ class Transfer:
 
     async def _publish_reviewed(
         self, tenant: str, text: Files, live: Files | None, actor: str, comment: str
-    ) -> Edition:
+    ) -> StoredVersion:
         edition = await self._editions.publish_reviewed(
             tenant,
             text.template,

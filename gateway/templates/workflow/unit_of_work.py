@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
-from gateway.core.model import TEMPLATE_MOVES, TemplateState
+from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.events import Chain, Event, template_subject
 from gateway.storage.schema import template_editions, templates
-from gateway.templates.workflow.refusals import NoSuchEdition, NothingToRollBack, WrongState
+from gateway.templates.workflow.refusals import NoSuchVersion, NothingToRollBack, WrongState
 
 _LOCK = 0x7E4B1A7E  # any number that nothing else in this database uses for an advisory lock
 _GATEWAY = "gateway"
@@ -28,7 +28,7 @@ Key = tuple[str, str, int]  # (tenant, template, number)
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class StoredVersion:
     """One version of a tenant's template. ``version`` is what requests are pinned to, "" while it is a draft.
 
     ``replaced`` is the number that was live before it (0: the version of the files). Times are UTC.
@@ -60,7 +60,7 @@ class Edition:
 class Text:
     """An edition with what is written in it. ``source`` is "" while it is a draft."""
 
-    edition: Edition
+    edition: StoredVersion
     files: Mapping[str, str]
     source: str
 
@@ -78,12 +78,12 @@ class Change:
     detail: Mapping[str, Any]
 
 
-COLUMNS = [template_editions.c[each.name] for each in fields(Edition)]
+COLUMNS = [template_editions.c[each.name] for each in fields(StoredVersion)]
 
 
-def edition_from(row: Any) -> Edition:
-    known = {each.name: getattr(row, each.name) for each in fields(Edition)}
-    return Edition(**{**known, "state": TemplateState(row.state), "editors": tuple(json.loads(row.editors))})
+def edition_from(row: Any) -> StoredVersion:
+    known = {each.name: getattr(row, each.name) for each in fields(StoredVersion)}
+    return StoredVersion(**{**known, "state": TemplateState(row.state), "editors": tuple(json.loads(row.editors))})
 
 
 def text_from(row: Any) -> Text:
@@ -94,7 +94,7 @@ def encode_files(files: Mapping[str, str]) -> str:
     return json.dumps(dict(files), ensure_ascii=False, sort_keys=True)
 
 
-class OpenTemplate:
+class TemplateUnitOfWork:
     """A tenant's template, held locked until the transaction ends, and what happens to its editions."""
 
     def __init__(self, connection: Connection, tenant: str, template: str, now: datetime) -> None:
@@ -118,10 +118,10 @@ class OpenTemplate:
         query = select(template_editions).where(self._is(number))
         row = self.connection.execute(query).first()
         if row is None:
-            raise NoSuchEdition(f"{self.template} has no version {number} here")
+            raise NoSuchVersion(f"{self.template} has no version {number} here")
         return text_from(row)
 
-    def standing(self, state: TemplateState) -> Edition | None:
+    def standing(self, state: TemplateState) -> StoredVersion | None:
         """The one edition in a state of which there is at most one: draft, scheduled, published."""
         columns = template_editions.c
         query = select(*COLUMNS).where(
@@ -149,8 +149,10 @@ class OpenTemplate:
         self.record("template_begun", self._numbers, TemplateState.DRAFT, actor, comment, {"based_on": based_on})
         return self.text(self._numbers)
 
-    def move(self, edition: Edition, to: TemplateState, kind: str, actor: str, comment: str, **changes: Any) -> None:
-        if to not in TEMPLATE_MOVES[edition.state]:
+    def move(
+        self, edition: StoredVersion, to: TemplateState, kind: str, actor: str, comment: str, **changes: Any
+    ) -> None:
+        if to not in TEMPLATE_TRANSITIONS[edition.state]:
             raise WrongState(f"version {edition.number} is {edition.state}, so it can't become {to}")
         self.change(edition.number, state=to, updated_by=actor, **changes)
         detail = {name: str(value) for name, value in changes.items() if name in _TOLD and value is not None}
@@ -160,7 +162,7 @@ class OpenTemplate:
         changed = update(template_editions).where(self._is(number)).values(updated_at=self.now, **values)
         self.connection.execute(changed)
 
-    def go_live(self, edition: Edition, at: datetime, actor: str, comment: str) -> None:
+    def go_live(self, edition: StoredVersion, at: datetime, actor: str, comment: str) -> None:
         """Put it in the place of what is live."""
         current = self.standing(TemplateState.PUBLISHED)
         if current is not None:
@@ -177,7 +179,7 @@ class OpenTemplate:
         )
         self._live_changed = True
 
-    def roll_back(self, to: int | None, shipped: bool, actor: str, comment: str) -> Edition | None:
+    def roll_back(self, to: int | None, shipped: bool, actor: str, comment: str) -> StoredVersion | None:
         """Have an earlier edition live again; None where that is the version of the files, if they have it."""
         current = self.standing(TemplateState.PUBLISHED)
         if current is None:

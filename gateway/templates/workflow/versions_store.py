@@ -23,16 +23,16 @@ from gateway.templates.workflow.refusals import (
     AlreadyScheduled,
     DraftExists,
     EditedMeanwhile,
-    NoSuchEdition,
+    NoSuchVersion,
     SamePerson,
     WrongState,
 )
 from gateway.templates.workflow.unit_of_work import (
     COLUMNS,
     Change,
-    Edition,
     Key,
-    OpenTemplate,
+    StoredVersion,
+    TemplateUnitOfWork,
     Text,
     change_from,
     edition_from,
@@ -45,7 +45,7 @@ REVIEWED_ELSEWHERE = "elsewhere"  # stands for the second person of a text that 
 T = TypeVar("T")
 
 
-class Editions:
+class VersionStore:
     """The verbs of a version's life. Each is one transaction, durable when it returns. All raise Unavailable."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -57,7 +57,7 @@ class Editions:
     ) -> Text:
         """Begin a draft. Raises DraftExists (with its text) where one is open: there is one at a time."""
 
-        def work(opened: OpenTemplate) -> Text:
+        def work(opened: TemplateUnitOfWork) -> Text:
             existing = opened.standing(TemplateState.DRAFT)
             if existing is not None:
                 raise DraftExists(opened.text(existing.number))
@@ -68,7 +68,7 @@ class Editions:
     async def save(self, key: Key, revision: int, files: Mapping[str, str], actor: str, comment: str = "") -> Text:
         """Keep a draft's new text. Raises EditedMeanwhile (with the present text) unless it is at ``revision``."""
 
-        def work(opened: OpenTemplate) -> Text:
+        def work(opened: TemplateUnitOfWork) -> Text:
             before = opened.text(key[2])
             _still(before, revision)
             changed = sorted(
@@ -90,10 +90,10 @@ class Editions:
 
         return await self._with(*key[:2], work)
 
-    async def discard(self, key: Key, revision: int, actor: str, comment: str) -> Edition:
+    async def discard(self, key: Key, revision: int, actor: str, comment: str) -> StoredVersion:
         """Give a draft up."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
             _still(before, revision)
             opened.move(before.edition, TemplateState.DISCARDED, "template_discarded", actor, comment)
@@ -101,10 +101,12 @@ class Editions:
 
         return await self._with(*key[:2], work)
 
-    async def submit(self, key: Key, revision: int, version: str, source: str, actor: str, comment: str) -> Edition:
+    async def submit(
+        self, key: Key, revision: int, version: str, source: str, actor: str, comment: str
+    ) -> StoredVersion:
         """Hand a draft to a second person. From then on its text can't change, and ``source`` is what is rendered."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
             _still(before, revision)
             opened.move(
@@ -121,10 +123,10 @@ class Editions:
 
         return await self._with(*key[:2], work)
 
-    async def approve(self, key: Key, actor: str, comment: str = "") -> Edition:
+    async def approve(self, key: Key, actor: str, comment: str = "") -> StoredVersion:
         """Raises SamePerson for who wrote in it or submitted it."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             edition = opened.text(key[2]).edition
             if actor in (*edition.editors, edition.submitted_by):
                 raise SamePerson("a second person has to approve: you wrote in this version, or submitted it")
@@ -133,20 +135,20 @@ class Editions:
 
         return await self._with(*key[:2], work)
 
-    async def reject(self, key: Key, actor: str, comment: str) -> Edition:
+    async def reject(self, key: Key, actor: str, comment: str) -> StoredVersion:
         """Say no to what is submitted or approved; its editor begins another draft from it."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             edition = opened.text(key[2]).edition
             opened.move(edition, TemplateState.REJECTED, "template_rejected", actor, comment)
             return opened.text(key[2]).edition
 
         return await self._with(*key[:2], work)
 
-    async def publish(self, key: Key, actor: str, comment: str, at: datetime | None = None) -> Edition:
+    async def publish(self, key: Key, actor: str, comment: str, at: datetime | None = None) -> StoredVersion:
         """Have it live from ``at`` on; None, or a time that has passed: from now on."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             edition = opened.text(key[2]).edition
             if edition.state not in (TemplateState.APPROVED, TemplateState.SCHEDULED):
                 raise WrongState(f"version {edition.number} is {edition.state}; only an approved one can be published")
@@ -171,13 +173,13 @@ class Editions:
         based_on: str,
         actor: str,
         comment: str,
-    ) -> Edition:
+    ) -> StoredVersion:
         """Have a text live that a second person read elsewhere, as ``comment`` says: all steps at once, each recorded.
 
         ``freeze`` answers version and source for the number that it gets. Raises DraftExists.
         """
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             existing = opened.standing(TemplateState.DRAFT)
             if existing is not None:
                 raise DraftExists(opened.text(existing.number))
@@ -193,10 +195,10 @@ class Editions:
 
         return await self._with(tenant, template, work)
 
-    async def unschedule(self, key: Key, actor: str, comment: str) -> Edition:
+    async def unschedule(self, key: Key, actor: str, comment: str) -> StoredVersion:
         """Take back a planned publication; it is approved as before."""
 
-        def work(opened: OpenTemplate) -> Edition:
+        def work(opened: TemplateUnitOfWork) -> StoredVersion:
             edition = opened.text(key[2]).edition
             if edition.state is not TemplateState.SCHEDULED:
                 raise WrongState(f"version {edition.number} is {edition.state}, not scheduled")
@@ -208,7 +210,7 @@ class Editions:
 
     async def roll_back(
         self, tenant: str, template: str, to: int | None, shipped: bool, actor: str, comment: str
-    ) -> Edition | None:
+    ) -> StoredVersion | None:
         """Have an earlier version live again at once: ``to``, or the one before. None: that of the files (0).
 
         ``shipped`` is whether the files have one. Raises NothingToRollBack.
@@ -227,10 +229,10 @@ class Editions:
             lambda connection: connection.execute(select(template_editions).where(same)).first()
         )
         if row is None:
-            raise NoSuchEdition(f"{key[1]} has no version {key[2]} here")
+            raise NoSuchVersion(f"{key[1]} has no version {key[2]} here")
         return text_from(row)
 
-    async def listed(self, tenant: str, template: str | None = None) -> list[Edition]:
+    async def listed(self, tenant: str, template: str | None = None) -> list[StoredVersion]:
         """A tenant's editions, of one template or all, the newest first within each."""
         columns = template_editions.c
         query = select(*COLUMNS).where(columns.tenant == tenant)
@@ -254,11 +256,11 @@ class Editions:
         changes = [change_from(row) for row in rows]
         return [each for each in changes if number is None or each.number == number]
 
-    async def _with(self, tenant: str, template: str, work: Callable[[OpenTemplate], T]) -> T:
+    async def _with(self, tenant: str, template: str, work: Callable[[TemplateUnitOfWork], T]) -> T:
         now = self._clock()
 
         def write(connection: Connection) -> T:
-            opened = OpenTemplate(connection, tenant, template, now)
+            opened = TemplateUnitOfWork(connection, tenant, template, now)
             answer = work(opened)
             opened.close()
             return answer

@@ -18,16 +18,16 @@ from typing import Any
 from gateway.core.model import TemplateState
 from gateway.core.ports import Clock, UnknownTemplate
 from gateway.templates.catalog import Catalog
-from gateway.templates.checks.lint import Finding
+from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.repository import Files, Shelf, check_files, live_edition, written
+from gateway.templates.repository import Files, TemplateRepository, check_files, live_edition, written
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.differences import Difference, difference
 from gateway.templates.workflow.preview import Price, Sample, Shown, examples, preview
-from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchEdition
-from gateway.templates.workflow.test_send import Trial, TrialSender
-from gateway.templates.workflow.unit_of_work import Change, Edition
-from gateway.templates.workflow.versions_store import Editions
+from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
+from gateway.templates.workflow.test_send import TestSend, TestSender
+from gateway.templates.workflow.unit_of_work import Change, StoredVersion
+from gateway.templates.workflow.versions_store import VersionStore
 
 # States in which somebody is expected to do something, or time is.
 _UNDER_WAY = (TemplateState.DRAFT, TemplateState.SUBMITTED, TemplateState.APPROVED, TemplateState.SCHEDULED)
@@ -42,30 +42,30 @@ class Card:
     category: str
     live: str
     own: bool  # the live version is the tenant's own, not that of the files
-    under_way: tuple[Edition, ...]  # the newest first
-    edition: Edition | None  # that is live, where it is the tenant's own
+    under_way: tuple[StoredVersion, ...]  # the newest first
+    edition: StoredVersion | None  # that is live, where it is the tenant's own
     shipped: bool  # the files have it
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
+class SavedDraft:
     """An unfinished text as far as it goes. ``version`` None: its settings can't be read."""
 
     version: TemplateVersion | None
     sample: Sample | None
     shown: list[Shown]
-    findings: list[Finding]
+    findings: list[LintFinding]
 
 
-class Editing:
+class TemplateWorkflow:
     """The verbs, each for one tenant. ``actor`` is ``user:<id>`` or ``key:<id>``."""
 
     def __init__(
         self,
-        editions: Editions,
+        editions: VersionStore,
         catalog: Catalog,
-        shelf: Shelf,
-        trials: TrialSender,
+        shelf: TemplateRepository,
+        trials: TestSender,
         prices: Mapping[str, Price],
         clock: Clock,
     ) -> None:
@@ -80,7 +80,7 @@ class Editing:
 
     async def cards(self, tenant: str, search: str = "") -> list[Card]:
         """All templates of a tenant, by id; ``search`` in id and title."""
-        editions: dict[str, list[Edition]] = {}
+        editions: dict[str, list[StoredVersion]] = {}
         for each in await self._editions.listed(tenant):
             editions.setdefault(each.template, []).append(each)
         names = sorted({*self._shelf.shipped(), *editions})
@@ -88,7 +88,7 @@ class Editing:
         wanted = search.casefold()
         return [each for each in found if wanted in each.template.casefold() or wanted in each.title.casefold()]
 
-    def _card(self, tenant: str, template: str, editions: Sequence[Edition]) -> Card:
+    def _card(self, tenant: str, template: str, editions: Sequence[StoredVersion]) -> Card:
         under_way = tuple(each for each in editions if each.state in _UNDER_WAY)
         now = self._clock()
         own, shipped = live_edition(editions, now), template in self._shelf.shipped()
@@ -99,11 +99,11 @@ class Editing:
             return Card(template, template, "", version, own is not None, under_way, own, shipped)
         return Card(template, shown.title, shown.category, shown.version, own is not None, under_way, own, shipped)
 
-    async def versions(self, tenant: str, template: str) -> list[Edition]:
+    async def versions(self, tenant: str, template: str) -> list[StoredVersion]:
         """A template's editions, the newest first; none where the tenant has only that of the files."""
         found = await self._editions.listed(tenant, template)
         if not found and template not in self._shelf.shipped():
-            raise NoSuchEdition(f"there is no template {template} here")
+            raise NoSuchVersion(f"there is no template {template} here")
         return found
 
     def locales(self) -> list[str]:
@@ -131,16 +131,18 @@ class Editing:
         version = self._shelf.sketched(Files(template, 0, "", files))
         return version.default_locale, examples(version)
 
-    def drafted(self, template: str, files: Mapping[str, str], choose: Callable[[TemplateVersion], Sample]) -> Drafted:
+    def drafted(
+        self, template: str, files: Mapping[str, str], choose: Callable[[TemplateVersion], Sample]
+    ) -> SavedDraft:
         """The preview and the findings of a text that somebody is writing: what compiles of it is shown.
 
         ``choose`` answers whom it is shown for, once it is known what variables there are.
         """
         version, found = self._shelf.drafted(Files(template, 0, "", files))
         if version is None:
-            return Drafted(None, None, [], found)
+            return SavedDraft(None, None, [], found)
         sample = choose(version)
-        return Drafted(version, sample, preview(version, sample, self._prices), found)
+        return SavedDraft(version, sample, preview(version, sample, self._prices), found)
 
     async def difference(self, tenant: str, template: str, number: int, against: int | None = None) -> Difference:
         """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""
@@ -167,7 +169,7 @@ class Editing:
         live = await self.live(tenant, template)
         chosen = files if files is not None else live.files if live else None
         if chosen is None:
-            raise NoSuchEdition(f"there is no template {template} to begin from: give its files")
+            raise NoSuchVersion(f"there is no template {template} to begin from: give its files")
         check_files(template, chosen)
         based_on = live.version if live else ""
         return written(await self._editions.begin(tenant, template, chosen, based_on, actor, comment))
@@ -188,27 +190,29 @@ class Editing:
 
     async def discard(
         self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str = ""
-    ) -> Edition:
+    ) -> StoredVersion:
         return await self._editions.discard((tenant, template, number), revision, actor, comment)
 
-    def lint(self, template: str, files: Mapping[str, str]) -> list[Finding]:
+    def lint(self, template: str, files: Mapping[str, str]) -> list[LintFinding]:
         """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
         return self._shelf.findings(Files(template, 0, "", files))
 
     # ── from draft to publication ───────────────────────────────────────────────────────────────────────────
 
-    async def submit(self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str) -> Edition:
+    async def submit(
+        self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str
+    ) -> StoredVersion:
         """Hand a draft to a second person. Raises BadText where the lint has errors, EditedMeanwhile."""
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._shelf.refuse_errors, text)
         version, source = self._shelf.frozen(template, text.files, number)
         return await self._editions.submit((tenant, template, number), revision, version, source, actor, comment)
 
-    async def approve(self, tenant: str, template: str, number: int, actor: str, comment: str = "") -> Edition:
+    async def approve(self, tenant: str, template: str, number: int, actor: str, comment: str = "") -> StoredVersion:
         """Raises SamePerson for who wrote in it or submitted it."""
         return await self._editions.approve((tenant, template, number), actor, comment)
 
-    async def reject(self, tenant: str, template: str, number: int, actor: str, comment: str) -> Edition:
+    async def reject(self, tenant: str, template: str, number: int, actor: str, comment: str) -> StoredVersion:
         return await self._editions.reject((tenant, template, number), actor, comment)
 
     async def publish(
@@ -221,7 +225,7 @@ class Editing:
         at: datetime | None = None,
         *,
         confirmed: bool = False,
-    ) -> Edition:
+    ) -> StoredVersion:
         """Have it live from ``at`` on, or from now on. Raises NeedsConfirmation with the warnings, BadText."""
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._shelf.refuse_errors, text)
@@ -231,7 +235,7 @@ class Editing:
         await self._catalog.refresh()
         return edition
 
-    async def unschedule(self, tenant: str, template: str, number: int, actor: str, comment: str) -> Edition:
+    async def unschedule(self, tenant: str, template: str, number: int, actor: str, comment: str) -> StoredVersion:
         """Take back a planned publication."""
         edition = await self._editions.unschedule((tenant, template, number), actor, comment)
         await self._catalog.refresh()
@@ -239,7 +243,7 @@ class Editing:
 
     async def roll_back(
         self, tenant: str, template: str, actor: str, comment: str, to: int | None = None
-    ) -> Edition | None:
+    ) -> StoredVersion | None:
         """Have an earlier version live again at once; None: that of the files. Raises NothingToRollBack."""
         shipped = template in self._shelf.shipped()
         edition = await self._editions.roll_back(tenant, template, to, shipped, actor, comment)
@@ -256,7 +260,7 @@ class Editing:
         own: Collection[str],
         actor: str,
         sample: Sample | None = None,
-    ) -> Trial:
+    ) -> TestSend:
         """Send one message of a version to an address of the caller's ``own``, marked as a test."""
         version = self._shelf.compiled(await self.text(tenant, template, number))
         chosen = sample or Sample(version.default_locale, examples(version))

@@ -15,9 +15,9 @@ from gateway.app import storage
 from gateway.app.settings import Settings
 from gateway.cli import app
 from gateway.core.model import State
-from gateway.core.ports import Delivery, Move
-from gateway.queue.due_scanner import Relay
-from gateway.stages.settle import Settler
+from gateway.core.ports import Delivery, Transition
+from gateway.queue.due_scanner import DueScanner
+from gateway.stages.settle import OutcomeRecorder
 
 
 def skew(seconds: float) -> None:
@@ -30,22 +30,22 @@ def skew(seconds: float) -> None:
 
 
 def _resend_on_timeout() -> None:
-    def again(self: Settler, delivery: Delivery, *arguments: Any) -> Move:
+    def again(self: OutcomeRecorder, delivery: Delivery, *arguments: Any) -> Transition:
         now = arguments[-1]
-        return Move(delivery.id, "resent", now, to=State.UNKNOWN, changes={}, due_at=now)
+        return Transition(delivery.id, "resent", now, to=State.UNKNOWN, changes={}, due_at=now)
 
-    def resend(self: Settler, delivery: Delivery, notification: Any, answer: Any, now: datetime) -> Move:
-        return Move(delivery.id, "resent", now, to=State.RETRYING, due_at=now)
+    def resend(self: OutcomeRecorder, delivery: Delivery, notification: Any, answer: Any, now: datetime) -> Transition:
+        return Transition(delivery.id, "resent", now, to=State.RETRYING, due_at=now)
 
-    Settler._unknown = again  # type: ignore[method-assign, assignment]
-    Settler.after_lookup = resend  # type: ignore[method-assign, assignment]
+    OutcomeRecorder._unknown = again  # type: ignore[method-assign, assignment]
+    OutcomeRecorder.after_lookup = resend  # type: ignore[method-assign, assignment]
 
 
 def _queue_as_truth() -> None:
-    async def blind(self: Relay, late_seconds: float = 0.0) -> int:
+    async def blind(self: DueScanner, late_seconds: float = 0.0) -> int:
         return 0
 
-    Relay.look = blind  # type: ignore[method-assign]
+    DueScanner.look = blind  # type: ignore[method-assign]
 
 
 BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}

@@ -22,30 +22,32 @@ from channels.base import (
 )
 from channels.base import ProviderReason as Why
 from gateway.core.model import Category, Hold, HoldKind, State, Step, Violation
-from gateway.core.ports import Draft, Move, ReceiptFor, Work
+from gateway.core.ports import ClaimedDelivery, DecidedRequest, ReceiptFor, Transition
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.evidence.audit.watermark import Watermark
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
 
 FIGURES = Figures.load(Path(__file__).parents[3] / "templates" / "policies")
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 HOUR = timedelta(hours=1)
 SENT = Accepted("SM1")
 
 
-async def _claim(database: Database, each: Draft, at: datetime) -> Work:
+async def _claim(database: Database, each: DecidedRequest, at: datetime) -> ClaimedDelivery:
     store = store_on(database)
     [answer] = await store.accept([each], at)
     [work] = await store.claim([answer.first_delivery or ""], at, 60)
     return work
 
 
-async def _attempt(database: Database, work: Work, at: datetime, result: Any = SENT, seconds: float = 1) -> None:
+async def _attempt(
+    database: Database, work: ClaimedDelivery, at: datetime, result: Any = SENT, seconds: float = 1
+) -> None:
     """Hand a message over, whatever the policy would have said, and record the provider's answer."""
     store = store_on(database)
     assert await store.start([outgoing(work)], at, 60)
@@ -53,7 +55,7 @@ async def _attempt(database: Database, work: Work, at: datetime, result: Any = S
     await store.settle([answered], SETTLER.after_attempt, SETTLER.after_receipt)
 
 
-async def _contact(database: Database, key: str, at: datetime = NOW, **options: Any) -> Work:
+async def _contact(database: Database, key: str, at: datetime = NOW, **options: Any) -> ClaimedDelivery:
     work = await _claim(database, draft(key, now=at, **options), at)
     await _attempt(database, work, at)
     return work
@@ -72,7 +74,7 @@ async def _found(database: Database) -> list[Violation]:
     return sorted(kind for kind, number in counts.items() for _ in range(number))
 
 
-def _in_zone(key: str, zones: Sequence[str], **changes: Any) -> Draft:
+def _in_zone(key: str, zones: Sequence[str], **changes: Any) -> DecidedRequest:
     made = draft(key, **changes)
     borrower = replace(made.notification.borrower, time_zones=tuple(zones), jurisdiction="tw" if zones else "zz")
     return replace(made, notification=replace(made.notification, borrower=borrower))
@@ -200,7 +202,7 @@ async def test_a_contact_about_a_closed_case_is_found(database: Database) -> Non
 async def test_promotion_without_consent_is_found(database: Database) -> None:
     """Consent came after the first of two messages."""
 
-    def promotion(key: str, at: datetime) -> Draft:
+    def promotion(key: str, at: datetime) -> DecidedRequest:
         made = draft(key, now=at, case=key)
         return replace(made, notification=replace(made.notification, category=Category.PROMOTIONAL))
 
@@ -212,7 +214,7 @@ async def test_promotion_without_consent_is_found(database: Database) -> None:
     assert await _found(database) == [Violation.NO_CONSENT]
 
 
-async def _again(database: Database, work: Work, move: Move, at: datetime) -> None:
+async def _again(database: Database, work: ClaimedDelivery, move: Transition, at: datetime) -> None:
     """Move a delivery to another attempt and make that."""
     store = store_on(database)
     await store.apply([replace(move, due_at=at)])
@@ -231,7 +233,7 @@ async def test_a_blind_resend_is_found_and_a_retry_is_not(database: Database) ->
     for number, kind in enumerate(("resolved", "on_a_whim")):
         work = await _claim(database, draft(kind, borrower=kind, case=kind), NOW)
         await _attempt(database, work, NOW, UnknownOutcome(Why.TIMEOUT))
-        await _again(database, work, Move(work.delivery.id, kind, NOW, to=State.RETRYING), NOW + HOUR)
+        await _again(database, work, Transition(work.delivery.id, kind, NOW, to=State.RETRYING), NOW + HOUR)
         assert await _found(database) == [Violation.REPEAT] * number, kind
 
 
@@ -242,7 +244,7 @@ async def test_what_must_arrive_is_resent_once(database: Database) -> None:
         made = replace(made, notification=replace(made.notification, must_arrive=must_arrive))
         work = await _claim(database, made, NOW)
         await _attempt(database, work, NOW, UnknownOutcome(Why.TIMEOUT))
-        move = Move(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"resent": 1})
+        move = Transition(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"resent": 1})
         await _again(database, work, move, NOW + HOUR)
         assert await _found(database) == found
 

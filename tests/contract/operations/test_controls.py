@@ -11,28 +11,28 @@ from sqlalchemy import update
 
 from channels.base import Accepted, PermanentFailure, ProviderReason
 from gateway.core.model import State, SwitchKind, SwitchScope
-from gateway.core.ports import Work
-from gateway.operations.controls import Switches
+from gateway.core.ports import ClaimedDelivery
+from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters, Which
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.schema import deliveries
 from gateway.storage.store import Store
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = Settler(Schedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
 Pause = tuple[SwitchScope, str, str]
 
 
 async def _pause(database: Database, scope: SwitchScope, value: str = "", tenant: str = "", **named: Any) -> str:
-    switches = Switches(database, lambda: NOW)
+    switches = Controls(database, lambda: NOW)
     answer = await switches.set(SwitchKind.PAUSE, scope, value, tenant, "a test", "key:x", named.get("until"))
     return str(answer["id"])
 
 
-async def _claimed(store: Store, key: str, now: datetime = NOW, **named: Any) -> Work:
+async def _claimed(store: Store, key: str, now: datetime = NOW, **named: Any) -> ClaimedDelivery:
     [answer] = await store.accept([draft(key, borrower=key, **named)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], now, 60)
     return work
@@ -73,7 +73,7 @@ async def test_what_a_pause_holds_up_is_due_at_its_end(database: Database) -> No
     pause = await _pause(database, SwitchScope.CHANNEL, "sms")
     await store.start([outgoing(work)], NOW, 60)
     assert await store.due(later(1_000_000), 10) == []
-    switches = Switches(database, lambda: later(60))
+    switches = Controls(database, lambda: later(60))
     assert await switches.end(pause, "key:y") == 1
     assert await switches.end(pause, "key:y") is None
     assert await store.due(later(60), 10) == [work.delivery.id]
@@ -106,14 +106,14 @@ async def test_what_expires_under_a_pause_is_looked_at_then(database: Database) 
 
 async def test_nothing_is_forgotten_where_pausing_and_resuming_race_with_hand_overs(database: Database) -> None:
     """Hand-overs begin while a pause is set and ended again and again: each is started or due, never lost."""
-    store, switches = store_on(database), Switches(database, lambda: NOW)
+    store, switches = store_on(database), Controls(database, lambda: NOW)
     works = [await _claimed(store, f"k{number}") for number in range(30)]
 
     async def operate() -> None:
         for _ in range(5):
             await switches.end(await _pause(database, SwitchScope.ALL), "key:x")
 
-    async def start(work: Work) -> set[str]:
+    async def start(work: ClaimedDelivery) -> set[str]:
         return await store.start([outgoing(work)], NOW, 60)
 
     *started, _ = await asyncio.gather(*(start(work) for work in works), operate())
@@ -122,7 +122,7 @@ async def test_nothing_is_forgotten_where_pausing_and_resuming_race_with_hand_ov
     assert (await store.ages(NOW)).paused == 0
 
 
-async def _failed(store: Store, key: str, **named: Any) -> Work:
+async def _failed(store: Store, key: str, **named: Any) -> ClaimedDelivery:
     work = await _claimed(store, key, route=draft("x").notification.route[:1], **named)
     await store.start([outgoing(work)], NOW, 60)
     failure = PermanentFailure(ProviderReason.PROVIDER_CONFIG, "20003")

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.app.embedded import valkey
 from gateway.queue.connection import connect
-from gateway.queue.subscriptions import CHANNEL, Wakeups
+from gateway.queue.subscriptions import CHANNEL, FeedNotifier
 
 
 def topic(tenant: str, borrower_id: str) -> str:
@@ -26,7 +26,7 @@ async def _subscribed(redis: Redis, count: int) -> None:
 
 async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) -> None:
     """What one process publishes is heard by every waiter of that borrower in another, and by no one else."""
-    here, there = Wakeups(redis, topic), Wakeups(second := connect(redis_url), topic)
+    here, there = FeedNotifier(redis, topic), FeedNotifier(second := connect(redis_url), topic)
     with there.listen("t", "b1") as one, there.listen("t", "b1") as two, there.listen("t", "b2") as other:
         await _subscribed(redis, 1)
         await asyncio.gather(one.heard(0.1), two.heard(0.1), other.heard(0.1))  # the ring of the subscription itself
@@ -39,7 +39,7 @@ async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) ->
 
 async def test_ring_between_looks_is_kept(redis: Redis) -> None:
     """A wake-up that comes while the stream reads the feed is not lost."""
-    wakeups = Wakeups(redis, topic)
+    wakeups = FeedNotifier(redis, topic)
     with wakeups.listen("t", "b1") as bell:
         await _subscribed(redis, 1)
         await bell.heard(0.1)
@@ -52,7 +52,7 @@ async def test_ring_between_looks_is_kept(redis: Redis) -> None:
 
 async def test_one_subscription_for_many_waiters(redis: Redis) -> None:
     """A process with five hundred streams holds one subscription, and forgets those that went."""
-    wakeups = Wakeups(redis, topic)
+    wakeups = FeedNotifier(redis, topic)
     waiting = [asyncio.create_task(wakeups.wait("t", f"b{number}", 0.5)) for number in range(500)]
     await asyncio.sleep(0.2)
     assert (await redis.pubsub_numsub(CHANNEL))[0][1] == 1
@@ -66,7 +66,7 @@ async def test_nothing_of_a_borrower_travels(redis: Redis, redis_url: str) -> No
     listener = redis.pubsub(ignore_subscribe_messages=True)
     await listener.subscribe(CHANNEL)
     await listener.get_message(timeout=1)
-    wakeups = Wakeups(client := connect(redis_url), topic)
+    wakeups = FeedNotifier(client := connect(redis_url), topic)
     await wakeups.publish("lender-one", "B-1001")
     seen = b""
     async with asyncio.timeout(5):
@@ -83,7 +83,7 @@ async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
     """While Redis is away waiting just takes its time; when it is back, wake-ups arrive again."""
     server = await valkey.start(short_dir)
     here, there = connect(server.url, retries=0), connect(server.url, retries=0)
-    publisher, waiter = Wakeups(here, topic), Wakeups(there, topic)
+    publisher, waiter = FeedNotifier(here, topic), FeedNotifier(there, topic)
     with waiter.listen("t", "b1") as bell:
         await _subscribed(here, 1)
         await bell.heard(0.1)
@@ -107,7 +107,7 @@ async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
 async def test_own_process_is_woken_without_redis(short_dir: Path) -> None:
     """In one process a publisher wakes its own waiters even when there is no Redis at all."""
     client = connect(f"unix://{short_dir}/nobody.sock", retries=0)
-    wakeups = Wakeups(client, topic)
+    wakeups = FeedNotifier(client, topic)
     with wakeups.listen("t", "b1") as bell:
         await wakeups.publish("t", "b1")
         assert await bell.heard(0.5) is True

@@ -27,9 +27,9 @@ from gateway.core.model import (
     Verdict,
     VerdictKind,
 )
-from gateway.core.ports import NotApprovable, Taken
+from gateway.core.ports import NotApprovable, RecordedReply
 from gateway.operations.reviews import Reviews
-from gateway.replies.store import Replies
+from gateway.replies.store import ReplyStore
 from gateway.stages.admit import admit
 from gateway.storage.database import Database
 from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
@@ -53,9 +53,9 @@ async def sent(database: Database, key: str = "k1", **options: object) -> str:
     return work.delivery.id
 
 
-async def said(database: Database, intent: Intent, message: str = "SM1") -> list[Taken]:
+async def said(database: Database, intent: Intent, message: str = "SM1") -> list[RecordedReply]:
     reply = Reply("twilio", message, PHONE, "what they wrote")
-    found = Replies(database, digest, lambda: later(100))
+    found = ReplyStore(database, digest, lambda: later(100))
 
     def understand(_text: str, _borrower: Borrower) -> Intent:
         return intent

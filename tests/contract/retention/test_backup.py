@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, select, text, update
 from channels.base import Accepted
 from gateway.cli.evidence import verify
 from gateway.core.model import PolicyReason, Step, SwitchKind, SwitchScope, Verdict, VerdictKind
-from gateway.operations.controls import Switches
+from gateway.operations.controls import Controls
 from gateway.operations.quarantine import Quarantine
 from gateway.operations.reviews import Reviews
 from gateway.retention.backup import BackupFailed, back_up, read_manifest, restore
@@ -148,7 +148,7 @@ async def test_nothing_goes_out_twice_after_a_restore(database: Database, empty:
     assert (held.due, held.next_steps) == (1, 1)
     assert await store_on(restored).claim(unheld, hour_later, 60) == []
     assert await waiting_to_be_sent(restored) == []
-    [pause] = await Switches(restored, lambda: hour_later).in_force(hour_later)
+    [pause] = await Controls(restored, lambda: hour_later).in_force(hour_later)
     assert pause.id == held.pause
     again = await Quarantine(restored, digest, lambda: hour_later).hold("test", "cli:test")
     assert (again.due, again.next_steps, again.pause) == (0, 0, held.pause)
@@ -181,7 +181,7 @@ async def test_what_is_due_later_is_not_held_up(database: Database) -> None:
 async def test_what_a_pause_held_up_is_held(database: Database) -> None:
     """The pause may have ended after the backup; ended in the restored ledger, it must not send what is in review."""
     await waiting(database, "paused")
-    switches = Switches(database, lambda: NOW)
+    switches = Controls(database, lambda: NOW)
     pause = await switches.set(SwitchKind.PAUSE, SwitchScope.ALL, "", "", "drill", "cli", None)
     [work] = await store_on(database).claim(await store_on(database).due(NOW, 10), NOW, 60)
     assert await store_on(database).start([outgoing(work)], NOW, 60) == set()
@@ -194,7 +194,7 @@ async def test_what_waits_for_a_person_is_not_handed_over_though_it_is_due(datab
     """Whatever made it due: a delivery in review starts no attempt."""
     await waiting(database, "k")
     held = await Quarantine(database, digest, lambda: later(1)).hold("x", "cli")
-    await Switches(database, lambda: later(1)).end(held.pause, "cli")
+    await Controls(database, lambda: later(1)).end(held.pause, "cli")
     made_due = update(deliveries).values(due_at=NOW)
     await database.write(lambda connection: connection.execute(made_due))
     [work] = await store_on(database).claim(await store_on(database).due(later(1), 10), later(1), 60)

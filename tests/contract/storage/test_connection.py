@@ -79,9 +79,9 @@ async def test_a_slow_answer_does_not_move_the_clock(empty_postgresql: str) -> N
 
     async def slow(question: Callable[[Connection], Statement]) -> Rows:
         seconds[0] += 3.0
-        return await Database.ask(database, question)
+        return await Database.query(database, question)
 
-    database.ask = slow  # type: ignore[method-assign]
+    database.query = slow  # type: ignore[method-assign]
     await clock.synchronise()
     assert clock() - before == timedelta(seconds=3)
     await database.close()
@@ -127,6 +127,6 @@ async def test_connections_that_died_a_moment_ago_cost_one_transaction(link: Pro
     link.set(Mode.PASS)
     await asyncio.sleep(0.1)
     with pytest.raises(Unavailable):
-        await database.ask(lambda _: Statement("SELECT 1", answers=True))
+        await database.query(lambda _: Statement("SELECT 1", returns_rows=True))
     assert await asyncio.gather(*(_one(database) for _ in range(4))) == [1] * 4
     await database.close()

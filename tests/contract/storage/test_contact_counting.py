@@ -23,12 +23,12 @@ from channels.base import (
 from gateway.core.model import Step
 from gateway.core.ports import ReceiptFor
 from gateway.operations.reviews import Reviews
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")
 

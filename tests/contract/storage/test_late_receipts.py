@@ -19,24 +19,24 @@ from channels.base import (
     TransientFailure,
 )
 from gateway.core.model import State, Step
-from gateway.core.ports import Move, ReceiptFor, Work
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.core.ports import ClaimedDelivery, ReceiptFor, Transition
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 
 
-async def _claimed(database: Database, now: Any = NOW) -> Work:
+async def _claimed(database: Database, now: Any = NOW) -> ClaimedDelivery:
     rows = await database.read(lambda connection: connection.execute(select(deliveries.c.id)).all())
     [work] = await store_on(database).claim([row.id for row in rows], now, 60)
     return work
 
 
-async def _started(database: Database) -> Work:
+async def _started(database: Database) -> ClaimedDelivery:
     """A first attempt that is under way."""
     await store_on(database).accept([draft("k", route=ROUTE)], NOW)
     work = await _claimed(database)
@@ -44,11 +44,11 @@ async def _started(database: Database) -> Work:
     return work
 
 
-async def _settled(database: Database, work: Work, result: Any, now: Any) -> None:
+async def _settled(database: Database, work: ClaimedDelivery, result: Any, now: Any) -> None:
     await store_on(database).settle([ended(work, result, now, began=NOW)], SETTLER.after_attempt, SETTLER.after_receipt)
 
 
-async def _heard(database: Database, work: Work, status: ReceiptStatus, now: Any) -> None:
+async def _heard(database: Database, work: ClaimedDelivery, status: ReceiptStatus, now: Any) -> None:
     arrived = ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)
     await store_on(database).receive([arrived], now, SETTLER.after_receipt)
 
@@ -63,7 +63,7 @@ async def _kinds(database: Database) -> list[str]:
     return list(await database.read(lambda connection: list(connection.execute(query).scalars())))
 
 
-async def _lost(database: Database, *answers: LookupResult) -> Work:
+async def _lost(database: Database, *answers: LookupResult) -> ClaimedDelivery:
     """The attempt's worker is taken for lost, and the provider is asked as often as there are answers."""
     first = await _started(database)
     work = await _claimed(database, later(61))
@@ -84,13 +84,13 @@ async def test_a_move_decided_under_an_older_claim_is_void(database: Database) -
     absent = LookupAnswer(LookupResult.ABSENT)
     for work, now in ((fast, later(162)), (slow, later(163))):
         move = SETTLER.after_lookup(work.delivery, work.notification, absent, now)
-        await store_on(database).apply([Move(**{**_fields(move), "fence": work.delivery.fence})])
+        await store_on(database).apply([Transition(**{**_fields(move), "fence": work.delivery.fence})])
     assert (await _kinds(database)).count("resolved") == 1
     assert await _states(database) == ["retrying"]
 
 
-def _fields(move: Move) -> dict[str, Any]:
-    return {name: getattr(move, name) for name in Move.__dataclass_fields__}
+def _fields(move: Transition) -> dict[str, Any]:
+    return {name: getattr(move, name) for name in Transition.__dataclass_fields__}
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,19 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import State, Stated, new_id
-from gateway.core.ports import ReceiptFor, Unavailable, Work
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.core.model import DeclaredPreferences, State, new_id
+from gateway.core.ports import ClaimedDelivery, ReceiptFor, Unavailable
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 
 
-async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> Work:
+async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> ClaimedDelivery:
     store = store_on(database)
     [answer] = await store.accept([draft(key, **options)], NOW)  # type: ignore[arg-type]
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
@@ -122,7 +122,7 @@ async def test_a_start_is_refused_after_the_borrower_moved(database: Database) -
     store = store_on(database)
     [first] = await store.accept([draft("k1")], NOW)
     [work] = await store.claim([first.first_delivery or ""], NOW, 60)
-    assert work.borrower.facts.stated == Stated(("Asia/Taipei",))
+    assert work.borrower.facts.stated == DeclaredPreferences(("Asia/Taipei",))
     same = draft("k2", case="C-2")
     await store.accept([same], NOW)
     moved = replace(
@@ -135,7 +135,7 @@ async def test_a_start_is_refused_after_the_borrower_moved(database: Database) -
     await store.accept([replace(same, notification=moved)], NOW)
     assert await store.start([outgoing(work)], NOW, 60) == set()
     [again] = await store.claim([work.delivery.id], NOW, 60)
-    assert again.borrower.facts.stated == Stated(("Asia/Tokyo",), (("18:00", "20:00"),))
+    assert again.borrower.facts.stated == DeclaredPreferences(("Asia/Tokyo",), (("18:00", "20:00"),))
     assert await store.start([outgoing(again)], NOW, 60) == {work.delivery.id}
 
 

@@ -18,21 +18,23 @@ from channels.base import (
     UnknownOutcome,
 )
 from gateway.core.model import EndReason, Intent, State, Step
-from gateway.core.ports import ReceiptFor, Work
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.core.ports import ClaimedDelivery, ReceiptFor
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
 from gateway.storage.schema import api_keys, deliveries, notifications, receipts
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 DEADLINE = 72 * 3600
 TAG = "ab" * 16
 
 
-async def _sent(database: Database, answer: Accepted | UnknownOutcome, route: tuple[Step, ...] = ROUTE) -> Work:
+async def _sent(
+    database: Database, answer: Accepted | UnknownOutcome, route: tuple[Step, ...] = ROUTE
+) -> ClaimedDelivery:
     """One message that its provider has, or may have."""
     store = store_on(database)
     [accepted] = await store.accept([draft("k", route=route)], NOW)
@@ -42,7 +44,7 @@ async def _sent(database: Database, answer: Accepted | UnknownOutcome, route: tu
     return work
 
 
-async def _heard(database: Database, work: Work, status: ReceiptStatus, seconds: float) -> None:
+async def _heard(database: Database, work: ClaimedDelivery, status: ReceiptStatus, seconds: float) -> None:
     reason = ProviderReason.UNREACHABLE if status is ReceiptStatus.UNDELIVERED else None
     arrived = ReceiptFor(Receipt("twilio", status, "SM1", reason=reason), work.delivery.id, 1)
     await store_on(database).receive([arrived], later(seconds), SETTLER.after_receipt)
@@ -112,14 +114,14 @@ async def test_a_parked_receipt_that_both_sides_missed_is_matched(database: Data
     assert owners == [work.delivery.id, ""]
 
 
-async def _unknown(database: Database) -> Work:
+async def _unknown(database: Database) -> ClaimedDelivery:
     """One message that its provider may have, and that it can only be known by ``TAG`` there."""
     work = await _sent(database, UnknownOutcome(ProviderReason.TIMEOUT), (Step("sms"),))
     [claimed] = await store_on(database).claim([work.delivery.id], later(40), 60)
     return claimed
 
 
-async def _looked_up(database: Database, work: Work, answer: LookupAnswer) -> None:
+async def _looked_up(database: Database, work: ClaimedDelivery, answer: LookupAnswer) -> None:
     await store_on(database).apply([SETTLER.after_lookup(work.delivery, work.notification, answer, later(41))])
 
 
@@ -193,12 +195,12 @@ async def test_a_cancel_under_way_stops_the_route_too(database: Database) -> Non
 async def test_an_answered_route_goes_no_further(database: Database) -> None:
     """The borrower has written back; that the message is reported as undelivered later on opens nothing."""
     from channels.base import Reply
-    from gateway.replies.store import Replies
+    from gateway.replies.store import ReplyStore
 
     work = await _sent(database, Accepted("SM1"))
     key = {"id": "k", "tenant": "acme", "name": "n", "digest": "d", "scopes": "send", "created_at": NOW}
     await database.write(lambda connection: connection.execute(insert(api_keys), [key]))
-    replies = Replies(database, digest, lambda: later(60))
+    replies = ReplyStore(database, digest, lambda: later(60))
     reply = Reply("twilio", "SM9", "+12025550123", "who is this?")
     [taken] = await replies.take(reply, "sms", "+12025550123", lambda text, borrower: Intent.OTHER)
     assert taken.new
@@ -211,7 +213,7 @@ async def test_an_answered_route_goes_no_further(database: Database) -> None:
 READ_ROUTE = (Step("sms", timedelta(minutes=30), "read"), Step("email"))
 
 
-async def _read(database: Database, work: Work, seconds: float) -> None:
+async def _read(database: Database, work: ClaimedDelivery, seconds: float) -> None:
     receipt = Receipt("inapp", ReceiptStatus.READ, reference=work.delivery.id)
     await store_on(database).receive([ReceiptFor(receipt, work.delivery.id)], later(seconds), SETTLER.after_receipt)
 

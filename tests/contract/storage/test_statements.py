@@ -14,15 +14,17 @@ from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, lock_borrowers
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import cases, notifications, receipts
-from gateway.storage.statements import Prepared, Rows, Statement, exchange
-from gateway.storage.unit_of_work import Page
+from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.unit_of_work import UnitOfWork
 from tests.support.ledgers import NOW
 
 _ODD = ['O\'Brien "5 %s"', "逾期 \\ $.a", "", "a%(b)s:c?"]
 
-_AMONG = Prepared(lambda sql: f"SELECT id FROM cases WHERE {sql.among('id', 'ids')} ORDER BY id")
-_MATCHING = Prepared(lambda sql: f"SELECT tenant, id FROM cases WHERE {sql.matching(('tenant', 'id'), 'keys')}")
-_CLOSED = Prepared(lambda sql: f"SELECT count(*) FROM cases WHERE closed_at <= {sql.value('now')}")
+_AMONG = StatementTemplate(lambda sql: f"SELECT id FROM cases WHERE {sql.among('id', 'ids')} ORDER BY id")
+_MATCHING = StatementTemplate(
+    lambda sql: f"SELECT tenant, id FROM cases WHERE {sql.matching(('tenant', 'id'), 'keys')}"
+)
+_CLOSED = StatementTemplate(lambda sql: f"SELECT count(*) FROM cases WHERE closed_at <= {sql.value('now')}")
 
 
 def _receipt(digest: str) -> dict[str, object]:
@@ -34,7 +36,7 @@ async def test_each_sees_what_those_before_it_did_and_all_are_one_trip(database:
 
     def work(connection: Connection) -> list[Rows]:
         rows = [{"tenant": "t", "id": each, "closed_at": NOW} for each in _ODD]
-        return exchange(
+        return execute_pipelined(
             connection,
             [
                 _CLOSED.of(connection, now=NOW),
@@ -62,14 +64,16 @@ async def test_one_that_fails_takes_the_others_with_it(database: Database) -> No
     def work(connection: Connection) -> list[Rows]:
         good = inserting(connection, receipts, [_receipt("a")])
         again = inserting(connection, receipts, [_receipt("a")])
-        return exchange(connection, [*good, *again, _CLOSED.of(connection, now=NOW)])
+        return execute_pipelined(connection, [*good, *again, _CLOSED.of(connection, now=NOW)])
 
     with pytest.raises(Unavailable) as raised:
         await database.write(work)
     assert "sms" not in str(raised.value)
     count = select(func.count()).select_from(receipts)
     assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 0
-    await database.write(lambda connection: exchange(connection, inserting(connection, receipts, [_receipt("a")])))
+    await database.write(
+        lambda connection: execute_pipelined(connection, inserting(connection, receipts, [_receipt("a")]))
+    )
     assert await database.read(lambda connection: connection.execute(count).scalar_one()) == 1
 
 
@@ -79,7 +83,7 @@ async def test_changes_that_give_no_rows_are_one_statement(database: Database) -
     def work(connection: Connection, digest: str) -> list[Rows]:
         rows = [{"tenant": "t", "id": f"{digest} {each}", "closed_at": NOW} for each in _ODD]
         first, second = [_receipt(f"{digest}{each}") for each in _ODD], [_receipt("twice")]
-        return exchange(
+        return execute_pipelined(
             connection,
             [
                 *inserting(connection, receipts, first),
@@ -109,8 +113,8 @@ async def test_changes_that_give_no_rows_are_one_statement(database: Database) -
 async def test_one_question_needs_no_transaction(database: Database) -> None:
     """Its answer is of one instant by itself."""
     rows = [{"tenant": "t", "id": "C-1", "closed_at": NOW}]
-    await database.write(lambda connection: exchange(connection, inserting(connection, cases, rows)))
-    [(number,)] = await database.ask(lambda connection: _CLOSED.of(connection, now=NOW))
+    await database.write(lambda connection: execute_pipelined(connection, inserting(connection, cases, rows)))
+    [(number,)] = await database.query(lambda connection: _CLOSED.of(connection, now=NOW))
     assert number == 1
 
 
@@ -129,7 +133,7 @@ async def test_plans_keep_to_the_indexes_of_empty_tables(empty_postgresql: str) 
         statements = [
             ask_facts(connection, keys, keys, [(*each, "sms") for each in keys], NOW),
             lock_borrowers(connection, keys),
-            *Page.ask(connection, ids),
+            *UnitOfWork.statements(connection, ids),
             *updating(connection, notifications, ("id",), [row] * 100),
             claim_meanings(connection, [("acme", f"key-{number}", f"ntf_{number}") for number in range(100)]),
         ]

@@ -24,28 +24,28 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.core.model import END_STATES, MOVES, EndReason, Facts, State, Step
-from gateway.core.ports import Attempt, BorrowerFacts, Delivery, ReceiptFor, Work
-from gateway.stages.schedule import Schedule
-from gateway.stages.settle import Settler
+from gateway.core.model import END_STATES, TRANSITIONS, EndReason, Facts, State, Step
+from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, ReceiptFor
+from gateway.stages.schedule import RetrySchedule
+from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 
-SETTLER = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 
 
 def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:
     """The table of moves covers every state, and no end leads back into the middle but a failure that is redriven."""
-    assert set(MOVES) == set(State)
+    assert set(TRANSITIONS) == set(State)
     for state in END_STATES:
         redriven = {State.ACCEPTED} if state is State.FAILED else set()
-        assert MOVES[state] <= {State.DELIVERED, State.UNDELIVERED, *redriven}
+        assert TRANSITIONS[state] <= {State.DELIVERED, State.UNDELIVERED, *redriven}
 
 
 def test_delivered_is_never_left() -> None:
     """Delivered is the last word."""
-    assert MOVES[State.DELIVERED] == frozenset()
+    assert TRANSITIONS[State.DELIVERED] == frozenset()
 
 
 async def _end_state(database: Database, words: Sequence[ReceiptStatus], recorded_at: int) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
 
 def _ended(delivery: Delivery, result: SendFailure) -> Attempt:
     message = Message(delivery.id, delivery.attempt, "acme", "B", "", Content("x"), "", "", None, "collections")
-    work = Work(delivery, draft("k").notification, BorrowerFacts(0, Facts()), State.SENDING, True)
+    work = ClaimedDelivery(delivery, draft("k").notification, BorrowerFacts(0, Facts()), State.SENDING, True)
     return Attempt(work, "mail", message, NOW, NOW, result)
 
 

@@ -12,20 +12,20 @@ import pytest
 from sqlalchemy import text
 
 from gateway.cli import evidence
-from gateway.core.model import TEMPLATE_MOVES, TemplateState
+from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.core.ports import RenderFailed, Unavailable, UnknownTemplate
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.templates import Catalog
-from gateway.templates.checks.lint import Finding
-from gateway.templates.workflow.publication_watcher import Follower
-from gateway.templates.workflow.published_store import Kept, Key, TemplateVersions
+from gateway.templates.checks.lint import LintFinding
+from gateway.templates.workflow.publication_watcher import PublicationWatcher
+from gateway.templates.workflow.published_store import Kept, Key, PublishedVersions
 from gateway.templates.workflow.refusals import (
     BadText,
     DraftExists,
     EditedMeanwhile,
     NeedsConfirmation,
-    NoSuchEdition,
+    NoSuchVersion,
     NothingToRollBack,
     SamePerson,
     WrongState,
@@ -95,7 +95,7 @@ async def test_an_error_blocks_submitting_and_publishing(desk: Desk) -> None:
     """Also one that the lint did not know when the version was approved."""
     number = await desk.approved()
     begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
-    desk.findings = [Finding("error", "threat", f"{TEMPLATE}/{SMS}", 1, "threatens", "Don't.")]
+    desk.findings = [LintFinding("error", "threat", f"{TEMPLATE}/{SMS}", 1, "threatens", "Don't.")]
     with pytest.raises(BadText):
         await desk.editing.publish("acme", TEMPLATE, number, "user:bob", "go")
     with pytest.raises(BadText):
@@ -118,7 +118,7 @@ async def test_every_process_follows(desk: Desk) -> None:
     assert await desk.state(number) is TemplateState.ROLLED_BACK
 
 
-class _Newer(TemplateVersions):
+class _Newer(PublishedVersions):
     """A ledger whose tenants' texts use what this program does not know yet."""
 
     async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
@@ -129,7 +129,7 @@ class _Newer(TemplateVersions):
 async def test_a_version_that_a_process_cannot_read_is_passed_over_and_counted(desk: Desk, database: Database) -> None:
     """An older program keeps what was live before, says so in its figures, and takes the next one that it can read."""
     older = Catalog.load(TEMPLATES, lender=LENDER, versions=_Newer(database))
-    follower = Follower(older, desk.editions, desk.metrics, desk.clock)
+    follower = PublicationWatcher(older, desk.editions, desk.metrics, desk.clock)
     before = desk.live(catalog=older)
     await desk.published()
     await follower.look()
@@ -157,7 +157,7 @@ async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
     assert desk.live().startswith(f"e{number}-")
     with pytest.raises(UnknownTemplate):
         desk.other.resolve("acme", TEMPLATE, desk.live(), NOW + HOUR - timedelta(seconds=1))
-    others = [Follower(desk.other, desk.editions, desk.metrics, desk.clock) for _ in range(5)]
+    others = [PublicationWatcher(desk.other, desk.editions, desk.metrics, desk.clock) for _ in range(5)]
     await asyncio.gather(*(each.look() for each in others))
     assert [await desk.state(each) for each in (first, number)] == [TemplateState.SUPERSEDED, TemplateState.PUBLISHED]
     history = await desk.editing.history("acme", TEMPLATE, number)
@@ -193,7 +193,7 @@ async def test_rolling_back_goes_back_step_by_step(desk: Desk) -> None:
     assert again is not None
     assert again.number == two
     assert await desk.state(three) is TemplateState.ROLLED_BACK
-    with pytest.raises(NoSuchEdition):
+    with pytest.raises(NoSuchVersion):
         await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "what", to=99)
     begun = await desk.editing.begin("acme", TEMPLATE, "user:ann")
     with pytest.raises(WrongState):
@@ -283,7 +283,7 @@ def test_the_triggers_know_the_same_moves() -> None:
     path = Path(migrate.__file__).parent / "migrations" / "versions" / "0005_template_editions.py"
     known = path.read_text("utf-8").partition("_MOVES = (")[2].partition("\n)")[0]
     words = set(known.replace('"', " ").split())
-    assert words == {f"{here}>{there}" for here, moves in TEMPLATE_MOVES.items() for there in moves}
+    assert words == {f"{here}>{there}" for here, moves in TEMPLATE_TRANSITIONS.items() for there in moves}
 
 
 async def test_a_crash_in_the_middle_leaves_nothing_half_done(desk: Desk) -> None:

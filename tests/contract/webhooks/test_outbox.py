@@ -12,11 +12,11 @@ from sqlalchemy import select, text, update
 
 from channels.base import Accepted as ProviderAccepted
 from gateway.core.model import PolicyReason, State, Step, Verdict, VerdictKind, WebhookOutcome
-from gateway.core.ports import Move
+from gateway.core.ports import Transition
 from gateway.storage.database import Database
 from gateway.storage.schema import webhook_endpoints, webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints
-from gateway.webhooks.outbox import Told, WebhookMessage, WebhookOutbox
+from gateway.webhooks.outbox import DeliveryResult, WebhookMessage, WebhookOutbox
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 
 URL = "https://cases.example.com/hooks"
@@ -42,10 +42,10 @@ async def failed_delivery(database: Database, key: str = "k1", **options: Any) -
     assert await store.start([outgoing(work)], NOW, 60)
     await store.settle(
         [ended(work, ProviderAccepted("SM1"))],
-        lambda delivery, _notification, _attempt: Move(delivery.id, "sent", NOW, to=State.SENT),
+        lambda delivery, _notification, _attempt: Transition(delivery.id, "sent", NOW, to=State.SENT),
         lambda *_all: None,
     )
-    await store.apply([Move(work.delivery.id, "receipt", NOW, to=State.UNDELIVERED, reason="unreachable")])
+    await store.apply([Transition(work.delivery.id, "receipt", NOW, to=State.UNDELIVERED, reason="unreachable")])
     return answer.id
 
 
@@ -159,7 +159,7 @@ async def test_an_event_that_is_committed_late_is_not_passed_over(database: Data
 
 
 async def told(outbox: WebhookOutbox, found: list[WebhookMessage], outcome: WebhookOutcome, now: datetime) -> None:
-    await outbox.record([Told(each, outcome, 200) for each in found], now)
+    await outbox.record([DeliveryResult(each, outcome, 200) for each in found], now)
 
 
 async def test_of_one_notification_the_next_is_told_when_the_one_before_has_arrived(database: Database) -> None:

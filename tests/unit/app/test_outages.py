@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Message, Provider
 from gateway.api.schemas import NotificationIn
-from gateway.core.ports import Accepted, Attempt, Unavailable
+from gateway.core.ports import AcceptResult, Attempt, Unavailable
 from tests.support.api_gateway import ApiGateway, open_api_gateway, request
 
 
@@ -45,7 +45,7 @@ class Away:
 async def _accepted(gateway: ApiGateway, number: int = 1) -> str:
     body = request(number, route=["inapp"])
     [answer] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
-    assert isinstance(answer, Accepted)
+    assert isinstance(answer, AcceptResult)
     return answer.id
 
 

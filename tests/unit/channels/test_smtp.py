@@ -29,7 +29,7 @@ from channels.email.sink import Mail, SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
 
-CERTIFICATES = Path(__file__).parents[2] / "contract" / "certificates"
+CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 TO = "chen@example.com"
 R = ProviderReason
 

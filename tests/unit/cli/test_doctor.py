@@ -31,7 +31,7 @@ from gateway.app.settings import Settings
 from gateway.app.templates import templates_folder
 from gateway.cli import app
 from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
-from gateway.cli.doctor.finding import Finding, Level
+from gateway.cli.doctor.finding import CheckResult, Level
 from gateway.storage.schema import webhook_endpoints
 from tests.support.api_gateway import open_api_gateway, serving
 from tests.support.smsc import Smsc
@@ -53,7 +53,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def bad(found: list[Finding]) -> dict[str, Level]:
+def bad(found: list[CheckResult]) -> dict[str, Level]:
     """The findings that ask for a change; each has to say which."""
     wrong = [each for each in found if each.level in (Level.ERROR, Level.WARNING)]
     assert all(each.remedy for each in wrong)
@@ -394,7 +394,7 @@ async def elsewhere() -> AsyncIterator[str]:
 async def test_the_public_address_is_followed(short_dir: Path, redis: Redis, elsewhere: str) -> None:
     """To this gateway, to one with another secret, to a redirect, to somebody else, to nobody, to no name at all."""
 
-    async def found(url: str, secret: str = "0123456789abcdef") -> list[Finding]:
+    async def found(url: str, secret: str = "0123456789abcdef") -> list[CheckResult]:
         settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
         return await outside.public_url(settings, gateway.clock)
 

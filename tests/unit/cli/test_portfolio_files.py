@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli.portfolio import files, mapping
-from gateway.cli.portfolio.files import PortfolioError, Row, RowError, nested, row_key
+from gateway.cli.portfolio.files import PortfolioError, PortfolioRow, RowError, nested, row_key
 from gateway.cli.portfolio.mapping import Unmappable
 
 ROOT = Path(__file__).parents[3]
@@ -42,12 +42,12 @@ def test_lines_of_json(tmp_path: Path, name: str) -> None:
     )
     found = list(files.read(path))
     assert found == [
-        Row(1, "k1", {"template": "a"}),
+        PortfolioRow(1, "k1", {"template": "a"}),
         RowError(3, "", "is not JSON: Expecting value at column 13"),
         RowError(4, "", "is not a JSON object"),
         RowError(5, "", "is not JSON: a number or nesting that no request has"),
         RowError(6, "idempotency_key", "is not a text"),
-        Row(7, row_key({"template": "b"}), {"template": "b"}),
+        PortfolioRow(7, row_key({"template": "b"}), {"template": "b"}),
     ]
     assert files.count(path) == len(found)
 
@@ -57,7 +57,7 @@ def test_deep_nesting_is_an_error_of_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "p.jsonl", "[" * 200_000 + "\n" + '{"a": 1}\n')
     first, second = files.read(path)
     assert isinstance(first, RowError)
-    assert isinstance(second, Row)
+    assert isinstance(second, PortfolioRow)
 
 
 def test_csv_columns_are_dotted_paths(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_csv_columns_are_dotted_paths(tmp_path: Path) -> None:
         "B-3,short\n",
     )
     found = list(files.read(path))
-    assert found[0] == Row(
+    assert found[0] == PortfolioRow(
         2,
         "k1",
         {
@@ -81,7 +81,7 @@ def test_csv_columns_are_dotted_paths(tmp_path: Path) -> None:
         },
     )
     second = found[1]
-    assert isinstance(second, Row)
+    assert isinstance(second, PortfolioRow)
     assert (second.line, second.request) == (5, {"borrower": {"id": "B-2"}, "route": [{"channel": "inapp"}]})
     assert found[2] == RowError(6, "", "has 2 cells; the header has 6")
     assert files.count(path) == 3
@@ -161,7 +161,7 @@ def test_the_shipped_portfolio_is_what_its_program_writes() -> None:
 
 def test_the_shipped_portfolio_has_three_jurisdictions_and_addresses_for_fiction_only() -> None:
     """Nobody can be reached by the demo's file, and its rows all parse."""
-    rows = [row.request for row in files.read(ROOT / "ops/demo-portfolio.csv") if isinstance(row, Row)]
+    rows = [row.request for row in files.read(ROOT / "ops/demo-portfolio.csv") if isinstance(row, PortfolioRow)]
     assert len(rows) == 309
     assert {row["borrower"]["jurisdiction"] for row in rows} == {"tw", "uk", "in"}
     numbers = {row["borrower"]["addresses"]["sms"] for row in rows}

@@ -148,8 +148,8 @@ def test_the_card_mapping_makes_requests(tmp_path: Path) -> None:
         f"30000,20000,24,1,2,-1,-1,-2,-2,0,-5,0,0,0,0,{rest}",
     )
     found = list(files.read(path, mapping.load(CARD_MAPPING)))
-    assert all(isinstance(row, files.Row) for row in found)
-    rows = [row for row in found if isinstance(row, files.Row)]
+    assert all(isinstance(row, files.PortfolioRow) for row in found)
+    rows = [row for row in found if isinstance(row, files.PortfolioRow)]
     assert [(row.line, row.key) for row in rows] == [
         (2, "card-2005-09-1"),
         (4, "card-2005-09-3"),

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from gateway.cli import client
-from gateway.cli.client import CallFailed, Target
+from gateway.cli.client import ApiTarget, CallFailed
 from gateway.cli.portfolio import sender
-from gateway.cli.portfolio.files import Row, RowError
+from gateway.cli.portfolio.files import PortfolioRow, RowError
 
 Answer = Callable[[list[dict[str, Any]]], web.StreamResponse]
 
@@ -49,7 +49,7 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, Target]]:
+async def server() -> AsyncIterator[tuple[Server, ApiTarget]]:
     made = Server()
     app = web.Application()
     app.router.add_post("/v1/notifications/batch", made.batch)
@@ -57,23 +57,23 @@ async def server() -> AsyncIterator[tuple[Server, Target]]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    yield made, Target(f"http://127.0.0.1:{runner.addresses[0][1]}", "ndg_key")
+    yield made, ApiTarget(f"http://127.0.0.1:{runner.addresses[0][1]}", "ndg_key")
     await runner.cleanup()
 
 
-def rows(number: int) -> list[Row | RowError]:
-    return [Row(line, f"k{line}", {"n": line}) for line in range(2, number + 2)]
+def rows(number: int) -> list[PortfolioRow | RowError]:
+    return [PortfolioRow(line, f"k{line}", {"n": line}) for line in range(2, number + 2)]
 
 
 def busy(status: int = 503, retry_after: str = "0") -> Answer:
     return lambda items: web.Response(status=status, headers={"Retry-After": retry_after})
 
 
-async def test_every_row_is_sent_once_in_batches(server: tuple[Server, Target]) -> None:
+async def test_every_row_is_sent_once_in_batches(server: tuple[Server, ApiTarget]) -> None:
     """Batches of the size asked for, each row with its key, in one or the other."""
     made, where = server
     seen: list[int] = []
-    tally = await sender.send(rows(23), where, sender.Options(batch_size=10, rows_done=seen.append))
+    tally = await sender.send(rows(23), where, sender.SendOptions(batch_size=10, rows_done=seen.append))
     assert sorted(len(batch) for batch in made.batches) == [3, 10, 10]
     assert sorted(item["n"] for batch in made.batches for item in batch) == list(range(2, 25))
     assert (tally.requests, tally.accepted, tally.replayed, tally.rejected) == (23, 23, 0, 0)
@@ -83,12 +83,12 @@ async def test_every_row_is_sent_once_in_batches(server: tuple[Server, Target]) 
     assert (again.accepted, again.replayed) == (0, 23)
 
 
-async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tuple[Server, Target]) -> None:
+async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tuple[Server, ApiTarget]) -> None:
     """A row counts as rejected once, however many of its fields are wrong, whoever noticed."""
     _, where = server
     told: list[RowError] = []
-    mixed = [*rows(3), RowError(5, "late", "is not a number"), Row(6, "k6", {"bad": True})]
-    tally = await sender.send(mixed, where, sender.Options(bad_row=told.append))
+    mixed = [*rows(3), RowError(5, "late", "is not a number"), PortfolioRow(6, "k6", {"bad": True})]
+    tally = await sender.send(mixed, where, sender.SendOptions(bad_row=told.append))
     assert (tally.requests, tally.accepted, tally.rejected) == (5, 3, 2)
     assert told == [
         RowError(5, "late", "is not a number"),
@@ -99,7 +99,7 @@ async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tu
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_busy_gateway_is_asked_again(server: tuple[Server, Target], status: int) -> None:
+async def test_a_busy_gateway_is_asked_again(server: tuple[Server, ApiTarget], status: int) -> None:
     """The same batch again, after Retry-After; nothing is lost."""
     made, where = server
     made.next = [busy(status), busy(status)]
@@ -108,7 +108,7 @@ async def test_a_busy_gateway_is_asked_again(server: tuple[Server, Target], stat
     assert len(made.batches) == 3
 
 
-async def test_a_lost_answer_is_no_second_request(server: tuple[Server, Target]) -> None:
+async def test_a_lost_answer_is_no_second_request(server: tuple[Server, ApiTarget]) -> None:
     """A batch that was taken, and whose answer was lost, counts as replayed when it is sent again."""
     made, where = server
 
@@ -122,7 +122,7 @@ async def test_a_lost_answer_is_no_second_request(server: tuple[Server, Target])
     assert len(made.known) == 5
 
 
-async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[Server, Target]) -> None:
+async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[Server, ApiTarget]) -> None:
     """Down to a single row, which is then the one rejected."""
     made, where = server
     made.next = [busy(413)] * 3  # four rows, then two, then the first one alone
@@ -131,7 +131,7 @@ async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[Server, Targe
     assert tally.errors == [RowError(2, "", "is larger than the gateway takes")]
 
 
-async def test_a_refused_key_ends_the_run(server: tuple[Server, Target]) -> None:
+async def test_a_refused_key_ends_the_run(server: tuple[Server, ApiTarget]) -> None:
     """What no repetition can mend is told at once, with the gateway's own words."""
     made, where = server
     problem = {"title": "No valid key", "detail": "Make one.", "errors": [{"pointer": "/a/b", "detail": "no"}]}
@@ -141,7 +141,7 @@ async def test_a_refused_key_ends_the_run(server: tuple[Server, Target]) -> None
     assert len(made.batches) == 1
 
 
-async def test_something_that_is_no_gateway_is_told(server: tuple[Server, Target]) -> None:
+async def test_something_that_is_no_gateway_is_told(server: tuple[Server, ApiTarget]) -> None:
     """Another number of results, or no JSON at all, is not taken for success."""
     made, where = server
     made.next = [lambda items: web.json_response({"results": []})]
@@ -154,9 +154,9 @@ async def test_something_that_is_no_gateway_is_told(server: tuple[Server, Target
 
 async def test_giving_up_says_that_running_again_is_safe() -> None:
     """Nobody listens: after the time given, one line that says what to do."""
-    where = Target("http://127.0.0.1:1", "k")
+    where = ApiTarget("http://127.0.0.1:1", "k")
     with pytest.raises(CallFailed, match="run the same command again"):
-        await sender.send(rows(5), where, sender.Options(give_up_seconds=0.3))
+        await sender.send(rows(5), where, sender.SendOptions(give_up_seconds=0.3))
 
 
 def test_the_target_is_given_or_the_demo_that_is_up(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_target_is_given_or_the_demo_that_is_up(tmp_path: Path) -> None:
     with pytest.raises(CallFailed, match="--url"):
         client.find("", "k", tmp_path)
     (tmp_path / "demo.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "api_key": "demo-key"}))
-    assert client.find("", "", tmp_path) == Target("http://127.0.0.1:9", "demo-key")
+    assert client.find("", "", tmp_path) == ApiTarget("http://127.0.0.1:9", "demo-key")
     assert client.find("http://127.0.0.1:9/", "", tmp_path).key == "demo-key"
     assert client.find("https://elsewhere.example", "mine", tmp_path).url == "https://elsewhere.example"
     with pytest.raises(CallFailed, match="--key"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.core.batcher import Coalescer
+from gateway.core.batcher import Batcher
 
 
 class _Ledger:
@@ -26,7 +26,7 @@ class _Ledger:
 async def test_who_leaves_before_the_batch_begins_takes_the_items_along() -> None:
     """One is being written while three wait; one of those goes away, and the rest is one batch."""
     ledger = _Ledger()
-    coalescer = Coalescer(ledger.write)
+    coalescer = Batcher(ledger.write)
     calls = [asyncio.create_task(coalescer.submit([number])) for number in range(4)]
     first, *_ = calls
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_who_leaves_before_the_batch_begins_takes_the_items_along() -> Non
 async def test_who_leaves_while_it_is_written_disturbs_nobody() -> None:
     """What has begun goes on, for the others' sake."""
     ledger = _Ledger()
-    coalescer = Coalescer(ledger.write)
+    coalescer = Batcher(ledger.write)
     calls = [asyncio.create_task(coalescer.submit([number])) for number in range(2)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -59,13 +59,13 @@ async def test_what_is_left_goes_at_once_and_the_rest_of_a_moment_together() -> 
     """The first does not wait for others; those that come while it rests are one batch."""
     ledger = _Ledger()
     ledger.go_on.set()
-    coalescer = Coalescer(ledger.write, rest_seconds=0.2)
-    coalescer.leave([1])
+    coalescer = Batcher(ledger.write, min_interval=0.2)
+    coalescer.submit_nowait([1])
     await asyncio.sleep(0.05)
     assert ledger.batches == [[1]]
     for number in (2, 3, 4):
-        coalescer.leave([number])
-    coalescer.leave([])
+        coalescer.submit_nowait([number])
+    coalescer.submit_nowait([])
     await asyncio.sleep(0.05)
     assert ledger.batches == [[1]]
     await coalescer.drain()

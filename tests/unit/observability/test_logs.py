@@ -183,23 +183,25 @@ def test_configuring_twice_doubles_nothing(out: io.StringIO) -> None:
 
 def test_what_happens_often_is_told_in_the_same_words(out: io.StringIO) -> None:
     """Lines that are written together look like a logger's, pass through the same list, and obey the level."""
-    logs.tell("attempted", ({"delivery_id": f"dlv_{n}", "reason": PolicyReason.HOLIDAY, **PERSONAL} for n in range(2)))
+    logs.log_batch(
+        "attempted", ({"delivery_id": f"dlv_{n}", "reason": PolicyReason.HOLIDAY, **PERSONAL} for n in range(2))
+    )
     first, second = _lines(out)
     assert (first["delivery_id"], second["delivery_id"]) == ("dlv_0", "dlv_1")
     assert set(first) == {"event", "level", "logger", "timestamp", "delivery_id", "reason"}
     assert first["timestamp"].endswith("Z")
     _nothing_personal(out)
     logging.getLogger().setLevel(logging.WARNING)
-    logs.tell("attempted", [{"delivery_id": "dlv_2"}])
+    logs.log_batch("attempted", [{"delivery_id": "dlv_2"}])
     assert len(_lines(out)) == 2
 
 
 async def test_what_is_told_in_one_turn_is_written_in_order(out: io.StringIO) -> None:
     """A logger's line takes along what was told before it; the rest is there when the turn is over."""
-    logs.tell("attempted", [{"delivery_id": "dlv_0"}])
+    logs.log_batch("attempted", [{"delivery_id": "dlv_0"}])
     assert _lines(out) == []
     structlog.get_logger("gateway.test").info("sent")
-    logs.tell("attempted", [{"delivery_id": "dlv_1"}])
+    logs.log_batch("attempted", [{"delivery_id": "dlv_1"}])
     assert [line["event"] for line in _lines(out)] == ["attempted", "sent"]
     await asyncio.sleep(0)
     assert [line.get("delivery_id") for line in _lines(out)] == ["dlv_0", None, "dlv_1"]

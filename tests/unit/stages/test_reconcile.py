@@ -22,11 +22,11 @@ from channels.base import (
     TransientFailure,
 )
 from gateway.core.model import Facts, State
-from gateway.core.ports import BorrowerFacts, Delivery, Work
-from gateway.stages.reconcile import Enquirer
-from gateway.stages.schedule import Schedule
+from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Delivery
+from gateway.stages.reconcile import OutcomeReconciler
+from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
-from gateway.stages.settle import Settler
+from gateway.stages.settle import OutcomeRecorder
 from tests.support.ledgers import NOW, draft, later
 
 NOTIFICATION = draft("k").notification
@@ -71,18 +71,21 @@ class Surroundings:
         return Content("the same words")
 
 
-def _enquirer(provider: Asked, now: datetime = NOW) -> Enquirer:
+def _enquirer(provider: Asked, now: datetime = NOW) -> OutcomeReconciler:
     around: Any = Surroundings()
-    settler = Settler(Schedule(timedelta(hours=72), timedelta(seconds=30), 6), {"twilio": provider.capability})
+    settler = OutcomeRecorder(
+        RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {"twilio": provider.capability}
+    )
     sender = Sender({"twilio": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: now, str)
-    return Enquirer(around, {"twilio": provider}, around, sender, settler, lambda: now)
+    return OutcomeReconciler(around, {"twilio": provider}, around, sender, settler, lambda: now)
 
 
-def _works(count: int) -> list[Work]:
+def _works(count: int) -> list[ClaimedDelivery]:
     delivery = Delivery("", NOTIFICATION.id, 0, "sms", "", State.UNKNOWN, attempt=1, provider="twilio")
     known = BorrowerFacts(0, Facts())
     return [
-        Work(replace(delivery, id=f"dlv_{number}"), NOTIFICATION, known, State.UNKNOWN, True) for number in range(count)
+        ClaimedDelivery(replace(delivery, id=f"dlv_{number}"), NOTIFICATION, known, State.UNKNOWN, True)
+        for number in range(count)
     ]
 
 

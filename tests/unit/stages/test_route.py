@@ -24,23 +24,23 @@ from channels.base import (
     UnknownOutcome,
 )
 from gateway.core.model import Facts, State, Switch, SwitchKind, SwitchScope
-from gateway.core.ports import Attempt, BorrowerFacts, Delivery, Work
-from gateway.stages.route import Chooser
+from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery
+from gateway.stages.route import ProviderRouter
 from tests.support.ledgers import NOW, draft
 
 NOTIFICATION = draft("k").notification
 
 
-def _chooser(**weights: float) -> Chooser:
+def _chooser(**weights: float) -> ProviderRouter:
     providers: dict[str, Any] = {
         name: SimpleNamespace(channel="sms", capability=Capability()) for name in weights or {"a": 1, "b": 1}
     }
-    return Chooser(providers, weights)
+    return ProviderRouter(providers, weights)
 
 
-def _work(number: int, **changes: Any) -> Work:
+def _work(number: int, **changes: Any) -> ClaimedDelivery:
     delivery = replace(Delivery(f"dlv_{number}", NOTIFICATION.id, 0, "sms", "", State.ACCEPTED), **changes)
-    return Work(delivery, NOTIFICATION, BorrowerFacts(0, Facts()), State.ACCEPTED, True)
+    return ClaimedDelivery(delivery, NOTIFICATION, BorrowerFacts(0, Facts()), State.ACCEPTED, True)
 
 
 def _ended(provider: str, result: Accepted | SendFailure, now: datetime = NOW) -> Attempt:
@@ -48,12 +48,12 @@ def _ended(provider: str, result: Accepted | SendFailure, now: datetime = NOW) -
     return Attempt(_work(0), provider, message, now, now, result)
 
 
-def _fail(chooser: Chooser, provider: str, times: int = 20, now: datetime = NOW) -> None:
+def _fail(chooser: ProviderRouter, provider: str, times: int = 20, now: datetime = NOW) -> None:
     for _ in range(times):
         chooser.learn(_ended(provider, UnknownOutcome(ProviderReason.TIMEOUT), now))
 
 
-def _shares(chooser: Chooser, now: datetime = NOW, switches: tuple[Switch, ...] = ()) -> Counter[str | None]:
+def _shares(chooser: ProviderRouter, now: datetime = NOW, switches: tuple[Switch, ...] = ()) -> Counter[str | None]:
     return Counter(chooser.choose(_work(number), switches, now) for number in range(1000))
 
 
@@ -191,7 +191,7 @@ def test_none_that_may_carry_it() -> None:
     """No provider of the channel, or none for the category: there is no choice."""
     assert _chooser().choose(_work(1, channel="email"), (), NOW) is None
     narrow: Any = SimpleNamespace(channel="sms", capability=Capability(categories=frozenset({"service"})))
-    assert Chooser({"a": narrow}, {}).choose(_work(1), (), NOW) is None
+    assert ProviderRouter({"a": narrow}, {}).choose(_work(1), (), NOW) is None
 
 
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 20)), max_size=150))

@@ -8,10 +8,10 @@ import pytest
 
 from channels.base import ProviderReason
 from gateway.core.model import Step
-from gateway.stages.schedule import Schedule, earliest
+from gateway.stages.schedule import RetrySchedule, earliest
 from tests.support.ledgers import NOW, later
 
-SCHEDULE = Schedule(timedelta(hours=72), timedelta(seconds=30), max_attempts=6)
+SCHEDULE = RetrySchedule(timedelta(hours=72), timedelta(seconds=30), max_attempts=6)
 
 
 @pytest.mark.parametrize(("attempt", "least", "most"), [(1, 10, 15), (2, 20, 25), (3, 40, 45), (5, 160, 165)])

@@ -19,7 +19,7 @@ from channels.base import (
     UnknownOutcome,
 )
 from gateway.core.model import Facts, State
-from gateway.core.ports import Attempt, BorrowerFacts, Delivery, Outgoing, Work
+from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, Outgoing
 from gateway.stages.send import Sender
 from tests.support.ledgers import NOW, draft, outgoing
 
@@ -56,7 +56,7 @@ class Slow:
 def _work() -> Outgoing:
     notification = draft("k").notification
     delivery = Delivery("dlv_1", notification.id, 0, "sms", "", State.SENDING)
-    return outgoing(Work(delivery, notification, BorrowerFacts(0, Facts()), State.ACCEPTED, True), "slow")
+    return outgoing(ClaimedDelivery(delivery, notification, BorrowerFacts(0, Facts()), State.ACCEPTED, True), "slow")
 
 
 async def _run(provider: Slow, batch: Sequence[Outgoing]) -> list[Attempt]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ports import RenderFailed, UnknownTemplate
-from gateway.templates import BadTemplate, Catalog, Lender, Problem, Source, TemplateVersion
+from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
-from gateway.templates.workflow.published_store import Kept, Key, TemplateVersions
+from gateway.templates.workflow.published_store import Kept, Key, PublishedVersions
 from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -31,7 +31,7 @@ def made(sms: str, variables: str = "name") -> TemplateVersion:
         "default_locale": "en-US",
         "variables": specs,
     }
-    return TemplateVersion(Source("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER)
+    return TemplateVersion(TemplateSource("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER)
 
 
 def test_amount_and_date_follow_the_locale() -> None:
@@ -67,7 +67,9 @@ def test_a_name_can_not_add_a_header() -> None:
         "en-US/email.txt.liquid": "x",
         "en-US/email.mjml.liquid": "<mjml></mjml>",
     }
-    content = TemplateVersion(Source("t", settings, parts, {}), LENDER).render("email", "en-US", {}, "A\r\nBcc: b@c")
+    content = TemplateVersion(TemplateSource("t", settings, parts, {}), LENDER).render(
+        "email", "en-US", {}, "A\r\nBcc: b@c"
+    )
     assert content.subject == "Hi A Bcc: b@c"
 
 
@@ -113,7 +115,7 @@ def test_a_version_is_its_text() -> None:
     """Another text is another version, and a dumped version comes back as it was."""
     [one, two] = [made("a"), made("b")]
     assert one.version != two.version
-    assert Source.parse(one.source.dump()).version == one.version
+    assert TemplateSource.parse(one.source.dump()).version == one.version
     with pytest.raises(UnknownTemplate):
         CATALOG.resolve("", "overdue-first", "1-00000000", NOW)
 
@@ -122,7 +124,7 @@ async def test_an_older_version_is_fetched_and_rendered() -> None:
     """A request pinned to a version that is not in the files any more is rendered with it."""
     old = made("old words for {{ name }}")
 
-    class Ledger(TemplateVersions):
+    class Ledger(PublishedVersions):
         def __init__(self) -> None:
             """It has one version, and no database."""
 
@@ -139,11 +141,11 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
     """A request pinned to a version from before a change of the language keeps its SMS; its e-mail is refused."""
     new = made("words for {{ name }}").source
     older = {"en-US/email.subject.liquid": "s", "en-US/email.txt.liquid": "t", "en-US/email.html.liquid": "<p>h</p>"}
-    source = Source("t", new.settings, {**new.parts, **older}, {})
+    source = TemplateSource("t", new.settings, {**new.parts, **older}, {})
     with pytest.raises(BadTemplate, match="is no part"):
         TemplateVersion(source, LENDER)
 
-    class Ledger(TemplateVersions):
+    class Ledger(PublishedVersions):
         def __init__(self) -> None:
             """It has one version, and no database."""
 
@@ -162,7 +164,7 @@ def test_a_draft_says_everything_at_once_and_shows_the_rest() -> None:
     """Of a draft with mistakes in two parts both are told with their places, and the channel without any is shown."""
     source = SOURCES["overdue-first"]
     broken = {"en-US/email.subject.liquid": "{{ nope }}", "en-US/inapp.txt.liquid": "x\n {{ amount | nope }}"}
-    problems: list[Problem] = []
+    problems: list[TemplateProblem] = []
     version = TemplateVersion(replace(source, parts={**source.parts, **broken}), LENDER, problems)
     places = {(each.where, each.line, each.column) for each in problems}
     assert places == {

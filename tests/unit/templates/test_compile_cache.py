@@ -13,11 +13,11 @@ import pytest
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
-from gateway.app.templates import Texts, read_texts
+from gateway.app.templates import LoadedTemplates, read_texts
 from gateway.core.ports import RenderFailed
 from gateway.templates import Catalog, Lender, TemplateVersion
 from gateway.templates.language import version
-from gateway.templates.language.language import Part, Scope, compile_part
+from gateway.templates.language.language import CompiledPart, PartScope, compile_part
 from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -83,16 +83,16 @@ def test_what_goes_wrong_in_a_mail_has_its_place() -> None:
     """Of a mail only what renders is kept; a render that fails says where the editor wrote it all the same."""
     column = "<mj-text>Hello</mj-text>\n<mj-text>{{ amount | money: currency }}</mj-text>"
     mail = f"<mjml><mj-body><mj-section><mj-column>{column}</mj-column></mj-section></mj-body></mjml>"
-    scope = Scope("en-US", {"amount": "money", "currency": "currency"}, {}, {})
+    scope = PartScope("en-US", {"amount": "money", "currency": "currency"}, {}, {})
     made = compile_part(mail, "t/en-US/x", scope, is_mail=True)
-    assert isinstance(made, Part)
+    assert isinstance(made, CompiledPart)
     assert made._template is None
     for _ in range(2):
         with pytest.raises(RenderFailed, match=r"t/en-US/x:2:10: money wants an amount"):
             made.render({"amount": None, "currency": "USD", "locale": "en-US"})
 
 
-async def _start(folder: Path, data: Path, lender: str = "Example Bank") -> Texts:
+async def _start(folder: Path, data: Path, lender: str = "Example Bank") -> LoadedTemplates:
     async with open_ledger(Settings(data_dir=data, templates_dir=folder, lender_name=lender)) as ledger:
         return await read_texts(ledger)
 

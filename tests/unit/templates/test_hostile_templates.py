@@ -11,7 +11,7 @@ import pytest
 
 from channels.base import Content
 from gateway.core.ports import RenderFailed
-from gateway.templates import BadTemplate, Lender, Source, TemplateVersion
+from gateway.templates import BadTemplate, Lender, TemplateSource, TemplateVersion
 from gateway.templates.language.language import _compiled
 from gateway.templates.rendering import email_checks
 
@@ -33,9 +33,9 @@ _SETTINGS = {
 _GIVEN = {"name": "secret " * 60, "amount": "1.00", "currency": "USD", "url": "https://example.com/"}
 
 
-def _source(parts: dict[str, str], fragments: dict[str, str] | None = None) -> Source:
+def _source(parts: dict[str, str], fragments: dict[str, str] | None = None) -> TemplateSource:
     shared = {f"en-US/{name}.liquid": text for name, text in (fragments or {}).items()}
-    return Source("t", _SETTINGS, {f"en-US/{name}": text for name, text in parts.items()}, shared)
+    return TemplateSource("t", _SETTINGS, {f"en-US/{name}": text for name, text in parts.items()}, shared)
 
 
 def _sms(text: str, fragments: dict[str, str] | None = None) -> Content:

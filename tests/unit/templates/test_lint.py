@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.templates import Lender
-from gateway.templates.checks.lint import Finding, findings_of, lint, load_words
+from gateway.templates.checks.lint import LintFinding, findings_of, lint, load_words
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.version import TemplateVersion
@@ -22,7 +22,7 @@ WORDS = load_words(TEMPLATES / "_lint")
 SOURCES = Folder.read(TEMPLATES).sources()
 
 
-def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> list[Finding]:
+def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> list[LintFinding]:
     """The findings about ``overdue-first`` with one part replaced."""
     source = SOURCES["overdue-first"]
     changed = replace(source, parts={**source.parts, f"{locale}/{part}": text})

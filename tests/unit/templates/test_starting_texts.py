@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from gateway.templates import Source, TemplateVersion
+from gateway.templates import TemplateSource, TemplateVersion
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.version import PARTS
 from gateway.templates.workflow.starting_texts import Plan, begun
@@ -16,7 +16,7 @@ PLAN = Plan('A "kind" word \\ 友善', "service", ["fr-CA", "zh-TW"], ["sms", "i
 
 
 def _compiled(files: dict[str, str]) -> TemplateVersion:
-    source: Source = FOLDER.source("new-one", files)  # checks names and settings
+    source: TemplateSource = FOLDER.source("new-one", files)  # checks names and settings
     return TemplateVersion(source, LENDER)
 
 

@@ -24,7 +24,7 @@ from gateway.web.page import Pages
 from tests.support.api_gateway import serving
 
 ROOT = Path(__file__).parents[3]
-CATALOG, LINT = ROOT / "gateway" / "catalog", ROOT / "templates" / "_lint"
+CATALOG, LINT = ROOT / "gateway" / "templates", ROOT / "templates" / "_lint"
 WEB = resources.files("gateway.web")
 TEXT, CONTROL = 4.5, 3.0  # WCAG 2.2, success criteria 1.4.3 and 1.4.11
 
@@ -85,7 +85,7 @@ def test_both_languages_have_the_same_words_with_the_same_gaps() -> None:
 
 def _calls(*names: str) -> Iterator[ast.Call]:
     """Where the catalogue calls a function of one of these names."""
-    for path in sorted(CATALOG.glob("*.py")):
+    for path in sorted(CATALOG.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
                 yield node
@@ -113,7 +113,7 @@ def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> No
 
 
 # Where a sentence stands among a call's arguments.
-SENTENCES = {"Finding": (4, 5), "_at": (4, 5), "Fault": (3, 4), "Problem": (3,), "VariableProblem": (1,)}
+SENTENCES = {"LintFinding": (4, 5), "_at": (4, 5), "Issue": (3, 4), "TemplateProblem": (3,), "VariableProblem": (1,)}
 SENTENCES |= {"Misplaced": (0,), "RenderFailed": (0,)}
 
 
@@ -130,7 +130,7 @@ def test_no_sentence_is_put_together_out_of_sight() -> None:
 
 def test_every_rule_has_its_name_in_every_language() -> None:
     """The lint's own rules, those of the word lists, and the reasons for which the policy refuses a text."""
-    rules = _texts(call.args[1] for call in _calls("Finding", "Fault", "_at"))
+    rules = _texts(call.args[1] for call in _calls("LintFinding", "Issue", "_at"))
     rules |= {each.kind for each in ENTRIES} | {"opt_out_text_missing", "opt_out_text_forbidden"}
     assert len(rules) > 30
     for texts in translations.load().values():

@@ -12,26 +12,26 @@ import pytest
 
 from gateway.core.model import Switch, SwitchKind, SwitchScope
 from gateway.operations.activity import MINUTES, Happened
-from gateway.operations.processes import Process
+from gateway.operations.processes import RunningProcess
 from gateway.stages.route import ProviderHealth
-from gateway.storage.store import Ages
-from gateway.web.plots import Series, columns
+from gateway.storage.store import Backlog
+from gateway.web.plots import PlotSeries, columns
 from gateway.web.status import Status, duration, status
 from tests.support.ledgers import NOW
 
 RUNBOOKS = Path(__file__).parents[3] / "ops" / "runbooks"
-QUIET = Ages(0, 0.0, 0, 0, 0.0, 0)
+QUIET = Backlog(0, 0.0, 0, 0, 0.0, 0)
 CHANNELS = {"a": "sms", "b": "sms", "smtp": "email"}
 GOOD = {name: ProviderHealth(1.0, 10, 0) for name in CHANNELS}
-WORKER = Process("prc_1", "worker", "1.0", NOW - timedelta(hours=2), NOW, GOOD)
+WORKER = RunningProcess("prc_1", "worker", "1.0", NOW - timedelta(hours=2), NOW, GOOD)
 
 
-def _status(ages: Ages = QUIET, minutes: Any = None, processes: Any = (WORKER,), **more: Any) -> Status:
+def _status(ages: Backlog = QUIET, minutes: Any = None, processes: Any = (WORKER,), **more: Any) -> Status:
     empty: dict[int, dict[Happened, int]] = {minute: {} for minute in range(MINUTES)}
     return status(NOW, ages, minutes or empty, processes, more.get("switches", []), CHANNELS, more.get("not_ready", {}))
 
 
-def _with(**shares: float) -> Process:
+def _with(**shares: float) -> RunningProcess:
     return replace(WORKER, providers={name: replace(GOOD[name], share=shares.get(name, 1.0)) for name in GOOD})
 
 
@@ -99,7 +99,7 @@ def test_the_last_deployment_is_when_the_newest_version_first_started() -> None:
 
 def test_columns_are_as_high_as_their_values() -> None:
     """Heights are in proportion to the values, and the picture says in words what it shows."""
-    picture = columns("Accepted", [Series("sms", [1, 2]), Series("e-mail", [1, 0])], ["10:00", "10:01"])
+    picture = columns("Accepted", [PlotSeries("sms", [1, 2]), PlotSeries("e-mail", [1, 0])], ["10:00", "10:01"])
     heights = [float(each) for each in re.findall(r'<rect class="series-\d" [^>]* height="([\d.]+)"', picture)]
     assert heights == pytest.approx([heights[0], 2 * heights[0], heights[0]])
     assert 'aria-label="Accepted. sms: 3; e-mail: 1."' in picture
@@ -118,13 +118,13 @@ def test_columns_are_as_high_as_their_values() -> None:
 )
 def test_the_scale_of_a_plot_has_whole_numbers_only(most: int, scale: list[str]) -> None:
     """What is drawn is counted, so no line of the scale stands for a half; four letters fit at its side."""
-    picture = columns("Accepted", [Series("sms", [most])], ["10:00"])
+    picture = columns("Accepted", [PlotSeries("sms", [most])], ["10:00"])
     assert re.findall(r'text-anchor="end">([^<]*)<', picture) == scale
 
 
 def test_a_plot_writes_names_and_runs_nothing() -> None:
     """A name with markup in it stays text."""
-    assert "<script>" not in columns('"><script>', [Series("<script>", [0])], ["<script>"])
+    assert "<script>" not in columns('"><script>', [PlotSeries("<script>", [0])], ["<script>"])
 
 
 @pytest.mark.parametrize(
