@@ -19,7 +19,7 @@ from gateway.stages.schedule import Schedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import Settler
 from gateway.wiring.ledger import LedgerParts
-from gateway.wiring.providers import SIMULATED_SECONDS, Ways
+from gateway.wiring.providers import SIMULATED_SETTLE_SECONDS, Ways
 from gateway.wiring.texts import Texts
 
 
@@ -96,7 +96,7 @@ def _categories(ways: Ways, channel: str) -> frozenset[str]:
 def _schedule(settings: Settings, *, simulated: bool) -> Schedule:
     return Schedule(
         receipt_wait=timedelta(hours=settings.receipt_hours),
-        unknown_grace=timedelta(seconds=SIMULATED_SECONDS if simulated else settings.unknown_grace_seconds),
+        unknown_grace=timedelta(seconds=SIMULATED_SETTLE_SECONDS if simulated else settings.unknown_grace_seconds),
         max_attempts=settings.max_attempts,
         time_scale=settings.time_scale,
     )
