@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ async def demo(
     async with open_ledger(settings) as ledger:
         since = await outcome.before(ledger.database)
     if not settings.at:
-        at = clock.demo_time(datetime.now(UTC), since.last)
+        at = clock.demo_time(since.last)
         settings = settings.model_copy(update={"at": at.isoformat()})
     if not settings.sms_prices:
         settings = settings.model_copy(update={"sms_prices": _SMS_PRICES})
