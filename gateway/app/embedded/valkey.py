@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
+from gateway.core.private_files import open_private, private_directory
 
 # sun_path holds 108 bytes on Linux (unix(7)) and 104 on macOS, with the closing NUL.
 _LONGEST_PATH = 103
@@ -62,7 +63,7 @@ async def start(data_dir: Path) -> EmbeddedValkey:
     try:
         directory, socket = _prepare(data_dir)
         await _clear(socket)
-        with log.open("wb") as output:  # begun anew at each start, so it cannot grow for ever
+        with open_private(log, "wb") as output:  # begun anew at each start, so it cannot grow for ever
             child = spawn([str(binary), *_options(directory, socket)], output=output, errors=output)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
@@ -117,7 +118,7 @@ def _options(directory: Path, socket: Path) -> list[str]:
 def _prepare(data_dir: Path) -> tuple[Path, Path]:
     """The server's directory, made if need be, and the path of its socket."""
     directory = data_dir.resolve() / "valkey"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_directory(directory)
     return directory, _socket_path(directory)
 
 
@@ -125,7 +126,6 @@ def _socket_path(directory: Path) -> Path:
     """The socket beside the data, or where that path is too long for the kernel, in a private short directory."""
     path = directory / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_PATH:
-        directory.chmod(0o700)
         return path
     # The same directory gives the same name, so that a predecessor's socket is found again.
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
