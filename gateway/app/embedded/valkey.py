@@ -13,6 +13,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -28,12 +29,15 @@ _PREDECESSOR_SECONDS = 5.0  # a server whose parent was killed gets its SIGTERM 
 _STOP_SECONDS = 10.0
 _REPLY_SECONDS = 1.0
 _POLL_SECONDS = 0.01
+_SUPERVISE_SECONDS = 1.0  # between looks whether the server still runs; our choice: as long as a lost wake-up costs
+_LONGEST_PAUSE_SECONDS = 30.0  # between attempts to start a server that does not come up; our choice
 
 
 class EmbeddedValkey:
     """A running server. ``url`` has the scheme that redis-py and arq both take."""
 
-    def __init__(self, child: Child, socket: Path) -> None:
+    def __init__(self, data_dir: Path, child: Child, socket: Path) -> None:
+        self._data_dir = data_dir
         self._child = child
         self.socket = socket
         self.url = "unix://" + quote(str(socket))
@@ -45,6 +49,24 @@ class EmbeddedValkey:
     @property
     def running(self) -> bool:
         return self._child.running
+
+    async def supervise(self, report: Callable[[str], None]) -> None:
+        """Start the server again whenever it has ended, until cancelled. ``report`` gets one sentence for each end.
+
+        Nothing has to be restored: what Redis holds is disposable, and clients connect again by themselves.
+        """
+        pause = _SUPERVISE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            if self.running:
+                pause = _SUPERVISE_SECONDS
+                continue
+            report(f"the embedded Valkey (pid {self.pid}) has ended; it is started again")
+            try:
+                self._child, self.socket = await _launch(self._data_dir)
+            except CannotStart as error:
+                report(str(error))
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def stop(self) -> None:
         """End the server and take its socket away. May be called twice."""
@@ -58,6 +80,11 @@ async def start(data_dir: Path) -> EmbeddedValkey:
     Call it on the main thread: there the kernel ends the server with us; elsewhere a watching process does.
     Raises CannotStart.
     """
+    return EmbeddedValkey(data_dir, *await _launch(data_dir))
+
+
+async def _launch(data_dir: Path) -> tuple[Child, Path]:
+    """A new server that answers, and its socket. Raises CannotStart."""
     binary = find_binary()
     log = data_dir / "valkey" / "server.log"
     try:
@@ -74,7 +101,7 @@ async def start(data_dir: Path) -> EmbeddedValkey:
             await child.stop(_STOP_SECONDS)
             raise CannotStart(f"the embedded Valkey ({binary}) did not come up: {_last_line(log)} (log: {log})")
         await asyncio.sleep(_POLL_SECONDS)
-    return EmbeddedValkey(child, socket)
+    return child, socket
 
 
 def find_binary() -> Path:
