@@ -13,6 +13,7 @@ from gateway.api import (
     controls,
     dead_letters,
     decisions,
+    docs,
     inbox,
     notifications,
     operations,
@@ -42,6 +43,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
         version="1",
         description="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.gateway = gateway
@@ -68,6 +70,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
+    app.include_router(docs.router())
     app.include_router(app.state.pages.router())
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)

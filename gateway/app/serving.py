@@ -16,6 +16,7 @@ import uvicorn
 from channels.base import Listens
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.settings import Settings
 from gateway.core.ports import Unavailable
 from gateway.observability import logs, metrics_server, tracing
@@ -148,6 +149,7 @@ def _server(gateway: Gateway) -> _Server:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
+        http=limited_protocol(HttpLimits(connections=gateway.settings.max_connections)),
     )
     return _Server(config)
 

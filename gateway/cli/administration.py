@@ -194,12 +194,13 @@ def export_ledger(
     """Every event as a line of JSON, in order, with its hash."""
     from gateway.app.storage import open_ledger
     from gateway.cli import evidence
+    from gateway.core.private_files import open_private
 
     async def work(stop: asyncio.Event) -> int:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
             if output is None:
                 return await evidence.export(ledger.database, tenant, sys.stdout.write)
-            with output.open("w", encoding="utf-8") as file:
+            with open_private(output, "w", "utf-8") as file:
                 return await evidence.export(ledger.database, tenant, file.write)
 
     number = run(work)

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.core.ports import Unavailable
+from gateway.core.private_files import private_directory, private_file
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
@@ -98,7 +99,14 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             path = url.removeprefix("sqlite:///")
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            private_directory(Path(path).parent)
+            for name in (
+                path,
+                f"{path}-wal",
+                f"{path}-shm",
+            ):  # SQLite gives new ones of the latter the first one's mode
+                if name == path or Path(name).exists():
+                    private_file(Path(name))
             self.engine = _sqlite_engine(url, reader=False)
             self._read_engine = _sqlite_engine(url, reader=True)
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")

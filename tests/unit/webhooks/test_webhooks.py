@@ -239,6 +239,20 @@ async def test_endpoints_are_their_tenants(client: Client, gateway: ApiGateway) 
         ("64:ff9b::a9fe:a9fe", False),
         ("2002:7f00:1::", False),
         ("10.9.0.7", False),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("5f00::1", False),
+        ("127.1", False),
+        ("2130706433", False),
+        ("0177.0.0.1", False),
+        ("0x7f.1", False),
+        ("0", False),
+        ("127.0.0.1.", False),
+        ("127.0.0.\uff11", False),  # a full-width digit, which IDNA makes an ordinary one
+        ("127\u30020\u30020\u30021", False),  # ideographic full stops
+        ("127%2E0%2E0%2E1", False),
+        ("93.184.215.14.", False),  # public, but not in the one canonical form
     ],
 )
 def test_only_public_addresses_are_called(address: str, permitted: bool) -> None:
