@@ -11,9 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, cast
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-from uvicorn.server import ServerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +41,8 @@ _DETAILS = {
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection. A request beyond a limit is answered with 408, 414, 431 or 503, and the connection is closed."""
 
-    def __init__(
-        self, limits: HttpLimits, config: Config, server_state: ServerState, app_state: dict[str, Any]
-    ) -> None:
-        super().__init__(config, server_state, app_state)
+    def __init__(self, limits: HttpLimits, **given: Any) -> None:
+        super().__init__(**given)
         self._limits = limits
         self._head_open = True  # the head of the current request is not complete
         self._body_open = False
@@ -145,7 +141,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 def limited_protocol(limits: HttpLimits) -> type[asyncio.Protocol]:
     """What uvicorn calls for each connection, as its ``http`` setting."""
 
-    def make(config: Config, server_state: ServerState, app_state: dict[str, Any]) -> LimitedHttpProtocol:
-        return LimitedHttpProtocol(limits, config, server_state, app_state)
+    def make(**given: Any) -> LimitedHttpProtocol:
+        return LimitedHttpProtocol(limits, **given)
 
     return cast("type[asyncio.Protocol]", make)

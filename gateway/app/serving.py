@@ -36,7 +36,7 @@ _GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's tim
 _COLLECTED_AFTER = 20_000
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: stopping is the caller's decision."""
 
     @contextlib.contextmanager
@@ -137,7 +137,7 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def _server(gateway: Gateway) -> _Server:
+def _server(gateway: Gateway) -> Server:
     # Half of what is imported otherwise, in time and memory, and a process that only works needs none of it.
     from gateway.api.app import create_app
 
@@ -151,7 +151,7 @@ def _server(gateway: Gateway) -> _Server:
         server_header=False,
         http=limited_protocol(HttpLimits(connections=gateway.settings.max_connections)),
     )
-    return _Server(config)
+    return Server(config)
 
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import uvicorn
 
 from gateway.app.http_protocol import HttpLimits, limited_protocol
+from gateway.app.serving import Server
 
 _LIMIT = 60.0  # seconds that a test waits for a condition
 
@@ -33,18 +35,19 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def _serving(limits: HttpLimits) -> AsyncIterator[int]:
     """The port of a server with these limits."""
-    config = uvicorn.Config(_app, port=0, lifespan="off", log_config=None, http=limited_protocol(limits))
-    config.load()
-    state = uvicorn.server.ServerState()
-    protocol: Any = config.http_protocol_class
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0)
+    config = uvicorn.Config(
+        _app, lifespan="off", log_config=None, http=limited_protocol(limits), timeout_graceful_shutdown=1
+    )
+    server = Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
+        await asyncio.sleep(0.005)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
+        server.should_exit = True
+        await task
 
 
 async def _exchange(port: int, *chunks: bytes, end: bool = False) -> bytes:
