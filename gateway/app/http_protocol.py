@@ -47,6 +47,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._head_open = True  # the head of the current request is not complete
         self._body_open = False
         self._head_bytes = 0  # received of an incomplete head
+        self._completed = False  # a request ended within the data that is being read
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -64,14 +65,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._completed = False
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
         if self._head_open:
-            self._head_bytes += len(data)
+            if not self._completed:  # else these are the end of a request, and at most one read's worth of the next
+                self._head_bytes += len(data)
             if self._head_bytes > self._limits.head + self._limits.url:
                 self._refuse(414 if len(self.url or b"") > self._limits.url else 431)
-            elif self._deadline is None:
+            elif self._deadline is None and not self._completed:  # between requests, uvicorn's keep-alive timer runs
                 self._arm(self._limits.head_seconds)
         elif self._body_open and self._deadline is None:
             self._arm(self._limits.body_seconds)
@@ -96,7 +99,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._disarm()
-        self._body_open, self._head_open = False, True
+        self._body_open, self._head_open, self._completed = False, True, True
         if not self._refused:
             super().on_message_complete()
 

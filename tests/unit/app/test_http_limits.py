@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import aiohttp
 import pytest
 import uvicorn
 
@@ -78,6 +79,14 @@ async def test_a_request_within_the_limits_is_answered() -> None:
         answer = await _exchange(port, _head(fields="content-length: 4\r\n\r\n"), b"ab", b"cd")
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n4")
+
+
+async def test_a_large_body_is_no_large_head() -> None:
+    """Two requests of 300 kB on one connection, in whatever pieces they are read."""
+    async with _serving(HttpLimits()) as port, aiohttp.ClientSession() as session:
+        for _ in range(2):
+            async with session.post(f"http://127.0.0.1:{port}/", data=b"a" * 300_000) as response:
+                assert await response.text() == "300000"
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", _head(fields="x: half")])
