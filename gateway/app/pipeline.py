@@ -17,6 +17,7 @@ from gateway.operations.controls import Controls
 from gateway.pipeline import Pipeline, Stages
 from gateway.queue.token_buckets import RateLimiter
 from gateway.replies.store import ReplyStore
+from gateway.stages.route_rules import route_rules
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.store import Store
 
@@ -40,7 +41,9 @@ def open_path(
     """The path, until the stack is left: then what has ended is written down."""
     database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
     metrics = _metrics(ledger.settings, ways, texts)
-    store = Store(database, digest, metrics.transaction, DeferralSpreader(ledger.settings.releases_per_second))
+    store = Store(
+        database, route_rules(digest), metrics.transaction, DeferralSpreader(ledger.settings.releases_per_second)
+    )
     people = BorrowerStore(database, digest, clock)
     switches = Controls(database, clock)
     stages = build_stages(ledger, ways, texts, store)

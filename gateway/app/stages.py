@@ -49,7 +49,8 @@ def build_stages(ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, s
         enquirer=OutcomeReconciler(store, ways.providers, texts.catalog, sender, settler, clock),
         settler=settler,
         listener=ReplyClassifier(
-            texts.words,
+            texts.words.understand,
+            texts.words.answer,
             lambda jurisdiction: [name for name, _, _ in texts.packs.in_force(jurisdiction, clock()).packs],
             {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
         ),

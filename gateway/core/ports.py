@@ -7,7 +7,7 @@ them the real thing: gateway/ledger, gateway/catalog, gateway/policy, channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -154,9 +154,9 @@ class Delivery:
     read_at: datetime | None = None
     approved: str = ""
     paused: str = ""
-    resent: int = 0  # how often, on purpose, though an earlier copy may have arrived
+    deliberate_resends: int = 0  # copies sent on purpose though an earlier one may have arrived
     tries: int = 0  # failed attempts that count towards giving up: neither our doing, nor an outage waited out
-    failures_only: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
+    no_delivery_receipts: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +176,13 @@ class Transition:
 
     ``to`` None keeps the state (a receipt that only adds an event). ``next_step`` asks the ledger to open the
     route's next step, which happens at most once however many ask. ``changes`` are columns of ``Delivery``.
-    ``fence`` is that of the claim under which it was decided: with a later claim the move is void, for whoever made
-    that one decides anew. None: it was decided on the locked row. ``not_reached`` is for what shows, or for a person
-    who says, that the borrower has not got it: nothing else ends a hand-over's counting as a contact.
+    ``fence`` is the fencing token of the claim under which it was decided: after a later claim the transition is void,
+    because that claim's holder decides anew. None: it was decided on the locked row. ``contact_disproved``: it is
+    shown, or a person says, that the borrower did not get the message; nothing else ends its counting as a contact.
     """
 
     delivery_id: str
-    kind: str  # the event's name
+    kind: str  # the event's name; "" records none
     at: datetime
     to: State | None = None
     reason: str = ""
@@ -191,8 +191,54 @@ class Transition:
     changes: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
     next_step: bool = False
-    not_reached: bool = False
+    contact_disproved: bool = False
     fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A notification with its deliveries by step, as the ledger has them under lock.
+
+    ``step`` is the last one that was opened. ``stopped`` is why none is opened any more, "" where one may be.
+    ``state``, ``reason`` and ``defer_until`` are the notification's own: a summary of its deliveries.
+    """
+
+    notification: Notification
+    deliveries: Mapping[int, Delivery]
+    step: int
+    stopped: str
+    state: State
+    reason: str
+    defer_until: datetime | None
+
+    def delivery(self, delivery_id: str) -> Delivery:
+        """The delivery with this id. Raises StopIteration where it is of another route."""
+        return next(each for each in self.deliveries.values() if each.id == delivery_id)
+
+    def with_delivery(self, delivery: Delivery) -> Route:
+        """The route with a delivery added, or put in the place of its earlier version."""
+        return replace(self, deliveries={**self.deliveries, delivery.step: delivery})
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """What one transition made of a route: how the route stands now, and the events to record, in order.
+
+    Each event is a transition with the delivery as that left it.
+    """
+
+    route: Route
+    events: tuple[tuple[Transition, Delivery], ...]
+    legal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRules:
+    """The decisions that a unit of work needs on locked rows; gateway/stages/route_rules.py has them."""
+
+    advance: Callable[[Route, Transition], RouteChange]
+    stop: Callable[[Route, str, datetime, str], list[Transition]]
+    start: Callable[[Outgoing, Delivery, int | None, Sequence[Switch], datetime, datetime], Transition | None]
 
 
 @dataclass(frozen=True, slots=True)

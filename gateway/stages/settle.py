@@ -24,6 +24,7 @@ from channels.base import (
 )
 from gateway.core.model import END_STATES, PENDING_STATES, EndReason, Notification, State
 from gateway.core.ports import Attempt, Delivery, Transition
+from gateway.stages.route_rules import goal_reached
 from gateway.stages.schedule import RetrySchedule, earliest
 
 _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
@@ -38,15 +39,6 @@ _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
 # What is not known to be with the provider: under way, unknown, or given up for lost and about to be tried again.
 _OPEN = frozenset({State.SENDING, State.UNKNOWN, *PENDING_STATES})
 _BAD_ENDS = frozenset({State.UNDELIVERED, State.FAILED, State.SUPPRESSED, State.EXPIRED})
-
-
-def goal_reached(until: str, state: State, *, read: bool) -> bool:
-    """Whether a step's goal (``sent``, ``delivered`` or ``read``) is met."""
-    if until == "read":
-        return read
-    if until == "sent":
-        return state in (State.SENT, State.DELIVERED)
-    return state is State.DELIVERED
 
 
 class OutcomeRecorder:
@@ -93,7 +85,7 @@ class OutcomeRecorder:
         changes |= {
             "escalate_at": escalate_at,
             "receipt_by": receipt_by,
-            "failures_only": int(not result.receipt_expected),
+            "no_delivery_receipts": int(not result.receipt_expected),
         }
         return Transition(
             delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by)
@@ -113,7 +105,7 @@ class OutcomeRecorder:
             due_at=again,
             changes={"tries": tries},
             detail=detail,
-            not_reached=_disproved(delivery),
+            contact_disproved=_disproved(delivery),
         )
 
     def _again(
@@ -180,8 +172,8 @@ class OutcomeRecorder:
         if answer.result is LookupResult.ABSENT:
             return self._absent(delivery, notification, now)
         # Nobody can say whether it arrived.
-        if notification.must_arrive and not delivery.resent:
-            changes = {"resent": 1}
+        if notification.must_arrive and not delivery.deliberate_resends:
+            changes = {"deliberate_resends": 1}
             return Transition(
                 delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
             )
@@ -204,7 +196,7 @@ class OutcomeRecorder:
             reason=reason,
             due_at=max(again, now),
             changes=changes,
-            not_reached=_disproved(delivery),
+            contact_disproved=_disproved(delivery),
         )
 
     def after_receipt(
@@ -222,10 +214,10 @@ class OutcomeRecorder:
                 # Delivered already, and the last goal that a step can have: nothing is waited for any more.
                 seen, due_at = {"read_at": now, "escalate_at": None}, None
             elif receipt.status is ReceiptStatus.RELAYED and not stale:
-                seen = {"failures_only": 1}
+                seen = {"no_delivery_receipts": 1}
             said_no = to is State.UNDELIVERED and not stale and _disproved(delivery)
             return Transition(
-                delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, not_reached=said_no
+                delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, contact_disproved=said_no
             )
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
@@ -262,7 +254,7 @@ class OutcomeRecorder:
                 next_step=not reached,
             )
         if delivery.state is State.SENT and delivery.receipt_by is not None and delivery.receipt_by <= now:
-            if delivery.failures_only:
+            if delivery.no_delivery_receipts:
                 return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
             return None
         return Transition(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
@@ -270,7 +262,7 @@ class OutcomeRecorder:
 
 def _disproved(delivery: Delivery) -> bool:
     """Whether a failure of the present attempt shows that the borrower got nothing: an earlier copy may have come."""
-    return not delivery.resent
+    return not delivery.deliberate_resends
 
 
 def _failure_detail(failure: SendFailure) -> dict[str, Any]:
@@ -320,5 +312,5 @@ def _ended(
         changes=changes,
         detail=detail,
         next_step=to in _BAD_ENDS and to in END_STATES,
-        not_reached=said and _disproved(delivery),
+        contact_disproved=said and _disproved(delivery),
     )

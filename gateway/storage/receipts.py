@@ -13,11 +13,11 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.core.ports import ReceiptFor, Transition
+from gateway.core.ports import ReceiptFor, RouteRules, Transition
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.schema import deliveries, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 # Written out, and not a parameter: only so do the databases know that the partial index has it.
 _WAITING = receipts.c.delivery_id == literal_column("''")
@@ -41,7 +41,7 @@ def digest_of(arrived: ReceiptFor) -> str:
 
 def record(
     connection: Connection,
-    digest: Digest,
+    rules: RouteRules,
     arrived: Sequence[ReceiptFor],
     now: datetime,
     decide: Callable[..., Transition],
@@ -49,20 +49,20 @@ def record(
     """Record a batch of receipts and move what they speak of, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
-    told, *asked = execute_pipelined(
+    inserted, *rows = execute_pipelined(
         connection,
         [*_inserting(connection, arrived, matched, now), *UnitOfWork.statements(connection, filter(None, matched))],
     )
-    fresh, page = {key for (key,) in told}, UnitOfWork(connection, asked, digest, {})
+    fresh, unit_of_work = {key for (key,) in inserted}, UnitOfWork(connection, rows, rules, {})
     words: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
             words.append("duplicate")
             continue
         fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
-        words.append(_move(page, delivery_id, each, now, decide))
-    page.write()
-    return words, page.opened
+        words.append(_move(unit_of_work, delivery_id, each, now, decide))
+    unit_of_work.write()
+    return words, unit_of_work.opened
 
 
 _PARKED = StatementTemplate(
@@ -83,13 +83,13 @@ def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> S
 
 def match_parked(
     connection: Connection,
-    page: UnitOfWork,
+    unit_of_work: UnitOfWork,
     parked: Rows,
     sent: Mapping[tuple[str, str], str],
     now: datetime,
     decide: Callable[..., Transition],
 ) -> list[Statement]:
-    """Move deliveries by parked receipts; what is to be written with the page, which is not written here."""
+    """Move deliveries by parked receipts; what is to be written with the unit of work, which is not written here."""
     matched = []
     for key, provider, provider_message_id, status, reason, code in parked:
         delivery_id = sent.get((provider, provider_message_id))
@@ -97,12 +97,14 @@ def match_parked(
             continue
         known = ProviderReason(reason) if reason else None
         receipt = Receipt(provider, ReceiptStatus(status), provider_message_id, reason=known, code=code)
-        _move(page, delivery_id, ReceiptFor(receipt), now, decide)
+        _move(unit_of_work, delivery_id, ReceiptFor(receipt), now, decide)
         matched.append({"digest": key, "delivery_id": delivery_id})
     return updating(connection, receipts, ("digest",), matched)
 
 
-def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Transition]) -> list[str]:
+def match_again(
+    connection: Connection, rules: RouteRules, now: datetime, decide: Callable[..., Transition]
+) -> list[str]:
     """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
     known_by = [
         (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
@@ -118,16 +120,16 @@ def match_again(connection: Connection, digest: Digest, now: datetime, decide: C
             for name, waiting in known_by
         )
     ).subquery()
-    rows = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
-    if not rows:
+    late = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
+    if not late:
         return []
-    sent = {(row.provider, row.provider_message_id): row.id for row in rows}
-    *asked, parked = execute_pipelined(
+    sent = {(row.provider, row.provider_message_id): row.id for row in late}
+    *rows, parked = execute_pipelined(
         connection, [*UnitOfWork.statements(connection, sent.values()), ask_parked(connection, sent)]
     )
-    page = UnitOfWork(connection, asked, digest, {})
-    page.write(*match_parked(connection, page, parked, sent, now, decide))
-    return page.opened
+    unit_of_work = UnitOfWork(connection, rows, rules, {})
+    unit_of_work.write(*match_parked(connection, unit_of_work, parked, sent, now, decide))
+    return unit_of_work.opened
 
 
 def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
@@ -144,13 +146,19 @@ def under_tag(connection: Connection, provider: str, tag: str, since: datetime) 
 
 
 def _move(
-    page: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
+    unit_of_work: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
 ) -> str:
-    delivery = page.deliveries.get(delivery_id)
+    delivery = unit_of_work.deliveries.get(delivery_id)
     if delivery is None:
         return "orphan"
-    move = decide(delivery, page.owner(delivery.id).value, each.receipt, each.attempt or delivery.attempt, now)
-    return "moved" if page.apply(move) and move.to is not None else "recorded"
+    move = decide(
+        delivery,
+        unit_of_work.owner(delivery.id).route.notification,
+        each.receipt,
+        each.attempt or delivery.attempt,
+        now,
+    )
+    return "moved" if unit_of_work.apply(move) and move.to is not None else "recorded"
 
 
 def _names(receipt: Receipt) -> list[tuple[str, str]]:

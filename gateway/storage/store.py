@@ -14,20 +14,18 @@ from sqlalchemy import Connection, and_, bindparam, func, literal_column, select
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
-from gateway.core.codec import verdict_view
-from gateway.core.model import PENDING_STATES, Intent, State, Switch
+from gateway.core.model import PENDING_STATES, Intent, State
 from gateway.core.ports import (
     AcceptResult,
     Attempt,
     BorrowerFacts,
     ClaimedDelivery,
     DecidedRequest,
-    Delivery,
     Outgoing,
     ReceiptFor,
+    RouteRules,
     Transition,
 )
-from gateway.stages.schedule import earliest
 from gateway.storage import accept, receipts
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
@@ -37,7 +35,7 @@ from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from, lock_b
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.storage.schema import attempts, deliveries, notifications, replies
 from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -70,11 +68,11 @@ class Store:
     """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
 
     def __init__(
-        self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: DeferralSpreader
+        self, database: Database, rules: RouteRules, observe: Callable[[str], Any], releases: DeferralSpreader
     ) -> None:
         self._database = database
+        self._rules = rules
         self._releases = releases
-        self._digest = digest
         self._observe = observe  # a context manager per operation's name, for the latency metric
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
@@ -135,7 +133,7 @@ class Store:
 
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
         return await self._write(
-            "start", lambda connection: _start(connection, self._digest, outgoing, now, lease_seconds)
+            "start", lambda connection: _start(connection, self._rules, outgoing, now, lease_seconds)
         )
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
@@ -168,14 +166,14 @@ class Store:
             return []
 
         def write(connection: Connection) -> list[str]:
-            page = UnitOfWork.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
+            unit_of_work = UnitOfWork.of_deliveries(connection, (move.delivery_id for move in moves), self._rules)
             deferred = [move for move in moves if move.to is State.DEFERRED]
             slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
             due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
             for move in moves:
-                page.apply(replace(move, due_at=due_at.get(move.delivery_id, move.due_at)))
-            page.write()
-            return page.opened
+                unit_of_work.apply(replace(move, due_at=due_at.get(move.delivery_id, move.due_at)))
+            unit_of_work.write()
+            return unit_of_work.opened
 
         return await self._write("apply", write)
 
@@ -192,22 +190,24 @@ class Store:
 
         def write(connection: Connection) -> list[str]:
             known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
-            asked = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
-            *rows, waiting = execute_pipelined(connection, [*asked, receipts.ask_parked(connection, sent)])
-            page = UnitOfWork(connection, rows, self._digest, known)
+            locks = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
+            *rows, waiting = execute_pipelined(connection, [*locks, receipts.ask_parked(connection, sent)])
+            unit_of_work = UnitOfWork(connection, rows, self._rules, known)
             for attempt in ended:
-                owner = page.owner(attempt.work.delivery.id)
-                page.apply(decide(page.deliveries[attempt.work.delivery.id], owner.value, attempt))
+                owner = unit_of_work.owner(attempt.work.delivery.id)
+                unit_of_work.apply(
+                    decide(unit_of_work.deliveries[attempt.work.delivery.id], owner.route.notification, attempt)
+                )
             latest = max(each.finished_at for each in ended)
-            matched = receipts.match_parked(connection, page, waiting, sent, latest, decide_receipt)
-            page.write(*_finish_attempts(connection, ended), *matched)
-            return page.opened
+            matched = receipts.match_parked(connection, unit_of_work, waiting, sent, latest, decide_receipt)
+            unit_of_work.write(*_finish_attempts(connection, ended), *matched)
+            return unit_of_work.opened
 
         return await self._write("settle", write)
 
     async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
         return await self._write(
-            "receive", lambda connection: receipts.match_again(connection, self._digest, now, decide)
+            "receive", lambda connection: receipts.match_again(connection, self._rules, now, decide)
         )
 
     async def receive(
@@ -215,7 +215,7 @@ class Store:
     ) -> tuple[list[str], list[str]]:
         """Record receipts; answers a word for each (see ledger/receipts.py) and the deliveries that became due."""
         return await self._write(
-            "receive", lambda connection: receipts.record(connection, self._digest, arrived, now, decide)
+            "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
         )
 
 
@@ -275,7 +275,7 @@ _MOVED_ON = StatementTemplate(
 
 
 def _start(
-    connection: Connection, digest: Digest, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
+    connection: Connection, rules: RouteRules, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
 ) -> set[str]:
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     known = {each.work.notification.id: each.work.notification for each in outgoing}
@@ -289,56 +289,18 @@ def _start(
         ],
     )
     versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
-    switches = switches_from(switched)
-    page = UnitOfWork(connection, (owners, steps), digest, known)
+    switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
+    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
     started: dict[str, Key] = {}
     for each, key in zip(outgoing, keys, strict=True):
-        delivery = page.deliveries[each.work.delivery.id]
-        if delivery.fence != each.work.delivery.fence or delivery.state not in PENDING_STATES:
-            continue  # someone else's by now, or stopped meanwhile
-        if versions.get(key) != each.work.borrower.version:
-            page.set(replace(delivery, due_at=now, lease_until=None))  # decide again, with the facts of now
-            continue
-        stopped_by = next((switch for switch in switches if _stops(switch, each)), None)
-        if stopped_by is not None:
-            page.apply(_held_up(each, stopped_by, now))
-            continue
-        lease_until = now + timedelta(seconds=lease_seconds)
-        if not page.apply(_attempt_started(each, delivery, now, lease_until)):
-            continue  # what waits for a person is pending too, and must not go out though it were due
-        page.set(replace(page.deliveries[delivery.id], lease_until=lease_until))
-        started[delivery.id] = key
+        delivery = unit_of_work.deliveries[each.work.delivery.id]
+        transition = rules.start(each, delivery, versions.get(key), switches, now, lease_until)
+        if transition is not None and unit_of_work.apply(transition) and transition.to is State.SENDING:
+            started[delivery.id] = key
     begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
     moved_on = [_MOVED_ON.of(connection, keys=sorted(set(started.values())))] if started else []
-    page.write(*begun, *moved_on)
+    unit_of_work.write(*begun, *moved_on)
     return set(started)
-
-
-def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Transition:
-    assert outgoing.verdict is not None
-    number = delivery.attempt + 1
-    changes = {"attempt": number, "provider": outgoing.provider, "contacted_at": now, "paused": ""}
-    detail = {
-        "when": "handoff",
-        "provider": outgoing.provider,
-        "attempt": number,
-        "verdict": verdict_view(outgoing.verdict),
-    }
-    return Transition(
-        delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
-    )
-
-
-def _stops(switch: Switch, outgoing: Outgoing) -> bool:
-    return switch.stops(outgoing.work.notification, outgoing.work.delivery.channel, outgoing.provider)
-
-
-def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Transition:
-    """A switch stops it: it waits for the switch's end, or for its own."""
-    due_at = earliest(switch.until, outgoing.work.notification.expires_at)
-    detail = {"switch": switch.id, "scope": switch.scope, "value": switch.value}
-    changes = {"paused": switch.id}
-    return Transition(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
 
 
 def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:

@@ -31,6 +31,7 @@ from gateway.core.model import (
 )
 from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, ReceiptFor, StepDecision
 from gateway.policy import decide, load_packs
+from gateway.stages.route_rules import route_rules
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
@@ -125,7 +126,7 @@ async def _ledger(size: int, rounds: int) -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/ledger.db")
         await asyncio.to_thread(migrate, database.engine)
-        store = Store(database, _digest, lambda operation: nullcontext(), DeferralSpreader(0))
+        store = Store(database, route_rules(_digest), lambda operation: nullcontext(), DeferralSpreader(0))
         path = _Path(store, size)
         found = {
             "ledger_accept": await wall_rate(path.accept, rounds),

@@ -49,6 +49,7 @@ from gateway.stages.accept import RequestValidator
 from gateway.stages.classify_reply import ReplyClassifier
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.route import ProviderRouter
+from gateway.stages.route_rules import route_rules
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
@@ -159,7 +160,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         "twilio": SMS.build("twilio", "twilio", twilio, {"clock": clock}),
     }
     metrics = Metrics(CHANNELS, [(each.channel, name) for name, each in providers.items()])
-    store = Store(database, signer.digest, metrics.transaction, DeferralSpreader(0))
+    store = Store(database, route_rules(signer.digest), metrics.transaction, DeferralSpreader(0))
     templates = OneTemplate()
 
     async def trigger(_ids: Sequence[str]) -> None:
@@ -188,7 +189,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
             sender=sender,
             enquirer=OutcomeReconciler(store, providers, templates, sender, settler, clock),
             settler=settler,
-            listener=ReplyClassifier(words, lambda jurisdiction: PACKS[jurisdiction], lender),
+            listener=ReplyClassifier(words.understand, words.answer, lambda jurisdiction: PACKS[jurisdiction], lender),
         ),
         providers=providers,
         open_reference=signer.open_reference,

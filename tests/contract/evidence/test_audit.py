@@ -244,7 +244,7 @@ async def test_what_must_arrive_is_resent_once(database: Database) -> None:
         made = replace(made, notification=replace(made.notification, must_arrive=must_arrive))
         work = await _claim(database, made, NOW)
         await _attempt(database, work, NOW, UnknownOutcome(Why.TIMEOUT))
-        move = Transition(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"resent": 1})
+        move = Transition(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"deliberate_resends": 1})
         await _again(database, work, move, NOW + HOUR)
         assert await _found(database) == found
 

@@ -106,8 +106,8 @@ def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
     nobody_knows = LookupAnswer(LookupResult.UNSUPPORTED)
     assert SETTLER.after_lookup(delivery, plain, nobody_knows, NOW).to is State.REVIEW
     again = SETTLER.after_lookup(delivery, required, nobody_knows, NOW)
-    assert (again.to, again.kind, again.changes["resent"]) == (State.RETRYING, "resent", 1)
-    assert SETTLER.after_lookup(replace(delivery, resent=1), required, nobody_knows, NOW).to is State.REVIEW
+    assert (again.to, again.kind, again.changes["deliberate_resends"]) == (State.RETRYING, "resent", 1)
+    assert SETTLER.after_lookup(replace(delivery, deliberate_resends=1), required, nobody_knows, NOW).to is State.REVIEW
 
 
 def _ended(delivery: Delivery, result: SendFailure) -> Attempt:
