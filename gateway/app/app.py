@@ -177,7 +177,7 @@ def _whole(
         people=path.people,
         switches=path.switches,
         pipeline=path.pipeline,
-        forecaster=Forecaster(path.store, path.stages.acceptor, path.stages.decide, ledger.clock),
+        forecaster=Forecaster(path.store, path.stages.validator, path.stages.policy, ledger.clock),
         reviews=Reviews(ledger.database, ledger.signer.digest, ledger.clock),
         dead_letters=DeadLetters(ledger.database, ledger.signer.digest, ledger.clock),
         auditor=Auditor(ledger.database, Figures.load(policies_folder(ledger.settings))),

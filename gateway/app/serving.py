@@ -154,7 +154,7 @@ def _server(gateway: Gateway) -> _Server:
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
     relay = DueScanner(
-        gateway.store,
+        gateway.store.due,
         gateway.queue.enqueue,
         gateway.clock,
         gateway.settings.relay_seconds,

@@ -1,15 +1,11 @@
-"""What the stages need from the outside, as protocols, and the values that pass through these doors.
-
-The stages import this and never SQL, Redis, HTTP or a provider. The composition root (wiring/) gives
-them the real thing: gateway/ledger, gateway/catalog, gateway/policy, channels.
-"""
+"""The values that pass between the doors, the stages and storage: requests, deliveries, transitions and results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import (
@@ -18,7 +14,6 @@ from channels.base import (
     PermanentFailure,
     ProviderReason,
     Receipt,
-    Reply,
     SendFailure,
     TransientFailure,
 )
@@ -291,160 +286,14 @@ class RenderFailed(Exception):
     """A template could not be rendered: names template, part, line and column, never a variable's value."""
 
 
-class TemplateInfo(Protocol):
-    """What accepting has to know of one version of a template."""
+@dataclass(frozen=True, slots=True)
+class TemplateInfo:
+    """What the validation of a request has to know of one version of a template."""
 
-    @property
-    def version(self) -> str: ...
-    @property
-    def category(self) -> str: ...
-    @property
-    def must_arrive(self) -> bool: ...
-    @property
-    def channels(self) -> Sequence[str]: ...
-
-
-class Templates(Protocol):
-    """The template catalogue, as the stages see it: from memory, and each tenant its own."""
-
-    async def ensure(self, keys: Iterable[tuple[str, str, str]]) -> None:
-        """Have these (tenant, template id, version) at hand: another process may know newer or older ones."""
-        ...
-
-    def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateInfo:
-        """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
-        ...
-
-    def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> Sequence[FieldError]:
-        """What is wrong with the request's variables, by the template's declaration of them."""
-        ...
-
-    def render(self, notification: Notification, channel: str) -> Content:
-        """The one render function. Raises RenderFailed."""
-        ...
-
-
-class Addresses(Protocol):
-    """The channels, as accepting sees them."""
-
-    def normalise(self, channel: str, address: str) -> str:
-        """The one spelling of an address. Raises KeyError for an unknown channel, ValueError with the remedy."""
-        ...
-
-
-class Decide(Protocol):
-    """The contact policy with its packs already chosen: pure."""
-
-    def __call__(
-        self,
-        notification: Notification,
-        channel: str,
-        facts: Facts,
-        now: datetime,
-        *,
-        address_digest: str,
-        text: str | None = None,
-        approved: str = "",
-        pack_names: Sequence[str] = (),
-    ) -> Verdict: ...
-
-
-class Ledger(Protocol):
-    """The doors of the ledger that the stages use. Each method is one transaction over a batch."""
-
-    async def facts(
-        self,
-        keys: Sequence[tuple[str, str]],
-        case_keys: Sequence[tuple[str, str]],
-        address_keys: Sequence[tuple[str, str, str]],
-        now: datetime,
-    ) -> Mapping[tuple[str, str], BorrowerFacts]:
-        """What is known of the borrowers named by (tenant, borrower id); unknown ones get empty facts.
-
-        With it, which of the (tenant, case id) pairs are closed, and what is known of the addresses, each named by
-        (tenant, channel, keyed digest).
-        """
-        ...
-
-    async def accept(self, drafts: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
-        """Store what is new; durable when it returns. Raises Unavailable."""
-        ...
-
-    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
-        """The answers to requests (idempotency key, fingerprint) that were taken before; None for the others."""
-        ...
-
-    async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
-        """Lease the deliveries that are due and free; the others are simply not in the answer."""
-        ...
-
-    async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
-        """Record that attempts begin. Only ids in the answer may be handed to a provider.
-
-        Left out: a lost lease, a cancelled delivery, what a switch stops (it waits for the switch's end), and a
-        borrower who changed since the facts were read (another contact, an opt-out, a hold, a payment): these are
-        due again at once, to be decided anew.
-        """
-        ...
-
-    async def owner(self, provider: str, provider_message_id: str) -> str | None:
-        """The delivery that the provider's message is known to belong to; None where it is not known to us."""
-        ...
-
-    async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
-        """The latest receipt that came under this tag and was about no message that is known by its id."""
-        ...
-
-    async def postpone(self, works: Sequence[ClaimedDelivery], until: datetime) -> None:
-        """Give claimed deliveries back, due at ``until``: a pause of ours that is no event of theirs."""
-        ...
-
-    async def apply(self, moves: Sequence[Transition]) -> list[str]:
-        """Write moves; one that is not legal from the delivery's present state is recorded as ignored.
-
-        Answers the deliveries that became due by them, as the next two do.
-        """
-        ...
-
-    async def settle(
-        self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
-    ) -> list[str]:
-        """Record attempts' ends: ``decide(delivery, notification, attempt)`` runs on the locked rows."""
-        ...
-
-    async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
-        """Move what parked receipts speak of, where their message is known by now."""
-        ...
-
-    async def receive(
-        self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
-    ) -> tuple[list[str], list[str]]:
-        """Record receipts and move what they speak of. First answer: moved, recorded, duplicate or orphan, each."""
-        ...
-
-
-class Pace(Protocol):
-    """The providers' rates, shared by all workers."""
-
-    async def grant(self, provider: str, wanted: int) -> tuple[int, float]:
-        """How many of ``wanted`` messages may go now, and in how many seconds the next ones may."""
-        ...
-
-
-class People(Protocol):
-    """What providers and borrowers say of borrowers. Each change is durable, and in force, when its method returns."""
-
-    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
-        """The provider says that the borrower of this delivery opted out at its address; once per address."""
-        ...
-
-    async def suppress_address(self, delivery_id: str, reason: str) -> None:
-        """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
-        ...
-
-    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
-        """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
-        ...
+    version: str
+    category: str
+    must_arrive: bool
+    channels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,24 +309,6 @@ class RecordedReply:
     intent: Intent
     new: bool = False
     stopped: bool = False
-
-
-class Switches(Protocol):
-    """What operators have stopped or pinned."""
-
-    async def in_force(self, now: datetime) -> Sequence[Switch]:
-        """The switches of now, at most a second old. Raises Unavailable."""
-        ...
-
-
-class Replies(Protocol):
-    """Borrowers' own words in the ledger."""
-
-    async def take(
-        self, reply: Reply, channel: str, address: str, understand: Callable[[str, Borrower], Intent]
-    ) -> list[RecordedReply]:
-        """Record a reply and what follows from it, for every borrower at that address."""
-        ...
 
 
 class NotApprovable(Exception):

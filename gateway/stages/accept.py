@@ -12,12 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import available_timezones
 
+from channels.base import Content
 from gateway.core.codec import fingerprint
 from gateway.core.model import Case, Category, DeclaredPreferences, Notification, VerdictKind, new_id
 from gateway.core.ports import (
-    Addresses,
     BorrowerFacts,
-    Decide,
     DecidedRequest,
     FieldError,
     NotificationRequest,
@@ -25,10 +24,10 @@ from gateway.core.ports import (
     RenderFailed,
     StepDecision,
     TemplateInfo,
-    Templates,
     UnknownTemplate,
     ValidatedRequest,
 )
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for
 
 _ZONES = available_timezones()
@@ -47,13 +46,22 @@ class RequestValidator:
 
     def __init__(
         self,
-        templates: Templates,
-        addresses: Addresses,
-        decide: Decide,
+        *,
+        resolve: Callable[[str, str, str | None, datetime], TemplateInfo],
+        wrong_variables: Callable[[str, NotificationRequest, str], Sequence[FieldError]],
+        render: Callable[[Notification, str], Content],
+        normalise: Callable[[str, str], str],
+        decide: ContactPolicy,
         digest: Callable[[str, str, str], str],
     ) -> None:
-        self._templates = templates
-        self._addresses = addresses
+        """``resolve``, ``wrong_variables`` and ``render`` are the catalog's, ``normalise`` the channels'.
+
+        ``digest`` keys an address: (tenant, channel, address).
+        """
+        self._resolve = resolve
+        self._wrong_variables = wrong_variables
+        self._render = render
+        self._normalise = normalise
         self._decide = decide
         self._digest = digest
 
@@ -62,7 +70,7 @@ class RequestValidator:
     ) -> ValidatedRequest | RejectedRequest:
         """What this request asks for, in words and all, or why it can't be had."""
         try:
-            template = self._templates.resolve(tenant, incoming.template, incoming.template_version, now)
+            template = self._resolve(tenant, incoming.template, incoming.template_version, now)
         except UnknownTemplate:
             return _refused("unknown_template", "/template", "there is no such template or version")
         addresses, errors = self._normalised(incoming)
@@ -70,7 +78,7 @@ class RequestValidator:
         errors += _wrong_route(incoming, template)
         if errors:
             return RejectedRequest("invalid_request", tuple(errors))
-        if wrong := self._templates.wrong_variables(tenant, incoming, template.version):
+        if wrong := self._wrong_variables(tenant, incoming, template.version):
             return RejectedRequest("invalid_variables", tuple(wrong))
         notification = _notification(tenant, incoming, template, addresses, now, client)
         texts = self._texts(notification)
@@ -85,7 +93,7 @@ class RequestValidator:
         texts: dict[str, str] = {}
         for channel in dict.fromkeys(step.channel for step in notification.route):
             try:
-                texts[channel] = self._templates.render(notification, channel).text
+                texts[channel] = self._render(notification, channel).text
             except RenderFailed as error:
                 return _refused("invalid_variables", "/template", f"can't be rendered with these variables: {error}")
         return texts
@@ -117,7 +125,7 @@ class RequestValidator:
 
     def normalise(self, channel: str, address: str) -> str:
         """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""
-        return self._addresses.normalise(channel, address)
+        return self._normalise(channel, address)
 
     def _normalised(self, incoming: NotificationRequest) -> tuple[dict[str, str], list[FieldError]]:
         addresses: dict[str, str] = {}
@@ -128,7 +136,7 @@ class RequestValidator:
             errors.append(FieldError(f"/borrower/addresses/{channel}", detail))
         for channel, address in incoming.borrower.addresses.items():
             try:
-                addresses[channel] = self._addresses.normalise(channel, address)
+                addresses[channel] = self._normalise(channel, address)
             except KeyError:
                 errors.append(FieldError(f"/borrower/addresses/{channel}", "there is no such channel"))
             except ValueError as error:

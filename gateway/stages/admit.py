@@ -8,7 +8,8 @@ from datetime import datetime
 
 from gateway.core.codec import verdict_view
 from gateway.core.model import EndReason, State, Verdict, VerdictKind
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Decide, Outgoing, Transition
+from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Outgoing, Transition
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for, with_contact
 
 _STATE = {
@@ -20,18 +21,18 @@ _STATE = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a batch was divided into: messages that may go, and moves for those that may not."""
+    """What a batch was divided into: messages that may go, and transitions of those that may not."""
 
     permitted: tuple[Outgoing, ...]
-    moves: tuple[Transition, ...]
+    transitions: tuple[Transition, ...]
     verdicts: tuple[tuple[str, Verdict], ...]  # with whose it is: the tenant
 
 
-def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admission:
+def admit(outgoing: Sequence[Outgoing], decide: ContactPolicy, now: datetime) -> Admission:
     """Decide each message, oldest first; one borrower's messages see each other's contacts."""
     known: dict[tuple[str, str], BorrowerFacts] = {}
     permitted: list[Outgoing] = []
-    moves: list[Transition] = []
+    transitions: list[Transition] = []
     verdicts: list[tuple[str, Verdict]] = []
     for message in sorted(outgoing, key=lambda each: each.work.notification.id):
         work = message.work
@@ -39,7 +40,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
         key = (notification.tenant, notification.borrower.id)
         facts = known.setdefault(key, work.borrower)
         if notification.expires_at is not None and notification.expires_at <= now:
-            moves.append(
+            transitions.append(
                 Transition(delivery.id, "expired", now, to=State.EXPIRED, reason=EndReason.EXPIRED, next_step=False)
             )
             continue
@@ -57,8 +58,8 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
             permitted.append(replace(message, verdict=verdict))
             known[key] = with_contact(facts, notification, delivery.channel, delivery.address_digest, now)
         else:
-            moves.append(refusal(work, verdict, now))
-    return Admission(tuple(permitted), tuple(moves), tuple(verdicts))
+            transitions.append(refusal(work, verdict, now))
+    return Admission(tuple(permitted), tuple(transitions), tuple(verdicts))
 
 
 def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transition:

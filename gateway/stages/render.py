@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gateway.core.model import EndReason, State
-from gateway.core.ports import ClaimedDelivery, Outgoing, RenderFailed, Templates, Transition
+from channels.base import Content
+from gateway.core.model import EndReason, Notification, State
+from gateway.core.ports import ClaimedDelivery, Outgoing, RenderFailed, Transition
 
 
 def render(
-    works: Sequence[ClaimedDelivery], templates: Templates, now: datetime
+    claimed: Sequence[ClaimedDelivery], render_one: Callable[[Notification, str], Content], now: datetime
 ) -> tuple[list[Outgoing], list[Transition]]:
-    """Render each; what can't be rendered ends here and its route goes on."""
+    """Render each with ``render_one``; what can't be rendered ends here, and its route goes on."""
     outgoing: list[Outgoing] = []
-    moves: list[Transition] = []
-    for work in works:
+    transitions: list[Transition] = []
+    for work in claimed:
         try:
-            content = templates.render(work.notification, work.delivery.channel)
+            content = render_one(work.notification, work.delivery.channel)
         except RenderFailed as error:
-            moves.append(
+            transitions.append(
                 Transition(
                     work.delivery.id,
                     "render_failed",
@@ -32,4 +33,4 @@ def render(
             )
             continue
         outgoing.append(Outgoing(work, content))
-    return outgoing, moves
+    return outgoing, transitions

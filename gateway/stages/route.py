@@ -149,17 +149,17 @@ class ProviderRouter:
     ) -> tuple[list[Outgoing], list[Transition]]:
         """Give each message its provider; what no provider may carry ends here, and its route goes on."""
         ready: list[Outgoing] = []
-        moves: list[Transition] = []
+        transitions: list[Transition] = []
         for message in permitted:
             name, delivery = self.choose(message.work, switches, now), message.work.delivery
             if name is None:
                 reason = EndReason.NO_PROVIDER
-                moves.append(
+                transitions.append(
                     Transition(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True)
                 )
             else:
                 ready.append(replace(message, provider=name))
-        return ready, moves
+        return ready, transitions
 
     def learn(self, attempt: Attempt) -> None:
         """An attempt has ended: what it says of its provider."""

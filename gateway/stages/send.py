@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
 from gateway.core.model import Category
 from gateway.core.ports import Attempt, Clock, Outgoing
-from gateway.observability import tracing
+from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
 
 # RFC 8058 is for what people may decline. What a borrower asked for themselves (a plan, a receipt) is not that.
@@ -32,12 +32,14 @@ class Sender:
         public_url: str,
         clock: Clock,
         unsubscribe_token: Callable[[str], str],
+        observer: PathObserver,
     ) -> None:
         self._providers = providers
         self._reference = reference
         self._public_url = public_url
         self._clock = clock
         self._unsubscribe_token = unsubscribe_token
+        self._observer = observer
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
         self._waiting = dict.fromkeys(providers, 0)  # for their turn, by provider
         self._stopped = False
@@ -89,12 +91,11 @@ class Sender:
     async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
         async with self._turn(outgoing.provider):
-            with _span(outgoing, message) as span:
+            with self._observer.attempt(outgoing, message) as span:
                 started = self._clock()
                 result = await self._hand_over(outgoing, message, late=started >= until)
                 attempt = Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result)
-                outcome, reason, code = attempt.outcome()
-                tracing.set_attributes(span, outcome=outcome, reason=reason, code=code)
+                self._observer.attempt_ended(span, attempt)
         await ended(attempt)
 
     @asynccontextmanager
@@ -125,14 +126,3 @@ class Sender:
             # The contract names what a provider may raise; anything else is a defect, and a defect after
             # the bytes have left must not lead to a second copy.
             return UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
-
-
-def _span(outgoing: Outgoing, message: Message) -> AbstractContextManager[tracing.Span | None]:
-    return tracing.step(
-        "send",
-        outgoing.work.notification.id,
-        delivery_id=message.delivery_id,
-        attempt=message.attempt,
-        channel=outgoing.work.delivery.channel,
-        provider=outgoing.provider,
-    )

@@ -13,7 +13,9 @@ from datetime import datetime, timedelta
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
 from gateway.core.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
-from gateway.core.ports import Addresses, BorrowerFacts, ClaimedDelivery, Clock, Delivery, Pace, Switches
+from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Clock, Delivery
+from gateway.operations.controls import Controls
+from gateway.queue.token_buckets import RateLimiter
 from gateway.stages.route import ProviderRouter
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import Sample, rendered
@@ -53,9 +55,9 @@ class TestSender:
         editions: VersionStore,
         providers: Mapping[str, Provider],
         chooser: ProviderRouter,
-        switches: Switches,
-        pace: Pace,
-        addresses: Addresses,
+        switches: Controls,
+        pace: RateLimiter,
+        normalise: Callable[[str, str], str],
         digest: Callable[[str, str, str], str],
         clock: Clock,
     ) -> None:
@@ -64,7 +66,7 @@ class TestSender:
         self._chooser = chooser
         self._switches = switches
         self._pace = pace
-        self._addresses = addresses
+        self._normalise = normalise
         self._digest = digest
         self._clock = clock
 
@@ -105,8 +107,8 @@ class TestSender:
 
     def _own_address(self, channel: str, address: str, own: Collection[str]) -> str:
         try:
-            wanted = self._addresses.normalise(channel, address)
-            allowed = {self._addresses.normalise(channel, each) for each in own}
+            wanted = self._normalise(channel, address)
+            allowed = {self._normalise(channel, each) for each in own}
         except KeyError:
             raise TestSendRefused("invalid_request", "there is no such channel") from None
         except ValueError as error:
