@@ -122,7 +122,7 @@ class Pipeline:
         self, stages: Stages, resources: Resources, observer: PathObserver, clock: Clock, lease_seconds: float
     ) -> None:
         self._stages = stages
-        self._use = resources
+        self._resources = resources
         self._store = resources.store
         self._observer = observer
         self._clock = clock
@@ -146,7 +146,7 @@ class Pipeline:
         now, began = self._clock(), self._observer.began()
         checked = await self._validate(tenant, requests, client, now)
         valid = [each for each in checked if isinstance(each, ValidatedRequest)]
-        switches = await self._use.controls.in_force(now)
+        switches = await self._resources.controls.in_force(now)
         accepted = await self._accepting.submit(valid) if valid else ()
         answers = iter([self._with_pause(*pair, switches) for pair in zip(valid, accepted, strict=True)])
         results = [next(answers) if isinstance(each, ValidatedRequest) else each for each in checked]
@@ -157,7 +157,7 @@ class Pipeline:
         self, tenant: str, requests: Sequence[NotificationRequest], client: str, now: datetime
     ) -> list[ValidatedRequest | RejectedRequest | AcceptResult]:
         """Each request validated, refused, or answered as it was answered when it first came."""
-        await self._use.catalog.ensure(
+        await self._resources.catalog.ensure(
             {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
         )
         checked: list[ValidatedRequest | RejectedRequest | AcceptResult] = []
@@ -207,7 +207,7 @@ class Pipeline:
 
     async def _dispatch(self, claimed: Sequence[ClaimedDelivery], now: datetime) -> None:
         owners = [each.notification for each in claimed]
-        await self._use.catalog.ensure({(each.tenant, each.template, each.template_version) for each in owners})
+        await self._resources.catalog.ensure({(each.tenant, each.template, each.template_version) for each in owners})
         pending = [each for each in claimed if each.delivery.state in PENDING_STATES]
         handed_over = [each for each in claimed if each.delivery.state not in PENDING_STATES]
         # Half of the lease: what begins by then has ended, by the providers' time-outs, before the lease expires.
@@ -225,11 +225,13 @@ class Pipeline:
             return
         reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
         waiting = [each for each in claimed if each.delivery.state is not State.REVIEW]
-        rendered, unrenderable = render(waiting, self._use.catalog.render, now)
+        rendered, unrenderable = render(waiting, self._resources.catalog.render, now)
         admission = admit(rendered, self._stages.policy, now)
         self._observer.not_sent((*unrenderable, *admission.transitions))
         self._observer.decided("handoff", admission.verdicts)
-        ready, unroutable = self._stages.router.assign(admission.permitted, await self._use.controls.in_force(now), now)
+        ready, unroutable = self._stages.router.assign(
+            admission.permitted, await self._resources.controls.in_force(now), now
+        )
         await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable], claimed)
         ready = await self._within_rates(ready, now)
         if ready:
@@ -252,7 +254,7 @@ class Pipeline:
         going: list[Outgoing] = []
         for provider in dict.fromkeys(each.provider for each in ready):
             mine = [each for each in ready if each.provider == provider]
-            granted, wait = await self._use.rate_limiter.grant(provider, len(mine))
+            granted, wait = await self._resources.rate_limiter.grant(provider, len(mine))
             going += mine[:granted]
             await self._store.postpone([each.work for each in mine[granted:]], now + timedelta(seconds=wait))
         return going
@@ -288,10 +290,10 @@ class Pipeline:
             return  # of a message that is not known here
         if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
             arrived = self._clock()
-            await self._use.borrowers.opt_out_delivery(delivery_id, f"provider:{provider}")
+            await self._resources.borrowers.opt_out_delivery(delivery_id, f"provider:{provider}")
             self._observer.opted_out("provider", self._clock() - arrived)
         elif reason is ProviderReason.INVALID_ADDRESS:
-            await self._use.borrowers.suppress_address(delivery_id, reason)
+            await self._resources.borrowers.suppress_address(delivery_id, reason)
 
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -300,7 +302,7 @@ class Pipeline:
 
         Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
         """
-        return await self._take_receipts(provider, self._use.providers[provider].read_receipts(request))
+        return await self._take_receipts(provider, self._resources.providers[provider].read_receipts(request))
 
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
@@ -315,7 +317,7 @@ class Pipeline:
     async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
         arrived = []
         for receipt in receipts:
-            named = self._use.open_reference(receipt.reference) if receipt.reference else None
+            named = self._resources.open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
             if receipt.status in _OPT_OUTS or receipt.reason in _FEEDBACK:
                 # A complaint may name the message by its id alone, and comes long after that was recorded.
@@ -341,7 +343,7 @@ class Pipeline:
 
         Raises: KeyError (no such provider, or none that takes replies), BadSignature, MalformedCallback, Unavailable.
         """
-        channel = self._use.providers[provider]
+        channel = self._resources.providers[provider]
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
         text = ""
@@ -351,19 +353,19 @@ class Pipeline:
         return channel.answer(text)
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
-        channel = self._use.providers[provider].channel
+        channel = self._resources.providers[provider].channel
         try:
             address = self._stages.validator.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()
-        recorded = await self._use.replies.take(reply, channel, address, self._stages.classifier.understand)
+        recorded = await self._resources.replies.take(reply, channel, address, self._stages.classifier.understand)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
         """Record that the borrower read a message of their feed. False: it is not theirs, or does not exist."""
-        delivery_id = await self._use.borrowers.mark_read(tenant, borrower_id, inbox_id)
+        delivery_id = await self._resources.borrowers.mark_read(tenant, borrower_id, inbox_id)
         if delivery_id is None:
             return False
         receipt = Receipt(provider="inapp", status=ReceiptStatus.READ, reference=delivery_id)
@@ -373,7 +375,7 @@ class Pipeline:
     # ── trigger and stop ────────────────────────────────────────────────────────────────────────────────────
 
     async def _trigger_batch(self, ids: Sequence[str]) -> list[None]:
-        await self._use.trigger(ids)
+        await self._resources.trigger(ids)
         return [None] * len(ids)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The words of the gateway: states, reasons and the values that move between its stages.
+"""The domain model: states and their legal transitions, reasons, and the values that pass between the stages.
 
 Owns every closed list that is an API field, a metric label and a runbook heading at once.
 Knows no technology: no SQL, no Redis, no HTTP.
@@ -47,10 +47,10 @@ END_STATES = frozenset(
 PENDING_STATES = frozenset({State.ACCEPTED, State.DEFERRED, State.RETRYING, State.REVIEW})
 
 _STOPPABLE = {State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.FAILED}
-# An attempt that was given up for lost may still turn out to be with the provider, or to have arrived.
+# An attempt that was taken for lost may turn out to be with the provider, or to have arrived.
 _TURNS_UP = {State.SENT, State.DELIVERED}
 
-# The one table of legal moves: the SQL guard, the diagram and the property tests come from it.
+# The one table of legal transitions: the route rules, the diagram and the property tests come from it.
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.ACCEPTED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
     State.DEFERRED: frozenset({State.DEFERRED, State.SENDING, State.REVIEW, *_TURNS_UP, *_STOPPABLE}),
@@ -63,7 +63,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         {State.SENT, State.RETRYING, State.REVIEW, State.DELIVERED, State.UNDELIVERED, State.FAILED}
     ),
     State.SENT: frozenset({State.DELIVERED, State.UNDELIVERED, State.UNKNOWN}),
-    # A handset that comes back after the provider gave up: late, and true.
+    # A handset that comes back after the provider gave up.
     State.UNDELIVERED: frozenset({State.DELIVERED}),
     State.DELIVERED: frozenset(),
     State.SUPPRESSED: frozenset(),
@@ -88,8 +88,8 @@ class TemplateState(StrEnum):
     DISCARDED = "discarded"
 
 
-# The one table of a template version's legal moves; the SQL guard is tested against it. A text that was submitted never
-# changes again: who wants another one writes another version.
+# The one table of a template version's legal transitions; the SQL guard is tested against it. A text that was submitted
+# never changes again: a correction is another version.
 TEMPLATE_TRANSITIONS: Mapping[TemplateState, frozenset[TemplateState]] = {
     TemplateState.DRAFT: frozenset({TemplateState.SUBMITTED, TemplateState.DISCARDED}),
     TemplateState.SUBMITTED: frozenset({TemplateState.APPROVED, TemplateState.REJECTED}),
@@ -161,10 +161,10 @@ class EndReason(StrEnum):
 
 
 class Intent(StrEnum):
-    """What a borrower's reply was taken for. contact-rules.md section 5.3."""
+    """How a borrower's reply was classified. contact-rules.md section 5.3."""
 
     STOP = "stop"
-    MAYBE_STOP = "maybe_stop"  # some wording of stop: no contact until a person has read it
+    MAYBE_STOP = "maybe_stop"  # possibly a stop: no contact until a person has read it
     START = "start"
     HELP = "help"
     WRONG_PARTY = "wrong_party"
@@ -196,7 +196,7 @@ class HoldKind(StrEnum):
 
 
 class Violation(StrEnum):
-    """What a contact that went out can have broken, as the audit of the ledger finds it."""
+    """The rule that a contact broke, as found by the audit of the ledger."""
 
     OUTSIDE_WINDOW = "outside_window"
     OVER_CAP = "over_cap"
@@ -209,7 +209,7 @@ class Violation(StrEnum):
 
 
 class VerdictKind(StrEnum):
-    """The four things the policy can say. The order is strictness, weakest first."""
+    """The four verdicts of the policy, in order of strictness, weakest first."""
 
     SEND = "send"
     DEFER = "defer"
@@ -219,7 +219,7 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What one rule of one pack said, with the authority of its figure."""
+    """The result of one rule of one pack, with the authority of its figure."""
 
     rule: str
     verdict: VerdictKind
@@ -233,10 +233,10 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision, with all that led to it. ``until`` is set for DEFER only; UTC.
+    """The decision, with all rules behind it. ``until`` is set for DEFER only; UTC.
 
     ``valid_until`` is when the permitted window ends: the provider must not deliver later. For REVIEW it is when
-    what a person is asked about ends by itself (a hold with an end), so that it is decided anew.
+    the reason for the review ends by itself (a hold with an end), so that it is decided anew.
     """
 
     kind: VerdictKind
@@ -272,7 +272,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """The borrower said no: to one address, one channel (``address`` None) or all (``channel`` None too)."""
+    """The borrower opted out: of one address, one channel (``address`` None) or all (``channel`` None too)."""
 
     at: datetime
     channel: str | None = None
@@ -283,7 +283,7 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class AddressFacts:
-    """What is known of one address by itself; ``suppressed`` is why it must not be used, "" where it may."""
+    """What is known of one address; ``suppressed`` is why it must not be used, "" where it may."""
 
     suppressed: str = ""
     confirmed_at: datetime | None = None  # the borrower wrote from it
@@ -321,7 +321,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One reminder to one borrower about one case, as accepted. Immutable; what changes is in the ledger's rows."""
+    """One reminder to one borrower about one case, as accepted. Immutable: its state is in the ledger's rows."""
 
     id: str
     tenant: str
@@ -338,7 +338,7 @@ class Notification:
     send_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    must_arrive: bool = False  # the law wants it received: once, a second copy is better than none
+    must_arrive: bool = False  # the law requires receipt: one second copy is better than none
     client: str = ""  # the API key it came by, as an actor
 
     def address(self, channel: str) -> str | None:
@@ -346,25 +346,25 @@ class Notification:
 
 
 class WebhookOutcome(StrEnum):
-    """How one attempt to tell a case system ended."""
+    """How one attempt to deliver a webhook message ended."""
 
     DELIVERED = "delivered"
     REFUSED = "refused"  # an answer that was neither yes nor about the endpoint itself
     UNAVAILABLE = "unavailable"  # it is overloaded or broken
     UNREACHABLE = "unreachable"  # no answer
-    FORBIDDEN = "forbidden"  # its address is one that we may not call
-    GONE = "gone"  # it wants to hear nothing any more
+    FORBIDDEN = "forbidden"  # its address is blocked
+    GONE = "gone"  # the endpoint was removed (410)
 
 
 class SwitchKind(StrEnum):
-    """What an operator can do to the path while it runs."""
+    """What an operator can do to the path while it runs: pause it, or pin a channel to a provider."""
 
-    PAUSE = "pause"  # nothing of it is handed over
+    PAUSE = "pause"  # nothing in its scope is handed over
     PIN = "pin"  # a channel's messages go to this provider, whatever its weight and health
 
 
 class SwitchScope(StrEnum):
-    """What a switch is about."""
+    """What a switch applies to."""
 
     ALL = "all"
     TENANT = "tenant"
@@ -375,7 +375,7 @@ class SwitchScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A kill switch, or a pin. ``tenant`` "" means every tenant; ``until`` None: until somebody ends it."""
+    """A pause (kill switch) or a pin. ``tenant`` "" means every tenant; ``until`` None: until an operator ends it."""
 
     id: str
     kind: SwitchKind
@@ -407,7 +407,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredPreferences:
-    """What the latest request said of where a borrower is and when they want to be written to."""
+    """The time zones and contact windows that the latest request declared for a borrower."""
 
     time_zones: tuple[str, ...] = ()
     windows: tuple[tuple[str, str], ...] = ()
@@ -417,7 +417,8 @@ class DeclaredPreferences:
 class Facts:
     """All that a decision may look at besides the notification, the packs and the instant.
 
-    ``stated`` holds beside what the notification itself says: it may be older, and wait since before a move.
+    ``stated`` applies beside what the notification itself declares: the notification may be older, and the borrower
+    may have moved since.
     """
 
     contacts: tuple[Contact, ...] = ()

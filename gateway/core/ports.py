@@ -24,7 +24,7 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class NotificationRequest:
-    """One reminder request, well-formed (types and shapes were checked at the door), not yet checked for sense.
+    """One reminder request, well-formed (the API has checked types and shapes), not yet validated.
 
     ``idempotency_key`` "" means that the client gave none. ``raw`` is the body as it came, for the fingerprint.
     """
@@ -54,7 +54,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRequest:
-    """A request that is not taken: ``reason`` is the problem type's last word, e.g. ``unknown_template``."""
+    """A request that is refused: ``reason`` is the last part of the problem type, e.g. ``unknown_template``."""
 
     reason: str
     errors: tuple[FieldError, ...]
@@ -62,7 +62,7 @@ class RejectedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedRequest:
-    """A request that can be kept: the notification, and its words on each channel of its route."""
+    """A request that can be accepted: the notification, and its rendered text on each channel of its route."""
 
     notification: Notification
     fingerprint: str
@@ -73,7 +73,7 @@ class ValidatedRequest:
 class DecidedRequest:
     """A validated request on its way into the ledger, with the decision made for it.
 
-    ``fingerprint`` tells whether the same idempotency key came with another body. ``steps`` are the route
+    ``fingerprint`` shows whether the same idempotency key came with another body. ``steps`` are the route
     steps decided so far, in order: all but the last are suppressed, the last one is what happens next.
     """
 
@@ -94,7 +94,7 @@ class StepDecision:
 
 @dataclass(frozen=True, slots=True)
 class PauseInfo:
-    """What of a route pauses hold up now: the pause of its earliest such step, and the channels of all such steps."""
+    """The part of a route that is paused now: the pause of its earliest such step, and the channels of all of them."""
 
     switch: Switch
     channels: tuple[str, ...]
@@ -117,7 +117,7 @@ class AcceptResult:
 
 @dataclass(frozen=True, slots=True)
 class BorrowerFacts:
-    """What the ledger knows of one borrower, with the version that a hand-off has to find unchanged."""
+    """What the ledger knows of one borrower, with the version that a hand-over compares and sets."""
 
     version: int
     facts: Facts
@@ -238,7 +238,7 @@ class RouteRules:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A rendered message with the work it belongs to, and the verdict once there is one."""
+    """A rendered message with the claimed delivery that it belongs to, and the verdict once there is one."""
 
     work: ClaimedDelivery
     content: Content
@@ -257,7 +257,7 @@ class ReceiptFor:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one provider call came to: an ``AcceptResult`` of channels.base or a ``SendFailure``."""
+    """One provider call and its result: an ``Accepted`` of channels.base or a ``SendFailure``."""
 
     work: ClaimedDelivery
     provider: str
@@ -267,7 +267,7 @@ class Attempt:
     result: ProviderAccepted | SendFailure
 
     def outcome(self) -> tuple[str, str, str]:
-        """The end in the words of ledger and metrics: (accepted, transient, permanent or unknown; reason; code)."""
+        """The result for ledger and metrics: (accepted, transient, permanent or unknown; reason; code)."""
         if isinstance(self.result, ProviderAccepted):
             reason = ProviderReason.DELIVERED if self.result.delivered else ProviderReason.ACCEPTED
             return "accepted", reason, ""

@@ -1,9 +1,9 @@
 """Logs: one JSON object a line, made of an event's name and a closed list of keys.
 
-Owns what may be said in a log, and so what may not: borrowers' data. Nothing is masked here; what is not on the
-allow-list is left out and counted. Exceptions appear as class, code and place, because their messages quote data;
-libraries' messages do too, so of those only the logger, the level and the line of code are kept.
-Must not know the rest of the gateway.
+Owns the allow-list of what may be in a log record; borrowers' data may not. Nothing is masked: a key that is not on the
+list is left out and counted. Exceptions appear as class, code and place, because their messages quote data; libraries'
+messages do too, so of those only the logger, the level and the line of code are kept. Must not know the rest of the
+gateway.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-# Everything here is an id of ours, a word of a closed list, a number or a time. Before adding a key, ask whether
-# a borrower's number, address, name, words or a secret could ever be its value.
+# Every key here holds an id of ours, a word of a closed list, a number or a time. Before adding a key, check that a
+# borrower's number, address, name, text or a secret can never be its value.
 ALLOWED = frozenset(
     {
         *("event", "level", "timestamp", "logger", "line", "trace_id", "span_id"),
@@ -41,11 +41,11 @@ ALLOWED = frozenset(
     }
 )
 _LONGEST = 200  # no id, word or path of ours is longer; a body would be
-_EVENT = re.compile(r"[a-z][a-z_. -]{0,79}")  # a name, and no place for a digit of anybody's number
+_EVENT = re.compile(r"[a-z][a-z_. -]{0,79}")  # a name without digits, which could be a phone number's
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
-# Their messages are about themselves: addresses listened on, revisions applied.
+# Their messages are about themselves: listening addresses, applied revisions.
 _SPEAK_FOR_THEMSELVES = frozenset({"uvicorn", "uvicorn.error", "alembic.runtime.migration"})
-# What these say below a warning quotes URLs, headers, recipients, statements or arguments.
+# Below WARNING these quote URLs, headers, recipients, statements or arguments.
 _QUIET = ("twilio", "aiosmtplib", "mail.log", "arq", "sqlalchemy", "httpx", "httpcore", "aiohttp", "asyncio")
 
 _dropped: Counter[str] = Counter()
@@ -56,28 +56,28 @@ _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 Event = MutableMapping[str, Any]
 
-# The request that this task answers. Only for its own task: one that works on a batch inherits the first one's.
+# The request that this task answers. Not for a task that works on a batch: it inherits the first request's.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def add_context(context: Callable[[], Mapping[str, str]] | None) -> None:
-    """Have every line carry what ``context`` says where it is written: the trace's ids. None: nothing any more."""
+    """Add the keys of ``context()`` to every record: the trace's ids. None: add nothing any more."""
     global _context
     _context = context
 
 
 def dropped() -> int:
-    """How many keys and texts were kept out of this process's log."""
+    """How many keys and texts were left out of this process's log."""
     return _dropped.total()
 
 
 def dropped_keys() -> Mapping[str, int]:
-    """The same by key, for whoever wants to mend the lines."""
+    """The same by key, to find the records to fix."""
     return dict(_dropped)
 
 
 def configure(level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:
-    """Send this process's logs, ours and the libraries', to ``stream`` (stderr). May be called again.
+    """Write this process's logs, ours and the libraries', to ``stream`` (stderr). May be called again.
 
     uvicorn must be started with ``log_config=None, access_log=False``, or it puts its own handlers back.
     """
@@ -187,7 +187,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _tame_libraries() -> None:
-    # An access log is a list of URLs, and URLs name borrowers and carry signed references.
+    # An access log is a list of URLs, which contain borrowers' ids and signed references.
     for name in ("uvicorn.access", "aiohttp.access"):
         logging.getLogger(name).disabled = True
     for name in _QUIET:
@@ -248,7 +248,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _from_library(_logger: Any, _method: str, event: Event) -> Event:
-    """A record of the standard library's logging: who said it and where, not what."""
+    """A record of the standard library's logging: its logger and its place, not its message."""
     record: logging.LogRecord = event["_record"]
     if record.name not in _SPEAK_FOR_THEMSELVES:
         event["event"] = "library message"
@@ -268,8 +268,8 @@ def _describe_exception(_logger: Any, _method: str, event: Event) -> Event:
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """What may be said of an exception, as keys for a log line. Safer than ``exc_info`` where logging may not be
-    configured yet: structlog's own default prints the values of local variables.
+    """An exception as keys for a log record. Safer than ``exc_info`` where logging may not be configured yet:
+    structlog's own default prints the values of local variables.
     """
     said = {"error": _class_of(error)}
     code = getattr(error, "code", None)

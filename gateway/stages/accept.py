@@ -1,4 +1,4 @@
-"""Accept: is this a request we can keep? Checks sense and decides the first steps; stores nothing.
+"""Accept: validates a request and decides the first steps of its route; stores nothing.
 
 Everything that would make the reminder fail later for certain (an address that can't be reached, a missing
 variable, a zone that doesn't exist) is refused now, with the field and the remedy.
@@ -34,7 +34,7 @@ _ZONES = available_timezones()
 
 
 def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
-    """The request's meaning: borrower, case, stage and due date, or what the client says it is."""
+    """The key of requests with the same meaning: borrower, case, stage and due date, or what the client gives."""
     if given:
         return f"given:{given}"
     meaning = "\x1f".join((borrower_id, case.id, case.stage, case.due_date.isoformat()))
@@ -42,7 +42,7 @@ def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
 
 
 class RequestValidator:
-    """Turns requests into drafts or refusals."""
+    """Validates requests, and decides those that are valid."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RequestValidator:
     def examine(
         self, tenant: str, incoming: NotificationRequest, now: datetime, client: str = ""
     ) -> ValidatedRequest | RejectedRequest:
-        """What this request asks for, in words and all, or why it can't be had."""
+        """The request as a notification with its rendered texts, or why it is refused."""
         try:
             template = self._resolve(tenant, incoming.template, incoming.template_version, now)
         except UnknownTemplate:
@@ -101,9 +101,9 @@ class RequestValidator:
     def draft(
         self, examined: ValidatedRequest, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()
     ) -> DecidedRequest:
-        """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
+        """Decide the route from its start: suppressed steps are skipped, and the first other one is the next step."""
         notification = examined.notification
-        # What it states is what will be known from now on, whatever earlier ones stated.
+        # What this request declares replaces what earlier ones declared.
         facts = replace(facts_for(notification, known), stated=DeclaredPreferences())
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):

@@ -21,11 +21,11 @@ _STATE = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a batch was divided into: messages that may go, and transitions of those that may not."""
+    """How a batch was divided: messages that may go, and transitions of those that may not."""
 
     permitted: tuple[Outgoing, ...]
     transitions: tuple[Transition, ...]
-    verdicts: tuple[tuple[str, Verdict], ...]  # with whose it is: the tenant
+    verdicts: tuple[tuple[str, Verdict], ...]  # each with its tenant
 
 
 def admit(outgoing: Sequence[Outgoing], decide: ContactPolicy, now: datetime) -> Admission:
@@ -63,12 +63,12 @@ def admit(outgoing: Sequence[Outgoing], decide: ContactPolicy, now: datetime) ->
 
 
 def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transition:
-    """What a person was asked about has ended by itself while it waited: it is decided anew."""
+    """The reason for a review has ended by itself while it waited: it is decided anew."""
     return Transition(work.delivery.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now)
 
 
 def refusal(work: ClaimedDelivery, verdict: Verdict, now: datetime) -> Transition:
-    """The move that keeps a message from going: later, never on this channel, or to a person's desk."""
+    """The transition of a message that may not go now: deferred, suppressed on this channel, or sent to review."""
     return Transition(
         work.delivery.id,
         "decided",

@@ -12,8 +12,8 @@ from gateway.core.ports import ClaimedDelivery, Clock, Outgoing, RenderFailed, T
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
 
-_AT_ONCE = 20  # look-ups under way; our choice: as many connections as a mail relay gets
-_REMEMBERED = 10_000  # look-ups; our choice: the ledger knows them all within moments
+_AT_ONCE = 20  # concurrent look-ups; our choice: as many connections as a mail relay gets
+_REMEMBERED = 10_000  # look-ups; our choice: the ledger has them all within moments
 
 
 class OutcomeReconciler:
@@ -50,45 +50,45 @@ class OutcomeReconciler:
         """
         if len(self._found) > _REMEMBERED:
             self._found.clear()
-        return list(await asyncio.gather(*(self._one(work, now, until) for work in claimed)))
+        return list(await asyncio.gather(*(self._one(each, now, until) for each in claimed)))
 
-    async def _one(self, work: ClaimedDelivery, now: datetime, until: datetime) -> Transition:
-        delivery, recorder = work.delivery, self._recorder
+    async def _one(self, claimed: ClaimedDelivery, now: datetime, until: datetime) -> Transition:
+        delivery, recorder = claimed.delivery, self._recorder
         if delivery.state is State.SENDING:
             return recorder.lost_worker(delivery, now)
         if delivery.state is not State.UNKNOWN:
-            transition = recorder.overdue(delivery, work.notification, now)
+            transition = recorder.overdue(delivery, claimed.notification, now)
             if transition is not None:
                 return transition
         async with self._turns:
             if self._clock() >= until:
                 return Transition(delivery.id, "lookup_put_off", now, due_at=recorder.ask_again(now))
             try:
-                answer = await self._ask(work)
+                answer = await self._ask(claimed)
             except TransientFailure:
                 return Transition(delivery.id, "lookup_failed", now, due_at=recorder.ask_again(now))
-        return recorder.after_lookup(delivery, work.notification, answer, self._clock())
+        return recorder.after_lookup(delivery, claimed.notification, answer, self._clock())
 
-    async def _ask(self, work: ClaimedDelivery) -> LookupAnswer:
-        provider = self._providers.get(work.delivery.provider)
+    async def _ask(self, claimed: ClaimedDelivery) -> LookupAnswer:
+        provider = self._providers.get(claimed.delivery.provider)
         if provider is None:
             return LookupAnswer(LookupResult.UNSUPPORTED)
         if provider.capability.idempotent:
             return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
         try:
-            content = self._render(work.notification, work.delivery.channel)
+            content = self._render(claimed.notification, claimed.delivery.channel)
         except RenderFailed:
             return LookupAnswer(LookupResult.UNSUPPORTED)
-        outgoing = Outgoing(work, content, provider=work.delivery.provider)
-        message = self._sender.message(outgoing, work.delivery.attempt)
-        since = work.delivery.contacted_at or work.notification.accepted_at
-        answer = await provider.lookup(message, work.delivery.provider_message_id, since)
+        outgoing = Outgoing(claimed, content, provider=claimed.delivery.provider)
+        message = self._sender.message(outgoing, claimed.delivery.attempt)
+        since = claimed.delivery.contacted_at or claimed.notification.accepted_at
+        answer = await provider.lookup(message, claimed.delivery.provider_message_id, since)
         if answer.tag and (parked := await self._find_parked(provider.name, answer.tag, since)) is not None:
             answer = LookupAnswer(LookupResult.FOUND, parked)
         if answer.receipt is not None and answer.receipt.provider_message_id:
             found = (provider.name, answer.receipt.provider_message_id)
-            owner = await self._find_owner(*found) or self._found.setdefault(found, work.delivery.id)
-            if owner != work.delivery.id:
-                # The same words to the same number, sent for somebody else: that proves nothing about this one.
+            owner = await self._find_owner(*found) or self._found.setdefault(found, claimed.delivery.id)
+            if owner != claimed.delivery.id:
+                # The same text to the same number, sent for another delivery: it proves nothing about this one.
                 return LookupAnswer(LookupResult.UNSUPPORTED)
         return answer

@@ -16,13 +16,13 @@ def render(
     """Render each with ``render_one``; what can't be rendered ends here, and its route goes on."""
     outgoing: list[Outgoing] = []
     transitions: list[Transition] = []
-    for work in claimed:
+    for each in claimed:
         try:
-            content = render_one(work.notification, work.delivery.channel)
+            content = render_one(each.notification, each.delivery.channel)
         except RenderFailed as error:
             transitions.append(
                 Transition(
-                    work.delivery.id,
+                    each.delivery.id,
                     "render_failed",
                     now,
                     to=State.FAILED,
@@ -32,5 +32,5 @@ def render(
                 )
             )
             continue
-        outgoing.append(Outgoing(work, content))
+        outgoing.append(Outgoing(each, content))
     return outgoing, transitions

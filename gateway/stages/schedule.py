@@ -1,6 +1,6 @@
-"""When to try again and how long to wait: every duration of the path, in one place.
+"""Schedule: when to retry and how long to wait. Every duration of the path, in one place.
 
-Pure arithmetic. Waiting itself lives in the ledger's ``due_at``, never in a sleeping task.
+Arithmetic only. The waiting is the ledger's ``due_at``, never a sleeping task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SLOW = timedelta(minutes=30)
 
 _PAUSE = timedelta(seconds=_FIRST)  # the backoff's first step
 
-# The provider, or the way to it, is at fault and not this message.
+# Failures of the provider or the network, and not of this message.
 _OUTAGES = frozenset(
     {
         ProviderReason.CONNECTION_FAILED,
@@ -38,10 +38,10 @@ _OUTAGES = frozenset(
 )
 _OUTLAST = timedelta(hours=72)  # our choice: a long weekend
 
-# No call was made: the permitted time was over, or the message's turn did not come.
+# No call was made: the permitted time was over, or no connection became free in time.
 _OUR_DOING = frozenset({ProviderReason.TOO_LATE, ProviderReason.NOT_BEGUN})
 
-# A code that nobody has classified is not tried more often than this; our choice.
+# An unclassified code is not retried more often than this; our choice.
 _BOUNDED: Mapping[str, int] = {
     ProviderReason.UNMAPPED: 2,
     ProviderReason.UNREACHABLE: 3,

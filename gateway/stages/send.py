@@ -1,7 +1,7 @@
-"""Send: one call to one provider for each message, all at once, and nothing tried twice.
+"""Send: one call to one provider for each message, all concurrently, without retries.
 
-The attempt has been recorded before this stage runs. Whatever goes wrong here in a way that nobody foresaw is
-an unknown outcome: the provider may have the message.
+The attempt has been recorded before this stage runs. An unforeseen error here is an unknown outcome: the provider may
+have the message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.core.ports import Attempt, Clock, Outgoing
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
 
-# RFC 8058 is for what people may decline. What a borrower asked for themselves (a plan, a receipt) is not that.
+# RFC 8058 is for messages that a person may decline. What a borrower asked for (a plan, a receipt) is none.
 _WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
 
 
@@ -41,11 +41,11 @@ class Sender:
         self._unsubscribe_token = unsubscribe_token
         self._observer = observer
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
-        self._waiting = dict.fromkeys(providers, 0)  # for their turn, by provider
+        self._waiting = dict.fromkeys(providers, 0)  # for a free slot, by provider
         self._stopped = False
 
     def message(self, outgoing: Outgoing, attempt: int) -> Message:
-        """What the provider is given; also what it is asked about later."""
+        """The message for the provider's ``send``, and later for its ``lookup``."""
         work = outgoing.work
         notification = work.notification
         reference = self._reference(work.delivery.id, attempt)
@@ -65,7 +65,7 @@ class Sender:
         )
 
     def _headers(self, delivery_id: str, category: Category) -> Mapping[str, str]:
-        """What mail programs show as a button; channels without headers pass over them."""
+        """The headers for mail programs' unsubscribe button; channels without headers ignore them."""
         if category in _WITHOUT_UNSUBSCRIBE:
             return {}
         url = f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
@@ -74,15 +74,15 @@ class Sender:
     async def send(
         self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime
     ) -> None:
-        """Send all; ``ended`` hears of each attempt when it is over, so that a slow one delays no other's record.
+        """Send all; ``ended`` is called with each attempt when it ends, so that a slow one delays no other's record.
 
-        What has not begun by ``until``, because the provider is slow and the queue for it long, does not begin:
-        the lease may run out, and another worker would take it for lost and look it up too early.
+        What has not begun by ``until``, because the provider is slow and its queue long, is not begun: its lease may
+        expire, and another worker would take it for lost and look it up too early.
         """
         await asyncio.gather(*(self._send_one(outgoing, ended, until) for outgoing in batch))
 
     def stop(self) -> None:
-        """Begin nothing more: calls under way end as they do, and what waits for its turn is given back at once."""
+        """Begin nothing more: calls under way end as they do, and what waits for a connection is given back at once."""
         self._stopped = True
         for provider, waiting in self._waiting.items():
             for _ in range(waiting):
@@ -90,7 +90,7 @@ class Sender:
 
     async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
-        async with self._turn(outgoing.provider):
+        async with self._slot(outgoing.provider):
             with self._observer.attempt(outgoing, message) as span:
                 started = self._clock()
                 result = await self._hand_over(outgoing, message, late=started >= until)
@@ -99,8 +99,8 @@ class Sender:
         await ended(attempt)
 
     @asynccontextmanager
-    async def _turn(self, provider: str) -> AsyncIterator[None]:
-        """One of the calls that the provider takes at once; after ``stop`` there is nothing to wait for."""
+    async def _slot(self, provider: str) -> AsyncIterator[None]:
+        """One of the concurrent calls that the provider takes; after ``stop`` there is nothing to wait for."""
         slots = self._slots[provider]
         if not self._stopped:
             self._waiting[provider] += 1

@@ -1,7 +1,7 @@
-"""Provider callbacks in the ledger: each once, matched now or parked until its delivery is known.
+"""Receipts in the ledger: each recorded once, matched now or parked until its delivery is known.
 
-Answers per receipt: ``moved`` (the delivery changed state), ``recorded`` (it added nothing but is kept),
-``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later).
+Result for each receipt: ``moved`` (the delivery changed state), ``recorded`` (kept, without a change of state),
+``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from gateway.storage.schema import deliveries, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
 from gateway.storage.unit_of_work import UnitOfWork
 
-# Written out, and not a parameter: only so do the databases know that the partial index has it.
+# A literal and not a parameter: only then do the planners use the partial index.
 _WAITING = receipts.c.delivery_id == literal_column("''")
 _TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
 
 
 def digest_of(arrived: ReceiptFor) -> str:
-    """What makes two callbacks the same word of the same provider."""
+    """The identity of a receipt: two with the same digest are one, received twice."""
     receipt = arrived.receipt
     identity = (
         receipt.provider,
@@ -46,7 +46,7 @@ def record(
     now: datetime,
     decide: Callable[..., Transition],
 ) -> tuple[list[str], list[str]]:
-    """Record a batch of receipts and move what they speak of, in one transaction."""
+    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
     inserted, *rows = execute_pipelined(
@@ -54,15 +54,15 @@ def record(
         [*_inserting(connection, arrived, matched, now), *UnitOfWork.statements(connection, filter(None, matched))],
     )
     fresh, unit_of_work = {key for (key,) in inserted}, UnitOfWork(connection, rows, rules, {})
-    words: list[str] = []
+    results: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
-            words.append("duplicate")
+            results.append("duplicate")
             continue
         fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
-        words.append(_move(unit_of_work, delivery_id, each, now, decide))
+        results.append(_apply(unit_of_work, delivery_id, each, now, decide))
     unit_of_work.write()
-    return words, unit_of_work.opened
+    return results, unit_of_work.opened
 
 
 _PARKED = StatementTemplate(
@@ -74,7 +74,7 @@ _PARKED = StatementTemplate(
 
 
 def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> Statement:
-    """The receipts that came before we knew the provider's id of their message: what ``match_parked`` looks at.
+    """The statement for receipts that came before their message's provider id: what ``match_parked`` reads.
 
     ``sent`` maps (provider, provider's message id) to the delivery.
     """
@@ -89,7 +89,7 @@ def match_parked(
     now: datetime,
     decide: Callable[..., Transition],
 ) -> list[Statement]:
-    """Move deliveries by parked receipts; what is to be written with the unit of work, which is not written here."""
+    """Apply parked receipts; the statements to write with the unit of work, which is not written here."""
     matched = []
     for key, provider, provider_message_id, status, reason, code in parked:
         delivery_id = sent.get((provider, provider_message_id))
@@ -97,7 +97,7 @@ def match_parked(
             continue
         known = ProviderReason(reason) if reason else None
         receipt = Receipt(provider, ReceiptStatus(status), provider_message_id, reason=known, code=code)
-        _move(unit_of_work, delivery_id, ReceiptFor(receipt), now, decide)
+        _apply(unit_of_work, delivery_id, ReceiptFor(receipt), now, decide)
         matched.append({"digest": key, "delivery_id": delivery_id})
     return updating(connection, receipts, ("digest",), matched)
 
@@ -105,7 +105,7 @@ def match_parked(
 def match_again(
     connection: Connection, rules: RouteRules, now: datetime, decide: Callable[..., Transition]
 ) -> list[str]:
-    """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
+    """Match receipts that were parked while their attempt was being recorded: neither transaction saw the other."""
     known_by = [
         (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
         (receipts.c.tag, _TAGGED),
@@ -133,7 +133,7 @@ def match_again(
 
 
 def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
-    """The latest receipt that came under this tag and was about no message that is known by its id."""
+    """The latest receipt that came under this tag, and whose message is not known by its id."""
     row = connection.execute(
         select(receipts)
         .where(_TAGGED, receipts.c.provider == provider, receipts.c.tag == tag, receipts.c.received_at >= since)
@@ -145,24 +145,24 @@ def under_tag(connection: Connection, provider: str, tag: str, since: datetime) 
     return Receipt(provider, ReceiptStatus(row.status), row.provider_message_id, reason=known, code=row.code, tag=tag)
 
 
-def _move(
+def _apply(
     unit_of_work: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
 ) -> str:
     delivery = unit_of_work.deliveries.get(delivery_id)
     if delivery is None:
         return "orphan"
-    move = decide(
+    transition = decide(
         delivery,
         unit_of_work.owner(delivery.id).route.notification,
         each.receipt,
         each.attempt or delivery.attempt,
         now,
     )
-    return "moved" if unit_of_work.apply(move) and move.to is not None else "recorded"
+    return "moved" if unit_of_work.apply(transition) and transition.to is not None else "recorded"
 
 
 def _names(receipt: Receipt) -> list[tuple[str, str]]:
-    """What its message may be known by, at its provider, the surest first."""
+    """The ids under which its message may be known at its provider, the surest first."""
     return [(receipt.provider, name) for name in (receipt.provider_message_id, receipt.tag) if name]
 
 
@@ -175,7 +175,7 @@ _BY_PROVIDER_ID = StatementTemplate(
 
 
 def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
-    """Deliveries of the receipts that carry no reference of ours, by the provider's own id or else our tag."""
+    """Deliveries of receipts without a signed reference, by the provider's message id or else our tag."""
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
@@ -186,7 +186,7 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
 def _inserting(
     connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime
 ) -> list[Statement]:
-    """What stores them; answers the digests of those that were not here before."""
+    """The statement that stores them, and gives the digests of those that are new."""
     rows = [
         {
             "digest": digest_of(each),
