@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.model import Contact, Hold, Notification, OptOut, Step, Verdict, new_id
-from gateway.core.ports import Clock, NotificationRequest, RejectedRequest
+from gateway.core.clock import Clock
+from gateway.core.facts import Contact, Hold, OptOut
+from gateway.core.notifications import Notification, Step, new_id
+from gateway.core.requests import NotificationRequest, RejectedRequest
+from gateway.core.verdicts import Verdict
 from gateway.stages.accept import RequestValidator
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for, known_of

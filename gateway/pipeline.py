@@ -32,22 +32,13 @@ from channels.base import (
 )
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.batcher import Batcher
+from gateway.core.clock import Clock
 from gateway.core.codec import fingerprint
-from gateway.core.model import PENDING_STATES, State, Switch
-from gateway.core.ports import (
-    AcceptResult,
-    Attempt,
-    ClaimedDelivery,
-    Clock,
-    NotificationRequest,
-    Outgoing,
-    ReceiptFor,
-    RecordedReply,
-    RejectedRequest,
-    Transition,
-    Unavailable,
-    ValidatedRequest,
-)
+from gateway.core.controls import Switch
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, RecordedReply, Transition
+from gateway.core.errors import Unavailable
+from gateway.core.requests import AcceptResult, NotificationRequest, RejectedRequest, ValidatedRequest
+from gateway.core.states import PENDING_STATES, State
 from gateway.observability.path_observer import PathObserver
 from gateway.operations.controls import Controls
 from gateway.queue.token_buckets import RateLimiter

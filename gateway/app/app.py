@@ -21,7 +21,7 @@ from gateway.app.template_services import TemplateServices, build_desk
 from gateway.app.templates import LoadedTemplates, policies_folder, read_texts
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
 from gateway.evidence.audit.auditor import Auditor

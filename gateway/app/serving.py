@@ -17,7 +17,7 @@ from channels.base import Listens
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.observability import logs, metrics_server, tracing
 from gateway.observability.metrics_server import MetricsServer
 from gateway.operations.processes import Heartbeat

@@ -10,7 +10,7 @@ from gateway.app.providers import SIMULATED_SECONDS, Providers
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
-from gateway.core.ports import TemplateInfo
+from gateway.core.requests import TemplateInfo
 from gateway.observability.path_observer import PathObserver
 from gateway.pipeline import Stages
 from gateway.stages.accept import RequestValidator

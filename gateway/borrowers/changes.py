@@ -13,8 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
-from gateway.core.model import PolicyReason, State
-from gateway.core.ports import Clock, RouteRules, Transition
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Transition
+from gateway.core.reasons import PolicyReason
+from gateway.core.routes import RouteRules
+from gateway.core.states import State
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject

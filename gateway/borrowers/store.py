@@ -13,9 +13,13 @@ from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, drained, of_borrower
+from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
-from gateway.core.model import PENDING_STATES, Category, EndReason, Hold, HoldKind, OptOut, PolicyReason, State, new_id
-from gateway.core.ports import Clock, Transition
+from gateway.core.deliveries import Transition
+from gateway.core.facts import Hold, OptOut
+from gateway.core.notifications import Category, new_id
+from gateway.core.reasons import EndReason, HoldKind, PolicyReason
+from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

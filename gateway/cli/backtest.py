@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from gateway import policy
-from gateway.core.model import Verdict
-from gateway.core.ports import RenderFailed, UnknownTemplate
+from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.verdicts import Verdict
 from gateway.evidence.history import History, PastDecision
 from gateway.templates import Catalog
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.model import Borrower, Case, Category, DeclaredPreferences, Hold, Notification, OptOut, Step, Verdict
+from gateway.core.facts import DeclaredPreferences, Hold, OptOut
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.verdicts import Verdict
 
 _decoder_hold = msgspec.json.Decoder(list[Hold])
 _decoder_stated = msgspec.json.Decoder(DeclaredPreferences)

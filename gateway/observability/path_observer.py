@@ -13,17 +13,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from channels.base import Message, Receipt
-from gateway.core.model import STOPS, Notification, State, Verdict
-from gateway.core.ports import (
-    AcceptResult,
-    Attempt,
-    Delivery,
-    Outgoing,
-    ReceiptFor,
-    RecordedReply,
-    RejectedRequest,
-    Transition,
-)
+from gateway.core.deliveries import Attempt, Delivery, Outgoing, ReceiptFor, RecordedReply, Transition
+from gateway.core.notifications import Notification
+from gateway.core.reasons import STOPS
+from gateway.core.requests import AcceptResult, RejectedRequest
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict
 from gateway.observability import logs, tracing
 from gateway.observability.metrics import Metrics
 

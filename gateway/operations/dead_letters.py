@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import EndReason, State
-from gateway.core.ports import Clock, Delivery, Transition
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
 from gateway.operations.reviews import NOT_APPROVABLE
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database

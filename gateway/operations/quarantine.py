@@ -15,8 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select
 
-from gateway.core.model import PENDING_STATES, EndReason, State, SwitchKind, SwitchScope, new_id
-from gateway.core.ports import Clock, Transition
+from gateway.core.clock import Clock
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.deliveries import Transition
+from gateway.core.notifications import new_id
+from gateway.core.reasons import EndReason
+from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, reached, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, switches

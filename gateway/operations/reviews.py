@@ -12,9 +12,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.changes import ChangeRecord, change_borrower
+from gateway.core.clock import Clock
 from gateway.core.codec import encode, instant, opt_outs_from
-from gateway.core.model import EndReason, Intent, PolicyReason, State
-from gateway.core.ports import Clock, NotApprovable, Transition
+from gateway.core.deliveries import Transition
+from gateway.core.errors import NotApprovable
+from gateway.core.reasons import EndReason, Intent, PolicyReason
+from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, replies

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 
 _MOST = 5_000  # deliveries looked at in one round; our choice: some seconds of work for one worker
 

@@ -17,10 +17,15 @@ from sqlalchemy import Connection, select
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.changes import ChangeRecord, change_borrower, drained, of_borrower
+from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
-from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
-from gateway.core.ports import Clock, RecordedReply, RouteRules, Transition
+from gateway.core.deliveries import RecordedReply, Transition
+from gateway.core.facts import Hold, OptOut
+from gateway.core.notifications import Borrower, new_id
+from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
+from gateway.core.routes import RouteRules
+from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

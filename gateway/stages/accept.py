@@ -14,19 +14,19 @@ from zoneinfo import available_timezones
 
 from channels.base import Content
 from gateway.core.codec import fingerprint
-from gateway.core.model import Case, Category, DeclaredPreferences, Notification, VerdictKind, new_id
-from gateway.core.ports import (
-    BorrowerFacts,
+from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.facts import BorrowerFacts, DeclaredPreferences
+from gateway.core.notifications import Case, Category, Notification, new_id
+from gateway.core.requests import (
     DecidedRequest,
     FieldError,
     NotificationRequest,
     RejectedRequest,
-    RenderFailed,
     StepDecision,
     TemplateInfo,
-    UnknownTemplate,
     ValidatedRequest,
 )
+from gateway.core.verdicts import VerdictKind
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for
 

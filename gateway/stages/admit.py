@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.core.codec import verdict_view
-from gateway.core.model import EndReason, State, Verdict, VerdictKind
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Outgoing, Transition
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.facts import BorrowerFacts
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for, with_contact
 

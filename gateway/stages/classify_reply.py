@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.core.model import Borrower, Intent
-from gateway.core.ports import RecordedReply
+from gateway.core.deliveries import RecordedReply
+from gateway.core.notifications import Borrower
+from gateway.core.reasons import Intent
 
 
 class ReplyClassifier:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway import policy
-from gateway.core.model import Facts, Notification, Verdict
+from gateway.core.facts import Facts
+from gateway.core.notifications import Notification
+from gateway.core.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)

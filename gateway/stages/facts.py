@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.model import Contact, Facts, Notification
-from gateway.core.ports import BorrowerFacts
+from gateway.core.facts import BorrowerFacts, Contact, Facts
+from gateway.core.notifications import Notification
 
 Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
 AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)

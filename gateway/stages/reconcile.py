@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from channels.base import Content, LookupAnswer, LookupResult, Provider, Receipt, TransientFailure
-from gateway.core.model import Notification, State
-from gateway.core.ports import ClaimedDelivery, Clock, Outgoing, RenderFailed, Transition
+from gateway.core.clock import Clock
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.errors import RenderFailed
+from gateway.core.notifications import Notification
+from gateway.core.states import State
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
 

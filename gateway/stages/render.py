@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from channels.base import Content
-from gateway.core.model import EndReason, Notification, State
-from gateway.core.ports import ClaimedDelivery, Outgoing, RenderFailed, Transition
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.errors import RenderFailed
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
 
 
 def render(

@@ -14,8 +14,12 @@ from datetime import datetime, timedelta
 
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.core.model import EndReason, Notification, State, Switch
-from gateway.core.ports import Attempt, ClaimedDelivery, Outgoing, PauseInfo, Transition
+from gateway.core.controls import Switch
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, Transition
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.requests import PauseInfo
+from gateway.core.states import State
 
 _WINDOW = timedelta(seconds=60)
 MIN_SAMPLES = 20  # below that a rate says nothing

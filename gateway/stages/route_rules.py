@@ -13,8 +13,12 @@ from datetime import datetime
 from functools import partial
 
 from gateway.core.codec import verdict_view
-from gateway.core.model import PENDING_STATES, TRANSITIONS, EndReason, State, Switch, new_id
-from gateway.core.ports import Delivery, Outgoing, Route, RouteChange, RouteRules, Transition
+from gateway.core.controls import Switch
+from gateway.core.deliveries import Delivery, Outgoing, Transition
+from gateway.core.notifications import new_id
+from gateway.core.reasons import EndReason
+from gateway.core.routes import Route, RouteChange, RouteRules
+from gateway.core.states import PENDING_STATES, TRANSITIONS, State
 from gateway.stages.schedule import earliest
 
 Digest = Callable[[str, str, str], str]  # (tenant, channel, address) → keyed digest

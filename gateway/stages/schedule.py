@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from channels.base import ProviderReason
-from gateway.core.model import Step
+from gateway.core.notifications import Step
 
 # Exponential backoff in seconds: 10 doubling to at most an hour, with up to 5 of jitter: our choice. Six attempts span
 # about five minutes; an outage that outlasts them goes to the next step of the route, where there is one.

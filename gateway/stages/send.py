@@ -13,8 +13,9 @@ from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
-from gateway.core.model import Category
-from gateway.core.ports import Attempt, Clock, Outgoing
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Attempt, Outgoing
+from gateway.core.notifications import Category
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
 

@@ -22,8 +22,10 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.core.model import END_STATES, PENDING_STATES, EndReason, Notification, State
-from gateway.core.ports import Attempt, Delivery, Transition
+from gateway.core.deliveries import Attempt, Delivery, Transition
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.states import END_STATES, PENDING_STATES, State
 from gateway.stages.route_rules import goal_reached
 from gateway.stages.schedule import RetrySchedule, earliest
 

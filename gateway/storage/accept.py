@@ -15,8 +15,11 @@ from sqlalchemy import Connection, Table, and_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
-from gateway.core.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
-from gateway.core.ports import AcceptResult, DecidedRequest
+from gateway.core.notifications import Notification, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import AcceptResult, DecidedRequest
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event

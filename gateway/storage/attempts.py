@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from channels.base import Accepted as ProviderAccepted
-from gateway.core.model import State
-from gateway.core.ports import Attempt, ClaimedDelivery, Outgoing, RouteRules
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing
+from gateway.core.routes import RouteRules
+from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
 from gateway.storage.facts import Key, ask_facts, facts_from, lock_borrowers

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.storage.database import Database
 from gateway.storage.statements import StatementTemplate
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.core.model import Switch, SwitchKind, SwitchScope
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
 from gateway.storage.schema import instant_of
 from gateway.storage.statements import Rows, Statement, StatementTemplate
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")

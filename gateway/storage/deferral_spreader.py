@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, union_all
 
-from gateway.core.model import PolicyReason
+from gateway.core.reasons import PolicyReason
 from gateway.storage.schema import deliveries
 
 # Reasons that end for many borrowers at the same instant; the others end for one borrower alone.

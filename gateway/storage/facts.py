@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Connection, and_, false, or_
 
 from gateway.core.codec import holds_from, opt_outs_from, stated_from
-from gateway.core.model import AddressFacts, Category, Contact, Facts
-from gateway.core.ports import BorrowerFacts
+from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
+from gateway.core.notifications import Category
 from gateway.storage.schema import instant_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 

@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 
 from gateway.core.codec import holds_from, instant, notification_from, opt_outs_from
-from gateway.core.model import Notification, State
+from gateway.core.notifications import Notification
+from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
 

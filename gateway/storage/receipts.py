@@ -13,7 +13,8 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.core.ports import ReceiptFor, RouteRules, Transition
+from gateway.core.deliveries import ReceiptFor, Transition
+from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.schema import deliveries, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined

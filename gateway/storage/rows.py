@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from gateway.core.codec import notification_from
-from gateway.core.model import Notification, State
-from gateway.core.ports import Delivery
+from gateway.core.deliveries import Delivery
+from gateway.core.notifications import Notification
+from gateway.core.states import State
 from gateway.storage.schema import Instant, deliveries, instant_of
 
 

@@ -15,18 +15,12 @@ from sqlalchemy import Connection, and_, bindparam, func, literal_column, select
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
-from gateway.core.model import PENDING_STATES, Intent, State
-from gateway.core.ports import (
-    AcceptResult,
-    Attempt,
-    BorrowerFacts,
-    ClaimedDelivery,
-    DecidedRequest,
-    Outgoing,
-    ReceiptFor,
-    RouteRules,
-    Transition,
-)
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, Transition
+from gateway.core.facts import BorrowerFacts
+from gateway.core.reasons import Intent
+from gateway.core.requests import AcceptResult, DecidedRequest
+from gateway.core.routes import RouteRules
+from gateway.core.states import PENDING_STATES, State
 from gateway.storage import accept, attempts, receipts
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader

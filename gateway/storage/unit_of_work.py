@@ -14,8 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.core.model import Notification, State
-from gateway.core.ports import Delivery, Route, RouteRules, Transition
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.notifications import Notification
+from gateway.core.routes import Route, RouteRules
+from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.events import Chain, Event
 from gateway.storage.rows import DELIVERY, MUTABLE, NOTIFICATION, delivery_of, notification_of, values_of

@@ -16,20 +16,12 @@ from measuring import Measurement, cpu_rate, wall_rate
 
 from channels.base import Accepted, Content, Message, Receipt, ReceiptStatus
 from gateway.core.codec import fingerprint
-from gateway.core.model import (
-    Borrower,
-    Case,
-    Category,
-    Contact,
-    Facts,
-    Notification,
-    PolicyReason,
-    Step,
-    Verdict,
-    VerdictKind,
-    new_id,
-)
-from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, ReceiptFor, StepDecision
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor
+from gateway.core.facts import Contact, Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import DecidedRequest, StepDecision
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.policy import decide, load_packs
 from gateway.stages.route_rules import route_rules
 from gateway.stages.schedule import RetrySchedule

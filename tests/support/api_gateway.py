@@ -30,9 +30,13 @@ from gateway.app.settings import Settings
 from gateway.app.stages import normaliser
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
-from gateway.core.model import Notification, PolicyReason, Verdict, VerdictKind
-from gateway.core.ports import Clock, FieldError, NotificationRequest, TemplateInfo, UnknownTemplate
+from gateway.core.clock import Clock
+from gateway.core.errors import UnknownTemplate
+from gateway.core.notifications import Notification
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import FieldError, NotificationRequest, TemplateInfo
 from gateway.core.signing import Signer
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.dry_run import Forecaster
 from gateway.identity.keys import Keys
 from gateway.observability.metrics import Metrics

@@ -15,7 +15,9 @@ from itertools import product
 
 from prometheus_client.exposition import choose_encoder
 
-from gateway.core.model import Notification, Switch, SwitchKind, SwitchScope, Violation
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.notifications import Notification
+from gateway.core.reasons import Violation
 from gateway.observability import tracing
 from gateway.observability.metrics.meters import Meters
 from gateway.observability.metrics.words import OTHER, AttemptOutcome, Dependency

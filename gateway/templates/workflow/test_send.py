@@ -12,8 +12,11 @@ from datetime import datetime, timedelta
 
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.core.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Clock, Delivery
+from gateway.core.clock import Clock
+from gateway.core.deliveries import ClaimedDelivery, Delivery
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.states import State
 from gateway.operations.controls import Controls
 from gateway.queue.token_buckets import RateLimiter
 from gateway.stages.route import ProviderRouter

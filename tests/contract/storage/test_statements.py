@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, create_engine, func, make_url, select
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.storage.accept import claim_dedup_keys
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database

@@ -24,8 +24,11 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.core.model import END_STATES, TRANSITIONS, EndReason, Facts, State, Step
-from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, ReceiptFor
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, ReceiptFor
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Step
+from gateway.core.reasons import EndReason
+from gateway.core.states import END_STATES, TRANSITIONS, State
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database

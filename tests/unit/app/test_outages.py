@@ -13,7 +13,9 @@ from redis.asyncio import Redis
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Message, Provider
 from gateway.api.schemas import NotificationIn
-from gateway.core.ports import AcceptResult, Attempt, Unavailable
+from gateway.core.deliveries import Attempt
+from gateway.core.errors import Unavailable
+from gateway.core.requests import AcceptResult
 from tests.support.api_gateway import ApiGateway, open_api_gateway, request
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.core.model import PolicyReason
+from gateway.core.reasons import PolicyReason
 from gateway.observability import logs
 
 # Numbers and names reserved for fiction and documentation.

@@ -15,18 +15,12 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from channels.base import Accepted, PermanentFailure, ProviderReason, Receipt, ReceiptStatus
-from gateway.core.model import Facts, Intent, PolicyReason, State, Verdict, VerdictKind
-from gateway.core.ports import (
-    AcceptResult,
-    BorrowerFacts,
-    ClaimedDelivery,
-    Delivery,
-    FieldError,
-    ReceiptFor,
-    RecordedReply,
-    RejectedRequest,
-    Transition,
-)
+from gateway.core.deliveries import ClaimedDelivery, Delivery, ReceiptFor, RecordedReply, Transition
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.reasons import Intent, PolicyReason
+from gateway.core.requests import AcceptResult, FieldError, RejectedRequest
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.observability import logs
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver

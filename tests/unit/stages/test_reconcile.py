@@ -20,8 +20,9 @@ from channels.base import (
     ReceiptStatus,
     TransientFailure,
 )
-from gateway.core.model import Facts, State
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Delivery
+from gateway.core.deliveries import ClaimedDelivery, Delivery
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.states import State
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.reconcile import OutcomeReconciler

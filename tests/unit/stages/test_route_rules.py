@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.model import END_STATES, PENDING_STATES, TRANSITIONS, EndReason, Facts, State, Step, Switch
-from gateway.core.model import SwitchKind as Kind
-from gateway.core.model import SwitchScope as Scope
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Delivery, Route, Transition
+from gateway.core.controls import Switch
+from gateway.core.controls import SwitchKind as Kind
+from gateway.core.controls import SwitchScope as Scope
+from gateway.core.deliveries import ClaimedDelivery, Delivery, Transition
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Step
+from gateway.core.reasons import EndReason
+from gateway.core.routes import Route
+from gateway.core.states import END_STATES, PENDING_STATES, TRANSITIONS, State
 from gateway.stages.route_rules import advance, goal_reached, start, stop, summarised
 from tests.support.ledgers import NOW, digest, draft, later, outgoing
 

@@ -18,8 +18,9 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import Facts, State
-from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, Outgoing
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, Outgoing
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.states import State
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.send import Sender
