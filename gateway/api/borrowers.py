@@ -15,8 +15,11 @@ from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.core.codec import instant
-from gateway.core.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
-from gateway.core.ports import FieldError
+from gateway.core.facts import Hold
+from gateway.core.notifications import Category, Notification
+from gateway.core.reasons import HoldKind
+from gateway.core.requests import FieldError
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.identity.keys import Scope
 from gateway.observability.metrics import OptOutSource
 

@@ -13,8 +13,8 @@ from gateway.api.http.context import gateway_of
 from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, SwitchIn
-from gateway.core.model import SwitchKind, SwitchScope
-from gateway.core.ports import FieldError
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/switches", tags=["switches"])

@@ -14,7 +14,7 @@ from gateway.api.http.context import gateway_of
 from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import RedriveIn
-from gateway.core.ports import FieldError
+from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
 from gateway.operations.dead_letters import Which
 

@@ -15,8 +15,9 @@ from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem, refused
 from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
-from gateway.core.model import Contact, Hold, OptOut, Verdict
-from gateway.core.ports import FieldError, RejectedRequest
+from gateway.core.facts import Contact, Hold, OptOut
+from gateway.core.requests import FieldError, RejectedRequest
+from gateway.core.verdicts import Verdict
 from gateway.identity.keys import Scope
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from gateway.api.http.context import gateway_of
 from gateway.api.http.problems import Problem
 from gateway.borrowers.inbox import InboxItem
 from gateway.core.codec import instant
-from gateway.core.ports import FieldError, Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.requests import FieldError
 
 router = APIRouter(prefix="/v1/inbox", tags=["inbox"])
 

@@ -21,8 +21,9 @@ from gateway.api.http.openapi import body, header
 from gateway.api.http.problems import Problem, refused, unavailable
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
 from gateway.core.codec import instant
-from gateway.core.model import State
-from gateway.core.ports import AcceptResult, FieldError, NotificationRequest, PauseInfo, RejectedRequest, Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.requests import AcceptResult, FieldError, NotificationRequest, PauseInfo, RejectedRequest
+from gateway.core.states import State
 from gateway.identity.keys import Scope
 from gateway.observability.metrics import AcceptOperation, RefusedReason
 from gateway.storage.reads import Filter

@@ -13,7 +13,7 @@ from gateway.api.http.context import gateway_of
 from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReviewIn
-from gateway.core.ports import NotApprovable
+from gateway.core.errors import NotApprovable
 from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])

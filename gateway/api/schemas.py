@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from gateway.core.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
-from gateway.core.ports import NotificationRequest
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.notifications import Borrower, Case, Category, Step
+from gateway.core.reasons import HoldKind
+from gateway.core.requests import NotificationRequest
 
 MOST_IN_BATCH = 1000  # DESIGN section 4
 LONGEST_KEY = 255  # the ledger's column

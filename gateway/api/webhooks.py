@@ -14,7 +14,7 @@ from gateway.api.http.context import gateway_of
 from gateway.api.http.openapi import body
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReplayIn, WebhookEndpointIn
-from gateway.core.ports import FieldError
+from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
 from gateway.webhooks.types import TYPES
 

@@ -21,7 +21,7 @@ from gateway.app.template_services import TemplateServices, build_desk
 from gateway.app.templates import LoadedTemplates, policies_folder, read_texts
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
 from gateway.evidence.audit.auditor import Auditor
@@ -177,7 +177,7 @@ def _whole(
         people=path.people,
         switches=path.switches,
         pipeline=path.pipeline,
-        forecaster=Forecaster(path.store, path.stages.acceptor, path.stages.decide, ledger.clock),
+        forecaster=Forecaster(path.store, path.stages.validator, path.stages.policy, ledger.clock),
         reviews=Reviews(ledger.database, ledger.signer.digest, ledger.clock),
         dead_letters=DeadLetters(ledger.database, ledger.signer.digest, ledger.clock),
         auditor=Auditor(ledger.database, Figures.load(policies_folder(ledger.settings))),

@@ -17,7 +17,7 @@ from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.borrowers.inbox import Inbox
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import Rate
 from gateway.stages.route import ProviderRouter

@@ -18,7 +18,7 @@ from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.settings import Settings
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.observability import logs, metrics_server, tracing
 from gateway.observability.metrics_server import MetricsServer
 from gateway.operations.processes import Heartbeat
@@ -156,7 +156,7 @@ def _server(gateway: Gateway) -> Server:
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
     relay = DueScanner(
-        gateway.store,
+        gateway.store.due,
         gateway.queue.enqueue,
         gateway.clock,
         gateway.settings.relay_seconds,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from gateway.app.embedded import lock
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 from gateway.core.signing import Signer
 from gateway.evidence.history import History
 from gateway.identity.keys import Keys

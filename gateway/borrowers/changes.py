@@ -13,13 +13,16 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
-from gateway.core.model import PolicyReason, State
-from gateway.core.ports import Clock, Transition
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Transition
+from gateway.core.reasons import PolicyReason
+from gateway.core.routes import RouteRules
+from gateway.core.states import State
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
 from gateway.storage.schema import borrowers, deliveries
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 # In an event's detail: the columns of the borrower's row as the change left them.
 AFTER = "after"
@@ -45,7 +48,7 @@ class ChangeRecord:
 
 
 def change_borrower(
-    connection: Connection, digest: Digest, key: tuple[str, str], what: ChangeRecord, change: Change, now: datetime
+    connection: Connection, rules: RouteRules, key: tuple[str, str], what: ChangeRecord, change: Change, now: datetime
 ) -> bool:
     """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing."""
     tenant, borrower_id = key
@@ -63,11 +66,11 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _look_again(connection, digest, tenant, borrower_id, now)
+    _look_again(connection, rules, tenant, borrower_id, now)
     return True
 
 
-def _look_again(connection: Connection, digest: Digest, tenant: str, borrower_id: str, now: datetime) -> None:
+def _look_again(connection: Connection, rules: RouteRules, tenant: str, borrower_id: str, now: datetime) -> None:
     """What was deferred is decided anew now: it may have become free, or be suppressed for good."""
     mine = and_(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
     connection.execute(
@@ -80,7 +83,7 @@ def _look_again(connection: Connection, digest: Digest, tenant: str, borrower_id
     ).scalars()
     ids = list(asked)
     if ids:
-        page = UnitOfWork.of_deliveries(connection, ids, digest)
+        page = UnitOfWork.of_deliveries(connection, ids, rules)
         for each in ids:
             page.apply(Transition(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
         page.write()

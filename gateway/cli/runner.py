@@ -19,7 +19,7 @@ from gateway.app.settings import Settings
 from gateway.cli.client import CallFailed
 from gateway.cli.portfolio.files import PortfolioError
 from gateway.cli.portfolio.mapping import MappingError
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 
 T = TypeVar("T")
 

@@ -12,13 +12,16 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import EndReason, State
-from gateway.core.ports import Clock, Delivery, Transition
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
 from gateway.operations.reviews import NOT_APPROVABLE
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import dedup_claims, deliveries, notifications
-from gateway.storage.unit_of_work import Digest, LockedNotification, UnitOfWork
+from gateway.storage.unit_of_work import LockedNotification, UnitOfWork
 
 _MOST = 1000  # at once; our choice: as many as a batch of requests
 
@@ -53,7 +56,7 @@ class DeadLetters:
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
-        self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def listed(self, tenant: str, which: Which, limit: int, after: str = "") -> list[dict[str, Any]]:
@@ -65,7 +68,7 @@ class DeadLetters:
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
-            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._digest)
+            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._rules)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
                 each["outcome"] = _hindrance(connection, owner, delivery) or "redriven"
@@ -92,7 +95,7 @@ class DeadLetters:
             due_at=now,
             changes=changes,
             detail=detail,
-            not_reached=True,
+            contact_disproved=True,
         )
 
 
@@ -124,15 +127,16 @@ def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: 
 
 def _hindrance(connection: Connection, owner: LockedNotification, delivery: Delivery) -> str:
     """Why it can't be tried again, "" where it can."""
-    if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
+    if delivery.state not in (State.FAILED, State.REVIEW) or owner.route.step != delivery.step:
         return "moved_on"
     if delivery.state is State.REVIEW and delivery.reason in NOT_APPROVABLE:
         return "not_approvable"
-    if owner.stopped == EndReason.CANCELLED_BY_CLIENT:
+    if owner.route.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
     # Locked: a request that is being accepted may be taking the meaning over, and must then find it alive.
     claim = select(dedup_claims.c.notification_id).where(
-        dedup_claims.c.tenant == owner.value.tenant, dedup_claims.c.dedup_key == owner.value.dedup_key
+        dedup_claims.c.tenant == owner.route.notification.tenant,
+        dedup_claims.c.dedup_key == owner.route.notification.dedup_key,
     )
     claimed = connection.execute(claim.with_for_update()).scalar_one_or_none()
-    return "" if claimed in (None, owner.value.id) else "replaced_by_another_request"
+    return "" if claimed in (None, owner.route.notification.id) else "replaced_by_another_request"

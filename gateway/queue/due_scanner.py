@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 
 _MOST = 5_000  # deliveries looked at in one round; our choice: some seconds of work for one worker
 
@@ -23,25 +23,19 @@ _MOST = 5_000  # deliveries looked at in one round; our choice: some seconds of 
 _PATIENCE = timedelta(seconds=5)
 
 
-class Due(Protocol):
-    """The ledger's list of what is due."""
-
-    async def due(self, now: datetime, most: int) -> list[str]: ...
-
-
 class DueScanner:
-    """Triggers due work, every ``interval`` seconds."""
+    """Triggers due work, every ``interval`` seconds. ``due`` is the store's list of what is due, oldest first."""
 
     def __init__(
         self,
-        ledger: Due,
+        due: Callable[[datetime, int], Awaitable[list[str]]],
         trigger: Callable[[Sequence[str]], Awaitable[object]],
         clock: Clock,
         interval: float,
         ran: Callable[[datetime, int, float], None],
         match_parked: Callable[[], Awaitable[None]],
     ) -> None:
-        self._ledger = ledger
+        self._due = due
         self._trigger = trigger
         self._clock = clock
         self._interval = interval
@@ -72,7 +66,7 @@ class DueScanner:
         ``late_seconds`` is how much later than planned it begins: a busy process, or a slow ledger.
         """
         now = self._clock()
-        due = await self._ledger.due(now, _MOST)
+        due = await self._due(now, _MOST)
         self._recent = {key: at for key, at in self._recent.items() if now - at < _PATIENCE}
         fresh = [key for key in due if key not in self._recent]
         if await self._trigger(fresh):

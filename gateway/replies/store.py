@@ -17,14 +17,20 @@ from sqlalchemy import Connection, select
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.changes import ChangeRecord, change_borrower, drained, of_borrower
+from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
-from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
-from gateway.core.ports import Clock, RecordedReply, Transition
+from gateway.core.deliveries import RecordedReply, Transition
+from gateway.core.facts import Hold, OptOut
+from gateway.core.notifications import Borrower, new_id
+from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
+from gateway.core.routes import RouteRules
+from gateway.core.states import PENDING_STATES, State
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 _SOURCE = "reply"
 # What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
@@ -49,6 +55,7 @@ class ReplyStore:
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
         self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[RecordedReply]:
@@ -103,8 +110,8 @@ class ReplyStore:
         key = (sender.tenant, sender.borrower.id)
         what = ChangeRecord("replied", _SOURCE, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
-        change_borrower(connection, self._digest, key, what, change, now)
-        _stop_route(connection, self._digest, sender, now)
+        change_borrower(connection, self._rules, key, what, change, now)
+        _stop_route(connection, self._rules, sender, now)
         return RecordedReply(
             sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
         )
@@ -166,10 +173,10 @@ def _own(source: str) -> bool:
     return source.startswith(_OWN_WORDS)
 
 
-def _stop_route(connection: Connection, digest: Digest, sender: _Sender, now: datetime) -> None:
+def _stop_route(connection: Connection, rules: RouteRules, sender: _Sender, now: datetime) -> None:
     """Somebody who answers has been reached: no further channel of the same reminder."""
     notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
-    page = UnitOfWork.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
+    page = UnitOfWork.of_notifications(connection, connection.execute(notification_id).scalars(), rules)
     for owner in page.notifications.values():
         page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
     for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):

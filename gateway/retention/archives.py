@@ -20,7 +20,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from gateway.core.codec import instant
-from gateway.core.model import new_id
+from gateway.core.notifications import new_id
 from gateway.core.private_files import open_private, private_directory
 from gateway.storage.events import link
 from gateway.storage.schema import archives, events

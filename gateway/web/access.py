@@ -15,7 +15,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal

@@ -12,7 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 from gateway.webhooks.outbox import WebhookOutbox
 from gateway.webhooks.sender import WebhookSender
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import aiohttp
 from standardwebhooks import Webhook
 
-from gateway.core.model import WebhookOutcome
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
+from gateway.core.states import WebhookOutcome
 from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.model import State
+from gateway.core.states import State
 from tests.support.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]

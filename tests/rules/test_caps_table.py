@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gateway.core.model import Contact, Facts
+from gateway.core.facts import Contact, Facts
 from gateway.policy import decide
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, notification
 from tests.support.made_packs import MARK, cap, packs

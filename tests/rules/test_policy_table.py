@@ -8,20 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.model import (
-    AddressFacts,
-    Borrower,
-    Case,
-    Category,
-    Contact,
-    DeclaredPreferences,
-    Facts,
-    Hold,
-    HoldKind,
-    Notification,
-    OptOut,
-    Step,
-)
+from gateway.core.facts import AddressFacts, Contact, DeclaredPreferences, Facts, Hold, OptOut
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.reasons import HoldKind
 from gateway.policy import decide, load_packs
 from gateway.policy.zones import zone
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.model import Intent
+from gateway.core.reasons import Intent
 from gateway.replies.rules import load_words, normal
 from tests.support.api_gateway import PACKS, POLICIES
 

@@ -27,19 +27,25 @@ from channels.email import CHANNEL as EMAIL
 from channels.inapp import CHANNEL as INAPP
 from channels.sms import CHANNEL as SMS
 from gateway.app.settings import Settings
+from gateway.app.stages import normaliser
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
-from gateway.core.model import Notification, PolicyReason, Verdict, VerdictKind
-from gateway.core.ports import Clock, FieldError, NotificationRequest, TemplateInfo, UnknownTemplate
+from gateway.core.clock import Clock
+from gateway.core.errors import UnknownTemplate
+from gateway.core.notifications import Notification
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import FieldError, NotificationRequest, TemplateInfo
 from gateway.core.signing import Signer
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.dry_run import Forecaster
 from gateway.identity.keys import Keys
 from gateway.observability.metrics import Metrics
+from gateway.observability.path_observer import PathObserver
 from gateway.observability.readiness import Probe
 from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters
 from gateway.operations.reviews import Reviews
-from gateway.pipeline import Pipeline, Stages
+from gateway.pipeline import Pipeline, Resources, Stages
 from gateway.policy import Packs, load_packs
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import RateLimiter, TokenBuckets
@@ -49,6 +55,7 @@ from gateway.stages.accept import RequestValidator
 from gateway.stages.classify_reply import ReplyClassifier
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.route import ProviderRouter
+from gateway.stages.route_rules import route_rules
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
@@ -90,11 +97,6 @@ class OneTemplate:
 
     def render(self, notification: Notification, channel: str) -> Content:
         return Content(f"{notification.variables['amount']} is due.", "Reminder")
-
-
-class _Addresses:
-    def normalise(self, channel: str, address: str) -> str:
-        return CHANNELS[channel].normalise(address)
 
 
 @dataclass
@@ -159,7 +161,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         "twilio": SMS.build("twilio", "twilio", twilio, {"clock": clock}),
     }
     metrics = Metrics(CHANNELS, [(each.channel, name) for name, each in providers.items()])
-    store = Store(database, signer.digest, metrics.transaction, DeferralSpreader(0))
+    store = Store(database, route_rules(signer.digest), metrics.transaction, DeferralSpreader(0))
     templates = OneTemplate()
 
     async def trigger(_ids: Sequence[str]) -> None:
@@ -171,33 +173,47 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
     switches = Controls(database, clock)
     guard = Guard(chosen.webhook_networks)
     webhook_sender = WebhookSender(guard, signer.webhook_secret, lambda: datetime.now(UTC))
-    acceptor = RequestValidator(templates, _Addresses(), permit, signer.digest)
-    sender = Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token)
-    capabilities = {name: each.capability for name, each in providers.items()}
-    settler = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), capabilities)
-    pipeline = Pipeline(
-        ledger=store,
-        people=people,
-        replies=ReplyStore(database, signer.digest, clock),
-        switches=switches,
-        stages=Stages(
-            acceptor=acceptor,
-            templates=templates,
-            decide=permit,
-            chooser=ProviderRouter(providers, {}),
-            sender=sender,
-            enquirer=OutcomeReconciler(store, providers, templates, sender, settler, clock),
-            settler=settler,
-            listener=ReplyClassifier(words, lambda jurisdiction: PACKS[jurisdiction], lender),
-        ),
-        providers=providers,
-        open_reference=signer.open_reference,
-        trigger=trigger,
-        pace=RateLimiter(TokenBuckets(redis), {}),
-        observer=metrics,
-        clock=clock,
-        lease_seconds=60,
+    validator = RequestValidator(
+        resolve=templates.resolve,
+        wrong_variables=templates.wrong_variables,
+        render=templates.render,
+        normalise=normaliser(CHANNELS),
+        decide=permit,
+        digest=signer.digest,
     )
+    observer = PathObserver(metrics)
+    sender = Sender(providers, signer.reference, chosen.effective_public_url, clock, signer.unsubscribe_token, observer)
+    capabilities = {name: each.capability for name, each in providers.items()}
+    recorder = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), capabilities)
+    stages = Stages(
+        validator=validator,
+        policy=permit,
+        router=ProviderRouter(providers, {}),
+        sender=sender,
+        reconciler=OutcomeReconciler(
+            providers,
+            sender,
+            recorder,
+            clock,
+            render=templates.render,
+            find_owner=store.owner,
+            find_parked=store.parked,
+        ),
+        recorder=recorder,
+        classifier=ReplyClassifier(words.understand, words.answer, lambda jurisdiction: PACKS[jurisdiction], lender),
+    )
+    resources = Resources(
+        store=store,
+        borrowers=people,
+        replies=ReplyStore(database, signer.digest, clock),
+        controls=switches,
+        catalog=templates,
+        providers=providers,
+        rate_limiter=RateLimiter(TokenBuckets(redis), {}),
+        trigger=trigger,
+        open_reference=signer.open_reference,
+    )
+    pipeline = Pipeline(stages, resources, observer, clock, lease_seconds=60)
     gateway = ApiGateway(
         settings=chosen,
         clock=clock,
@@ -217,7 +233,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         webhook_guard=guard,
         wakeups=wakeups,
         pipeline=pipeline,
-        forecaster=Forecaster(store, acceptor, permit, clock),
+        forecaster=Forecaster(store, validator, permit, clock),
         store=store,
         providers=providers,
     )

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.http.problems import Problem, respond, unavailable
 from gateway.api.http.request_ids import RequestId
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.core.ports import FieldError, RejectedRequest, Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.requests import FieldError, RejectedRequest
 
 _MOST_ERRORS = 50  # our choice: nobody mends more at once, and a hostile body could hold a million
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience

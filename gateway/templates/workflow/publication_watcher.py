@@ -14,7 +14,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 from gateway.templates.catalog import Catalog
 from gateway.templates.workflow.versions_store import VersionStore
 

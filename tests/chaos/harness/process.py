@@ -14,8 +14,8 @@ from typing import Any
 from gateway.app import storage
 from gateway.app.settings import Settings
 from gateway.cli import app
-from gateway.core.model import State
-from gateway.core.ports import Delivery, Transition
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.states import State
 from gateway.queue.due_scanner import DueScanner
 from gateway.stages.settle import OutcomeRecorder
 

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import update
 
 from channels.base import Accepted, PermanentFailure, ProviderReason
-from gateway.core.model import State, SwitchKind, SwitchScope
-from gateway.core.ports import ClaimedDelivery
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.deliveries import ClaimedDelivery
+from gateway.core.states import State
 from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters, Which
 from gateway.stages.schedule import RetrySchedule

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.model import TemplateState
+from gateway.core.states import TemplateState
 from gateway.storage.database import Database
 from gateway.templates.workflow.refusals import TemplateRefusal
 from tests.support.template_services import SMS, TEMPLATE, Desk

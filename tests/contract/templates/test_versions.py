@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from gateway.cli import evidence
-from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
-from gateway.core.ports import RenderFailed, Unavailable, UnknownTemplate
+from gateway.core.errors import RenderFailed, Unavailable, UnknownTemplate
+from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.templates import Catalog

@@ -13,7 +13,9 @@ from twilio.request_validator import RequestValidator
 
 from channels.base import Message
 from gateway.api.app import create_app
-from gateway.core.model import Category, PolicyReason, Step, Verdict, VerdictKind
+from gateway.core.notifications import Category, Step
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import Verdict, VerdictKind
 from tests.support.api_gateway import Answer, ApiGateway, Client, open_api_gateway, request, serving
 from tests.support.ledgers import NOW, draft
 

@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
 from gateway.api.app import create_app
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.observability import logs
 from gateway.pipeline import Pipeline
 from gateway.storage.schema import inbox, notifications

@@ -13,7 +13,9 @@ from redis.asyncio import Redis
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Message, Provider
 from gateway.api.schemas import NotificationIn
-from gateway.core.ports import AcceptResult, Attempt, Unavailable
+from gateway.core.deliveries import Attempt
+from gateway.core.errors import Unavailable
+from gateway.core.requests import AcceptResult
 from tests.support.api_gateway import ApiGateway, open_api_gateway, request
 
 
@@ -52,7 +54,7 @@ async def _accepted(gateway: ApiGateway, number: int = 1) -> str:
 async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: ApiGateway) -> None:
     """The message is out and the ledger is gone: the worker keeps what it knows, and writes it when it can."""
     identifier = await _accepted(gateway)
-    gateway.pipeline._ledger = Away(gateway.store, times=2)
+    gateway.pipeline._store = Away(gateway.store, times=2)
     await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
     found = await gateway.reads.notification("acme", identifier)
     assert found is not None
@@ -62,7 +64,7 @@ async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: ApiGatewa
 async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: ApiGateway) -> None:
     """The job's time is over while the ledger is away: the record is written all the same, before a clean stop ends."""
     identifier = await _accepted(gateway)
-    gateway.pipeline._ledger = Away(gateway.store, times=2)
+    gateway.pipeline._store = Away(gateway.store, times=2)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.4):
             await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))

@@ -11,8 +11,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.app import serving
-from gateway.core.model import Violation
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.reasons import Violation
 from gateway.observability.metrics import Metrics
 from tests.support.ledgers import NOW
 

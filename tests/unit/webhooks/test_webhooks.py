@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.api.app import create_app
-from gateway.core.model import WebhookOutcome
+from gateway.core.states import WebhookOutcome
 from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookMessage
 from gateway.webhooks.sender import WebhookSender
