@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.app import serving
 from gateway.app.periodic import run_periodically
+from gateway.app.settings import Settings
 from gateway.core.model import Violation
 from gateway.core.ports import Unavailable
 from gateway.observability.metrics import Metrics
@@ -37,7 +38,7 @@ class _Failing:
 async def test_a_fault_in_the_audit_stops_nothing() -> None:
     """After a ledger that is away, and after a fault of its own, it goes on; the figures are those of the last time."""
     stop, metrics = asyncio.Event(), Metrics([], [])
-    parts = MagicMock(auditor=_Failing(stop), metrics=metrics, clock=lambda: NOW)
+    parts = MagicMock(auditor=_Failing(stop), metrics=metrics, clock=lambda: NOW, settings=Settings())
     [audit] = [each for each in serving._periodic(parts, "worker") if each.name == "audit"]
 
     async def no_pause(_stop: asyncio.Event, _seconds: float) -> None:
