@@ -98,13 +98,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """A whole gateway, embedded parts included, until the block is left. Raises CannotStart.
 
-    What was opened is closed in reverse, also where a later part can't start.
+    ``clock`` replaces the clock that the settings name, for tests. What was opened is closed in reverse, also where a
+    later part can't start.
     """
     async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(open_ledger(settings))
+        ledger = await stack.enter_async_context(open_ledger(settings, clock=clock))
         if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
         hot = await open_hot(stack, ledger)
@@ -139,7 +140,7 @@ def _open_beside(
     sender = WebhookSender(guard, ledger.signer.webhook_secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
     outbox = WebhookOutbox(ledger.database)
-    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock, ledger.settings.webhook_seconds)
+    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock)
     readiness = _probe(ledger.database, hot, texts.catalog)
     stack.push_async_callback(readiness.close)
     return _Auxiliary(desk, guard, webhooks, readiness)
