@@ -349,12 +349,15 @@ class Pipeline:
         for receipt in receipts:
             named = self._open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
-            if receipt.status in _SAYING_NO or receipt.reason in _TELLING:
+            known_by = receipt.provider_message_id or receipt.tag
+            if (named or known_by) and (receipt.status in _SAYING_NO or receipt.reason in _TELLING):
                 # A complaint may name the message only by its id, and comes long after our own record of it.
-                about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
+                about = named[0] if named else await self._ledger.owner(provider, known_by)
                 told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
                 await self._apply_provider_feedback(about, told, provider)
-        words = await self._receiving.submit(arrived) if arrived else []
+        verified = [each for each in arrived if _names_a_message(each)]
+        recorded = iter(await self._receiving.submit(verified) if verified else ())
+        words = [next(recorded) if _names_a_message(each) else "unverified" for each in arrived]
         logs.log_batch("received", map(log_records.received, arrived, words))
         for receipt, word in zip(receipts, words, strict=True):
             self._observer.received(provider, receipt.status, word)
@@ -439,6 +442,12 @@ def _answering_none(trigger: Trigger) -> Callable[[Sequence[str]], Awaitable[lis
         return [None] * len(ids)
 
     return flush
+
+
+def _names_a_message(arrived: ReceiptFor) -> bool:
+    """Whether a receipt has a reference that we signed, or an id of the provider's. Without either it may be forged,
+    and an empty id would match every delivery that has none yet: such a receipt is counted and changes nothing."""
+    return bool(arrived.delivery_id or arrived.receipt.provider_message_id or arrived.receipt.tag)
 
 
 def _due_since(work: ClaimedDelivery) -> datetime:
