@@ -147,7 +147,8 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's later word on an attempt. One of ``reference`` and ``provider_message_id`` is set.
+    """The provider's later word on an attempt. ``reference``, ``provider_message_id`` or ``tag`` says which; without any
+    of them, or with a reference that we did not sign and no id, it is counted as unverified and changes nothing.
 
     ``tag`` is what we gave along and the provider repeats beside its own id, which we may never have learned.
     """

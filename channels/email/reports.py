@@ -29,13 +29,13 @@ _COMPLAINTS = frozenset({"abuse", "fraud", "opt-out"})
 class Report:
     """What a report says of one message. ``action`` is RFC 3464's, in lower case, or ``complained``.
 
-    ``status`` is the enhanced code or empty. One of ``reference`` (ours, signed) and ``message_id`` is set.
+    ``status`` is the enhanced code or empty. ``reference`` is what names our message; whether we signed it is checked
+    later. It is empty for a complaint that names no message in this way: a Message-ID can be made up.
     """
 
     reference: str
     action: str
     status: str
-    message_id: str = ""
 
 
 class NoReport(Exception):
@@ -142,10 +142,7 @@ def _complaints(message: MimeMessage, feedback: MimeMessage, domain: str) -> lis
     paths = [block["Original-Mail-From"], original["Return-Path"] if original is not None else None]
     named = (returned_to(parseaddr(str(path))[1], domain) for path in paths if path)
     reference = _envelope_id([block]) or next((each for each in named if each), "")
-    message_id = str(original["Message-ID"] or "").strip().strip("<>") if original is not None else ""
-    if not (reference or message_id):
-        raise NoReport("Original-Mail-From")
-    return [Report(reference, "complained", "", message_id)]
+    return [Report(reference, "complained", "")]
 
 
 def _original(message: MimeMessage) -> MimeMessage | None:
