@@ -147,8 +147,9 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's later word on an attempt. ``reference``, ``provider_message_id`` or ``tag`` says which; without any
-    of them, or with a reference that we did not sign and no id, it is counted as unverified and changes nothing.
+    """The provider's later word on an attempt, which ``reference``, ``provider_message_id`` or ``tag`` names.
+
+    Without any of them, or with only a reference that we did not sign, it is counted as unverified, and ignored.
 
     ``tag`` is what we gave along and the provider repeats beside its own id, which we may never have learned.
     """

@@ -55,8 +55,8 @@ class Signer:
         """The delivery id and attempt of a reference of ours; None for anything else."""
         delivery_id, _, rest = reference.partition(".")
         number, _, _ = rest.partition(".")
-        # int() refuses more than 4,300 digits, and "²", of which str.isdigit says that it is one; encoding refuses a lone
-        # surrogate, of which undecodable octets of a mail's header become one.
+        # int() refuses more than 4,300 digits, and "²", of which str.isdigit says that it is one; encode() refuses a
+        # lone surrogate, which is what undecodable octets of a mail's header become.
         if not (reference.isascii() and number.isdigit() and len(number) <= _ATTEMPT_DIGITS):
             return None
         known = hmac.compare_digest(self.reference(delivery_id, int(number)).encode(), reference.encode())
