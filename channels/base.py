@@ -210,12 +210,14 @@ class Capability:
 
     ``idempotent``: sending the same delivery again has no further effect, so an unknown outcome may simply
     be sent again. ``looks_up``: ``lookup`` can answer ABSENT with authority. ``concurrency``: calls at once.
+    ``slow_callbacks``: reading a callback may take longer than an event loop may be kept waiting, so a thread does it.
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
     idempotent: bool = False
     looks_up: bool = False
     concurrency: int = 50
+    slow_callbacks: bool = False
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from channels.base import (
     CallbackRequest,
@@ -82,6 +83,8 @@ _DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where
 # Receipts that say something of the borrower or the address, and not only of this message.
 _SAYING_NO = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
 _TELLING = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
+
+_Read = TypeVar("_Read", Receipt, Reply)
 
 Trigger = Callable[[Sequence[str]], Awaitable[object]]
 
@@ -332,7 +335,8 @@ class Pipeline:
 
         Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
         """
-        return await self._take_receipts(provider, self._providers[provider].read_receipts(request))
+        channel = self._providers[provider]
+        return await self._take_receipts(provider, await _read(channel, channel.read_receipts, request))
 
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider said on a connection of its own. False: it could not be stored, and must come again."""
@@ -394,7 +398,7 @@ class Pipeline:
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
         text = ""
-        for reply in channel.read_replies(request):
+        for reply in await _read(self._providers[provider], channel.read_replies, request):
             taken = await self._take_reply(provider, reply)
             text = text or ("" if reply.answered else self._stages.listener.answer(taken))
         return channel.answer(text)
@@ -442,6 +446,13 @@ def _answering_none(trigger: Trigger) -> Callable[[Sequence[str]], Awaitable[lis
         return [None] * len(ids)
 
     return flush
+
+
+async def _read(
+    provider: Provider, read: Callable[[CallbackRequest], Sequence[_Read]], request: CallbackRequest
+) -> Sequence[_Read]:
+    """What a callback says, read in a thread where the provider says that it takes long."""
+    return await asyncio.to_thread(read, request) if provider.capability.slow_callbacks else read(request)
 
 
 def _names_a_message(arrived: ReceiptFor) -> bool:
