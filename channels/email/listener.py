@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from channels.email.parsing import LARGEST
+
 # The mail (recipient, content) is stored: the reply to give for it.
 Take = Callable[[str, bytes], Awaitable[str]]
 
-LARGEST = 1_000_000  # octets; our choice: a report with the headers, or all, of one of our own mails
 _BACKLOG = 100
 
 

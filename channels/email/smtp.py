@@ -11,6 +11,7 @@ import hmac
 import re
 import ssl
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parseaddr
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ from channels.base import (
 )
 from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
+from channels.email.parsing import TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
 from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
 from channels.email.signing import DkimSigner
@@ -81,7 +83,7 @@ class SmtpProvider:
         except ValueError:
             raise ValueError(f"provider {name}: option from_address or from_name has control characters") from None
         connections = int(options.number("connections", 20, 1, 500))
-        self.capability = Capability(concurrency=connections)
+        self.capability = Capability(concurrency=connections, slow_callbacks=True)
         self._settings = RelaySettings(
             host=options.text("host"),
             port=int(options.number("port", 25, 1, 65_535)),
@@ -176,14 +178,18 @@ class SmtpProvider:
         if self._listens is None:
             return
 
-        async def take(recipient: str, raw: bytes) -> str:
-            try:
-                receipts = self._receipts(raw, recipient if recipient.lower() != self._complaints else "")
-            except MalformedCallback as error:
-                return f"554 5.6.0 no report that can be read: {error} is missing"
-            return "250 2.0.0 stored" if await heard(receipts, ()) else "451 4.3.0 try again later"
+        # One thread: whoever sends many complex mails waits for their own, and the event loop for none.
+        with ThreadPoolExecutor(1, thread_name_prefix="mail-reports") as thread:
 
-        await listener.listen(self._listens, self._wanted, take, stop)
+            async def take(recipient: str, raw: bytes) -> str:
+                sent_to = recipient if recipient.lower() != self._complaints else ""
+                try:
+                    receipts = await asyncio.get_running_loop().run_in_executor(thread, self._receipts, raw, sent_to)
+                except MalformedCallback as error:
+                    return f"554 5.6.0 no report that can be read: {error}"
+                return "250 2.0.0 stored" if await heard(receipts, ()) else "451 4.3.0 try again later"
+
+            await listener.listen(self._listens, self._wanted, take, stop)
 
     def _wanted(self, recipient: str) -> bool:
         return recipient.lower() == self._complaints or returned_to(recipient, self._bounce_domain) != ""
@@ -193,6 +199,8 @@ class SmtpProvider:
             reports = read_reports(raw, self._bounce_domain, sent_to)
         except NoReport as error:
             raise MalformedCallback(str(error)) from None
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
         receipts = []
         for report in reports:
             if report.action not in _ACTIONS:

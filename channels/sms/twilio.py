@@ -66,6 +66,9 @@ _LOOKUP_LIMIT = 200  # our choice: nobody is sent more than this between an atte
 # Twilio repeats a callback that failed, up to 5 times, when the fragment of its URL says so (connection overrides).
 _CALLBACK_RETRIES = "rc=5&rp=ct,rt,5xx"
 
+# Our choice: Twilio's webhooks have some 30 fields, and a text of 1,600 characters percent-encoded has 20 kB at most.
+_LARGEST_FORM, _MOST_FIELDS = 64_000, 200
+
 _OPTIONS = frozenset(
     {
         "account_sid",
@@ -195,11 +198,14 @@ class TwilioProvider:
         return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>'.encode(), "application/xml"
 
     def _form(self, request: CallbackRequest) -> MultiDict[str]:
-        """The signed form of a callback."""
+        """The signed form of a callback. What can't be Twilio's is refused before it is parsed and a signature made."""
+        if not request.headers.get(SIGNATURE_HEADER.lower()) or len(request.body) > _LARGEST_FORM:
+            raise BadSignature(SIGNATURE_HEADER)
         try:
-            form = MultiDict(parse_qsl(request.body.decode("utf-8"), keep_blank_values=True))
-        except UnicodeDecodeError:
-            raise BadSignature("the body is not a form") from None
+            fields = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        except ValueError:  # no UTF-8, or too many fields
+            raise BadSignature("the body is not a form of Twilio's") from None
+        form = MultiDict(fields)
         self._verify(request, form)
         return form
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import smtplib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,71 +11,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from channels.base import Receipt, ReceiptStatus, Reply
+from channels.base import ReceiptStatus
 from channels.email.reports import return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock, message
-from tests.support.production import free_port
-from tests.unit.channels.test_smtp import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, Back
 
 PATH = return_path(REFERENCE, "lender.example")
 DATE = "Tue, 24 Nov 2026 00:00:00 +0000"
-
-
-class Back:
-    """A listening provider, a ledger that can be down, and a mail server that delivers to it."""
-
-    def __init__(self, protocol: str) -> None:
-        self.port, self.protocol = free_port(), protocol
-        self.receipts: list[Receipt] = []
-        self.down = False
-        self._stop = asyncio.Event()
-        options = {
-            "host": "127.0.0.1",
-            "domain": "lender.example",
-            "from_address": "no-reply@lender.example",
-            "listen_port": self.port,
-            "listen_protocol": protocol,
-            "complaints_address": "abuse@lender.example",
-        }
-        self._provider = SmtpProvider.from_options("mail", options, {"clock": clock})
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._provider.listen(self._heard, self._stop))
-        async with asyncio.timeout(5):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
-
-    async def stop(self) -> None:
-        self._stop.set()
-        await self._task
-
-    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
-        if not self.down:
-            self.receipts += receipts
-        return not self.down
-
-    async def deliver(self, raw: bytes, *recipients: str) -> tuple[int, bytes]:
-        """The reply to the first command that is refused, or to the mail."""
-        return await asyncio.to_thread(self._deliver, raw, recipients)
-
-    def _deliver(self, raw: bytes, recipients: Sequence[str]) -> tuple[int, bytes]:
-        kind = smtplib.LMTP if self.protocol == "lmtp" else smtplib.SMTP
-        with kind("127.0.0.1", self.port) as client:
-            client.ehlo()
-            client.mail("")
-            for recipient in recipients:
-                answer = client.rcpt(recipient)
-                if answer[0] >= 400:
-                    return answer
-            return client.data(raw)
 
 
 @pytest.fixture(params=["smtp", "lmtp"])
