@@ -163,11 +163,20 @@ class Receipt:
     tag: str = ""
 
 
+class Keyword(StrEnum):
+    """What a provider's own opt-out handling took a reply for."""
+
+    STOP = "stop"
+    START = "start"
+    HELP = "help"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a borrower wrote back, as a provider hands it on. ``address`` is theirs, not yet normalised.
 
     ``answered``: the provider has answered by itself (its own opt-out handling), so we must not answer as well.
+    ``keyword``: what the provider took the reply for, and acts on; it decides, whatever the text says.
     """
 
     provider: str
@@ -175,6 +184,7 @@ class Reply:
     address: str
     text: str
     answered: bool = False
+    keyword: Keyword | None = None
 
 
 @dataclass(frozen=True, slots=True)

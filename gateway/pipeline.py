@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from channels.base import (
@@ -410,7 +411,8 @@ class Pipeline:
         except ValueError:
             return []  # a short code or a name: nobody whom we could have written to
         arrived = self._clock()
-        taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
+        understand = partial(self._stages.listener.understand, keyword=reply.keyword)
+        taken = await self._replies.take(reply, channel, address, understand)
         logs.log_batch("replied", map(log_records.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)

@@ -16,6 +16,7 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Content,
+    Keyword,
     LookupResult,
     PermanentFailure,
     ProviderReason,
@@ -344,3 +345,16 @@ def test_what_cannot_be_twilios_costs_no_signature(
     for read in (provider.read_receipts, provider.read_replies):
         with pytest.raises(BadSignature):
             read(CallbackRequest("http://x/", headers, {}, body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [("STOP", Keyword.STOP), ("START", Keyword.START), ("HELP", Keyword.HELP), ("", None), ("NEW", None)],
+)
+def test_what_twilio_took_a_reply_for_comes_with_it(kind: str, keyword: Keyword | None) -> None:
+    """OptOutType is Advanced Opt-Out's word, in the account's own keywords; Twilio has answered already."""
+    form = {"MessageSid": "SM1", "From": "+12025550100", "Body": "UNFOLLOW"} | ({"OptOutType": kind} if kind else {})
+    url = "http://127.0.0.1/v1/inbound/twilio"
+    headers = {"x-twilio-signature": sign(TOKEN, url, form)}
+    [reply] = _provider("http://127.0.0.1:9").read_replies(CallbackRequest(url, headers, {}, urlencode(form).encode()))
+    assert (reply.keyword, reply.answered, reply.text) == (keyword, bool(kind), "UNFOLLOW")
