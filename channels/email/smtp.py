@@ -42,7 +42,7 @@ from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
 from channels.email.parsing import TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
-from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
+from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, utf8_xtext, xtext
 from channels.email.signing import DkimSigner
 from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
@@ -132,7 +132,10 @@ class SmtpProvider:
         envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers)
         raw = build(envelope, message.content)
         if self._dkim is not None:
-            raw = await self._dkim.sign(raw)
+            try:
+                raw = await self._dkim.sign(raw)
+            except Exception:  # whatever it is: ours, and nothing has been sent
+                raise TransientFailure(ProviderReason.PROVIDER_CONFIG, "dkim") from None
         if self._pool is None:  # at first use: it belongs to the loop that sends
             self._pool = SmtpPool(self._settings)
         try:
@@ -228,8 +231,8 @@ class SmtpProvider:
         rcpt: list[str] = []
         if reports:
             mail += ["RET=HDRS", f"ENVID={xtext(message.reference)}"]
-            kind = "utf-8" if unicode else "rfc822"
-            rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={kind};{xtext(message.address)}"]
+            recipient = f"utf-8;{utf8_xtext(message.address)}" if unicode else f"rfc822;{xtext(message.address)}"
+            rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={recipient}"]
         encoding = "utf-8" if unicode else "ascii"
         handing_over = False
         try:
@@ -285,11 +288,11 @@ class SmtpProvider:
     def _receipt(self, status: ReceiptStatus, report: Report) -> Receipt:
         reason: ProviderReason | None = None
         if status is ReceiptStatus.UNDELIVERED:
-            reason = self._table.find(report.status).reason
+            reason = self._table.find(report.status, report.reply).reason
         elif status is ReceiptStatus.DELIVERED:
             reason = ProviderReason.DELIVERED
         # Anybody who has seen one of our mails knows how a Message-ID looks: only the signed reference names a message.
-        return Receipt(self.name, status, "", report.reference, reason, report.status)
+        return Receipt(self.name, status, "", report.reference, reason, report.status or report.reply)
 
 
 def _signer(name: str, domain: str, options: ProviderOptions) -> DkimSigner | None:

@@ -189,8 +189,8 @@ class TwilioProvider:
         missing = [name for name in ("MessageSid", "From", "Body") if name not in form]
         if missing:
             raise MalformedCallback(missing[0])
-        # OptOutType (STOP, START or HELP) is there where Twilio's Advanced Opt-Out has recognised a keyword, which may be
-        # one of the account's own, and has answered already. After STOP it refuses our messages, whatever the text says.
+        # OptOutType (STOP, START or HELP) is there where Twilio's Advanced Opt-Out has recognised a keyword, perhaps
+        # the account's own, and has answered already. After STOP it refuses our messages, whatever the text says.
         kind = form.get("OptOutType", "")
         keyword = Keyword(kind.lower()) if kind.lower() in list(Keyword) else None
         return [Reply(self.name, form["MessageSid"], form["From"], form["Body"], bool(kind), keyword)]

@@ -337,7 +337,11 @@ def test_a_bounce_in_a_servers_own_words_is_understood() -> None:
     """A server that knows no RFC 3464 says so in prose; our return path says which message it means."""
     raw = OWN_WORDS.format(to=return_path(REFERENCE, "lender.example")).encode()
     (receipt,) = _provider(25, callback_token="tok").read_receipts(_posted(raw))
-    assert (receipt.reference, receipt.status, receipt.reason) == (REFERENCE, ReceiptStatus.UNDELIVERED, R.UNMAPPED)
+    assert (receipt.reference, receipt.status, receipt.reason) == (
+        REFERENCE,
+        ReceiptStatus.UNDELIVERED,
+        R.INVALID_ADDRESS,
+    )
 
 
 def test_an_automatic_reply_is_no_bounce() -> None:
