@@ -9,9 +9,9 @@ from typing import Any
 import dkim
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from channels.base import ReceiptStatus
+from channels.base import ProviderReason, ReceiptStatus, TransientFailure
 from channels.email.reports import return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
@@ -130,3 +130,33 @@ def test_half_a_signature_is_named(key: tuple[Path, bytes], missing: str) -> Non
     unreadable = options | {"dkim_selector": "s1", "dkim_key_file": "/nowhere"}
     with pytest.raises(ValueError, match=r"mail.*dkim_key_file"):
         SmtpProvider.from_options("mail", unreadable, {"clock": clock})
+
+
+@pytest.mark.parametrize("content", [b"no PEM at all", b"ed25519"], ids=["broken", "Ed25519"])
+async def test_a_key_that_cannot_sign_stops_the_start(tmp_path: Path, content: bytes) -> None:
+    """It is tried at once: with such a key every mail went to review."""
+    if content == b"ed25519":
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        content = ed25519.Ed25519PrivateKey.generate().private_bytes(pem, pkcs8, serialization.NoEncryption())
+    (tmp_path / "key.pem").write_bytes(content)
+    options = {"host": "h", "domain": "lender.example", "from_address": "a@lender.example"}
+    options |= {"dkim_selector": "s1", "dkim_key_file": str(tmp_path / "key.pem")}
+    with pytest.raises(ValueError, match=r"mail.*dkim_key_file.*RSA"):
+        SmtpProvider.from_options("mail", options, {"clock": clock})
+
+
+async def test_a_failure_to_sign_is_ours_and_transient(
+    key: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has been sent, so nothing is in doubt: the mail goes when the fault is mended."""
+    options = {"host": "127.0.0.1", "domain": "lender.example", "from_address": "a@lender.example"}
+    options |= {"dkim_selector": "s1", "dkim_key_file": str(key[0])}
+    provider = SmtpProvider.from_options("mail", options, {"clock": clock})
+
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("dkim.sign", fail)
+    with pytest.raises(TransientFailure) as failure:
+        await provider.send(message("chen@example.com"))
+    assert (failure.value.reason, failure.value.code) == (ProviderReason.PROVIDER_CONFIG, "dkim")
