@@ -301,6 +301,15 @@ class Listens(Protocol):
         ...
 
 
+@runtime_checkable
+class AnswersReplies(Protocol):
+    """A listening provider that can send a text back to who wrote; by HTTP the answer to the callback carries it."""
+
+    async def answer_reply(self, reply: Reply, text: str) -> None:
+        """Send ``text`` to the reply's address, once. Raises SendFailure."""
+        ...
+
+
 class Channel(Protocol):
     """One kind of address. Registered under the entry-point group ``gateway.channels``."""
 

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TypeVar
 
 from channels.base import (
+    AnswersReplies,
     CallbackRequest,
     PermanentFailure,
     Provider,
@@ -27,6 +28,7 @@ from channels.base import (
     Receipt,
     ReceiptStatus,
     Reply,
+    SendFailure,
     TakesReplies,
 )
 from gateway.core.batcher import Batcher
@@ -344,10 +346,20 @@ class Pipeline:
         try:
             await self._take_receipts(provider, receipts)
             for reply in replies:
-                await self._take_reply(provider, reply)
+                await self._answer(provider, reply, await self._take_reply(provider, reply))
         except Unavailable:
             return False
         return True
+
+    async def _answer(self, provider: str, reply: Reply, taken: Sequence[RecordedReply]) -> None:
+        """Confirm a stop, or answer a call for help, where the provider can; what was taken is in force anyway."""
+        channel = self._providers[provider]
+        text = "" if reply.answered else self._stages.listener.answer(taken)
+        if text and isinstance(channel, AnswersReplies):
+            try:
+                await channel.answer_reply(reply, text)
+            except SendFailure as failure:
+                logs.log_batch("reply not answered", [log_records.not_answered(provider, failure)])
 
     async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
         arrived = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from channels.base import SendFailure
 from gateway.core.ports import AcceptResult, Attempt, ReceiptFor, RecordedReply, RejectedRequest, Transition
 from gateway.observability import logs
 
@@ -49,3 +50,7 @@ def received(arrived: ReceiptFor, result: str) -> Line:
 
 def replied(taken: RecordedReply) -> Line:
     return {"tenant": taken.tenant, "delivery_id": taken.delivery_id, "kind": taken.intent}
+
+
+def not_answered(provider: str, failure: SendFailure) -> Line:
+    return {"provider": provider, "reason": failure.reason, "code": failure.code}
