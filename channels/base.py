@@ -177,6 +177,8 @@ class Reply:
 
     ``answered``: the provider has answered by itself (its own opt-out handling), so we must not answer as well.
     ``keyword``: what the provider took the reply for, and acts on; it decides, whatever the text says.
+    ``reference``: our signed reference to the message that is answered; then it is a reply from that message's address,
+    and ``address`` says nothing, for a mail's sender can be forged.
     """
 
     provider: str
@@ -185,6 +187,7 @@ class Reply:
     text: str
     answered: bool = False
     keyword: Keyword | None = None
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -418,13 +418,17 @@ class Pipeline:
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
         channel = self._providers[provider].channel
+        named = self._open_reference(reply.reference) if reply.reference else None
+        if reply.reference and named is None:
+            logs.log_batch("reply unverified", [{"provider": provider}])
+            return []  # to an address that we did not sign
         try:
-            address = self._stages.acceptor.normalise(channel, reply.address)
+            address = "" if named else self._stages.acceptor.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody whom we could have written to
         arrived = self._clock()
         understand = partial(self._stages.listener.understand, keyword=reply.keyword)
-        taken = await self._replies.take(reply, channel, address, understand)
+        taken = await self._replies.take(reply, channel, address, understand, named[0] if named else "")
         logs.log_batch("replied", map(log_records.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)

@@ -428,9 +428,14 @@ class Replies(Protocol):
     """Borrowers' own words in the ledger."""
 
     async def take(
-        self, reply: Reply, channel: str, address: str, understand: Callable[[str, Borrower], Intent]
+        self,
+        reply: Reply,
+        channel: str,
+        address: str,
+        understand: Callable[[str, Borrower], Intent],
+        delivery_id: str = "",
     ) -> list[RecordedReply]:
-        """Record a reply and what follows from it, for every borrower at that address."""
+        """Record a reply and what follows from it, for every borrower at that address, or at that of a delivery."""
         ...
 
 
