@@ -1,8 +1,9 @@
 """A mail server for what comes back: the return path's own, over SMTP or LMTP (RFC 2033).
 
 Owns taking the mail and answering for it: 250 only once it is stored. Must not know what a report means. It takes mail
-for the return path and for the address of complaints and for nothing else, and is meant for a mail server beside it,
-not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our signed reference.
+for return paths, for reply addresses and for the address of complaints, and for nothing else. It is meant for a mail
+server beside it, not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our
+signed reference.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from channels.email.parsing import LARGEST
 
-# The mail (recipient, content) is stored: the reply to give for it.
-Take = Callable[[str, bytes], Awaitable[str]]
+# The mail (recipient, content, whether its sender is the null one) is stored: the reply to give for it.
+Take = Callable[[str, bytes, bool], Awaitable[str]]
 
 _BACKLOG = 100
 
@@ -63,11 +64,12 @@ class _ListenerHandler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if not self._wanted(address):
-            return "550 5.1.1 this server takes reports only"
+            return "550 5.1.1 this server takes reports and replies only"
         if envelope.rcpt_tos:  # one answer for the content can't be two answers for two recipients
             return "452 4.5.3 one recipient at a time"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        return await self._take(envelope.rcpt_tos[0], envelope.original_content or b"")
+        null_sender = envelope.mail_from in (None, "", "<>")  # RFC 5321 section 4.5.5
+        return await self._take(envelope.rcpt_tos[0], envelope.original_content or b"", null_sender)

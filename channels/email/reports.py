@@ -28,6 +28,9 @@ _TEXT_OCTETS = 8_000  # of the text in which a cause is looked for; our choice
 _ORIGINAL_FOLLOWS = re.compile(r"^-{2,}.*\b(?:copy of|original message|message follows|headers)\b.*$", re.I | re.M)
 _OWN_WORDS_LINES, _OWN_WORDS_OCTETS = 2_000, 64_000
 _BOUNCE = "bounce+"
+# Shorter than "reply+" and without the prefix of a delivery's id: a reference and both make more than the 64 octets
+# that RFC 5321 section 4.5.3.1.1 allows.
+_REPLY_PREFIX, _DELIVERY = "re+", "dlv_"
 _LONGEST_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
 _STATUS = re.compile(r"(?<![.\d])[245]\.\d{1,3}\.\d{1,3}(?![.\d])")
 _FAILURE = re.compile(r"(?<![.\d])[45]\.\d{1,3}\.\d{1,3}(?![.\d])")
@@ -84,6 +87,21 @@ def returned_to(address: str, domain: str) -> str:
     local, _, host = address.rpartition("@")
     match = _REFERENCE.fullmatch(local.removeprefix(_BOUNCE)) if host.lower() == domain.lower() else None
     return match[0] if match else ""
+
+
+def reply_address(reference: str, domain: str) -> str:
+    """Where answers to a message go; "" for a reference that has no place in a local part."""
+    short = reference.removeprefix(_DELIVERY)
+    return f"{_REPLY_PREFIX}{short}@{domain}" if reference.startswith(_DELIVERY) else ""
+
+
+def replied_to(address: str, domain: str) -> str:
+    """The reference in a reply address of ours, "" for any other address."""
+    local, _, host = address.rpartition("@")
+    if host.lower() != domain.lower() or not local.lower().startswith(_REPLY_PREFIX):
+        return ""
+    reference = _DELIVERY + local[len(_REPLY_PREFIX) :]
+    return reference if _REFERENCE.fullmatch(reference) else ""
 
 
 def xtext(text: str) -> str:
@@ -237,8 +255,10 @@ def _complaints(message: MimeMessage, feedback: MimeMessage, domain: str) -> lis
         return []
     original = _original(message)
     paths = [block["Original-Mail-From"], original["Return-Path"] if original is not None else None]
-    named = (returned_to(parseaddr(str(path))[1], domain) for path in paths if path)
-    reference = _envelope_id([block]) or next((each for each in named if each), "")
+    named = [returned_to(parseaddr(str(path))[1], domain) for path in paths if path]
+    if original is not None:  # mailbox providers that cut the return path out may leave this one
+        named.append(replied_to(parseaddr(str(original["Reply-To"] or ""))[1], domain))
+    reference = _envelope_id([block]) or next(filter(None, named), "")
     return [Report(reference, "complained")]
 
 

@@ -13,7 +13,7 @@ _THREADS = 1  # more of them would only take turns
 # What a reader sees, and what mailbox providers must find signed (RFC 8058 section 4 for unsubscribing).
 _HEADERS = (
     *(b"From", b"To", b"Subject", b"Date", b"Message-ID", b"MIME-Version", b"Content-Type"),
-    *(b"List-Unsubscribe", b"List-Unsubscribe-Post", b"Auto-Submitted"),
+    *(b"Reply-To", b"List-Unsubscribe", b"List-Unsubscribe-Post", b"Auto-Submitted"),
 )
 
 

@@ -34,6 +34,7 @@ from channels.base import (
     ProviderReason,
     Receipt,
     ReceiptStatus,
+    Reply,
     SendFailure,
     TransientFailure,
     UnknownOutcome,
@@ -42,7 +43,18 @@ from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
 from channels.email.parsing import TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
-from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, utf8_xtext, xtext
+from channels.email.replies import MailReply, read_reply
+from channels.email.reports import (
+    NoReport,
+    Report,
+    read_reports,
+    replied_to,
+    reply_address,
+    return_path,
+    returned_to,
+    utf8_xtext,
+    xtext,
+)
 from channels.email.signing import DkimSigner
 from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
@@ -63,7 +75,7 @@ _OPTIONS = frozenset(
         "from_address", "from_name", "connections", "max_messages", "max_idle_seconds",
         "timeout_seconds", "data_timeout_seconds", "callback_token",
         "listen_host", "listen_port", "listen_protocol", "complaints_address",
-        "dkim_selector", "dkim_key_file",
+        "dkim_selector", "dkim_key_file", "replies",
     }
 )  # fmt: skip
 
@@ -107,6 +119,8 @@ class SmtpProvider:
         protocol = options.choice("listen_protocol", "smtp", ("smtp", "lmtp"))
         host = options.text("listen_host", "127.0.0.1")
         self._listens = listener.Address(host, port, protocol) if port else None
+        readable = "yes" if port or self._callback_token else "no"
+        self._takes_replies = options.choice("replies", readable, ("yes", "no")) == "yes"
         self._complaints = options.text("complaints_address", "").lower()
         self._dkim = _signer(name, self._domain, options)
         self._selector = options.text("dkim_selector", "")
@@ -117,8 +131,9 @@ class SmtpProvider:
         username, password, ca_file, from_name, return_path_domain, connections (20), max_messages (100),
         max_idle_seconds (30), timeout_seconds (10), data_timeout_seconds (30), callback_token (reports are refused
         without one). Where mail servers deliver what comes back: listen_port (none), listen_host (127.0.0.1),
-        listen_protocol (smtp | lmtp; smtp), complaints_address. To sign: dkim_selector and dkim_key_file (PEM), with
-        the extra dkim. Needs the service ``clock``.
+        listen_protocol (smtp | lmtp; smtp), complaints_address; replies (yes where there is listen_port or
+        callback_token: a Reply-To at the domain of the return path, whose mail is delivered there). To sign:
+        dkim_selector and dkim_key_file (PEM), with the extra dkim. Needs the service ``clock``.
 
         Raises ValueError naming what is missing.
         """
@@ -129,7 +144,8 @@ class SmtpProvider:
         if message.valid_until is not None and message.valid_until <= self._clock():
             raise TransientFailure(ProviderReason.TOO_LATE)
         message_id = f"{message.delivery_id}@{self._domain}"
-        envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers)
+        answers = reply_address(message.reference, self._bounce_domain) if self._takes_replies else ""
+        envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers, answers)
         raw = build(envelope, message.content)
         if self._dkim is not None:
             try:
@@ -168,34 +184,68 @@ class SmtpProvider:
     def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
         """See ``channels.base.Provider``. The body is the report as the mail server got it (message/rfc822), posted
         by its pipe with ``Authorization: Bearer <callback_token>``."""
+        self._authenticate(request)
+        return self._receipts(request.body)
+
+    def read_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """See ``channels.base.TakesReplies``. The body is the mail to a reply address, posted as reports are."""
+        self._authenticate(request)
+        try:
+            return self._reply(read_reply(request.body, self._bounce_domain))
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
+
+    def answer(self, text: str) -> tuple[bytes, str]:
+        """See ``channels.base.TakesReplies``. A mail server's pipe carries nothing back."""
+        return b"", "text/plain"
+
+    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
+        """See ``channels.base.Listens``. Nothing to do where no port is set. Raises OSError where it can't be had."""
+        if self._listens is None:
+            return
+        # One thread: whoever sends many complex mails waits for their own, and the event loop for none.
+        with ThreadPoolExecutor(1, thread_name_prefix="mail-reports") as thread:
+
+            async def take(recipient: str, raw: bytes, null_sender: bool) -> str:
+                loop = asyncio.get_running_loop()
+                try:
+                    said = await loop.run_in_executor(thread, self._read_mail, recipient, raw, null_sender)
+                except MalformedCallback as error:
+                    return f"554 5.6.0 no report that can be read: {error}"
+                return "250 2.0.0 stored" if await heard(*said) else "451 4.3.0 try again later"
+
+            await listener.listen(self._listens, self._wanted, take, stop)
+
+    def _read_mail(self, recipient: str, raw: bytes, null_sender: bool) -> tuple[Sequence[Receipt], Sequence[Reply]]:
+        """A report to the return path, or a person's words: to the reply address, or in some programs to the former."""
+        reference = replied_to(recipient, self._bounce_domain)
+        receipts: Sequence[Receipt] = ()
+        if not reference:
+            receipts = self._receipts(raw, recipient if recipient.lower() != self._complaints else "")
+            reference = returned_to(recipient, self._bounce_domain)
+        if receipts or not reference:
+            return receipts, ()
+        try:
+            return (), self._reply(read_reply(raw, self._bounce_domain, reference, null_sender=null_sender))
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
+
+    def _authenticate(self, request: CallbackRequest) -> None:
         given = request.headers.get("authorization", "")
         expected = f"Bearer {self._callback_token}"
         if not self._callback_token or not hmac.compare_digest(
             given.encode("utf-8", "surrogateescape"), expected.encode()
         ):
             raise BadSignature("Authorization")
-        return self._receipts(request.body)
 
-    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
-        """See ``channels.base.Listens``. Nothing to do where no port is set. Raises OSError where it can't be had."""
-        if self._listens is None:
-            return
-
-        # One thread: whoever sends many complex mails waits for their own, and the event loop for none.
-        with ThreadPoolExecutor(1, thread_name_prefix="mail-reports") as thread:
-
-            async def take(recipient: str, raw: bytes) -> str:
-                sent_to = recipient if recipient.lower() != self._complaints else ""
-                try:
-                    receipts = await asyncio.get_running_loop().run_in_executor(thread, self._receipts, raw, sent_to)
-                except MalformedCallback as error:
-                    return f"554 5.6.0 no report that can be read: {error}"
-                return "250 2.0.0 stored" if await heard(receipts, ()) else "451 4.3.0 try again later"
-
-            await listener.listen(self._listens, self._wanted, take, stop)
+    def _reply(self, found: MailReply | None) -> list[Reply]:
+        if found is None:
+            return []
+        return [Reply(self.name, found.key, "", found.text.replace("\0", ""), reference=found.reference)]
 
     def _wanted(self, recipient: str) -> bool:
-        return recipient.lower() == self._complaints or returned_to(recipient, self._bounce_domain) != ""
+        ours = returned_to(recipient, self._bounce_domain) or replied_to(recipient, self._bounce_domain)
+        return recipient.lower() == self._complaints or ours != ""
 
     def _receipts(self, raw: bytes, sent_to: str = "") -> list[Receipt]:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from channels.base import CallbackRequest
+from channels.email.reports import reply_address
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
@@ -117,7 +118,7 @@ async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> Non
     async with _sending_mail(await closed_port()) as gateway:
         [answer] = await gateway.pipeline.accept("acme", [_incoming()])
         await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (await _delivery(gateway, answer.id))["state"] != "retrying":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert await _receive(gateway, raw) == ["unverified"]
@@ -134,3 +135,24 @@ async def test_nothing_is_looked_up_by_an_empty_id() -> None:
         await gateway.pipeline.accept("acme", [_incoming()])
         assert await gateway.store.owner("mail", "") is None
         assert await gateway.store.owner("", "") is None
+
+
+@pytest.mark.parametrize("signed", [True, False])
+async def test_a_stop_by_mail_holds_for_the_address_that_was_written_to(signed: bool) -> None:
+    """The signed reference in the reply address says whose reply it is, whatever From says."""
+    async with _sending_mail(await closed_port()) as gateway:
+        [answer] = await gateway.pipeline.accept("acme", [_incoming()])
+        delivery = await _delivery(gateway, answer.id)
+        reference = gateway.signer.reference(delivery["id"], 1)
+        if not signed:
+            reference = reference[:-4] + ("0000" if not reference.endswith("0000") else "1111")
+        to = reply_address(reference, "lender.example")
+        raw = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <1@x>\r\n\r\nSTOP\r\n".encode()
+        callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
+        assert await gateway.pipeline.reply("mail", callback) == (b"", "text/plain")
+        shown = await gateway.reads.borrower("acme", "B-1") or {}
+        assert [each["channel"] for each in shown.get("opt_outs", ())] == (["email"] if signed else [])
+        case = {**request()["case"], "id": "C-another"}
+        body = request(route=["email"], case=case)
+        [second] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+        assert second.state == ("suppressed" if signed else "accepted")

@@ -62,6 +62,7 @@ class Back:
     def __init__(self, protocol: str) -> None:
         self.port, self.protocol = free_port(), protocol
         self.receipts: list[Receipt] = []
+        self.replies: list[Reply] = []
         self.down = False
         self._stop = asyncio.Event()
         options = {
@@ -93,17 +94,18 @@ class Back:
     async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         if not self.down:
             self.receipts += receipts
+            self.replies += replies
         return not self.down
 
-    async def deliver(self, raw: bytes, *recipients: str) -> tuple[int, bytes]:
+    async def deliver(self, raw: bytes, *recipients: str, sender: str = "") -> tuple[int, bytes]:
         """The reply to the first command that is refused, or to the mail."""
-        return await asyncio.to_thread(self._deliver, raw, recipients)
+        return await asyncio.to_thread(self._deliver, raw, recipients, sender)
 
-    def _deliver(self, raw: bytes, recipients: Sequence[str]) -> tuple[int, bytes]:
+    def _deliver(self, raw: bytes, recipients: Sequence[str], sender: str) -> tuple[int, bytes]:
         kind = smtplib.LMTP if self.protocol == "lmtp" else smtplib.SMTP
         with kind("127.0.0.1", self.port) as client:
             client.ehlo()
-            client.mail("")
+            client.mail(sender)
             for recipient in recipients:
                 answer = client.rcpt(recipient)
                 if answer[0] >= 400:

@@ -24,7 +24,7 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.email import CHANNEL
-from channels.email.reports import return_path
+from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
@@ -145,6 +145,24 @@ async def test_the_message_as_it_arrives() -> None:
     assert parsed["Auto-Submitted"] == "auto-generated"
     assert parsed["List-Unsubscribe"] == "<https://lender.example/u/x>"
     assert [part.get_content_type() for part in parsed.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, None), ({"callback_token": "tok"}, True), ({"listen_port": 2525}, True), ({"replies": "yes"}, True),
+     ({"callback_token": "tok", "replies": "no"}, None)],
+)  # fmt: skip
+async def test_answers_go_to_a_signed_address_where_somebody_reads_them(
+    options: dict[str, Any], expected: bool | None
+) -> None:
+    """E-mails say how to stop by a reply: Reply-To names the message, wherever mail that comes back is taken."""
+    async with _sink() as sink:
+        provider = _provider(sink.port, **options)
+        sent = message(TO)
+        await provider.send(sent)
+        await provider.close()
+        (mail,) = sink.mails
+    assert message_from_bytes(mail.raw)["Reply-To"] == (expected and reply_address(sent.reference, "lender.example"))
 
 
 async def test_a_mailbox_in_chinese() -> None:
@@ -357,6 +375,7 @@ def test_an_automatic_reply_is_no_bounce() -> None:
         ("abuse", "Original-Mail-From: <{path}>", "Subject: x", (REFERENCE, "")),
         ("Fraud", "X: y", "Return-Path: <{path}>", (REFERENCE, "")),
         ("opt-out", "Original-Envelope-Id: {reference}", "Subject: x", (REFERENCE, "")),
+        ("abuse", "X: y", "Reply-To: {reply}", (REFERENCE, "")),
         ("abuse", "X: y", "Message-ID: <dlv_1@lender.example>", ("", "")),
         ("not-spam", "Original-Mail-From: <{path}>", "Subject: x", None),
         ("virus", "Original-Mail-From: <{path}>", "Subject: x", None),
@@ -365,6 +384,7 @@ def test_an_automatic_reply_is_no_bounce() -> None:
 def test_complaints(kind: str, field: str, original: str, expected: tuple[str, str] | None) -> None:
     """A complaint (RFC 5965) names our message by a signed reference; a Message-ID alone names nothing."""
     names = {"path": return_path(REFERENCE, "lender.example"), "reference": REFERENCE}
+    names["reply"] = reply_address(REFERENCE, "lender.example")
     raw = COMPLAINT.format(kind=kind, field=field.format(**names), original=original.format(**names)).encode()
     receipts = _provider(25, callback_token="tok").read_receipts(_posted(raw))
     found = [(each.reference, each.provider_message_id) for each in receipts]
