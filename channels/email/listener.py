@@ -9,6 +9,7 @@ signed reference.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from channels.email.parsing import LARGEST
 Take = Callable[[str, bytes, bool], Awaitable[str]]
 
 _BACKLOG = 100
+_IDENT = "gateway-reports"  # in the greeting: by it workers know each other
+_GREETING_SECONDS = 2.0  # our choice: it is on this machine, or beside it
+_LISTENING: set[tuple[str, int]] = set()  # in this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,45 @@ class Address:
 async def listen(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
     """Serve until told to stop. Several processes may listen on one address: the system shares it out.
 
-    Raises OSError when the address can't be had.
+    Raises OSError when the address can't be had: also where another program, or another provider of this process,
+    listens there in the same shared way, for then mail would come to one or the other as it happens.
     """
+    if (address.host, address.port) in _LISTENING:
+        raise OSError(errno.EADDRINUSE, "another provider listens on this port")
+    if await _others(address):
+        raise OSError(errno.EADDRINUSE, "another program listens on this port")
+    _LISTENING.add((address.host, address.port))
+    try:
+        await _serve(address, wanted, take, stop)
+    finally:
+        _LISTENING.discard((address.host, address.port))
+
+
+async def _others(address: Address) -> bool:
+    """Whether somebody answers there who is no listener of ours."""
+    try:
+        async with asyncio.timeout(_GREETING_SECONDS):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError):
+        return False
+    try:
+        async with asyncio.timeout(_GREETING_SECONDS):
+            greeting = await reader.readline()
+    except (OSError, TimeoutError, ValueError):
+        return True
+    finally:
+        writer.close()
+    # No greeting at all: a worker of ours that is just ending.
+    return bool(greeting) and not greeting.rstrip().endswith(f" {_IDENT}".encode())
+
+
+async def _serve(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs addresses at INFO
     loop = asyncio.get_running_loop()
     handler = _ListenerHandler(wanted, take)
     kind: type[SMTP] = LMTP if address.protocol == "lmtp" else SMTP
     server = await loop.create_server(
-        lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident="reports", loop=loop),
+        lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident=_IDENT, loop=loop),
         address.host,
         address.port,
         backlog=_BACKLOG,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
-import ssl
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -43,6 +41,7 @@ from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
 from channels.email.parsing import TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
+from channels.email.refusals import no_connection, refusal
 from channels.email.replies import MailReply, read_reply
 from channels.email.reports import (
     NoReport,
@@ -56,11 +55,9 @@ from channels.email.reports import (
     xtext,
 )
 from channels.email.signing import DkimSigner
-from channels.options import Clock, ProviderOptions, service
+from channels.options import Clock, ProviderOptions, service, tls_context
 from channels.outcomes import load_table
 
-_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
-_NOT_LET_IN = frozenset({454, 530, 534, 535, 538})
 _ACTIONS: Mapping[str, ReceiptStatus | None] = {
     "delivered": ReceiptStatus.DELIVERED,
     "relayed": ReceiptStatus.RELAYED,  # RFC 3464 section 2.3.3: no confirmation of a delivery is to be expected
@@ -102,7 +99,7 @@ class SmtpProvider:
             tls=options.choice("tls", "starttls", ("none", "starttls", "tls")),
             username=options.text("username", ""),
             password=options.text("password", ""),
-            ca_file=options.text("ca_file", ""),
+            tls_context=tls_context(name, options.text("ca_file", "")),
             local_hostname=self._domain,
             timeout=options.number("timeout_seconds", 10, 0.1, 600),
             connections=connections,
@@ -159,7 +156,7 @@ class SmtpProvider:
                 reports = connection.client.supports_extension("dsn")
                 failure = await self._transaction(connection, message, raw, reports)
         except ConnectError as error:
-            raise self._no_connection(error.error) from None
+            raise no_connection(error.error) from None
         if failure is not None:
             raise failure
         return Accepted(message_id, receipt_expected=reports)
@@ -171,7 +168,7 @@ class SmtpProvider:
             async with pool.connection():
                 pass
         except ConnectError as error:
-            raise self._no_connection(error.error) from None
+            raise no_connection(error.error) from None
         finally:
             await pool.close()
         sender = parseaddr(self._from)[1].rpartition("@")[2]
@@ -284,15 +281,16 @@ class SmtpProvider:
             recipient = f"utf-8;{utf8_xtext(message.address)}" if unicode else f"rfc822;{xtext(message.address)}"
             rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={recipient}"]
         encoding = "utf-8" if unicode else "ascii"
-        handing_over = False
+        recipient_named = handing_over = False
         try:
             sender = return_path(message.reference, self._bounce_domain)
             await client.mail(sender, options=mail, encoding=encoding)
+            recipient_named = True
             await client.rcpt(message.address, options=rcpt, encoding=encoding)
             handing_over = True
             await client.data(raw, timeout=self._data_timeout)
         except aiosmtplib.SMTPResponseException as refused:
-            return await self._refused(connection, refused)
+            return await self._refused(connection, refused, recipient_named=recipient_named)
         except aiosmtplib.SMTPTimeoutError:
             connection.broken = True
             return (UnknownOutcome if handing_over else TransientFailure)(ProviderReason.TIMEOUT)
@@ -304,7 +302,9 @@ class SmtpProvider:
             return PermanentFailure(ProviderReason.INVALID_ADDRESS, "5.1.3")
         return None
 
-    async def _refused(self, connection: RelayConnection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
+    async def _refused(
+        self, connection: RelayConnection, refused: aiosmtplib.SMTPResponseException, *, recipient_named: bool
+    ) -> SendFailure:
         """The relay said no, so it has nothing; and the connection is good once the envelope is cleared."""
         try:
             if refused.code in (421, 503):  # going away, or out of step with us
@@ -313,27 +313,7 @@ class SmtpProvider:
                 await connection.client.rset()
         except (aiosmtplib.SMTPException, OSError):
             connection.broken = True
-        return self._failure(refused)
-
-    def _failure(self, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
-        if refused.code == -1:  # the library's mark for a reply that isn't SMTP
-            return UnknownOutcome(ProviderReason.UNMAPPED)
-        # About us and the relay (RFC 4954 section 6), while the enhanced code beside it, 5.7.x, sounds like the mail.
-        match = None if refused.code in _NOT_LET_IN else _ENHANCED.match(refused.message)
-        return self._table.find(match[1] if match else "", str(refused.code)).failure()
-
-    def _no_connection(self, error: Exception) -> SendFailure:
-        # Whatever it is, nothing was sent; and it is about us and the relay, never about this borrower.
-        if isinstance(error, aiosmtplib.SMTPResponseException):
-            failure = self._failure(error)
-            return TransientFailure(failure.reason, failure.code)
-        if isinstance(error, aiosmtplib.SMTPTimeoutError):
-            return TransientFailure(ProviderReason.TIMEOUT)
-        # The bare SMTPException is how the library says that STARTTLS or login isn't offered.
-        certificate = isinstance(error.__cause__, ssl.SSLError)
-        if certificate or isinstance(error, ssl.SSLError | ValueError) or type(error) is aiosmtplib.SMTPException:
-            return TransientFailure(ProviderReason.PROVIDER_CONFIG, type(error).__name__)
-        return TransientFailure(ProviderReason.CONNECTION_FAILED)
+        return refusal(refused, before_recipient=not recipient_named)
 
     def _receipt(self, status: ReceiptStatus, report: Report) -> Receipt:
         reason: ProviderReason | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from channels.base import ProviderReason, ReceiptStatus, TransientFailure
+from channels.email import listener
 from channels.email.reports import return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
@@ -76,12 +78,33 @@ async def test_two_processes_share_the_port() -> None:
     second.port = first.port
     second._provider._listens = first._provider._listens
     await first.start()
+    listener._LISTENING.clear()  # another process has a set of its own
     await second.start()
     for _ in range(20):
         assert (await first.deliver(report(MAIL, REFERENCE, True, DATE), PATH))[0] == 250
     assert len(first.receipts) + len(second.receipts) == 20
     await first.stop()
     await second.stop()
+
+
+async def test_a_port_in_use_is_refused_at_start() -> None:
+    """Another provider's port, or another program's: also where the system would share it between both."""
+    first, second = Back("smtp"), Back("smtp")
+    second._provider._listens = first._provider._listens
+    await first.start()
+    with pytest.raises(OSError, match="another provider"):
+        await second._provider.listen(second._heard, asyncio.Event())
+    await first.stop()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx.example ESMTP Postfix\r\n")
+        await reader.read()
+        writer.close()
+
+    other = await asyncio.start_server(greet, "127.0.0.1", first.port, reuse_port=True)
+    with pytest.raises(OSError, match="another program"):
+        await first._provider.listen(first._heard, asyncio.Event())
+    other.close()
 
 
 @pytest.fixture

@@ -82,7 +82,22 @@ def _relay(**replies: str | None) -> Talk:
 
 _TROUBLE = [
     ({"greeting": "421 4.3.2 not now"}, TransientFailure, R.PROVIDER_UNAVAILABLE, "4.3.2"),
-    ({"greeting": "554 go away"}, TransientFailure, R.FILTERED, "554"),
+    ({"greeting": "554 go away"}, TransientFailure, R.PROVIDER_CONFIG, "554"),
+    (
+        {"ehlo": "550 5.7.1 your address is listed", "helo": "550 5.7.1 no"},
+        TransientFailure,
+        R.PROVIDER_CONFIG,
+        "5.7.1",
+    ),
+    ({"mail": "553 5.7.1 Sender address rejected: not owned by user"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"mail": "550 5.7.1 we don't know you"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"mail": "552 5.3.4 too large"}, PermanentFailure, R.CONTENT_REJECTED, "5.3.4"),
+    ({"rcpt": "554 5.7.1 <x>: Relay access denied"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "550 relay not permitted"}, TransientFailure, R.PROVIDER_CONFIG, "550"),
+    ({"rcpt": "550 5.7.54 Unable to relay recipient"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.54"),
+    ({"rcpt": "550 5.7.1 Client was not authenticated"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "554 5.7.1 <x>: Client host rejected: Access denied"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "550 5.7.1 blocked by the recipient"}, PermanentFailure, R.BLOCKED, "5.7.1"),
     ({"greeting": None}, TransientFailure, R.TIMEOUT, ""),
     ({"greeting": ""}, TransientFailure, R.CONNECTION_FAILED, ""),
     ({"mail": "451 4.7.1 greylisted"}, TransientFailure, R.RATE_LIMITED, "4.7.1"),
@@ -239,6 +254,33 @@ async def test_without_tls_and_login_nothing_is_sent(
         await provider.close()
         assert sink.received.messages == 0
     assert reason is None or (type(raised.value), raised.value.reason) == (TransientFailure, reason)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+async def test_a_private_ca_is_told_as_what_it_is(tls: str) -> None:
+    """Not as a host that can't be reached: the certificate isn't trusted, and ca_file is what is missing."""
+    context = _server_tls()
+    server = await asyncio.start_server(_relay(), "127.0.0.1", 0, ssl=context)
+    try:
+        async with _sink(tls=context) as sink:
+            port = server.sockets[0].getsockname()[1] if tls == "tls" else sink.port
+            provider = _provider(port, tls=tls, timeout_seconds=10)
+            with pytest.raises(TransientFailure) as failure:
+                await provider.check()
+            assert (failure.value.reason, failure.value.code) == (R.PROVIDER_CONFIG, "certificate_not_trusted")
+            await provider.close()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "can't be read"), ("no PEM", "has no certificate in PEM")])
+def test_a_missing_ca_file_stops_the_start(tmp_path: Path, content: str | None, what: str) -> None:
+    """It is named, with what is wrong with it; it was told as a host that can't be reached."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=rf"relay.*ca_file {what}"):
+        _provider(25, tls="starttls", ca_file=str(path))
 
 
 # The pool
