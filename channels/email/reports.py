@@ -124,10 +124,11 @@ def from_xtext(text: str) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def read_reports(raw: bytes, domain: str, sent_to: str = "") -> list[Report]:
+def read_reports(raw: bytes, domain: str, sent_to: str = "", complaints: str = "") -> list[Report]:
     """All that a report says; empty for a complaint that is none of ours to act on, and for an automatic reply.
 
-    ``sent_to`` is the recipient that it came for, where that is known: it says more than the headers.
+    ``sent_to`` is the recipient that it came for, where that is known: it says more than the headers. ``complaints`` is
+    the address of complaints, in lower case: what comes to it and returns a mail of ours is one, in whatever form.
     Raises NoReport naming the part or field that is missing, TooComplex naming the limit that is exceeded.
     """
     message = parse(raw)
@@ -138,6 +139,10 @@ def read_reports(raw: bytes, domain: str, sent_to: str = "") -> list[Report]:
         return _complaints(message, feedback, domain)
     if (status := _part(message, "message/delivery-status", "message/global-delivery-status")) is not None:
         return _notifications(message, status, domain)
+    # Outlook.com (JMRP) and people who forward a mail write no report: they attach the mail.
+    to_complaints = complaints and complaints in (each.lower() for each in _return_paths(message))
+    if to_complaints and (original := _original(message)) is not None:
+        return [Report(_named_in(original, domain), "complained")]
     return _in_own_words(message, raw, domain)
 
 
@@ -254,12 +259,17 @@ def _complaints(message: MimeMessage, feedback: MimeMessage, domain: str) -> lis
     if kind not in _COMPLAINTS:
         return []
     original = _original(message)
-    paths = [block["Original-Mail-From"], original["Return-Path"] if original is not None else None]
-    named = [returned_to(parseaddr(str(path))[1], domain) for path in paths if path]
-    if original is not None:  # mailbox providers that cut the return path out may leave this one
-        named.append(replied_to(parseaddr(str(original["Reply-To"] or ""))[1], domain))
-    reference = _envelope_id([block]) or next(filter(None, named), "")
+    path = parseaddr(str(block["Original-Mail-From"] or ""))[1]
+    reference = _envelope_id([block]) or returned_to(path, domain)
+    if not reference and original is not None:
+        reference = _named_in(original, domain)
     return [Report(reference, "complained")]
+
+
+def _named_in(original: MimeMessage, domain: str) -> str:
+    """The reference in the addresses of a mail of ours; where the return path is cut out, Reply-To may be left."""
+    path, answers = (parseaddr(str(original[name] or ""))[1] for name in ("Return-Path", "Reply-To"))
+    return returned_to(path, domain) or replied_to(answers, domain)
 
 
 def _original(message: MimeMessage) -> MimeMessage | None:

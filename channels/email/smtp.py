@@ -218,7 +218,7 @@ class SmtpProvider:
         reference = replied_to(recipient, self._bounce_domain)
         receipts: Sequence[Receipt] = ()
         if not reference:
-            receipts = self._receipts(raw, recipient if recipient.lower() != self._complaints else "")
+            receipts = self._receipts(raw, recipient)
             reference = returned_to(recipient, self._bounce_domain)
         if receipts or not reference:
             return receipts, ()
@@ -246,7 +246,7 @@ class SmtpProvider:
 
     def _receipts(self, raw: bytes, sent_to: str = "") -> list[Receipt]:
         try:
-            reports = read_reports(raw, self._bounce_domain, sent_to)
+            reports = read_reports(raw, self._bounce_domain, sent_to, self._complaints)
         except NoReport as error:
             raise MalformedCallback(str(error)) from None
         except TooComplex as limit:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from channels.base import ProviderReason, ReceiptStatus, TransientFailure
 from channels.email import listener
-from channels.email.reports import return_path
+from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock, message
@@ -70,6 +70,42 @@ async def test_what_is_no_report_is_refused(back: Back, raw: bytes, recipients: 
     """Mail for anybody else, for two at a time, or without sense is not taken."""
     assert (await back.deliver(raw, *recipients))[0] == code
     assert back.receipts == []
+
+
+ATTACHED = """From: staff@hotmail.com
+To: abuse@lender.example
+Subject: complaint about message from 192.0.2.1
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="=_b"
+
+--=_b
+Content-Type: message/rfc822
+Content-Disposition: attachment
+
+X-HmXmrOriginalRecipient: chen@example.com
+{field}
+From: Example Bank <no-reply@lender.example>
+Subject: Your payment
+
+Hello.
+--=_b--
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "reference"),
+    [
+        (f"Reply-To: {reply_address(REFERENCE, 'lender.example')}", REFERENCE),
+        (f"Return-Path: <{PATH}>", REFERENCE),
+        ("Message-ID: <x@lender.example>", ""),
+    ],
+)
+async def test_a_complaint_that_only_attaches_our_mail_is_understood(back: Back, field: str, reference: str) -> None:
+    """Outlook.com writes no feedback report; one whose mail names no reference is counted as unverified."""
+    raw = ATTACHED.format(field=field).encode()
+    assert (await back.deliver(raw, "abuse@lender.example", sender="staff@hotmail.com"))[0] == 250
+    [receipt] = back.receipts
+    assert (receipt.status, receipt.reference) == (ReceiptStatus.COMPLAINED, reference)
 
 
 async def test_two_processes_share_the_port() -> None:
