@@ -147,7 +147,9 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's later word on an attempt. One of ``reference`` and ``provider_message_id`` is set.
+    """The provider's later word on an attempt, which ``reference``, ``provider_message_id`` or ``tag`` names.
+
+    Without any of them, or with only a reference that we did not sign, it is counted as unverified, and ignored.
 
     ``tag`` is what we gave along and the provider repeats beside its own id, which we may never have learned.
     """
@@ -161,11 +163,22 @@ class Receipt:
     tag: str = ""
 
 
+class Keyword(StrEnum):
+    """What a provider's own opt-out handling took a reply for."""
+
+    STOP = "stop"
+    START = "start"
+    HELP = "help"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a borrower wrote back, as a provider hands it on. ``address`` is theirs, not yet normalised.
 
     ``answered``: the provider has answered by itself (its own opt-out handling), so we must not answer as well.
+    ``keyword``: what the provider took the reply for, and acts on; it decides, whatever the text says.
+    ``reference``: our signed reference to the message that is answered; then it is a reply from that message's address,
+    and ``address`` says nothing, for a mail's sender can be forged.
     """
 
     provider: str
@@ -173,6 +186,8 @@ class Reply:
     address: str
     text: str
     answered: bool = False
+    keyword: Keyword | None = None
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +223,14 @@ class Capability:
 
     ``idempotent``: sending the same delivery again has no further effect, so an unknown outcome may simply
     be sent again. ``looks_up``: ``lookup`` can answer ABSENT with authority. ``concurrency``: calls at once.
+    ``slow_callbacks``: reading a callback may take longer than an event loop may be kept waiting, so a thread does it.
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
     idempotent: bool = False
     looks_up: bool = False
     concurrency: int = 50
+    slow_callbacks: bool = False
 
 
 @runtime_checkable
@@ -284,6 +301,15 @@ class Listens(Protocol):
 
     async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
         """Hand on what comes, until told to stop. Whatever happens to the connection, it is made again."""
+        ...
+
+
+@runtime_checkable
+class AnswersReplies(Protocol):
+    """A listening provider that can send a text back to who wrote; by HTTP the answer to the callback carries it."""
+
+    async def answer_reply(self, reply: Reply, text: str) -> None:
+        """Send ``text`` to the reply's address, once. Raises SendFailure."""
         ...
 
 

@@ -5,8 +5,10 @@ Must not know any provider, nor where the options came from. Values never appear
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 Clock = Callable[[], datetime]
@@ -50,6 +52,23 @@ class ProviderOptions:
         if value not in choices:
             raise ValueError(f"provider {self._provider}: option {name} must be one of {', '.join(choices)}")
         return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address; nothing is looked up."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def tls_context(provider: str, ca_file: str) -> ssl.SSLContext:
+    """A context that checks certificates, against the system's CAs or those in ``ca_file``. Raises ValueError."""
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:  # an SSLError is one
+        what = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else f"can't be read: {error.strerror}"
+        raise ValueError(f"provider {provider}: option ca_file {what}") from None
 
 
 def service(provider: str, services: Mapping[str, Any], name: str) -> Any:

@@ -17,10 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from channels.base import (
+    AnswersReplies,
     CallbackRequest,
     PermanentFailure,
     Provider,
@@ -28,6 +31,7 @@ from channels.base import (
     Receipt,
     ReceiptStatus,
     Reply,
+    SendFailure,
     TakesReplies,
 )
 from gateway.borrowers.store import BorrowerStore
@@ -73,6 +77,8 @@ _DRAIN_SECONDS = 10.0  # our choice: a container gets some half a minute to stop
 # Receipts about the borrower or the address, and not only about this message.
 _OPT_OUTS = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
 _FEEDBACK = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
+
+_Read = TypeVar("_Read", Receipt, Reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,29 +299,43 @@ class Pipeline:
 
         Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
         """
-        return await self._take_receipts(provider, self._resources.providers[provider].read_receipts(request))
+        found = self._resources.providers[provider]
+        return await self._take_receipts(provider, await _read(found, found.read_receipts, request))
 
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
         try:
             await self._take_receipts(provider, receipts)
             for reply in replies:
-                await self._take_reply(provider, reply)
+                await self._answer(provider, reply, await self._take_reply(provider, reply))
         except Unavailable:
             return False
         return True
+
+    async def _answer(self, provider: str, reply: Reply, taken: Sequence[RecordedReply]) -> None:
+        """Confirm a stop, or answer a call for help, where the provider can; what was taken is in force anyway."""
+        channel = self._resources.providers[provider]
+        text = "" if reply.answered else self._stages.classifier.answer(taken)
+        if text and isinstance(channel, AnswersReplies):
+            try:
+                await channel.answer_reply(reply, text)
+            except SendFailure as failure:
+                self._observer.reply_not_answered(provider, failure)
 
     async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
         arrived = []
         for receipt in receipts:
             named = self._resources.open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
-            if receipt.status in _OPT_OUTS or receipt.reason in _FEEDBACK:
+            known_by = receipt.provider_message_id or receipt.tag
+            if (named or known_by) and (receipt.status in _OPT_OUTS or receipt.reason in _FEEDBACK):
                 # A complaint may name the message by its id alone, and comes long after that was recorded.
-                about = named[0] if named else await self._store.owner(provider, receipt.provider_message_id)
+                about = named[0] if named else await self._store.owner(provider, known_by)
                 said = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _OPT_OUTS else receipt.reason
                 await self._apply_feedback(about, said, provider)
-        results = await self._receiving.submit(arrived) if arrived else []
+        verified = [each for each in arrived if _names_a_message(each)]
+        recorded = iter(await self._receiving.submit(verified) if verified else ())
+        results = [next(recorded) if _names_a_message(each) else "unverified" for each in arrived]
         self._observer.received(provider, arrived, results)
         return results
 
@@ -338,19 +358,25 @@ class Pipeline:
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
         text = ""
-        for reply in channel.read_replies(request):
+        for reply in await _read(channel, channel.read_replies, request):
             recorded = await self._take_reply(provider, reply)
             text = text or ("" if reply.answered else self._stages.classifier.answer(recorded))
         return channel.answer(text)
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
         channel = self._resources.providers[provider].channel
+        named = self._resources.open_reference(reply.reference) if reply.reference else None
+        if reply.reference and named is None:
+            self._observer.reply_unverified(provider)
+            return []  # to an address that was not signed here
         try:
-            address = self._stages.validator.normalise(channel, reply.address)
+            address = "" if named else self._stages.validator.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()
-        recorded = await self._resources.replies.take(reply, channel, address, self._stages.classifier.understand)
+        classify = partial(self._stages.classifier.understand, keyword=reply.keyword)
+        delivery_id = named[0] if named else ""
+        recorded = await self._resources.replies.take(reply, channel, address, classify, delivery_id)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded
 
@@ -384,3 +410,19 @@ class Pipeline:
 
 def _refused(checked: ValidatedRequest | RejectedRequest | AcceptResult) -> bool:
     return isinstance(checked, RejectedRequest)
+
+
+async def _read(
+    provider: Provider, read: Callable[[CallbackRequest], Sequence[_Read]], request: CallbackRequest
+) -> Sequence[_Read]:
+    """What a callback says, read in a thread where the provider says that it takes long."""
+    return await asyncio.to_thread(read, request) if provider.capability.slow_callbacks else read(request)
+
+
+def _names_a_message(arrived: ReceiptFor) -> bool:
+    """Whether a receipt has a reference that was signed here, or an id of the provider's.
+
+    Without either it may be forged, and an empty id would match every delivery that has none yet: such a receipt is
+    counted and changes nothing.
+    """
+    return bool(arrived.delivery_id or arrived.receipt.provider_message_id or arrived.receipt.tag)

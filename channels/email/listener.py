@@ -1,13 +1,15 @@
 """A mail server for what comes back: the return path's own, over SMTP or LMTP (RFC 2033).
 
 Owns taking the mail and answering for it: 250 only once it is stored. Must not know what a report means. It takes mail
-for the return path and for the address of complaints and for nothing else, and is meant for a mail server beside it,
-not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our signed reference.
+for return paths, for reply addresses and for the address of complaints, and for nothing else. It is meant for a mail
+server beside it, not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our
+signed reference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,11 +17,15 @@ from dataclasses import dataclass
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-# The mail (recipient, content) is stored: the reply to give for it.
-Take = Callable[[str, bytes], Awaitable[str]]
+from channels.email.parsing import LARGEST
 
-LARGEST = 1_000_000  # octets; our choice: a report with the headers, or all, of one of our own mails
+# The mail (recipient, content, whether its sender is the null one) is stored: the reply to give for it.
+Take = Callable[[str, bytes, bool], Awaitable[str]]
+
 _BACKLOG = 100
+_IDENT = "gateway-reports"  # in the greeting: by it workers know each other
+_GREETING_SECONDS = 2.0  # our choice: it is on this machine, or beside it
+_LISTENING: set[tuple[str, int]] = set()  # in this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +40,45 @@ class Address:
 async def listen(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
     """Serve until told to stop. Several processes may listen on one address: the system shares it out.
 
-    Raises OSError when the address can't be had.
+    Raises OSError when the address can't be had: also where another program, or another provider of this process,
+    listens there in the same shared way, for then mail would come to one or the other as it happens.
     """
+    if (address.host, address.port) in _LISTENING:
+        raise OSError(errno.EADDRINUSE, "another provider listens on this port")
+    if await _others(address):
+        raise OSError(errno.EADDRINUSE, "another program listens on this port")
+    _LISTENING.add((address.host, address.port))
+    try:
+        await _serve(address, wanted, take, stop)
+    finally:
+        _LISTENING.discard((address.host, address.port))
+
+
+async def _others(address: Address) -> bool:
+    """Whether somebody answers there who is no listener of ours."""
+    try:
+        async with asyncio.timeout(_GREETING_SECONDS):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError):
+        return False
+    try:
+        async with asyncio.timeout(_GREETING_SECONDS):
+            greeting = await reader.readline()
+    except (OSError, TimeoutError, ValueError):
+        return True
+    finally:
+        writer.close()
+    # No greeting at all: a worker of ours that is just ending.
+    return bool(greeting) and not greeting.rstrip().endswith(f" {_IDENT}".encode())
+
+
+async def _serve(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs addresses at INFO
     loop = asyncio.get_running_loop()
     handler = _ListenerHandler(wanted, take)
     kind: type[SMTP] = LMTP if address.protocol == "lmtp" else SMTP
     server = await loop.create_server(
-        lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident="reports", loop=loop),
+        lambda: kind(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, ident=_IDENT, loop=loop),
         address.host,
         address.port,
         backlog=_BACKLOG,
@@ -62,11 +99,12 @@ class _ListenerHandler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if not self._wanted(address):
-            return "550 5.1.1 this server takes reports only"
+            return "550 5.1.1 this server takes reports and replies only"
         if envelope.rcpt_tos:  # one answer for the content can't be two answers for two recipients
             return "452 4.5.3 one recipient at a time"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        return await self._take(envelope.rcpt_tos[0], envelope.original_content or b"")
+        null_sender = envelope.mail_from in (None, "", "<>")  # RFC 5321 section 4.5.5
+        return await self._take(envelope.rcpt_tos[0], envelope.original_content or b"", null_sender)

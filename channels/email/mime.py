@@ -41,6 +41,7 @@ class Envelope:
     message_id: str  # without angle brackets
     date: datetime
     headers: Mapping[str, str]
+    reply_to: str = ""
 
 
 def from_header(address: str, name: str) -> str:
@@ -58,6 +59,7 @@ def build(envelope: Envelope, content: Content) -> bytes:
     lines = [
         f"From: {envelope.sender}",
         f"To: {_safe('To', envelope.recipient)}",
+        *([f"Reply-To: {_safe('Reply-To', envelope.reply_to)}"] if envelope.reply_to else []),
         f"Subject: {_encoded('Subject', content.subject)}",
         f"Date: {format_datetime(envelope.date)}",
         f"Message-ID: <{envelope.message_id}>",

@@ -29,7 +29,7 @@ class RelaySettings:
     tls: str
     username: str
     password: str
-    ca_file: str
+    tls_context: ssl.SSLContext
     local_hostname: str
     timeout: float
     connections: int
@@ -124,7 +124,7 @@ class SmtpPool:
                 start_tls=settings.tls == "starttls",
                 username=settings.username or None,
                 password=settings.password or None,
-                cert_bundle=settings.ca_file or None,
+                tls_context=settings.tls_context if settings.tls != "none" else None,
                 local_hostname=settings.local_hostname,
             )
             await client.connect()

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import re
-import ssl
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from email.utils import parseaddr
 from importlib.util import find_spec
@@ -33,20 +32,32 @@ from channels.base import (
     ProviderReason,
     Receipt,
     ReceiptStatus,
+    Reply,
     SendFailure,
     TransientFailure,
     UnknownOutcome,
 )
 from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
+from channels.email.parsing import TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
-from channels.email.reports import NoReport, Report, read_reports, return_path, returned_to, xtext
+from channels.email.refusals import no_connection, refusal
+from channels.email.replies import MailReply, read_reply
+from channels.email.reports import (
+    NoReport,
+    Report,
+    read_reports,
+    replied_to,
+    reply_address,
+    return_path,
+    returned_to,
+    utf8_xtext,
+    xtext,
+)
 from channels.email.signing import DkimSigner
-from channels.options import Clock, ProviderOptions, service
+from channels.options import Clock, ProviderOptions, service, tls_context
 from channels.outcomes import load_table
 
-_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})\b")
-_NOT_LET_IN = frozenset({454, 530, 534, 535, 538})
 _ACTIONS: Mapping[str, ReceiptStatus | None] = {
     "delivered": ReceiptStatus.DELIVERED,
     "relayed": ReceiptStatus.RELAYED,  # RFC 3464 section 2.3.3: no confirmation of a delivery is to be expected
@@ -61,7 +72,7 @@ _OPTIONS = frozenset(
         "from_address", "from_name", "connections", "max_messages", "max_idle_seconds",
         "timeout_seconds", "data_timeout_seconds", "callback_token",
         "listen_host", "listen_port", "listen_protocol", "complaints_address",
-        "dkim_selector", "dkim_key_file",
+        "dkim_selector", "dkim_key_file", "replies",
     }
 )  # fmt: skip
 
@@ -81,14 +92,14 @@ class SmtpProvider:
         except ValueError:
             raise ValueError(f"provider {name}: option from_address or from_name has control characters") from None
         connections = int(options.number("connections", 20, 1, 500))
-        self.capability = Capability(concurrency=connections)
+        self.capability = Capability(concurrency=connections, slow_callbacks=True)
         self._settings = RelaySettings(
             host=options.text("host"),
             port=int(options.number("port", 25, 1, 65_535)),
             tls=options.choice("tls", "starttls", ("none", "starttls", "tls")),
             username=options.text("username", ""),
             password=options.text("password", ""),
-            ca_file=options.text("ca_file", ""),
+            tls_context=tls_context(name, options.text("ca_file", "")),
             local_hostname=self._domain,
             timeout=options.number("timeout_seconds", 10, 0.1, 600),
             connections=connections,
@@ -105,6 +116,8 @@ class SmtpProvider:
         protocol = options.choice("listen_protocol", "smtp", ("smtp", "lmtp"))
         host = options.text("listen_host", "127.0.0.1")
         self._listens = listener.Address(host, port, protocol) if port else None
+        readable = "yes" if port or self._callback_token else "no"
+        self._takes_replies = options.choice("replies", readable, ("yes", "no")) == "yes"
         self._complaints = options.text("complaints_address", "").lower()
         self._dkim = _signer(name, self._domain, options)
         self._selector = options.text("dkim_selector", "")
@@ -115,8 +128,9 @@ class SmtpProvider:
         username, password, ca_file, from_name, return_path_domain, connections (20), max_messages (100),
         max_idle_seconds (30), timeout_seconds (10), data_timeout_seconds (30), callback_token (reports are refused
         without one). Where mail servers deliver what comes back: listen_port (none), listen_host (127.0.0.1),
-        listen_protocol (smtp | lmtp; smtp), complaints_address. To sign: dkim_selector and dkim_key_file (PEM), with
-        the extra dkim. Needs the service ``clock``.
+        listen_protocol (smtp | lmtp; smtp), complaints_address; replies (yes where there is listen_port or
+        callback_token: a Reply-To at the domain of the return path, whose mail is delivered there). To sign:
+        dkim_selector and dkim_key_file (PEM), with the extra dkim. Needs the service ``clock``.
 
         Raises ValueError naming what is missing.
         """
@@ -127,10 +141,14 @@ class SmtpProvider:
         if message.valid_until is not None and message.valid_until <= self._clock():
             raise TransientFailure(ProviderReason.TOO_LATE)
         message_id = f"{message.delivery_id}@{self._domain}"
-        envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers)
+        answers = reply_address(message.reference, self._bounce_domain) if self._takes_replies else ""
+        envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers, answers)
         raw = build(envelope, message.content)
         if self._dkim is not None:
-            raw = await self._dkim.sign(raw)
+            try:
+                raw = await self._dkim.sign(raw)
+            except Exception:  # whatever it is: ours, and nothing has been sent
+                raise TransientFailure(ProviderReason.PROVIDER_CONFIG, "dkim") from None
         if self._pool is None:  # at first use: it belongs to the loop that sends
             self._pool = SmtpPool(self._settings)
         try:
@@ -138,7 +156,7 @@ class SmtpProvider:
                 reports = connection.client.supports_extension("dsn")
                 failure = await self._transaction(connection, message, raw, reports)
         except ConnectError as error:
-            raise self._no_connection(error.error) from None
+            raise no_connection(error.error) from None
         if failure is not None:
             raise failure
         return Accepted(message_id, receipt_expected=reports)
@@ -150,7 +168,7 @@ class SmtpProvider:
             async with pool.connection():
                 pass
         except ConnectError as error:
-            raise self._no_connection(error.error) from None
+            raise no_connection(error.error) from None
         finally:
             await pool.close()
         sender = parseaddr(self._from)[1].rpartition("@")[2]
@@ -163,36 +181,76 @@ class SmtpProvider:
     def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
         """See ``channels.base.Provider``. The body is the report as the mail server got it (message/rfc822), posted
         by its pipe with ``Authorization: Bearer <callback_token>``."""
+        self._authenticate(request)
+        return self._receipts(request.body)
+
+    def read_replies(self, request: CallbackRequest) -> Sequence[Reply]:
+        """See ``channels.base.TakesReplies``. The body is the mail to a reply address, posted as reports are."""
+        self._authenticate(request)
+        try:
+            return self._reply(read_reply(request.body, self._bounce_domain))
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
+
+    def answer(self, text: str) -> tuple[bytes, str]:
+        """See ``channels.base.TakesReplies``. A mail server's pipe carries nothing back."""
+        return b"", "text/plain"
+
+    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
+        """See ``channels.base.Listens``. Nothing to do where no port is set. Raises OSError where it can't be had."""
+        if self._listens is None:
+            return
+        # One thread: whoever sends many complex mails waits for their own, and the event loop for none.
+        with ThreadPoolExecutor(1, thread_name_prefix="mail-reports") as thread:
+
+            async def take(recipient: str, raw: bytes, null_sender: bool) -> str:
+                loop = asyncio.get_running_loop()
+                try:
+                    said = await loop.run_in_executor(thread, self._read_mail, recipient, raw, null_sender)
+                except MalformedCallback as error:
+                    return f"554 5.6.0 no report that can be read: {error}"
+                return "250 2.0.0 stored" if await heard(*said) else "451 4.3.0 try again later"
+
+            await listener.listen(self._listens, self._wanted, take, stop)
+
+    def _read_mail(self, recipient: str, raw: bytes, null_sender: bool) -> tuple[Sequence[Receipt], Sequence[Reply]]:
+        """A report to the return path, or a person's words: to the reply address, or in some programs to the former."""
+        reference = replied_to(recipient, self._bounce_domain)
+        receipts: Sequence[Receipt] = ()
+        if not reference:
+            receipts = self._receipts(raw, recipient)
+            reference = returned_to(recipient, self._bounce_domain)
+        if receipts or not reference:
+            return receipts, ()
+        try:
+            return (), self._reply(read_reply(raw, self._bounce_domain, reference, null_sender=null_sender))
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
+
+    def _authenticate(self, request: CallbackRequest) -> None:
         given = request.headers.get("authorization", "")
         expected = f"Bearer {self._callback_token}"
         if not self._callback_token or not hmac.compare_digest(
             given.encode("utf-8", "surrogateescape"), expected.encode()
         ):
             raise BadSignature("Authorization")
-        return self._receipts(request.body)
 
-    async def listen(self, heard: Heard, stop: asyncio.Event) -> None:
-        """See ``channels.base.Listens``. Nothing to do where no port is set. Raises OSError where it can't be had."""
-        if self._listens is None:
-            return
-
-        async def take(recipient: str, raw: bytes) -> str:
-            try:
-                receipts = self._receipts(raw, recipient if recipient.lower() != self._complaints else "")
-            except MalformedCallback as error:
-                return f"554 5.6.0 no report that can be read: {error} is missing"
-            return "250 2.0.0 stored" if await heard(receipts, ()) else "451 4.3.0 try again later"
-
-        await listener.listen(self._listens, self._wanted, take, stop)
+    def _reply(self, found: MailReply | None) -> list[Reply]:
+        if found is None:
+            return []
+        return [Reply(self.name, found.key, "", found.text.replace("\0", ""), reference=found.reference)]
 
     def _wanted(self, recipient: str) -> bool:
-        return recipient.lower() == self._complaints or returned_to(recipient, self._bounce_domain) != ""
+        ours = returned_to(recipient, self._bounce_domain) or replied_to(recipient, self._bounce_domain)
+        return recipient.lower() == self._complaints or ours != ""
 
     def _receipts(self, raw: bytes, sent_to: str = "") -> list[Receipt]:
         try:
-            reports = read_reports(raw, self._bounce_domain, sent_to)
+            reports = read_reports(raw, self._bounce_domain, sent_to, self._complaints)
         except NoReport as error:
             raise MalformedCallback(str(error)) from None
+        except TooComplex as limit:
+            raise MalformedCallback(f"limit of {limit}") from None
         receipts = []
         for report in reports:
             if report.action not in _ACTIONS:
@@ -220,18 +278,19 @@ class SmtpProvider:
         rcpt: list[str] = []
         if reports:
             mail += ["RET=HDRS", f"ENVID={xtext(message.reference)}"]
-            kind = "utf-8" if unicode else "rfc822"
-            rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={kind};{xtext(message.address)}"]
+            recipient = f"utf-8;{utf8_xtext(message.address)}" if unicode else f"rfc822;{xtext(message.address)}"
+            rcpt = ["NOTIFY=SUCCESS,FAILURE", f"ORCPT={recipient}"]
         encoding = "utf-8" if unicode else "ascii"
-        handing_over = False
+        recipient_named = handing_over = False
         try:
             sender = return_path(message.reference, self._bounce_domain)
             await client.mail(sender, options=mail, encoding=encoding)
+            recipient_named = True
             await client.rcpt(message.address, options=rcpt, encoding=encoding)
             handing_over = True
             await client.data(raw, timeout=self._data_timeout)
         except aiosmtplib.SMTPResponseException as refused:
-            return await self._refused(connection, refused)
+            return await self._refused(connection, refused, recipient_named=recipient_named)
         except aiosmtplib.SMTPTimeoutError:
             connection.broken = True
             return (UnknownOutcome if handing_over else TransientFailure)(ProviderReason.TIMEOUT)
@@ -243,7 +302,9 @@ class SmtpProvider:
             return PermanentFailure(ProviderReason.INVALID_ADDRESS, "5.1.3")
         return None
 
-    async def _refused(self, connection: RelayConnection, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
+    async def _refused(
+        self, connection: RelayConnection, refused: aiosmtplib.SMTPResponseException, *, recipient_named: bool
+    ) -> SendFailure:
         """The relay said no, so it has nothing; and the connection is good once the envelope is cleared."""
         try:
             if refused.code in (421, 503):  # going away, or out of step with us
@@ -252,35 +313,16 @@ class SmtpProvider:
                 await connection.client.rset()
         except (aiosmtplib.SMTPException, OSError):
             connection.broken = True
-        return self._failure(refused)
-
-    def _failure(self, refused: aiosmtplib.SMTPResponseException) -> SendFailure:
-        if refused.code == -1:  # the library's mark for a reply that isn't SMTP
-            return UnknownOutcome(ProviderReason.UNMAPPED)
-        # About us and the relay (RFC 4954 section 6), while the enhanced code beside it, 5.7.x, sounds like the mail.
-        match = None if refused.code in _NOT_LET_IN else _ENHANCED.match(refused.message)
-        return self._table.find(match[1] if match else "", str(refused.code)).failure()
-
-    def _no_connection(self, error: Exception) -> SendFailure:
-        # Whatever it is, nothing was sent; and it is about us and the relay, never about this borrower.
-        if isinstance(error, aiosmtplib.SMTPResponseException):
-            failure = self._failure(error)
-            return TransientFailure(failure.reason, failure.code)
-        if isinstance(error, aiosmtplib.SMTPTimeoutError):
-            return TransientFailure(ProviderReason.TIMEOUT)
-        # The bare SMTPException is how the library says that STARTTLS or login isn't offered.
-        certificate = isinstance(error.__cause__, ssl.SSLError)
-        if certificate or isinstance(error, ssl.SSLError | ValueError) or type(error) is aiosmtplib.SMTPException:
-            return TransientFailure(ProviderReason.PROVIDER_CONFIG, type(error).__name__)
-        return TransientFailure(ProviderReason.CONNECTION_FAILED)
+        return refusal(refused, before_recipient=not recipient_named)
 
     def _receipt(self, status: ReceiptStatus, report: Report) -> Receipt:
         reason: ProviderReason | None = None
         if status is ReceiptStatus.UNDELIVERED:
-            reason = self._table.find(report.status).reason
+            reason = self._table.find(report.status, report.reply).reason
         elif status is ReceiptStatus.DELIVERED:
             reason = ProviderReason.DELIVERED
-        return Receipt(self.name, status, report.message_id, report.reference, reason, report.status)
+        # Anybody who has seen one of our mails knows how a Message-ID looks: only the signed reference names a message.
+        return Receipt(self.name, status, "", report.reference, reason, report.status or report.reply)
 
 
 def _signer(name: str, domain: str, options: ProviderOptions) -> DkimSigner | None:

@@ -19,7 +19,10 @@ GSM, LATIN_1, UCS_2 = 0x00, 0x03, 0x08
 HAS_HEADER = 0x40  # esm_class: the text begins with a user data header
 INTERNATIONAL, _SHORT_CODE, _ALPHANUMERIC = (1, 1), (3, 0), (5, 0)  # (type of number, numbering plan), 5.2.5
 _LONGEST_VALIDITY = timedelta(days=30)  # our choice; SMSCs keep a message for days
-_KIND, _RECEIPT = 0x3C, 0x04  # esm_class: what a message from the SMSC is
+_KIND = 0x3C  # esm_class: what a message from the SMSC is
+_RECEIPTS = (0x04, 0x20)  # at the end, and in between
+# Appendix B; some SMSCs send it as an ordinary message. Nobody begins a message to a lender like this.
+_RECEIPT_TEXT = re.compile(r"\s*id:\s*\S+\s.*\bstat:\s*\S", re.IGNORECASE | re.DOTALL)
 _ALONE = {GSM: 160, UCS_2: 140}  # octets, one septet in each for GSM 7-bit, as SMSCs want it
 _PART = {GSM: 153, UCS_2: 134}
 _FIELD = re.compile(r"\b(id|stat|err):\s*([^\s]+)", re.IGNORECASE)
@@ -88,8 +91,13 @@ def decoded(data_coding: int, esm_class: int, octets: bytes) -> str:
 
 
 def is_receipt(esm_class: int) -> bool:
-    """Whether a deliver_sm is a receipt; otherwise it is somebody's message."""
-    return esm_class & _KIND == _RECEIPT
+    """Whether esm_class calls a message from the SMSC a receipt; otherwise it is somebody's."""
+    return esm_class & _KIND in _RECEIPTS
+
+
+def is_receipt_text(text: str) -> bool:
+    """Whether a message reads as a receipt, whatever its esm_class."""
+    return _RECEIPT_TEXT.match(text[:1_000]) is not None
 
 
 def read_receipt(text: str) -> ReceiptText:

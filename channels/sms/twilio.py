@@ -28,6 +28,7 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Capability,
+    Keyword,
     LookupAnswer,
     LookupResult,
     MalformedCallback,
@@ -65,6 +66,9 @@ _CLOCK_SKEW = timedelta(seconds=30)  # our choice: NTP keeps both clocks far clo
 _LOOKUP_LIMIT = 200  # our choice: nobody is sent more than this between an attempt and its look-up
 # Twilio repeats a callback that failed, up to 5 times, when the fragment of its URL says so (connection overrides).
 _CALLBACK_RETRIES = "rc=5&rp=ct,rt,5xx"
+
+# Our choice: Twilio's webhooks have some 30 fields, and a text of 1,600 characters percent-encoded has 20 kB at most.
+_LARGEST_FORM, _MOST_FIELDS = 64_000, 200
 
 _OPTIONS = frozenset(
     {
@@ -185,9 +189,11 @@ class TwilioProvider:
         missing = [name for name in ("MessageSid", "From", "Body") if name not in form]
         if missing:
             raise MalformedCallback(missing[0])
-        # OptOutType is there where Twilio's Advanced Opt-Out has answered already.
-        answered = bool(form.get("OptOutType", ""))
-        return [Reply(self.name, form["MessageSid"], form["From"], form["Body"], answered)]
+        # OptOutType (STOP, START or HELP) is there where Twilio's Advanced Opt-Out has recognised a keyword, perhaps
+        # the account's own, and has answered already. After STOP it refuses our messages, whatever the text says.
+        kind = form.get("OptOutType", "")
+        keyword = Keyword(kind.lower()) if kind.lower() in list(Keyword) else None
+        return [Reply(self.name, form["MessageSid"], form["From"], form["Body"], bool(kind), keyword)]
 
     def answer(self, text: str) -> tuple[bytes, str]:
         """See ``channels.base.TakesReplies``. TwiML."""
@@ -195,11 +201,14 @@ class TwilioProvider:
         return f'<?xml version="1.0" encoding="UTF-8"?><Response>{message}</Response>'.encode(), "application/xml"
 
     def _form(self, request: CallbackRequest) -> MultiDict[str]:
-        """The signed form of a callback."""
+        """The signed form of a callback. What can't be Twilio's is refused before it is parsed and a signature made."""
+        if not request.headers.get(SIGNATURE_HEADER.lower()) or len(request.body) > _LARGEST_FORM:
+            raise BadSignature(SIGNATURE_HEADER)
         try:
-            form = MultiDict(parse_qsl(request.body.decode("utf-8"), keep_blank_values=True))
-        except UnicodeDecodeError:
-            raise BadSignature("the body is not a form") from None
+            fields = parse_qsl(request.body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        except ValueError:  # no UTF-8, or too many fields
+            raise BadSignature("the body is not a form of Twilio's") from None
+        form = MultiDict(fields)
         self._verify(request, form)
         return form
 

@@ -12,6 +12,7 @@ from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 
 _REFERENCE_BYTES = 12  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
+_ATTEMPT_DIGITS = 9  # an attempt's number is a 32-bit column
 _DIGEST_HEX = 32  # 128 bits: no collisions among the addresses of a country
 
 
@@ -54,11 +55,12 @@ class Signer:
         """The delivery id and attempt of a reference of ours; None for anything else."""
         delivery_id, _, rest = reference.partition(".")
         number, _, _ = rest.partition(".")
-        if not number.isdigit() or not hmac.compare_digest(
-            self.reference(delivery_id, int(number)).encode(), reference.encode()
-        ):
+        # int() refuses more than 4,300 digits, and "²", of which str.isdigit says that it is one; encode() refuses a
+        # lone surrogate, which is what undecodable octets of a mail's header become.
+        if not (reference.isascii() and number.isdigit() and len(number) <= _ATTEMPT_DIGITS):
             return None
-        return delivery_id, int(number)
+        known = hmac.compare_digest(self.reference(delivery_id, int(number)).encode(), reference.encode())
+        return (delivery_id, int(number)) if known else None
 
     def unsubscribe_token(self, delivery_id: str) -> str:
         """``<delivery id>.<signature>``: the right to stop messages at that delivery's address, and no other right."""
@@ -67,7 +69,7 @@ class Signer:
     def open_unsubscribe_token(self, token: str) -> str | None:
         """The delivery id of a token of ours; None for anything else."""
         delivery_id = token.partition(".")[0]
-        known = hmac.compare_digest(self.unsubscribe_token(delivery_id).encode(), token.encode())
+        known = token.isascii() and hmac.compare_digest(self.unsubscribe_token(delivery_id).encode(), token.encode())
         return delivery_id if known else None
 
     def borrower_token(self, tenant: str, borrower_id: str, expires_at: datetime) -> str:
@@ -79,6 +81,8 @@ class Signer:
     def open_borrower_token(self, token: str, now: datetime) -> tuple[str, str] | None:
         """The tenant and borrower of a valid token; None where it is forged, damaged or expired."""
         encoded, _, signature = token.removeprefix("bt_").partition(".")
+        if not token.isascii():
+            return None
         try:
             body = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
         except ValueError:
@@ -101,7 +105,7 @@ class Signer:
     def open_session_token(self, token: str) -> str | None:
         """The session id of a token of ours; None for anything else."""
         session_id = token.partition(".")[0]
-        known = hmac.compare_digest(self.session_token(session_id).encode(), token.encode())
+        known = token.isascii() and hmac.compare_digest(self.session_token(session_id).encode(), token.encode())
         return session_id if known else None
 
     def form_token(self, session_id: str) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from channels.base import Message, Receipt
+from channels.base import Message, Receipt, SendFailure
 from gateway.core.deliveries import Attempt, Delivery, Outgoing, ReceiptFor, RecordedReply, Transition
 from gateway.core.notifications import Notification
 from gateway.core.reasons import STOPS
@@ -126,7 +126,7 @@ class PathObserver:
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def received(self, provider: str, arrived: Sequence[ReceiptFor], results: Sequence[str]) -> None:
-        """Receipts are recorded, each with its result: moved, recorded, duplicate or orphan."""
+        """Receipts are recorded, each with its result: moved, recorded, duplicate, orphan or unverified."""
         self._log("received", map(_received, arrived, results))
         for each, result in zip(arrived, results, strict=True):
             self._metrics.received(provider, each.receipt.status, result)
@@ -162,6 +162,15 @@ class PathObserver:
             self._metrics.replied(provider, each.intent)
             if each.new and each.intent in STOPS:
                 self.opted_out("reply", took)
+
+    def reply_unverified(self, provider: str) -> None:
+        """A reply came to an address that carries no valid signature; it is ignored."""
+        self._log("reply unverified", [{"provider": provider}])
+
+    def reply_not_answered(self, provider: str, failure: SendFailure) -> None:
+        """A reply is recorded and in force, but its confirmation could not be sent."""
+        record: dict[str, object] = {"provider": provider, "reason": failure.reason, "code": failure.code}
+        self._log("reply not answered", [record])
 
 
 def _accepted(tenant: str, request_id: str, result: AcceptResult | RejectedRequest) -> dict[str, object]:

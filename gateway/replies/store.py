@@ -58,8 +58,12 @@ class ReplyStore:
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[RecordedReply]:
+    async def take(
+        self, reply: Reply, channel: str, address: str, understand: Understand, delivery_id: str = ""
+    ) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
+
+        ``delivery_id`` names the message that is answered, where that is known: its address counts, for its tenant.
 
         A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
         a stop forbids is not begun any more.
@@ -67,7 +71,8 @@ class ReplyStore:
         now = self._clock()
 
         def write(connection: Connection) -> list[RecordedReply]:
-            found = _senders(connection, self._digest, channel, address)
+            digests = _digest_of(connection, delivery_id) if delivery_id else None
+            found = _senders(connection, self._digest, channel, address, digests)
             return [self._take(connection, each, reply, channel, understand, now) for each in found]
 
         taken = await self._database.write(write)
@@ -117,10 +122,18 @@ class ReplyStore:
         )
 
 
-def _senders(connection: Connection, digest: Digest, channel: str, address: str) -> list[_Sender]:
+def _digest_of(connection: Connection, delivery_id: str) -> list[str]:
+    query = select(deliveries.c.address_digest).where(deliveries.c.id == delivery_id)
+    return list(connection.execute(query).scalars())
+
+
+def _senders(
+    connection: Connection, digest: Digest, channel: str, address: str, digests: Sequence[str] | None
+) -> list[_Sender]:
     """The borrowers who were written to at this address, by any tenant; each with the latest message."""
-    tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
-    digests = [digest(tenant, channel, address) for tenant in tenants]
+    if digests is None:
+        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
+        digests = [digest(tenant, channel, address) for tenant in tenants]
     rows = connection.execute(
         select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from channels.base import Keyword
 from gateway.core.deliveries import RecordedReply
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
@@ -25,8 +26,10 @@ class ReplyClassifier:
         self._packs_of = packs_of
         self._lender = lender
 
-    def understand(self, text: str, borrower: Borrower) -> Intent:
-        """What the borrower is taken to have said."""
+    def understand(self, text: str, borrower: Borrower, keyword: Keyword | None = None) -> Intent:
+        """What the borrower is taken to have said; ``keyword``, a provider's own word on it, goes before the text."""
+        if keyword is not None:
+            return Intent(keyword)
         return self._classify(text, self._packs_of(borrower.jurisdiction))
 
     def answer(self, taken: Sequence[RecordedReply]) -> str:

@@ -153,6 +153,8 @@ class Store:
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
         """The delivery to which the provider's message belongs; None where it is not known here."""
+        if not provider_message_id:
+            return None  # every delivery that was not handed over yet has an empty id
         query = select(deliveries.c.id).where(
             deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
         )

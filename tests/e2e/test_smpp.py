@@ -139,3 +139,28 @@ async def test_without_our_reference_a_person_decides() -> None:
         await _orphan(gateway)
         await _work(gateway)
         await _until(gateway, reminder, "review")
+
+
+async def test_a_stop_is_confirmed_over_the_connection() -> None:
+    """As by Twilio: once, where the pack says so, to who wrote; a repeated stop is not answered again."""
+    smsc = Smsc()
+    async with _on(smsc) as gateway:
+        body = request(route=["sms"])
+        body["borrower"] |= {"jurisdiction": "us", "locale": "en", "time_zones": ["America/New_York"]}
+        body["borrower"]["addresses"]["sms"] = ANSWERED
+        await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+        async with asyncio.timeout(15):
+            while smsc.session is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await smsc.says(b"STOP")
+            while not smsc.submitted:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await smsc.says(b"STOP")
+            await smsc.says(b"HELP")
+            while len(smsc.submitted) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        confirmed, helped = (bytes(each.short_message) for each in smsc.submitted)
+        assert b"Example Bank" in confirmed
+        assert b"Example Bank" in helped
+        assert confirmed != helped
+        assert [each.registered_delivery for each in smsc.submitted] == [0, 0]

@@ -7,6 +7,9 @@ the first time, 94 taken but never answered (of a long message the last part), 9
 from __future__ import annotations
 
 import asyncio
+import ssl
+import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,3 +103,81 @@ class Smsc:
     async def says(self, text: bytes, data_coding: int = 0) -> None:
         """A borrower writes back."""
         await self.session.deliver_sm("15005550006", text, source_addr="12025550100", data_coding=data_coding)
+
+
+_HEADER = struct.Struct(">IIII")
+
+
+@dataclass
+class WireSmsc:
+    """An SMSC on the level of PDUs, for what the library's server can't do: it refuses binds, sends data_sm, throttles.
+
+    ``commands`` are the command_ids that came, in order; ``answers`` what the next PDUs from us were answered with.
+    """
+
+    bind_status: int = 0
+    tls: ssl.SSLContext | None = None
+    submit_statuses: list[int] = field(default_factory=list)  # of the next submits; then 0
+    message_ids: list[str] = field(default_factory=list)  # of the next submits; then numbers
+    commands: list[int] = field(default_factory=list)
+    submitted: list[Any] = field(default_factory=list)
+    answers: asyncio.Queue[tuple[int, int]] = field(default_factory=asyncio.Queue)
+    port: int = 0
+    _writers: dict[int, asyncio.StreamWriter] = field(default_factory=dict)
+    _sequence: int = 100
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        self._server.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                length, command, status, sequence = _HEADER.unpack(await reader.readexactly(_HEADER.size))
+                body = await reader.readexactly(length - _HEADER.size)
+                if command & 0x80000000:
+                    await self.answers.put((command, status))
+                    continue
+                self.commands.append(command)
+                self._answer(command, sequence, body, writer)
+                await writer.drain()
+        writer.close()
+
+    def _answer(self, command: int, sequence: int, body: bytes, writer: asyncio.StreamWriter) -> None:
+        status, text = 0, b""
+        if command in (0x1, 0x2, 0x9):
+            status, text = self.bind_status, b"smsc\0"
+            self._writers[command] = writer
+        elif command == 0x4:
+            status = self.submit_statuses.pop(0) if self.submit_statuses else 0
+            if not status:
+                self.submitted.append(smpp34.decode(_HEADER.pack(16 + len(body), 4, 0, 1) + body))
+                number = str(1_000_000 + len(self.submitted))
+                text = (self.message_ids.pop(0) if self.message_ids else number).encode() + b"\0"
+        writer.write(_HEADER.pack(16 + len(text), command | 0x80000000, status, sequence) + text)
+
+    async def deliver(self, text: bytes, *, esm_class: int = 0, tlvs: Sequence[tuple[int, bytes]] = ()) -> None:
+        """Send a deliver_sm to who receives."""
+        made = [smpp34.Tlv(tag, value) for tag, value in tlvs]
+        self._sequence += 1
+        pdu = smpp34.DeliverSm(
+            "12025550100", "15005550006", text, esm_class=esm_class, tlvs=made, sequence_number=self._sequence
+        )
+        await self._send(bytes(pdu.encode()))
+
+    async def data(self, *, esm_class: int, tlvs: Sequence[tuple[int, bytes]]) -> None:
+        """Send a data_sm, section 4.7.1."""
+        self._sequence += 1
+        body = b"\0\x01\x0112025550100\0\x01\x0115005550006\0" + bytes((esm_class, 0, 0))
+        body += b"".join(struct.pack(">HH", tag, len(value)) + value for tag, value in tlvs)
+        await self._send(_HEADER.pack(16 + len(body), 0x103, 0, self._sequence) + body)
+
+    async def _send(self, pdu: bytes) -> None:
+        writer = self._writers.get(0x1) or self._writers[0x9]
+        writer.write(pdu)
+        await writer.drain()

@@ -188,3 +188,11 @@ async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client
     never = Verdict(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
     await gateway.store.accept([draft("n", verdict=never)], NOW)
     assert await gateway.store.due(NOW, 10) == []
+
+
+async def test_a_stop_that_only_the_provider_recognises_is_in_force(client: Client) -> None:
+    """An account's own keyword, with Twilio's OptOutType: Twilio refuses our messages from now on, and so do we."""
+    await client.post("/v1/notifications", request())
+    assert (await says(client, "UNFOLLOW", OptOutType="STOP")).status == 200
+    shown = (await client.get("/v1/borrowers/B-1")).json
+    assert [(each["channel"], each["source"]) for each in shown["opt_outs"]] == [("sms", "reply")]

@@ -3,81 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import smtplib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import dkim
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from channels.base import Receipt, ReceiptStatus, Reply
-from channels.email.reports import return_path
+from channels.base import ProviderReason, ReceiptStatus, TransientFailure
+from channels.email import listener
+from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock, message
-from tests.support.production import free_port
-from tests.unit.channels.test_smtp import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, Back
 
 PATH = return_path(REFERENCE, "lender.example")
 DATE = "Tue, 24 Nov 2026 00:00:00 +0000"
-
-
-class Back:
-    """A listening provider, a ledger that can be down, and a mail server that delivers to it."""
-
-    def __init__(self, protocol: str) -> None:
-        self.port, self.protocol = free_port(), protocol
-        self.receipts: list[Receipt] = []
-        self.down = False
-        self._stop = asyncio.Event()
-        options = {
-            "host": "127.0.0.1",
-            "domain": "lender.example",
-            "from_address": "no-reply@lender.example",
-            "listen_port": self.port,
-            "listen_protocol": protocol,
-            "complaints_address": "abuse@lender.example",
-        }
-        self._provider = SmtpProvider.from_options("mail", options, {"clock": clock})
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._provider.listen(self._heard, self._stop))
-        async with asyncio.timeout(5):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
-
-    async def stop(self) -> None:
-        self._stop.set()
-        await self._task
-
-    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
-        if not self.down:
-            self.receipts += receipts
-        return not self.down
-
-    async def deliver(self, raw: bytes, *recipients: str) -> tuple[int, bytes]:
-        """The reply to the first command that is refused, or to the mail."""
-        return await asyncio.to_thread(self._deliver, raw, recipients)
-
-    def _deliver(self, raw: bytes, recipients: Sequence[str]) -> tuple[int, bytes]:
-        kind = smtplib.LMTP if self.protocol == "lmtp" else smtplib.SMTP
-        with kind("127.0.0.1", self.port) as client:
-            client.ehlo()
-            client.mail("")
-            for recipient in recipients:
-                answer = client.rcpt(recipient)
-                if answer[0] >= 400:
-                    return answer
-            return client.data(raw)
 
 
 @pytest.fixture(params=["smtp", "lmtp"])
@@ -128,18 +72,75 @@ async def test_what_is_no_report_is_refused(back: Back, raw: bytes, recipients: 
     assert back.receipts == []
 
 
+ATTACHED = """From: staff@hotmail.com
+To: abuse@lender.example
+Subject: complaint about message from 192.0.2.1
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="=_b"
+
+--=_b
+Content-Type: message/rfc822
+Content-Disposition: attachment
+
+X-HmXmrOriginalRecipient: chen@example.com
+{field}
+From: Example Bank <no-reply@lender.example>
+Subject: Your payment
+
+Hello.
+--=_b--
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "reference"),
+    [
+        (f"Reply-To: {reply_address(REFERENCE, 'lender.example')}", REFERENCE),
+        (f"Return-Path: <{PATH}>", REFERENCE),
+        ("Message-ID: <x@lender.example>", ""),
+    ],
+)
+async def test_a_complaint_that_only_attaches_our_mail_is_understood(back: Back, field: str, reference: str) -> None:
+    """Outlook.com writes no feedback report; one whose mail names no reference is counted as unverified."""
+    raw = ATTACHED.format(field=field).encode()
+    assert (await back.deliver(raw, "abuse@lender.example", sender="staff@hotmail.com"))[0] == 250
+    [receipt] = back.receipts
+    assert (receipt.status, receipt.reference) == (ReceiptStatus.COMPLAINED, reference)
+
+
 async def test_two_processes_share_the_port() -> None:
     """Every worker listens on the same address; a report reaches one of them."""
     first, second = Back("smtp"), Back("smtp")
     second.port = first.port
     second._provider._listens = first._provider._listens
     await first.start()
+    listener._LISTENING.clear()  # another process has a set of its own
     await second.start()
     for _ in range(20):
         assert (await first.deliver(report(MAIL, REFERENCE, True, DATE), PATH))[0] == 250
     assert len(first.receipts) + len(second.receipts) == 20
     await first.stop()
     await second.stop()
+
+
+async def test_a_port_in_use_is_refused_at_start() -> None:
+    """Another provider's port, or another program's: also where the system would share it between both."""
+    first, second = Back("smtp"), Back("smtp")
+    second._provider._listens = first._provider._listens
+    await first.start()
+    with pytest.raises(OSError, match="another provider"):
+        await second._provider.listen(second._heard, asyncio.Event())
+    await first.stop()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx.example ESMTP Postfix\r\n")
+        await reader.read()
+        writer.close()
+
+    other = await asyncio.start_server(greet, "127.0.0.1", first.port, reuse_port=True)
+    with pytest.raises(OSError, match="another program"):
+        await first._provider.listen(first._heard, asyncio.Event())
+    other.close()
 
 
 @pytest.fixture
@@ -188,3 +189,33 @@ def test_half_a_signature_is_named(key: tuple[Path, bytes], missing: str) -> Non
     unreadable = options | {"dkim_selector": "s1", "dkim_key_file": "/nowhere"}
     with pytest.raises(ValueError, match=r"mail.*dkim_key_file"):
         SmtpProvider.from_options("mail", unreadable, {"clock": clock})
+
+
+@pytest.mark.parametrize("content", [b"no PEM at all", b"ed25519"], ids=["broken", "Ed25519"])
+async def test_a_key_that_cannot_sign_stops_the_start(tmp_path: Path, content: bytes) -> None:
+    """It is tried at once: with such a key every mail went to review."""
+    if content == b"ed25519":
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        content = ed25519.Ed25519PrivateKey.generate().private_bytes(pem, pkcs8, serialization.NoEncryption())
+    (tmp_path / "key.pem").write_bytes(content)
+    options = {"host": "h", "domain": "lender.example", "from_address": "a@lender.example"}
+    options |= {"dkim_selector": "s1", "dkim_key_file": str(tmp_path / "key.pem")}
+    with pytest.raises(ValueError, match=r"mail.*dkim_key_file.*RSA"):
+        SmtpProvider.from_options("mail", options, {"clock": clock})
+
+
+async def test_a_failure_to_sign_is_ours_and_transient(
+    key: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has been sent, so nothing is in doubt: the mail goes when the fault is mended."""
+    options = {"host": "127.0.0.1", "domain": "lender.example", "from_address": "a@lender.example"}
+    options |= {"dkim_selector": "s1", "dkim_key_file": str(key[0])}
+    provider = SmtpProvider.from_options("mail", options, {"clock": clock})
+
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("dkim.sign", fail)
+    with pytest.raises(TransientFailure) as failure:
+        await provider.send(message("chen@example.com"))
+    assert (failure.value.reason, failure.value.code) == (ProviderReason.PROVIDER_CONFIG, "dkim")

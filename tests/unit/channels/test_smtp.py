@@ -24,10 +24,11 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.email import CHANNEL
-from channels.email.reports import return_path
-from channels.email.sink import Mail, SmtpSink, report
+from channels.email.reports import reply_address, return_path
+from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 TO = "chen@example.com"
@@ -81,7 +82,22 @@ def _relay(**replies: str | None) -> Talk:
 
 _TROUBLE = [
     ({"greeting": "421 4.3.2 not now"}, TransientFailure, R.PROVIDER_UNAVAILABLE, "4.3.2"),
-    ({"greeting": "554 go away"}, TransientFailure, R.FILTERED, "554"),
+    ({"greeting": "554 go away"}, TransientFailure, R.PROVIDER_CONFIG, "554"),
+    (
+        {"ehlo": "550 5.7.1 your address is listed", "helo": "550 5.7.1 no"},
+        TransientFailure,
+        R.PROVIDER_CONFIG,
+        "5.7.1",
+    ),
+    ({"mail": "553 5.7.1 Sender address rejected: not owned by user"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"mail": "550 5.7.1 we don't know you"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"mail": "552 5.3.4 too large"}, PermanentFailure, R.CONTENT_REJECTED, "5.3.4"),
+    ({"rcpt": "554 5.7.1 <x>: Relay access denied"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "550 relay not permitted"}, TransientFailure, R.PROVIDER_CONFIG, "550"),
+    ({"rcpt": "550 5.7.54 Unable to relay recipient"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.54"),
+    ({"rcpt": "550 5.7.1 Client was not authenticated"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "554 5.7.1 <x>: Client host rejected: Access denied"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
+    ({"rcpt": "550 5.7.1 blocked by the recipient"}, PermanentFailure, R.BLOCKED, "5.7.1"),
     ({"greeting": None}, TransientFailure, R.TIMEOUT, ""),
     ({"greeting": ""}, TransientFailure, R.CONNECTION_FAILED, ""),
     ({"mail": "451 4.7.1 greylisted"}, TransientFailure, R.RATE_LIMITED, "4.7.1"),
@@ -144,6 +160,24 @@ async def test_the_message_as_it_arrives() -> None:
     assert parsed["Auto-Submitted"] == "auto-generated"
     assert parsed["List-Unsubscribe"] == "<https://lender.example/u/x>"
     assert [part.get_content_type() for part in parsed.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, None), ({"callback_token": "tok"}, True), ({"listen_port": 2525}, True), ({"replies": "yes"}, True),
+     ({"callback_token": "tok", "replies": "no"}, None)],
+)  # fmt: skip
+async def test_answers_go_to_a_signed_address_where_somebody_reads_them(
+    options: dict[str, Any], expected: bool | None
+) -> None:
+    """E-mails say how to stop by a reply: Reply-To names the message, wherever mail that comes back is taken."""
+    async with _sink() as sink:
+        provider = _provider(sink.port, **options)
+        sent = message(TO)
+        await provider.send(sent)
+        await provider.close()
+        (mail,) = sink.mails
+    assert message_from_bytes(mail.raw)["Reply-To"] == (expected and reply_address(sent.reference, "lender.example"))
 
 
 async def test_a_mailbox_in_chinese() -> None:
@@ -222,6 +256,33 @@ async def test_without_tls_and_login_nothing_is_sent(
     assert reason is None or (type(raised.value), raised.value.reason) == (TransientFailure, reason)
 
 
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+async def test_a_private_ca_is_told_as_what_it_is(tls: str) -> None:
+    """Not as a host that can't be reached: the certificate isn't trusted, and ca_file is what is missing."""
+    context = _server_tls()
+    server = await asyncio.start_server(_relay(), "127.0.0.1", 0, ssl=context)
+    try:
+        async with _sink(tls=context) as sink:
+            port = server.sockets[0].getsockname()[1] if tls == "tls" else sink.port
+            provider = _provider(port, tls=tls, timeout_seconds=10)
+            with pytest.raises(TransientFailure) as failure:
+                await provider.check()
+            assert (failure.value.reason, failure.value.code) == (R.PROVIDER_CONFIG, "certificate_not_trusted")
+            await provider.close()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "can't be read"), ("no PEM", "has no certificate in PEM")])
+def test_a_missing_ca_file_stops_the_start(tmp_path: Path, content: str | None, what: str) -> None:
+    """It is named, with what is wrong with it; it was told as a host that can't be reached."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=rf"relay.*ca_file {what}"):
+        _provider(25, tls="starttls", ca_file=str(path))
+
+
 # The pool
 
 
@@ -293,10 +354,6 @@ async def test_a_cancelled_send_gives_its_place_back() -> None:
 # Reports
 
 
-REFERENCE = f"dlv_{1:032x}.1.{'ab' * 12}"
-MAIL = Mail("dlv_1@lender.example", f"{REFERENCE}@lender.example", TO, b"")
-
-
 def _posted(raw: bytes) -> CallbackRequest:
     return CallbackRequest("http://x/", {"authorization": "Bearer tok"}, {}, raw)
 
@@ -336,51 +393,15 @@ def test_a_report_without_envelope_id_is_known_by_its_return_path() -> None:
     assert (receipt.reference, receipt.status) == (REFERENCE, ReceiptStatus.UNDELIVERED)
 
 
-OWN_WORDS = """From: MAILER-DAEMON@odd.example
-To: {to}
-Subject: failure notice
-MIME-Version: 1.0
-Content-Type: text/plain
-
-Hi. This is the qmail-send program at odd.example.
-I'm afraid I wasn't able to deliver your message to the following addresses.
-This is a permanent error; I've given up. Sorry it didn't work out.
-
-<borrower@odd.example>:
-Sorry, no mailbox here by that name. (#5.1.1)
-"""
-
-COMPLAINT = """From: feedback@mailbox.example
-To: abuse@lender.example
-MIME-Version: 1.0
-Content-Type: multipart/report; report-type=feedback-report; boundary="=_b"
-
---=_b
-Content-Type: text/plain
-
-This is a complaint.
---=_b
-Content-Type: message/feedback-report
-
-Feedback-Type: {kind}
-User-Agent: Mailbox/1
-Version: 1
-{field}
-
---=_b
-Content-Type: text/rfc822-headers
-
-{original}
-
---=_b--
-"""
-
-
 def test_a_bounce_in_a_servers_own_words_is_understood() -> None:
     """A server that knows no RFC 3464 says so in prose; our return path says which message it means."""
     raw = OWN_WORDS.format(to=return_path(REFERENCE, "lender.example")).encode()
     (receipt,) = _provider(25, callback_token="tok").read_receipts(_posted(raw))
-    assert (receipt.reference, receipt.status, receipt.reason) == (REFERENCE, ReceiptStatus.UNDELIVERED, R.UNMAPPED)
+    assert (receipt.reference, receipt.status, receipt.reason) == (
+        REFERENCE,
+        ReceiptStatus.UNDELIVERED,
+        R.INVALID_ADDRESS,
+    )
 
 
 def test_an_automatic_reply_is_no_bounce() -> None:
@@ -396,14 +417,16 @@ def test_an_automatic_reply_is_no_bounce() -> None:
         ("abuse", "Original-Mail-From: <{path}>", "Subject: x", (REFERENCE, "")),
         ("Fraud", "X: y", "Return-Path: <{path}>", (REFERENCE, "")),
         ("opt-out", "Original-Envelope-Id: {reference}", "Subject: x", (REFERENCE, "")),
-        ("abuse", "X: y", "Message-ID: <dlv_1@lender.example>", ("", "dlv_1@lender.example")),
+        ("abuse", "X: y", "Reply-To: {reply}", (REFERENCE, "")),
+        ("abuse", "X: y", "Message-ID: <dlv_1@lender.example>", ("", "")),
         ("not-spam", "Original-Mail-From: <{path}>", "Subject: x", None),
         ("virus", "Original-Mail-From: <{path}>", "Subject: x", None),
     ],
 )
 def test_complaints(kind: str, field: str, original: str, expected: tuple[str, str] | None) -> None:
-    """A complaint (RFC 5965) names our message by return path, envelope id or Message-ID; other feedback is no wish."""
+    """A complaint (RFC 5965) names our message by a signed reference; a Message-ID alone names nothing."""
     names = {"path": return_path(REFERENCE, "lender.example"), "reference": REFERENCE}
+    names["reply"] = reply_address(REFERENCE, "lender.example")
     raw = COMPLAINT.format(kind=kind, field=field.format(**names), original=original.format(**names)).encode()
     receipts = _provider(25, callback_token="tok").read_receipts(_posted(raw))
     found = [(each.reference, each.provider_message_id) for each in receipts]
@@ -422,13 +445,6 @@ def test_complaints(kind: str, field: str, original: str, expected: tuple[str, s
 def test_mail_that_is_no_report_names_what_is_missing(raw: bytes, field: str) -> None:
     """Mail that is neither a report nor sent to our return path is refused, with what it lacks."""
     with pytest.raises(MalformedCallback, match=f"^{field}$"):
-        _provider(25, callback_token="tok").read_receipts(_posted(raw))
-
-
-def test_a_complaint_that_names_no_message_says_what_is_missing() -> None:
-    """Mailbox providers cut addresses out of complaints; one that names nothing at all is refused, not guessed."""
-    raw = COMPLAINT.format(kind="abuse", field="X: y", original="Subject: x").encode()
-    with pytest.raises(MalformedCallback, match=r"^Original-Mail-From$"):
         _provider(25, callback_token="tok").read_receipts(_posted(raw))
 
 

@@ -16,6 +16,7 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Content,
+    Keyword,
     LookupResult,
     PermanentFailure,
     ProviderReason,
@@ -328,3 +329,32 @@ async def test_a_frozen_clock_is_the_callers(simulator: SmsSimulator) -> None:
         await provider.send(message(TO))
     await provider.send(message(TO, valid_until=future + timedelta(hours=1)))
     await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({}, b"a=1"), ({"x-twilio-signature": "x"}, b"a" * 64_001), ({"x-twilio-signature": "x"}, b"a=1&" * 201)],
+    ids=["no signature", "too large", "too many fields"],
+)
+def test_what_cannot_be_twilios_costs_no_signature(
+    headers: dict[str, str], body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback without a signature, or larger than any of Twilio's, is refused before a signature is computed."""
+    provider = _provider("http://127.0.0.1:9")
+    monkeypatch.setattr(provider._validator, "validate", lambda *_: pytest.fail("a signature was computed"))
+    for read in (provider.read_receipts, provider.read_replies):
+        with pytest.raises(BadSignature):
+            read(CallbackRequest("http://x/", headers, {}, body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [("STOP", Keyword.STOP), ("START", Keyword.START), ("HELP", Keyword.HELP), ("", None), ("NEW", None)],
+)
+def test_what_twilio_took_a_reply_for_comes_with_it(kind: str, keyword: Keyword | None) -> None:
+    """OptOutType is Advanced Opt-Out's word, in the account's own keywords; Twilio has answered already."""
+    form = {"MessageSid": "SM1", "From": "+12025550100", "Body": "UNFOLLOW"} | ({"OptOutType": kind} if kind else {})
+    url = "http://127.0.0.1/v1/inbound/twilio"
+    headers = {"x-twilio-signature": sign(TOKEN, url, form)}
+    [reply] = _provider("http://127.0.0.1:9").read_replies(CallbackRequest(url, headers, {}, urlencode(form).encode()))
+    assert (reply.keyword, reply.answered, reply.text) == (keyword, bool(kind), "UNFOLLOW")

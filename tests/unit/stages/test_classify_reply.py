@@ -1,0 +1,32 @@
+"""What a reply is taken for where the provider has recognised a keyword by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from channels.base import Keyword
+from gateway.core.notifications import Borrower
+from gateway.core.reasons import Intent
+from gateway.replies.rules import load_words
+from gateway.stages.classify_reply import ReplyClassifier
+
+WORDS = load_words(Path(__file__).parents[3] / "templates" / "policies" / "replies.toml")
+CLASSIFIER = ReplyClassifier(WORDS.understand, WORDS.answer, lambda _jurisdiction: ("default", "us_regf"), {})
+BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms": "+12025550100"})
+
+
+@pytest.mark.parametrize(
+    ("text", "keyword", "intent"),
+    [
+        ("UNFOLLOW", None, Intent.OTHER),
+        ("UNFOLLOW", Keyword.STOP, Intent.STOP),
+        ("STOP", Keyword.START, Intent.START),
+        ("INFO", Keyword.HELP, Intent.HELP),
+        ("STOP", None, Intent.STOP),
+    ],
+)
+def test_the_providers_own_word_decides(text: str, keyword: Keyword | None, intent: Intent) -> None:
+    """It may be a keyword that only the account knows, and the provider acts on it whatever we think."""
+    assert CLASSIFIER.understand(text, BORROWER, keyword) is intent
