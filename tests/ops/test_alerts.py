@@ -114,10 +114,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"gateway_audit_last_run_timestamp_seconds": "0+60x120"},
     ),
     "GatewayPausedLong": (
-        {'gateway_switches{kind="pause",scope="all"}': "1x120"},
+        {'gateway_controls{kind="pause",scope="all"}': "1x120"},
         {
-            'gateway_switches{kind="pin",scope="provider"}': "1x120",
-            'gateway_switches{kind="pause",scope="all"}': "0x120",
+            'gateway_controls{kind="pin",scope="provider"}': "1x120",
+            'gateway_controls{kind="pause",scope="all"}': "0x120",
         },
     ),
     "GatewayClockOff": ({"gateway_clock_ahead_seconds": "-6x120"}, {"gateway_clock_ahead_seconds": "4x120"}),

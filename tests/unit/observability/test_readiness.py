@@ -45,7 +45,7 @@ async def test_what_can_be_done_without_degrades() -> None:
 
 async def test_a_part_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer comes in time, says who is slow, and does not pile up questions; it is well again once it answers."""
-    monkeypatch.setattr(readiness, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "_TIMEOUT_SECONDS", 0.05)
     asked, answers = [], asyncio.Event()
 
     async def slow() -> str:
