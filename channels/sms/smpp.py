@@ -19,6 +19,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import smpp34
+
 from channels.base import (
     Accepted,
     Advice,
@@ -173,8 +175,6 @@ class SmppProvider:
 
     async def _bound(self) -> Any:
         """The session; bound anew where it was lost. Raises TransientFailure."""
-        import smpp34
-
         async with self._binding:
             silent = self._unanswered >= _SILENT
             if self._session is not None and not silent and await self._client.is_alive():
@@ -204,8 +204,6 @@ class SmppProvider:
     async def _submit(
         self, session: Any, message: Message, piece: ShortMessagePart, *, receipt: bool, now: datetime
     ) -> str:
-        import smpp34
-
         ton, npi = numbering(self._source)
         tlvs = []
         if receipt and self._references:
@@ -238,8 +236,6 @@ class SmppProvider:
 
     async def _hear(self, session: Any, heard: Heard, stopping: asyncio.Task[bool]) -> None:
         """Hand on what comes on this session, until it ends or we do."""
-        import smpp34
-
         while not stopping.done():
             coming = asyncio.ensure_future(session.next())
             await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
