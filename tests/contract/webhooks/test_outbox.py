@@ -280,7 +280,7 @@ async def test_the_log_is_of_one_tenant_and_goes_with_the_endpoint(database: Dat
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], "delivered", 10, None)] == [1]
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], None, 10, 2)] == [1]
     assert await endpoints.log("other", endpoint["id"], None, 10, None) == []
-    await outbox.forget(NOW + timedelta(days=31))
+    await outbox.delete_old(NOW + timedelta(days=31))
     assert [each.sequence for each in await messages(database)] == [2]
     assert not await endpoints.delete("other", endpoint["id"])
     assert await endpoints.delete("acme", endpoint["id"])
