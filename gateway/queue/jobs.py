@@ -47,7 +47,7 @@ Connect = Callable[[], ConnectionPool]
 Dispatch = Callable[[Sequence[str]], Awaitable[None]]
 
 # Seconds for which an unreachable Redis is not called, so that it cannot slow every accept; our choice.
-_RETRY_REDIS_AFTER = 1.0
+_AWAY_SECONDS = 1.0
 # redis-py sends through asyncio.wait_for, which in Python 3.11 can swallow a cancellation that arrives after the send
 # has finished: so a task is cancelled repeatedly until it ends. Closing a connection to a dead server may block. Both
 # are bounded, so that a worker can restart or stop.
@@ -117,7 +117,7 @@ class Queue:
                 pipe.ltrim(WAKEUPS, 0, _WORKERS - 1)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            self._unreachable_until = time.monotonic() + _RETRY_REDIS_AFTER
+            self._unreachable_until = time.monotonic() + _AWAY_SECONDS
             log.warning("queue unreachable", count=len(ids), **logs.describe(error))
             return False
         return True

@@ -12,7 +12,7 @@ from importlib.resources import files
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-_RETRY_REDIS_AFTER = 1.0  # seconds until the next try when Redis is unreachable; our choice, for failovers
+_AWAY_SECONDS = 1.0  # seconds until the next try when Redis is unreachable; our choice, for failovers
 KEY_PREFIX = "gateway:tokens:"
 
 
@@ -44,7 +44,7 @@ class TokenBuckets:
         try:
             granted, wait = await self._script(keys=[KEY_PREFIX + provider], args=[wanted, rate_per_second, burst])
         except (RedisError, OSError):
-            return Grant(0, _RETRY_REDIS_AFTER)
+            return Grant(0, _AWAY_SECONDS)
         return Grant(int(granted), int(wait) / 1000)
 
 
