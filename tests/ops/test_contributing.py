@@ -172,7 +172,10 @@ def test_the_steps_for_a_channel_add_a_channel(follow: Callable[[str], Path]) ->
 _GRACE = """
 from datetime import UTC, date, datetime
 from pathlib import Path
-from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step, VerdictKind
+from gateway.core.facts import Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide, load_packs
 packs = load_packs(Path("templates/policies"))
 
