@@ -29,10 +29,10 @@ from tests.support.ledgers import begun, empty_sqlite
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
 FACTOR = 30  # how much faster the rules are: an hour in two minutes
-_SETTLED_SECONDS = 240
+_SETTLED_SECONDS = 900  # a generous limit: it settles in 15 s on two idle cores
 _AUDITED = "max(gateway_audited_contacts_total) > 30"
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(1500)
 on_one_loop = pytest.mark.asyncio(loop_scope="module")  # with the one Prometheus that they share
 
 
@@ -109,7 +109,7 @@ async def test_every_rule_and_every_panel_has_data(watch: Watch, demo: tuple[Pat
     wanted |= {("recorded", rule["name"]) for rule in await watch.rules() if rule["type"] == "recording"}
     wanted.add(("audited", _AUDITED))  # the audit looks once in a while, whatever the panels have
     empty = wanted
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     number = 0
     while empty and time.monotonic() < deadline:
         await _traffic(keys, number := number + 1)
