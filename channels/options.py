@@ -1,4 +1,4 @@
-"""Reading a provider's options: one place for "which option is missing or wrong".
+"""Building a provider from its configuration: its class, and its options with errors that name what is wrong.
 
 Must not know any provider, nor where the options came from. Values never appear in a message: they may be secrets.
 """
@@ -9,7 +9,10 @@ import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import ip_address
+from pkgutil import resolve_name
 from typing import Any
+
+from channels.base import Provider
 
 Clock = Callable[[], datetime]
 
@@ -69,6 +72,31 @@ def tls_context(provider: str, ca_file: str) -> ssl.SSLContext:
     except OSError as error:  # an SSLError is one
         what = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else f"can't be read: {error.strerror}"
         raise ValueError(f"provider {provider}: option ca_file {what}") from None
+
+
+def build_provider(
+    channel: str,
+    classes: Mapping[str, str],
+    kind: str,
+    name: str,
+    options: Mapping[str, Any],
+    services: Mapping[str, Any],
+) -> Provider:
+    """The provider ``name`` of ``kind``; ``classes`` has the class of each kind as ``"module:Class"``.
+
+    The module is imported on first use: some client libraries take most of a second, which commands that send nothing
+    need not pay. Raises ValueError for an unknown kind, a missing package or a wrong option.
+    """
+    if kind not in classes:
+        raise ValueError(f"provider {name}: {channel} has no provider of kind {kind!r}; it has {', '.join(classes)}")
+    try:
+        provider: Provider = resolve_name(classes[kind]).from_options(name, options, services)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"provider {name}: the package {error.name} is missing; install the extra {kind} "
+            f"(pip install 'notification-gateway[{kind}]')"
+        ) from None
+    return provider
 
 
 def service(provider: str, services: Mapping[str, Any], name: str) -> Any:

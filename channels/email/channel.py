@@ -13,6 +13,10 @@ from typing import Any
 from email_validator import EmailNotValidError, EmailSyntaxError, ValidatedEmail, validate_email
 
 from channels.base import InvalidAddress, Provider
+from channels.options import build_provider
+
+# The class of each kind of provider; a new provider is a file and a line here.
+PROVIDERS: Mapping[str, str] = {"smtp": "channels.email.smtp:SmtpProvider"}
 
 _LONGEST = 254  # octets in a path, RFC 5321 section 4.5.3.1.3, less its angle brackets
 
@@ -27,7 +31,7 @@ class EmailChannel:
     """Messages to a mailbox."""
 
     name = "email"
-    kinds: tuple[str, ...] = ("smtp",)
+    kinds: tuple[str, ...] = tuple(PROVIDERS)
 
     def normalise(self, address: str) -> str:
         """The address with its domain in lower case, in ASCII where that is possible. Raises InvalidAddress.
@@ -49,11 +53,7 @@ class EmailChannel:
 
     def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
         """See ``channels.base.Channel``."""
-        if kind != "smtp":
-            raise ValueError(f"provider {name}: email has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")
-        from channels.email.smtp import SmtpProvider  # the command line's other verbs need no SMTP client
-
-        return SmtpProvider.from_options(name, options, services)
+        return build_provider(self.name, PROVIDERS, kind, name, options, services)
 
 
 def _validated(address: str) -> ValidatedEmail:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from channels.base import InvalidAddress, Provider
-from channels.inapp.feed import FeedProvider
+from channels.options import build_provider
+
+# The class of each kind of provider; a new provider is a file and a line here.
+PROVIDERS: Mapping[str, str] = {"feed": "channels.inapp.feed:FeedProvider"}
 
 _LONGEST = 128  # characters; our choice, the same as for borrower ids elsewhere
 
@@ -18,7 +21,7 @@ class InappChannel:
     """Messages in the lender's own app."""
 
     name = "inapp"
-    kinds: tuple[str, ...] = ("feed",)
+    kinds: tuple[str, ...] = tuple(PROVIDERS)
 
     def normalise(self, address: str) -> str:
         """The id without surrounding blanks. Raises InvalidAddress."""
@@ -33,6 +36,4 @@ class InappChannel:
 
     def build(self, kind: str, name: str, options: Mapping[str, Any], services: Mapping[str, Any]) -> Provider:
         """See ``channels.base.Channel``."""
-        if kind != "feed":
-            raise ValueError(f"provider {name}: inapp has no provider of kind {kind!r}; it has {', '.join(self.kinds)}")
-        return FeedProvider.from_options(name, options, services)
+        return build_provider(self.name, PROVIDERS, kind, name, options, services)

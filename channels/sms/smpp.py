@@ -19,6 +19,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import smpp34
+
 from channels.base import (
     Accepted,
     Advice,
@@ -213,7 +215,6 @@ class SmppProvider:
     def _encode(
         self, address: str, piece: ShortMessagePart, validity_period: str, *, receipt: bool, ours: bytes = b""
     ) -> bytes:
-        import smpp34
 
         try:
             pdu: bytes = smpp34.SubmitSm(

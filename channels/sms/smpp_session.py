@@ -221,7 +221,6 @@ def incoming_queue() -> Queue:
 
 
 def _read_deliver(body: bytes) -> _Read:
-    import smpp34
 
     try:
         pdu: Any = smpp34.decode(_HEADER.pack(_HEADER.size + len(body), _DELIVER_SM, 0, 1) + body)

@@ -126,7 +126,7 @@ async def stream(
                 yield _event("unread", {"unread_count": unread}, position)
             told = unread
             if not items:
-                await bell.heard(_POLL_SECONDS)
+                await bell.wait(_POLL_SECONDS)
 
 
 def _event(name: str, data: dict[str, Any], position: int) -> ServerSentEvent:

@@ -65,7 +65,7 @@ async def _entries(
         configured = list(settings.providers)
         return configured if any(each["channel"] == "inapp" for each in configured) else [*configured, feed], None
     if not settings.embedded:
-        raise CannotStart("no providers are configured: set GATEWAY_PROVIDERS (see README, production shape)")
+        raise CannotStart("no providers are configured: set GATEWAY_PROVIDERS (see ops/operating.md)")
     outside, simulated = await _simulators(stack, settings, clock)
     return [*simulated, feed], outside
 

@@ -1,6 +1,6 @@
-"""``/metrics``, ``/healthz`` and ``/readyz`` of a process that serves nothing else: a worker.
+"""HTTP server for ``/metrics``, ``/healthz`` and ``/readyz`` of a worker process, which has no API.
 
-Owns one small HTTP server. Must not know what is counted.
+Must not know what is counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MetricsServer:
 
 
 async def serve(metrics: Metrics, readiness: Probe, port: int, host: str = "127.0.0.1") -> MetricsServer:
-    """Serve them for a scraper and for probes; port 0 takes a free one. Raises OSError where the port is taken."""
+    """Start the server for Prometheus and for probes; port 0 picks a free one. Raises OSError if it is in use."""
 
     async def show(request: web.Request) -> web.Response:
         body, content_type = metrics.render(request.headers.get("Accept", ""))
@@ -36,7 +36,7 @@ async def serve(metrics: Metrics, readiness: Probe, port: int, host: str = "127.
         return web.json_response({"status": "ok"})
 
     async def ready(_request: web.Request) -> web.Response:
-        # A worker can do nothing without any of its parts. Nobody sends it requests, so this only tells and counts.
+        # A worker needs every dependency. No balancer routes requests to it, so the status only informs.
         found = await readiness.ask()
         return web.json_response(found.document(), status=503 if found.missing else 200)
 

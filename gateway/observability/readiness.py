@@ -1,6 +1,6 @@
-"""Whether a process can do its work, part by part, for ``/readyz`` of every kind of process.
+"""Readiness probe: whether each dependency of a process is usable, for ``/readyz``.
 
-Owns how long a part may take to answer, and what a missing one means. Must not know the parts.
+Owns the time-out of a check and the meaning of a failed one. Must not know the dependencies themselves.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-_PATIENCE_SECONDS = 2.0  # below the time-outs of the probes that we ship (3 s): the answer names what is slow
+_TIMEOUT_SECONDS = 2.0  # below the time-out of the shipped probes (3 s), so that the answer names the slow check
 
-Check = Callable[[], Awaitable[str]]  # "" where the part is fine, else why it is not
+Check = Callable[[], Awaitable[str]]  # "" if the dependency is usable, else the reason
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``checks`` has "" for each part that is fine. ``missing`` are those without which nothing can be done."""
+    """``checks`` has "" for each usable dependency, else the reason. ``missing`` are failed and required."""
 
     checks: Mapping[str, str]
     missing: tuple[str, ...]
@@ -33,23 +33,23 @@ class Readiness:
 
 
 class Probe:
-    """Asks all parts at once. A part that hangs is asked once, however often the probe comes."""
+    """Runs all checks concurrently. A check that hangs is not started again by the next probe."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
         self._asked: dict[str, asyncio.Task[str]] = {}
 
     async def ask(self, can_do_without: frozenset[str] = frozenset()) -> Readiness:
-        """How it is now, at most some seconds old."""
+        """The state of all dependencies, at most a few seconds old. ``can_do_without`` are not required."""
         for name, check in self._checks.items():
             if name not in self._asked or self._asked[name].done():
                 self._asked[name] = asyncio.ensure_future(check())
-        await asyncio.wait(self._asked.values(), timeout=_PATIENCE_SECONDS)
+        await asyncio.wait(self._asked.values(), timeout=_TIMEOUT_SECONDS)
         found = {name: _word(task) for name, task in self._asked.items()}
         return Readiness(found, tuple(name for name, word in found.items() if word and name not in can_do_without))
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Cancel running checks."""
         for task in self._asked.values():
             task.cancel()
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
@@ -57,7 +57,7 @@ class Probe:
 
 def _word(task: asyncio.Task[str]) -> str:
     if not task.done():
-        return f"no answer within {_PATIENCE_SECONDS:g} s"
+        return f"no answer within {_TIMEOUT_SECONDS:g} s"
     error = task.exception()
-    # Its class only: a driver's message may quote a statement's values.
+    # The class name only: a driver's message may contain parameter values.
     return task.result() if error is None else type(error).__name__

@@ -1,4 +1,4 @@
-"""Redis: the arq job queue, the due scanner, token buckets, wake-ups and the preview cache.
+"""Redis: the arq job queue, the due scanner, token buckets, the feed's pub/sub fan-out and the preview cache.
 
 The only package that knows Redis and arq. Whatever Redis holds may be lost at any moment.
 """

@@ -1,6 +1,6 @@
-"""How Redis or Valkey is reached: one URL, one pool of connections with timeouts on everything.
+"""Connection pool to Redis or Valkey, from one URL, with time-outs on every operation.
 
-Owns the meaning of GATEWAY_REDIS_URL. Must not know what is stored there.
+Owns the meaning of GATEWAY_REDIS_URL: standalone, TLS, Unix socket or Sentinel. Must not know what is stored.
 
     redis://[user:password@]host:port/db      rediss://…      unix:///path?db=0
     sentinel://[user:password@]host:port,host:port/name?db=0
@@ -17,16 +17,17 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-_CONNECT_SECONDS = 1.0  # a handshake inside one region takes milliseconds; our choice
-_HEALTH_SECONDS = 15  # an idle connection that a firewall forgot is found before it is used; our choice
+_CONNECT_SECONDS = 1.0  # a handshake within one region takes milliseconds; our choice
+_HEALTH_SECONDS = 15  # finds idle connections that a firewall dropped before they are used; our choice
 _SENTINEL_PORT = 26379  # Sentinel's documented default
 
 
 def open_pool(url: str, *, timeout: float = 5.0, retries: int = 2) -> ConnectionPool:
-    """A pool that connects on first use. ``timeout`` is per command; it must exceed any blocking command's own.
+    """A pool that connects on first use.
 
-    ``retries`` are for lost connections and timeouts: 0 where the caller has something better to do than wait.
-    Raises ValueError for a URL of no known kind.
+    ``timeout`` (seconds) is per command and must exceed the time-out of any blocking command. ``retries`` after lost
+    connections and time-outs, with exponential backoff; 0 for callers that must not wait.
+    Raises ValueError for an unknown URL scheme.
     """
     options = {
         "socket_timeout": timeout,
@@ -38,14 +39,14 @@ def open_pool(url: str, *, timeout: float = 5.0, retries: int = 2) -> Connection
     if url.startswith("sentinel://"):
         return _sentinel_pool(url, options)
     if not url.startswith(("redis://", "rediss://", "unix://")):
-        # The URL itself may hold a password, so it is not repeated.
+        # The message does not repeat the URL, which may contain a password.
         raise ValueError("GATEWAY_REDIS_URL must begin with redis://, rediss://, unix:// or sentinel://")
     pool: ConnectionPool = ConnectionPool.from_url(url, **options)
     return pool
 
 
 def connect(url: str, *, timeout: float = 5.0, retries: int = 2) -> Redis:
-    """A client on a pool of its own; see ``open_pool``. Close it with ``aclose``."""
+    """A client with a pool of its own; see ``open_pool``. Close it with ``aclose``."""
     client: Redis = Redis.from_pool(open_pool(url, timeout=timeout, retries=retries))
     return client
 
@@ -57,7 +58,7 @@ def _sentinel_pool(url: str, options: dict[str, object]) -> ConnectionPool:
     if not name or not all(hosts):
         raise ValueError("GATEWAY_REDIS_URL: sentinel://host:port,host:port/name expected")
     addresses = [(host, int(port or _SENTINEL_PORT)) for host, _, port in (each.partition(":") for each in hosts)]
-    # redis-py 5 has no types for these two.
+    # redis-py 5 has no types for Sentinel.
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         addresses, socket_timeout=_CONNECT_SECONDS, socket_connect_timeout=_CONNECT_SECONDS
     )

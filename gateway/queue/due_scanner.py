@@ -1,7 +1,7 @@
-"""The relay: looks in the ledger for what is due and nobody does, and triggers it.
+"""Due scanner, the relay of the outbox pattern: polls the ledger for due deliveries and triggers them.
 
-Work becomes due by time (a deferral, a retry, a deadline), by loss (the trigger or all of Redis is gone) and by
-death (a worker's lease ran out). The relay doesn't care which: all are rows whose ``due_at`` has passed.
+A delivery is due because of time (a deferral, a retry, a deadline), a loss (its trigger, or all of Redis) or a crash (a
+worker's lease expired). All three are rows whose ``due_at`` has passed.
 """
 
 from __future__ import annotations

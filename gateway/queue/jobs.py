@@ -1,9 +1,9 @@
-"""The job queue: the one module that knows arq. A job says "look at these deliveries now" and carries ids only.
+"""The arq job queue: a trigger is a job that asks a worker to look at some deliveries, and carries their ids only.
 
-Owns the job's name, its encoding and the workers' loop. Must not know what dispatching is. Jobs are disposable:
-the truth is in the ledger, whose relay triggers again whatever was due and not done. So nothing here has to be
-kept, repeated or counted, and each of arq 0.28's ways to lose or starve a job is either switched off below or
-shown to be harmless in tests/contract/queue/test_arq_traps.py.
+Owns the job's name, its encoding and the worker loop; the only module that knows arq. Must not know what dispatching
+does. Jobs are disposable: the ledger is the source of truth, and the due scanner triggers again whatever is due and
+not done. So nothing here needs persistence, retries or counting. Each way in which arq 0.28 can lose or starve a job is
+either disabled below or shown to be harmless in tests/contract/queue/test_arq_traps.py.
 """
 
 from __future__ import annotations
@@ -30,51 +30,52 @@ from redis.exceptions import RedisError
 
 from gateway.observability import logs
 
-# Once in use a name stays registered in every later release: arq drops a job whose name it doesn't know.
+# The name stays registered in every later release: arq drops a job with an unknown function name.
 JOB = "dispatch.v1"
 QUEUE = "gateway:dispatch"
-_WORKERS = 16  # worker processes that the queue is made for; our choice
-# Where workers with nothing to do wait: one of them hears each call. Calls that nobody waited for are heard by who next
-# has nothing to do, and lead to nothing, so no more are kept than there may be workers.
-CALLS = "gateway:dispatch:calls"
-# arq passes over a job that is dated ahead of its worker's clock, and hosts' clocks differ: a worker would be called
-# and find nothing. So jobs are dated back; a clock that is further off has an alert. Our choice.
-_DATED_BACK_MS = 60_000
-# arq drops a job silently when its key has expired, by default after a day: less than a long weekend's outage.
+_WORKERS = 16  # worker processes for which the queue is sized; our choice
+# Wake-up list: idle workers block on it (BLPOP), and each entry wakes one of them. Entries that no worker waited for
+# wake the next idle worker for nothing, so the list is trimmed to the number of workers.
+WAKEUPS = "gateway:dispatch:calls"
+# Clock skew: arq skips a job whose score is ahead of the worker's clock, so a woken worker would find nothing. Jobs
+# are back-dated by this much; GatewayClockOff reports clocks that differ by more than 5 s. Our choice.
+_BACKDATE_MS = 60_000
+# arq silently drops a job whose key has expired, by default after a day: shorter than a long weekend's outage.
 EXPIRES = timedelta(days=30)
 
 Connect = Callable[[], ConnectionPool]
 Dispatch = Callable[[Sequence[str]], Awaitable[None]]
 
-_AWAY_SECONDS = 1.0  # how long a dead Redis isn't asked again, so that it can't slow every accept; our choice
-# redis-py sends through asyncio.wait_for, which in Python 3.11 loses a cancellation that meets a finished send: so
-# a task is cancelled until it has ended. And a closing connection to a dead server may take its time. Neither may
-# keep a worker from starting anew, or from ending.
+# Seconds for which an unreachable Redis is not called, so that it cannot slow every accept; our choice.
+_AWAY_SECONDS = 1.0
+# redis-py sends through asyncio.wait_for, which in Python 3.11 can swallow a cancellation that arrives after the send
+# has finished: so a task is cancelled repeatedly until it ends. Closing a connection to a dead server may block. Both
+# are bounded, so that a worker can restart or stop.
 _CANCELS, _RELEASE_SECONDS = 5, 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between restarts of a worker that lost its Redis; our choice
+_MIN_BACKOFF, _MAX_BACKOFF = 0.1, 5.0  # seconds between restarts after a lost Redis; our choice
 
 log = structlog.get_logger("gateway.queue.jobs")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker process drains the queue. All of it our choice, with the reason beside it."""
+    """How a worker process drains the queue. All values are our choice; the reason is beside each."""
 
-    # A batch of 200 to the slowest provider (10 s) takes less. A crashed worker's jobs come back after this
-    # plus 15 s, and its leases in the ledger end after 60.
+    # More than a batch of 200 takes at the slowest provider (10 s). The jobs of a crashed worker are released after
+    # this plus 15 s; its leases in the ledger expire after 60 s.
     timeout_seconds: float = 30.0
-    # Jobs at once; 4 batches of 500 were enough for 13,300 deliveries a second, and this is twice that.
+    # Concurrent jobs; 4 batches of 500 carried 13,300 deliveries a second (measured), and this is twice that.
     max_jobs: int = 8
-    # While there is work, how often the queue is read; and while there is none and nobody calls. See ``_GentleWorker``.
+    # Poll interval while there is work, and the longest wait for a wake-up while there is none; see ``_Worker``.
     poll_seconds: float = 0.01
     idle_seconds: float = 1.0
-    # How many worker processes the queue's read limit is made for. arq reads this many ids from the front of the
-    # queue, and they include those in progress elsewhere: with less than all of them, a free worker starves.
+    # Worker processes for which the queue's read limit is sized. arq reads that many ids from the front of the queue,
+    # including jobs in progress elsewhere: with a smaller limit a free worker starves.
     workers: int = _WORKERS
 
 
 def encode(job: Any) -> bytes:
-    """JSON. arq's own choice, pickle, would run whatever someone with access to Redis writes there."""
+    """JSON. arq's default, pickle, would execute whatever someone with access to Redis writes there."""
     return msgspec.json.encode(job, enc_hook=lambda value: type(value).__name__)
 
 
@@ -83,26 +84,26 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 
 class Queue:
-    """The way into the queue, and the call to a worker that has nothing to do.
+    """Enqueues triggers and wakes an idle worker for each.
 
-    ``connect`` should make a pool with a short timeout and no retries: nobody waits for a trigger.
+    ``connect`` should open a pool with a short time-out and no retries: a trigger may be lost.
     """
 
     def __init__(self, connect: Connect, batch_size: int) -> None:
         self._redis = _client(connect)
         self._batch_size = batch_size
-        self._away_until = 0.0
+        self._unreachable_until = 0.0
 
     async def enqueue(self, ids: Sequence[str]) -> bool:
-        """Ask for these deliveries to be looked at. False: Redis is away, and the relay will find them. Never raises.
+        """Trigger these deliveries. False: Redis is unreachable, and the due scanner will find them. Never raises.
 
-        Asking twice is harmless, for the ledger's claim gives a delivery to one worker. What is written is what
-        arq's ``enqueue_job`` writes, in one round trip for all jobs where it makes three for each: its watch for
-        another job of the same id is for ids that are not random.
+        Triggering twice is harmless: the ledger's claim gives a delivery to one worker. This writes what arq's
+        ``enqueue_job`` writes, in one round trip for all jobs instead of three for each: its WATCH guards against
+        reused job ids, and these ids are random.
         """
         if not ids:
             return True
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._unreachable_until:
             return False
         now = timestamp_ms()
         try:
@@ -111,18 +112,18 @@ class Queue:
                     job_id, chunk = uuid4().hex, list(ids[start : start + self._batch_size])
                     job = serialize_job(JOB, (chunk,), {}, None, now, serializer=encode)
                     pipe.psetex(job_key_prefix + job_id, EXPIRES, job)
-                    pipe.zadd(QUEUE, {job_id: now - _DATED_BACK_MS})
-                    pipe.lpush(CALLS, job_id)
-                pipe.ltrim(CALLS, 0, _WORKERS - 1)
+                    pipe.zadd(QUEUE, {job_id: now - _BACKDATE_MS})
+                    pipe.lpush(WAKEUPS, job_id)
+                pipe.ltrim(WAKEUPS, 0, _WORKERS - 1)
                 await pipe.execute()
         except (RedisError, OSError) as error:
-            self._away_until = time.monotonic() + _AWAY_SECONDS
+            self._unreachable_until = time.monotonic() + _AWAY_SECONDS
             log.warning("queue unreachable", count=len(ids), **logs.describe(error))
             return False
         return True
 
     async def waiting(self) -> int | None:
-        """How many jobs are queued or in progress; None while Redis is away."""
+        """How many jobs are queued or in progress; None while Redis is unreachable."""
         try:
             return int(await self._redis.zcard(QUEUE))
         except (RedisError, OSError):
@@ -139,13 +140,13 @@ async def run_worker(
     *,
     options: WorkerOptions | None = None,
 ) -> None:
-    """Drain the queue until ``stop`` is set; then take no more, finish what is in hand, and return.
+    """Drain the queue until ``stop`` is set; then take no new jobs, finish the running ones, and return.
 
-    Survives the loss of Redis: arq's worker dies of it and is built anew, while what it had in hand goes on.
+    Survives the loss of Redis: arq's worker ends with an error and is rebuilt with backoff, while running jobs go on.
     """
     options = options or WorkerOptions()
-    guard = _Guard(dispatch, options.timeout_seconds)
-    pause = _FIRST_PAUSE
+    guard = _JobShield(dispatch, options.timeout_seconds)
+    pause = _MIN_BACKOFF
     while not stop.is_set():
         worker = _build(connect, guard, options)
         started = time.monotonic()
@@ -161,19 +162,18 @@ async def run_worker(
             stopping.cancel()
             await worker.dispose()
         if not stop.is_set():
-            pause = _FIRST_PAUSE if time.monotonic() - started > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+            pause = _MIN_BACKOFF if time.monotonic() - started > _MAX_BACKOFF else min(pause * 2, _MAX_BACKOFF)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
     await guard.finish(options.timeout_seconds + 5)
 
 
-class _Guard:
-    """Stands between arq and the dispatch: arq's cancellations don't reach it, and its exceptions don't reach arq.
+class _JobShield:
+    """Runs a job in a task of its own: shields it from arq's cancellations, and arq from its exceptions.
 
-    arq cancels a job when its worker closes, and a provider call cut off in the middle is an unknown outcome.
-    So the work runs in a task of ours, with our own time limit; arq may then give the job to another worker, to
-    which the ledger's claim leaves nothing to do.
+    arq cancels jobs when its worker closes, and cancelling a provider call leaves an unknown outcome. So a job has its
+    own task and time limit. arq may give the same job to another worker; the ledger's claim leaves it nothing to do.
     """
 
     def __init__(self, dispatch: Dispatch, timeout_seconds: float) -> None:
@@ -192,11 +192,11 @@ class _Guard:
             async with asyncio.timeout(self._timeout):
                 await self._dispatch(ids)
         except Exception as error:
-            # arq does not run a failed job again, and need not: the relay does, from what the ledger says.
+            # arq does not retry a failed job. The due scanner triggers the deliveries again.
             log.error("dispatch failed", count=len(ids), **logs.describe(error))
 
     async def finish(self, within: float) -> None:
-        """Wait for what is in hand, and cut off what takes longer."""
+        """Wait at most ``within`` seconds for running jobs, then cancel them."""
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=within)
             for task in late:
@@ -204,11 +204,11 @@ class _Guard:
             await asyncio.gather(*late, return_exceptions=True)
 
 
-class _GentleWorker(Worker):
-    """arq's worker, which can be stopped without cutting jobs off, and waits to be called while there is nothing to do.
+class _Worker(Worker):
+    """arq's worker with graceful shutdown, and a blocking wait for wake-ups while it is idle.
 
-    arq polls: at 0.05 s that is 1.9 per cent of a core (2 cores, uvloop, with Valkey's share) and 25 ms for each job
-    that comes alone. A call may be lost with Redis or with a worker that ends, so who hears none looks all the same.
+    arq only polls: at 0.05 s that costs 1.9 % of a core (2 cores, uvloop, Valkey included) and delays a single job by
+    25 ms (measured). A wake-up can be lost with Redis or a dying worker, so the wait ends after ``idle_seconds``.
     """
 
     idle_seconds = 0.0
@@ -225,19 +225,19 @@ class _GentleWorker(Worker):
     async def _poll_iteration(self) -> None:
         await super()._poll_iteration()
         if not self.tasks and self.allow_pick_jobs:
-            # redis-py 5 has no type for this one, and its own ``blpop`` takes whole seconds only.
-            await self.pool.execute_command("BLPOP", CALLS, self.idle_seconds)  # type: ignore[no-untyped-call]
+            # redis-py 5 has no type for this call, and its ``blpop`` takes whole seconds only.
+            await self.pool.execute_command("BLPOP", WAKEUPS, self.idle_seconds)  # type: ignore[no-untyped-call]
 
     async def finish(self, within: float) -> None:
-        """Take no more jobs and wait for those in hand."""
-        # Under the lock, so that no job is left half taken: it would stay locked until its timeout.
+        """Take no new jobs, and wait at most ``within`` seconds for the running ones."""
+        # Under the lock: a job that is half taken would stay locked until its time-out.
         async with self._picking:
             self.allow_pick_jobs = False
         if self.tasks:
             await asyncio.wait(list(self.tasks.values()), timeout=within)
 
     async def dispose(self) -> None:
-        """What arq's ``close`` does, without its assumption that Redis is there."""
+        """Like arq's ``close``, but works while Redis is unreachable."""
         tasks = {task for task in (self.main_task, *self.tasks.values()) if task is not None and not task.done()}
         for _ in range(_CANCELS):
             for task in tasks:
@@ -257,30 +257,30 @@ class _GentleWorker(Worker):
         await self.pool.aclose(close_connection_pool=True)
 
 
-def _build(connect: Connect, guard: _Guard, options: WorkerOptions) -> _GentleWorker:
-    worker = _GentleWorker(
-        # A name of its own: by default a job is called like its function, and a rename drops what is queued.
-        # The time limit is the guard's; arq's comes later and never strikes.
+def _build(connect: Connect, guard: _JobShield, options: WorkerOptions) -> _Worker:
+    worker = _Worker(
+        # An explicit name: the default is the function's name, and renaming that would drop queued jobs.
+        # The shield enforces the time limit; arq's limit is later and is never reached.
         functions=[func(cast(Any, guard.run), name=JOB, timeout=options.timeout_seconds + 5)],
         redis_pool=_client(connect),
         queue_name=QUEUE,
         burst=False,
-        handle_signals=False,  # arq's own handlers cut jobs off; the command line's handler sets ``stop``
+        handle_signals=False,  # arq's handlers cancel jobs; the command line's handler sets ``stop``
         max_jobs=options.max_jobs,
         poll_delay=options.poll_seconds,
-        # Twice what all workers together can have in progress; see WorkerOptions.workers.
+        # Twice what all workers can have in progress; see WorkerOptions.workers.
         queue_read_limit=2 * options.max_jobs * options.workers,
-        # A job cancelled on its last try is dropped without a word; attempts are counted in the ledger.
+        # arq silently drops a job that is cancelled on its last try; attempts are counted in the ledger instead.
         max_tries=1_000_000,
-        # On the worker, for a failed job ignores its function's own setting; and results are nobody's business.
+        # Set on the worker, because a failed job ignores its function's setting. Results are not used.
         keep_result=0,
         log_results=False,
-        # arq's key for a queue's health is shared, and deleted by whichever worker stops first.
+        # arq's default health key is shared by all workers, and deleted by the first that stops.
         health_check_key=f"gateway:worker:{secrets.token_hex(8)}:health",
         job_serializer=encode,
         job_deserializer=decode,
         expires_extra_ms=int(EXPIRES.total_seconds() * 1000),
-        # No hooks: an exception in one kills the worker. No cron: unique jobs can run twice; the relay has a timer.
+        # No hooks: an exception in one ends the worker. No cron: its unique jobs can run twice.
     )
     worker.idle_seconds = options.idle_seconds
     return worker

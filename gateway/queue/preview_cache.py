@@ -1,8 +1,8 @@
-"""Previewed mails, for the minutes in which an editor looks at them: every process has them.
+"""Cache of rendered e-mail previews, shared by all processes, for the editor's preview frame.
 
-Redis may lose them at any moment; the next key that the editor presses makes them again.
+Entries may be lost at any moment; the next change in the editor renders the preview again.
 
-Keys: ``frame:<digest>`` → the tenant, a line break, the HTML; gone after ten minutes.
+Keys: ``frame:<digest>`` → the tenant, a line break, the HTML. TTL ten minutes.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import hashlib
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-_SECONDS = 600  # our choice: longer than anybody looks at one preview without touching it
-_DIGEST = 32  # 128 bits
+_TTL_SECONDS = 600  # our choice: longer than an editor looks at one preview without changing it
+_DIGEST_LENGTH = 32  # hexadecimal digits, 128 bits
 
 
 class PreviewCache:
-    """Puts a page there, and finds it again for the same tenant."""
+    """Stores previews by content digest; only the tenant that stored one can read it."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def put(self, tenant: str, html: str) -> str:
-        """The page's key, the same for the same page; "" where Redis is away."""
+        """Store a preview; its key, the same for the same content, or "" if Redis is unreachable."""
         value = f"{tenant}\n{html}"
-        key = hashlib.sha256(value.encode()).hexdigest()[:_DIGEST]
+        key = hashlib.sha256(value.encode()).hexdigest()[:_DIGEST_LENGTH]
         try:
-            await self._redis.set(f"frame:{key}", value, ex=_SECONDS)
+            await self._redis.set(f"frame:{key}", value, ex=_TTL_SECONDS)
         except RedisError:
             return ""
         return key
 
     async def get(self, tenant: str, key: str) -> str | None:
-        """The page; None where it is another tenant's, or gone."""
+        """A preview; None if it expired or belongs to another tenant."""
         try:
             found = await self._redis.get(f"frame:{key}")
         except RedisError:

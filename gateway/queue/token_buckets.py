@@ -1,6 +1,6 @@
-"""How fast a provider may be called: a token bucket that all workers share.
+"""Rate limiter: one token bucket per provider in Redis, shared by all workers.
 
-Owns the keys ``gateway:tokens:*``. Must not know what a provider is or what the tokens are for.
+Owns the keys ``gateway:tokens:*``. Must not know what a provider is or what a token stands for.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from importlib.resources import files
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-_AWAY_SECONDS = 1.0  # how soon to ask again when Redis is away; our choice, about a failover's first moments
+_AWAY_SECONDS = 1.0  # seconds until the next try when Redis is unreachable; our choice, for failovers
 KEY_PREFIX = "gateway:tokens:"
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many tokens were taken, and in how many seconds the rest (at most a full bucket) will be there."""
+    """Tokens taken, and seconds until the rest (at most a full bucket) is available."""
 
     granted: int
     wait_seconds: float
 
 
 class TokenBuckets:
-    """Takes tokens by one atomic script, on the server's clock, so that workers' clocks don't matter.
+    """Takes tokens with one atomic Lua script, on the server's clock, so that clock skew of workers does not matter.
 
-    A bucket that was lost with its Redis starts full: at most one extra ``burst`` goes out, once.
+    A bucket that is lost with Redis starts full: at most one extra ``burst`` is sent, once.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -36,7 +36,7 @@ class TokenBuckets:
         )
 
     async def take(self, provider: str, wanted: int, rate_per_second: float, burst: int) -> Grant:
-        """Take up to ``wanted`` tokens. None are granted while Redis is away: what can't be counted doesn't go out."""
+        """Take up to ``wanted`` tokens. None while Redis is unreachable: the limit fails closed. Raises ValueError."""
         if rate_per_second <= 0 or burst < 1:
             raise ValueError(f"provider {provider}: rate must be above 0 and burst at least 1")
         if wanted < 1:
@@ -50,21 +50,21 @@ class TokenBuckets:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a provider may be called: messages a second, and how many at once after a pause."""
+    """A provider's rate limit: messages per second, and the burst after a quiet time."""
 
     per_second: float
     burst: int
 
 
 class RateLimiter:
-    """Keeps the providers that have a rate to it; the others may be called as fast as we can."""
+    """Applies the configured rates; providers without one are not limited."""
 
     def __init__(self, buckets: TokenBuckets, rates: Mapping[str, Rate]) -> None:
         self._buckets = buckets
         self._rates = rates
 
     async def grant(self, provider: str, wanted: int) -> tuple[int, float]:
-        """How many of ``wanted`` messages may go now, and in how many seconds the next ones may."""
+        """How many of ``wanted`` messages may be sent now, and seconds until the next ones may."""
         rate = self._rates.get(provider)
         if rate is None:
             return wanted, 0.0

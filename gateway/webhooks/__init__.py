@@ -1,1 +1,1 @@
-"""Webhooks: case systems are told of what happens, signed, at least once and in order."""
+"""Webhooks to case systems: a transactional outbox, delivered signed, at-least-once and in order."""

@@ -1,4 +1,4 @@
-"""Webhook endpoints: where each tenant's case system wants to be told, and what became of what it was told."""
+"""Webhook endpoints of each tenant: create, list, delete, rotate the secret, enable, delivery log and replay."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gateway.core.notifications import new_id
 from gateway.storage.database import Database
 from gateway.storage.schema import events, webhook_endpoints, webhook_messages
 
-_OVERLAP = timedelta(hours=24)  # how long the secret before still signs; our choice: a working day to change it
+_OVERLAP = timedelta(hours=24)  # the previous secret also signs for this long; our choice: a working day to change it
 
 _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
 
 
 class WebhookEndpoints:
-    """The endpoints of one tenant at a time. ``secret`` makes the secret of an endpoint's id and version."""
+    """The endpoints of one tenant at a time. ``secret`` derives the secret of an endpoint's id and version."""
 
     def __init__(self, database: Database, secret: Callable[[str, int], str], clock: Clock) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class WebhookEndpoints:
         self._clock = clock
 
     async def create(self, tenant: str, url: str, types: Sequence[str]) -> dict[str, Any]:
-        """A new endpoint, which hears of what happens from now on; with its secret."""
+        """Create an endpoint that gets the events from now on; with its secret."""
         now = self._clock()
         row = {"id": new_id("whe", now), "tenant": tenant, "url": url, "types": " ".join(types), "created_at": now}
 
@@ -40,19 +40,19 @@ class WebhookEndpoints:
         return self._with_secret(await self._database.write(write))
 
     async def listed(self, tenant: str) -> list[dict[str, Any]]:
-        """All of them, the oldest first, without their secrets."""
+        """All endpoints, oldest first, without their secrets."""
         query = select(webhook_endpoints).where(_endpoints.tenant == tenant).order_by(_endpoints.id)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_view(row) for row in rows]
 
     async def find(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
-        """One of them, without its secret."""
+        """One endpoint, without its secret; None if the tenant has no such endpoint."""
         query = select(webhook_endpoints).where(self._mine(tenant, endpoint_id))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else _view(row)
 
     async def delete(self, tenant: str, endpoint_id: str) -> bool:
-        """Remove an endpoint with all that it was to be told."""
+        """Delete an endpoint and its messages; whether there was one."""
 
         def write(connection: Connection) -> bool:
             gone = connection.execute(delete(webhook_endpoints).where(self._mine(tenant, endpoint_id))).rowcount
@@ -63,13 +63,13 @@ class WebhookEndpoints:
         return await self._database.write(write)
 
     async def rotate(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
-        """A new secret; the one before signs as well for a day."""
+        """Rotate the secret; the previous one also signs for a day. None if there is no such endpoint."""
         values = {"secret_version": _endpoints.secret_version + 1, "previous_until": self._clock() + _OVERLAP}
         row = await self._changed(tenant, endpoint_id, values)
         return None if row is None else self._with_secret(row)
 
     async def enable(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
-        """Tell one again that had said that it is gone; it hears what it missed as well."""
+        """Enable an endpoint that was disabled by status 410; it also gets the messages that it missed."""
         row = await self._changed(
             tenant, endpoint_id, {"disabled_at": None, "disabled_reason": "", "failures": 0, "rests_until": None}
         )
@@ -78,7 +78,7 @@ class WebhookEndpoints:
     async def log(
         self, tenant: str, endpoint_id: str, state: str | None, limit: int, before: int | None
     ) -> list[dict[str, Any]]:
-        """What it was or is to be told, the latest first, below the sequence number ``before``."""
+        """The delivery log, latest first, below the sequence number ``before``."""
         query = (
             select(webhook_messages)
             .join(webhook_endpoints, _endpoints.id == _messages.endpoint_id)
@@ -95,7 +95,7 @@ class WebhookEndpoints:
     async def replay(
         self, tenant: str, endpoint_id: str, *, ids: Sequence[str] = (), since: datetime | None = None, failed: bool
     ) -> int | None:
-        """Tell it again: these messages, or those since then; with ``failed`` only what never arrived. How many."""
+        """Send messages again: these, or those since then; with ``failed`` only undelivered ones. How many; or None."""
         now = self._clock()
         chosen = [_messages.endpoint_id == endpoint_id]
         if ids:

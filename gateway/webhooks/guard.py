@@ -1,10 +1,9 @@
-"""Which addresses a webhook may go to: the public internet, and what the operator allows besides.
+"""SSRF guard: webhooks may call public addresses, and the networks that the operator allows.
 
-URLs are read with yarl, the parser of the client that connects: two parsers that disagree on a host are a way around
-the check (a full-width digit is part of a name for one and of an address for the other).
-
-A tenant chooses the URL, so without this it could have the gateway call what only the gateway can reach. Names are
-resolved here and nowhere else, at each connection: a name that pointed elsewhere when it was registered is no way in.
+A tenant chooses the URL, so without this it could make the gateway call internal services. Names are resolved here, at
+each connection, and the resolved address is the one that is called: DNS rebinding does not help an attacker. URLs are
+parsed with yarl, as the HTTP client does: two parsers that disagree on the host would be a way around the check (a
+full-width digit is part of a name for one and of an address for the other).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The outbox: from events to messages, and from messages to what became of them.
+"""Transactional outbox of webhook messages: collect them from events, lease them to workers, record the results.
 
-Events are the truth. Each endpoint has a place in them; messages are written in the transaction that moves it on, so
-that an event leads to one message for each endpoint that wants it, whichever worker dies. Nobody who writes events
-knows of this: a tenant without endpoints costs nothing.
+Events are the source of truth. Each endpoint has a cursor into them; its messages are inserted in the transaction that
+advances the cursor, so each event gives exactly one message per subscribed endpoint, whichever worker dies. Delivery is
+at-least-once, with backoff, and in order for each notification. Code that writes events does not know of webhooks: a
+tenant without endpoints costs nothing.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ from gateway.storage.statements import StatementTemplate
 from gateway.storage.tail import Tail
 from gateway.webhooks.types import body_of, message_id, type_of
 
-_EVENTS = 500  # looked at for one endpoint in one go; our choice
-_LEASE = timedelta(seconds=60)  # a worker that dies with a message is waited for as long; six time-outs
-_KEPT = timedelta(days=30)  # how long the log goes back; our choice
+_EVENTS = 500  # read for one endpoint in one transaction; our choice
+_LEASE = timedelta(seconds=60)  # after which a dead worker's messages are sent by another; six time-outs, our choice
+_RETENTION = timedelta(days=30)  # of the delivery log; our choice
 
-# Seconds to the next attempt, as Standard Webhooks suggests: some three days, ten times.
-_WAITS = tuple(timedelta(seconds=each) for each in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400))
-_JITTER = 0.2  # so that what failed together does not come back together
-_LONGEST_REST = timedelta(minutes=5)  # of an endpoint that does not work, between two tries; our choice
+# Backoff: seconds to the next attempt, as Standard Webhooks suggests: ten attempts in some three days.
+_BACKOFF = tuple(timedelta(seconds=each) for each in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400))
+_JITTER = 0.2  # spreads the retries of messages that failed together
+_MAX_COOLDOWN = timedelta(minutes=5)  # of a failing endpoint, between two attempts; our choice
 _GONE = "gone"
 
-# The endpoint does not work, whatever the message; a refusal may be about one message.
-_RESTING = frozenset({WebhookOutcome.UNREACHABLE, WebhookOutcome.UNAVAILABLE, WebhookOutcome.FORBIDDEN})
+# The endpoint fails for every message; REFUSED may be about one message only.
+_ENDPOINT_FAILURES = frozenset({WebhookOutcome.UNREACHABLE, WebhookOutcome.UNAVAILABLE, WebhookOutcome.FORBIDDEN})
 
 _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
-_PLACES = StatementTemplate(lambda _: "SELECT id, cursor FROM webhook_endpoints WHERE disabled_at IS NULL")
+_CURSORS = StatementTemplate(lambda _: "SELECT id, cursor FROM webhook_endpoints WHERE disabled_at IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """A message that this worker is to deliver. ``secrets`` are the versions that sign it."""
+    """A message leased to this worker. ``secret_versions`` are the versions of the secret that sign it."""
 
     id: str
     endpoint_id: str
@@ -53,7 +54,7 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What came of one attempt. ``status`` is None where there was no answer."""
+    """Result of one delivery attempt. ``status`` is None without a response; ``retry_after`` is in seconds."""
 
     message: WebhookMessage
     outcome: WebhookOutcome
@@ -62,19 +63,19 @@ class DeliveryResult:
 
 
 class WebhookOutbox:
-    """Collects, leases and records. Any number of workers on one ledger."""
+    """The outbox of all tenants. Safe with any number of workers on one ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._tail = Tail()
 
     async def collect(self, now: datetime) -> int | None:
-        """Write the messages that new events lead to; how many events were looked at. None: nobody wants to be told."""
-        places = await self._database.query(_PLACES.of)
-        if not places:
+        """Insert the messages for new events; how many events were read. None: there are no endpoints."""
+        cursors = await self._database.query(_CURSORS.of)
+        if not cursors:
             return None
         safe = await self._database.read(self._tail.safe)
-        ids = [endpoint for endpoint, cursor in places if cursor < safe]
+        ids = [endpoint for endpoint, cursor in cursors if cursor < safe]
         if not ids:
             return 0
         return await self._database.write(
@@ -82,16 +83,16 @@ class WebhookOutbox:
         )
 
     async def claim(self, now: datetime, most: int) -> list[WebhookMessage]:
-        """Lease messages that are due: of one notification the earliest, and the next when that has arrived."""
+        """Lease due messages, at most ``most``; of one notification only the earliest undelivered one."""
         return await self._database.write(lambda connection: _claim(connection, now, most))
 
-    async def record(self, told: Sequence[DeliveryResult], now: datetime) -> None:
-        """Write what came of the attempts, and when the next ones are."""
-        if told:
-            await self._database.write(lambda connection: _record(connection, told, now))
+    async def record(self, results: Sequence[DeliveryResult], now: datetime) -> None:
+        """Record the results of attempts, and schedule retries."""
+        if results:
+            await self._database.write(lambda connection: _record(connection, results, now))
 
     async def waiting(self, now: datetime) -> tuple[int, float]:
-        """How many messages wait, and for how many seconds the oldest has."""
+        """How many messages wait, and the age of the oldest in seconds."""
         query = (
             select(func.count(), func.min(_messages.created_at))
             .join(webhook_endpoints, _endpoints.id == _messages.endpoint_id)
@@ -100,14 +101,14 @@ class WebhookOutbox:
         row = await self._database.read(lambda connection: connection.execute(query).one())
         return row[0], 0.0 if row[1] is None else max(0.0, (now - row[1]).total_seconds())
 
-    async def forget(self, now: datetime) -> None:
-        """Remove what has been settled for long."""
-        old = and_(_messages.created_at < now - _KEPT, _messages.state != "pending")
+    async def delete_old(self, now: datetime) -> None:
+        """Delete settled messages that are older than the delivery log's retention."""
+        old = and_(_messages.created_at < now - _RETENTION, _messages.state != "pending")
         await self._database.write(lambda connection: connection.execute(delete(webhook_messages).where(old)))
 
 
 def _locked(connection: Connection, ids: Sequence[str]) -> Sequence[Any]:
-    """The endpoints that no other worker is collecting for."""
+    """Lock the endpoints that no other worker is collecting for (SKIP LOCKED)."""
     query = select(webhook_endpoints).where(_endpoints.id.in_(ids), _endpoints.disabled_at.is_(None))
     return connection.execute(query.order_by(_endpoints.id).with_for_update(skip_locked=True)).all()
 
@@ -142,7 +143,7 @@ def _collect(connection: Connection, endpoint: Any, safe: int, now: datetime) ->
 
 
 def _events_after(endpoint: Any, safe: int) -> Any:
-    """The tenant's next events, each with what its delivery's event before it said."""
+    """The tenant's next events, each with the state in its delivery's previous event."""
     before = events.alias("before")
     previous = (
         select(before.c.state)
@@ -202,7 +203,7 @@ def _versions(row: Any, now: datetime) -> tuple[int, ...]:
     return (row.secret_version, row.secret_version - 1) if both else (row.secret_version,)
 
 
-def _record(connection: Connection, told: Sequence[DeliveryResult], now: datetime) -> None:
+def _record(connection: Connection, results: Sequence[DeliveryResult], now: datetime) -> None:
     names = ("state", "due_at", "status", "outcome")
     connection.execute(
         update(webhook_messages)
@@ -214,32 +215,34 @@ def _record(connection: Connection, told: Sequence[DeliveryResult], now: datetim
                 "key_attempts": each.message.attempts,
                 **{f"v_{name}": value for name, value in zip(names, _after(each, now), strict=True)},
             }
-            for each in told
+            for each in results
         ],
     )
-    for endpoint_id in sorted({each.message.endpoint_id for each in told}):
+    for endpoint_id in sorted({each.message.endpoint_id for each in results}):
         _record_endpoint(
-            connection, endpoint_id, [each for each in told if each.message.endpoint_id == endpoint_id], now
+            connection, endpoint_id, [each for each in results if each.message.endpoint_id == endpoint_id], now
         )
 
 
-def _after(told: DeliveryResult, now: datetime) -> tuple[str, datetime | None, int | None, str]:
-    if told.outcome is WebhookOutcome.DELIVERED:
-        return "delivered", None, told.status, told.outcome
-    if told.outcome is not WebhookOutcome.GONE and told.message.attempts > len(_WAITS):
-        return "failed", None, told.status, told.outcome
-    wait = _WAITS[min(told.message.attempts, len(_WAITS)) - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
-    return "pending", now + max(wait, timedelta(seconds=told.retry_after)), told.status, told.outcome
+def _after(result: DeliveryResult, now: datetime) -> tuple[str, datetime | None, int | None, str]:
+    if result.outcome is WebhookOutcome.DELIVERED:
+        return "delivered", None, result.status, result.outcome
+    if result.outcome is not WebhookOutcome.GONE and result.message.attempts > len(_BACKOFF):
+        return "failed", None, result.status, result.outcome
+    wait = _BACKOFF[min(result.message.attempts, len(_BACKOFF)) - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
+    return "pending", now + max(wait, timedelta(seconds=result.retry_after)), result.status, result.outcome
 
 
-def _record_endpoint(connection: Connection, endpoint_id: str, told: Sequence[DeliveryResult], now: datetime) -> None:
-    outcomes = {each.outcome for each in told}
+def _record_endpoint(
+    connection: Connection, endpoint_id: str, results: Sequence[DeliveryResult], now: datetime
+) -> None:
+    outcomes = {each.outcome for each in results}
     this = update(webhook_endpoints).where(_endpoints.id == endpoint_id)
     if WebhookOutcome.GONE in outcomes:
         connection.execute(this.values(disabled_at=now, disabled_reason=_GONE))
-    elif outcomes <= _RESTING:
+    elif outcomes <= _ENDPOINT_FAILURES:
         failures = connection.execute(select(_endpoints.failures).where(_endpoints.id == endpoint_id)).scalar() or 0
-        rest = min(timedelta(seconds=2 ** min(failures, 10)), _LONGEST_REST)
+        rest = min(timedelta(seconds=2 ** min(failures, 10)), _MAX_COOLDOWN)
         connection.execute(this.values(failures=failures + 1, rests_until=now + rest))
     else:
         connection.execute(this.where(_endpoints.failures > 0).values(failures=0, rests_until=None))

@@ -1,4 +1,4 @@
-"""Telling: one signed POST for one message, all of a batch at once. What came of each, and nothing tried twice."""
+"""HTTP delivery of webhook messages: one signed POST per message, a batch concurrently, without retries."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.core.states import WebhookOutcome
 from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage
 
-_SECONDS = 10  # for an answer; our choice: a receiver is to store what it hears and work on it later
-_AT_ONCE, _AT_ONE_HOST = 50, 8  # our choice
-_LONGEST_RETRY_AFTER = 86_400
+_SECONDS = 10  # time-out of a request; our choice: a receiver should store the message and process it later
+_CONNECTIONS, _CONNECTIONS_PER_HOST = 50, 8  # our choice
+_MAX_RETRY_AFTER = 86_400  # seconds; our choice
 
 
 class WebhookSender:
-    """Signs with the secrets of ``secret(endpoint id, version)``; calls nothing that ``guard`` forbids."""
+    """Signs with ``secret(endpoint id, version)``; calls only addresses that ``guard`` permits."""
 
     def __init__(self, guard: Guard, secret: Callable[[str, int], str], clock: Clock) -> None:
         self._guard = guard
@@ -28,27 +28,27 @@ class WebhookSender:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, messages: Sequence[WebhookMessage]) -> list[DeliveryResult]:
-        """Deliver a batch; what came of each."""
+        """Deliver a batch; the result of each message."""
         if not messages:
             return []
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(self._guard), limit=_AT_ONCE, limit_per_host=_AT_ONE_HOST
+                resolver=GuardedResolver(self._guard), limit=_CONNECTIONS, limit_per_host=_CONNECTIONS_PER_HOST
             )
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=aiohttp.ClientTimeout(total=_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
             )
         session = self._session
-        return list(await asyncio.gather(*(self._tell(session, each) for each in messages)))
+        return list(await asyncio.gather(*(self._post(session, each) for each in messages)))
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _tell(self, session: aiohttp.ClientSession, message: WebhookMessage) -> DeliveryResult:
+    async def _post(self, session: aiohttp.ClientSession, message: WebhookMessage) -> DeliveryResult:
         try:
             self._guard.check_literal(message.url)
-            # A redirect could lead anywhere, so it is an answer like another.
+            # Redirects are not followed: they could lead to a forbidden address.
             async with session.post(
                 message.url, data=message.body.encode(), headers=self._headers(message), allow_redirects=False
             ) as response:
@@ -64,7 +64,7 @@ class WebhookSender:
             return DeliveryResult(message, WebhookOutcome.UNREACHABLE)
 
     def _headers(self, message: WebhookMessage) -> dict[str, str]:
-        """Those of Standard Webhooks. The time is that of the attempt, so that a copy of an old one is refused."""
+        """The headers of Standard Webhooks. The signed time is the attempt's, which lets receivers reject replays."""
         now = self._clock()
         signed = (
             Webhook(self._secret(message.endpoint_id, version)).sign(message.id, now, message.body)
@@ -88,6 +88,6 @@ def _outcome(status: int) -> WebhookOutcome:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds, where the answer has them (RFC 9110 section 10.2.3); a date is not read."""
+    """``Retry-After`` in seconds (RFC 9110 section 10.2.3); 0 if it is absent or a date."""
     text = headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_RETRY_AFTER) if text.isascii() and text.isdigit() else 0.0
+    return min(float(text), _MAX_RETRY_AFTER) if text.isascii() and text.isdigit() else 0.0

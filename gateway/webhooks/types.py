@@ -1,6 +1,6 @@
-"""What case systems are told: which events, under which names, with which fields.
+"""Webhook event types and message bodies.
 
-Owns the closed list of types. A body has ids, states and reasons, and nothing else of a borrower.
+Owns the closed list of types. A body has ids, states and reasons, and no other data of a borrower.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TYPES = (*(f"delivery.{state}" for state in _STATES), _READ, _DUPLICATE, *(f"bor
 
 
 def type_of(event: Any) -> str | None:
-    """The type under which an event is told; None for one that is not.
+    """The webhook type of an event; None if the event gives no message.
 
-    ``event`` is a row of ``events`` with ``previous_state``, that of the delivery's event before it ("" for none).
+    ``event`` is a row of ``events`` with ``previous_state``, the state in the delivery's previous event ("" if none).
     """
     if event.subject.startswith("borrower:"):
         return f"borrower.{event.kind}" if event.kind in _CHANGES else None
@@ -45,7 +45,7 @@ def type_of(event: Any) -> str | None:
 
 
 def body_of(event: Any, kind: str, sequence: int) -> str:
-    """The message, as Standard Webhooks has it. ``event`` has the delivery's ``channel`` and ``case_id`` as well."""
+    """The message body (Standard Webhooks). ``event`` also has the delivery's ``channel`` and ``case_id``."""
     data = {
         "borrower_id": event.borrower_id,
         "channel": event.channel or json.loads(event.detail).get("channel"),
@@ -63,5 +63,5 @@ def body_of(event: Any, kind: str, sequence: int) -> str:
 
 
 def message_id(endpoint_id: str, event_hash: str) -> str:
-    """The same for the same event, whoever finds it and however often."""
+    """The ``webhook-id``: derived from the event, so that every attempt and replay has the same one."""
     return f"msg_{hashlib.sha256(f'{endpoint_id}.{event_hash}'.encode()).hexdigest()[:32]}"

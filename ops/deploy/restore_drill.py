@@ -1,4 +1,4 @@
-"""The restore drill: what was sent after the backup was taken is not sent again after the restore.
+"""The restore drill: messages sent after the backup are not sent again after the restore.
 
 A gateway runs on the embedded default in a directory of its own. It sends some reminders; others are accepted and
 paused. A backup is taken; then the others are sent as well, and the ledger is lost. Restored into an empty directory,
@@ -30,7 +30,7 @@ _GATEWAY = [sys.executable, "-c", "from gateway.cli import app; app()"]
 _AT = "2026-11-24T10:00:00+08:00"  # within permitted hours in Taipei
 _EACH = 10  # reminders before the backup, and after it
 _PATIENCE = 60.0
-_WATCHED = 6.0  # seconds in which a restored gateway would send: its relay looks twice a second
+_WATCHED = 6.0  # seconds in which a restored gateway would send: its due scanner runs twice a second
 
 
 def _port() -> int:
@@ -48,7 +48,7 @@ class Site:
     key: str = ""
 
     def run(self, *arguments: str) -> str:
-        """One command of the gateway's; its answer. Ends the drill where it fails."""
+        """Run one command of the gateway; its output. A failure ends the drill."""
         environment = {
             **os.environ,
             "GATEWAY_DATA_DIR": str(self.folder),
@@ -62,7 +62,7 @@ class Site:
 
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[bytes]]:
-        """The gateway, until the block is left or it is killed in it."""
+        """A running gateway, until the block ends or the process is killed."""
         environment = {
             **os.environ,
             "GATEWAY_DATA_DIR": str(self.folder),
@@ -92,7 +92,7 @@ class Site:
         raise SystemExit(f"the gateway did not come up: see {self.folder}/gateway.log")
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """A request of the API."""
+        """One API request."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
@@ -103,11 +103,11 @@ class Site:
             return json.loads(answer.read())
 
     def send(self, first: int) -> None:
-        """Hand over reminders with these numbers."""
+        """Post reminders with these numbers."""
         self.call("POST", "/v1/notifications/batch", {"notifications": [_request(first + n) for n in range(_EACH)]})
 
     def received(self) -> Counter[str]:
-        """How often the simulated provider received each delivery, in all its lives."""
+        """How often the simulated provider received each delivery, over all restarts."""
         seen = self.folder / "simulation" / "sms-received.log"
         lines = seen.read_text().splitlines() if seen.exists() else []
         return Counter(line[2:] for line in lines if line.startswith("+"))
@@ -138,7 +138,7 @@ def _request(number: int) -> dict[str, Any]:
 
 
 def _before(site: Site, backup: Path) -> None:
-    """Some sent, others waiting; the backup; then the others are sent as well, and the process dies."""
+    """Send some reminders while others wait; back up; send the others; kill the process."""
     with site.serving() as process:
         scopes = [part for scope in ("send", "read", "manage", "admin") for part in ("--scope", scope)]
         site.key = json.loads(site.run("key", "create", "--tenant", "acme", "--json", *scopes))["key"]
@@ -157,7 +157,7 @@ def _before(site: Site, backup: Path) -> None:
 
 
 def _restored(lost: Site, backup: Path, folder: Path, *, quarantine: bool) -> Site:
-    """An empty place with the same key and the same outside world, and the ledger of the backup in it."""
+    """An empty data directory with the same key and the same simulators, and the ledger restored into it."""
     shutil.copyfile(lost.folder / "secret.key", folder / "secret.key")
     (folder / "secret.key").chmod(0o600)
     shutil.copytree(lost.folder / "simulation", folder / "simulation")
@@ -171,7 +171,7 @@ def _restored(lost: Site, backup: Path, folder: Path, *, quarantine: bool) -> Si
 
 
 def _after(site: Site, *, quarantine: bool) -> int:
-    """Start again; how many second copies went out, also once all is resumed and looked at."""
+    """Start again; how many messages were sent twice, also after everything was resumed and reviewed."""
     with site.serving():
         time.sleep(_WATCHED)
         if quarantine:
@@ -201,7 +201,7 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Run the drill. Exit status 1 when anybody was written to twice."""
+    """Run the drill. Exit status 1 if a message was sent twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without-quarantine", action="store_true", help="restore by copying the file: this fails")
     options = parser.parse_args()

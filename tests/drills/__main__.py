@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.drills.drills import DRILLS, Drill
-from tests.drills.monitoring import Missing
+from tests.drills.monitoring import ToolNotInstalled
 from tests.drills.runbook import CommandFailed
 from tests.drills.scene import Scene, scene
 
-_PATIENCE = 240.0  # seconds for an alert to come, and again for it to go; a loaded machine needs some of them
+_PATIENCE = 240.0  # seconds for an alert to fire, and again to resolve; generous, for loaded machines
 _WARM_UP = 35  # messages sent before the fault
 
 
@@ -32,20 +32,20 @@ Firing = Mapping[str, Sequence[Mapping[str, str]]]
 
 @dataclass
 class Result:
-    """How a drill went; seconds from the fault, but ``mended_in`` is from the page to the end of the runbook."""
+    """The result of a drill: seconds after the fault; ``mended_in`` is from the page to the end of the runbook."""
 
     drill: str
     alert: str
     fault: str
-    detected_after: float = 0.0  # Alertmanager has it
-    told_after: float | None = None  # the pager has it
+    detected_after: float = 0.0  # Alertmanager received it
+    told_after: float | None = None  # the pager received it
     mended_in: float = 0.0
     resolved_after: float = 0.0
     commands: int = 0
-    also: list[str] = field(default_factory=list)  # other alerts that Alertmanager held meanwhile
+    also: list[str] = field(default_factory=list)  # other alerts that were active meanwhile
     requests: int = 0
     not_taken: int = 0
-    contacts: int = 0  # judged by the audit at the end
+    contacts: int = 0  # checked by the audit at the end
     violations: int = 0
     wrong: str = ""
 
@@ -70,7 +70,7 @@ def main() -> int:
     for name in options.names or DRILLS:
         try:
             results.append(_play(name, options.factor, options.keep))
-        except Missing as error:
+        except ToolNotInstalled as error:
             print(f"drill: {error}", file=sys.stderr)
             return 2
         print(json.dumps(asdict(results[-1])) if options.json else _line(results[-1], first=len(results) == 1))
@@ -89,7 +89,7 @@ def _play(name: str, factor: float, keep: Path | None) -> Result:
 
 
 async def play(name: str, folder: Path, factor: float, say: Callable[[str], None], warm_up: int = _WARM_UP) -> Result:
-    """One drill from the start of its processes to their end. Raises Missing."""
+    """One drill from the start of its processes to their end. Raises ToolNotInstalled."""
     drill = DRILLS[name]
     result = Result(name, drill.alert, drill.fault)
     async with scene(folder, factor, drill.per_second) as stage:
@@ -104,7 +104,7 @@ async def play(name: str, folder: Path, factor: float, say: Callable[[str], None
 
 
 async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], None]) -> None:
-    result.also = []  # what a slow machine sets off by itself may be there still
+    result.also = []  # alerts caused by a slow machine may still be active
     stage.hand.notification = stage.load.taken[0][0]
     say(f"{result.drill}: {drill.fault}")
     began = time.monotonic()
@@ -129,7 +129,7 @@ async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], 
 
 
 def _pages(drill: Drill, firing: Firing) -> bool:
-    """Whether the drill's alert wakes somebody; as a ticket a burnt budget is remembered for days."""
+    """Whether the drill's alert is a page; tickets of a used-up error budget stay active for days."""
     return any(each["severity"] == "page" for each in firing.get(drill.alert, ()))
 
 

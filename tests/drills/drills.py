@@ -1,4 +1,4 @@
-"""The drills: what goes wrong, which alert it has to set off, and what a person does about it.
+"""The drills: a fault, the alert that it must cause, and the runbook steps that fix it.
 
 ``mend`` is what the runbook says in words (start it again, give the disk room) and what it says in commands, in the
 order of the page. The commands are read from the page itself.
@@ -25,13 +25,13 @@ _RUNAWAY_PER_SECOND = 12.0
 
 @dataclass(frozen=True)
 class Drill:
-    """One fault with its alert. ``per_second`` is the load before it."""
+    """One fault with its alert. ``per_second`` is the traffic before it."""
 
     alert: str
     fault: str
     cause: Act
     mend: Act
-    per_second: float = 1.5  # below what GatewayTemplateSurge takes for many, since a drill has no week behind it
+    per_second: float = 1.5  # below the threshold of GatewayTemplateSurge, because a drill has no history of a week
 
 
 async def _provider_goes(scene: Scene) -> None:
@@ -51,7 +51,7 @@ async def _redis_goes(scene: Scene) -> None:
 
 
 async def _redis_returns(scene: Scene) -> None:
-    scene.fleet.valkey.wanted = True  # empty: it keeps nothing
+    scene.fleet.valkey.wanted = True  # it starts empty: it has no persistence
 
 
 async def _disk_fills(scene: Scene) -> None:
@@ -72,7 +72,7 @@ async def _campaign_is_stopped(scene: Scene) -> None:
     await scene.hand.follow("GatewayTemplateSurge", "Fix", choose=lambda line: line.startswith(pausing))
     scene.load.per_second = 1.0
     await _silent(scene, "GatewayTemplateSurge")
-    # The lender closes the cases of what was wrong; only then the pause ends.
+    # The lender closes the cases of the wrong requests; only then does the pause end.
     cases = [case for _, case, _ in scene.load.taken[-400:]]
     for case in cases:
         async with scene.http.post(f"{scene.load.urls[0]}/v1/cases/{case}/close", json={"reason": "withdrawn"}):

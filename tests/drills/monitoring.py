@@ -28,19 +28,19 @@ RULES = ("alerts.yml", "slo.yml")
 _READY_SECONDS = 30.0
 
 
-class Missing(Exception):
+class ToolNotInstalled(Exception):
     """A Debian tool is not installed."""
 
 
 @dataclass
 class Told:
-    """What Alertmanager told whom, and when (this machine's monotonic clock)."""
+    """Notifications of Alertmanager by receiver, with their times (monotonic clock of this machine)."""
 
     notes: list[tuple[float, str, str, str]] = field(default_factory=list)  # when, receiver, status, alert
     port: int = 0
 
     def first(self, alert: str, status: str, since: float = 0.0) -> float | None:
-        """When somebody was first told of it after ``since``."""
+        """When the first notification of an alert after ``since`` arrived."""
         found = (at for at, _, what, name in self.notes if (what, name) == (status, alert) and at >= since)
         return next(found, None)
 
@@ -78,7 +78,7 @@ class Watch:
         return [rule for group in groups for rule in group["rules"]]
 
     async def firing(self) -> dict[str, list[Mapping[str, str]]]:
-        """What Alertmanager holds for active, by name: each alert's labels."""
+        """The active alerts by name, with their labels."""
         async with self.http.get(f"{self.alertmanager}/api/v2/alerts", params={"active": "true"}) as response:
             found: dict[str, list[Mapping[str, str]]] = {}
             for each in await response.json():
@@ -87,10 +87,10 @@ class Watch:
 
 
 def tool(name: str, package: str) -> str:
-    """The path of a Debian tool. Raises Missing."""
+    """The path of a Debian tool. Raises ToolNotInstalled."""
     path = shutil.which(name)
     if path is None:
-        raise Missing(f"{name} is not installed (Debian: apt install {package})")
+        raise ToolNotInstalled(f"{name} is not installed (Debian: apt install {package})")
     return path
 
 

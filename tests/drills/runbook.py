@@ -16,7 +16,7 @@ _COMMAND_SECONDS = 120.0  # most take half a second; a loaded machine needs the 
 
 
 class CommandFailed(Exception):
-    """A command of a runbook ended badly; the message has it and what it said."""
+    """A command of a runbook failed; the message has the command and its output."""
 
 
 def commands(alert: str, *sections: str) -> list[str]:
@@ -29,7 +29,7 @@ def commands(alert: str, *sections: str) -> list[str]:
 
 @dataclass
 class Hand:
-    """Who follows a runbook: knows the gateway, and looks up what a page calls $SWITCH or $NOTIFICATION."""
+    """Runs the commands of a runbook in a shell, with the variables $SWITCH and $NOTIFICATION looked up."""
 
     environment: Mapping[str, str]
     folder: Path
@@ -37,13 +37,13 @@ class Hand:
     said: list[tuple[str, str]] = field(default_factory=list)  # each command, and what it printed
 
     async def follow(self, alert: str, *sections: str, choose: Callable[[str], bool] = lambda line: True) -> None:
-        """Run those of the page's commands that ``choose`` picks. Raises CommandFailed."""
+        """Run the commands of the page that ``choose`` selects. Raises CommandFailed."""
         for line in commands(alert, *sections):
             if choose(line):
                 await self.run(line)
 
     async def run(self, line: str) -> str:
-        """Run one command line; what it printed. Raises CommandFailed."""
+        """Run one command line; its output. Raises CommandFailed."""
         known = {**os.environ, **self.environment, "NOTIFICATION": self.notification, "COLUMNS": "200"}
         known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
         if "$SWITCH" in line:
@@ -60,7 +60,7 @@ class Hand:
         try:
             printed, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS)
         except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)  # what bash has started holds its output open
+            os.killpg(process.pid, signal.SIGKILL)  # processes that bash started keep its output open
             await process.wait()
             raise CommandFailed(f"{line}\nhas not ended after {_COMMAND_SECONDS:.0f} s") from None
         self.said.append((line, printed.decode(errors="replace")))
@@ -69,7 +69,7 @@ class Hand:
         return self.said[-1][1]
 
     def _switch(self) -> str:
-        """The newest pause, as a person would read it off what ``gateway pause`` said."""
+        """The id of the newest pause, from the output of ``gateway pause``."""
         found = re.findall(r"\bswi_\w+", "\n".join(printed for _, printed in self.said))
         if not found:
             raise CommandFailed("nothing was paused that could be ended")

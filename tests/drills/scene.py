@@ -1,4 +1,4 @@
-"""What a drill plays on: the production shape under a steady load, watched by Prometheus and Alertmanager."""
+"""The environment of a drill: the production shape under steady traffic, with Prometheus and Alertmanager."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PHONES = 640  # as many as tests.support.production has
 
 
 @dataclass
-class Load:
-    """Case systems that post at a steady rate, each request until it is taken, as a client should."""
+class SteadyTraffic:
+    """Case systems that post at a steady rate and retry each request until it is accepted."""
 
     urls: list[str]
     http: aiohttp.ClientSession
@@ -42,14 +42,14 @@ class Load:
             await asyncio.sleep(1 / self.per_second)
 
     async def answered(self, seconds: float) -> int:
-        """Wait until every request made by now is taken, or so long; how many are not."""
+        """Wait at most ``seconds`` until every request made by now is accepted; how many are not."""
         if not self._tasks:
             return 0
         _, waiting = await asyncio.wait(set(self._tasks), timeout=seconds)
         return len(waiting)
 
     async def stop(self) -> None:
-        """Give up what is not taken yet."""
+        """Cancel the requests that are not accepted yet."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -77,7 +77,7 @@ class Scene:
     fleet: Fleet
     watch: Watch
     hand: Hand
-    load: Load
+    load: SteadyTraffic
     http: aiohttp.ClientSession
 
 
@@ -96,7 +96,7 @@ async def scene(folder: Path, factor: float, per_second: float) -> AsyncIterator
         ):
             await asyncio.gather(*(answers(http, url) for url in urls))
             hand = Hand(_environment(running, urls[0], watch), folder)
-            load = Load(urls, http, per_second)
+            load = SteadyTraffic(urls, http, per_second)
             posting = asyncio.create_task(load.run())
             try:
                 yield Scene(running, watch, hand, load, http)

@@ -1,4 +1,4 @@
-"""Prometheus' own tools, as tests use them."""
+"""promtool and the shipped rules, for tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def alerts() -> list[dict[str, Any]]:
 def scenario(
     name: str, series: Mapping[str, str], minutes: int, expected: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    """One of promtool's tests: with these series, a sample a minute, each expression has these samples at the end."""
+    """A promtool test case: with these series (a sample a minute) each expression has these samples at the end."""
     return {
         "name": name,
         "interval": "1m",
@@ -52,7 +52,7 @@ def scenario(
 
 
 def alone(folder: Path, rule_file: Path, alert: str) -> Path:
-    """The rule file with this alert and all that is recorded, and no other alert: those cost time and say nothing."""
+    """The rule file reduced to this alert and the recording rules, because other alerts only cost time."""
     groups = yaml.safe_load(rule_file.read_text())["groups"]
     for group in groups:
         group["rules"] = [rule for rule in group["rules"] if rule.get("alert", alert) == alert]

@@ -1,4 +1,4 @@
-"""The alert and recording rules: each fires when it should, is silent when it should be, and has its page."""
+"""Alert and recording rules: each alert fires when it should, only then, and has its runbook."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"gateway_audit_last_run_timestamp_seconds": "0+60x120"},
     ),
     "GatewayPausedLong": (
-        {'gateway_switches{kind="pause",scope="all"}': "1x120"},
+        {'gateway_controls{kind="pause",scope="all"}': "1x120"},
         {
-            'gateway_switches{kind="pin",scope="provider"}': "1x120",
-            'gateway_switches{kind="pause",scope="all"}': "0x120",
+            'gateway_controls{kind="pin",scope="provider"}': "1x120",
+            'gateway_controls{kind="pause",scope="all"}': "0x120",
         },
     ),
     "GatewayClockOff": ({"gateway_clock_ahead_seconds": "-6x120"}, {"gateway_clock_ahead_seconds": "4x120"}),
@@ -129,12 +129,12 @@ CASES: dict[str, tuple[Series, Series]] = {
 
 
 def test_every_alert_has_its_cases() -> None:
-    """A rule without a firing and a silent case is not tested; those of the service levels are in test_slo.py."""
+    """Every alert has a firing and a silent case; those of the SLO alerts are in test_slo.py."""
     assert sorted({*CASES, *BURNS}) == NAMES
 
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
-    """Two hours of the harmful series make it fire, two hours of the nearly harmful ones don't."""
+    """Two hours of the failing series make an alert fire, two hours of the almost failing ones do not."""
     tried = []
     for alert, cases in CASES.items():
         scenarios = []
@@ -147,7 +147,7 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
 
 
 def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
-    """The recorded rates are sums over the processes, by the labels that they are named for."""
+    """Recorded rates are sums over all processes, by the labels that their names promise."""
     attempts = 'gateway_attempts_total{{channel="sms",provider="a",outcome="accepted",reason="x",instance="{}"}}'
     decisions = 'gateway_decisions_total{{verdict="send",reason="permitted",when="accept",instance="{}"}}'
     series = {
@@ -170,7 +170,7 @@ def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
 
 
 def test_rules_ask_for_metrics_that_exist() -> None:
-    """A rule about a metric that was renamed never fires, and nobody notices."""
+    """Every metric in a rule exists: a rule on a renamed metric would never fire."""
     text = Metrics(["sms"], [("sms", "a")]).render()[0].decode()
     known = set(re.findall(r"^(gateway_\w+|process_\w+)", text, re.MULTILINE)) | {"up"}
     for rule in rules():
@@ -180,7 +180,7 @@ def test_rules_ask_for_metrics_that_exist() -> None:
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: f"{rule['alert']}-{rule['labels'].get('burn', '')}")
 def test_every_alert_has_its_page(rule: dict[str, Any]) -> None:
-    """Severity, kind, what it affects, summary, and a runbook with its five headings and what can be typed."""
+    """An alert has severity, kind, affects, a summary, and a runbook with five headings and commands."""
     labels = rule["labels"]
     assert labels["severity"] in ("page", "ticket")
     assert labels["kind"] in ("symptom", "cause")
@@ -193,12 +193,12 @@ def test_every_alert_has_its_page(rule: dict[str, Any]) -> None:
 
 
 def test_no_page_is_left_over() -> None:
-    """A runbook without an alert is one that nobody is sent to."""
+    """Every runbook belongs to an alert."""
     assert {path.stem for path in (OPS / "runbooks").glob("*.md")} - {"README"} == set(NAMES)
 
 
 def test_prometheus_takes_the_configuration() -> None:
-    """The shipped configuration and the rule files that it names are valid."""
+    """promtool accepts the shipped configuration and its rule files."""
     promtool = tool("promtool", "prometheus")
     where = OPS / "prometheus" / "prometheus.yml"
     done = subprocess.run([promtool, "check", "config", str(where)], capture_output=True, text=True, check=False)
@@ -206,7 +206,7 @@ def test_prometheus_takes_the_configuration() -> None:
 
 
 def test_metrics_are_named_as_prometheus_wants() -> None:
-    """promtool's own check of names, units and types finds nothing."""
+    """promtool check metrics reports nothing about names, units and types."""
     promtool = tool("promtool", "prometheus")
     text = Metrics(["sms"], [("sms", "a")], ["t"], ["acme"]).render()[0]
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""What is deployed: the tool for its kind reads each file, and they agree with the gateway and each other."""
+"""Deployment files: each is valid for its own tool, and they agree with the gateway and with each other."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ DEPLOY = ROOT / "ops" / "deploy"
 KUBERNETES = sorted(DEPLOY.glob("kubernetes/*.yaml"))
 UNITS = sorted(DEPLOY.glob("systemd/gateway*"))
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
-WITHOUT_SCHEMA = {"Kustomization", "ScaledObject"}  # not Kubernetes' own; what is asked of them is tested below
+WITHOUT_SCHEMA = {"Kustomization", "ScaledObject"}  # not in Kubernetes' own schemas; their fields are tested below
 MOST_EXPOSED = "15"  # tenths, of systemd's scale from 0 (nothing may be done) to 10; below 2 it says OK
 
 
 def ran(*command: str, **options: Any) -> str:
-    """What a checker says; it has to be content."""
+    """The output of a checker, which must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def beside_python(name: str) -> str:
-    """A checker that came with the test dependencies."""
+    """The path of a checker that is a test dependency."""
     found = Path(sys.executable).parent / name
     assert found.exists(), f"{name} is not there: pip install -r ops/requirements/test.lock"
     return str(found)
@@ -65,12 +65,12 @@ def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 
 def test_the_dockerfile_is_linted() -> None:
-    """hadolint finds nothing to say."""
+    """hadolint reports nothing."""
     assert ran(beside_python("hadolint"), "--failure-threshold", "info", str(DEPLOY / "Dockerfile")) == ""
 
 
 def test_the_image_is_small_and_nobodys() -> None:
-    """Several stages, a numbered user without rights, no package manager of Python in what runs."""
+    """Several stages, a numeric user without privileges, no Python package manager in the final image."""
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     assert sum(line.startswith("FROM ") for line in lines) >= 3
     assert [line for line in lines if line.startswith("USER ")][-1] == "USER 10001:10001"
@@ -85,7 +85,7 @@ def test_the_image_is_small_and_nobodys() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, unpacked where nothing of the source tree is: what the image's build does."""
+    """The wheel, unpacked outside the source tree, as in the image's build."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     ran(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / "made"), str(ROOT))
@@ -107,7 +107,7 @@ def test_the_wheel_has_all_that_is_no_python(wheel: Path) -> None:
 
 
 def test_the_wheel_works_by_itself(wheel: Path, short_dir: Path) -> None:
-    """From another directory the installed gateway starts whole, serves a page, and its doctor is content."""
+    """Outside the source tree the installed gateway starts, serves its pages, and its doctor finds the templates."""
     script = """
 import asyncio, aiohttp, gateway, sys
 from gateway.app import serving
@@ -147,7 +147,7 @@ def composition() -> dict[str, Any]:
 
 
 def test_compose_is_valid() -> None:
-    """The compose specification's own model takes it, and would not take a wrong word."""
+    """The compose specification's own model accepts it, and rejects a wrong value."""
     compose_spec.PyCompose.from_json(json.dumps(composition()))
     wrong = composition()
     wrong["services"]["api"]["depends_on"] = {"valkey": {"condition": "service_wonderful"}}
@@ -156,7 +156,7 @@ def test_compose_is_valid() -> None:
 
 
 def test_compose_has_the_production_shape() -> None:
-    """Two of each process after the migration, all of ours read-only and without rights, and files that exist."""
+    """Two of each process start after the migration, ours are read-only and unprivileged, mounted files exist."""
     services = composition()["services"]
     assert set(services) == {
         *("postgresql", "valkey", "migrate", "api", "worker", "prometheus", "alertmanager", "grafana")
@@ -176,7 +176,7 @@ def test_compose_has_the_production_shape() -> None:
 
 
 def test_prometheus_in_compose_is_the_one_that_is_tested() -> None:
-    """The same jobs, intervals and rule files as ops/prometheus, and promtool is content with it."""
+    """The same jobs, intervals and rule files as ops/prometheus, and promtool accepts it."""
     ours = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())
     tested = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
     jobs = [{each["job_name"] for each in config["scrape_configs"]} for config in (ours, tested)]
@@ -192,7 +192,7 @@ def test_prometheus_in_compose_is_the_one_that_is_tested() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[str]:
-    """The units with a program in place of the gateway's, which is not installed where tests run."""
+    """The units, with another program in place of the gateway, which is not installed where tests run."""
     for path in UNITS:
         (tmp_path / path.name).write_text(path.read_text().replace("/opt/gateway/bin/gateway", "/bin/true"))
     for template, instance in (("gateway-api@", "8080"), ("gateway-worker@", "9100")):
@@ -201,13 +201,13 @@ def units(tmp_path: Path) -> list[str]:
 
 
 def test_units_are_valid(units: list[str]) -> None:
-    """systemd itself reads them without a word of complaint."""
+    """systemd-analyze verify reports nothing."""
     assert ran(tool("systemd-analyze", "systemd"), "verify", "--man=no", *units) == ""
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.name)
 def test_units_may_do_little(service: Path, units: list[str]) -> None:
-    """systemd's own measure of what a service could do if it were taken over."""
+    """The exposure that systemd-analyze security computes stays below our limit."""
     path = next(each for each in units if each.endswith(service.name))
     analyze = tool("systemd-analyze", "systemd")
     ran(analyze, "security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", path)
@@ -218,7 +218,7 @@ def test_units_may_do_little(service: Path, units: list[str]) -> None:
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_manifests_are_valid(path: Path) -> None:
-    """Kubernetes' own schemas take them, unknown words excluded."""
+    """Kubernetes' own schemas accept them; unknown fields are rejected."""
     said = ran(beside_python("kubernetes-validate"), "--strict", "-k", "1.34", str(path))
     unknown = {line.partition("kind ")[2].split()[0] for line in said.splitlines() if "Couldn't find schema" in line}
     assert unknown <= WITHOUT_SCHEMA
@@ -236,7 +236,7 @@ def test_manifests_are_rendered_together() -> None:
 
 
 def test_pods_may_do_little() -> None:
-    """No root, no rights, no writable root file system, no token, no secret that others can read."""
+    """No root user, privileges, writable root file system, API token, or world-readable secret."""
     found = list(containers())
     assert {name for name, _, _ in found} >= {"gateway-api", "gateway-worker", "gateway-migrate", "gateway-prune"}
     for name, pod, container in found:
@@ -253,7 +253,7 @@ def test_pods_may_do_little() -> None:
 
 
 def test_probes_ask_what_there_is() -> None:
-    """Liveness asks the process alone, readiness what it needs, with more time than an answer takes."""
+    """Liveness checks the process, readiness its dependencies, with a longer time-out than the check."""
     for each in kinds("Deployment"):
         (container,) = each["spec"]["template"]["spec"]["containers"]
         assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
@@ -264,7 +264,7 @@ def test_probes_ask_what_there_is() -> None:
 
 
 def test_what_belongs_together_finds_each_other() -> None:
-    """Every budget, service, policy and scaler selects pods that there are; scaling goes by a metric that there is."""
+    """Every budget, service, policy and scaler selects existing pods; scaling uses an existing metric."""
     pods = [each["spec"]["template"]["metadata"]["labels"] for each in kinds("Deployment", "Job")]
     pods += [each["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"] for each in kinds("CronJob")]
     selectors = [each["spec"]["selector"]["matchLabels"] for each in kinds("PodDisruptionBudget")]
@@ -288,7 +288,7 @@ def test_what_belongs_together_finds_each_other() -> None:
 
 
 def test_every_setting_that_is_set_is_one() -> None:
-    """A misspelt name would be ignored in silence."""
+    """Every setting that a deployment file sets exists: a misspelt name would be silently ignored."""
     known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields}
     known |= {f"GATEWAY_{name}_FILE" for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "PROVIDERS")} | {
         "GATEWAY_VERSION"
@@ -300,7 +300,7 @@ def test_every_setting_that_is_set_is_one() -> None:
 
 
 def test_processes_are_given_the_time_that_they_take() -> None:
-    """A worker finishes what it has in hand, at most a lease; an API its requests."""
+    """Grace periods let a worker finish its batches (at most a lease) and an API its requests."""
     lease = Settings.model_fields["lease_seconds"].default
     worker = next(each for each in kinds("Deployment") if each["metadata"]["name"] == "gateway-worker")
     assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > lease

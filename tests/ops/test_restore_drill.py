@@ -1,4 +1,4 @@
-"""The restore drill, as whoever runs this would do it."""
+"""The restore drill, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRILL = Path(__file__).parents[2] / "ops" / "deploy" / "restore_drill.py"
 
 @pytest.mark.timeout(500)
 def test_nobody_is_written_to_twice_after_a_restore() -> None:
-    """Backup, more messages, loss, restore: what was sent in between is held, and not sent again."""
+    """Backup, more messages, loss, restore: messages sent in between are held and not sent again."""
     done = subprocess.run([sys.executable, str(DRILL)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "10 wait for review, 0 second copies so far" in done.stdout

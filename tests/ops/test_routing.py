@@ -1,4 +1,4 @@
-"""Alertmanager: who is told what, and what is kept quiet, asked of its own tool."""
+"""Alertmanager: routes and inhibition, checked with amtool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _amtool(*arguments: str) -> str:
 
 
 def test_the_configuration_is_valid() -> None:
-    """amtool takes it."""
+    """amtool accepts the configuration."""
     assert "SUCCESS" in _amtool("check-config", str(CONFIG))
 
 
@@ -36,13 +36,13 @@ def test_the_configuration_is_valid() -> None:
     ],
 )
 def test_alerts_reach_who_is_to_act(labels: dict[str, str], receiver: str) -> None:
-    """Pages go to the pager, what the law forbids to compliance as well, the rest to the tickets."""
+    """Pages go to the pager, breaches of the law also to compliance, the rest to tickets."""
     given = [f"{name}={value}" for name, value in labels.items()]
     assert _amtool("config", "routes", "test", f"--config.file={CONFIG}", *given) == receiver
 
 
 def test_what_is_felt_keeps_its_causes_quiet() -> None:
-    """Every cause that pages has a symptom that pages for the same thing, so that one failure wakes once."""
+    """Every paging cause has a paging symptom with the same "affects", so that one failure pages once."""
     first, second = yaml.safe_load(CONFIG.read_text())["inhibit_rules"]
     assert (first["equal"], second["equal"]) == (["affects"], ["alertname"])
     paging = [rule["labels"] for rule in alerts() if rule["labels"]["severity"] == "page"]

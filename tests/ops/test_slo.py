@@ -1,4 +1,4 @@
-"""The service levels: recorded as they are described, and alerts at the speeds at which a budget burns."""
+"""Service level objectives: recorded as described, with alerts at the configured burn rates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _series(slo: str, errors: str, events: str) -> dict[str, str]:
 
 
 def _burning(factor: float, minutes: int = 500) -> dict[str, str]:
-    """Every service level's series, each with its budget burning ``factor`` times as fast as it may."""
+    """The series of every objective, each at the burn rate ``factor``."""
     found: dict[str, str] = {}
     for slo in SLOS:
         share = factor * (1 - slo.objective)
@@ -58,7 +58,7 @@ def _firing(*windows: str) -> dict[str, dict[str, float]]:
 
 
 def test_alerts_follow_the_speed_of_the_burn(tmp_path: Path) -> None:
-    """Twenty times too fast wakes somebody by two rules, eight times by one; twice is a ticket, half is nothing."""
+    """Burn rate 20 pages by two rules, 8 by one; 2 is a ticket, 0.5 is nothing."""
     scenarios = [
         scenario("20 times", _burning(20), 118, _firing("1h", "6h", "3d")),
         scenario("8 times", _burning(8), 118, _firing("6h", "3d")),
@@ -71,7 +71,7 @@ def test_alerts_follow_the_speed_of_the_burn(tmp_path: Path) -> None:
 
 
 def test_little_traffic_burns_no_budget(tmp_path: Path) -> None:
-    """Every request of a night fails, but there are only ten of them."""
+    """With ten failures among ten requests no alert fires: traffic is too low."""
     few: dict[str, str] = {}
     for slo in SLOS:
         few |= _series(slo.name, "0x100 1x10 2x10 3x10 4x10 5x10 6x10", "0x100 1x10 2x10 3x10 4x10 5x10 6x10")
@@ -80,7 +80,7 @@ def test_little_traffic_burns_no_budget(tmp_path: Path) -> None:
 
 
 def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
-    """Every recorded ratio is the share of errors, whatever the window, and the budget is what is left of it."""
+    """In every window the recorded ratio is the share of errors; the error budget is computed from it."""
     expected: dict[str, dict[str, float]] = {}
     for window in _GENERATED["WINDOWS"]:
         name = f"gateway_slo:error_ratio:increase{window}"
@@ -99,13 +99,13 @@ def test_what_is_recorded_is_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_rules_are_as_generated() -> None:
-    """Nobody changed slo.yml by hand."""
+    """slo.yml is what the generator writes."""
     assert RULES[1].read_text() == _GENERATED["text"](), "run ops/prometheus/generate"
 
 
 @pytest.mark.parametrize("slo", SLOS, ids=lambda slo: slo.name)
 def test_the_page_names_every_service_level(slo: Any) -> None:
-    """ops/slo.md has the objective that the rules have, and the alert."""
+    """ops/slo.md has the objective and the alert of every rule."""
     rows = [line for line in (OPS / "slo.md").read_text("utf-8").splitlines() if line.startswith(f"| `{slo.name}`")]
     assert len(rows) == 1
     assert f"{slo.objective * 100:g} %" in rows[0]

@@ -29,16 +29,16 @@ from tests.support.ledgers import begun, empty_sqlite
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
 FACTOR = 30  # how much faster the rules are: an hour in two minutes
-_SETTLED_SECONDS = 240
+_SETTLED_SECONDS = 900  # a generous limit: it settles in 15 s on two idle cores
 _AUDITED = "max(gateway_audited_contacts_total) > 30"
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(1500)
 on_one_loop = pytest.mark.asyncio(loop_scope="module")  # with the one Prometheus that they share
 
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A demo that stays up, after a hundred of the shipped rows with all their outcomes; its folder and its keys."""
+    """A running demo after a hundred of the shipped rows with all outcomes; its folder and its keys."""
     tool("prometheus", "prometheus")
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
     begun(empty_sqlite(folder))
@@ -74,7 +74,7 @@ async def watch(demo: tuple[Path, dict[str, Any]]) -> AsyncIterator[Watch]:
 
 
 async def _traffic(keys: dict[str, Any], number: int) -> None:
-    """One request, one that is refused, and one opt-out, so that rates are of now and not only of the portfolio."""
+    """One request, a rejected one and an opt-out, so that rates have current samples."""
     headers = {"Authorization": f"Bearer {keys['api_key']}"}
     borrower = {
         "id": f"B-watched-{number}",
@@ -102,14 +102,14 @@ async def _traffic(keys: dict[str, Any], number: int) -> None:
 
 @on_one_loop
 async def test_every_rule_and_every_panel_has_data(watch: Watch, demo: tuple[Path, dict[str, Any]]) -> None:
-    """With traffic of all kinds each recorded series is there, no rule has an error, and no panel is empty."""
+    """With traffic of all kinds every recorded series exists, no rule has an error, and no panel is empty."""
     _, keys = demo
-    panels = [panel for _, each in DASHBOARDS["DASHBOARDS"].values() for panel in each]
-    wanted = {(panel.title, query.expression) for panel in panels for query in panel.queries}
+    panels = [panel for path in (OPS / "grafana").glob("*.json") for panel in json.loads(path.read_text())["panels"]]
+    wanted = {(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]}
     wanted |= {("recorded", rule["name"]) for rule in await watch.rules() if rule["type"] == "recording"}
     wanted.add(("audited", _AUDITED))  # the audit looks once in a while, whatever the panels have
     empty = wanted
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     number = 0
     while empty and time.monotonic() < deadline:
         await _traffic(keys, number := number + 1)
@@ -138,7 +138,7 @@ async def _has_data(watch: Watch, expression: str) -> bool:
 
 @on_one_loop
 async def test_every_command_of_every_runbook_works(watch: Watch, demo: tuple[Path, dict[str, Any]]) -> None:
-    """What a page says to type ends with status 0 on a running gateway, in the order in which it stands there."""
+    """Every command of every runbook ends with status 0 on a running gateway, in the order of the page."""
     folder, keys = demo
     environment = {
         "GATEWAY_URL": keys["url"],
@@ -160,20 +160,20 @@ async def test_every_command_of_every_runbook_works(watch: Watch, demo: tuple[Pa
 
 
 def test_the_dashboards_are_as_generated() -> None:
-    """Nobody changed a dashboard by hand."""
+    """The dashboards are what the generator writes."""
     for name in DASHBOARDS["DASHBOARDS"]:
         assert (OPS / "grafana" / f"{name}.json").read_text() == DASHBOARDS["text"](name), "run ops/grafana/generate"
     assert {path.stem for path in (OPS / "grafana").glob("*.json")} == set(DASHBOARDS["DASHBOARDS"])
 
 
 def test_the_catalogue_is_as_generated() -> None:
-    """ops/metrics.md says what the registry has, and who asks for it."""
+    """ops/metrics.md lists the metrics of the registry and their users."""
     catalogue = runpy.run_path(str(OPS / "prometheus" / "catalogue"))
     assert (OPS / "metrics.md").read_text() == catalogue["text"](), "run ops/prometheus/catalogue"
 
 
 def test_the_scaling_changes_durations_and_nothing_else() -> None:
-    """Ranges, offsets and waits shrink by the factor; thresholds and names stay."""
+    """Ranges, offsets and durations are divided by the factor; thresholds and names are unchanged."""
     text = "expr: x:rate5m > 60 and rate(y[5m] offset 1h) > 4 * 3600\nfor: 2m\ninterval: 5m\nz[10s]"
     assert scaled(text, 30) == (
         "expr: x:rate5m > 60 and rate(y[10000ms] offset 120000ms) > 4 * 3600\nfor: 4000ms\ninterval: 10000ms\nz[4000ms]"

@@ -1,4 +1,4 @@
-"""Prometheus metrics: ``Metrics``, and the closed lists of its labels."""
+"""Prometheus metrics: ``Metrics`` and the closed lists of label values."""
 
 from gateway.observability.metrics.verbs import Metrics
 from gateway.observability.metrics.words import (

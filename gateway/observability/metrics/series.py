@@ -1,6 +1,6 @@
-"""Metrics whose labels are closed lists: every series is there at zero from the start, and no other can appear.
+"""Metrics with bounded cardinality: labels take values from closed lists, and every series exists from the start.
 
-Owns the registry, the lists, and the exemplars. Must not know what is counted.
+Owns the registry, the lists of label values and the exemplars. Must not know what is counted.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from prometheus_client.metrics import MetricWrapperBase
 from gateway.observability.metrics.words import OTHER
 
 M = TypeVar("M", bound=MetricWrapperBase)
-# Label: its values.
+# Label → its values.
 Lists = Mapping[str, Iterable[str]]
 
 
 class MetricFactory:
-    """Makes metrics in one registry, and counts what falls outside their lists as ``other``."""
+    """Creates metrics in one registry. A label value outside its list is recorded as ``other``."""
 
     def __init__(self) -> None:
-        # One more series for each of some hundreds, with a time that Prometheus doesn't use. The switch is the
-        # library's, for the whole process.
+        # The _created series would double the number of series, and Prometheus does not use them. The library has this
+        # setting for the whole process only.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._lists: dict[MetricWrapperBase, dict[str, frozenset[str]]] = {}
-        # Series by metric and labels, for the library looks for them anew each time. Only listed values are in here, or
-        # it would grow with whatever is counted.
+        # Cache of series by metric and labels: the library looks them up under a lock on each call. Only listed values
+        # are cached, so the cache is bounded.
         self._found: dict[tuple[object, ...], Any] = {}
-        self._unlisted = self.counter("unlisted_label_values", "Label values outside their closed list.")
+        self._unlisted = self.counter("unlisted_label_values", "Label values that are not on their closed list.")
 
     def counter(self, name: str, documentation: str, labels: Sequence[str] = (), **lists: Iterable[str]) -> Counter:
-        """A counter; its labels are ``labels``, whose values ``present`` gives, or the lists' names."""
+        """A counter. Its labels are the keys of ``lists``, or ``labels``, whose values ``present`` sets later."""
         made = Counter(f"gateway_{name}", documentation, [*labels, *lists], registry=self.registry)
         return self._filled(made, lists)
 
@@ -51,7 +51,7 @@ class MetricFactory:
         return metric
 
     def present(self, metric: MetricWrapperBase, **labels: Iterable[str]) -> None:
-        """Make every series of these closed lists, at zero, and remember the lists."""
+        """Create every series of these closed lists at zero, and add the values to the lists."""
         values = {label: [str(value) for value in listed] for label, listed in labels.items()}
         lists = self._lists.setdefault(metric, {})
         for label, listed in values.items():
@@ -63,12 +63,12 @@ class MetricFactory:
         self._series(counter, labels).inc()
 
     def observe(self, histogram: Histogram, value: float, trace_id: str = "", **labels: str) -> None:
-        """Observe a value, with the trace that it is an example of where there is one."""
+        """Observe a value; ``trace_id``, if any, becomes its exemplar."""
         series = self._series(histogram, labels) if labels else histogram
         series.observe(max(0.0, value), {"trace_id": trace_id} if trace_id else None)
 
     def _series(self, metric: MetricWrapperBase, labels: Mapping[str, str]) -> Any:
-        """The one series that has these values; those outside their list are counted and told as ``other``."""
+        """The series with these label values; unlisted values are counted and replaced by ``other``."""
         key = (metric, *labels.items())
         if (known := self._found.get(key)) is not None:
             return known

@@ -1,4 +1,4 @@
-"""The closed lists that only metrics need; the rest are enums of gateway.core and channels.base."""
+"""Label values that only metrics use; the other lists are enums of gateway.core and channels.base."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OTHER = "other"
 
 
 class AcceptOutcome(StrEnum):
-    """What became of a request that was well-formed."""
+    """Outcome of a valid request."""
 
     CREATED = "created"
     REPLAYED = "replayed"
@@ -17,7 +17,7 @@ class AcceptOutcome(StrEnum):
 
 
 class RefusedReason(StrEnum):
-    """Why a request was not taken: the last word of the problem's type."""
+    """Why a request was rejected: the last part of the problem's type URI."""
 
     INVALID_REQUEST = "invalid_request"
     INVALID_VARIABLES = "invalid_variables"
@@ -33,14 +33,14 @@ class RefusedReason(StrEnum):
 
 
 class DecidedWhen(StrEnum):
-    """The two moments at which the policy is asked."""
+    """The two moments at which the contact policy is evaluated."""
 
     ACCEPT = "accept"
     HANDOFF = "handoff"
 
 
 class AttemptOutcome(StrEnum):
-    """The ways in which one call to a provider ends; channels.base draws the tree."""
+    """Outcome of one call to a provider; channels.base has the exception tree."""
 
     ACCEPTED = "accepted"
     TRANSIENT = "transient"
@@ -49,7 +49,7 @@ class AttemptOutcome(StrEnum):
 
 
 class ReceiptResult(StrEnum):
-    """What a receipt did to its delivery."""
+    """Effect of a receipt on its delivery."""
 
     MOVED = "moved"
     RECORDED = "recorded"
@@ -59,14 +59,14 @@ class ReceiptResult(StrEnum):
 
 
 class CallbackRefusal(StrEnum):
-    """Why a provider's callback could not be taken."""
+    """Why a provider's callback was rejected."""
 
     BAD_SIGNATURE = "bad_signature"
     MALFORMED = "malformed"
 
 
 class LedgerOperation(StrEnum):
-    """The ledger's doors: one transaction each."""
+    """Operations of the ledger, one transaction each."""
 
     FACTS = "facts"
     ACCEPT = "accept"
@@ -80,7 +80,7 @@ class LedgerOperation(StrEnum):
 
 
 class BatchStage(StrEnum):
-    """Where work is handled in batches."""
+    """Stages that process batches."""
 
     ACCEPT = "accept"
     DISPATCH = "dispatch"
@@ -88,14 +88,14 @@ class BatchStage(StrEnum):
 
 
 class AcceptOperation(StrEnum):
-    """The two ways to hand a request over."""
+    """The two accept operations of the API."""
 
     SINGLE = "single"
     BATCH = "batch"
 
 
 class OptOutSource(StrEnum):
-    """Who brought us a borrower's word."""
+    """Where an opt-out came from."""
 
     LENDER = "lender"
     REPLY = "reply"
@@ -103,7 +103,7 @@ class OptOutSource(StrEnum):
 
 
 class Dependency(StrEnum):
-    """What a process needs, in the words of /readyz."""
+    """Dependencies of a process, named as in /readyz."""
 
     LEDGER = "ledger"
     MIGRATIONS = "migrations"

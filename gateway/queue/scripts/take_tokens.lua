@@ -1,13 +1,13 @@
--- Take tokens from a bucket that all workers share; as many as there are, at most as many as wanted.
+-- Token bucket (rate limiter), shared by all workers: take up to the wanted number of tokens, atomically.
 --
 -- KEYS[1]  gateway:tokens:<provider>   hash; absent = full bucket
 --            tokens  tokens left at the instant ``at``, a decimal fraction
 --            at      microseconds since the epoch, by the server's own clock
 -- ARGV[1]  tokens wanted, a whole number >= 1
 -- ARGV[2]  tokens added per second, > 0
--- ARGV[3]  the most a bucket holds, >= 1
--- Answers {granted, milliseconds until the rest (or a full bucket, if that is less) will be there}.
--- The key expires when the bucket would be full again, for then it says nothing that its absence does not.
+-- ARGV[3]  capacity of the bucket (burst), >= 1
+-- Returns {granted, milliseconds until the rest (or a full bucket, if that is less) is available}.
+-- The key expires when the bucket would be full again: an absent key means a full bucket.
 
 local wanted, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -16,12 +16,12 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local tokens = burst
 local state = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 if state[1] then
-  -- After a failover the clock may stand before ``at``: nothing is added then, and nothing is taken away.
+  -- After a failover the clock may be before ``at``: then no time has passed.
   local elapsed = math.max(0, now - tonumber(state[2]))
   tokens = math.min(burst, tonumber(state[1]) + elapsed * rate / 1000000)
 end
 
--- A thousand-millionth of a token is forgiven, or 0.3 + 0.7 would not be one.
+-- Tolerance for floating point: 0.3 + 0.7 must make one token.
 local granted = math.min(wanted, math.floor(tokens + 1e-9))
 tokens = math.max(0, tokens - granted)
 

@@ -159,7 +159,7 @@ async def test_lost_cancellation_does_not_keep_a_worker_from_ending(redis_url: s
             await asyncio.sleep(60)
         await asyncio.sleep(60)
 
-    worker = jobs._build(partial(open_pool, redis_url), jobs._Guard(dispatch, 5), QUICK)
+    worker = jobs._build(partial(open_pool, redis_url), jobs._JobShield(dispatch, 5), QUICK)
     worker.tasks["deaf"] = deaf = asyncio.create_task(deaf_once())
     await asyncio.sleep(0)
     await asyncio.wait_for(worker.dispose(), 5)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.app.embedded import valkey
 from gateway.queue.connection import open_pool
-from gateway.queue.jobs import CALLS, Queue, WorkerOptions
+from gateway.queue.jobs import WAKEUPS, Queue, WorkerOptions
 from tests.support.running_worker import running, until
 
 
@@ -97,7 +97,7 @@ async def test_a_call_that_is_lost_is_not_missed_for_long(redis: Redis, redis_ur
 
     queue = Queue(partial(open_pool, redis_url), batch_size=200)
     await queue.enqueue(["dlv_1"])
-    assert await redis.delete(CALLS) == 1
+    assert await redis.delete(WAKEUPS) == 1
     async with running(redis_url, dispatch):
         await until(lambda: seen == ["dlv_1"])
     await queue.close()
@@ -124,7 +124,7 @@ async def test_calls_that_nobody_hears_are_few(redis: Redis, redis_url: str) -> 
     queue = Queue(partial(open_pool, redis_url), batch_size=1)
     for _ in range(3):
         await queue.enqueue([f"dlv_{number}" for number in range(100)])
-    assert await redis.llen(CALLS) == 16
+    assert await redis.llen(WAKEUPS) == 16
     await queue.close()
 
 

@@ -29,9 +29,9 @@ async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) ->
     here, there = FeedNotifier(redis, topic), FeedNotifier(second := connect(redis_url), topic)
     with there.listen("t", "b1") as one, there.listen("t", "b1") as two, there.listen("t", "b2") as other:
         await _subscribed(redis, 1)
-        await asyncio.gather(one.heard(0.1), two.heard(0.1), other.heard(0.1))  # the ring of the subscription itself
+        await asyncio.gather(one.wait(0.1), two.wait(0.1), other.wait(0.1))  # the ring of the subscription itself
         await here.publish("t", "b1")
-        assert await asyncio.gather(one.heard(5), two.heard(5), other.heard(0.2)) == [True, True, False]
+        assert await asyncio.gather(one.wait(5), two.wait(5), other.wait(0.2)) == [True, True, False]
     await here.close()
     await there.close()
     await second.aclose()
@@ -42,11 +42,11 @@ async def test_ring_between_looks_is_kept(redis: Redis) -> None:
     wakeups = FeedNotifier(redis, topic)
     with wakeups.listen("t", "b1") as bell:
         await _subscribed(redis, 1)
-        await bell.heard(0.1)
+        await bell.wait(0.1)
         await wakeups.publish("t", "b1")
         await asyncio.sleep(0.1)  # the stream is busy elsewhere
-        assert await bell.heard(0.01) is True
-        assert await bell.heard(0.01) is False
+        assert await bell.wait(0.01) is True
+        assert await bell.wait(0.01) is False
     await wakeups.close()
 
 
@@ -57,7 +57,7 @@ async def test_one_subscription_for_many_waiters(redis: Redis) -> None:
     await asyncio.sleep(0.2)
     assert (await redis.pubsub_numsub(CHANNEL))[0][1] == 1
     await asyncio.gather(*waiting)
-    assert not wakeups._bells
+    assert not wakeups._subscribers
     await wakeups.close()
 
 
@@ -86,17 +86,17 @@ async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
     publisher, waiter = FeedNotifier(here, topic), FeedNotifier(there, topic)
     with waiter.listen("t", "b1") as bell:
         await _subscribed(here, 1)
-        await bell.heard(0.1)
+        await bell.wait(0.1)
         await server.stop()
         began = time.monotonic()
         await publisher.publish("t", "b1")
         assert time.monotonic() - began < 0.05  # publishing waits for nobody
-        assert await bell.heard(0.2) is False
+        assert await bell.wait(0.2) is False
 
         server = await valkey.start(short_dir)
-        assert await bell.heard(10) is True  # subscribed anew, and told to look once for what was missed
+        assert await bell.wait(10) is True  # subscribed anew, and told to look once for what was missed
         await publisher.publish("t", "b1")
-        assert await bell.heard(5) is True
+        assert await bell.wait(5) is True
     await publisher.close()
     await waiter.close()
     await here.aclose()
@@ -110,6 +110,6 @@ async def test_own_process_is_woken_without_redis(short_dir: Path) -> None:
     wakeups = FeedNotifier(client, topic)
     with wakeups.listen("t", "b1") as bell:
         await wakeups.publish("t", "b1")
-        assert await bell.heard(0.5) is True
+        assert await bell.wait(0.5) is True
     await wakeups.close()
     await client.aclose()

@@ -1,4 +1,4 @@
-"""What case systems are to be told, from the events to the last attempt, on SQLite and on PostgreSQL."""
+"""The transactional outbox of webhooks, from events to the last attempt, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def endpoints_on(database: Database, now: datetime = NOW) -> WebhookEndpoints:
 
 
 async def collected(outbox: WebhookOutbox, now: datetime = NOW) -> int:
-    """Everything that can be collected; a reader that has just begun looks twice."""
+    """Collect everything; a cursor reader that has just started needs two reads."""
     total = 0
     for _ in range(4):
         total += await outbox.collect(now) or 0
@@ -38,7 +38,7 @@ async def collected(outbox: WebhookOutbox, now: datetime = NOW) -> int:
 
 
 async def failed_delivery(database: Database, key: str = "k1", **options: Any) -> str:
-    """A message that is sent and proves undeliverable; the route's next step is opened."""
+    """A message that is sent and reported undelivered; the next route step starts."""
     store = store_on(database)
     [answer] = await store.accept([draft(key, **options)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
@@ -57,8 +57,8 @@ async def messages(database: Database) -> list[Any]:
     return list(await database.read(lambda connection: connection.execute(query).all()))
 
 
-async def test_what_happens_is_told_in_order_with_ids_and_reasons_alone(database: Database) -> None:
-    """Each change of state once, numbered; nothing of the borrower but ids."""
+async def test_messages_are_in_order_and_have_ids_and_reasons_only(database: Database) -> None:
+    """Each change of state gives one numbered message; it has no borrower data but ids."""
     endpoint = await endpoints_on(database).create("acme", URL, [])
     notification = await failed_delivery(database)
     await people_on(database, later(5)).add_opt_out("acme", "B-1", "email", None, "letter", "api")
@@ -92,8 +92,8 @@ async def test_what_happens_is_told_in_order_with_ids_and_reasons_alone(database
     assert endpoint["secret"] == f"{endpoint['id']}.1"
 
 
-async def test_an_event_leads_to_one_message_for_each_endpoint_that_wants_it(database: Database) -> None:
-    """Other tenants hear nothing; who wants some types hears those; a second look and a second worker add nothing."""
+async def test_an_event_gives_one_message_per_subscribed_endpoint(database: Database) -> None:
+    """Other tenants get nothing; types are filtered; collecting again, or in a second worker, adds nothing."""
     endpoints = endpoints_on(database)
     every = await endpoints.create("acme", URL, [])
     some = await endpoints.create("acme", URL, ["delivery.undelivered"])
@@ -112,16 +112,16 @@ async def test_an_event_leads_to_one_message_for_each_endpoint_that_wants_it(dat
     )
 
 
-async def test_an_endpoint_hears_from_its_beginning_on(database: Database) -> None:
-    """What happened before is in the ledger, for who asks."""
+async def test_an_endpoint_gets_events_from_its_creation_on(database: Database) -> None:
+    """Events from before its creation give no messages."""
     await failed_delivery(database)
     await endpoints_on(database).create("acme", URL, [])
     await collected(WebhookOutbox(database))
     assert await messages(database) == []
 
 
-async def test_without_endpoints_nothing_is_looked_at(database: Database) -> None:
-    """A ledger whose tenants want to hear nothing pays one small query."""
+async def test_without_endpoints_no_events_are_read(database: Database) -> None:
+    """A ledger without endpoints costs one small query."""
     outbox = WebhookOutbox(database)
     await failed_delivery(database)
 
@@ -136,8 +136,8 @@ async def test_without_endpoints_nothing_is_looked_at(database: Database) -> Non
     assert await outbox.collect(NOW) is None
 
 
-async def test_an_event_that_is_committed_late_is_not_passed_over(database: Database) -> None:
-    """PostgreSQL: a transaction takes its numbers, is overtaken by another, and commits; its event is told as well."""
+async def test_an_event_that_is_committed_late_is_not_skipped(database: Database) -> None:
+    """PostgreSQL: a transaction that commits after one with higher sequence numbers still gives its messages."""
     if database.is_sqlite:
         return  # one writer: nobody is overtaken
     await endpoints_on(database).create("acme", URL, [])
@@ -161,12 +161,14 @@ async def test_an_event_that_is_committed_late_is_not_passed_over(database: Data
     ]
 
 
-async def told(outbox: WebhookOutbox, found: list[WebhookMessage], outcome: WebhookOutcome, now: datetime) -> None:
+async def record_all(
+    outbox: WebhookOutbox, found: list[WebhookMessage], outcome: WebhookOutcome, now: datetime
+) -> None:
     await outbox.record([DeliveryResult(each, outcome, 200) for each in found], now)
 
 
-async def test_of_one_notification_the_next_is_told_when_the_one_before_has_arrived(database: Database) -> None:
-    """A failed message holds back those that follow about the same notification, and no others."""
+async def test_messages_of_one_notification_are_delivered_in_order(database: Database) -> None:
+    """A failed message blocks the later ones of the same notification, and no others."""
     await endpoints_on(database).create("acme", URL, [])
     await failed_delivery(database, "k1")
     await failed_delivery(database, "k2", borrower="B-2")
@@ -175,14 +177,14 @@ async def test_of_one_notification_the_next_is_told_when_the_one_before_has_arri
     first = await outbox.claim(NOW, 10)
     assert [json.loads(each.body)["data"]["sequence"] for each in first] == [1, 3]
     assert await outbox.claim(NOW, 10) == []
-    await told(outbox, first[:1], WebhookOutcome.DELIVERED, NOW)
-    await told(outbox, first[1:], WebhookOutcome.REFUSED, NOW)
+    await record_all(outbox, first[:1], WebhookOutcome.DELIVERED, NOW)
+    await record_all(outbox, first[1:], WebhookOutcome.REFUSED, NOW)
     second = await outbox.claim(NOW, 10)
     assert [json.loads(each.body)["data"]["sequence"] for each in second] == [2]
 
 
-async def test_a_worker_that_dies_with_a_message_leaves_it_to_the_next(database: Database) -> None:
-    """The lease runs out and it is told again, under the same id; what the dead one says then changes nothing."""
+async def test_the_message_of_a_dead_worker_is_leased_again(database: Database) -> None:
+    """When the lease expires, another worker delivers it under the same id; a late result of the first is ignored."""
     await endpoints_on(database).create("acme", URL, ["delivery.sent"])
     await failed_delivery(database)
     outbox = WebhookOutbox(database)
@@ -191,15 +193,15 @@ async def test_a_worker_that_dies_with_a_message_leaves_it_to_the_next(database:
     assert await outbox.claim(later(59), 10) == []
     [again] = await outbox.claim(later(61), 10)
     assert (again.id, again.attempts) == (lost.id, 2)
-    await told(outbox, [lost], WebhookOutcome.REFUSED, later(62))
-    await told(outbox, [again], WebhookOutcome.DELIVERED, later(62))
+    await record_all(outbox, [lost], WebhookOutcome.REFUSED, later(62))
+    await record_all(outbox, [again], WebhookOutcome.DELIVERED, later(62))
     [row] = await messages(database)
     assert (row.state, row.attempts, row.status) == ("delivered", 2, 200)
     assert await outbox.waiting(later(63)) == (0, 0.0)
 
 
 async def test_attempts_span_about_three_days(database: Database) -> None:
-    """Ten attempts, each later than the one before; then it has failed, and can be told again on request."""
+    """Ten attempts with growing backoff; then the message has failed, and can be replayed."""
     endpoints = endpoints_on(database)
     endpoint = await endpoints.create("acme", URL, ["delivery.sent"])
     await failed_delivery(database)
@@ -211,7 +213,7 @@ async def test_attempts_span_about_three_days(database: Database) -> None:
         if not found:
             break
         tries += 1
-        await told(outbox, found, WebhookOutcome.REFUSED, now)
+        await record_all(outbox, found, WebhookOutcome.REFUSED, now)
         [row] = await messages(database)
         if row.state == "failed":
             break
@@ -225,8 +227,8 @@ async def test_attempts_span_about_three_days(database: Database) -> None:
     assert await endpoints.replay("other", endpoint["id"], failed=True) is None
 
 
-async def test_an_endpoint_that_does_not_work_rests_and_others_go_on(database: Database) -> None:
-    """Seconds at first, minutes later. One that is gone is told nothing until it is enabled."""
+async def test_a_failing_endpoint_is_paused_and_others_go_on(database: Database) -> None:
+    """The pause grows from seconds to minutes. An endpoint that answered 410 gets nothing until it is enabled."""
     endpoints = endpoints_on(database)
     broken = await endpoints.create("acme", URL, ["delivery.sent"])
     works = await endpoints.create("acme", URL, ["delivery.sent"])
@@ -236,14 +238,14 @@ async def test_an_endpoint_that_does_not_work_rests_and_others_go_on(database: D
     await collected(outbox)
     for each in await outbox.claim(NOW, 10):
         outcome = WebhookOutcome.UNREACHABLE if each.endpoint_id == broken["id"] else WebhookOutcome.DELIVERED
-        await told(outbox, [each], outcome, NOW)
+        await record_all(outbox, [each], outcome, NOW)
     again = await outbox.claim(later(0.5), 10)
     assert again == []
     rests = select(webhook_endpoints.c.failures).where(webhook_endpoints.c.id == works["id"])
     assert await database.read(lambda connection: connection.execute(rests).scalar()) == 0
     found = await outbox.claim(later(30), 10)
     assert {each.endpoint_id for each in found} == {broken["id"]}
-    await told(outbox, found, WebhookOutcome.GONE, later(30))
+    await record_all(outbox, found, WebhookOutcome.GONE, later(30))
     assert await outbox.claim(later(90_000), 10) == []
     shown = await endpoints.find("acme", broken["id"])
     assert shown is not None
@@ -252,8 +254,8 @@ async def test_an_endpoint_that_does_not_work_rests_and_others_go_on(database: D
     assert len(await outbox.claim(later(90_000), 10)) == 2
 
 
-async def test_for_a_day_after_a_change_both_secrets_sign(database: Database) -> None:
-    """The receiver changes its secret when it likes."""
+async def test_both_secrets_sign_for_a_day_after_a_rotation(database: Database) -> None:
+    """Receivers can change their copy of the secret at any time of that day."""
     endpoints = endpoints_on(database)
     endpoint = await endpoints.create("acme", URL, ["delivery.sent"])
     await failed_delivery(database)
@@ -269,26 +271,26 @@ async def test_for_a_day_after_a_change_both_secrets_sign(database: Database) ->
 
 
 async def test_the_log_is_of_one_tenant_and_goes_with_the_endpoint(database: Database) -> None:
-    """The latest first, by state; deleted with its endpoint, and forgotten after a month where it is settled."""
+    """The delivery log: latest first, by state; deleted with its endpoint, settled messages after a month."""
     endpoints = endpoints_on(database)
     endpoint = await endpoints.create("acme", URL, [])
     await failed_delivery(database)
     outbox = WebhookOutbox(database)
     await collected(outbox)
-    await told(outbox, await outbox.claim(NOW, 10), WebhookOutcome.DELIVERED, NOW)
+    await record_all(outbox, await outbox.claim(NOW, 10), WebhookOutcome.DELIVERED, NOW)
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], None, 10, None)] == [2, 1]
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], "delivered", 10, None)] == [1]
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], None, 10, 2)] == [1]
     assert await endpoints.log("other", endpoint["id"], None, 10, None) == []
-    await outbox.forget(NOW + timedelta(days=31))
+    await outbox.delete_old(NOW + timedelta(days=31))
     assert [each.sequence for each in await messages(database)] == [2]
     assert not await endpoints.delete("other", endpoint["id"])
     assert await endpoints.delete("acme", endpoint["id"])
     assert await messages(database) == []
 
 
-async def test_a_duplicate_and_a_deferral_are_told_as_what_they_are(database: Database) -> None:
-    """A second request with the same meaning is suppressed as a whole; a verdict has its reason."""
+async def test_a_duplicate_and_a_deferral_have_their_own_types(database: Database) -> None:
+    """A duplicate is suppressed as a whole notification; a deferral has its reason."""
     await endpoints_on(database).create("acme", URL, [])
     waiting = Verdict(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, until=later(3600))
     route = (Step("sms"),)
@@ -299,8 +301,8 @@ async def test_a_duplicate_and_a_deferral_are_told_as_what_they_are(database: Da
     assert found == [("delivery.deferred", "outside_window"), ("notification.suppressed", "duplicate")]
 
 
-async def test_many_events_are_collected_in_several_goes(database: Database) -> None:
-    """More events than are looked at at once: none is left out, and the numbers have no gap."""
+async def test_many_events_are_collected_in_several_transactions(database: Database) -> None:
+    """More events than one transaction reads: none is skipped, and the numbers have no gap."""
     await endpoints_on(database).create("acme", URL, [])
     waiting = Verdict(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, until=later(3600))
     drafts = [draft(f"k{n}", borrower=f"B-{n}", verdict=waiting) for n in range(400)]

@@ -15,6 +15,7 @@ import pytest
 
 from channels.base import Channel
 from channels.registry import GROUP, PluginError, load
+from channels.sms import CHANNEL as SMS
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "tests" / "example_channel"
@@ -108,3 +109,11 @@ def test_the_project_declares_the_channels_that_it_ships() -> None:
     assert set(declared) == folders
     channels: dict[str, Channel] = dict(load([_point(*item) for item in declared.items()]))
     assert all(channels[name].name == name for name in declared)
+
+
+def test_a_provider_without_its_package_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client library is an extra; without it the start ends with what to install, and not with a traceback."""
+    monkeypatch.delitem(sys.modules, "channels.sms.smpp", raising=False)
+    monkeypatch.setitem(sys.modules, "smpp34", None)
+    with pytest.raises(ValueError, match=r"provider smsc: the package smpp34 is missing; install the extra smpp"):
+        SMS.build("smpp", "smsc", {}, {})

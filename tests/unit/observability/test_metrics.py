@@ -1,4 +1,4 @@
-"""The metrics: complete from the start, closed, and about nobody."""
+"""Metrics: all series exist from the start, cardinality is bounded, no personal data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def test_every_value_of_every_closed_list_is_there_at_zero() -> None:
-    """Before anything happens, each combination that can happen has a series at zero."""
+    """At the start every possible combination of label values has a series at zero."""
     samples = _samples(_metrics())
     for verdict in VerdictKind:
         for reason in PolicyReason:
@@ -78,7 +78,7 @@ def test_every_value_of_every_closed_list_is_there_at_zero() -> None:
 
 
 def test_labels_are_on_the_list() -> None:
-    """No label's name is one under which a borrower could stand."""
+    """No label can have a borrower's data as its value."""
     used = {
         label
         for family in parse_text(_metrics().render()[0].decode())
@@ -88,8 +88,8 @@ def test_labels_are_on_the_list() -> None:
     assert used == ALLOWED_LABELS
 
 
-def test_a_published_template_is_told_apart_at_once_and_two_hundred_at_most() -> None:
-    """What editors publish has a series of its own from then on, until there are so many that the rest are one."""
+def test_a_published_template_gets_a_series_up_to_two_hundred() -> None:
+    """A newly published template has its own series at once; beyond two hundred they share one."""
     metrics = _metrics()
     metrics.templates_followed(NOW, ["overdue-first", "new-one"], 0)
     assert _value(metrics, "gateway_template_messages_total", template="new-one") == 0
@@ -105,7 +105,7 @@ def test_a_published_template_is_told_apart_at_once_and_two_hundred_at_most() ->
 
 
 def test_ten_thousand_borrowers_make_no_series() -> None:
-    """Whatever is given as a label, also by mistake, the number of series stays the same after the first."""
+    """Whatever is passed as a label value, also by mistake, adds no series after the first."""
     metrics = _metrics()
 
     def misuse(value: str) -> None:
@@ -132,15 +132,15 @@ def test_ten_thousand_borrowers_make_no_series() -> None:
     assert after["gateway_unlisted_label_values_total", ()] == 10_001 * 23
 
 
-def test_a_word_of_another_list_is_no_word_of_this_one() -> None:
-    """A policy's reason is not taken for a refusal's, though both labels are called reason."""
+def test_a_value_of_another_list_is_unlisted() -> None:
+    """A policy reason is not accepted as a reason for rejection, though both labels are called reason."""
     metrics = _metrics()
     metrics.refused(PolicyReason.HOLIDAY)
     assert _value(metrics, "gateway_refused_total", reason="other") == 1
 
 
 def test_verbs_count() -> None:
-    """Each verb moves its own series, and by one."""
+    """Each method changes its own series, by one."""
     metrics = _metrics()
     before = _samples(metrics)
     metrics.accepted("created", "acme")
@@ -166,8 +166,8 @@ def test_verbs_count() -> None:
     }
 
 
-def test_gauges_say_what_they_were_told() -> None:
-    """The ledger's answers appear as they are."""
+def test_gauges_have_the_values_that_were_set() -> None:
+    """The figures from the ledger appear unchanged."""
     metrics = _metrics()
     metrics.queue(due=7, oldest_seconds=42.5, jobs=3)
     metrics.queue(due=7, oldest_seconds=42.5, jobs=None)
@@ -186,7 +186,7 @@ def test_gauges_say_what_they_were_told() -> None:
 
 
 def test_durations_fall_into_buckets_and_failed_transactions_count() -> None:
-    """A transaction is timed also when it fails, and a clock that went back gives no negative duration."""
+    """Failed transactions are timed too, and a clock that goes back gives no negative duration."""
     metrics = _metrics()
     with pytest.raises(ZeroDivisionError), metrics.transaction("accept"):
         raise ZeroDivisionError
@@ -204,7 +204,7 @@ def test_durations_fall_into_buckets_and_failed_transactions_count() -> None:
 
 
 async def test_scrapers_get_the_format_they_ask_for() -> None:
-    """A worker's own server speaks OpenMetrics to who accepts it, and the text format to anybody else."""
+    """A worker's metrics server answers in OpenMetrics if that is accepted, otherwise in the text format."""
     metrics = _metrics()
     metrics.accepted("created", "acme")
     server = await serve(metrics, Probe({}), port=0)
@@ -224,7 +224,7 @@ async def test_scrapers_get_the_format_they_ask_for() -> None:
 
 
 def test_a_slow_hand_over_leads_to_its_notification() -> None:
-    """The bucket of a duration carries the notification's trace id, and nothing of a borrower."""
+    """The exemplar of a bucket is the notification's trace id, without borrower data."""
     metrics = _metrics()
     notification = _notification()
     metrics.attempted(notification, "sms", "twilio", "accepted", ProviderReason.ACCEPTED, 45.0)
@@ -239,15 +239,15 @@ def test_a_slow_hand_over_leads_to_its_notification() -> None:
     assert notification.borrower.id not in text
 
 
-def test_what_is_needed_is_up_until_it_is_not() -> None:
-    """The words of /readyz become ones and zeros."""
+def test_dependencies_are_up_until_a_check_fails() -> None:
+    """The results of /readyz become ones and zeros."""
     metrics = _metrics()
     metrics.depends_on({"ledger": "", "redis": "ConnectionError"})
     assert _value(metrics, "gateway_dependency_up", dependency="redis") == 0
     assert _value(metrics, "gateway_dependency_up", dependency="ledger") == 1
 
 
-def test_tenants_that_are_not_told_apart_share_a_series() -> None:
+def test_tenants_that_are_not_configured_share_a_series() -> None:
     """Only configured tenants have series of their own."""
     metrics = _metrics()
     metrics.accepted("created", "acme")

@@ -1,4 +1,4 @@
-"""Readiness: each part by name, soon, whatever hangs."""
+"""Readiness: the result of each check, within a time limit, also if one hangs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ async def _fine() -> str:
     return ""
 
 
-async def test_what_is_missing_is_named() -> None:
-    """A part's own word, or the class of what it raised; never the message, which may quote data."""
+async def test_failed_checks_are_named() -> None:
+    """The check's own reason, or the class of its exception; never the message, which may quote data."""
 
     async def old() -> str:
         return "run gateway ledger migrate"
@@ -32,8 +32,8 @@ async def test_what_is_missing_is_named() -> None:
     assert found.status == "not_ready"
 
 
-async def test_what_can_be_done_without_degrades() -> None:
-    """A part that this kind of process can do without is told, and does not make it unready."""
+async def test_an_optional_dependency_degrades() -> None:
+    """The failure of a dependency that this process does not require is reported, and it stays ready."""
 
     async def away() -> str:
         return "ConnectionError"
@@ -43,9 +43,9 @@ async def test_what_can_be_done_without_degrades() -> None:
     assert (await probe.ask()).status == "not_ready"
 
 
-async def test_a_part_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer comes in time, says who is slow, and does not pile up questions; it is well again once it answers."""
-    monkeypatch.setattr(readiness, "_PATIENCE_SECONDS", 0.05)
+async def test_a_check_that_hangs_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is in time and names the slow check, which is not started again; it recovers when the check ends."""
+    monkeypatch.setattr(readiness, "_TIMEOUT_SECONDS", 0.05)
     asked, answers = [], asyncio.Event()
 
     async def slow() -> str:
@@ -64,7 +64,7 @@ async def test_a_part_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_worker_says_whether_it_is_alive_and_ready() -> None:
-    """A worker has both beside its metrics; without Redis it can't work, and says so."""
+    """A worker serves /healthz and /readyz beside its metrics; without Redis it is not ready."""
 
     async def away() -> str:
         return "ConnectionError"

@@ -1,0 +1,27 @@
+"""The documents: their links lead somewhere, and the README stays short."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.ops.promtool import OPS
+
+ROOT = OPS.parent
+DOCUMENTS = [ROOT / "README.md", *sorted(OPS.rglob("*.md")), *sorted((ROOT / "templates").rglob("*.md"))]
+# Three minutes at 230 words a minute, the mean for English non-fiction (Brysbaert 2019, 238 words a minute).
+_README_WORDS = 690
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    """A relative link names a file or folder that exists."""
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text("utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_reads_in_three_minutes() -> None:
+    """What it is, how to start, one request, a picture, and where to go on."""
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= _README_WORDS
