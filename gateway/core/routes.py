@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.core.controls import Switch
@@ -31,10 +31,6 @@ class Route:
     def delivery(self, delivery_id: str) -> Delivery:
         """The delivery with this id. Raises StopIteration where it is of another route."""
         return next(each for each in self.deliveries.values() if each.id == delivery_id)
-
-    def with_delivery(self, delivery: Delivery) -> Route:
-        """The route with a delivery added, or put in the place of its earlier version."""
-        return replace(self, deliveries={**self.deliveries, delivery.step: delivery})
 
 
 @dataclass(frozen=True, slots=True)

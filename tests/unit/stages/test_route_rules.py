@@ -18,7 +18,7 @@ from gateway.core.notifications import Step
 from gateway.core.reasons import EndReason
 from gateway.core.routes import Route
 from gateway.core.states import END_STATES, PENDING_STATES, TRANSITIONS, State
-from gateway.stages.route_rules import advance, goal_reached, start, stop, summarised
+from gateway.stages.route_rules import advance, goal_reached, start, stop
 from tests.support.ledgers import NOW, digest, draft, later, outgoing
 
 NOTIFICATION = draft("k", route=(Step("sms", timedelta(minutes=30)), Step("email"))).notification
@@ -145,9 +145,11 @@ def test_a_stopped_route_waits_for_nothing() -> None:
 def test_the_summary_is_the_last_step_unless_one_has_delivered() -> None:
     """A notification stands where its last opened step stands; one that delivered decides, wherever it is."""
     deferred = _delivery(1, State.DEFERRED, due_at=later(60), reason="hold")
-    route = summarised(_route(_delivery(state=State.FAILED), deferred))
+    nothing = Transition("dlv_0", "checked", NOW)
+    route = advance(digest, _route(_delivery(state=State.FAILED), deferred), nothing).route
     assert (route.state, route.reason, route.defer_until) == (State.DEFERRED, "hold", later(60))
-    route = summarised(_route(_delivery(state=State.DELIVERED), deferred))
+    delivered = replace(deferred, state=State.ACCEPTED, due_at=None)
+    route = advance(digest, _route(_delivery(state=State.DELIVERED), delivered), nothing).route
     assert (route.state, route.defer_until) == (State.DELIVERED, None)
 
 
