@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import smpp34
+
 # command_id, section 5.1.2.1
 _GENERIC_NACK, _SUBMIT_SM, _DELIVER_SM, _UNBIND = 0x80000000, 0x4, 0x5, 0x6
 _ENQUIRE_LINK, _DATA_SM, _RESPONSE = 0x15, 0x103, 0x80000000
