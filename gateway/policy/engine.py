@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
-from gateway.policy.holds import OPEN_ENDED
 from gateway.policy.intervals import HORIZON
 from gateway.policy.packs import Packs
 from gateway.policy.rule import EvaluationContext, Origin, Rule
@@ -130,7 +129,7 @@ def _first_permitted(rules: Sequence[Rule], context: EvaluationContext, now: dat
         t = answer.until
         if t is None or t > waited_from + HORIZON:
             break
-        if answer.detail.endswith(OPEN_ENDED):
+        if answer.open_ended:
             return replace(first, until=t)  # decided anew when the hold is lifted, and then at the latest
         answer = _strictest([result for _, result in _asked(rules, context, t)])
         if answer.verdict is VerdictKind.SEND:

@@ -9,9 +9,6 @@ from typing import Any
 from gateway.core.model import Hold, PolicyReason, RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
-# Stands at the end of the detail where nobody knows when a hold will end.
-OPEN_ENDED = ", without an end: looked at again then"
-
 
 class HoldRule(Rule):
     """One kind of hold: what it does, and which categories it leaves alone.
@@ -46,7 +43,8 @@ class HoldRule(Rule):
             return self.origin.says(VerdictKind.REVIEW, PolicyReason.HOLD, detail=self.kind)
         ends = [hold.end for hold in mine if hold.end is not None]
         if len(ends) < len(mine):
-            return self.origin.defers(PolicyReason.HOLD, t + self.recheck, f"{self.kind}{OPEN_ENDED}")
+            detail = f"{self.kind}, without an end: evaluated again then"
+            return self.origin.defers(PolicyReason.HOLD, t + self.recheck, detail, open_ended=True)
         return self.origin.defers(PolicyReason.HOLD, max(ends), self.kind)
 
     def _covers(self, hold: Hold, context: EvaluationContext, t: datetime) -> bool:

@@ -6,7 +6,7 @@ Owns the shape every rule family shares. Knows no rule, no pack file and no cloc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,8 +47,11 @@ class Origin:
     def allows(self, detail: str = "") -> RuleResult:
         return self.says(VerdictKind.SEND, PolicyReason.PERMITTED, detail=detail)
 
-    def defers(self, reason: PolicyReason, until: datetime, detail: str = "") -> RuleResult:
-        return self.says(VerdictKind.DEFER, reason, until, detail)
+    def defers(
+        self, reason: PolicyReason, until: datetime, detail: str = "", *, open_ended: bool = False
+    ) -> RuleResult:
+        result = self.says(VerdictKind.DEFER, reason, until, detail)
+        return replace(result, open_ended=True) if open_ended else result
 
     def suppresses(self, reason: PolicyReason, detail: str = "") -> RuleResult:
         return self.says(VerdictKind.SUPPRESS, reason, detail=detail)
