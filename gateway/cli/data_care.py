@@ -18,7 +18,7 @@ from gateway.cli.runner import fail, run, settings
 if TYPE_CHECKING:
     from gateway.app.settings import Settings
     from gateway.app.storage import LedgerParts
-    from gateway.retention.erasing import Keep
+    from gateway.retention.retention import Retention
 
 T = TypeVar("T")
 
@@ -45,14 +45,13 @@ def prune(
 ) -> None:
     """Remove what has been kept for long enough (GATEWAY_KEEP_…_DAYS). Nothing on legal hold. Run it daily."""
     from gateway.retention.erasing import Removed
-    from gateway.retention.retention import Retention
 
     if not dry_run and (archive is None) != no_archive:
         fail("say where what goes is written: --archive FOLDER, or --no-archive to keep no copy", 2)
     chosen = settings(data_dir=data_dir)
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> Removed:
-        retention = Retention(ledger.database, _keep(chosen), ledger.clock)
+        retention = _retention(ledger)
         return await retention.due() if dry_run else await retention.prune(archive, most=most, stop=stop)
 
     found = asdict(_with_ledger(chosen, work))
@@ -65,11 +64,24 @@ def prune(
         console.STDERR.print(f"written to {archive}/{found['archived']}")
 
 
-def _keep(chosen: Settings) -> Keep:
+def _retention(ledger: LedgerParts) -> Retention:
+    from gateway import policy
+    from gateway.app.templates import policies_folder
     from gateway.retention.erasing import Keep
+    from gateway.retention.retention import Retention
 
+    chosen = ledger.settings
     days = (chosen.keep_records_days, chosen.keep_contents_days, chosen.keep_feed_days, chosen.keep_orphans_days)
-    return Keep(*(timedelta(days=each) for each in days))
+    keep = Keep(*(timedelta(days=each) for each in days))
+    try:
+        horizon = policy.load_packs(policies_folder(chosen)).contact_horizon
+    except policy.PackError as error:
+        fail(f"policies: {error}")
+    try:
+        return Retention(ledger.database, keep, ledger.clock, horizon)
+    except ValueError as error:
+        fail(f"GATEWAY_KEEP_RECORDS_DAYS: {error}", 2)
+    raise AssertionError("unreachable: fail raises")
 
 
 def hold(

@@ -17,6 +17,12 @@ from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import Zoning, candidates, day_start, local_date, zoning_from
 
 _DAY = timedelta(days=1)
+# Dates are counted in local time: the first of them may begin a day earlier by a zone's change of date (Samoa skipped
+# one in 2011), and an hour or two by a change of the clocks.
+_DATES_MARGIN = timedelta(days=2)
+# Where anchored periods follow each other without a pause, the beginning of the present one depends on all before it:
+# so many are reconstructed. Our choice.
+_ANCHORED_PERIODS = 4
 _REASONS = {
     "borrower": PolicyReason.CAP_BORROWER,
     "case": PolicyReason.CAP_CASE,
@@ -43,6 +49,13 @@ class Cap(Rule):
 
     def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted and self.channel in (None, channel)
+
+    def lookback(self) -> timedelta:
+        if self.kind == "rolling_hours":
+            return timedelta(hours=self.period)
+        if self.kind == "anchored":
+            return timedelta(hours=self.period * _ANCHORED_PERIODS)
+        return _DAY * (7 if self.kind == "calendar_week" else self.period) + _DATES_MARGIN
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         number, until = self._use(context, self._counted(context, t), t)
@@ -130,6 +143,9 @@ class Gap(Rule):
 
     def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted
+
+    def lookback(self) -> timedelta:
+        return self.gap
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         last = max((each.at for each in context.facts.contacts if self._counts(each, context, t)), default=None)

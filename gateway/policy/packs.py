@@ -13,7 +13,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,13 @@ class Packs:
         if key not in self._cache:
             self._cache[key] = self._compiled(place, now, ())
         return self._cache[key]
+
+    @property
+    def contact_horizon(self) -> timedelta:
+        """How far back contacts must be known: the longest period of any rule of any version, past or to come."""
+        versions = [pack for named in self.by_name.values() for pack in named]
+        rules = (rule for pack in versions for rule in (*pack.rules, *pack.universal))
+        return max((rule.lookback() for rule in rules), default=timedelta(0))
 
     def _place(self, jurisdiction: str) -> str:
         """The jurisdiction as far as any pack names it, so that what is kept does not grow with what is asked."""

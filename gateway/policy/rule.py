@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, VerdictKind
@@ -72,6 +72,10 @@ class Rule:
     def applies_to(self, category: str, channel: str) -> bool:
         """Whether it can have anything to say of such a message. A rule that can't is not asked at all."""
         return True
+
+    def lookback(self) -> timedelta:
+        """How far before ``t`` a contact can lie and still change the result of ``evaluate``; zero: contacts don't."""
+        return timedelta(0)
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         """The rule's word on sending at ``t``; None where it has nothing to look at.

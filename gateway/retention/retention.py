@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,16 @@ Remove = Callable[[Connection, Batch], None]
 class Retention:
     """Removes what has been kept for long enough. Safe beside running processes, and safe to interrupt and repeat."""
 
-    def __init__(self, database: Database, keep: Keep, clock: Clock) -> None:
+    def __init__(self, database: Database, keep: Keep, clock: Clock, contact_horizon: timedelta) -> None:
+        """``contact_horizon``: how far back the policy packs count contacts (``Packs.contact_horizon``).
+
+        Raises ValueError where records would be removed that a cap still counts: the contact would be made again.
+        """
+        if timedelta(0) < keep.records <= contact_horizon:
+            raise ValueError(
+                f"records must be kept for more than the {contact_horizon / timedelta(days=1):g} days for which the"
+                f" policy packs' caps count contacts, not {keep.records / timedelta(days=1):g}"
+            )
         self._database = database
         self._keep = keep
         self._clock = clock

@@ -70,11 +70,18 @@ class Store:
     """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
 
     def __init__(
-        self, database: Database, digest: Digest, observe: Callable[[str], Any], releases: DeferralSpreader
+        self,
+        database: Database,
+        digest: Digest,
+        observe: Callable[[str], Any],
+        releases: DeferralSpreader,
+        contact_horizon: timedelta,
     ) -> None:
+        """``contact_horizon``: how far back the loaded packs count contacts (``Packs.contact_horizon``)."""
         self._database = database
         self._releases = releases
         self._digest = digest
+        self._contact_horizon = contact_horizon
         self._observe = observe  # a context manager per operation's name, for the latency metric
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
@@ -84,8 +91,9 @@ class Store:
     async def facts(
         self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
+        since = now - self._contact_horizon
         return facts_from(
-            await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)),
+            await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, since)),
             keys,
         )
 
@@ -131,7 +139,8 @@ class Store:
         return await self._database.read(read)
 
     async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
-        return await self._write("claim", lambda connection: _claim(connection, ids, now, lease_seconds))
+        horizon = self._contact_horizon
+        return await self._write("claim", lambda connection: _claim(connection, ids, now, lease_seconds, horizon))
 
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
         return await self._write(
@@ -243,7 +252,9 @@ _CLAIMED = StatementTemplate(
 )
 
 
-def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
+def _claim(
+    connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float, contact_horizon: timedelta
+) -> list[ClaimedDelivery]:
     until = now + timedelta(seconds=lease_seconds)
     [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
     if not rows:
@@ -256,7 +267,7 @@ def _claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seco
         connection,
         [
             _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
-            ask_facts(connection, keys, cases, addresses, now),
+            ask_facts(connection, keys, cases, addresses, now - contact_horizon),
         ],
     )
     facts, owned = facts_from(known, keys), {row[0]: row for row in owners}

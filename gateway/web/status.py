@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from markupsafe import Markup
 
 from gateway.core.model import PolicyReason, State, Switch, SwitchKind
-from gateway.operations.activity import Happened, Minutes
+from gateway.operations.activity import EventGroup, Minutes
 from gateway.operations.processes import RunningProcess
 from gateway.storage.store import Backlog
 from gateway.web.plots import PlotSeries, columns
@@ -128,11 +128,11 @@ def status(
     )
 
 
-def _moved(happened: Happened) -> bool:
+def _moved(happened: EventGroup) -> bool:
     return happened.kind not in ("ignored", "checked", "lookup_failed")
 
 
-def _per_minute(minutes: Minutes, wanted: Callable[[Happened], bool]) -> list[float]:
+def _per_minute(minutes: Minutes, wanted: Callable[[EventGroup], bool]) -> list[float]:
     return [sum(count for each, count in counts.items() if wanted(each)) for counts in minutes.values()]
 
 

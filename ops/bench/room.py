@@ -126,7 +126,7 @@ async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -
         copied = await _timed(
             asyncio.to_thread(back_up, gateway.database.engine, folder / "backup", "", gateway.clock())
         )
-        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER)
+        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER, gateway.packs.contact_horizon)
         began = time.perf_counter()
         removed = await retention.prune(folder / "archive", most=notifications, stop=asyncio.Event())
         pruned = time.perf_counter() - began

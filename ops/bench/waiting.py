@@ -56,7 +56,8 @@ class Filler:
 
     async def _fill(self, numbers: range, route: str, *, deferred: bool) -> None:
         database = self._shape.database()
-        store = Store(database, self._digest, lambda operation: nullcontext(), DeferralSpreader(0))
+        horizon = self._packs.contact_horizon
+        store = Store(database, self._digest, lambda operation: nullcontext(), DeferralSpreader(0), horizon)
         try:
             for start in range(0, len(numbers), _BATCH):
                 now = datetime.now(UTC)

@@ -159,7 +159,7 @@ async def open_api_gateway(directory: Path, redis: Redis, **settings: Any) -> As
         "twilio": SMS.build("twilio", "twilio", twilio, {"clock": clock}),
     }
     metrics = Metrics(CHANNELS, [(each.channel, name) for name, each in providers.items()])
-    store = Store(database, signer.digest, metrics.transaction, DeferralSpreader(0))
+    store = Store(database, signer.digest, metrics.transaction, DeferralSpreader(0), timedelta(days=31))
     templates = OneTemplate()
 
     async def trigger(_ids: Sequence[str]) -> None:

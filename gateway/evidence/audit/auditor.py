@@ -6,6 +6,8 @@ by compare-and-set in the transaction that stores the findings, so nothing is ju
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -16,18 +18,24 @@ import msgspec
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from gateway.core.model import Violation
+from gateway.core.ports import Unavailable
 from gateway.evidence.audit.figures import Figures
 from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
-from gateway.evidence.audit.watermark import Watermark
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.facts import HORIZON, Key, matching
+from gateway.storage.facts import Key, matching
 from gateway.storage.schema import attempts, audit_findings, audit_progress, cases, deliveries, events, notifications
+from gateway.storage.tail import Tail
 
 _STRETCH = 5_000  # events looked at in one round: half a second at most on SQLite; our choice
 _BORROWERS = 200  # replayed at once; our choice
 # A ledger that was never audited, or not for long, is begun so far back; ``gateway ledger audit`` reaches all of it.
 _FARTHEST = 200_000
+# Repeats of one message are looked for so far back, whatever the caps' periods: providers give up within 72 hours, and
+# persons approve within days. Our choice.
+_REPEATS = timedelta(days=31)
+_COMPLETE_SECONDS = 30.0  # our choice: a transaction of ours is cut off after ten (gateway/storage/database.py)
+_LOOK_AGAIN_SECONDS = 0.05  # our choice
 _SHOWN = timedelta(days=1)  # for how long a finding is in the metric, and its alert fires; our choice
 
 _JUDGED = ("attempt_started", "receipt", "ignored")
@@ -45,15 +53,14 @@ class Judged:
 class Auditor:
     """Judges what went out. Raises Unavailable when the ledger can't be read. Not for two tasks at once."""
 
-    def __init__(self, database: Database, figures: Figures, watermark: Watermark | None = None) -> None:
+    def __init__(self, database: Database, figures: Figures) -> None:
         self._database = database
         self._figures = figures
-        self._watermark = watermark or Watermark()
+        self._tail = Tail()
 
     async def catch_up(self, now: datetime) -> int:
         """Judge what has happened since the last time, here or elsewhere; how many contacts were judged here."""
-        newest, after = await self._database.read(_progress)
-        complete = self._watermark.complete(newest)
+        complete, after = await self._database.read(partial(_progress, tail=self._tail))
         after = max(after, complete - _FARTHEST)
         contacts = 0
         while after < complete:
@@ -78,18 +85,27 @@ class Auditor:
         span = select(func.min(events.c.seq), func.max(events.c.seq)).where(events.c.at >= since, events.c.at < until)
         first, last = await self._database.read(lambda connection: connection.execute(span).one())
         after = (first or 1) - 1
+        if last is not None:
+            await self._wait_until_complete(last)
         while after < (last or 0):
             judged = await self._judge(after, min(last, after + _STRETCH))
             after = judged.until
             yield judged
 
+    async def _wait_until_complete(self, last: int) -> None:
+        """Wait until no event can appear any more up to ``last``: every transaction that may write one has ended."""
+        tail, given_up = Tail(), time.monotonic() + _COMPLETE_SECONDS
+        while await self._database.read(tail.safe) < last:
+            if time.monotonic() > given_up:
+                raise Unavailable("ledger: a transaction stays open, so its events can't be judged yet")
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
     async def _judge(self, after: int, until: int) -> Judged:
         return await self._database.read(lambda connection: _judge(connection, self._figures, after, until))
 
 
-def _progress(connection: Connection) -> tuple[int, int]:
-    newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
-    return newest, connection.execute(select(audit_progress.c.seq)).scalar() or 0
+def _progress(connection: Connection, tail: Tail) -> tuple[int, int]:
+    return tail.safe(connection), connection.execute(select(audit_progress.c.seq)).scalar() or 0
 
 
 def _store(connection: Connection, after: int, judged: Judged, now: datetime) -> bool:
@@ -122,8 +138,9 @@ def _replays(
 ) -> Iterator[tuple[Replay, list[Any]]]:
     """Each borrower's replay, with the events for it."""
     since = connection.execute(select(func.min(events.c.at)).where(events.c.seq > after, events.c.seq <= until))
-    # What was said of borrowers holds for ever; contacts only for as long as a cap may count.
-    of_interest = or_(events.c.subject.startswith("borrower:"), events.c.at > since.scalar_one() - HORIZON)
+    # Changes of borrowers hold for ever; contacts matter only for as long as a cap counts or a repeat is looked for.
+    horizon = max(figures.contact_horizon(), _REPEATS)
+    of_interest = or_(events.c.subject.startswith("borrower:"), events.c.at > since.scalar_one() - horizon)
     query = select(events).where(matching(events.c.tenant, events.c.borrower_id, keys), events.c.seq <= until)
     mine: dict[Key, list[Any]] = {key: [] for key in keys}
     for row in connection.execute(query.where(of_interest).order_by(events.c.seq)):

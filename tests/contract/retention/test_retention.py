@@ -64,7 +64,7 @@ async def delivered(database: Database, key: str, *, days_ago: float, **options:
 
 
 def retention(database: Database, keep: Keep = KEEP) -> Retention:
-    return Retention(database, keep, lambda: NOW)
+    return Retention(database, keep, lambda: NOW, contact_horizon=9 * DAY)
 
 
 async def rows(database: Database, table: Any) -> int:
