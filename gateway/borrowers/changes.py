@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from gateway.core.model import PolicyReason, State
 from gateway.core.ports import Clock, Transition
@@ -44,10 +44,27 @@ class ChangeRecord:
     detail: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What else a change of a borrower does, to the notification that owns ``delivery_id``: under the same locks."""
+
+    delivery_id: str
+    apply: Callable[[UnitOfWork], None]
+
+
 def change_borrower(
-    connection: Connection, digest: Digest, key: tuple[str, str], what: ChangeRecord, change: Change, now: datetime
+    connection: Connection,
+    digest: Digest,
+    key: tuple[str, str],
+    what: ChangeRecord,
+    change: Change,
+    now: datetime,
+    follow_up: FollowUp | None = None,
 ) -> bool:
-    """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing."""
+    """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing.
+
+    ``follow_up`` is left out where nothing changes.
+    """
     tenant, borrower_id = key
     same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
     connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": borrower_id}])
@@ -63,27 +80,33 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _look_again(connection, digest, tenant, borrower_id, now)
+    _evaluate_again(connection, digest, of_borrower(tenant, borrower_id), now, follow_up)
     return True
 
 
-def _look_again(connection: Connection, digest: Digest, tenant: str, borrower_id: str, now: datetime) -> None:
-    """What was deferred is decided anew now: it may have become free, or be suppressed for good."""
-    mine = and_(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
-    connection.execute(
-        update(deliveries)
-        .where(mine, deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
-        .values(due_at=now)
-    )
-    asked = connection.execute(
-        select(deliveries.c.id).where(mine, deliveries.c.state == State.REVIEW, deliveries.c.reason.in_(_ANSWERED))
-    ).scalars()
-    ids = list(asked)
-    if ids:
-        page = UnitOfWork.of_deliveries(connection, ids, digest)
-        for each in ids:
-            page.apply(Transition(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
-        page.write()
+def _evaluate_again(
+    connection: Connection, digest: Digest, mine: Any, now: datetime, follow_up: FollowUp | None
+) -> None:
+    """Have what waits for the borrower decided anew: it may be permitted now, or be suppressed for good.
+
+    All of it is one unit of work: locks taken in two goes would be out of order.
+    """
+    deferred = and_(deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
+    asked = and_(deliveries.c.state == State.REVIEW, deliveries.c.reason.in_(_ANSWERED))
+    found = connection.execute(select(deliveries.c.id, deliveries.c.state).where(mine, or_(deferred, asked))).all()
+    ids = {row.id for row in found} | ({follow_up.delivery_id} if follow_up is not None else set())
+    if not ids:
+        return
+    page = UnitOfWork.of_deliveries(connection, ids, digest)
+    for row in found:
+        if row.state == State.REVIEW and page.deliveries[row.id].state is State.REVIEW:
+            page.apply(Transition(row.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
+    if follow_up is not None:
+        follow_up.apply(page)
+    page.write()
+    these = [row.id for row in found if row.state == State.DEFERRED]
+    if these:
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(these), deferred).values(due_at=now))
 
 
 async def drained(database: Database, which: Any, clock: Clock) -> None:

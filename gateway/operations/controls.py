@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from gateway.core.codec import instant
 from gateway.core.model import PENDING_STATES, Switch, SwitchKind, SwitchScope, new_id
@@ -99,10 +99,12 @@ class Controls:
             ended = connection.execute(update(switches).where(*this).values(ended_at=now, ended_by=actor))
             if not ended.rowcount:
                 return None
-            held = update(deliveries).where(
-                deliveries.c.paused == switch_id, deliveries.c.state.in_(sorted(PENDING_STATES))
-            )
-            return int(connection.execute(held.values(due_at=now, paused="")).rowcount)
+            held = and_(deliveries.c.paused == switch_id, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            # Locked by id first: an UPDATE alone locks rows in the order in which it comes across them.
+            by_id = select(deliveries.c.id).where(held).order_by(deliveries.c.id).with_for_update().subquery()
+            connection.execute(select(func.count()).select_from(by_id)).all()
+            released = update(deliveries).where(held)
+            return int(connection.execute(released.values(due_at=now, paused="")).rowcount)
 
         released = await self._database.write(write)
         self._known_at = float("-inf")

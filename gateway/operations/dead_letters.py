@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from gateway.core.codec import instant
 from gateway.core.model import EndReason, State
@@ -65,10 +65,12 @@ class DeadLetters:
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
-            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._digest)
+            ids = [each["notification_id"] for each in found]
+            claimed_by = _lock_claims(connection, ids)
+            page = UnitOfWork.of_notifications(connection, ids, self._digest)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
-                each["outcome"] = _hindrance(connection, owner, delivery) or "redriven"
+                each["outcome"] = _hindrance(owner, delivery, claimed_by.get(owner.value.id)) or "redriven"
                 if each["outcome"] == "redriven" and not dry_run:
                     page.apply(self._move(delivery, why, actor))
             page.write()
@@ -122,7 +124,27 @@ def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: 
     ]
 
 
-def _hindrance(connection: Connection, owner: LockedNotification, delivery: Delivery) -> str:
+def _lock_claims(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Lock the claims on the meanings of these notifications; by notification, which one holds the claim.
+
+    A request that is being accepted may be taking a claim over, and must then find the notification alive.
+    """
+    rows = connection.execute(
+        select(notifications.c.id, dedup_claims.c.notification_id)
+        .join(notifications, _same_meaning)
+        .where(notifications.c.id.in_(ids))
+        .order_by(dedup_claims.c.tenant, dedup_claims.c.dedup_key)
+        .with_for_update(of=dedup_claims)
+    )
+    return {row.id: row.notification_id for row in rows}
+
+
+_same_meaning = and_(
+    notifications.c.tenant == dedup_claims.c.tenant, notifications.c.dedup_key == dedup_claims.c.dedup_key
+)
+
+
+def _hindrance(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
     """Why it can't be tried again, "" where it can."""
     if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
         return "moved_on"
@@ -130,9 +152,4 @@ def _hindrance(connection: Connection, owner: LockedNotification, delivery: Deli
         return "not_approvable"
     if owner.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
-    # Locked: a request that is being accepted may be taking the meaning over, and must then find it alive.
-    claim = select(dedup_claims.c.notification_id).where(
-        dedup_claims.c.tenant == owner.value.tenant, dedup_claims.c.dedup_key == owner.value.dedup_key
-    )
-    claimed = connection.execute(claim.with_for_update()).scalar_one_or_none()
-    return "" if claimed in (None, owner.value.id) else "replaced_by_another_request"
+    return "" if claimed_by in (None, owner.value.id) else "replaced_by_another_request"

@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import ChangeRecord, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, drained, of_borrower
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
 from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
@@ -59,11 +60,13 @@ class ReplyStore:
         """
         now = self._clock()
 
-        def write(connection: Connection) -> list[RecordedReply]:
-            found = _senders(connection, self._digest, channel, address)
-            return [self._take(connection, each, reply, channel, understand, now) for each in found]
-
-        taken = await self._database.write(write)
+        # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
+        # made up for when the provider brings the reply again.
+        senders = await self._database.read(lambda connection: _senders(connection, self._digest, channel, address))
+        taken = []
+        for sender in senders:
+            work = partial(self._take, sender=sender, reply=reply, channel=channel, understand=understand, now=now)
+            taken.append(await self._database.write(work))
         for each in taken:
             if each.new and each.intent in STOPS:
                 await drained(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
@@ -103,8 +106,8 @@ class ReplyStore:
         key = (sender.tenant, sender.borrower.id)
         what = ChangeRecord("replied", _SOURCE, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
-        change_borrower(connection, self._digest, key, what, change, now)
-        _stop_route(connection, self._digest, sender, now)
+        stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
+        change_borrower(connection, self._digest, key, what, change, now, stop)
         return RecordedReply(
             sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
         )
@@ -166,15 +169,14 @@ def _own(source: str) -> bool:
     return source.startswith(_OWN_WORDS)
 
 
-def _stop_route(connection: Connection, digest: Digest, sender: _Sender, now: datetime) -> None:
-    """Somebody who answers has been reached: no further channel of the same reminder."""
-    notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
-    page = UnitOfWork.of_notifications(connection, connection.execute(notification_id).scalars(), digest)
-    for owner in page.notifications.values():
-        page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
-    for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):
+def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
+    """A borrower who answers has been reached: no further channel of the same reminder."""
+    if delivery_id not in page.deliveries:
+        return  # retention removed it meanwhile
+    owner = page.owner(delivery_id)
+    page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
+    for delivery in sorted(owner.steps.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
             page.apply(
                 Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE)
             )
-    page.write()

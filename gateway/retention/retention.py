@@ -179,6 +179,7 @@ def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[st
 
 def _unmoved(connection: Connection, batch: Batch) -> bool:
     """Whether every chain ends where it did when it was read; locked until it is removed."""
+    _lock_claims(connection, batch)
     read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
     query = select(notifications.c.id, notifications.c.event_hash).where(notifications.c.id.in_(sorted(read)))
     now = {row.id: row.event_hash for row in connection.execute(query.order_by(notifications.c.id).with_for_update())}
@@ -191,6 +192,21 @@ def _unmoved(connection: Connection, batch: Batch) -> bool:
     return now == read and heads == {(row["tenant"], row["id"]): row["event_hash"] for row in people}
 
 
+def _claims(batch: Batch) -> Any:
+    """The condition for the claims on the meanings of what leaves."""
+    keys = [(row["tenant"], row["dedup_key"]) for record in batch.records for row in record.get(_HEAD, ())]
+    return and_(
+        matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, keys),
+        dedup_claims.c.notification_id.in_(list(batch.subjects)),
+    )
+
+
+def _lock_claims(connection: Connection, batch: Batch) -> None:
+    """Claims come before notifications in the order of locks (gateway/storage/unit_of_work.py)."""
+    claims = select(dedup_claims.c.dedup_key).where(_claims(batch))
+    connection.execute(claims.order_by(dedup_claims.c.tenant, dedup_claims.c.dedup_key).with_for_update()).all()
+
+
 def _remove(connection: Connection, batch: Batch) -> None:
     steps = [row for record in batch.records for row in record["deliveries"]]
     ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
@@ -198,9 +214,7 @@ def _remove(connection: Connection, batch: Batch) -> None:
         connection.execute(delete(table).where(table.c.delivery_id.in_(delivery_ids)))
     connection.execute(delete(deliveries).where(deliveries.c.notification_id.in_(ids)))
     heads = [record["notifications"][0] for record in batch.records]
-    claims = [(row["tenant"], row["dedup_key"]) for row in heads]
-    mine = matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, claims)
-    connection.execute(delete(dedup_claims).where(mine, dedup_claims.c.notification_id.in_(ids)))
+    connection.execute(delete(dedup_claims).where(_claims(batch)))
     _remove_events(connection, ids)
     connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])

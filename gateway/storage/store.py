@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, and_, func, literal_column, select, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
@@ -162,14 +162,17 @@ class Store:
         """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
         if not works:
             return
-        query = (
-            update(deliveries)
-            .where(deliveries.c.id == bindparam("key"), deliveries.c.fence == bindparam("key_fence"))
-            .where(deliveries.c.state.in_(sorted(PENDING_STATES)))
-            .values(due_at=until, lease_until=None)
-        )
-        rows = [{"key": work.delivery.id, "key_fence": work.delivery.fence} for work in works]
-        await self._write("apply", lambda connection: connection.execute(query, rows))
+        fences = {work.delivery.id: work.delivery.fence for work in works}
+        these = and_(deliveries.c.id.in_(sorted(fences)), deliveries.c.state.in_(sorted(PENDING_STATES)))
+        locked = select(deliveries.c.id, deliveries.c.fence).where(these).order_by(deliveries.c.id).with_for_update()
+
+        def write(connection: Connection) -> None:
+            mine = [row.id for row in connection.execute(locked) if row.fence == fences[row.id]]
+            if mine:
+                given_back = update(deliveries).where(deliveries.c.id.in_(mine))
+                connection.execute(given_back.values(due_at=until, lease_until=None))
+
+        await self._write("apply", write)
 
     async def apply(self, moves: Sequence[Transition]) -> list[str]:
         """Write moves; answers the deliveries that they made due."""

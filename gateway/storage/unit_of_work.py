@@ -1,6 +1,6 @@
 """A page of the ledger held open: the locked rows of a batch, the moves made on them, and their writing.
 
-This is the only place where a delivery changes state. Locks are taken in one order everywhere (borrowers,
+This is the only place where a delivery changes state. Locks are taken in one order everywhere (dedup claims, borrowers,
 notifications, deliveries, each by id), so that two batches can wait for each other but never deadlock.
 """
 
