@@ -7,16 +7,16 @@ exact however many processes accept at once, and there is nothing to lose or reb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, select, update
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
 from gateway.core.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
-from gateway.core.ports import AcceptResult, DecidedRequest
+from gateway.core.ports import AcceptResult, DecidedRequest, Unavailable
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
@@ -51,10 +51,8 @@ def store(
     entries = {drafts[at].notification.id: InsertPlan(drafts[at], now, slots[at]) for at in order}
     created, owners = _claim(connection, list(entries.values()))
     fresh = [entry for key, entry in entries.items() if key in created]
-    for entry in sorted(fresh, key=_meaning_of):
-        if entry.draft.notification.id not in owners:
-            _contest(connection, entry)
-    _insert_rest(connection, fresh)
+    taken_over = _contest(connection, [entry for entry in fresh if entry.draft.notification.id not in owners])
+    _insert_rest(connection, fresh, taken_over)
     repeated = [_key_of(each.draft) for key, each in entries.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
@@ -222,31 +220,56 @@ def _meaning_of(entry: InsertPlan) -> tuple[str, str]:
     return entry.draft.notification.tenant, entry.draft.notification.dedup_key
 
 
-def _contest(connection: Connection, entry: InsertPlan) -> None:
-    """Take the meaning over from an owner that came to nothing; otherwise this one is the duplicate."""
-    notification = entry.draft.notification
-    mine = and_(dedup_claims.c.tenant == notification.tenant, dedup_claims.c.dedup_key == notification.dedup_key)
-    owner = connection.execute(
-        select(dedup_claims.c.notification_id, notifications.c.state)
-        .join(notifications, notifications.c.id == dedup_claims.c.notification_id)
-        .where(mine)
-        .with_for_update(of=dedup_claims)
-    ).one()
-    # The owner may be of this very batch: it is in the table already, with the state it was accepted in.
-    if State(owner.state) in _CAME_TO_NOTHING and not _contacted(connection, owner.notification_id):
-        connection.execute(update(dedup_claims).where(mine).values(notification_id=notification.id))
-    else:
-        entry.becomes_duplicate(owner.notification_id)
-
-
-def _contacted(connection: Connection, notification_id: str) -> bool:
-    query = select(deliveries.c.id).where(
-        deliveries.c.notification_id == notification_id, deliveries.c.contacted_at.is_not(None)
+_LOCK_CLAIMS = StatementTemplate(
+    lambda sql: (
+        f"SELECT tenant, dedup_key FROM dedup_claims WHERE {sql.matching(('tenant', 'dedup_key'), 'keys')}"
+        f" ORDER BY tenant, dedup_key {sql.lock()}"
     )
-    return connection.execute(query.limit(1)).first() is not None
+)
+# A statement of its own: what another transaction changed while the lock was waited for is seen only by the next one.
+_OWNERS = StatementTemplate(
+    lambda sql: (
+        "SELECT dedup_claims.tenant, dedup_claims.dedup_key, notifications.id, notifications.state,"
+        " (SELECT max(contacted_at) FROM deliveries WHERE notification_id = notifications.id)"
+        " FROM dedup_claims JOIN notifications ON notifications.id = dedup_claims.notification_id"
+        f" WHERE {sql.matching(('dedup_claims.tenant', 'dedup_claims.dedup_key'), 'keys')}"
+    )
+)
 
 
-def _insert_rest(connection: Connection, entries: Sequence[InsertPlan]) -> None:
+def _contest(connection: Connection, entries: Sequence[InsertPlan]) -> dict[tuple[str, str], str]:
+    """Decide who owns meanings that were claimed before; one round trip, however many there are.
+
+    A request takes a meaning over from an owner that came to nothing; otherwise it becomes a duplicate. Answers the
+    new owners of the meanings that were taken over. Raises Unavailable where a claim was removed meanwhile.
+    """
+    if not entries:
+        return {}
+    keys = sorted({_meaning_of(entry) for entry in entries})
+    asked = [each.of(connection, keys=keys) for each in (_LOCK_CLAIMS, _OWNERS)]
+    _, rows = execute_pipelined(connection, asked)
+    # An owner may be of this very batch: it is in the table already, with the state it was accepted in.
+    owners = {
+        (tenant, dedup_key): (owner, State(state) in _CAME_TO_NOTHING and contacted_at is None)
+        for tenant, dedup_key, owner, state, contacted_at in rows
+    }
+    taken_over: dict[tuple[str, str], str] = {}
+    for entry in sorted(entries, key=_meaning_of):
+        meaning = _meaning_of(entry)
+        if meaning not in owners:
+            raise Unavailable("ledger: a claim was removed while it was contested")
+        owner, came_to_nothing = owners[meaning]
+        if came_to_nothing:
+            taken_over[meaning] = entry.draft.notification.id
+            owners[meaning] = (entry.draft.notification.id, entry.state in _CAME_TO_NOTHING)
+        else:
+            entry.becomes_duplicate(owner)
+    return taken_over
+
+
+def _insert_rest(
+    connection: Connection, entries: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
+) -> None:
     if not entries:
         return
     first, *others = [entry.chain for entry in entries]
@@ -257,6 +280,7 @@ def _insert_rest(connection: Connection, entries: Sequence[InsertPlan]) -> None:
             _remember_stated(connection, [entry.draft.notification for entry in entries]),
             *first.statements(connection, others),
             *_rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None]),
+            *_move_claims(connection, taken_over),
         ],
     )
 
@@ -296,6 +320,14 @@ def _rewrite_duplicates(connection: Connection, entries: Sequence[InsertPlan]) -
         for entry in entries
     ]
     return updating(connection, notifications, ("id",), rows)
+
+
+def _move_claims(connection: Connection, taken_over: Mapping[tuple[str, str], str]) -> list[Statement]:
+    rows = [
+        {"tenant": tenant, "dedup_key": dedup_key, "notification_id": owner}
+        for (tenant, dedup_key), owner in taken_over.items()
+    ]
+    return updating(connection, dedup_claims, ("tenant", "dedup_key"), rows)
 
 
 def _key_of(draft: DecidedRequest) -> tuple[str, str]:

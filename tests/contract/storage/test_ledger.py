@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -88,6 +89,27 @@ async def test_a_cancelled_original_does_not_stand_in_the_way(database: Database
     assert await people_on(database).cancel("acme", first.id, "test") == "cancelled"
     [second] = await store.accept([draft("b", dedup="m")], NOW)
     assert (second.outcome, second.duplicate_of) == ("created", None)
+
+
+async def test_duplicates_cost_one_round_trip_however_many_there_are(database: Database) -> None:
+    """Forty duplicates and takings-over in one batch cost as many statements as one of each."""
+    store = store_on(database)
+    taken = [draft(f"first{n}", dedup=f"m{n}") for n in range(42)]
+    accepted = await store.accept(taken, NOW)
+    for answer in accepted[::2]:
+        await people_on(database).cancel("acme", answer.id, "test")
+
+    async def cost(numbers: Sequence[int]) -> int:
+        before = database.statements
+        again = await store.accept([draft(f"again{n}", dedup=f"m{n}") for n in numbers], NOW)
+        expected = [None if n % 2 == 0 else accepted[n].id for n in numbers]
+        assert [answer.duplicate_of for answer in again] == expected
+        return database.statements - before
+
+    one_of_each = await cost([0, 1])
+    assert await cost(range(2, 42)) == one_of_each
+    third = await store.accept([draft(f"third{n}", dedup=f"m{n}") for n in range(42)], NOW)
+    assert all(answer.duplicate_of for answer in third)  # also of those that took a meaning over
 
 
 async def test_only_one_of_many_workers_claims(database: Database) -> None:
