@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from gateway.cli import console
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import fail, ledger_settings, run, settings
 
 if TYPE_CHECKING:
     from gateway.app.settings import Settings
@@ -48,7 +48,7 @@ def prune(
 
     if not dry_run and (archive is None) != no_archive:
         fail("say where what goes is written: --archive FOLDER, or --no-archive to keep no copy", 2)
-    chosen = settings(data_dir=data_dir)
+    chosen = ledger_settings(data_dir)
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> Removed:
         retention = _retention(ledger)
@@ -98,7 +98,7 @@ def hold(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
         return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, why, f"cli:{actor}")
 
-    typer.echo(_with_ledger(settings(data_dir=data_dir), work, locked=False))
+    typer.echo(_with_ledger(ledger_settings(data_dir), work, locked=False))
 
 
 def release(
@@ -110,7 +110,7 @@ def release(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> bool:
         return await LegalHolds(ledger.database, ledger.clock).release(hold_id, f"cli:{actor}")
 
-    if not _with_ledger(settings(data_dir=data_dir), work, locked=False):
+    if not _with_ledger(ledger_settings(data_dir), work, locked=False):
         fail(f"there is no legal hold {hold_id} in force")
 
 
@@ -125,7 +125,7 @@ def holds(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[dict[str, Any]]:
         return await LegalHolds(ledger.database, ledger.clock).list(released=released)
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     columns = ("id", "tenant", "borrower_id", "case_id", "reason", "actor", "since", "released_at")
     console.listing(found, columns, as_json=as_json)
 
@@ -142,7 +142,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
             fail(str(failed))
             raise
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     rows = sum(found["rows"].values())
     console.STDERR.print(f"{rows:,} rows of {len(found['rows'])} tables in {folder}; the secret key is not in it")
 
@@ -174,7 +174,7 @@ def restore(
         held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(reason, f"cli:{actor}")
         return held, found, manifest["made_at"]
 
-    held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False)
+    held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False, create=True)
     console.STDERR.print(f"restored as of {made_at}: {found.events:,} events of {found.subjects:,} subjects")
     for subject, detail in found.broken:
         typer.echo(f"{subject}: {detail}")
@@ -195,7 +195,7 @@ def quarantine(
         found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
         return await found.hold(why, f"cli:{actor}", everything=everything)
 
-    _say_held(_with_ledger(settings(data_dir=data_dir), work))
+    _say_held(_with_ledger(ledger_settings(data_dir), work))
 
 
 def _say_held(held: Any) -> None:
@@ -211,7 +211,7 @@ def vacuum(data_dir: DataDir = None) -> None:
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
         await asyncio.to_thread(give_back, ledger.database.engine)
 
-    _with_ledger(settings(data_dir=data_dir), work)
+    _with_ledger(ledger_settings(data_dir), work)
 
 
 def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -221,7 +221,7 @@ def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[Size]:
         return await ledger.database.read(measure)
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found]))
         return
@@ -238,11 +238,12 @@ def _with_ledger(
     *,
     locked: bool = True,
     migrated: bool = True,
+    create: bool = False,
 ) -> T:
     from gateway.app.storage import open_ledger
 
     async def open_and_work(stop: asyncio.Event) -> T:
-        async with open_ledger(chosen, locked=locked, migrated=migrated) as ledger:
+        async with open_ledger(chosen, locked=locked, migrated=migrated, create=create) as ledger:
             return await work(ledger, stop)
 
     return run(open_and_work)
