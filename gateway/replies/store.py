@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from gateway.storage.schema import api_keys, deliveries, notifications, replies
 from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 _SOURCE = "reply"
+_LONGEST_ID = 128  # the column's
 # What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
 _OWN_WORDS = (_SOURCE, "provider:", "one_click")
 
@@ -58,8 +59,7 @@ class ReplyStore:
         A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
         a stop forbids is not begun any more.
         """
-        now = self._clock()
-
+        now, reply = self._clock(), _storable(reply)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
         # made up for when the provider brings the reply again.
         senders = await self._database.read(lambda connection: _senders(connection, self._digest, channel, address))
@@ -111,6 +111,22 @@ class ReplyStore:
         return RecordedReply(
             sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
         )
+
+
+def _storable(reply: Reply) -> Reply:
+    """The reply without what a column can't hold: a stop counts, whatever else is in its text.
+
+    PostgreSQL's texts have no NUL, UTF-8 has no surrogates (RFC 3629, section 3), and the provider's id has a longest
+    length; a digest in its place still recognises a reply that comes again.
+    """
+    text, key = _plain(reply.text), _plain(reply.provider_message_id)
+    if key != reply.provider_message_id or len(key) > _LONGEST_ID:
+        key = hashlib.sha256(reply.provider_message_id.encode(errors="surrogatepass")).hexdigest()
+    return replace(reply, text=text, provider_message_id=key)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", " ").encode(errors="replace").decode()
 
 
 def _senders(connection: Connection, digest: Digest, channel: str, address: str) -> list[_Sender]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from gateway.core.ports import Unavailable
+from gateway.core.ports import InvalidData, Unavailable
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
@@ -121,8 +121,9 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction, committed (synced to disk) when this returns.
 
-        Raises: Unavailable when the database can't be reached or written. Nothing of ``work`` remains then, unless
-        it was the answer to the commit that got lost: so whatever is written here can be asked for again.
+        Raises: InvalidData when a value can't be stored, Unavailable when the database can't be reached or written.
+        Nothing of ``work`` remains then, unless it was the answer to the commit that got lost: so whatever is written
+        here can be asked for again.
         """
         return await self._run(self._writer, self.engine, work)
 
@@ -140,11 +141,14 @@ class Database:
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
         lifeline = _SocketGuard()
         driver_error = engine.dialect.loaded_dbapi.Error
+        driver_data_error = engine.dialect.loaded_dbapi.DataError
 
         def transaction() -> T:
             try:
                 with _validated_connection(engine, lifeline) as connection, connection.begin():
                     return work(connection)
+            except (DataError, driver_data_error, UnicodeEncodeError) as error:
+                raise InvalidData(f"ledger: {type(getattr(error, 'orig', error)).__name__}") from None
             except DBAPIError as error:
                 # The driver's text can hold parameters, and those are personal data: keep its class only.
                 raise Unavailable(f"ledger: {type(error.orig).__name__}") from None

@@ -1,7 +1,8 @@
 """Provider callbacks in the ledger: each once, matched now or parked until its delivery is known.
 
 Answers per receipt: ``moved`` (the delivery changed state), ``recorded`` (it added nothing but is kept),
-``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later).
+``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
+can't be stored, such as an id of 300 characters).
 """
 
 from __future__ import annotations

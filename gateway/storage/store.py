@@ -23,6 +23,7 @@ from gateway.core.ports import (
     ClaimedDelivery,
     DecidedRequest,
     Delivery,
+    InvalidData,
     Outgoing,
     ReceiptFor,
     Transition,
@@ -152,7 +153,10 @@ class Store:
         query = select(deliveries.c.id).where(
             deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
         )
-        return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+        try:
+            return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+        except InvalidData:
+            return None  # no id that was stored
 
     async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
         """The latest receipt that came under this tag and was about no message that is known by its id."""
@@ -194,8 +198,23 @@ class Store:
     async def settle(
         self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
     ) -> list[str]:
-        """Record attempts' ends and what follows; answers the deliveries that became due by it."""
+        """Record attempts' ends and what follows; answers the deliveries that became due by it.
 
+        An id of the provider's that can't be stored is left out, and the others of the batch keep theirs: callbacks
+        carry our own reference too. Raises InvalidData where that is not what can't be stored, Unavailable.
+        """
+        try:
+            return await self._settle(ended, decide, decide_receipt)
+        except InvalidData:
+            if len(ended) == 1:
+                return await self._settle([_without_provider_id(ended[0])], decide, decide_receipt)
+        middle = len(ended) // 2
+        opened = await self.settle(ended[:middle], decide, decide_receipt)
+        return [*opened, *await self.settle(ended[middle:], decide, decide_receipt)]
+
+    async def _settle(
+        self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
+    ) -> list[str]:
         sent = {
             (attempt.provider, attempt.result.provider_message_id): attempt.work.delivery.id
             for attempt in ended
@@ -225,10 +244,21 @@ class Store:
     async def receive(
         self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
     ) -> tuple[list[str], list[str]]:
-        """Record receipts; answers a word for each (see ledger/receipts.py) and the deliveries that became due."""
-        return await self._write(
-            "receive", lambda connection: receipts.record(connection, self._digest, arrived, now, decide)
-        )
+        """Record receipts; answers a word for each (see storage/receipts.py) and the deliveries that became due.
+
+        A receipt that can't be stored is ``invalid``, and the others of its batch are recorded.
+        """
+        try:
+            return await self._write(
+                "receive", lambda connection: receipts.record(connection, self._digest, arrived, now, decide)
+            )
+        except InvalidData:
+            if len(arrived) == 1:
+                return ["invalid"], []
+        middle = len(arrived) // 2
+        words, opened = await self.receive(arrived[:middle], now, decide)
+        more_words, more_opened = await self.receive(arrived[middle:], now, decide)
+        return [*words, *more_words], [*opened, *more_opened]
 
 
 _DUE = StatementTemplate(
@@ -374,6 +404,13 @@ def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> list[S
         for attempt in ended
     ]
     return updating(connection, attempts, ("delivery_id", "number"), rows)
+
+
+def _without_provider_id(attempt: Attempt) -> Attempt:
+    result = attempt.result
+    if isinstance(result, ProviderAccepted):
+        return replace(attempt, result=replace(result, provider_message_id=""))
+    return attempt
 
 
 def _end_of(attempt: Attempt) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.core.ports import FieldError, RejectedRequest, Unavailable
+from gateway.core.ports import FieldError, InvalidData, RejectedRequest, Unavailable
 
 _MOST_ERRORS = 50  # our choice: nobody mends more at once, and a hostile body could hold a million
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience
@@ -158,6 +158,10 @@ def refused(refusal: RejectedRequest) -> Problem:
     return Problem(refusal.reason, KINDS[refusal.reason].remedy, refusal.errors)
 
 
+def invalid_data() -> Problem:
+    return Problem("invalid_request", "A value is too long, or has characters that can't be stored, such as NUL.")
+
+
 def unavailable() -> Problem:
     return Problem("unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
@@ -234,6 +238,9 @@ def install(app: FastAPI) -> None:
     async def on_unavailable(request: Request, _error: Exception) -> Response:
         return respond(unavailable(), request_id(request))
 
+    async def on_invalid_data(request: Request, _error: Exception) -> Response:
+        return respond(invalid_data(), request_id(request))
+
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return respond(Problem("invalid_request", errors=_of_parameters(error.errors())), request_id(request))
@@ -245,5 +252,6 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Unavailable, on_unavailable)
+    app.add_exception_handler(InvalidData, on_invalid_data)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

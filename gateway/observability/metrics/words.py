@@ -55,6 +55,7 @@ class ReceiptResult(StrEnum):
     RECORDED = "recorded"
     DUPLICATE = "duplicate"
     ORPHAN = "orphan"
+    INVALID = "invalid"
 
 
 class CallbackRefusal(StrEnum):

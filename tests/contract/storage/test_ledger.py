@@ -231,6 +231,38 @@ async def test_an_orphan_receipt_is_parked_and_matched_later(database: Database)
     assert await states(database) == ["delivered"]
 
 
+@pytest.mark.parametrize("poison", ["<" + "9" * 300 + "@example.com>", "<nul\x00@example.com>", "<lone\ud800>"])
+async def test_a_receipt_that_can_not_be_stored_leaves_the_others_of_its_batch_alone(
+    database: Database, poison: str
+) -> None:
+    """An endless id, or one with characters that no column holds: it alone is invalid, whatever its place."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    bad = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, poison))
+    good = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
+    others = [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, f"SM-{n}")) for n in range(5)]
+    words, _ = await store.receive([*others, bad, good], later(1), SETTLER.after_receipt)
+    assert [*words[:5], words[6]] == [*["orphan"] * 5, "moved"]
+    assert words[5] == "invalid" or database.is_sqlite  # which bounds no text and holds a NUL
+    assert await states(database) == ["delivered"]
+    assert await store.owner("twilio", poison) is None
+
+
+async def test_an_attempt_whose_provider_id_can_not_be_stored_is_settled(database: Database) -> None:
+    """A provider that answers with an endless id has its message recorded without it, and other attempts their own."""
+    store = store_on(database)
+    answers = await store.accept([draft(f"k{n}", borrower=f"B-{n}") for n in range(3)], NOW)
+    works = await store.claim([answer.first_delivery or "" for answer in answers], NOW, 60)
+    await store.start([outgoing(work) for work in works], NOW, 60)
+    results = [Accepted("SM1"), Accepted("9" * 300), Accepted("SM3")]
+    attempted = [ended(work, result, later(1)) for work, result in zip(works, results, strict=True)]
+    await store.settle(attempted, SETTLER.after_attempt, SETTLER.after_receipt)
+    assert await states(database) == ["sent"] * 3
+    kept = {await store.owner("twilio", result.provider_message_id) for result in (results[0], results[2])}
+    assert kept == {works[0].delivery.id, works[2].delivery.id}
+
+
 async def test_undelivered_opens_the_next_step_once(database: Database) -> None:
     """However often and by whatever words a step fails, the next one is opened once."""
     store = store_on(database)

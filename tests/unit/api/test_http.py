@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
 from gateway.api.app import create_app
-from gateway.core.ports import Unavailable
+from gateway.core.ports import InvalidData, Unavailable
 from gateway.observability import logs
 from gateway.pipeline import Pipeline
 from gateway.storage.schema import inbox, notifications
@@ -418,6 +418,13 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     monkeypatch.setattr(Pipeline, "receive", away)
     status, answered = await call()
     assert (status, answered["Retry-After"]) == (503, "5")
+
+    async def unstorable(*_arguments: Any) -> Any:
+        raise InvalidData("ledger: DataError")
+
+    monkeypatch.setattr(Pipeline, "receive", unstorable)
+    status, answered = await call()
+    assert (status, answered["Content-Type"]) == (422, "application/problem+json")
 
 
 # ── inbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────
