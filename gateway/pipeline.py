@@ -403,7 +403,7 @@ class Pipeline:
         except ValueError:
             return []  # a short code or a name: nobody whom we could have written to
         arrived = self._clock()
-        taken = await self._replies.take(reply, channel, address, self._stages.listener.understand)
+        taken = await self._replies.record(reply, channel, address, self._stages.listener.classify)
         logs.log_batch("replied", map(log_records.replied, taken))
         for each in taken:
             self._observer.replied(provider, each.intent)

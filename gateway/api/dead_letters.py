@@ -16,7 +16,7 @@ from gateway.api.http.problems import Problem
 from gateway.api.schemas import RedriveIn
 from gateway.core.ports import FieldError
 from gateway.identity.keys import Scope
-from gateway.operations.dead_letters import Which
+from gateway.operations.dead_letters import DeadLetterFilter
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
@@ -36,7 +36,7 @@ async def listed(
 ) -> Response:
     """Notifications that stand at ``failed`` or ``review``, the oldest first, each with its reason."""
     after = cursors.decode(cursor, r"ntf_[0-9a-f]{32}") or ""
-    which = Which(reason=reason or "", channel=channel)
+    which = DeadLetterFilter(reason=reason or "", channel=channel)
     found = await gateway_of(request).dead_letters.listed(who.tenant, which, limit + 1, after)
     following = cursors.encode(found[limit - 1]["notification_id"]) if len(found) > limit else None
     answer = {"dead_letters": found[:limit], "next_cursor": following}
@@ -47,7 +47,7 @@ async def listed(
 async def redrive(request: Request, who: Managing) -> Response:
     """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
     given = await bodies.read_model(request, RedriveIn)
-    which = Which(given.ids, given.reason, given.channel, given.template)
+    which = DeadLetterFilter(given.ids, given.reason, given.channel, given.template)
     if not (given.ids or given.reason or given.channel or given.template):
         raise Problem(
             "invalid_request", errors=[FieldError("/ids", "give ids, or a filter: reason, channel or template")]

@@ -37,7 +37,7 @@ async def unsubscribe(request: Request, token: str) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
     gateway, delivery = gateway_of(request), _delivery(request, token)
     with gateway.metrics.opting_out(OptOutSource.REPLY):
-        await gateway.people.opt_out_delivery(delivery, "one_click", drain=True)
+        await gateway.people.opt_out_delivery(delivery, "one_click", wait=True)
     content = "<p>You will get no more e-mails from us at this address.</p>"
     return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
 

@@ -1,6 +1,6 @@
-"""How a borrower's row changes: under its lock, with an event of the borrower's own chain and a new version.
+"""Changes of a borrower's row: under its lock, with an event in the borrower's chain and a new version.
 
-A hand-off that was decided on an older version does not start. What waits for the borrower is looked at again.
+A hand-over that was decided on an older version does not start, and waiting deliveries are evaluated again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from gateway.storage.unit_of_work import Digest, UnitOfWork
 # In an event's detail: the columns of the borrower's row as the change left them.
 AFTER = "after"
 
-# How often a change looks whether messages that had started before it are through.
-_DRAIN_POLL_SECONDS = 0.02
+# How often a change polls for messages in flight that had started before it; seconds, our choice.
+_IN_FLIGHT_POLL_SECONDS = 0.02
 
-# What a person was asked about these changes with the borrower: a change may have answered it.
+# Review reasons that a change of the borrower may have resolved.
 _ANSWERED = (PolicyReason.HOLD, PolicyReason.OPTED_OUT)
 
 # From the borrower's row to its new values; None: there is nothing to change.
@@ -109,8 +109,8 @@ def _evaluate_again(
         connection.execute(update(deliveries).where(deliveries.c.id.in_(these), deferred).values(due_at=now))
 
 
-async def drained(database: Database, which: Any, clock: Clock) -> None:
-    """Wait until the messages of ``which`` deliveries that had started before a change are with their provider.
+async def wait_for_in_flight(database: Database, which: Any, clock: Clock) -> None:
+    """Wait until no delivery of ``which`` that had started before a change is still being sent.
 
     From the change's commit on no further one can start. The wait is bounded by the provider's time-out,
     and by the lease of a worker that died.
@@ -121,7 +121,7 @@ async def drained(database: Database, which: Any, clock: Clock) -> None:
         return connection.execute(select(deliveries.c.id).where(which, started).limit(1)).first() is not None
 
     while await database.read(in_flight):  # noqa: ASYNC110 – the change happens in another process
-        await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        await asyncio.sleep(_IN_FLIGHT_POLL_SECONDS)
 
 
 def of_borrower(tenant: str, borrower_id: str) -> Any:

@@ -44,13 +44,13 @@ def prune(
     data_dir: DataDir = None,
 ) -> None:
     """Remove what has been kept for long enough (GATEWAY_KEEP_…_DAYS). Nothing on legal hold. Run it daily."""
-    from gateway.retention.erasing import Removed
+    from gateway.retention.erasing import RemovalCounts
 
     if not dry_run and (archive is None) != no_archive:
         fail("say where what goes is written: --archive FOLDER, or --no-archive to keep no copy", 2)
     chosen = ledger_settings(data_dir)
 
-    async def work(ledger: LedgerParts, stop: asyncio.Event) -> Removed:
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> RemovalCounts:
         retention = _retention(ledger)
         return await retention.due() if dry_run else await retention.prune(archive, most=most, stop=stop)
 
@@ -67,12 +67,12 @@ def prune(
 def _retention(ledger: LedgerParts) -> Retention:
     from gateway import policy
     from gateway.app.templates import policies_folder
-    from gateway.retention.erasing import Keep
+    from gateway.retention.erasing import RetentionPeriods
     from gateway.retention.retention import Retention
 
     chosen = ledger.settings
     days = (chosen.keep_records_days, chosen.keep_contents_days, chosen.keep_feed_days, chosen.keep_orphans_days)
-    keep = Keep(*(timedelta(days=each) for each in days))
+    keep = RetentionPeriods(*(timedelta(days=each) for each in days))
     try:
         horizon = policy.load_packs(policies_folder(chosen)).contact_horizon
     except policy.PackError as error:

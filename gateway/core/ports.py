@@ -388,7 +388,7 @@ class Pace(Protocol):
 class People(Protocol):
     """What providers and borrowers say of borrowers. Each change is durable, and in force, when its method returns."""
 
-    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
+    async def opt_out_delivery(self, delivery_id: str, source: str, *, wait: bool = False) -> None:
         """The provider says that the borrower of this delivery opted out at its address; once per address."""
         ...
 
@@ -427,8 +427,8 @@ class Switches(Protocol):
 class Replies(Protocol):
     """Borrowers' own words in the ledger."""
 
-    async def take(
-        self, reply: Reply, channel: str, address: str, understand: Callable[[str, Borrower], Intent]
+    async def record(
+        self, reply: Reply, channel: str, address: str, classify: Callable[[str, Borrower], Intent]
     ) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address."""
         ...

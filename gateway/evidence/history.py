@@ -1,7 +1,7 @@
-"""What was known when: each decision of a stretch of time, with the facts of its instant.
+"""Past decisions of a period, each with the facts that were known at its instant.
 
 Holds, opt-outs and consents are read from the borrowers' events, contacts and closed cases from their own instants.
-A contact that was later proved not to have arrived is missing, as it is for a decision made today.
+A contact that was later disproved is left out, as it is for a decision made today.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PastDecision:
 
 
 class History:
-    """The ledger's past. Raises Unavailable when it can't be read."""
+    """Reads past decisions. Raises Unavailable when the ledger can't be read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +78,7 @@ def _decisions(connection: Connection, rows: Sequence[Row[Any]], contact_horizon
         .where(deliveries.c.notification_id.in_([row.id for row in rows]))
         .order_by(deliveries.c.notification_id, deliveries.c.step)
     ).all()
-    past = _Past(connection, rows, {(step.tenant, step.address_digest) for step in steps}, contact_horizon)
+    past = _KnownFacts(connection, rows, {(step.tenant, step.address_digest) for step in steps}, contact_horizon)
     by_id = {row.id: notification_from(row) for row in rows}
     for step in steps:
         notification = by_id[step.notification_id]
@@ -90,8 +90,8 @@ def _decisions(connection: Connection, rows: Sequence[Row[Any]], contact_horizon
             yield PastDecision(notification, step.channel, step.address_digest, at, when, facts, approved)
 
 
-class _Past:
-    """All that concerns the borrowers of some notifications, each with its instant."""
+class _KnownFacts:
+    """Changes, contacts, closed cases and addresses of some notifications' borrowers, each with its instant."""
 
     def __init__(
         self, connection: Connection, rows: Sequence[Row[Any]], digests: Iterable[Key], contact_horizon: timedelta

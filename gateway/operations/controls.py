@@ -1,4 +1,4 @@
-"""Kill switches and pins in the ledger: set, ended, and asked for at every hand-over.
+"""Kill switches and pins in the ledger: set, ended, and checked at every hand-over.
 
 Hand-overs begin under a lock that many share and that setting or ending a switch takes alone. So a pause is in force
 for every hand-over that begins after its answer, and what a pause holds up is never forgotten by its end.
@@ -75,7 +75,7 @@ class Controls:
         }
 
         def write(connection: Connection) -> dict[str, Any]:
-            _alone(connection)
+            _lock_exclusively(connection)
             connection.execute(insert(switches), [row])
             return _view(connection.execute(select(switches).where(switches.c.id == row["id"])).one())
 
@@ -94,7 +94,7 @@ class Controls:
         now = self._clock()
 
         def write(connection: Connection) -> int | None:
-            _alone(connection)
+            _lock_exclusively(connection)
             this = (switches.c.id == switch_id, switches.c.ended_at.is_(None))
             ended = connection.execute(update(switches).where(*this).values(ended_at=now, ended_by=actor))
             if not ended.rowcount:
@@ -111,8 +111,8 @@ class Controls:
         return released
 
 
-def _alone(connection: Connection) -> None:
-    """Wait for hand-overs that are beginning, and keep others from it. SQLite has one writer anyway."""
+def _lock_exclusively(connection: Connection) -> None:
+    """Wait for hand-overs that are starting, and block others. SQLite has a single writer."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(SWITCH_LOCK)))
 

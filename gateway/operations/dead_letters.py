@@ -24,7 +24,7 @@ _MOST = 1000  # at once; our choice: as many as a batch of requests
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class DeadLetterFilter:
     """Which dead letters: these ids (of notifications), or all with this reason, channel and template."""
 
     ids: Sequence[str] = ()
@@ -56,11 +56,13 @@ class DeadLetters:
         self._digest = digest
         self._clock = clock
 
-    async def listed(self, tenant: str, which: Which, limit: int, after: str = "") -> list[dict[str, Any]]:
+    async def listed(self, tenant: str, which: DeadLetterFilter, limit: int, after: str = "") -> list[dict[str, Any]]:
         """In order of the notifications' ids, from after ``after``."""
         return await self._database.read(lambda connection: _rows(connection, tenant, which, limit, after))
 
-    async def redrive(self, tenant: str, which: Which, why: str, actor: str, *, dry_run: bool) -> list[dict[str, Any]]:
+    async def redrive(
+        self, tenant: str, which: DeadLetterFilter, why: str, actor: str, *, dry_run: bool
+    ) -> list[dict[str, Any]]:
         """Try up to a thousand again; each with what became of it: ``redriven``, or why not."""
 
         def write(connection: Connection) -> list[dict[str, Any]]:
@@ -98,7 +100,7 @@ class DeadLetters:
         )
 
 
-def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: str) -> list[dict[str, Any]]:
+def _rows(connection: Connection, tenant: str, which: DeadLetterFilter, limit: int, after: str) -> list[dict[str, Any]]:
     rows = connection.execute(
         select(deliveries, notifications.c.template, notifications.c.updated_at)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)

@@ -1,6 +1,6 @@
-"""Which processes run on this ledger, in which version since when: each says so every few seconds.
+"""Registers the processes that run on this ledger, by heartbeats, with version and start.
 
-For people's eyes (the status page); nothing that is sent or kept depends on it.
+For the status page; nothing that is sent or stored depends on it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""After a restore: what may have gone out since the backup is held, so that nothing goes out twice.
+"""After a restore, holds what may have been sent since the backup, so that nothing is sent twice.
 
 A restored ledger does not know what was done after the backup was taken. Whatever was due between then and now may
 be with the borrower already, in a copy that this ledger never heard of. So it goes to review, where a person, or the

@@ -1,4 +1,4 @@
-"""The review queue: what waits for a person, and what the person said.
+"""The review queue: what waits for a person's decision, and the decision.
 
 Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that may be a stop.
 ``approve`` always means that the borrower may be contacted, ``refuse`` that they may not.
@@ -20,7 +20,7 @@ from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
 from gateway.storage.unit_of_work import Digest, UnitOfWork
 
-# What no approval can mend, with what can.
+# Review reasons that an approval can't resolve, each with the remedy.
 _REMEDIES: Mapping[str, str] = {
     PolicyReason.UNKNOWN_ZONE: "Refuse it, and send a new request that states the borrower's time zones.",
     PolicyReason.NO_COMMON_WINDOW: "Refuse it, and send a new request with the zones and hours that are right.",

@@ -1,4 +1,4 @@
-"""What borrowers write back: kept once, tied to whom it came from, and in force before it is answered.
+"""Records borrowers' replies: once each, with their sender, and in effect before they are answered.
 
 A reply names no tenant and no borrower: both are found by the address's digest. A number that several borrowers
 share speaks for all of them.
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
 from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
@@ -29,10 +29,10 @@ from gateway.storage.unit_of_work import Digest, UnitOfWork
 
 _SOURCE = "reply"
 _LONGEST_ID = 128  # the column's
-# What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
+# Sources of opt-outs that START revokes: the borrower's own, here or at the provider; never a lender's record.
 _OWN_WORDS = (_SOURCE, "provider:", "one_click")
 
-Understand = Callable[[str, Borrower], Intent]
+Classify = Callable[[str, Borrower], Intent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class _Sender:
 
 
 class ReplyStore:
-    """Borrowers' own words in the ledger."""
+    """Stores replies and their consequences in the ledger."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
         self._digest = digest
         self._clock = clock
 
-    async def take(self, reply: Reply, channel: str, address: str, understand: Understand) -> list[RecordedReply]:
+    async def record(self, reply: Reply, channel: str, address: str, classify: Classify) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
 
-        A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
-        a stop forbids is not begun any more.
+        A reply that was recorded before is answered as not ``new`` and changes nothing. When this returns, no message
+        that a stop forbids starts any more.
         """
         now, reply = self._clock(), _storable(reply)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
@@ -65,23 +65,23 @@ class ReplyStore:
         senders = await self._database.read(lambda connection: _senders(connection, self._digest, channel, address))
         taken = []
         for sender in senders:
-            work = partial(self._take, sender=sender, reply=reply, channel=channel, understand=understand, now=now)
+            work = partial(self._record, sender=sender, reply=reply, channel=channel, classify=classify, now=now)
             taken.append(await self._database.write(work))
         for each in taken:
             if each.new and each.intent in STOPS:
-                await drained(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
+                await wait_for_in_flight(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
         return taken
 
-    def _take(
+    def _record(
         self,
         connection: Connection,
         sender: _Sender,
         reply: Reply,
         channel: str,
-        understand: Understand,
+        classify: Classify,
         now: datetime,
     ) -> RecordedReply:
-        intent = understand(reply.text, sender.borrower)
+        intent = classify(reply.text, sender.borrower)
         taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, intent)
         identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
         row = {
@@ -147,7 +147,7 @@ def _senders(connection: Connection, digest: Digest, channel: str, address: str)
 
 
 class _Change:
-    """What the reply changes on the borrower's row; at least the version moves on, as the address is known better."""
+    """The change of the borrower's row. Without another change the version increments: the address was confirmed."""
 
     def __init__(self, intent: Intent, channel: str, digest: str, reply_id: str, now: datetime) -> None:
         self._intent = intent

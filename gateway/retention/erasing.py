@@ -24,7 +24,7 @@ BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so 
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class RetentionPeriods:
     """For how long each class of data is kept; zero: for ever. The settings say why (GATEWAY_KEEP_…)."""
 
     records: timedelta
@@ -34,8 +34,8 @@ class Keep:
 
 
 @dataclass(slots=True)
-class Removed:
-    """What a run removed, or would remove. ``archived`` is the file that the records went to."""
+class RemovalCounts:
+    """How much a run removed, or would remove. ``archived`` is the file that the records were written to."""
 
     records: int = 0
     borrowers: int = 0
@@ -52,15 +52,15 @@ def id_at(prefix: str, instant: datetime) -> str:
     return f"{prefix}_{int(instant.timestamp() * 1000):012x}"
 
 
-class Erasing:
+class Eraser:
     """One run. Each batch is a transaction, and repeating one is harmless."""
 
-    def __init__(self, database: Database, keep: Keep, now: datetime) -> None:
+    def __init__(self, database: Database, keep: RetentionPeriods, now: datetime) -> None:
         self._database = database
         self._keep = keep
         self._now = now
 
-    async def run(self, stop: asyncio.Event, removed: Removed) -> None:
+    async def run(self, stop: asyncio.Event, removed: RemovalCounts) -> None:
         """Erase what is due, and count it in ``removed``."""
         if self._keep.contents:
             removed.contents += await self._contents(stop)
@@ -96,9 +96,9 @@ class Erasing:
         return total
 
 
-def due_for_erasure(connection: Connection, keep: Keep, now: datetime) -> Removed:
+def due_for_erasure(connection: Connection, keep: RetentionPeriods, now: datetime) -> RemovalCounts:
     """How much is due, counted."""
-    found = Removed()
+    found = RemovalCounts()
     if keep.contents:
         after = _through(connection, "contents")
         due = select(func.count()).where(

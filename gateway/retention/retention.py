@@ -1,4 +1,4 @@
-"""Which records may leave the ledger after their time, and their leaving. ops/data-care.md has the reasons.
+"""Removes records whose retention period has ended. ops/data-care.md has the reasons.
 
 Owns which rows belong together and the order of steps: read, archive (on disk), then seal and remove in one
 transaction. A death in between leaves at most a copy in the archive of what is in the ledger still. Batches, not
@@ -21,7 +21,7 @@ from gateway.core.model import END_STATES
 from gateway.core.ports import Clock
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveFile, Batch
-from gateway.retention.erasing import BATCH, Erasing, Keep, Removed, due_for_erasure, id_at
+from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
@@ -49,7 +49,7 @@ Remove = Callable[[Connection, Batch], None]
 class Retention:
     """Removes what has been kept for long enough. Safe beside running processes, and safe to interrupt and repeat."""
 
-    def __init__(self, database: Database, keep: Keep, clock: Clock, contact_horizon: timedelta) -> None:
+    def __init__(self, database: Database, keep: RetentionPeriods, clock: Clock, contact_horizon: timedelta) -> None:
         """``contact_horizon``: how far back the policy packs count contacts (``Packs.contact_horizon``).
 
         Raises ValueError where records would be removed that a cap still counts: the contact would be made again.
@@ -63,22 +63,22 @@ class Retention:
         self._keep = keep
         self._clock = clock
 
-    async def prune(self, folder: Path | None, *, most: int, stop: asyncio.Event) -> Removed:
+    async def prune(self, folder: Path | None, *, most: int, stop: asyncio.Event) -> RemovalCounts:
         """Remove up to ``most`` notifications with all that belongs to them, and erase what is due of the others.
 
         What goes is written to ``folder`` first; None keeps no copy. Raises Unavailable, OSError.
         """
-        now, removed = self._clock(), Removed()
+        now, removed = self._clock(), RemovalCounts()
         if self._keep.records:
             await self._prune_records(ArchiveFile(folder, now), now, most, stop, removed)
-        await Erasing(self._database, self._keep, now).run(stop, removed)
+        await Eraser(self._database, self._keep, now).run(stop, removed)
         return removed
 
-    async def due(self) -> Removed:
+    async def due(self) -> RemovalCounts:
         """What ``prune`` would remove now, counted."""
         now = self._clock()
 
-        def count(connection: Connection) -> Removed:
+        def count(connection: Connection) -> RemovalCounts:
             found = due_for_erasure(connection, self._keep, now)
             if self._keep.records:
                 old = select(func.count()).where(_is_old(now - self._keep.records))
@@ -88,7 +88,7 @@ class Retention:
         return await self._database.read(count)
 
     async def _prune_records(
-        self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: Removed
+        self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: RemovalCounts
     ) -> None:
         cutoff, after = now - self._keep.records, ""
         while not stop.is_set() and removed.records < most:
@@ -107,7 +107,9 @@ class Retention:
             if forgotten.subjects:
                 removed.borrowers += await self._leave(file, forgotten, now, removed, _remove_chains)
 
-    async def _leave(self, file: ArchiveFile, batch: Batch, now: datetime, removed: Removed, remove: Remove) -> int:
+    async def _leave(
+        self, file: ArchiveFile, batch: Batch, now: datetime, removed: RemovalCounts, remove: Remove
+    ) -> int:
         """Onto the disk, then out of the ledger; how many subjects went. None of them where one has moved since."""
         kept = await asyncio.to_thread(file.append, batch)
 

@@ -1,4 +1,4 @@
-"""Listen: what a borrower's reply means, and what is answered. The words are data; see gateway/replies/rules.py."""
+"""Classify a reply: its intent, and what is answered. The words are data (gateway/replies/rules.py)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.model import Borrower, Intent
 from gateway.core.ports import RecordedReply
-from gateway.replies.rules import Words
+from gateway.replies.rules import ReplyLexicon
 
 
 class ReplyClassifier:
-    """Understands replies under the packs of the borrower who wrote."""
+    """Classifies replies by the words of all languages, under the packs of the borrower who wrote."""
 
-    def __init__(self, words: Words, packs_of: Callable[[str], Sequence[str]], lender: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: ReplyLexicon, packs_of: Callable[[str], Sequence[str]], lender: Mapping[str, str]
+    ) -> None:
         self._words = words
         self._packs_of = packs_of
         self._lender = lender
 
-    def understand(self, text: str, borrower: Borrower) -> Intent:
-        """What the borrower is taken to have said."""
-        return self._words.understand(text, self._packs_of(borrower.jurisdiction))
+    def classify(self, text: str, borrower: Borrower) -> Intent:
+        """What the reply means."""
+        return self._words.classify(text, self._packs_of(borrower.jurisdiction))
 
     def answer(self, taken: Sequence[RecordedReply]) -> str:
         """What is sent back, "" for nothing: at most one message for one reply, and none for its repetition.

@@ -28,7 +28,7 @@ from gateway.app.settings import Settings
 from gateway.core.model import Borrower, Case, Step
 from gateway.core.ports import NotificationRequest
 from gateway.retention.backup import back_up
-from gateway.retention.erasing import Keep
+from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure
 from gateway.storage.database import Database
@@ -36,7 +36,7 @@ from gateway.storage.migrate import migrate
 
 _AT_ONCE = 200
 _LATER = timedelta(days=1200)
-_KEEP = Keep(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
+_KEEP = RetentionPeriods(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
 
 
 @dataclass

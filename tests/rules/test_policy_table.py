@@ -540,7 +540,7 @@ def test_an_open_ended_deferral_is_a_field_and_not_the_end_of_a_sentence() -> No
         __slots__ = ()
 
         def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
-            return self.origin.defers(PolicyReason.HOLD, t + timedelta(days=10), "under way", open_ended=True)
+            return self.origin.defer(PolicyReason.HOLD, t + timedelta(days=10), "under way", open_ended=True)
 
     [pack] = PACKS.by_name["tw"]
     packs = PACKS.with_pack(replace(pack, rules=(*pack.rules, Never(Origin("never")))))

@@ -58,10 +58,10 @@ async def said(database: Database, intent: Intent, message: str = "SM1") -> list
     reply = Reply("twilio", message, PHONE, "what they wrote")
     found = ReplyStore(database, digest, lambda: later(100))
 
-    def understand(_text: str, _borrower: Borrower) -> Intent:
+    def classify(_text: str, _borrower: Borrower) -> Intent:
         return intent
 
-    return await found.take(reply, "sms", PHONE, understand)
+    return await found.record(reply, "sms", PHONE, classify)
 
 
 async def opt_outs(database: Database, borrower: str = "B-1") -> list[tuple[str | None, bool]]:
@@ -94,7 +94,7 @@ async def test_a_stop_counts_whatever_is_in_it(database: Database, message: str)
     reply = Reply("smsc", message, PHONE, f"STOP {message}")
     found = ReplyStore(database, digest, lambda: later(100))
     for new in (True, False):
-        [taken] = await found.take(reply, "sms", PHONE, lambda *_: Intent.STOP)
+        [taken] = await found.record(reply, "sms", PHONE, lambda *_: Intent.STOP)
         assert (taken.intent, taken.new) == (Intent.STOP, new)
     assert await opt_outs(database) == [("sms", False)]
     [other] = await said(database, Intent.STOP, "SM2")

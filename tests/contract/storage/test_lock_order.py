@@ -18,7 +18,7 @@ from channels.base import Accepted, Reply
 from gateway.core.model import Hold, HoldKind, Intent, PolicyReason, State, Step, SwitchKind, SwitchScope
 from gateway.core.ports import ClaimedDelivery
 from gateway.operations.controls import Controls
-from gateway.operations.dead_letters import DeadLetters, Which
+from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 from gateway.replies.store import ReplyStore
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
@@ -123,7 +123,7 @@ async def test_the_end_of_a_pause_locks_deliveries_by_id(ledger: Database) -> No
 async def _reply(database: Database, text: str = "STOP") -> Any:
     replies = ReplyStore(database, digest, lambda: later(120))
     reply = Reply("twilio", "IN-1", "+12025550123", text)
-    return await replies.take(reply, "sms", "+12025550123", lambda *_: Intent.STOP)
+    return await replies.record(reply, "sms", "+12025550123", lambda *_: Intent.STOP)
 
 
 async def _with_a_tenant(database: Database) -> None:
@@ -159,7 +159,7 @@ async def test_a_redrive_locks_claims_before_notifications(ledger: Database) -> 
     failed = update(notifications).where(notifications.c.id == first).values(state=State.FAILED)
     await ledger.write(lambda connection: connection.execute(failed))
     redriven = DeadLetters(ledger, digest, lambda: later(90)).redrive(
-        "acme", Which(ids=[first]), "test", "test", dry_run=False
+        "acme", DeadLetterFilter(ids=[first]), "test", "test", dry_run=False
     )
     claim = select(dedup_claims.c.dedup_key).where(dedup_claims.c.dedup_key == "dead")
     [letter] = await _crossing(ledger, claim, _notification(first), redriven)
