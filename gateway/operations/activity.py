@@ -1,4 +1,4 @@
-"""What happened in the last hour, minute by minute, counted from the events; for the status page.
+"""Counts the events of the last hour by minute; for the status page.
 
 Counts are kept between calls: each call reads the events since the one before, grouped by the database. The newest
 events are counted again at each call until no transaction can add to them any more (gateway/storage/tail.py).

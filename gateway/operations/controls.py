@@ -25,7 +25,7 @@ _RECENT = 200  # our choice: a page for people
 
 
 class Controls:
-    """What operators do to the path while it runs."""
+    """Sets, ends and lists the switches of operators."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Controls:
         return [each for each in self._known if each.until is None or each.until > now]
 
     async def listed(self, tenant: str, *, ended: bool) -> list[dict[str, Any]]:
-        """Those that concern a tenant, the newest first; with ``ended`` those of the past as well."""
+        """A tenant's switches, the newest first; with ``ended`` the past ones as well."""
         query = select(switches).where(switches.c.tenant.in_(["", tenant]))
         if not ended:
             query = query.where(switches.c.ended_at.is_(None))
@@ -60,7 +60,7 @@ class Controls:
         actor: str,
         until: datetime | None,
     ) -> dict[str, Any]:
-        """In force for every hand-over that begins after this has returned."""
+        """Set a switch. It is in force for every hand-over that starts after this has returned."""
         now = self._clock()
         row = {
             "id": new_id("swi", now),
@@ -84,13 +84,13 @@ class Controls:
         return answer
 
     async def found(self, switch_id: str) -> Switch | None:
-        """A switch that nobody has ended yet."""
+        """The switch of this id, None where it does not exist or has ended."""
         query = select(switches).where(switches.c.id == switch_id, switches.c.ended_at.is_(None))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else switch_of(*(row._mapping[name] for name in SWITCH_COLUMNS))
 
     async def end(self, switch_id: str, actor: str) -> int | None:
-        """End a switch; how many deliveries are due again by it. None: there is none."""
+        """End a switch; answers how many deliveries it released. None: there is no such switch."""
         now = self._clock()
 
         def write(connection: Connection) -> int | None:

@@ -1,7 +1,7 @@
-"""Dead letters: what failed, or waits for a person, and may be tried again on a person's word.
+"""Dead letters: deliveries that failed, or wait for review, and that an operator may have tried again.
 
-A notification whose last step failed never reached anybody, so trying again is safe; the policy decides anew, and a
-later request with the same meaning stands in its way. What waits for review is approved by it.
+A notification whose last step failed reached nobody, so trying again is safe. The policy decides again, and a later
+request with the same meaning prevents it. What waits for review is approved by it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST = 1000  # at once; our choice: as many as a batch of requests
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters: these ids (of notifications), or all with this reason, channel and template."""
+    """Selects dead letters: these notification ids, or all with this reason, channel and template."""
 
     ids: Sequence[str] = ()
     reason: str = ""
@@ -49,7 +49,7 @@ class DeadLetterFilter:
 
 
 class DeadLetters:
-    """What came to nothing, of one tenant at a time."""
+    """Lists and redrives the dead letters of one tenant."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class DeadLetters:
     async def redrive(
         self, tenant: str, which: DeadLetterFilter, why: str, actor: str, *, dry_run: bool
     ) -> list[dict[str, Any]]:
-        """Try up to a thousand again; each with what became of it: ``redriven``, or why not."""
+        """Redrive up to a thousand; each with its outcome: ``redriven``, or the reason why not."""
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
@@ -72,7 +72,7 @@ class DeadLetters:
             page = UnitOfWork.of_notifications(connection, ids, self._digest)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
-                each["outcome"] = _hindrance(owner, delivery, claimed_by.get(owner.value.id)) or "redriven"
+                each["outcome"] = _obstacle(owner, delivery, claimed_by.get(owner.value.id)) or "redriven"
                 if each["outcome"] == "redriven" and not dry_run:
                     page.apply(self._move(delivery, why, actor))
             page.write()
@@ -146,8 +146,8 @@ _same_meaning = and_(
 )
 
 
-def _hindrance(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
-    """Why it can't be tried again, "" where it can."""
+def _obstacle(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
+    """The reason why it can't be redriven, "" where it can."""
     if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
         return "moved_on"
     if delivery.state is State.REVIEW and delivery.reason in NOT_APPROVABLE:

@@ -30,7 +30,7 @@ NOT_APPROVABLE = frozenset(_REMEDIES)
 
 
 class Reviews:
-    """What waits for a person, of one tenant at a time."""
+    """Lists and decides the review items of one tenant."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -49,14 +49,14 @@ class Reviews:
         return await self._database.read(read)
 
     async def approve(self, tenant: str, item: str, why: str, actor: str) -> bool:
-        """The borrower may be contacted; everything else is decided anew. False where nothing waits by this id.
+        """Permit the contact; every other rule is evaluated again. False where no such item waits.
 
         Raises NotApprovable, with the remedy.
         """
         return await self._decide(tenant, item, why, actor, approved=True)
 
     async def refuse(self, tenant: str, item: str, why: str, actor: str) -> bool:
-        """The borrower must not be contacted. False where nothing waits by this id."""
+        """Forbid the contact. False where no such item waits."""
         return await self._decide(tenant, item, why, actor, approved=False)
 
     async def _decide(self, tenant: str, item: str, why: str, actor: str, *, approved: bool) -> bool:

@@ -1,4 +1,4 @@
-"""What is erased from records that stay: what was said and to whom, the feed, and receipts of no message of ours.
+"""Erases contents of records that stay: names, addresses and texts, the feed, and unmatched receipts.
 
 Owns the classes of data with their ages. No chain of events is touched: events hold no contents.
 """
@@ -25,7 +25,7 @@ BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPeriods:
-    """For how long each class of data is kept; zero: for ever. The settings say why (GATEWAY_KEEP_…)."""
+    """How long each class of data is kept; zero: for ever. The settings have the sources (GATEWAY_KEEP_…)."""
 
     records: timedelta
     contents: timedelta
@@ -157,7 +157,7 @@ def _old_replies(cutoff: datetime) -> Any:
 
 
 def _replies(connection: Connection, cutoff: datetime) -> int:
-    """The borrowers' own words. What they were taken for stays."""
+    """Erase the texts of old replies. Their intents stay."""
     old = select(replies.c.id).where(_old_replies(cutoff), replies.c.id > _through(connection, "replies"))
     ids = list(connection.execute(old.order_by(replies.c.id).limit(BATCH)).scalars())
     if ids:

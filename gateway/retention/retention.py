@@ -47,7 +47,7 @@ Remove = Callable[[Connection, Batch], None]
 
 
 class Retention:
-    """Removes what has been kept for long enough. Safe beside running processes, and safe to interrupt and repeat."""
+    """Removes records after their retention period. Safe beside running processes, to interrupt and to repeat."""
 
     def __init__(self, database: Database, keep: RetentionPeriods, clock: Clock, contact_horizon: timedelta) -> None:
         """``contact_horizon``: how far back the policy packs count contacts (``Packs.contact_horizon``).
@@ -101,20 +101,20 @@ class Retention:
             if not batch.subjects:
                 return
             after = batch.subjects[-1]
-            removed.records += await self._leave(file, batch, now, removed, _remove)
+            removed.records += await self._archive_and_remove(file, batch, now, removed, _remove)
             people = sorted({(row["tenant"], row["borrower_id"]) for each in batch.records for row in each[_HEAD]})
-            forgotten = await self._database.read(partial(_forgotten, keys=people, cutoff=cutoff))
+            forgotten = await self._database.read(partial(_idle_borrowers, keys=people, cutoff=cutoff))
             if forgotten.subjects:
-                removed.borrowers += await self._leave(file, forgotten, now, removed, _remove_chains)
+                removed.borrowers += await self._archive_and_remove(file, forgotten, now, removed, _remove_chains)
 
-    async def _leave(
+    async def _archive_and_remove(
         self, file: ArchiveFile, batch: Batch, now: datetime, removed: RemovalCounts, remove: Remove
     ) -> int:
-        """Onto the disk, then out of the ledger; how many subjects went. None of them where one has moved since."""
+        """Archive on disk, then remove from the ledger; answers how many were removed, 0 where one has changed."""
         kept = await asyncio.to_thread(file.append, batch)
 
         def write(connection: Connection) -> int:
-            if not _unmoved(connection, batch):
+            if not _unchanged(connection, batch):
                 return 0
             archives.record(connection, kept, now)
             remove(connection, batch)
@@ -179,8 +179,8 @@ def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[st
     return [dict(row) for row in connection.execute(select(table).where(condition)).mappings()]
 
 
-def _unmoved(connection: Connection, batch: Batch) -> bool:
-    """Whether every chain ends where it did when it was read; locked until it is removed."""
+def _unchanged(connection: Connection, batch: Batch) -> bool:
+    """Whether every chain still has the head that was read; the rows stay locked until they are removed."""
     _lock_claims(connection, batch)
     read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
     query = select(notifications.c.id, notifications.c.event_hash).where(notifications.c.id.in_(sorted(read)))
@@ -195,7 +195,7 @@ def _unmoved(connection: Connection, batch: Batch) -> bool:
 
 
 def _claims(batch: Batch) -> Any:
-    """The condition for the claims on the meanings of what leaves."""
+    """The condition for the dedup claims of the removed notifications."""
     keys = [(row["tenant"], row["dedup_key"]) for record in batch.records for row in record.get(_HEAD, ())]
     return and_(
         matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, keys),
@@ -230,13 +230,13 @@ def _remove_events(connection: Connection, subjects: Sequence[str]) -> None:
 
 
 def _remove_closed_cases(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    """Cases that nothing speaks of any more."""
+    """Remove closed cases that no notification refers to."""
     spoken_of = exists().where(notifications.c.tenant == cases.c.tenant, notifications.c.case_id == cases.c.id)
     connection.execute(delete(cases).where(matching(cases.c.tenant, cases.c.id, keys), ~spoken_of))
 
 
 def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    """What was known of addresses that nothing was sent to since. One that must not be used stays, as a digest."""
+    """Remove addresses that no delivery refers to. A suppressed address stays, as a digest."""
     used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
     mine = matching(addresses.c.tenant, addresses.c.digest, keys)
     connection.execute(delete(addresses).where(mine, addresses.c.suppressed == "", ~used))
@@ -245,7 +245,7 @@ def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -
 # ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────
 
 
-def _forgotten(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
+def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
     theirs = and_(notifications.c.tenant == borrowers.c.tenant, notifications.c.borrower_id == borrowers.c.id)
     written = and_(replies.c.tenant == borrowers.c.tenant, replies.c.borrower_id == borrowers.c.id)
     query = select(borrowers).where(

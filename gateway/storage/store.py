@@ -200,14 +200,14 @@ class Store:
     ) -> list[str]:
         """Record attempts' ends and what follows; answers the deliveries that became due by it.
 
-        An id of the provider's that can't be stored is left out, and the others of the batch keep theirs: callbacks
-        carry our own reference too. Raises InvalidData where that is not what can't be stored, Unavailable.
+        A provider's message id or error code that can't be stored is left out, and the rest of the batch is recorded
+        as it is: callbacks carry our own reference too.
         """
         try:
             return await self._settle(ended, decide, decide_receipt)
         except InvalidData:
             if len(ended) == 1:
-                return await self._settle([_without_provider_id(ended[0])], decide, decide_receipt)
+                return await self._settle([_without_provider_words(ended[0])], decide, decide_receipt)
         middle = len(ended) // 2
         opened = await self.settle(ended[:middle], decide, decide_receipt)
         return [*opened, *await self.settle(ended[middle:], decide, decide_receipt)]
@@ -406,11 +406,12 @@ def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> list[S
     return updating(connection, attempts, ("delivery_id", "number"), rows)
 
 
-def _without_provider_id(attempt: Attempt) -> Attempt:
+def _without_provider_words(attempt: Attempt) -> Attempt:
+    """The attempt without the texts of its provider."""
     result = attempt.result
     if isinstance(result, ProviderAccepted):
         return replace(attempt, result=replace(result, provider_message_id=""))
-    return attempt
+    return replace(attempt, result=type(result)(result.reason, retry_after=result.retry_after))
 
 
 def _end_of(attempt: Attempt) -> dict[str, Any]:

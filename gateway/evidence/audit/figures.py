@@ -1,4 +1,4 @@
-"""The packs' figures, read and applied a second time.
+"""Reads the packs' figures and applies them, independently of the policy's code.
 
 Owns its own reading of the policy files and its own arithmetic of hours and periods, so that a mistake in the code
 that decides (gateway/policy) is not repeated by the code that checks it: it must not import that. It is simpler,
@@ -80,7 +80,7 @@ class Figures:
         return cls([_version(yaml.load(path.read_bytes(), Loader=_LOADER)) for path in sorted(folder.glob("*.yaml"))])
 
     def at(self, jurisdiction: str, at: datetime) -> list[RuleSection]:
-        """What held for a borrower of that jurisdiction at that instant."""
+        """The pack sections in force for a borrower of that jurisdiction at that instant."""
         place = jurisdiction.casefold()
         country = place.partition("-")[0]
         current = {each.name: each for each in self._versions if each.since <= at}

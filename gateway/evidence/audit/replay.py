@@ -85,7 +85,7 @@ class Replay:
             if event.subject.startswith("borrower:"):
                 self._known.update(json.loads(event.detail).get("after") or {})
             elif event.delivery_id in self._sent:
-                self.judged += event.kind == "attempt_attempt_violations" and event.seq > after
+                self.judged += event.kind == "attempt_started" and event.seq > after
                 for kind, detail in self._violations(event):
                     if event.seq > after:
                         sent = self._sent[event.delivery_id]
@@ -101,7 +101,7 @@ class Replay:
                         )
 
     def _violations(self, event: Any) -> list[tuple[Violation, str]]:
-        if event.kind == "attempt_attempt_violations":
+        if event.kind == "attempt_started":
             return self._attempt_violations(event)
         contact = self._contacts.get(event.delivery_id)
         if contact is None:

@@ -252,14 +252,15 @@ async def test_a_receipt_that_can_not_be_stored_leaves_the_others_of_its_batch_a
 async def test_an_attempt_whose_provider_id_can_not_be_stored_is_settled(database: Database) -> None:
     """A provider that answers with an endless id has its message recorded without it, and other attempts their own."""
     store = store_on(database)
-    answers = await store.accept([draft(f"k{n}", borrower=f"B-{n}") for n in range(3)], NOW)
+    answers = await store.accept([draft(f"k{n}", borrower=f"B-{n}") for n in range(4)], NOW)
     works = await store.claim([answer.first_delivery or "" for answer in answers], NOW, 60)
     await store.start([outgoing(work) for work in works], NOW, 60)
-    results = [Accepted("SM1"), Accepted("9" * 300), Accepted("SM3")]
+    failed = TransientFailure(ProviderReason.RATE_LIMITED, code="nul\x00")
+    results = [Accepted("SM1"), Accepted("9" * 300), Accepted("SM3"), failed]
     attempted = [ended(work, result, later(1)) for work, result in zip(works, results, strict=True)]
     await store.settle(attempted, SETTLER.after_attempt, SETTLER.after_receipt)
-    assert await states(database) == ["sent"] * 3
-    kept = {await store.owner("twilio", result.provider_message_id) for result in (results[0], results[2])}
+    assert sorted(map(str, await states(database))) == ["retrying", *["sent"] * 3]
+    kept = {await store.owner("twilio", key) for key in ("SM1", "SM3")}
     assert kept == {works[0].delivery.id, works[2].delivery.id}
 
 
