@@ -1,4 +1,4 @@
-"""Forecasts: what the policy would say, of a request or of a borrower, with nothing stored and nothing sent."""
+"""Dry runs: the verdict that a request or a borrower would get, with nothing stored and nothing sent."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.model import Contact, Hold, Notification, OptOut, Step, Verdict, new_id
-from gateway.core.ports import Clock, Decide, Ledger, NotificationRequest, RejectedRequest
+from gateway.core.clock import Clock
+from gateway.core.facts import Contact, Hold, OptOut
+from gateway.core.notifications import Notification, Step, new_id
+from gateway.core.requests import NotificationRequest, RejectedRequest
+from gateway.core.verdicts import Verdict
 from gateway.stages.accept import RequestValidator
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for, known_of
+from gateway.storage.store import Store
 
 
 class Forecaster:
-    """The decisions of accepting, dry."""
+    """The decisions of accepting, without its transaction."""
 
-    def __init__(self, ledger: Ledger, acceptor: RequestValidator, decide: Decide, clock: Clock) -> None:
-        self._ledger = ledger
-        self._acceptor = acceptor
+    def __init__(self, store: Store, validator: RequestValidator, decide: ContactPolicy, clock: Clock) -> None:
+        self._store = store
+        self._validator = validator
         self._decide = decide
         self._clock = clock
 
@@ -34,17 +39,17 @@ class Forecaster:
     ) -> Verdict | RejectedRequest:
         """The verdict that a request would get at ``at``. Facts and packs given replace our own."""
         now = at or self._clock()
-        examined = self._acceptor.examine(tenant, incoming, now)
+        examined = self._validator.examine(tenant, incoming, now)
         if isinstance(examined, RejectedRequest):
             return examined
-        [known] = await known_of([examined.notification], self._ledger, self._acceptor.digests, now)
+        [known] = await known_of([examined.notification], self._store.facts, self._validator.digests, now)
         facts = replace(
             known.facts,
             contacts=known.facts.contacts if contacts is None else tuple(contacts),
             holds=known.facts.holds if holds is None else tuple(holds),
             opt_outs=known.facts.opt_outs if opt_outs is None else tuple(opt_outs),
         )
-        draft = self._acceptor.draft(examined, replace(known, facts=facts), now, pack_names)
+        draft = self._validator.draft(examined, replace(known, facts=facts), now, pack_names)
         return draft.steps[-1].verdict
 
     async def outlook(self, notification: Notification) -> dict[str, Verdict]:
@@ -52,9 +57,9 @@ class Forecaster:
         now = self._clock()
         route = tuple(Step(channel) for channel in sorted(notification.borrower.addresses))
         like = replace(notification, route=route, send_at=None, expires_at=None, id=new_id("ntf", now))
-        [known] = await known_of([like], self._ledger, self._acceptor.digests, now)
+        [known] = await known_of([like], self._store.facts, self._validator.digests, now)
         facts = facts_for(like, known)
         return {
             step.channel: self._decide(like, step.channel, facts, now, address_digest=digest)
-            for step, digest in zip(route, self._acceptor.digests(like), strict=True)
+            for step, digest in zip(route, self._validator.digests(like), strict=True)
         }

@@ -1,12 +1,13 @@
 """The path of a reminder, from request to receipt. Read this first.
 
-    POST ─ accept ─► ledger (commit = 202) ─ trigger ─► claim ─ render ─ admit ─ send ─► provider
-                        ▲      relay: due, lost or expired work ─┘                 │          │ callback
-                        └──────────────── every move ◄─────────────── settle ◄─────┴──────────┘
+    POST ─ accept ─► ledger (commit = 202) ─ trigger ─► claim ─ render ─ admit ─ route ─ start ─ send ─► provider
+                        ▲      due scanner: due, lost or expired work ─┘                          │         │ callback
+                        └──────────────── every transition ◄──────────────────────────── settle ◄─┴─────────┘
 
-Each verb takes a batch, asks one stage for decisions, and gives them to the ledger. The ledger is the truth:
-whatever is lost besides it (a trigger, a worker, all of Redis) is found again there by the relay. The order of
-stages is here and nowhere else; the decisions are in gateway/stages and gateway/policy, and are pure.
+Each verb takes a batch, asks the stages for decisions, and has the store write them in one transaction (group commit).
+The ledger is the source of truth: whatever is lost besides it (a trigger, a worker, all of Redis) is found again in it
+by the due scanner, as from a transactional outbox. The order of the stages is here and nowhere else. The decisions are
+in gateway/stages and gateway/policy, and are pure. Logs, metrics and spans are gateway/observability/path_observer.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from channels.base import (
     CallbackRequest,
@@ -27,315 +30,273 @@ from channels.base import (
     Reply,
     TakesReplies,
 )
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.batcher import Batcher
+from gateway.core.clock import Clock
 from gateway.core.codec import fingerprint
-from gateway.core.model import PENDING_STATES, STOPS, Notification, State, Switch
-from gateway.core.observer import Observer
-from gateway.core.ports import (
-    AcceptResult,
-    Attempt,
-    ClaimedDelivery,
-    Clock,
-    Decide,
-    Delivery,
-    Ledger,
-    NotificationRequest,
-    Outgoing,
-    Pace,
-    People,
-    ReceiptFor,
-    RecordedReply,
-    RejectedRequest,
-    Replies,
-    Switches,
-    Templates,
-    Transition,
-    Unavailable,
-    ValidatedRequest,
-)
-from gateway.observability import log_records, logs, tracing
+from gateway.core.controls import Switch
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, RecordedReply, Transition
+from gateway.core.errors import Unavailable
+from gateway.core.requests import AcceptResult, NotificationRequest, RejectedRequest, ValidatedRequest
+from gateway.core.states import PENDING_STATES, State
+from gateway.observability.path_observer import PathObserver
+from gateway.operations.controls import Controls
+from gateway.queue.token_buckets import RateLimiter
+from gateway.replies.store import ReplyStore
 from gateway.stages.accept import RequestValidator
 from gateway.stages.admit import admit, reevaluate_expired_review
 from gateway.stages.classify_reply import ReplyClassifier
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import known_of
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.render import render
 from gateway.stages.route import ProviderRouter
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
+from gateway.storage.store import Store
+from gateway.templates import Catalog
 
-# Requests examined in one go, some ten milliseconds of work; our choice.
+# Requests validated between two yields to the event loop, some ten milliseconds of work; our choice.
 _YIELD_EVERY = 10
-
-_AGAIN_SECONDS = 0.5  # after which what could not be written is written again; our choice
-_KEPT_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
-# The ends of attempts wait so long for others: borrowers have their messages already, and a transaction costs as much
-# processor as some ten ends in it (measured). Our choice.
+_RETRY_WRITE_SECONDS = 0.5  # after which what could not be written is written again; our choice
+_KEEP_WRITING_SECONDS = 120.0  # for how long that is tried: longer than a database's failover takes; our choice
+# Ends of attempts wait this long for others: borrowers have their messages already, and a transaction costs as much
+# processor time as some ten ends in it (measured). Our choice.
 _SETTLE_MAX_DELAY_SECONDS = 0.005
-# Receipts may wait longer: nothing is lost with them, for a provider that has no answer calls again. Our choice.
+# Receipts may wait longer: none is lost by it, because a provider without an answer calls again. Our choice.
 _RECEIPT_MAX_DELAY_SECONDS = 0.02
-# A trigger goes at once, and those of the next moment together: a job costs a worker about a millisecond whatever is
-# in it (measured), and nobody waits for it. Our choice.
+# The first trigger goes at once, and those of the next moment together: a job costs a worker about a millisecond
+# whatever is in it (measured). Our choice.
 _TRIGGER_MIN_INTERVAL_SECONDS = 0.02
-_DRAIN_SECONDS = 10.0  # our choice: a stop has some half a minute at most where containers run
+_DRAIN_SECONDS = 10.0  # our choice: a container gets some half a minute to stop
 
-# Receipts that say something of the borrower or the address, and not only of this message.
-_SAYING_NO = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
-_TELLING = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
-
-Trigger = Callable[[Sequence[str]], Awaitable[object]]
+# Receipts about the borrower or the address, and not only about this message.
+_OPT_OUTS = (ReceiptStatus.OPTED_OUT, ReceiptStatus.COMPLAINED)
+_FEEDBACK = (ProviderReason.OPTED_OUT_AT_PROVIDER, ProviderReason.INVALID_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The decisions of the path, each made by one stage."""
 
-    acceptor: RequestValidator
-    templates: Templates
-    decide: Decide
-    chooser: ProviderRouter
+    validator: RequestValidator
+    policy: ContactPolicy
+    router: ProviderRouter
     sender: Sender
-    enquirer: OutcomeReconciler
-    settler: OutcomeRecorder
-    listener: ReplyClassifier
+    reconciler: OutcomeReconciler
+    recorder: OutcomeRecorder
+    classifier: ReplyClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the path reads, writes and calls. ``trigger`` enqueues a job for deliveries that are due.
+
+    ``open_reference`` gives the delivery and attempt that a signed reference names; None for a forged one.
+    """
+
+    store: Store
+    borrowers: BorrowerStore
+    replies: ReplyStore
+    controls: Controls
+    catalog: Catalog
+    providers: Mapping[str, Provider]
+    rate_limiter: RateLimiter
+    trigger: Callable[[Sequence[str]], Awaitable[object]]
+    open_reference: Callable[[str], tuple[str, int] | None]
 
 
 class Pipeline:
     """The verbs of the path. Safe to run in any number of processes on one ledger."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        people: People,
-        replies: Replies,
-        switches: Switches,
-        stages: Stages,
-        providers: Mapping[str, Provider],
-        open_reference: Callable[[str], tuple[str, int] | None],
-        trigger: Trigger,
-        pace: Pace,
-        observer: Observer,
-        clock: Clock,
-        lease_seconds: float,
+        self, stages: Stages, resources: Resources, observer: PathObserver, clock: Clock, lease_seconds: float
     ) -> None:
-        self._ledger = ledger
-        self._people = people
-        self._replies = replies
-        self._switches = switches
         self._stages = stages
-        self._providers = providers
-        self._open_reference = open_reference
-        self._pace = pace
+        self._resources = resources
+        self._store = resources.store
         self._observer = observer
         self._clock = clock
         self._lease = lease_seconds
+        self._decide_receipt = observer.receipts(stages.recorder.after_receipt)
         self._stopping = False
         self._accepting = Batcher(self._accept_batch)
         self._settling = Batcher(self._settle_batch, max_delay=_SETTLE_MAX_DELAY_SECONDS)
         self._receiving = Batcher(self._receive_batch, max_delay=_RECEIPT_MAX_DELAY_SECONDS)
-        self._triggering = Batcher(_answering_none(trigger), min_interval=_TRIGGER_MIN_INTERVAL_SECONDS)
+        self._triggering = Batcher(self._trigger_batch, min_interval=_TRIGGER_MIN_INTERVAL_SECONDS)
 
     # ── accept ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def accept(
         self, tenant: str, requests: Sequence[NotificationRequest], client: str = ""
     ) -> list[AcceptResult | RejectedRequest]:
-        """Take requests into the ledger. What is answered as accepted is on disk. Raises Unavailable.
+        """Validate requests, decide them and store them; what is answered as accepted is on disk.
 
-        ``client`` is whose requests they are: the key they came by.
+        ``client`` is the API key that they came by, as an actor. Raises Unavailable.
         """
-        now, began = self._clock(), tracing.now()
-        await self._stages.templates.ensure(
-            {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
-        )
-        examined: list[ValidatedRequest | RejectedRequest | AcceptResult] = []
-        for request in requests:
-            examined.append(self._stages.acceptor.examine(tenant, request, now, client))
-            if len(examined) % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-offs waiting
-        await self._replay(tenant, requests, examined)
-        good = [each for each in examined if isinstance(each, ValidatedRequest)]
-        switches = await self._switches.in_force(now)
-        accepted = await self._accepting.submit(good) if good else ()
-        for answer in accepted:
-            if answer.outcome == "created":
-                tracing.notification(answer.id, began, tenant=tenant, state=answer.state, reason=answer.reason)
-        answers = iter([self._with_pause(*pair, switches) for pair in zip(good, accepted, strict=True)])
-        results = [next(answers) if isinstance(each, ValidatedRequest) else each for each in examined]
-        logs.log_batch("accepted", (log_records.accepted(tenant, each) for each in results))
-        for result in results:
-            if isinstance(result, RejectedRequest):
-                self._observer.refused(result.reason)
-            else:
-                duplicate = result.outcome == "created" and result.duplicate_of is not None
-                self._observer.accepted("duplicate" if duplicate else result.outcome, tenant)
+        now, began = self._clock(), self._observer.began()
+        checked = await self._validate(tenant, requests, client, now)
+        valid = [each for each in checked if isinstance(each, ValidatedRequest)]
+        switches = await self._resources.controls.in_force(now)
+        accepted = await self._accepting.submit(valid) if valid else ()
+        answers = iter([self._with_pause(*pair, switches) for pair in zip(valid, accepted, strict=True)])
+        results = [next(answers) if isinstance(each, ValidatedRequest) else each for each in checked]
+        self._observer.accepted(tenant, results, began)
         return results
 
-    async def _replay(
-        self,
-        tenant: str,
-        requests: Sequence[NotificationRequest],
-        examined: list[ValidatedRequest | RejectedRequest | AcceptResult],
-    ) -> None:
-        """What would be refused by now and was taken when it came first has its answer from then."""
-        late = [
-            at for at, each in enumerate(examined) if isinstance(each, RejectedRequest) and requests[at].idempotency_key
-        ]
-        if not late:
-            return
+    async def _validate(
+        self, tenant: str, requests: Sequence[NotificationRequest], client: str, now: datetime
+    ) -> list[ValidatedRequest | RejectedRequest | AcceptResult]:
+        """Each request validated, refused, or answered as it was answered when it first came."""
+        await self._resources.catalog.ensure(
+            {(tenant, each.template, each.template_version) for each in requests if each.template_version is not None}
+        )
+        checked: list[ValidatedRequest | RejectedRequest | AcceptResult] = []
+        for request in requests:
+            checked.append(self._stages.validator.examine(tenant, request, now, client))
+            if len(checked) % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # a batch of a thousand must not keep receipts and hand-overs waiting
+        # A repeated request that would be refused by now, and was accepted at first, gets its first answer.
+        late = [at for at, each in enumerate(requests) if each.idempotency_key and _refused(checked[at])]
         asked = [(requests[at].idempotency_key, fingerprint(requests[at].raw)) for at in late]
-        for at, answer in zip(late, await self._ledger.replays(tenant, asked), strict=True):
-            examined[at] = answer or examined[at]
+        replays = await self._store.replays(tenant, asked) if asked else ()
+        for at, answer in zip(late, replays, strict=True):
+            checked[at] = answer or checked[at]
+        return checked
 
-    def _with_pause(self, examined: ValidatedRequest, answer: AcceptResult, switches: Sequence[Switch]) -> AcceptResult:
-        """The answer, with what pauses hold up of the message's route, if anything."""
+    def _with_pause(self, request: ValidatedRequest, answer: AcceptResult, switches: Sequence[Switch]) -> AcceptResult:
+        """The answer, with the part of the message's route that an operator has paused, if any."""
         if not switches or answer.state is not State.ACCEPTED:
             return answer
-        return replace(answer, paused=self._stages.chooser.held(examined.notification, switches))
+        return replace(answer, paused=self._stages.router.held(request.notification, switches))
 
     async def _accept_batch(self, batch: Sequence[ValidatedRequest]) -> list[AcceptResult]:
-        now = self._clock()
-        acceptor = self._stages.acceptor
-        known = await known_of([each.notification for each in batch], self._ledger, acceptor.digests, now)
-        drafts = [acceptor.draft(each, facts, now) for each, facts in zip(batch, known, strict=True)]
-        with tracing.batch("accept") as span:
-            accepted = await self._ledger.accept(drafts, now)
-            tracing.link(span, (answer.id for answer in accepted))
-        for draft, answer in zip(drafts, accepted, strict=True):
-            if answer.outcome == "created":
-                verdict = draft.steps[-1].verdict
-                self._observer.decided(verdict.kind, verdict.reason, "accept", draft.notification.tenant)
-        self._observer.batched("accept", len(batch))
+        """Decide and store one batch in one transaction."""
+        now, validator = self._clock(), self._stages.validator
+        known = await known_of([each.notification for each in batch], self._store.facts, validator.digests, now)
+        decided = [validator.draft(each, facts, now) for each, facts in zip(batch, known, strict=True)]
+        with self._observer.batch("accept") as observed:
+            accepted = await self._store.accept(decided, now)
+            observed.of(answer.id for answer in accepted)
+        created = [each for each, answer in zip(decided, accepted, strict=True) if answer.outcome == "created"]
+        self._observer.decided("accept", ((each.notification.tenant, each.steps[-1].verdict) for each in created))
         self._triggering.submit_nowait([answer.first_delivery for answer in accepted if answer.first_delivery])
         return accepted
 
     # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def dispatch(self, ids: Sequence[str]) -> None:
-        """Do what is due for these deliveries: send them, or settle what became of them."""
-        with tracing.batch("dispatch") as span:
-            await self._dispatch(ids, span)
-
-    async def _dispatch(self, ids: Sequence[str], span: tracing.Span | None) -> None:
+        """Claim the deliveries that are due, and send them or settle what became of them."""
         if self._stopping:
-            return  # another worker's relay finds them
-        now = self._clock()
-        works = await self._ledger.claim(ids, now, self._lease)
-        if not works:
-            return  # a second trigger for work that somebody else has
-        self._observer.batched("dispatch", len(works))
-        tracing.link(span, (work.notification.id for work in works))
-        await self._stages.templates.ensure(
-            {(each.tenant, each.template, each.template_version) for each in (work.notification for work in works)}
-        )
-        unsent = [work for work in works if work.delivery.state in PENDING_STATES]
-        handed_over = [work for work in works if work.delivery.state not in PENDING_STATES]
-        # Half of the lease: what begins by then has ended, by the providers' time-outs, before it runs out.
+            return  # another worker's due scanner finds them
+        with self._observer.batch("dispatch") as observed:
+            now = self._clock()
+            claimed = await self._store.claim(ids, now, self._lease)
+            observed.of(each.notification.id for each in claimed)
+            if claimed:  # else a second trigger, for work that another worker has
+                await self._dispatch(claimed, now)
+
+    async def _dispatch(self, claimed: Sequence[ClaimedDelivery], now: datetime) -> None:
+        owners = [each.notification for each in claimed]
+        await self._resources.catalog.ensure({(each.tenant, each.template, each.template_version) for each in owners})
+        pending = [each for each in claimed if each.delivery.state in PENDING_STATES]
+        handed_over = [each for each in claimed if each.delivery.state not in PENDING_STATES]
+        # Half of the lease: what begins by then has ended, by the providers' time-outs, before the lease expires.
         until = now + timedelta(seconds=self._lease / 2)
         ends = await asyncio.gather(
-            self._hand_over(unsent, now, until), self._find_out(handed_over, now, until), return_exceptions=True
+            self._hand_over(pending, now, until), self._reconcile(handed_over, now, until), return_exceptions=True
         )
         for error in ends:  # each half was to end by itself, whatever became of the other
             if error is not None:
                 raise error
 
-    async def _hand_over(self, works: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
-        """Render, admit, choose, pace, start, send: what is due goes out, where it may."""
-        if not works:
+    async def _hand_over(self, claimed: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
+        """Render, admit, route, limit the rate, start, send: what is due goes out, where it may."""
+        if not claimed:
             return
-        reviewed = [reevaluate_expired_review(work, now) for work in works if work.delivery.state is State.REVIEW]
-        waiting = [work for work in works if work.delivery.state is not State.REVIEW]
-        outgoing, unrenderable = render(waiting, self._stages.templates, now)
-        admission = admit(outgoing, self._stages.decide, now)
-        logs.log_batch("not sent", map(log_records.not_sent, (*unrenderable, *admission.moves)))
-        switches = await self._switches.in_force(now)
-        ready, unroutable = self._stages.chooser.assign(admission.permitted, switches, now)
-        for tenant, verdict in admission.verdicts:
-            self._observer.decided(verdict.kind, verdict.reason, "handoff", tenant)
-        await self._apply([*reviewed, *unrenderable, *admission.moves, *unroutable], works)
-        ready = await self._paced(ready, now)
+        reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
+        waiting = [each for each in claimed if each.delivery.state is not State.REVIEW]
+        rendered, unrenderable = render(waiting, self._resources.catalog.render, now)
+        admission = admit(rendered, self._stages.policy, now)
+        self._observer.not_sent((*unrenderable, *admission.transitions))
+        self._observer.decided("handoff", admission.verdicts)
+        ready, unroutable = self._stages.router.assign(
+            admission.permitted, await self._resources.controls.in_force(now), now
+        )
+        await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable], claimed)
+        ready = await self._within_rates(ready, now)
         if ready:
-            started = await self._ledger.start(ready, now, self._lease)
+            started = await self._store.start(ready, now, self._lease)
             going = [each for each in ready if each.work.delivery.id in started]
             await self._stages.sender.send(going, self._attempt_ended, until)
 
-    async def _find_out(self, works: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
+    async def _reconcile(self, claimed: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
         """Look after what was handed over: its worker died, its outcome is unknown, or a deadline has passed."""
-        await self._apply(await self._stages.enquirer.enquire(works, now, until), works)
+        await self._apply(await self._stages.reconciler.reconcile(claimed, now, until), claimed)
 
-    async def _apply(self, moves: Sequence[Transition], works: Sequence[ClaimedDelivery]) -> None:
-        """Write moves decided on claimed deliveries, as far as the claims still stand."""
-        fences = {work.delivery.id: work.delivery.fence for work in works}
-        opened = await self._ledger.apply([replace(move, fence=fences[move.delivery_id]) for move in moves])
+    async def _apply(self, transitions: Sequence[Transition], claimed: Sequence[ClaimedDelivery]) -> None:
+        """Write transitions of claimed deliveries, each with its claim's fencing token."""
+        fences = {each.delivery.id: each.delivery.fence for each in claimed}
+        opened = await self._store.apply([replace(each, fence=fences[each.delivery_id]) for each in transitions])
         self._triggering.submit_nowait(opened)
 
-    async def _paced(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
-        """As many as the providers' rates allow; the rest is given back until there is room."""
+    async def _within_rates(self, ready: Sequence[Outgoing], now: datetime) -> list[Outgoing]:
+        """As many as the providers' rate limits allow; the rest is postponed until there is room."""
         going: list[Outgoing] = []
         for provider in dict.fromkeys(each.provider for each in ready):
             mine = [each for each in ready if each.provider == provider]
-            granted, wait = await self._pace.grant(provider, len(mine))
+            granted, wait = await self._resources.rate_limiter.grant(provider, len(mine))
             going += mine[:granted]
-            await self._ledger.postpone([each.work for each in mine[granted:]], now + timedelta(seconds=wait))
+            await self._store.postpone([each.work for each in mine[granted:]], now + timedelta(seconds=wait))
         return going
+
+    # ── settle ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _attempt_ended(self, attempt: Attempt) -> None:
         await self._settling.submit([attempt])
 
-    async def _apply_provider_feedback(
-        self, delivery_id: str | None, reason: ProviderReason | None, provider: str
-    ) -> None:
-        """What a provider's refusal says of the borrower or of the address, for all later messages."""
-        if delivery_id is None:
-            return  # of a message that we don't know
-        if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
-            arrived = self._clock()
-            await self._people.opt_out_delivery(delivery_id, f"provider:{provider}")
-            self._observer.opted_out("provider", (self._clock() - arrived).total_seconds())
-        elif reason is ProviderReason.INVALID_ADDRESS:
-            await self._people.suppress_address(delivery_id, reason)
-
     async def _settle_batch(self, ended: Sequence[Attempt]) -> list[None]:
-        """Record what providers answered. Nobody else knows it, so a ledger that is away is waited for."""
-        async with asyncio.timeout(_KEPT_SECONDS):
-            while True:
-                try:
-                    opened = await self._settle(ended)
-                    break
-                except Unavailable:
-                    await asyncio.sleep(_AGAIN_SECONDS)
-        logs.log_batch("attempted", map(log_records.attempted, ended))
+        """Record providers' answers. They are known nowhere else, so a ledger that is away is waited for."""
+        retrying = AsyncRetrying(retry=retry_if_exception_type(Unavailable), wait=wait_fixed(_RETRY_WRITE_SECONDS))
+        async with asyncio.timeout(_KEEP_WRITING_SECONDS):
+            opened: list[str] = await retrying(self._settle, ended)
         for attempt in ended:
-            self._stages.chooser.learn(attempt)
-            outcome, reason, _ = attempt.outcome()
-            waited = (attempt.finished_at - _due_since(attempt.work)).total_seconds()
-            notification, channel = attempt.work.notification, attempt.work.delivery.channel
-            self._observer.attempted(notification, channel, attempt.provider, outcome, reason, waited)
-        self._observer.batched("settle", len(ended))
+            self._stages.router.learn(attempt)
+        self._observer.attempted(ended)
         self._triggering.submit_nowait(opened)
         return [None] * len(ended)
 
     async def _settle(self, ended: Sequence[Attempt]) -> list[str]:
         for attempt in ended:
-            # Before the attempt is settled: if we die in between, what was learned of the address must survive.
+            # Before the attempt is settled: if this process dies in between, the feedback must survive.
             if isinstance(attempt.result, PermanentFailure):
-                await self._apply_provider_feedback(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
-        settler = self._stages.settler
-        with tracing.batch("settle") as span:
-            tracing.link(span, (attempt.work.notification.id for attempt in ended))
-            return await self._ledger.settle(ended, settler.after_attempt, settler.after_receipt)
+                await self._apply_feedback(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
+        with self._observer.batch("settle") as observed:
+            observed.of(attempt.work.notification.id for attempt in ended)
+            return await self._store.settle(ended, self._stages.recorder.after_attempt, self._decide_receipt)
+
+    async def _apply_feedback(self, delivery_id: str | None, reason: ProviderReason | None, provider: str) -> None:
+        """Record what a provider's refusal says of the borrower or the address, for all later messages."""
+        if delivery_id is None:
+            return  # of a message that is not known here
+        if reason is ProviderReason.OPTED_OUT_AT_PROVIDER:
+            arrived = self._clock()
+            await self._resources.borrowers.opt_out_delivery(delivery_id, f"provider:{provider}")
+            self._observer.opted_out("provider", self._clock() - arrived)
+        elif reason is ProviderReason.INVALID_ADDRESS:
+            await self._resources.borrowers.suppress_address(delivery_id, reason)
 
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def receive(self, provider: str, request: CallbackRequest) -> list[str]:
-        """Take a provider's callback: verify, recognise, move, record. One word per receipt in it.
+        """Take a provider's callback: verify, match, decide, record. The result of each receipt in it.
 
         Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
         """
-        return await self._take_receipts(provider, self._providers[provider].read_receipts(request))
+        return await self._take_receipts(provider, self._resources.providers[provider].read_receipts(request))
 
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
-        """Take what a provider said on a connection of its own. False: it could not be stored, and must come again."""
+        """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
         try:
             await self._take_receipts(provider, receipts)
             for reply in replies:
@@ -347,81 +308,69 @@ class Pipeline:
     async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
         arrived = []
         for receipt in receipts:
-            named = self._open_reference(receipt.reference) if receipt.reference else None
+            named = self._resources.open_reference(receipt.reference) if receipt.reference else None
             arrived.append(ReceiptFor(receipt, *named) if named else ReceiptFor(receipt))
-            if receipt.status in _SAYING_NO or receipt.reason in _TELLING:
-                # A complaint may name the message only by its id, and comes long after our own record of it.
-                about = named[0] if named else await self._ledger.owner(provider, receipt.provider_message_id)
-                told = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _SAYING_NO else receipt.reason
-                await self._apply_provider_feedback(about, told, provider)
-        words = await self._receiving.submit(arrived) if arrived else []
-        logs.log_batch("received", map(log_records.received, arrived, words))
-        for receipt, word in zip(receipts, words, strict=True):
-            self._observer.received(provider, receipt.status, word)
-        return words
+            if receipt.status in _OPT_OUTS or receipt.reason in _FEEDBACK:
+                # A complaint may name the message by its id alone, and comes long after that was recorded.
+                about = named[0] if named else await self._store.owner(provider, receipt.provider_message_id)
+                said = ProviderReason.OPTED_OUT_AT_PROVIDER if receipt.status in _OPT_OUTS else receipt.reason
+                await self._apply_feedback(about, said, provider)
+        results = await self._receiving.submit(arrived) if arrived else []
+        self._observer.received(provider, arrived, results)
+        return results
 
     async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
-        with tracing.batch("receive"):
-            words, opened = await self._ledger.receive(arrived, self._clock(), self._after_receipt)
+        with self._observer.batch("receive"):
+            results, opened = await self._store.receive(arrived, self._clock(), self._decide_receipt)
         self._triggering.submit_nowait(opened)
-        return words
+        return results
 
     async def match_parked(self) -> None:
-        """Take up receipts that came before their message was known, and that its record has missed."""
-        self._triggering.submit_nowait(await self._ledger.match_parked(self._clock(), self._after_receipt))
-
-    def _after_receipt(
-        self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
-    ) -> Transition:
-        with tracing.step("receipt", notification.id, delivery_id=delivery.id, attempt=attempt) as span:
-            move = self._stages.settler.after_receipt(delivery, notification, receipt, attempt, now)
-            tracing.set_attributes(
-                span, provider=receipt.provider, status=receipt.status, state=move.to, reason=move.reason
-            )
-        if move.to in (State.DELIVERED, State.UNDELIVERED) and delivery.sent_at is not None:
-            self._observer.settled(notification.id, delivery.channel, (now - delivery.sent_at).total_seconds())
-        return move
+        """Take up receipts that came before their message was known, and that the settling of it missed."""
+        self._triggering.submit_nowait(await self._store.match_parked(self._clock(), self._decide_receipt))
 
     async def reply(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
         """Take what borrowers wrote back; the provider's HTTP answer, which may carry one message to them.
 
         Raises: KeyError (no such provider, or none that takes replies), BadSignature, MalformedCallback, Unavailable.
         """
-        channel = self._providers[provider]
+        channel = self._resources.providers[provider]
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
         text = ""
         for reply in channel.read_replies(request):
-            taken = await self._take_reply(provider, reply)
-            text = text or ("" if reply.answered else self._stages.listener.answer(taken))
+            recorded = await self._take_reply(provider, reply)
+            text = text or ("" if reply.answered else self._stages.classifier.answer(recorded))
         return channel.answer(text)
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
-        channel = self._providers[provider].channel
+        channel = self._resources.providers[provider].channel
         try:
-            address = self._stages.acceptor.normalise(channel, reply.address)
+            address = self._stages.validator.normalise(channel, reply.address)
         except ValueError:
-            return []  # a short code or a name: nobody whom we could have written to
+            return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()
-        taken = await self._replies.record(reply, channel, address, self._stages.listener.classify)
-        logs.log_batch("replied", map(log_records.replied, taken))
-        for each in taken:
-            self._observer.replied(provider, each.intent)
-            if each.new and each.intent in STOPS:
-                self._observer.opted_out("reply", (self._clock() - arrived).total_seconds())
-        return taken
+        recorded = await self._resources.replies.record(reply, channel, address, self._stages.classifier.classify)
+        self._observer.replied(provider, recorded, self._clock() - arrived)
+        return recorded
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
-        """The borrower read a message of their feed; False where it is not theirs or does not exist."""
-        delivery_id = await self._people.mark_read(tenant, borrower_id, inbox_id)
+        """Record that the borrower read a message of their feed. False: it is not theirs, or does not exist."""
+        delivery_id = await self._resources.borrowers.mark_read(tenant, borrower_id, inbox_id)
         if delivery_id is None:
             return False
         receipt = Receipt(provider="inapp", status=ReceiptStatus.READ, reference=delivery_id)
         await self._receiving.submit([ReceiptFor(receipt, delivery_id)])
         return True
 
+    # ── trigger and stop ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _trigger_batch(self, ids: Sequence[str]) -> list[None]:
+        await self._resources.trigger(ids)
+        return [None] * len(ids)
+
     def stop(self) -> None:
-        """Begin nothing more. Calls under way end as they do, and the rest is another worker's at once."""
+        """Begin nothing more. Calls under way end as they do, and the rest is given back at once."""
         self._stopping = True
         self._stages.sender.stop()
 
@@ -433,13 +382,5 @@ class Pipeline:
                     await each.drain()
 
 
-def _answering_none(trigger: Trigger) -> Callable[[Sequence[str]], Awaitable[list[None]]]:
-    async def flush(ids: Sequence[str]) -> list[None]:
-        await trigger(ids)
-        return [None] * len(ids)
-
-    return flush
-
-
-def _due_since(work: ClaimedDelivery) -> datetime:
-    return work.delivery.due_at or work.notification.accepted_at
+def _refused(checked: ValidatedRequest | RejectedRequest | AcceptResult) -> bool:
+    return isinstance(checked, RejectedRequest)

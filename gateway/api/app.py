@@ -13,6 +13,7 @@ from gateway.api import (
     controls,
     dead_letters,
     decisions,
+    docs,
     inbox,
     notifications,
     operations,
@@ -26,8 +27,10 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
+from gateway.api.http.parts import Parts, check_complete
 from gateway.api.http.request_ids import RequestId
 from gateway.api.templates import routes as templates
+from gateway.identity.keys import Keys
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
 from gateway.web.page import Pages
 
@@ -35,19 +38,19 @@ if TYPE_CHECKING:
     from gateway.app.app import Gateway
 
 
-def create_app(gateway: Gateway) -> ASGIApp:
-    """The HTTP side of ``gateway``, which the caller opens and closes."""
+def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
+    """The HTTP application on ``parts``, which the caller opens and closes."""
     app = FastAPI(
         title="Notification gateway",
         version="1",
         description="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
     )
+    pages_of_web = Pages()
+    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(gateway))
     app.state.gateway = gateway
-    app.state.key_ring = KeyRing(gateway.keys)
-    app.state.pages = Pages()
-    app.state.watch = ops.StatusCache(gateway)
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -68,8 +71,10 @@ def create_app(gateway: Gateway) -> ASGIApp:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    app.include_router(app.state.pages.router())
+    app.include_router(docs.router())
+    app.include_router(pages_of_web.router())
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
+    check_complete(app)
     openapi.install(app)
     return FastPathRouter(app, [*notifications.DIRECT, *receipts.DIRECT])

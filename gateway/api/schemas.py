@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from gateway.core.model import Borrower, Case, Category, HoldKind, Step, SwitchKind, SwitchScope
-from gateway.core.ports import NotificationRequest
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.notifications import Borrower, Case, Category, Step
+from gateway.core.reasons import HoldKind
+from gateway.core.requests import NotificationRequest
 
 MOST_IN_BATCH = 1000  # DESIGN section 4
 LONGEST_KEY = 255  # the ledger's column
@@ -266,10 +268,10 @@ class ReviewIn(RequestModel):
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
 
-class SwitchIn(RequestModel):
+class ControlIn(RequestModel):
     """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 
-    It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. It holds for the caller's
+    It ends at ``until``, or when ``duration`` has passed, or when somebody ends it. It holds for the caller's
     tenant, or with ``everywhere`` for every tenant. For that, and for the scope ``tenant``, the key needs the scope
     admin.
     """
@@ -280,19 +282,19 @@ class SwitchIn(RequestModel):
     everywhere: bool = False
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
     until: AwareDatetime | None = None
-    lasts: Annotated[timedelta, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)] | None = (
-        None
-    )
+    duration: Annotated[
+        timedelta | None, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)
+    ] = None
 
 
 class RedriveIn(RequestModel):
-    """Which notifications that came to nothing are to be tried again: these ids, or all that the filter finds."""
+    """Which failed notifications are to be tried again: these ids, or all that the filters find."""
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
-    reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
+    filter_reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
     channel: Channel | None = None
     template: Annotated[str, StringConstraints(max_length=64)] = ""
-    why: Annotated[Text, Field(min_length=3, max_length=500)]
+    reason: Annotated[Text, Field(min_length=3, max_length=500)]
     dry_run: bool = False
 
 

@@ -21,7 +21,7 @@ from gateway.app.template_services import TemplateServices, build_desk
 from gateway.app.templates import LoadedTemplates, policies_folder, read_texts
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
 from gateway.evidence.audit.auditor import Auditor
@@ -98,13 +98,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """A whole gateway, embedded parts included, until the block is left. Raises CannotStart.
 
-    What was opened is closed in reverse, also where a later part can't start.
+    ``clock`` replaces the clock that the settings name, for tests. What was opened is closed in reverse, also where a
+    later part can't start.
     """
     async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(open_ledger(settings))
+        ledger = await stack.enter_async_context(open_ledger(settings, clock=clock))
         if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
         hot = await open_hot(stack, ledger)
@@ -139,7 +140,7 @@ def _open_beside(
     sender = WebhookSender(guard, ledger.signer.webhook_secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
     outbox = WebhookOutbox(ledger.database)
-    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock, ledger.settings.webhook_seconds)
+    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock)
     readiness = _probe(ledger.database, hot, texts.catalog)
     stack.push_async_callback(readiness.close)
     return _Auxiliary(desk, guard, webhooks, readiness)
@@ -177,7 +178,7 @@ def _whole(
         people=path.people,
         switches=path.switches,
         pipeline=path.pipeline,
-        forecaster=Forecaster(path.store, path.stages.acceptor, path.stages.decide, ledger.clock),
+        forecaster=Forecaster(path.store, path.stages.validator, path.stages.policy, ledger.clock),
         reviews=Reviews(ledger.database, ledger.signer.digest, ledger.clock),
         dead_letters=DeadLetters(ledger.database, ledger.signer.digest, ledger.clock),
         auditor=Auditor(ledger.database, Figures.load(policies_folder(ledger.settings))),

@@ -13,10 +13,12 @@ from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
 from gateway.borrowers.store import BorrowerStore
 from gateway.observability.metrics import Metrics
+from gateway.observability.path_observer import PathObserver
 from gateway.operations.controls import Controls
-from gateway.pipeline import Pipeline, Stages
+from gateway.pipeline import Pipeline, Resources, Stages
 from gateway.queue.token_buckets import RateLimiter
 from gateway.replies.store import ReplyStore
+from gateway.stages.route_rules import route_rules
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.store import Store
 
@@ -41,25 +43,24 @@ def open_path(
     database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
     metrics = _metrics(ledger.settings, ways, texts)
     releases = DeferralSpreader(ledger.settings.releases_per_second)
-    store = Store(database, digest, metrics.transaction, releases, texts.packs.contact_horizon)
+    store = Store(database, route_rules(digest), metrics.transaction, releases, texts.packs.contact_horizon)
     people = BorrowerStore(database, digest, clock)
     switches = Controls(database, clock)
-    stages = build_stages(ledger, ways, texts, store)
+    observer = PathObserver(metrics)
+    stages = build_stages(ledger, ways, texts, store, observer)
     pace = RateLimiter(hot.buckets, ways.rates)
-    pipeline = Pipeline(
-        ledger=store,
-        people=people,
+    resources = Resources(
+        store=store,
+        borrowers=people,
         replies=ReplyStore(database, digest, clock),
-        switches=switches,
-        stages=stages,
+        controls=switches,
+        catalog=texts.catalog,
         providers=ways.providers,
-        open_reference=ledger.signer.open_reference,
+        rate_limiter=pace,
         trigger=hot.queue.enqueue,
-        pace=pace,
-        observer=metrics,
-        clock=clock,
-        lease_seconds=ledger.settings.lease_seconds,
+        open_reference=ledger.signer.open_reference,
     )
+    pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     stack.push_async_callback(pipeline.drain)
     return PathParts(metrics, store, people, switches, stages, pace, pipeline)
 

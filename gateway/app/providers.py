@@ -17,7 +17,7 @@ from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.borrowers.inbox import Inbox
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import Rate
 from gateway.stages.route import ProviderRouter
@@ -26,6 +26,8 @@ _SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the 
 
 # The simulator answers within milliseconds, or on purpose never: waiting longer for it teaches nothing.
 SIMULATED_SECONDS = 2.0
+# When "not there" counts: a request may still be stored after it was given up.
+SIMULATED_SETTLE_SECONDS = 2 * SIMULATED_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ async def _simulators(
             *("--account-sid", _SIMULATED_ACCOUNT, "--token-env", "SIMULATED_SMS_TOKEN"),
             *("--dsn-url", f"{settings.effective_public_url}/v1/receipts/mail-sink"),
             *("--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
+            *("--slow-ms", str(1000 * SIMULATED_SECONDS)),
             # In one word and without an exponent: a small negative number would be taken for an option.
             *(f"--clock-offset={offset:.6f}", "--state-dir", str(settings.data_dir / "simulation")),
         ],
@@ -92,7 +95,7 @@ async def _simulators(
         "from_number": "+15005550006",  # Twilio's test number for "from"
         "base_url": f"http://127.0.0.1:{outside.sms_port}",
         "timeout_seconds": SIMULATED_SECONDS,
-        "lookup_settle_seconds": 2 * SIMULATED_SECONDS,
+        "lookup_settle_seconds": SIMULATED_SETTLE_SECONDS,
     }
     mail = {
         "host": "127.0.0.1",

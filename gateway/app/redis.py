@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import structlog
 
 from gateway.app.embedded import valkey
 from gateway.app.settings import Settings
@@ -46,4 +50,12 @@ async def open_hot(stack: AsyncExitStack, ledger: LedgerParts) -> RedisServices:
 async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:
     server = await valkey.start(settings.data_dir)
     stack.push_async_callback(server.stop)
+    supervision = asyncio.create_task(server.supervise(_report), name="valkey-supervision")
+    stack.callback(supervision.cancel)
     return server.url
+
+
+def _report(sentence: str) -> None:
+    """To the log, and to the terminal of whoever started the process: both may be looked at alone."""
+    structlog.get_logger("valkey").error("embedded_valkey_ended")
+    print(f"gateway: {sentence}", file=sys.stderr)  # noqa: T201

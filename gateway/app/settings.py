@@ -15,6 +15,8 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.core.private_files import private_directory
+
 
 class Settings(BaseSettings):
     """What an operator can set. Every default is safe for the embedded mode on one machine."""
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
     receipt_hours: float = 72.0  # Twilio and GOV.UK Notify give up on a handset after 72 h
     releases_per_second: float = Field(50.0, ge=0)  # what waited for the same opening; our choice; 0: all at once
     max_attempts: int = 6  # provider failures before a step is given up; our choice
+    max_connections: int = Field(800, ge=10)  # open HTTP connections of one process, streams included; then 503
     max_body_bytes: int = 5_000_000  # a batch of 1,000 requests of 2 kB, doubled
     # How long data are kept after their last change, in days; 0: for ever. Reasons and laws: ops/data-care.md.
     keep_records_days: int = Field(1096, ge=0)  # 12 CFR 1006.100(a): three years after the last collection activity
@@ -126,7 +129,7 @@ class Settings(BaseSettings):
             return given.encode()
         path = self.data_dir / "secret.key"
         if not path.exists():
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            private_directory(self.data_dir)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))

@@ -12,7 +12,8 @@ from pathlib import Path
 from gateway.app.embedded import lock
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
+from gateway.core.errors import Unavailable
 from gateway.core.signing import Signer
 from gateway.evidence.history import History
 from gateway.identity.keys import Keys
@@ -65,11 +66,17 @@ def embedded_ledger(data_dir: Path) -> Path:
 
 @asynccontextmanager
 async def open_ledger(
-    settings: Settings, *, locked: bool = True, migrated: bool = True, create: bool = True
+    settings: Settings,
+    *,
+    locked: bool = True,
+    migrated: bool = True,
+    create: bool = True,
+    clock: Clock | None = None,
 ) -> AsyncIterator[LedgerParts]:
     """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
 
-    Without ``create`` an embedded ledger that does not exist is an error: a command that reads makes none.
+    Without ``create`` an embedded ledger that does not exist is an error: a command that reads makes none. ``clock``
+    replaces the clock that the settings name, for tests.
 
     Raises: CannotStart where another process has it, or where there is none.
     """
@@ -85,10 +92,9 @@ async def open_ledger(
         if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
-        clock = await _clock(settings, database)
         yield LedgerParts(
             settings,
-            clock,
+            clock or await _clock(settings, database),
             database,
             signer,
             Reads(database),

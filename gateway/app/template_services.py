@@ -9,7 +9,7 @@ from gateway import policy
 from gateway.app.pipeline import PathParts
 from gateway.app.providers import Providers
 from gateway.app.settings import Settings
-from gateway.app.stages import ChannelAddresses
+from gateway.app.stages import normaliser
 from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
 from gateway.templates import TemplateVersion
@@ -43,7 +43,7 @@ def build_desk(ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, pat
         ways.chooser,
         path.switches,
         path.pace,
-        ChannelAddresses(ways.channels),
+        normaliser(ways.channels),
         ledger.signer.digest,
         clock,
     )

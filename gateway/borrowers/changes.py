@@ -13,13 +13,16 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select, update
 
-from gateway.core.model import PolicyReason, State
-from gateway.core.ports import Clock, Transition
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Transition
+from gateway.core.reasons import PolicyReason
+from gateway.core.routes import RouteRules
+from gateway.core.states import State
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
 from gateway.storage.schema import borrowers, deliveries
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 # In an event's detail: the columns of the borrower's row as the change left them.
 AFTER = "after"
@@ -54,7 +57,7 @@ class FollowUp:
 
 def change_borrower(
     connection: Connection,
-    digest: Digest,
+    rules: RouteRules,
     key: tuple[str, str],
     what: ChangeRecord,
     change: Change,
@@ -80,12 +83,12 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _evaluate_again(connection, digest, of_borrower(tenant, borrower_id), now, follow_up)
+    _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
     return True
 
 
 def _evaluate_again(
-    connection: Connection, digest: Digest, mine: Any, now: datetime, follow_up: FollowUp | None
+    connection: Connection, rules: RouteRules, mine: Any, now: datetime, follow_up: FollowUp | None
 ) -> None:
     """Have what waits for the borrower decided anew: it may be permitted now, or be suppressed for good.
 
@@ -97,7 +100,7 @@ def _evaluate_again(
     ids = {row.id for row in found} | ({follow_up.delivery_id} if follow_up is not None else set())
     if not ids:
         return
-    page = UnitOfWork.of_deliveries(connection, ids, digest)
+    page = UnitOfWork.of_deliveries(connection, ids, rules)
     for row in found:
         if row.state == State.REVIEW and page.deliveries[row.id].state is State.REVIEW:
             page.apply(Transition(row.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now))

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, literal, select, text, update
 
 from gateway.core.batcher import Batcher
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
 from gateway.storage.schema import Instant, inbox

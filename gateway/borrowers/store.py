@@ -13,13 +13,18 @@ from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
+from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
-from gateway.core.model import PENDING_STATES, Category, EndReason, Hold, HoldKind, OptOut, PolicyReason, State, new_id
-from gateway.core.ports import Clock, Transition
+from gateway.core.deliveries import Transition
+from gateway.core.facts import Hold, OptOut
+from gateway.core.notifications import Category, new_id
+from gateway.core.reasons import EndReason, HoldKind, PolicyReason
+from gateway.core.states import PENDING_STATES, State
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import cases, deliveries, inbox
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 
 class BorrowerStore:
@@ -28,6 +33,7 @@ class BorrowerStore:
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
         self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
@@ -38,17 +44,17 @@ class BorrowerStore:
         now = self._clock()
 
         def write(connection: Connection) -> str:
-            page = UnitOfWork.of_notifications(connection, [notification_id], self._digest)
+            page = UnitOfWork.of_notifications(connection, [notification_id], self._rules)
             owner = page.notifications.get(notification_id)
-            if owner is None or owner.value.tenant != tenant:
+            if owner is None or owner.route.notification.tenant != tenant:
                 return "not_found"
             reason = EndReason.CANCELLED_BY_CLIENT
             page.stop_route(owner, reason, "route_stopped", now, actor)
-            pending = [each for each in owner.steps.values() if each.state in PENDING_STATES]
+            pending = [each for each in owner.route.deliveries.values() if each.state in PENDING_STATES]
             for each in pending:
                 page.apply(Transition(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
             page.write()
-            return "cancelled" if pending or owner.state is State.CANCELLED else "too_late"
+            return "cancelled" if pending or owner.route.state is State.CANCELLED else "too_late"
 
         return await self._database.write(write)
 
@@ -74,7 +80,7 @@ class BorrowerStore:
         pending = connection.execute(
             select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
         ).all()
-        page = UnitOfWork.of_deliveries(connection, [row.id for row in pending], self._digest)
+        page = UnitOfWork.of_deliveries(connection, [row.id for row in pending], self._rules)
         count = 0
         for row in pending:
             if page.deliveries[row.id].state in PENDING_STATES:
@@ -237,7 +243,7 @@ class BorrowerStore:
         """Change a borrower's row, and wait until nothing decided before the change is in flight."""
         now = self._clock()
         changed = await self._database.write(
-            lambda connection: change_borrower(connection, self._digest, key, what, change, now)
+            lambda connection: change_borrower(connection, self._rules, key, what, change, now)
         )
         if changed and wait:
             await wait_for_in_flight(self._database, of_borrower(*key), self._clock)

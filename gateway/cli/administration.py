@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import console, data_care
 from gateway.cli.client_options import instant_of
-from gateway.cli.runner import fail, ledger_settings, run
+from gateway.cli.runner import fail, full_id, ledger_settings, run
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
@@ -90,13 +90,14 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
     """Make a key useless at once."""
     from gateway.app.storage import open_ledger
 
-    async def work(stop: asyncio.Event) -> bool:
+    async def work(stop: asyncio.Event) -> str:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
-            return await ledger.keys.revoke(key_id, ledger.clock())
+            live = [each.id for each in await ledger.keys.list(None) if each.revoked_at is None]
+            identifier = full_id(key_id, live, "gateway key list")
+            await ledger.keys.revoke(identifier, ledger.clock())
+            return identifier
 
-    if not run(work):
-        fail(f"there is no live key {key_id}")
-    console.STDERR.print(f"key {key_id} is revoked")
+    console.STDERR.print(f"key {run(work)} is revoked")
 
 
 @ledger_app.command("migrate")
@@ -196,12 +197,13 @@ def export_ledger(
     """Every event as a line of JSON, in order, with its hash."""
     from gateway.app.storage import open_ledger
     from gateway.cli import evidence
+    from gateway.core.private_files import open_private
 
     async def work(stop: asyncio.Event) -> int:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             if output is None:
                 return await evidence.export(ledger.database, tenant, sys.stdout.write)
-            with output.open("w", encoding="utf-8") as file:
+            with open_private(output, "w", "utf-8") as file:
                 return await evidence.export(ledger.database, tenant, file.write)
 
     number = run(work)

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from gateway import policy
-from gateway.core.model import Verdict
-from gateway.core.ports import RenderFailed, Templates, UnknownTemplate
+from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.verdicts import Verdict
 from gateway.evidence.history import History, PastDecision
+from gateway.templates import Catalog
 
 _EXAMPLES = 3  # notifications named for each kind of difference; our choice
 
@@ -52,7 +53,7 @@ class Backtest:
 
 async def backtest(
     history: History,
-    templates: Templates,
+    templates: Catalog,
     present: policy.Packs,
     changed: policy.Packs,
     since: datetime,
@@ -73,7 +74,7 @@ async def backtest(
     return result
 
 
-def _decided(decision: PastDecision, packs: policy.Packs, templates: Templates) -> Verdict:
+def _decided(decision: PastDecision, packs: policy.Packs, templates: Catalog) -> Verdict:
     return policy.decide(
         decision.notification,
         decision.channel,
@@ -86,7 +87,7 @@ def _decided(decision: PastDecision, packs: policy.Packs, templates: Templates) 
     )
 
 
-def _text(decision: PastDecision, templates: Templates) -> str | None:
+def _text(decision: PastDecision, templates: Catalog) -> str | None:
     """The words that were sent; None where they can't be had any more, and no rule about words is asked."""
     try:
         return templates.render(decision.notification, decision.channel).text

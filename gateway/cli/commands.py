@@ -191,8 +191,8 @@ def demo(
     host: Host = None,
     port: Port = None,
     data_dir: Annotated[Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="Where its data is.")] = DEMO_DIR,
-    at: Annotated[str, typer.Option(help="The demo's time (RFC 3339); default: within permitted hours.")] = "",
-    time_scale: Annotated[float, typer.Option(min=1, help="How many times shorter waits are.")] = 120,
+    at: Annotated[str, typer.Option(help="The demo's time (RFC 3339); default: a day of its own.")] = "",
+    time_scale: Annotated[float, typer.Option(min=1, help="How many times shorter waits are.")] = 360,
     wait: Annotated[float, typer.Option(min=1, help="How many seconds to wait for end states at most.")] = 300,
 ) -> None:
     """The whole gateway on this machine: sends a portfolio through all channels and shows what became of it."""

@@ -1,4 +1,4 @@
-"""Words and mechanisms that every domain shares: the model, ports, encoding, signatures and batching.
+"""Values and mechanisms that every domain shares: states and requests, encoding, signatures, group commit.
 
 Owns no table and imports no domain.
 """

@@ -1,7 +1,7 @@
-"""Group commit: what arrives while one batch is being written goes into the next one, together.
+"""Group commit: calls that arrive while one batch is being written are written together in the next.
 
-At low load a call is written at once, alone; under load batches grow by themselves. Where nobody waits for the answer,
-a batch may linger a moment for more to come, or the one after it may.
+At low load a call is flushed at once, alone; under load batches grow by themselves. Where no caller waits for the
+answer, a batch may be delayed so that more calls join it (``max_delay``), or the batch after it (``min_interval``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ O = TypeVar("O")  # noqa: E741 – its outcome
 
 
 class Batcher(Generic[I, O]):
-    """Turns many small calls into few large ones of ``flush``, whose answers are one per item, in order.
+    """Combines many small calls into few large ones of ``flush``, which answers one result per item, in order.
 
-    ``max_delay`` pass before each batch, ``min_interval`` after it: with a rest, who comes alone does not wait.
+    ``max_delay`` seconds pass before each batch, ``min_interval`` seconds after it: with an interval alone, the first
+    call after a pause does not wait. A batch has at most ``max_batch`` items, or one call's if that has more.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Batcher(Generic[I, O]):
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, items: Sequence[I]) -> list[O]:
-        """Have ``items`` flushed together with others'. Raises what the flush raised.
+        """Flush ``items`` together with those of other calls, and wait for the results. Raises what ``flush`` raised.
 
-        Who is cancelled before their batch has begun takes the items along.
+        A call that is cancelled before its batch has begun is left out of it.
         """
         return await self._add(items)
 
     def submit_nowait(self, items: Sequence[I]) -> None:
-        """Have ``items`` flushed together with others', and don't wait. For a ``flush`` that never raises."""
+        """Flush ``items`` together with those of other calls, and don't wait. For a ``flush`` that never raises."""
         if items:
             self._add(items)
 
@@ -61,7 +62,7 @@ class Batcher(Generic[I, O]):
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0][0]) <= self._max_batch):
                 items, future = self._waiting.pop(0)
-                if not future.cancelled():  # or nobody waits for it any more
+                if not future.cancelled():  # a cancelled call's items are dropped
                     group.append((items, future))
                     size += len(items)
             if group:

@@ -1,4 +1,4 @@
-"""Notifications and verdicts as the JSON that the ledger keeps and the API shows."""
+"""Encoding of notifications, holds, opt-outs and verdicts: the JSON that the ledger stores and the API answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.model import Borrower, Case, Category, DeclaredPreferences, Hold, Notification, OptOut, Step, Verdict
+from gateway.core.facts import DeclaredPreferences, Hold, OptOut
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.verdicts import Verdict
 
 _decoder_hold = msgspec.json.Decoder(list[Hold])
 _decoder_stated = msgspec.json.Decoder(DeclaredPreferences)
@@ -26,7 +28,7 @@ class StoredOptOut(msgspec.Struct, frozen=True):
     evidence: str = ""  # where the proof is kept
 
     def definite(self) -> StoredOptOut:
-        """The same, no longer waiting for a person to read what the borrower wrote."""
+        """The same opt-out, confirmed: it no longer waits for a person to read the reply."""
         return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source, self.evidence)
 
     def of(self, channel: str | None, address: str | None) -> bool:
@@ -35,7 +37,7 @@ class StoredOptOut(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, frozen=True):
-    """What of a notification has no column of its own."""
+    """The part of a notification that has no column of its own."""
 
     borrower: Borrower
     case: Case
@@ -94,7 +96,7 @@ def notification_from(row: Any) -> Notification:
 
 
 def stated_by(borrower: Borrower) -> str:
-    """What a request says of where and when, for the borrower's row."""
+    """A request's declared time zones and contact windows, as JSON for the borrower's row."""
     return encode(DeclaredPreferences(borrower.time_zones, borrower.windows))
 
 
@@ -142,5 +144,5 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
 
 
 def fingerprint(raw: Mapping[str, Any]) -> str:
-    """Tells one request body from another, whatever the order of its members."""
+    """SHA-256 of a request body, independent of the order of its members."""
     return hashlib.sha256(msgspec.json.encode(raw, order="sorted")).hexdigest()

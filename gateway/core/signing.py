@@ -1,7 +1,7 @@
 """Keyed digests, references and tokens: everything that is derived from the one secret key.
 
-Addresses appear outside the request body only as digests made here; callback URLs carry references, which
-name a delivery and prove that we wrote them.
+Addresses appear outside the request body only as keyed digests (HMAC) made here. Callback URLs carry signed references,
+which name a delivery and prove that this gateway wrote them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Signer:
         return self._mac("address", tenant, channel, address).hex()[:_DIGEST_HEX]
 
     def topic(self, tenant: str, borrower_id: str) -> str:
-        """A name for a borrower's wake-ups that tells nobody who it is."""
+        """The name of a borrower's publish/subscribe topic, which does not reveal who it is."""
         return self._mac("topic", tenant, borrower_id).hex()[:_DIGEST_HEX]
 
     def key_digest(self, secret: str) -> str:
@@ -41,7 +41,7 @@ class Signer:
         return self._mac("api-key", secret).hex()
 
     def key_check(self) -> str:
-        """Tells whether two keys are the same, and nothing of either. Goes into backups."""
+        """Shows whether two keys are the same, and nothing of either. Goes into backups."""
         return self._mac("key-check").hex()[:_DIGEST_HEX]
 
     def reference(self, delivery_id: str, attempt: int) -> str:

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Row, select
 
 from gateway.borrowers.changes import AFTER
 from gateway.core.codec import holds_from, notification_from, opt_outs_from
-from gateway.core.model import AddressFacts, Category, Contact, Facts, Notification
+from gateway.core.facts import AddressFacts, Contact, Facts
+from gateway.core.notifications import Category, Notification
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
 from gateway.storage.schema import addresses, cases, deliveries, events, notifications

@@ -5,6 +5,7 @@ Knows nothing of HTTP or of passwords. A session's id is kept as a digest only.
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +24,14 @@ _IDLE = timedelta(hours=1)
 ABSOLUTE = timedelta(hours=12)
 _SEEN_EVERY = timedelta(minutes=1)  # our choice: how exactly the hour is kept, for a write a minute
 _SESSION_BYTES = 32
+_DEVICE_BYTES = 16
 
-# Our choices. Somebody mistypes a few times; an office behind one address has many people in it. After that every
-# failure doubles the wait, up to a quarter of an hour: a hundred guesses a day against a password of 15 characters.
-_FREE = {"user": 5, "source": 30}
+# Failures that cost no wait, by what they are counted for. A person mistypes a few times (``pair``: an e-mail address
+# from one source; ``device``: a browser in which that person has signed in before); an office behind one address has
+# many people in it (``source``): our choices. ``user`` counts an e-mail address from all sources and unknown devices:
+# NIST SP 800-63B-4 section 3.2.2 allows no more than 100. After that every failure doubles the wait, up to a quarter
+# of an hour. A known device waits only for its own failures, so that nobody can be kept out by a stranger's guesses.
+_FREE = {"pair": 5, "device": 5, "source": 30, "user": 100}
 _LONGEST_WAIT = timedelta(minutes=15)
 _FORGOTTEN = timedelta(days=1)
 
@@ -94,13 +99,18 @@ class Attempts:
         self._database = database
         self._signer = signer
 
-    async def begin(self, email: str, source: str, now: datetime) -> timedelta:
-        """Count an attempt as failed before its outcome is known, so that many at once are no way around.
+    def device(self, email: str) -> str:
+        """A token that marks a browser as one in which this person has signed in."""
+        nonce = secrets.token_urlsafe(_DEVICE_BYTES)
+        return f"{nonce}.{self._device_signature(nonce, email)}"
 
-        Answers how long to wait; zero: go on. An attempt that has to wait is not counted. Says nothing about whether
-        there is such a user.
+    async def begin(self, email: str, source: str, now: datetime, device: str = "") -> timedelta:
+        """Count an attempt as failed before its outcome is known, so that concurrent attempts are counted too.
+
+        Returns how long to wait; zero: go on. An attempt that has to wait is not counted. The answer is the same
+        whether or not there is such a user. ``device`` is a token of ``device()``; any other value counts as none.
         """
-        keys = sorted((digest, kind) for kind, digest in self._keys(email, source))
+        keys = sorted((digest, kind) for kind, digest in self._keys(email, source, device))
 
         def write(connection: Connection) -> timedelta:
             forgotten = delete(sign_in_failures).where(sign_in_failures.c.last_at <= now - _FORGOTTEN)
@@ -121,22 +131,35 @@ class Attempts:
 
         return await self._database.write(write)
 
-    async def succeeded(self, email: str, source: str) -> None:
-        """It was no failure: the user's are forgotten, and the source has one less."""
-        keys = dict(self._keys(email, source))
+    async def succeeded(self, email: str, source: str, device: str = "") -> None:
+        """Take back the attempt that ``begin`` counted: the source has one failure less, the person's are deleted."""
+        keys = dict(self._keys(email, source, device))
+        of_source = keys.pop("source", None)
         counted = sign_in_failures.c
 
         def write(connection: Connection) -> None:
-            connection.execute(delete(sign_in_failures).where(counted.digest == keys["user"]))
-            less = case((counted.failures > 0, counted.failures - 1), else_=0)
-            of_source = update(sign_in_failures).where(counted.digest == keys["source"])
-            connection.execute(of_source.values(failures=less, wait_until=None))
+            connection.execute(delete(sign_in_failures).where(counted.digest.in_(sorted(keys.values()))))
+            if of_source is not None:
+                less = case((counted.failures > 0, counted.failures - 1), else_=0)
+                one_less = update(sign_in_failures).where(counted.digest == of_source)
+                connection.execute(one_less.values(failures=less, wait_until=None))
 
         await self._database.write(write)
 
-    def _keys(self, email: str, source: str) -> Sequence[tuple[str, str]]:
-        digest = self._signer.sign_in_digest
-        return [("user", digest("user", email.strip().lower())), ("source", digest("source", source))]
+    def _keys(self, email: str, source: str, device: str) -> Sequence[tuple[str, str]]:
+        """What an attempt is counted for, by kind."""
+        digest, email = self._signer.sign_in_digest, email.strip().lower()
+        nonce, _, signature = device.partition(".")
+        if nonce and hmac.compare_digest(signature.encode(), self._device_signature(nonce, email).encode()):
+            return [("device", digest("device", f"{email}\x1f{nonce}"))]
+        return [
+            ("pair", digest("pair", f"{email}\x1f{source}")),
+            ("source", digest("source", source)),
+            ("user", digest("user", email)),
+        ]
+
+    def _device_signature(self, nonce: str, email: str) -> str:
+        return self._signer.sign_in_digest("device-token", f"{email.strip().lower()}\x1f{nonce}")
 
 
 def _wait(beyond: int) -> timedelta:

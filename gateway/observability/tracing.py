@@ -1,15 +1,15 @@
-"""Traces: what became of one reminder, from the request to the receipt, across processes and days.
+"""Tracing: one reminder from the request to the receipt, across processes and days.
 
 Owns the spans' shape, and how a notification's trace is found: its trace id is the random and time-ordered part of
-its own id, and its first span's id is the end of that. So nothing is carried in jobs or stored in the ledger, a
-receipt a week later joins the same trace, and every process samples the same notifications.
+its own id, and its first span's id is the end of that. So no trace context is propagated in jobs or stored in the
+ledger, a receipt a week later joins the same trace, and every process samples the same notifications.
 
     caller's trace ─ POST /v1/notifications ◄─link─ notification ─┬─ send      (one for each attempt) ─link─► dispatch
                                                                   └─ receipt   (one for each word of the provider)
     dispatch, accept, settle, receive: one span for each batch, linked to the notifications in it
 
 Off by default, and then every function here returns at once. OpenTelemetry is an optional extra and imported only
-when it is switched on. Attributes pass through the log's list of what may be said. Must not know the other parts.
+when it is switched on. Attributes pass through the log's allow-list. Must not know the other parts.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _ID_DIGITS = 32  # of a notification's id after its prefix, and of a trace id
 
 
 class CannotTrace(Exception):
-    """Traces are asked for and can't be made; the message says what to install."""
+    """Tracing is configured and not installed; the message names the extra."""
 
 
 class _Live:
-    """What there is while traces are made."""
+    """The tracer while tracing is on."""
 
     def __init__(self, tracer: Any, sampled: Callable[[int], bool], shutdown: Callable[[], None]) -> None:
         self.tracer = tracer
@@ -48,7 +48,7 @@ class _Live:
 
 _live: _Live | None = None
 _OFF: AbstractContextManager[None] = nullcontext()
-# The ids that the next span is to have, where they are not to be random.
+# The trace id and span id of the next span, where they are not to be random.
 _wanted: ContextVar[tuple[int, int] | None] = ContextVar("wanted_ids", default=None)
 
 
@@ -106,7 +106,7 @@ def _ids() -> Any:
     from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
     class Ids(RandomIdGenerator):
-        """Random ids, but those of a notification's first span where that is what begins."""
+        """Random ids, except for a notification's first span, whose ids follow from the notification's."""
 
         def generate_trace_id(self) -> int:
             wanted = _wanted.get()
@@ -120,7 +120,7 @@ def _ids() -> Any:
 
 
 def shut_down() -> None:
-    """Send what is left, and make no more traces."""
+    """Export the remaining spans, and switch tracing off."""
     global _live
     if _live is not None:
         live, _live = _live, None
@@ -171,12 +171,12 @@ def _span_id(trace_id: int) -> int:
 
 
 def now() -> int:
-    """When something begins that will be told by ``notification``: nanoseconds since 1970, by this machine's clock."""
+    """The start time for a later ``notification``: nanoseconds since 1970 by this machine's clock; 0 while off."""
     return time.time_ns() if _live is not None else 0
 
 
 def notification(notification_id: str, began: int, **attributes: Any) -> None:
-    """Tell of a notification that is in the ledger now: the first span of its trace."""
+    """The first span of the trace of a notification that is in the ledger now."""
     if _live is None:
         return
     from opentelemetry.context import Context
@@ -223,7 +223,7 @@ def _step(name: str, notification_id: str, attributes: Mapping[str, Any]) -> Ite
 
 
 def batch(stage: str) -> AbstractContextManager[Span | None]:
-    """A span of a trace of its own around the work on a batch; ``link`` tells what is in it."""
+    """A span, in a trace of its own, around the work on a batch; ``link`` names the notifications in it."""
     return _OFF if _live is None else _batch(stage)
 
 
@@ -238,7 +238,7 @@ def _batch(stage: str) -> Iterator[Span | None]:
 
 
 def link(span: Span | None, notification_ids: Iterable[str]) -> None:
-    """Say which notifications a batch is about."""
+    """Link a batch's span to the notifications in it."""
     if span is None:
         return
     ids = list(dict.fromkeys(notification_ids))
@@ -248,7 +248,7 @@ def link(span: Span | None, notification_ids: Iterable[str]) -> None:
 
 
 def request(headers: Mapping[str, str], method: str, request_id: str) -> AbstractContextManager[Span | None]:
-    """A span around an HTTP request; it continues the caller's trace where the request says which (W3C)."""
+    """A span around an HTTP request; it continues the caller's trace where the request names one (W3C)."""
     return _OFF if _live is None else _request(headers, method, request_id)
 
 
@@ -258,7 +258,7 @@ def _request(headers: Mapping[str, str], method: str, request_id: str) -> Iterat
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    # Baggage and tracestate of a stranger are not taken over: only the two ids are.
+    # A caller's baggage and tracestate are not taken over: only the two ids are.
     given = {"traceparent": headers.get("traceparent", "")}
     context = TraceContextTextMapPropagator().extract(given, Context())
     with _running(method, context, SpanKind.SERVER, [], {"request_id": request_id}) as span:
@@ -266,7 +266,7 @@ def _request(headers: Mapping[str, str], method: str, request_id: str) -> Iterat
 
 
 def answered(span: Span | None, method: str, route: str, status_code: int) -> None:
-    """Say what a request was: its route's pattern, never its path, for paths hold borrowers' ids."""
+    """Name a request's span by its route's pattern, never its path: paths contain borrowers' ids."""
     if span is None:
         return
     span.update_name(f"{method} {route}".strip())
@@ -274,14 +274,14 @@ def answered(span: Span | None, method: str, route: str, status_code: int) -> No
 
 
 def set_attributes(span: Span | None, **attributes: Any) -> None:
-    """Add what has become known."""
+    """Add attributes, as far as the allow-list has them."""
     if span is not None:
         span.set_attributes(_said(**attributes))
 
 
 @contextmanager
 def _running(name: str, context: Any, kind: Any, links: Any, attributes: Mapping[str, Any]) -> Iterator[Span]:
-    """A current span. An exception is told by its class: its message may quote a borrower."""
+    """A current span. Of an exception only the class is recorded: its message may quote a borrower."""
     from opentelemetry.trace import Status, StatusCode
 
     assert _live is not None

@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import PENDING_STATES, Switch, SwitchKind, SwitchScope, new_id
-from gateway.core.ports import Clock
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.notifications import new_id
+from gateway.core.states import PENDING_STATES
 from gateway.storage.controls import IN_FORCE, SWITCH_COLUMNS, SWITCH_LOCK, switch_of, switches_from
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, switches

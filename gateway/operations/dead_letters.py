@@ -1,7 +1,7 @@
-"""Dead letters: deliveries that failed, or wait for review, and that an operator may have tried again.
+"""Dead letters: notifications that failed, and that an operator may have tried again.
 
 A notification whose last step failed reached nobody, so trying again is safe. The policy decides again, and a later
-request with the same meaning prevents it. What waits for review is approved by it.
+request with the same meaning prevents it. What waits for review is no dead letter: see ``reviews``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import EndReason, State
-from gateway.core.ports import Clock, Delivery, Transition
-from gateway.operations.reviews import NOT_APPROVABLE
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import dedup_claims, deliveries, notifications
-from gateway.storage.unit_of_work import Digest, LockedNotification, UnitOfWork
+from gateway.storage.unit_of_work import LockedNotification, UnitOfWork
 
 _MOST = 1000  # at once; our choice: as many as a batch of requests
 
@@ -33,7 +35,7 @@ class DeadLetterFilter:
     template: str = ""
 
     def conditions(self) -> list[Any]:
-        found: list[Any] = [deliveries.c.state.in_([State.FAILED, State.REVIEW])]
+        found: list[Any] = [deliveries.c.state == State.FAILED]
         # The delivery at which the notification stands: an earlier failed step was followed by another.
         found.append(notifications.c.step == deliveries.c.step)
         found.append(notifications.c.state == deliveries.c.state)
@@ -53,7 +55,7 @@ class DeadLetters:
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
-        self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def listed(self, tenant: str, which: DeadLetterFilter, limit: int, after: str = "") -> list[dict[str, Any]]:
@@ -61,20 +63,23 @@ class DeadLetters:
         return await self._database.read(lambda connection: _rows(connection, tenant, which, limit, after))
 
     async def redrive(
-        self, tenant: str, which: DeadLetterFilter, why: str, actor: str, *, dry_run: bool
+        self, tenant: str, which: DeadLetterFilter, reason: str, actor: str, *, dry_run: bool
     ) -> list[dict[str, Any]]:
-        """Redrive up to a thousand; each with its outcome: ``redriven``, or the reason why not."""
+        """Redrive up to a thousand; each with its outcome: ``redriven``, or the reason why not.
+
+        ``reason`` is kept as evidence.
+        """
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
             ids = [each["notification_id"] for each in found]
             claimed_by = _lock_claims(connection, ids)
-            page = UnitOfWork.of_notifications(connection, ids, self._digest)
+            page = UnitOfWork.of_notifications(connection, ids, self._rules)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
-                each["outcome"] = _obstacle(owner, delivery, claimed_by.get(owner.value.id)) or "redriven"
+                each["outcome"] = _obstacle(owner, delivery, claimed_by.get(owner.route.notification.id)) or "redriven"
                 if each["outcome"] == "redriven" and not dry_run:
-                    page.apply(self._move(delivery, why, actor))
+                    page.apply(self._move(delivery, reason, actor))
             page.write()
             return found
 
@@ -82,11 +87,10 @@ class DeadLetters:
             return await self._database.read(write)
         return await self._database.write(write)
 
-    def _move(self, delivery: Delivery, why: str, actor: str) -> Transition:
+    def _move(self, delivery: Delivery, reason: str, actor: str) -> Transition:
         now = self._clock()
-        approved = {"approved": delivery.reason} if delivery.state is State.REVIEW else {}
-        changes = {"tries": 0, **approved}  # it gets as many as at first
-        detail = {"why": why, "was": delivery.reason}
+        changes = {"tries": 0}  # it gets as many as at first
+        detail = {"why": reason, "was": delivery.reason}
         return Transition(
             delivery.id,
             "redriven",
@@ -96,7 +100,7 @@ class DeadLetters:
             due_at=now,
             changes=changes,
             detail=detail,
-            not_reached=True,
+            contact_disproved=True,
         )
 
 
@@ -148,10 +152,8 @@ _same_meaning = and_(
 
 def _obstacle(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
     """The reason why it can't be redriven, "" where it can."""
-    if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
+    if delivery.state is not State.FAILED or owner.route.step != delivery.step:
         return "moved_on"
-    if delivery.state is State.REVIEW and delivery.reason in NOT_APPROVABLE:
-        return "not_approvable"
-    if owner.stopped == EndReason.CANCELLED_BY_CLIENT:
+    if owner.route.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
-    return "" if claimed_by in (None, owner.value.id) else "replaced_by_another_request"
+    return "" if claimed_by in (None, owner.route.notification.id) else "replaced_by_another_request"

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gateway.core.model import new_id
+from gateway.core.notifications import new_id
 from gateway.stages.route import ProviderHealth
 from gateway.storage.database import Database
 from gateway.storage.schema import processes

@@ -15,12 +15,16 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select
 
-from gateway.core.model import PENDING_STATES, EndReason, State, SwitchKind, SwitchScope, new_id
-from gateway.core.ports import Clock, Transition
-from gateway.stages.settle import goal_reached
+from gateway.core.clock import Clock
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.deliveries import Transition
+from gateway.core.notifications import new_id
+from gateway.core.reasons import EndReason
+from gateway.core.states import PENDING_STATES, State
+from gateway.stages.route_rules import Digest, reached, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, switches
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 _BATCH = 500
 _WAITING = sorted(PENDING_STATES - {State.REVIEW})
@@ -41,7 +45,7 @@ class Quarantine:
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
-        self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def hold(self, why: str, actor: str, *, everything: bool = False) -> QuarantineResult:
@@ -60,7 +64,7 @@ class Quarantine:
             def write(connection: Connection, after: str = after) -> Sequence[str]:
                 query = select(deliveries.c.id).where(condition, deliveries.c.id > after)
                 found = list(connection.execute(query.order_by(deliveries.c.id).limit(_BATCH)).scalars())
-                page = UnitOfWork.of_deliveries(connection, found, self._digest)
+                page = UnitOfWork.of_deliveries(connection, found, self._rules)
                 for key in found:
                     hold(page, key)
                 page.write()
@@ -102,7 +106,6 @@ def _hold_next(page: UnitOfWork, key: str, why: str, actor: str, now: datetime) 
     """Open the next step into review; where there is none, or it is open already, nothing happens."""
     before = len(page.opened)
     delivery = page.deliveries[key]
-    step = page.owner(key).value.route[delivery.step]
     move = Transition(
         key,
         "restored",
@@ -111,7 +114,7 @@ def _hold_next(page: UnitOfWork, key: str, why: str, actor: str, now: datetime) 
         due_at=delivery.receipt_by,
         changes={"escalate_at": None},
         detail={"why": why},
-        next_step=not goal_reached(step.until, delivery.state, read=delivery.read_at is not None),
+        next_step=not reached(page.owner(key).route, delivery),
     )
     page.apply(move)
     for opened in page.opened[before:]:

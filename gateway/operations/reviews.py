@@ -12,13 +12,17 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.changes import ChangeRecord, change_borrower
+from gateway.core.clock import Clock
 from gateway.core.codec import encode, instant, opt_outs_from
-from gateway.core.model import EndReason, Intent, PolicyReason, State
-from gateway.core.ports import Clock, NotApprovable, Transition
+from gateway.core.deliveries import Transition
+from gateway.core.errors import NotApprovable
+from gateway.core.reasons import EndReason, Intent, PolicyReason
+from gateway.core.states import State
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 # Review reasons that an approval can't resolve, each with the remedy.
 _REMEDIES: Mapping[str, str] = {
@@ -34,7 +38,7 @@ class Reviews:
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
-        self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def waiting(self, tenant: str, reason: str | None, limit: int, after: str = "") -> list[dict[str, Any]]:
@@ -68,9 +72,13 @@ class Reviews:
     def _decide_delivery(
         self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
     ) -> bool:
-        page = UnitOfWork.of_deliveries(connection, [item], self._digest)
+        page = UnitOfWork.of_deliveries(connection, [item], self._rules)
         delivery = page.deliveries.get(item)
-        if delivery is None or delivery.state is not State.REVIEW or page.owner(item).value.tenant != tenant:
+        if (
+            delivery is None
+            or delivery.state is not State.REVIEW
+            or page.owner(item).route.notification.tenant != tenant
+        ):
             return False
         now, detail = self._clock(), {"why": why, "was": delivery.reason}
         if approved:
@@ -87,7 +95,7 @@ class Reviews:
                     due_at=now,
                     changes=changes,
                     detail=detail,
-                    not_reached=True,
+                    contact_disproved=True,
                 )
             )
         else:
@@ -113,7 +121,7 @@ class Reviews:
 
         detail = {"reply_id": item, "why": why}
         what = ChangeRecord("stop_dismissed" if approved else "stop_confirmed", actor, detail=detail)
-        return change_borrower(connection, self._digest, (tenant, row.borrower_id), what, change, now)
+        return change_borrower(connection, self._rules, (tenant, row.borrower_id), what, change, now)
 
 
 def _deliveries(

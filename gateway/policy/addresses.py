@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.core.model import PolicyReason, RuleResult
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 

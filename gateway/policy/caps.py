@@ -12,7 +12,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.core.model import Contact, PolicyReason, RuleResult
+from gateway.core.facts import Contact
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import ZoneResolution, candidate_zones, day_start, local_date, zone_resolution_from
 

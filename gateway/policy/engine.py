@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, Verdict, VerdictKind
+from gateway.core.facts import Facts
+from gateway.core.notifications import Notification
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult, Verdict, VerdictKind
 from gateway.policy.intervals import SEARCH_LIMIT
 from gateway.policy.packs import Packs
 from gateway.policy.rule import EvaluationContext, Origin, Rule

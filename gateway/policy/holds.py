@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.core.model import Hold, PolicyReason, RuleResult, VerdictKind
+from gateway.core.facts import Hold
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.core.model import Facts, Notification, PolicyReason, RuleResult, VerdictKind
+from gateway.core.facts import Facts
+from gateway.core.notifications import Notification
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step
+from gateway.core.facts import Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.reasons import PolicyReason
 from gateway.policy.engine import decide
 from gateway.policy.packs import Packs
 

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.core.model import PolicyReason, RuleResult, VerdictKind
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.intervals import (
     HOLIDAYS_VERSION,
     Calendar,

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gateway.core.model import OptOut, PolicyReason, RuleResult, VerdictKind
+from gateway.core.facts import OptOut
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 

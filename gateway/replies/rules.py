@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from gateway.core.model import Intent
+from gateway.core.reasons import Intent
 
 _LISTS = ("exact", "phrases", "hints", "curt", "negations", "start", "help", "wrong_party")
 _NEARLY = 0.75  # four letters of which two are swapped; our choice

@@ -18,14 +18,19 @@ from sqlalchemy import Connection, select
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, of_borrower, wait_for_in_flight
+from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
-from gateway.core.model import PENDING_STATES, STOPS, Borrower, EndReason, Hold, HoldKind, Intent, OptOut, State, new_id
-from gateway.core.ports import Clock, RecordedReply, Transition
+from gateway.core.deliveries import RecordedReply, Transition
+from gateway.core.facts import Hold, OptOut
+from gateway.core.notifications import Borrower, new_id
+from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
+from gateway.core.states import PENDING_STATES, State
+from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
 _SOURCE = "reply"
 _LONGEST_ID = 128  # the column's
@@ -51,6 +56,7 @@ class ReplyStore:
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
         self._digest = digest
+        self._rules = route_rules(digest)
         self._clock = clock
 
     async def record(self, reply: Reply, channel: str, address: str, classify: Classify) -> list[RecordedReply]:
@@ -107,7 +113,7 @@ class ReplyStore:
         what = ChangeRecord("replied", _SOURCE, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
-        change_borrower(connection, self._digest, key, what, change, now, stop)
+        change_borrower(connection, self._rules, key, what, change, now, stop)
         return RecordedReply(
             sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
         )
@@ -191,7 +197,7 @@ def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
         return  # retention removed it meanwhile
     owner = page.owner(delivery_id)
     page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
-    for delivery in sorted(owner.steps.values(), key=lambda each: each.step):
+    for delivery in sorted(owner.route.deliveries.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
             page.apply(
                 Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE)

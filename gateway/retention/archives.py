@@ -20,7 +20,8 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from gateway.core.codec import instant
-from gateway.core.model import new_id
+from gateway.core.notifications import new_id
+from gateway.core.private_files import open_private, private_directory
 from gateway.storage.events import link
 from gateway.storage.schema import archives, events
 
@@ -65,12 +66,11 @@ class ArchiveFile:
 
     def _write(self, member: bytes) -> int:
         assert self._folder is not None
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_directory(self._folder)
         path = self._folder / self._name
         fresh = not path.exists()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            start = file.tell()
+        with open_private(path, "ab") as file:
+            start: int = file.tell()
             file.write(member)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, delete, func, select, update
 
-from gateway.core.model import END_STATES
+from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, or_, select, update
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import new_id
-from gateway.core.ports import Clock
+from gateway.core.notifications import new_id
 from gateway.storage.database import Database
 from gateway.storage.schema import legal_holds, retention_progress
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
-from gateway.core.model import END_STATES
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
+from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveFile, Batch
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at

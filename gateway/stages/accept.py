@@ -1,4 +1,4 @@
-"""Accept: is this a request we can keep? Checks sense and decides the first steps; stores nothing.
+"""Accept: validates a request and decides the first steps of its route; stores nothing.
 
 Everything that would make the reminder fail later for certain (an address that can't be reached, a missing
 variable, a zone that doesn't exist) is refused now, with the field and the remedy.
@@ -12,30 +12,29 @@ from dataclasses import replace
 from datetime import datetime
 from zoneinfo import available_timezones
 
+from channels.base import Content
 from gateway.core.codec import fingerprint
-from gateway.core.model import Case, Category, DeclaredPreferences, Notification, VerdictKind, new_id
-from gateway.core.ports import (
-    Addresses,
-    BorrowerFacts,
-    Decide,
+from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.facts import BorrowerFacts, DeclaredPreferences
+from gateway.core.notifications import Case, Category, Notification, new_id
+from gateway.core.requests import (
     DecidedRequest,
     FieldError,
     NotificationRequest,
     RejectedRequest,
-    RenderFailed,
     StepDecision,
     TemplateInfo,
-    Templates,
-    UnknownTemplate,
     ValidatedRequest,
 )
+from gateway.core.verdicts import VerdictKind
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for
 
 _ZONES = available_timezones()
 
 
 def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
-    """The request's meaning: borrower, case, stage and due date, or what the client says it is."""
+    """The key of requests with the same meaning: borrower, case, stage and due date, or what the client gives."""
     if given:
         return f"given:{given}"
     meaning = "\x1f".join((borrower_id, case.id, case.stage, case.due_date.isoformat()))
@@ -43,26 +42,35 @@ def dedup_key(borrower_id: str, case: Case, given: str | None) -> str:
 
 
 class RequestValidator:
-    """Turns requests into drafts or refusals."""
+    """Validates requests, and decides those that are valid."""
 
     def __init__(
         self,
-        templates: Templates,
-        addresses: Addresses,
-        decide: Decide,
+        *,
+        resolve: Callable[[str, str, str | None, datetime], TemplateInfo],
+        wrong_variables: Callable[[str, NotificationRequest, str], Sequence[FieldError]],
+        render: Callable[[Notification, str], Content],
+        normalise: Callable[[str, str], str],
+        decide: ContactPolicy,
         digest: Callable[[str, str, str], str],
     ) -> None:
-        self._templates = templates
-        self._addresses = addresses
+        """``resolve``, ``wrong_variables`` and ``render`` are the catalog's, ``normalise`` the channels'.
+
+        ``digest`` keys an address: (tenant, channel, address).
+        """
+        self._resolve = resolve
+        self._wrong_variables = wrong_variables
+        self._render = render
+        self._normalise = normalise
         self._decide = decide
         self._digest = digest
 
     def examine(
         self, tenant: str, incoming: NotificationRequest, now: datetime, client: str = ""
     ) -> ValidatedRequest | RejectedRequest:
-        """What this request asks for, in words and all, or why it can't be had."""
+        """The request as a notification with its rendered texts, or why it is refused."""
         try:
-            template = self._templates.resolve(tenant, incoming.template, incoming.template_version, now)
+            template = self._resolve(tenant, incoming.template, incoming.template_version, now)
         except UnknownTemplate:
             return _refused("unknown_template", "/template", "there is no such template or version")
         addresses, errors = self._normalised(incoming)
@@ -70,7 +78,7 @@ class RequestValidator:
         errors += _wrong_route(incoming, template)
         if errors:
             return RejectedRequest("invalid_request", tuple(errors))
-        if wrong := self._templates.wrong_variables(tenant, incoming, template.version):
+        if wrong := self._wrong_variables(tenant, incoming, template.version):
             return RejectedRequest("invalid_variables", tuple(wrong))
         notification = _notification(tenant, incoming, template, addresses, now, client)
         texts = self._texts(notification)
@@ -85,7 +93,7 @@ class RequestValidator:
         texts: dict[str, str] = {}
         for channel in dict.fromkeys(step.channel for step in notification.route):
             try:
-                texts[channel] = self._templates.render(notification, channel).text
+                texts[channel] = self._render(notification, channel).text
             except RenderFailed as error:
                 return _refused("invalid_variables", "/template", f"can't be rendered with these variables: {error}")
         return texts
@@ -93,9 +101,9 @@ class RequestValidator:
     def draft(
         self, examined: ValidatedRequest, known: BorrowerFacts, now: datetime, pack_names: Sequence[str] = ()
     ) -> DecidedRequest:
-        """Decide the route from its start: steps that may not be used are passed over, the first other one stands."""
+        """Decide the route from its start: suppressed steps are skipped, and the first other one is the next step."""
         notification = examined.notification
-        # What it states is what will be known from now on, whatever earlier ones stated.
+        # What this request declares replaces what earlier ones declared.
         facts = replace(facts_for(notification, known), stated=DeclaredPreferences())
         steps: list[StepDecision] = []
         for number, (step, digest) in enumerate(zip(notification.route, self.digests(notification), strict=True)):
@@ -117,7 +125,7 @@ class RequestValidator:
 
     def normalise(self, channel: str, address: str) -> str:
         """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""
-        return self._addresses.normalise(channel, address)
+        return self._normalise(channel, address)
 
     def _normalised(self, incoming: NotificationRequest) -> tuple[dict[str, str], list[FieldError]]:
         addresses: dict[str, str] = {}
@@ -128,7 +136,7 @@ class RequestValidator:
             errors.append(FieldError(f"/borrower/addresses/{channel}", detail))
         for channel, address in incoming.borrower.addresses.items():
             try:
-                addresses[channel] = self._addresses.normalise(channel, address)
+                addresses[channel] = self._normalise(channel, address)
             except KeyError:
                 errors.append(FieldError(f"/borrower/addresses/{channel}", "there is no such channel"))
             except ValueError as error:

@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.core.codec import verdict_view
-from gateway.core.model import EndReason, State, Verdict, VerdictKind
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Decide, Outgoing, Transition
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.facts import BorrowerFacts
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
+from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for, with_contact
 
 _STATE = {
@@ -20,18 +24,18 @@ _STATE = {
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a batch was divided into: messages that may go, and moves for those that may not."""
+    """How a batch was divided: messages that may go, and transitions of those that may not."""
 
     permitted: tuple[Outgoing, ...]
-    moves: tuple[Transition, ...]
-    verdicts: tuple[tuple[str, Verdict], ...]  # with whose it is: the tenant
+    transitions: tuple[Transition, ...]
+    verdicts: tuple[tuple[str, Verdict], ...]  # each with its tenant
 
 
-def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admission:
+def admit(outgoing: Sequence[Outgoing], decide: ContactPolicy, now: datetime) -> Admission:
     """Decide each message, oldest first; one borrower's messages see each other's contacts."""
     known: dict[tuple[str, str], BorrowerFacts] = {}
     permitted: list[Outgoing] = []
-    moves: list[Transition] = []
+    transitions: list[Transition] = []
     verdicts: list[tuple[str, Verdict]] = []
     for message in sorted(outgoing, key=lambda each: each.work.notification.id):
         work = message.work
@@ -39,7 +43,7 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
         key = (notification.tenant, notification.borrower.id)
         facts = known.setdefault(key, work.borrower)
         if notification.expires_at is not None and notification.expires_at <= now:
-            moves.append(
+            transitions.append(
                 Transition(delivery.id, "expired", now, to=State.EXPIRED, reason=EndReason.EXPIRED, next_step=False)
             )
             continue
@@ -57,17 +61,17 @@ def admit(outgoing: Sequence[Outgoing], decide: Decide, now: datetime) -> Admiss
             permitted.append(replace(message, verdict=verdict))
             known[key] = with_contact(facts, notification, delivery.channel, delivery.address_digest, now)
         else:
-            moves.append(refusal(work, verdict, now))
-    return Admission(tuple(permitted), tuple(moves), tuple(verdicts))
+            transitions.append(refusal(work, verdict, now))
+    return Admission(tuple(permitted), tuple(transitions), tuple(verdicts))
 
 
 def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transition:
-    """What a person was asked about has ended by itself while it waited: it is decided anew."""
+    """The reason for a review has ended by itself while it waited: it is decided anew."""
     return Transition(work.delivery.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now)
 
 
 def refusal(work: ClaimedDelivery, verdict: Verdict, now: datetime) -> Transition:
-    """The move that keeps a message from going: later, never on this channel, or to a person's desk."""
+    """The transition of a message that may not go now: deferred, suppressed on this channel, or sent to review."""
     return Transition(
         work.delivery.id,
         "decided",

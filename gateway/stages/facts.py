@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gateway.core.model import Contact, Facts, Notification
-from gateway.core.ports import BorrowerFacts, Ledger
+from gateway.core.facts import BorrowerFacts, Contact, Facts
+from gateway.core.notifications import Notification
+
+Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
+AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)
+
+# Store.facts: what is known of these borrowers, which of the cases are closed, and what is known of the addresses.
+ReadFacts = Callable[
+    [Sequence[Key], Sequence[Key], Sequence[AddressKey], datetime], Awaitable[Mapping[Key, BorrowerFacts]]
+]
 
 
 async def known_of(
     notifications: Sequence[Notification],
-    ledger: Ledger,
+    read: ReadFacts,
     digests: Callable[[Notification], Sequence[str]],
     now: datetime,
 ) -> list[BorrowerFacts]:
-    """What the ledger knows of each one's borrower, case and addresses, in one round trip."""
+    """What the ledger knows of each one's borrower, case and addresses, in one round trip of ``read``."""
     keys = [(each.tenant, each.borrower.id) for each in notifications]
     cases = [(each.tenant, each.case.id) for each in notifications]
     addresses = [
@@ -24,7 +32,7 @@ async def known_of(
         for each in notifications
         for step, digest in zip(each.route, digests(each), strict=True)
     ]
-    known = await ledger.facts(keys, cases, addresses, now)
+    known = await read(keys, cases, addresses, now)
     return [known[key] for key in keys]
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gateway.core.model import EndReason, State
-from gateway.core.ports import ClaimedDelivery, Outgoing, RenderFailed, Templates, Transition
+from channels.base import Content
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.errors import RenderFailed
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
 
 
 def render(
-    works: Sequence[ClaimedDelivery], templates: Templates, now: datetime
+    claimed: Sequence[ClaimedDelivery], render_one: Callable[[Notification, str], Content], now: datetime
 ) -> tuple[list[Outgoing], list[Transition]]:
-    """Render each; what can't be rendered ends here and its route goes on."""
+    """Render each with ``render_one``; what can't be rendered ends here, and its route goes on."""
     outgoing: list[Outgoing] = []
-    moves: list[Transition] = []
-    for work in works:
+    transitions: list[Transition] = []
+    for each in claimed:
         try:
-            content = templates.render(work.notification, work.delivery.channel)
+            content = render_one(each.notification, each.delivery.channel)
         except RenderFailed as error:
-            moves.append(
+            transitions.append(
                 Transition(
-                    work.delivery.id,
+                    each.delivery.id,
                     "render_failed",
                     now,
                     to=State.FAILED,
@@ -31,5 +35,5 @@ def render(
                 )
             )
             continue
-        outgoing.append(Outgoing(work, content))
-    return outgoing, moves
+        outgoing.append(Outgoing(each, content))
+    return outgoing, transitions

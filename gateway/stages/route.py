@@ -1,7 +1,7 @@
-"""Choose: which of a channel's providers carries a message, by weight, health and the operator's switches.
+"""Route: which of a channel's providers carries a message, by weight, circuit breaker and the operator's switches.
 
-Pure but for what it remembers of the last minute's attempts, in this process only: each worker finds out for itself,
-so that a lost Redis or a worker with a bad network tells nobody else what to do. All figures are our choice.
+Pure but for the last minute's attempts, which each process counts for itself: neither a lost Redis nor a worker with a
+bad network affects the others' choice. All figures are our choice.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from datetime import datetime, timedelta
 
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.core.model import EndReason, Notification, State, Switch
-from gateway.core.ports import Attempt, ClaimedDelivery, Outgoing, PauseInfo, Transition
+from gateway.core.controls import Switch
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, Transition
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.requests import PauseInfo
+from gateway.core.states import State
 
 _WINDOW = timedelta(seconds=60)
 MIN_SAMPLES = 20  # below that a rate says nothing
 _TOO_MANY = 0.5  # of the attempts in the window
-OPEN_FOR = timedelta(seconds=30)  # after which a failing provider gets one message, to see
+OPEN_FOR = timedelta(seconds=30)  # how long the breaker is open; then one message probes the provider
 _PROBE_EVERY = timedelta(seconds=5)
-RAMP_UP = timedelta(seconds=60)  # from the first success until it has its whole share again
+RAMP_UP = timedelta(seconds=60)  # half-open: from the first success until it has its whole share again
 
-# What is the provider's or the network's fault. A refused number is not; and a provider that asks us to slow down
-# works: its own Retry-After is honoured.
+# Failures of the provider or the network. A refused number is none, nor is a request to slow down: its Retry-After is
+# honoured.
 _FAULTS = frozenset(
     {
         Reason.PROVIDER_UNAVAILABLE,
@@ -38,13 +42,13 @@ _FAULTS = frozenset(
 )
 
 
-# The attempt says nothing of the provider: it was not called.
+# The provider was not called, so the attempt says nothing about it.
 _NO_CALL = frozenset({Reason.TOO_LATE, Reason.NOT_BEGUN})
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
-    """How a provider does: ``share`` from 0 (left alone) to 1, and the last minute's attempts of this process."""
+    """A provider's health: ``share`` from 0 (breaker open) to 1, and this process's attempts of the last minute."""
 
     share: float
     attempts: int
@@ -53,59 +57,59 @@ class ProviderHealth:
 
 @dataclass(slots=True)
 class _CircuitBreaker:
-    """One provider's last minute."""
+    """One provider's circuit breaker, over the attempts of the last minute."""
 
     attempts: deque[tuple[datetime, bool]] = field(default_factory=deque)
     failed: int = 0
-    rests_until: datetime | None = None
+    open_until: datetime | None = None
     probe_at: datetime | None = None  # the next message that may try it
-    recovers_since: datetime | None = None
+    half_open_since: datetime | None = None
 
     def learn(self, good: bool, now: datetime) -> None:
         self.attempts.append((now, good))
         self.failed += not good
         self._forget_before(now - _WINDOW)
-        if self.rests_until is not None:
-            if good and now >= self.rests_until:
-                self._forget(recovers_since=now)
+        if self.open_until is not None:
+            if good and now >= self.open_until:
+                self._forget(half_open_since=now)
             elif not good:
-                self.rests_until = self.probe_at = now + OPEN_FOR
+                self.open_until = self.probe_at = now + OPEN_FOR
             return
         if len(self.attempts) >= MIN_SAMPLES and self.failed / len(self.attempts) >= _TOO_MANY:
-            self._forget(rests_until=now + OPEN_FOR)
+            self._forget(open_until=now + OPEN_FOR)
 
     def _forget_before(self, since: datetime) -> None:
         while self.attempts and self.attempts[0][0] <= since:
             self.failed -= not self.attempts.popleft()[1]
 
     def seen(self, now: datetime) -> ProviderHealth:
-        """What people are shown of it."""
+        """The breaker as metrics and the status page show it."""
         self._forget_before(now - _WINDOW)
         return ProviderHealth(self.share(now), len(self.attempts), self.failed)
 
-    def _forget(self, rests_until: datetime | None = None, recovers_since: datetime | None = None) -> None:
+    def _forget(self, open_until: datetime | None = None, half_open_since: datetime | None = None) -> None:
         self.attempts.clear()
         self.failed = 0
-        self.rests_until, self.recovers_since, self.probe_at = rests_until, recovers_since, rests_until
+        self.open_until, self.half_open_since, self.probe_at = open_until, half_open_since, open_until
 
     def share(self, now: datetime) -> float:
-        """How much of its weight it gets: 0 while it fails, 1 when well, and what lies between on the way back."""
-        if self.rests_until is not None:
+        """The share of its weight that it gets: 0 while open, 1 while closed, rising in between while half-open."""
+        if self.open_until is not None:
             return 0.0
-        if self.recovers_since is None or now >= self.recovers_since + RAMP_UP:
+        if self.half_open_since is None or now >= self.half_open_since + RAMP_UP:
             return 1.0
-        return max(0.1, (now - self.recovers_since) / RAMP_UP)
+        return max(0.1, (now - self.half_open_since) / RAMP_UP)
 
     def take_probe(self, now: datetime) -> bool:
-        """Whether the message at hand may try a provider that rests."""
-        if self.rests_until is None or self.probe_at is None or now < self.probe_at:
+        """Whether this message may probe a provider whose breaker is open."""
+        if self.open_until is None or self.probe_at is None or now < self.probe_at:
             return False
         self.probe_at = now + _PROBE_EVERY
         return True
 
 
 class ProviderRouter:
-    """The providers with their weights, and how they have done lately."""
+    """Chooses among the providers by their weights and circuit breakers."""
 
     def __init__(self, providers: Mapping[str, Provider], weights: Mapping[str, float]) -> None:
         self._providers = providers
@@ -115,8 +119,8 @@ class ProviderRouter:
     def choose(self, work: ClaimedDelivery, switches: Sequence[Switch], now: datetime) -> str | None:
         """The provider for a message. None: no provider of its channel may carry its category.
 
-        One that just failed with this message is avoided, a failing one left alone; but the last one is never
-        dropped: with nobody better, the message goes where it may fail, and waits.
+        A provider that just failed with this message is avoided, and so is one whose breaker is open; but the last
+        one is never dropped: with no better one, the message goes where it may fail, and is retried.
         """
         delivery, notification = work.delivery, work.notification
         able = self._able(notification, delivery.channel)
@@ -131,7 +135,7 @@ class ProviderRouter:
         return self._weighted(able, f"{delivery.id}.{delivery.attempt}", now)
 
     def stopped(self, notification: Notification, channel: str, switches: Sequence[Switch]) -> Switch | None:
-        """The pause that would hold the message up now: on this channel no provider may carry it. None: one may."""
+        """The pause by which no provider of this channel may carry the message now. None: one may."""
         found = [
             next((switch for switch in switches if switch.stops(notification, channel, name)), None)
             for name in self._able(notification, channel)
@@ -139,7 +143,7 @@ class ProviderRouter:
         return found[0] if found and None not in found else None
 
     def held(self, notification: Notification, switches: Sequence[Switch]) -> PauseInfo | None:
-        """What of the message's route would be held up now; its other steps go out."""
+        """The paused part of the message's route; its other steps go out."""
         found = {step.channel: self.stopped(notification, step.channel, switches) for step in notification.route}
         stopped = {channel: switch for channel, switch in found.items() if switch is not None}
         return PauseInfo(next(iter(stopped.values())), tuple(stopped)) if stopped else None
@@ -147,22 +151,22 @@ class ProviderRouter:
     def assign(
         self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
     ) -> tuple[list[Outgoing], list[Transition]]:
-        """Give each message its provider; what no provider may carry ends here, and its route goes on."""
+        """Give each message its provider; a delivery that no provider may carry ends here, and its route goes on."""
         ready: list[Outgoing] = []
-        moves: list[Transition] = []
+        transitions: list[Transition] = []
         for message in permitted:
             name, delivery = self.choose(message.work, switches, now), message.work.delivery
             if name is None:
                 reason = EndReason.NO_PROVIDER
-                moves.append(
+                transitions.append(
                     Transition(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True)
                 )
             else:
                 ready.append(replace(message, provider=name))
-        return ready, moves
+        return ready, transitions
 
     def learn(self, attempt: Attempt) -> None:
-        """An attempt has ended: what it says of its provider."""
+        """Count an attempt that has ended in its provider's circuit breaker."""
         failure = attempt.result if isinstance(attempt.result, SendFailure) else None
         health = self._health.get(attempt.provider)
         if health is not None and (failure is None or failure.reason not in _NO_CALL):
@@ -183,7 +187,7 @@ class ProviderRouter:
         return not any(switch.stops(work.notification, work.delivery.channel, name) for switch in switches)
 
     def _weighted(self, names: Sequence[str], key: str, now: datetime) -> str | None:
-        """By the message's own id, so that asking twice gives the same answer."""
+        """By a hash of the message's id, so that choosing twice gives the same provider."""
         if len(names) < 2:
             return names[0] if names else None
         weights = [self._weights.get(name, 1.0) * (self._health[name].share(now) or 1.0) for name in names]

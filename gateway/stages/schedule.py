@@ -1,31 +1,30 @@
-"""When to try again and how long to wait: every duration of the path, in one place.
+"""Schedule: when to retry and how long to wait. Every duration of the path, in one place.
 
-Pure arithmetic. Waiting itself lives in the ledger's ``due_at``, never in a sleeping task.
+Arithmetic only. The waiting is the ledger's ``due_at``, never a sleeping task.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tenacity import RetryCallState, Retrying
-from tenacity.wait import wait_exponential_jitter
-
 from channels.base import ProviderReason
-from gateway.core.model import Step
+from gateway.core.notifications import Step
 
-# 10 s doubling to at most an hour, with up to 5 s of jitter: our choice. Six attempts span about five minutes;
-# an outage that outlasts them goes to the next step of the route, where there is one.
-_BACKOFF = wait_exponential_jitter(multiplier=10, max=3600, exp_base=2, jitter=5)
+# Exponential backoff in seconds: 10 doubling to at most an hour, with up to 5 of jitter: our choice. Six attempts span
+# about five minutes; an outage that outlasts them goes to the next step of the route, where there is one.
+_FIRST, _LONGEST, _JITTER = 10, 3600, 5
+_MOST_DOUBLINGS = 10  # beyond the longest already
 
 # A handset that is off comes back within hours, not seconds: Twilio's guidance for 30003 (unreachable).
 _SLOW_REASONS = frozenset({ProviderReason.UNREACHABLE, ProviderReason.MAILBOX_FULL})
 _SLOW = timedelta(minutes=30)
 
-_PAUSE = timedelta(seconds=10)  # the backoff's first step
+_PAUSE = timedelta(seconds=_FIRST)  # the backoff's first step
 
-# The provider, or the way to it, is at fault and not this message.
+# Failures of the provider or the network, and not of this message.
 _OUTAGES = frozenset(
     {
         ProviderReason.CONNECTION_FAILED,
@@ -39,10 +38,10 @@ _OUTAGES = frozenset(
 )
 _OUTLAST = timedelta(hours=72)  # our choice: a long weekend
 
-# No call was made: the permitted time was over, or the message's turn did not come.
+# No call was made: the permitted time was over, or no connection became free in time.
 _OUR_DOING = frozenset({ProviderReason.TOO_LATE, ProviderReason.NOT_BEGUN})
 
-# A code that nobody has classified is not tried more often than this; our choice.
+# An unclassified code is not retried more often than this; our choice.
 _BOUNDED: Mapping[str, int] = {
     ProviderReason.UNMAPPED: 2,
     ProviderReason.UNREACHABLE: 3,
@@ -83,9 +82,8 @@ class RetrySchedule:
             return now + (self._scaled(_PAUSE) if retry_after is None else timedelta(seconds=retry_after))
         if tries is not None and tries >= min(self.max_attempts, _BOUNDED.get(reason, self.max_attempts)):
             return None
-        state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
-        state.attempt_number = attempt
-        delay = timedelta(seconds=_BACKOFF(state))
+        backoff = _FIRST * 2 ** min(attempt - 1, _MOST_DOUBLINGS) + random.uniform(0, _JITTER)
+        delay = timedelta(seconds=min(backoff, _LONGEST))
         if reason in _SLOW_REASONS:
             delay = max(delay, _SLOW)
         asked = timedelta(seconds=retry_after or 0)

@@ -1,24 +1,25 @@
-"""Send: one call to one provider for each message, all at once, and nothing tried twice.
+"""Send: one call to one provider for each message, all concurrently, without retries.
 
-The attempt has been recorded before this stage runs. Whatever goes wrong here in a way that nobody foresaw is
-an unknown outcome: the provider may have the message.
+The attempt has been recorded before this stage runs. An unforeseen error here is an unknown outcome: the provider may
+have the message.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from channels.base import Accepted, Message, Provider, SendFailure, TransientFailure, UnknownOutcome
 from channels.base import ProviderReason as Reason
-from gateway.core.model import Category
-from gateway.core.ports import Attempt, Clock, Outgoing
-from gateway.observability import tracing
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Attempt, Outgoing
+from gateway.core.notifications import Category
+from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
 
-# RFC 8058 is for what people may decline. What a borrower asked for themselves (a plan, a receipt) is not that.
+# RFC 8058 is for messages that a person may decline. What a borrower asked for (a plan, a receipt) is none.
 _WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
 
 
@@ -32,18 +33,20 @@ class Sender:
         public_url: str,
         clock: Clock,
         unsubscribe_token: Callable[[str], str],
+        observer: PathObserver,
     ) -> None:
         self._providers = providers
         self._reference = reference
         self._public_url = public_url
         self._clock = clock
         self._unsubscribe_token = unsubscribe_token
+        self._observer = observer
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
-        self._waiting = dict.fromkeys(providers, 0)  # for their turn, by provider
+        self._waiting = dict.fromkeys(providers, 0)  # for a free slot, by provider
         self._stopped = False
 
     def message(self, outgoing: Outgoing, attempt: int) -> Message:
-        """What the provider is given; also what it is asked about later."""
+        """The message for the provider's ``send``, and later for its ``lookup``."""
         work = outgoing.work
         notification = work.notification
         reference = self._reference(work.delivery.id, attempt)
@@ -63,7 +66,7 @@ class Sender:
         )
 
     def _headers(self, delivery_id: str, category: Category) -> Mapping[str, str]:
-        """What mail programs show as a button; channels without headers pass over them."""
+        """The headers for mail programs' unsubscribe button; channels without headers ignore them."""
         if category in _WITHOUT_UNSUBSCRIBE:
             return {}
         url = f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
@@ -72,15 +75,15 @@ class Sender:
     async def send(
         self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime
     ) -> None:
-        """Send all; ``ended`` hears of each attempt when it is over, so that a slow one delays no other's record.
+        """Send all; ``ended`` is called with each attempt when it ends, so that a slow one delays no other's record.
 
-        What has not begun by ``until``, because the provider is slow and the queue for it long, does not begin:
-        the lease may run out, and another worker would take it for lost and look it up too early.
+        What has not begun by ``until``, because the provider is slow and its queue long, is not begun: its lease may
+        expire, and another worker would take it for lost and look it up too early.
         """
         await asyncio.gather(*(self._send_one(outgoing, ended, until) for outgoing in batch))
 
     def stop(self) -> None:
-        """Begin nothing more: calls under way end as they do, and what waits for its turn is given back at once."""
+        """Begin nothing more: calls under way end as they do, and what waits for a connection is given back at once."""
         self._stopped = True
         for provider, waiting in self._waiting.items():
             for _ in range(waiting):
@@ -88,18 +91,17 @@ class Sender:
 
     async def _send_one(self, outgoing: Outgoing, ended: Callable[[Attempt], Awaitable[None]], until: datetime) -> None:
         message = self.message(outgoing, outgoing.work.delivery.attempt + 1)
-        async with self._turn(outgoing.provider):
-            with _span(outgoing, message) as span:
+        async with self._slot(outgoing.provider):
+            with self._observer.attempt(outgoing, message) as span:
                 started = self._clock()
                 result = await self._hand_over(outgoing, message, late=started >= until)
                 attempt = Attempt(outgoing.work, outgoing.provider, message, started, self._clock(), result)
-                outcome, reason, code = attempt.outcome()
-                tracing.set_attributes(span, outcome=outcome, reason=reason, code=code)
+                self._observer.attempt_ended(span, attempt)
         await ended(attempt)
 
     @asynccontextmanager
-    async def _turn(self, provider: str) -> AsyncIterator[None]:
-        """One of the calls that the provider takes at once; after ``stop`` there is nothing to wait for."""
+    async def _slot(self, provider: str) -> AsyncIterator[None]:
+        """One of the concurrent calls that the provider takes; after ``stop`` there is nothing to wait for."""
         slots = self._slots[provider]
         if not self._stopped:
             self._waiting[provider] += 1
@@ -125,14 +127,3 @@ class Sender:
             # The contract names what a provider may raise; anything else is a defect, and a defect after
             # the bytes have left must not lead to a second copy.
             return UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
-
-
-def _span(outgoing: Outgoing, message: Message) -> AbstractContextManager[tracing.Span | None]:
-    return tracing.step(
-        "send",
-        outgoing.work.notification.id,
-        delivery_id=message.delivery_id,
-        attempt=message.attempt,
-        channel=outgoing.work.delivery.channel,
-        provider=outgoing.provider,
-    )

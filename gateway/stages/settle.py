@@ -1,7 +1,7 @@
-"""What follows from a provider's answer, receipt or silence: pure decisions on one delivery.
+"""Settle: what follows from a provider's answer, receipt or silence. Pure decisions on one delivery.
 
 Each function looks at the delivery as it stands in the ledger now (not as it stood when the provider was
-called) and answers one Move. Nothing here resends: a retry is only ever a later ``due_at``.
+called) and answers one Transition. Nothing here resends: a retry is only ever a later ``due_at``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.core.model import END_STATES, PENDING_STATES, EndReason, Notification, State
-from gateway.core.ports import Attempt, Delivery, Transition
+from gateway.core.deliveries import Attempt, Delivery, Transition
+from gateway.core.notifications import Notification
+from gateway.core.reasons import EndReason
+from gateway.core.states import END_STATES, PENDING_STATES, State
+from gateway.stages.route_rules import goal_reached
 from gateway.stages.schedule import RetrySchedule, earliest
 
 _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
@@ -35,22 +38,13 @@ _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
     ReceiptStatus.READ: State.DELIVERED,
     ReceiptStatus.OPTED_OUT: State.UNDELIVERED,
 }
-# What is not known to be with the provider: under way, unknown, or given up for lost and about to be tried again.
+# Not known to be with the provider: under way, unknown, or taken for lost and about to be retried.
 _OPEN = frozenset({State.SENDING, State.UNKNOWN, *PENDING_STATES})
 _BAD_ENDS = frozenset({State.UNDELIVERED, State.FAILED, State.SUPPRESSED, State.EXPIRED})
 
 
-def goal_reached(until: str, state: State, *, read: bool) -> bool:
-    """Whether a step's goal (``sent``, ``delivered`` or ``read``) is met."""
-    if until == "read":
-        return read
-    if until == "sent":
-        return state in (State.SENT, State.DELIVERED)
-    return state is State.DELIVERED
-
-
 class OutcomeRecorder:
-    """Decides the moves that end or continue a delivery, on one schedule and the providers' capabilities."""
+    """Decides the transitions that end or continue a delivery, by one schedule and the providers' capabilities."""
 
     def __init__(self, schedule: RetrySchedule, capabilities: Mapping[str, Capability]) -> None:
         self._schedule = schedule
@@ -60,7 +54,7 @@ class OutcomeRecorder:
         """The provider answered, refused, or left us without an answer."""
         now, result = attempt.finished_at, attempt.result
         if attempt.message.attempt != delivery.attempt:
-            # This worker was taken for lost, and another attempt has begun since: the news is kept, and moves nothing.
+            # This worker was taken for lost, and another attempt has begun since: recorded, without a change of state.
             outcome, reason, code = attempt.outcome()
             detail = {"attempt": attempt.message.attempt, "outcome": outcome, "reason": reason, "code": code}
             return Transition(delivery.id, "late_attempt", now, due_at=delivery.due_at, detail=detail)
@@ -93,7 +87,7 @@ class OutcomeRecorder:
         changes |= {
             "escalate_at": escalate_at,
             "receipt_by": receipt_by,
-            "failures_only": int(not result.receipt_expected),
+            "no_delivery_receipts": int(not result.receipt_expected),
         }
         return Transition(
             delivery.id, "sent", now, to=State.SENT, changes=changes, due_at=earliest(escalate_at, receipt_by)
@@ -113,7 +107,7 @@ class OutcomeRecorder:
             due_at=again,
             changes={"tries": tries},
             detail=detail,
-            not_reached=_disproved(delivery),
+            contact_disproved=_disproved(delivery),
         )
 
     def _again(
@@ -162,7 +156,7 @@ class OutcomeRecorder:
         )
 
     def ask_again(self, now: datetime) -> datetime:
-        """When to ask a provider again that could not be asked now."""
+        """When to repeat a look-up that could not be made now."""
         return self._schedule.ask_at(now)
 
     def after_lookup(
@@ -170,28 +164,28 @@ class OutcomeRecorder:
     ) -> Transition:
         """The provider was asked about an unknown outcome, or about a message without a receipt."""
         if answer.result is LookupResult.FOUND and answer.receipt is not None:
-            move = self.after_receipt(delivery, notification, answer.receipt, delivery.attempt, now)
-            if move.to is not None or delivery.state is not State.SENT:
-                return move
+            found = self.after_receipt(delivery, notification, answer.receipt, delivery.attempt, now)
+            if found.to is not None or delivery.state is not State.SENT:
+                return found
         if delivery.state is State.SENT:
-            # Nobody has said that it did not arrive, so it stays a contact.
+            # Nothing shows that it did not arrive, so it stays a contact.
             kind, reason = "receipt_timeout", EndReason.RECEIPT_TIMEOUT
             return _ended(delivery, State.UNDELIVERED, kind, reason, now, {}, said=False)
         if answer.result is LookupResult.ABSENT:
             return self._absent(delivery, notification, now)
-        # Nobody can say whether it arrived.
-        if notification.must_arrive and not delivery.resent:
-            changes = {"resent": 1}
+        # It can't be known whether it arrived.
+        if notification.must_arrive and not delivery.deliberate_resends:
+            changes = {"deliberate_resends": 1}
             return Transition(
                 delivery.id, "resent", now, to=State.RETRYING, reason=EndReason.UNRESOLVED, due_at=now, changes=changes
             )
-        # A second copy is worse than a late one, so a person decides; or a receipt that still comes under our tag.
-        # An id that is there is an earlier attempt's: the provider's own for this one was never learned.
+        # A second copy is worse than a late one, so a person decides, or a receipt that still comes under our tag.
+        # A provider message id that is there is an earlier attempt's: this attempt's own was never received.
         tagged = {"provider_message_id": answer.tag} if answer.tag else {}
         return Transition(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED, changes=tagged)
 
     def _absent(self, delivery: Delivery, notification: Notification, now: datetime) -> Transition:
-        """The provider does not have it: the attempt has failed after all, when it was made."""
+        """The provider does not have it: the attempt has failed, at the time when it was made."""
         again, tries = self._again(delivery, notification, delivery.reason, None, delivery.contacted_at or now)
         if again is None:
             return _ended(delivery, State.FAILED, "resolved", EndReason.RETRIES_EXHAUSTED, now, {})
@@ -204,13 +198,13 @@ class OutcomeRecorder:
             reason=reason,
             due_at=max(again, now),
             changes=changes,
-            not_reached=_disproved(delivery),
+            contact_disproved=_disproved(delivery),
         )
 
     def after_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, attempt: int, now: datetime
     ) -> Transition:
-        """The provider's later word, in any order and however often."""
+        """The provider's receipt, in any order and however often."""
         detail = {"status": receipt.status, "code": receipt.code, "attempt": attempt}
         reason = receipt.reason or ""
         to = _RECEIPT_STATES.get(receipt.status)
@@ -219,13 +213,13 @@ class OutcomeRecorder:
             seen: dict[str, Any] = {}
             due_at = delivery.due_at
             if receipt.status is ReceiptStatus.READ and delivery.read_at is None:
-                # Delivered already, and the last goal that a step can have: nothing is waited for any more.
+                # Delivered already, and read is the last goal that a step can have: nothing is waited for any more.
                 seen, due_at = {"read_at": now, "escalate_at": None}, None
             elif receipt.status is ReceiptStatus.RELAYED and not stale:
-                seen = {"failures_only": 1}
+                seen = {"no_delivery_receipts": 1}
             said_no = to is State.UNDELIVERED and not stale and _disproved(delivery)
             return Transition(
-                delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, not_reached=said_no
+                delivery.id, "receipt", now, changes=seen, due_at=due_at, detail=detail, contact_disproved=said_no
             )
         if to is State.SENT:
             return self._sent_by_receipt(delivery, notification, receipt, detail, now)
@@ -241,7 +235,7 @@ class OutcomeRecorder:
     def _sent_by_receipt(
         self, delivery: Delivery, notification: Notification, receipt: Receipt, detail: dict[str, Any], now: datetime
     ) -> Transition:
-        """The word "sent" settles only an attempt that we do not yet know to have arrived at the provider."""
+        """A receipt "sent" settles only an attempt that is not known yet to have arrived at the provider."""
         if delivery.state not in _OPEN:
             return Transition(delivery.id, "receipt", now, due_at=delivery.due_at, detail=detail)
         expected = receipt.status is not ReceiptStatus.RELAYED
@@ -262,15 +256,15 @@ class OutcomeRecorder:
                 next_step=not reached,
             )
         if delivery.state is State.SENT and delivery.receipt_by is not None and delivery.receipt_by <= now:
-            if delivery.failures_only:
+            if delivery.no_delivery_receipts:
                 return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
             return None
         return Transition(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
 
 
 def _disproved(delivery: Delivery) -> bool:
-    """Whether a failure of the present attempt shows that the borrower got nothing: an earlier copy may have come."""
-    return not delivery.resent
+    """Whether a failure of this attempt shows that the borrower got nothing: an earlier copy may have arrived."""
+    return not delivery.deliberate_resends
 
 
 def _failure_detail(failure: SendFailure) -> dict[str, Any]:
@@ -307,7 +301,7 @@ def _ended(
     *,
     said: bool = True,
 ) -> Transition:
-    """The step came to a bad end: the route goes on. ``said``: by the provider's word, and not by its silence."""
+    """The step has failed: the route goes on. ``said``: the provider reported it; False: it was silent."""
     changes: dict[str, Any] = {"escalate_at": None, "receipt_by": None}
     if provider_message_id and not delivery.provider_message_id:
         changes["provider_message_id"] = provider_message_id
@@ -320,5 +314,5 @@ def _ended(
         changes=changes,
         detail=detail,
         next_step=to in _BAD_ENDS and to in END_STATES,
-        not_reached=said and _disproved(delivery),
+        contact_disproved=said and _disproved(delivery),
     )

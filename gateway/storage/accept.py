@@ -1,8 +1,8 @@
-"""Storing what is accepted: one transaction for a batch of drafts, durable before anyone is told.
+"""Accepting: one transaction for a batch of decided requests, durable before the API answers.
 
-Two unique claims are taken here, by the database, in the transaction that stores the notification: the
-idempotency key (the same request again) and the dedup key (another request with the same meaning). They are
-exact however many processes accept at once, and there is nothing to lose or rebuild when Redis goes.
+Two unique keys are claimed by the database in the transaction that stores the notification: the idempotency key (the
+same request again) and the dedup key (another request with the same meaning). They are exact for any number of
+processes, and nothing of them is in Redis.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
-from gateway.core.model import Notification, PolicyReason, State, Verdict, VerdictKind, new_id
-from gateway.core.ports import AcceptResult, DecidedRequest, Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.notifications import Notification, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import AcceptResult, DecidedRequest
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
@@ -24,8 +28,8 @@ from gateway.storage.facts import matching
 from gateway.storage.schema import dedup_claims, deliveries, notifications
 from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
 
-# A request that came to nothing does not stand in the way of the next one with the same meaning.
-_CAME_TO_NOTHING = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
+# States in which a notification no longer occupies its dedup key, unless it made a contact.
+_RELEASES_KEY = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
 
 _STATE = {
     VerdictKind.SEND: State.ACCEPTED,
@@ -36,60 +40,60 @@ _STATE = {
 
 
 def insert_new(connection: Connection, table: Table) -> Any:
-    """INSERT … ON CONFLICT DO NOTHING, which both databases have and spell alike."""
+    """INSERT … ON CONFLICT DO NOTHING, in the connection's dialect."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(table).on_conflict_do_nothing()
 
 
 def store(
-    connection: Connection, drafts: Sequence[DecidedRequest], now: datetime, releases: DeferralSpreader
+    connection: Connection, requests: Sequence[DecidedRequest], now: datetime, releases: DeferralSpreader
 ) -> list[AcceptResult]:
-    """Store each draft that is new; answer for each, in order."""
-    # One order everywhere, so that two processes storing the same keys wait for each other and never deadlock.
-    order = sorted(range(len(drafts)), key=lambda at: _key_of(drafts[at]))
-    slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, drafts)])
-    entries = {drafts[at].notification.id: InsertPlan(drafts[at], now, slots[at]) for at in order}
-    created, owners = _claim(connection, list(entries.values()))
-    fresh = [entry for key, entry in entries.items() if key in created]
-    taken_over = _contest(connection, [entry for entry in fresh if entry.draft.notification.id not in owners])
+    """Store each request that is new; a result for each, in order."""
+    # One lock order, so that two processes that store the same keys wait for each other and never deadlock.
+    order = sorted(range(len(requests)), key=lambda at: _key_of(requests[at]))
+    slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, requests)])
+    plans = {requests[at].notification.id: InsertPlan(requests[at], now, slots[at]) for at in order}
+    created, owners = _claim(connection, list(plans.values()))
+    fresh = [plan for key, plan in plans.items() if key in created]
+    taken_over = _contest(connection, [plan for plan in fresh if plan.request.notification.id not in owners])
     _insert_rest(connection, fresh, taken_over)
-    repeated = [_key_of(each.draft) for key, each in entries.items() if key not in created]
+    repeated = [_key_of(each.request) for key, each in plans.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
-        entries[draft.notification.id].answer()
-        if draft.notification.id in created
-        else _answered(draft.fingerprint, existing[_key_of(draft)])
-        for draft in drafts
+        plans[request.notification.id].answer()
+        if request.notification.id in created
+        else _answered(request.fingerprint, existing[_key_of(request)])
+        for request in requests
     ]
 
 
-def replays(connection: Connection, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
-    """The answers to requests that were taken before: by idempotency key and fingerprint; None for the others."""
-    existing = _existing(connection, [(tenant, key) for key, _ in asked])
-    found = [(mark, existing.get((tenant, key))) for key, mark in asked]
+def replays(connection: Connection, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
+    """The results of requests accepted before, by idempotency key and fingerprint; None for the others."""
+    existing = _existing(connection, [(tenant, key) for key, _ in keys])
+    found = [(mark, existing.get((tenant, key))) for key, mark in keys]
     return [_answered(mark, row) if row is not None and row.fingerprint == mark else None for mark, row in found]
 
 
-def _decided_last(draft: DecidedRequest) -> Verdict:
-    return draft.steps[-1].verdict
+def _decided_last(request: DecidedRequest) -> Verdict:
+    return request.steps[-1].verdict
 
 
 class InsertPlan:
-    """One draft on its way into the tables; ``slot`` is when a deferral is looked at."""
+    """The rows of one decided request; ``slot`` is when its deferral becomes due."""
 
-    def __init__(self, draft: DecidedRequest, now: datetime, slot: datetime | None) -> None:
-        self.draft = draft
+    def __init__(self, request: DecidedRequest, now: datetime, slot: datetime | None) -> None:
+        self.request = request
         self.now = now
         self.duplicate_of: str | None = None
-        last = _decided_last(draft)
+        last = _decided_last(request)
         self.state = _STATE[last.kind]
         self.reason: str = "" if last.kind is VerdictKind.SEND else last.reason
         self.defer_until = slot
-        self.deliveries = [self._delivery(at) for at in range(len(draft.steps))]
+        self.deliveries = [self._delivery(at) for at in range(len(request.steps))]
         self._first_events()
 
     def _delivery(self, at: int) -> dict[str, Any]:
-        notification, step = self.draft.notification, self.draft.steps[at]
+        notification, step = self.request.notification, self.request.steps[at]
         state = _STATE[step.verdict.kind]
         due_at = {State.ACCEPTED: self.now, State.DEFERRED: self.defer_until, State.REVIEW: step.verdict.valid_until}
         return {
@@ -108,12 +112,12 @@ class InsertPlan:
         }
 
     def row(self) -> dict[str, Any]:
-        notification = self.draft.notification
+        notification = self.request.notification
         return {
             "id": notification.id,
             "tenant": notification.tenant,
             "idempotency_key": notification.idempotency_key,
-            "fingerprint": self.draft.fingerprint,
+            "fingerprint": self.request.fingerprint,
             "dedup_key": notification.dedup_key,
             "borrower_id": notification.borrower.id,
             "case_id": notification.case.id,
@@ -124,7 +128,7 @@ class InsertPlan:
             "state": self.state,
             "reason": self.reason,
             "defer_until": self.defer_until,
-            "step": self.draft.steps[-1].step,
+            "step": self.request.steps[-1].step,
             "accepted_at": notification.accepted_at,
             "expires_at": notification.expires_at,
             "updated_at": self.now,
@@ -140,20 +144,20 @@ class InsertPlan:
         self._first_events()
 
     def _first_events(self) -> None:
-        """The chain's beginning: what was accepted, and what was decided about it."""
+        """The first events of its chain: accepted, and what was decided."""
         self.chain, self.head = Chain(), ""
-        self._event("accepted", State.ACCEPTED, "", {"template_version": self.draft.notification.template_version})
+        self._event("accepted", State.ACCEPTED, "", {"template_version": self.request.notification.template_version})
         if self.duplicate_of is not None:
             self._event("suppressed", self.state, self.reason, {"duplicate_of": self.duplicate_of})
             return
-        for step, delivery in zip(self.draft.steps, self.deliveries, strict=True):
+        for step, delivery in zip(self.request.steps, self.deliveries, strict=True):
             detail = {"when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
             self._event("decided", delivery["state"], step.verdict.reason, detail, delivery["id"])
 
     def _event(
         self, kind: str, state: str, reason: str, detail: dict[str, Any], delivery_id: str | None = None
     ) -> None:
-        notification = self.draft.notification
+        notification = self.request.notification
         zones = notification.borrower.time_zones
         self.head = self.chain.append(
             self.head,
@@ -177,7 +181,7 @@ class InsertPlan:
         due = live is not None and live["state"] is State.ACCEPTED
         return AcceptResult(
             "created",
-            self.draft.notification.id,
+            self.request.notification.id,
             self.state,
             self.reason,
             self.defer_until,
@@ -187,9 +191,9 @@ class InsertPlan:
         )
 
 
-_CLAIM_MEANINGS = StatementTemplate(
-    # Ids are of this very request, so one that is not there met an idempotency key that was taken. Asked for each by
-    # itself, and not with EXISTS, which a planner who knows nothing of the table yet may answer by reading all of it.
+_CLAIM_DEDUP_KEYS = StatementTemplate(
+    # The ids are new, so one that is not there met a taken idempotency key. One subquery for each, and not EXISTS,
+    # which a planner without statistics may answer by a sequential scan.
     lambda sql: (
         f"WITH claims (tenant, dedup_key, notification_id) AS ({sql.tuples('claims', 3)})"
         " INSERT INTO dedup_claims (tenant, dedup_key, notification_id)"
@@ -200,24 +204,24 @@ _CLAIM_MEANINGS = StatementTemplate(
 )
 
 
-def claim_meanings(connection: Connection, claims: Sequence[tuple[str, str, str]]) -> Statement:
-    """Claim meanings, as (tenant, dedup key, notification's id), for the notifications that are there.
+def claim_dedup_keys(connection: Connection, claims: Sequence[tuple[str, str, str]]) -> Statement:
+    """The statement that claims dedup keys, as (tenant, dedup key, notification's id), for the stored notifications.
 
-    Answers the ids of those whose meaning was free.
+    It gives the ids of those whose key was free.
     """
-    return _CLAIM_MEANINGS.of(connection, claims=list(claims))
+    return _CLAIM_DEDUP_KEYS.of(connection, claims=list(claims))
 
 
-def _claim(connection: Connection, entries: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
-    """Store the notifications whose keys are new, and claim the meaning of each; the ids of which either was free."""
-    claims = [(*_meaning_of(entry), entry.draft.notification.id) for entry in sorted(entries, key=_meaning_of)]
-    stored = inserting(connection, notifications, [entry.row() for entry in entries], new_only=True, returning="id")
-    created, claimed = execute_pipelined(connection, [*stored, claim_meanings(connection, claims)])
+def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
+    """Store the notifications with new idempotency keys, and claim their dedup keys; the ids that got each."""
+    claims = [(*_dedup_key_of(plan), plan.request.notification.id) for plan in sorted(plans, key=_dedup_key_of)]
+    stored = inserting(connection, notifications, [plan.row() for plan in plans], new_only=True, returning="id")
+    created, claimed = execute_pipelined(connection, [*stored, claim_dedup_keys(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
 
 
-def _meaning_of(entry: InsertPlan) -> tuple[str, str]:
-    return entry.draft.notification.tenant, entry.draft.notification.dedup_key
+def _dedup_key_of(plan: InsertPlan) -> tuple[str, str]:
+    return plan.request.notification.tenant, plan.request.notification.dedup_key
 
 
 _LOCK_CLAIMS = StatementTemplate(
@@ -237,49 +241,49 @@ _OWNERS = StatementTemplate(
 )
 
 
-def _contest(connection: Connection, entries: Sequence[InsertPlan]) -> dict[tuple[str, str], str]:
+def _contest(connection: Connection, plans: Sequence[InsertPlan]) -> dict[tuple[str, str], str]:
     """Decide who owns meanings that were claimed before; one round trip, however many there are.
 
     A request takes a meaning over from an owner that came to nothing; otherwise it becomes a duplicate. Answers the
     new owners of the meanings that were taken over. Raises Unavailable where a claim was removed meanwhile.
     """
-    if not entries:
+    if not plans:
         return {}
-    keys = sorted({_meaning_of(entry) for entry in entries})
+    keys = sorted({_dedup_key_of(plan) for plan in plans})
     asked = [each.of(connection, keys=keys) for each in (_LOCK_CLAIMS, _OWNERS)]
     _, rows = execute_pipelined(connection, asked)
     # An owner may be of this very batch: it is in the table already, with the state it was accepted in.
     owners = {
-        (tenant, dedup_key): (owner, State(state) in _CAME_TO_NOTHING and contacted_at is None)
+        (tenant, dedup_key): (owner, State(state) in _RELEASES_KEY and contacted_at is None)
         for tenant, dedup_key, owner, state, contacted_at in rows
     }
     taken_over: dict[tuple[str, str], str] = {}
-    for entry in sorted(entries, key=_meaning_of):
-        meaning = _meaning_of(entry)
+    for plan in sorted(plans, key=_dedup_key_of):
+        meaning = _dedup_key_of(plan)
         if meaning not in owners:
             raise Unavailable("ledger: a claim was removed while it was contested")
         owner, came_to_nothing = owners[meaning]
         if came_to_nothing:
-            taken_over[meaning] = entry.draft.notification.id
-            owners[meaning] = (entry.draft.notification.id, entry.state in _CAME_TO_NOTHING)
+            taken_over[meaning] = plan.request.notification.id
+            owners[meaning] = (plan.request.notification.id, plan.state in _RELEASES_KEY)
         else:
-            entry.becomes_duplicate(owner)
+            plan.becomes_duplicate(owner)
     return taken_over
 
 
 def _insert_rest(
-    connection: Connection, entries: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
+    connection: Connection, plans: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
 ) -> None:
-    if not entries:
+    if not plans:
         return
-    first, *others = [entry.chain for entry in entries]
+    first, *others = [plan.chain for plan in plans]
     execute_pipelined(
         connection,
         [
-            *inserting(connection, deliveries, [row for entry in entries for row in entry.deliveries]),
-            _remember_stated(connection, [entry.draft.notification for entry in entries]),
+            *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
+            _remember_stated(connection, [plan.request.notification for plan in plans]),
             *first.statements(connection, others),
-            *_rewrite_duplicates(connection, [entry for entry in entries if entry.duplicate_of is not None]),
+            *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
             *_move_claims(connection, taken_over),
         ],
     )
@@ -297,27 +301,27 @@ _STATED = StatementTemplate(
 
 
 def _remember_stated(connection: Connection, accepted: Sequence[Notification]) -> Statement:
-    """Make the borrowers' rows, and note where they are and when they may be written to, where that is news.
+    """Insert the borrowers' rows, or update their declared time zones and windows where they differ.
 
-    News moves the version on: what was decided before it, and has not started, is decided anew.
+    A difference increments the version: what was decided before it, and has not started, is decided anew.
     """
     ordered = sorted(accepted, key=lambda each: each.id)
     latest = {(each.tenant, each.borrower.id): stated_by(each.borrower) for each in ordered}
     return _STATED.of(connection, rows=[(*key, latest[key]) for key in sorted(latest)])
 
 
-def _rewrite_duplicates(connection: Connection, entries: Sequence[InsertPlan]) -> list[Statement]:
-    """A duplicate was stored before it was known to be one: its row gets the state that it really has."""
+def _rewrite_duplicates(connection: Connection, plans: Sequence[InsertPlan]) -> list[Statement]:
+    """A duplicate was stored before it was known to be one: its row gets its real state."""
     rows = [
         {
-            "id": entry.draft.notification.id,
-            "event_hash": entry.head,
-            "state": entry.state,
-            "reason": entry.reason,
+            "id": plan.request.notification.id,
+            "event_hash": plan.head,
+            "state": plan.state,
+            "reason": plan.reason,
             "defer_until": None,
-            "duplicate_of": entry.duplicate_of,
+            "duplicate_of": plan.duplicate_of,
         }
-        for entry in entries
+        for plan in plans
     ]
     return updating(connection, notifications, ("id",), rows)
 
@@ -330,8 +334,8 @@ def _move_claims(connection: Connection, taken_over: Mapping[tuple[str, str], st
     return updating(connection, dedup_claims, ("tenant", "dedup_key"), rows)
 
 
-def _key_of(draft: DecidedRequest) -> tuple[str, str]:
-    return draft.notification.tenant, draft.notification.idempotency_key
+def _key_of(request: DecidedRequest) -> tuple[str, str]:
+    return request.notification.tenant, request.notification.idempotency_key
 
 
 def _existing(connection: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:

@@ -1,9 +1,9 @@
-"""Many rows in one statement with one parameter, for the writes that a batch of notifications is made of.
+"""Bulk writes: many rows in one statement with one parameter.
 
-The rows travel as one JSON document, which the database takes apart: the statement's text is always the same, so it
-is prepared once, and neither SQLAlchemy nor the driver looks at single values (measured, most of a batch's cost).
-SQLite, which is in this process, takes rows as they are where nothing has to be returned. Must not know what is
-stored, nor decide the order of rows: they are written in the order given, which is what keeps locks in order.
+The rows travel as one JSON document, which the database expands: the statement's text is always the same, so it is
+prepared once, and neither SQLAlchemy nor the driver processes single values (measured, most of a batch's cost).
+SQLite, which is in-process, takes rows by executemany where nothing is returned. Must not know what is stored, nor
+the order of rows: they are written in the order given, which is the lock order.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Row = dict[str, Any]
 def inserting(
     connection: Connection, table: Table, rows: Sequence[Row], *, new_only: bool = False, returning: str = ""
 ) -> list[Statement]:
-    """The statement that inserts rows which all have the same columns; none for none. The rows are used up.
+    """The statement that inserts rows with the same columns; [] for no rows. Changes the given rows.
 
-    The other columns get their defaults. ``new_only`` passes over rows that meet a unique key. It gives the column
-    ``returning`` of what was inserted.
+    The other columns get their defaults. ``new_only`` skips rows that conflict with a unique key. The statement returns
+    the column ``returning`` of what was inserted.
     """
     if not rows:
         return []
@@ -39,9 +39,9 @@ def inserting(
 
 
 def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:
-    """The statement that sets the columns of each row in the table's row with the same ``keys``; none for none.
+    """The statement that updates, for each given row, the table's row with the same ``keys``; [] for no rows.
 
-    The rows are used up.
+    Changes the given rows.
     """
     if not rows:
         return []
@@ -53,7 +53,7 @@ def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Se
 
 
 def _plain(table: Table, names: Iterable[str], rows: Sequence[Row]) -> None:
-    """Instants as the numbers that they are stored as."""
+    """Replace instants by the integers that are stored."""
     for name in names:
         if isinstance(table.c[name].type, Instant):
             for row in rows:

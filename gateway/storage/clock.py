@@ -1,8 +1,8 @@
-"""The ledger's clock: one time for all processes, whatever the machines they run on believe.
+"""The ledger's clock: one time for all processes, independent of the clocks of their machines.
 
-A lease that one worker writes is read by another, and a borrower's window is kept to the minute: a worker whose
-machine is five minutes off must do neither by its own clock. So every process asks PostgreSQL for the time and counts
-on from there by a clock that nobody sets. With SQLite there is one process and one clock, and this is not used.
+A lease that one worker writes is read by another, and a borrower's contact window is kept to the minute: neither may
+depend on a machine whose clock is wrong. So each process reads the time from PostgreSQL and adds what its monotonic
+clock has counted since. With SQLite there is one process and one clock, and this is not used.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.storage.database import Database
 from gateway.storage.statements import StatementTemplate
 
 # An answer that took longer says too little about when it was given; our choice, a tenth of the shortest guard.
 _TOO_SLOW_SECONDS = 1.0
 _NOW = StatementTemplate(lambda _: "SELECT clock_timestamp()")
-# Counts through the machine's sleep, where there is such a clock.
+# A monotonic clock that counts while the machine sleeps, where there is one.
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -27,7 +27,7 @@ def _elapsed() -> float:
 
 
 class LedgerClock:
-    """Call it for the time (UTC, aware), once it was synchronised."""
+    """Call it for the time (UTC, aware), after ``synchronise``."""
 
     def __init__(self, database: Database, system: Clock, elapsed: Callable[[], float] = _elapsed) -> None:
         self._database = database
@@ -41,7 +41,7 @@ class LedgerClock:
         return self._base + timedelta(seconds=self._elapsed() - self._since)
 
     async def synchronise(self) -> float:
-        """Ask the ledger for the time; by how many seconds this machine's own clock is ahead. Raises Unavailable."""
+        """Read the ledger's time. Answers by how many seconds this machine's clock is ahead. Raises Unavailable."""
         before = self._elapsed()
         [(there,)] = await self._database.query(_NOW.of)
         after = self._elapsed()

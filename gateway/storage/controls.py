@@ -1,6 +1,6 @@
-"""The switches in force, as statements that a transaction of the path runs: pauses and pins.
+"""The switches in force (pauses and pins), as statements that a transaction of the path runs.
 
-Hand-overs hold an advisory lock in shared mode; setting or ending a switch takes it exclusively
+Hand-overs hold an advisory lock in shared mode; setting or ending a switch takes it in exclusive mode
 (gateway/operations/controls.py).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.core.model import Switch, SwitchKind, SwitchScope
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
 from gateway.storage.schema import instant_of
 from gateway.storage.statements import Rows, Statement, StatementTemplate
 
@@ -28,13 +28,13 @@ IN_FORCE = StatementTemplate(
 
 
 def ask_in_force(connection: Connection, now: datetime) -> list[Statement]:
-    """The switches of now, held still until the transaction ends: what ``switches_from`` reads of the answers."""
+    """The statements that read the switches of now, and keep them from changing until the transaction ends."""
     held = [_HOLD.of(connection)] if connection.dialect.name == "postgresql" else []
     return [*held, IN_FORCE.of(connection, now=now)]
 
 
 def switches_from(answers: Sequence[Rows]) -> list[Switch]:
-    """The switches that ``ask_in_force`` asked for."""
+    """The switches, from the rows of ``ask_in_force``."""
     return [
         switch_of(*plain, instant_of(since), None if until is None else instant_of(until))
         for *plain, since, until in answers[-1]

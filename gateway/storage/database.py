@@ -1,8 +1,8 @@
-"""How the ledger reaches SQL: one transaction per call, off the event loop, the same for SQLite and PostgreSQL.
+"""The database: one transaction per call, in a thread pool beside the event loop, for SQLite and PostgreSQL alike.
 
-SQLite has exactly one connection that writes and checkpoints (its WAL-reset bug, fixed in 3.51.3, needs two,
-and the interpreters in use link older versions), and readers that are told to be readers. PostgreSQL has a
-pool. Group commit is not here: callers already bring batches.
+SQLite has exactly one connection that writes and checkpoints (its WAL-reset bug, fixed in 3.51.3, needs two, and the
+interpreters in use link older versions), and read-only connections beside it. PostgreSQL has a connection pool. Group
+commit is not here: callers bring batches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from gateway.core.ports import InvalidData, Unavailable
+from gateway.core.errors import InvalidData, Unavailable
+from gateway.core.private_files import private_directory, private_file
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
@@ -31,19 +32,19 @@ _OVERFLOW = 2
 CONNECTIONS_PER_PROCESS = _POSTGRESQL_THREADS + _OVERFLOW
 _BUSY_MS = 10_000
 _CONNECT_SECONDS = 5  # our choice: a connection within a data centre takes milliseconds
-# A transaction that has not ended by then hangs in a connection that nobody answers any more: the network swallows
-# packets, or the server is frozen. Our choice: ten times the slowest that was measured under load (1 s).
+# A transaction that has not ended by then hangs in a dead connection: the network drops packets, or the server is
+# frozen. Our choice: ten times the slowest that was measured under load (1 s).
 _STUCK_SECONDS = 10.0
-_SOCKET_HANDLE = "socket_handle"  # in a connection's info: the lifeline's own number for its socket
-# Seconds after which a connection is asked whether it lives before it is used. Our choice: longer than the second at
-# which each process asks for new templates, and need not ask twice. The first to fail on a dead one has SQLAlchemy
-# replace all that are as old.
+_SOCKET_HANDLE = "socket_handle"  # in a connection's info: the guard's own handle for its socket
+# Seconds of idleness after which a connection is tested before it is used. Our choice: longer than the second after
+# which each process reads new templates, so that this one is not tested each time. The first to fail on a dead
+# connection has SQLAlchemy replace all that are as old.
 _TRUSTED_IDLE = 5.0
 
 
-# A statement's plan is made once for a connection, perhaps while the tables are small, and then kept: without this, it
-# may read whole tables until statistics are next taken. The busy paths know their rows by index, and what reads much
-# reads it in pages. Measured: two thirds of PostgreSQL's time for a message went into such plans.
+# A prepared statement's plan is made once for a connection, perhaps while the tables are small, and then kept: without
+# this, it may scan whole tables until the next ANALYZE. The busy paths find their rows by index, and large reads are
+# paged. Measured: two thirds of PostgreSQL's time for a message went into such plans.
 _PLANNED_BY_INDEX = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 
 
@@ -52,7 +53,7 @@ def _postgresql_engine(url: str) -> Engine:
         url,
         pool_size=_POSTGRESQL_THREADS,
         max_overflow=_OVERFLOW,
-        pool_use_lifo=True,  # as few servers' processes as are needed, each with its caches warm
+        pool_use_lifo=True,  # as few backend processes as are needed, each with warm caches
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
 
@@ -63,7 +64,7 @@ def _postgresql_engine(url: str) -> Engine:
         connection.commit()
 
     @event.listens_for(engine, "close")
-    def _let_go(_connection: Any, record: Any) -> None:
+    def _release(_connection: Any, record: Any) -> None:
         record.info.pop(_SOCKET_HANDLE).close()
 
     return engine
@@ -74,10 +75,12 @@ def _sqlite_engine(url: str, *, reader: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves: the driver's default upgrades badly
+        connection.isolation_level = (
+            None  # BEGIN is sent below: the driver's own is deferred, and its lock can't be upgraded
+        )
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # a 202 is given after the disk has it
+        cursor.execute("PRAGMA synchronous=FULL")  # a 202 is answered after fsync
         cursor.execute("PRAGMA mmap_size=0")
         if reader:
             cursor.execute("PRAGMA query_only=ON")
@@ -98,7 +101,14 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             path = url.removeprefix("sqlite:///")
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            private_directory(Path(path).parent)
+            for name in (
+                path,
+                f"{path}-wal",
+                f"{path}-shm",
+            ):  # SQLite gives new ones of the latter the first one's mode
+                if name == path or Path(name).exists():
+                    private_file(Path(name))
             self.engine = _sqlite_engine(url, reader=False)
             self._read_engine = _sqlite_engine(url, reader=True)
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
@@ -108,8 +118,8 @@ class Database:
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer
-        self.statements = 0  # SQL round trips so far, beginnings and commits aside; for the bench that counts them
-        # One statement is of one instant by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
+        self.statements = 0  # SQL round trips so far without BEGIN and COMMIT; for tests and the bench
+        # One statement is a snapshot by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
         alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._asked_engine = self._read_engine.execution_options(**alone)
         for each in {self.engine, self._read_engine}:
@@ -132,39 +142,39 @@ class Database:
         return await self._run(self._readers, self._read_engine, work)
 
     async def query(self, question: Callable[[Connection], Statement]) -> Rows:
-        """The rows that one statement gives: a round trip, and no transaction around it. Raises Unavailable."""
+        """The rows of one statement: one round trip without a transaction. Raises Unavailable."""
         [answer] = await self._run(
             self._readers, self._asked_engine, lambda each: execute_pipelined(each, [question(each)])
         )
         return answer
 
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
-        lifeline = _SocketGuard()
+        guard = _SocketGuard()
         driver_error = engine.dialect.loaded_dbapi.Error
         driver_data_error = engine.dialect.loaded_dbapi.DataError
 
         def transaction() -> T:
             try:
-                with _validated_connection(engine, lifeline) as connection, connection.begin():
+                with _validated_connection(engine, guard) as connection, connection.begin():
                     return work(connection)
             except (DataError, driver_data_error, UnicodeEncodeError) as error:
                 raise InvalidData(f"ledger: {type(getattr(error, 'orig', error)).__name__}") from None
             except DBAPIError as error:
-                # The driver's text can hold parameters, and those are personal data: keep its class only.
+                # The driver's message can contain parameters, which are personal data: only its class is kept.
                 raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
-            except driver_error as error:  # of an exchange, which goes past SQLAlchemy
+            except driver_error as error:  # of pipelined statements, which bypass SQLAlchemy
                 raise Unavailable(f"ledger: {type(error).__name__}") from None
             except SQLAlchemyError as error:
                 raise Unavailable(f"ledger: {type(error).__name__}") from None
             finally:
-                lifeline.let_go()
+                guard.release()
 
         running = asyncio.get_running_loop().run_in_executor(pool, transaction)
         while not self.is_sqlite:
             done, _ = await asyncio.wait({running}, timeout=_STUCK_SECONDS)
             if done:
                 break
-            lifeline.cut()  # and the thread gets an error to go on with
+            guard.cut()  # the thread gets an error and ends
         return await running
 
     async def close(self) -> None:
@@ -176,10 +186,10 @@ class Database:
 
 
 class _SocketGuard:
-    """Another thread's handle on the connection that a transaction is using, to end a wait that has no end.
+    """Another thread's handle on the socket of a transaction's connection, to end a wait on a dead one.
 
-    The socket is shut down, not closed: its number stays the driver's, who reads the end of the stream. The handle is a
-    number of its own for the same socket, so it never is another's, whenever the driver closes its own.
+    The socket is shut down, not closed: the driver keeps its file descriptor and reads the end of the stream. The
+    handle is a duplicate descriptor, so it never names another socket, whenever the driver closes its own.
     """
 
     def __init__(self) -> None:
@@ -188,9 +198,9 @@ class _SocketGuard:
 
     def hold(self, connection: Connection) -> None:
         with self._lock:
-            self._socket = connection.info.get(_SOCKET_HANDLE)  # SQLite has none, and nothing to wait for
+            self._socket = connection.info.get(_SOCKET_HANDLE)  # None for SQLite, which has no network to wait for
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         with self._lock:
             self._socket = None
 
@@ -201,11 +211,11 @@ class _SocketGuard:
 
 
 @contextmanager
-def _validated_connection(engine: Engine, lifeline: _SocketGuard) -> Iterator[Connection]:
-    """A connection that answers: one that has been idle is asked first, and replaced if it is dead."""
+def _validated_connection(engine: Engine, guard: _SocketGuard) -> Iterator[Connection]:
+    """A live connection: one that has been idle is tested first, and replaced if it is dead."""
     while True:
         connection = engine.connect()
-        lifeline.hold(connection)
+        guard.hold(connection)
         known = connection.info.get("used")
         if known is None or time.monotonic() - known < _TRUSTED_IDLE or engine.dialect.name == "sqlite":
             break
@@ -214,9 +224,9 @@ def _validated_connection(engine: Engine, lifeline: _SocketGuard) -> Iterator[Co
             connection.rollback()
             break
         except DBAPIError:
-            connection.invalidate()  # it and, where the server went away, all that are as old
+            connection.invalidate()  # this one, and where the server went away all that are as old
             connection.close()
-            lifeline.let_go()
+            guard.release()
     try:
         yield connection
         connection.info["used"] = time.monotonic()

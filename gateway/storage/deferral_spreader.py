@@ -1,7 +1,7 @@
-"""Spreading: what waits for the same opening is released one after another, the oldest first, not as a herd.
+"""Spreading of deferrals: those that wait for the same opening become due one after another, not as a thundering herd.
 
-Each takes the next free slot after the last one taken. The verdict keeps the exact first permitted instant; the
-slot is when the gateway means to look at it. Two processes may take the same slot, which does no harm.
+Each takes the next free slot after the last one taken, the oldest first. The verdict keeps the exact first permitted
+instant; the slot is when the delivery becomes due. Two processes may take the same slot, which does no harm.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, union_all
 
-from gateway.core.model import PolicyReason
+from gateway.core.reasons import PolicyReason
 from gateway.storage.schema import deliveries
 
-# Many become free at the same instant for these; other reasons end when they end for one borrower alone.
+# Reasons that end for many borrowers at the same instant; the others end for one borrower alone.
 SHARED_OPENINGS = frozenset(
     {
         PolicyReason.OUTSIDE_WINDOW,
@@ -26,8 +26,8 @@ SHARED_OPENINGS = frozenset(
         PolicyReason.CAP_ADDRESS,
     }
 )
-# No slot is later than this after the opening, so that a small rate can't push a backlog out of its window: what
-# comes then is released together, in order. Our choice.
+# No slot is later than this after the opening, so that a low rate can't push a backlog out of its window: the rest
+# becomes due together at that time. Our choice.
 _LONGEST = timedelta(hours=1)
 
 
@@ -38,7 +38,7 @@ class DeferralSpreader:
     per_second: float
 
     def slots(self, connection: Connection, wanted: Sequence[tuple[str, datetime | None]]) -> list[datetime | None]:
-        """When each deferral of ``wanted`` (reason, first permitted instant), in order of age, is looked at."""
+        """When each deferral of ``wanted`` (reason, first permitted instant), in order of age, becomes due."""
         openings = {until for reason, until in wanted if until is not None and reason in SHARED_OPENINGS}
         if not openings or not self.per_second:
             return [until for _, until in wanted]
@@ -57,7 +57,7 @@ class DeferralSpreader:
 
 
 def _taken(connection: Connection, openings: set[datetime]) -> dict[datetime, datetime | None]:
-    """The last slot that is taken after each opening: one statement, one step in the index for each."""
+    """The last slot taken after each opening: one statement, one index look-up for each."""
     ordered = sorted(openings)
     columns = deliveries.c
     queries = [

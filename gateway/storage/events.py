@@ -1,7 +1,7 @@
-"""The append-only record: every event chained by hash to the one before it of the same subject.
+"""The append-only event log: every event is chained by hash to the one before it of the same subject.
 
 A subject is a notification, a borrower (``borrower:<tenant>/<id>``) or a tenant's template (``template:…``). Changing
-or removing an event breaks the chain from there on, and the chain's head stands in the subject's own row.
+or removing an event breaks the chain from there on, and the chain's head is in the subject's own row.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Chain:
         self._rows: list[dict[str, Any]] = []
 
     def append(self, head: str, event: Event) -> str:
-        """Link ``event`` behind ``head`` (a hash, "" for the first); answers the new head."""
+        """Link ``event`` after ``head`` (a hash, "" for the first). Answers the new head."""
         local = event.at.astimezone(ZoneInfo(event.zone)).isoformat(timespec="seconds") if event.zone else ""
         row: dict[str, Any] = {
             "tenant": event.tenant,
@@ -79,7 +79,7 @@ class Chain:
         execute_pipelined(connection, self.statements(connection))
 
     def statements(self, connection: Connection, others: Sequence[Chain] = ()) -> list[Statement]:
-        """The statement that writes what was appended here and to ``others``; none where there is nothing."""
+        """The statement that writes what was appended here and to ``others``; [] where there is nothing."""
         rows = [row for chain in (self, *others) for row in chain._rows]
         for chain in (self, *others):
             chain._rows = []
@@ -87,7 +87,7 @@ class Chain:
 
 
 def link(row: Mapping[str, Any]) -> str:
-    """The hash that seals one event row (as inserted, or as read back) to its predecessor."""
+    """The hash of one event row (as inserted, or as read back) over its predecessor's hash and its own fields."""
     sealed = (
         row["previous_hash"],
         row["tenant"],

@@ -1,4 +1,4 @@
-"""What the ledger knows of borrowers, for a decision: one statement, whatever the batch."""
+"""The facts for decisions: contacts, holds, opt-outs and consents of a batch of borrowers, in one statement."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import Connection, and_, false, or_
 
 from gateway.core.codec import holds_from, opt_outs_from, stated_from
-from gateway.core.model import AddressFacts, Category, Contact, Facts
-from gateway.core.ports import BorrowerFacts
+from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
+from gateway.core.notifications import Category
 from gateway.storage.schema import instant_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 
@@ -33,14 +33,14 @@ def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
 
 
 def _facts(sql: Dialect) -> str:
-    """All kinds of fact in one statement, and so of one instant: the version vouches for the rest."""
+    """All facts in one statement, and so of one snapshot: the version is that of all the others."""
     people = sql.document(
         "tenant, id, version, holds, opt_outs, consents, stated",
         f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
     )
-    told = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
+    columns = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
     contacts = sql.document(
-        told, sql.of_each(told, "deliveries", ("tenant", "borrower_id", "contacted_at"), "keys", "since")
+        columns, sql.of_each(columns, "deliveries", ("tenant", "borrower_id", "contacted_at"), "keys", "since")
     )
     closed = sql.document(
         "tenant, id",
@@ -67,7 +67,7 @@ def ask_facts(
     address_keys: Iterable[AddressKey],
     since: datetime,
 ) -> Statement:
-    """The question whose answer ``facts_from`` reads; contacts are those after ``since``."""
+    """The statement whose rows ``facts_from`` reads; contacts are those after ``since``."""
     return _FACTS.of(
         connection,
         keys=sorted(set(keys)),
@@ -79,16 +79,16 @@ def ask_facts(
 
 def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]:
     """Facts for each borrower of ``keys``."""
-    [(people, told_contacts, told_closed, told_used)] = answer
+    [(people, found_contacts, found_closed, found_used)] = answer
     contacts: dict[Key, list[Contact]] = {}
-    for tenant, borrower_id, at, *rest in _decode_contacts(told_contacts or "[]"):
+    for tenant, borrower_id, at, *rest in _decode_contacts(found_contacts or "[]"):
         contacts.setdefault((tenant, borrower_id), []).append(Contact(instant_of(at), *rest))
     closed: dict[str, set[str]] = {}
-    for tenant, case_id in _decode_closed(told_closed or "[]"):
+    for tenant, case_id in _decode_closed(found_closed or "[]"):
         closed.setdefault(tenant, set()).add(case_id)
     used = {
         digest: AddressFacts(suppressed, None if confirmed is None else instant_of(confirmed))
-        for digest, suppressed, confirmed in _decode_used(told_used or "[]")
+        for digest, suppressed, confirmed in _decode_used(found_used or "[]")
     }
     found: dict[Key, BorrowerFacts] = {}
     for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
@@ -121,5 +121,5 @@ _LOCKED = StatementTemplate(
 
 
 def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
-    """Take the borrowers' row locks, in order; answers tenant, id and version of each."""
+    """The statement that takes the borrowers' row locks, in order, and gives tenant, id and version of each."""
     return _LOCKED.of(connection, keys=sorted(set(keys)))

@@ -1,6 +1,6 @@
-"""What can be asked of the ledger: one query per table for each answer, shaped as the API shows it.
+"""Queries for the API, the command line and the demo: one per table for each answer, shaped as the API answers it.
 
-Reads only. Instants are RFC 3339 texts in the answers; addresses appear as digests, as everywhere.
+Reads only. Instants are RFC 3339 texts in the answers; addresses appear as keyed digests.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select
 
 from gateway.core.codec import holds_from, instant, notification_from, opt_outs_from
-from gateway.core.model import Notification, State
+from gateway.core.notifications import Notification
+from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
 
 _RECENT = 50  # our choice: a page of a borrower's record; the timeline has them all
-# The provider has the message, or had it: what an attempt of unknown outcome turned out to be.
+# The provider has the message, or had it: ends of an attempt whose outcome was unknown.
 _WAS_SENT = (State.SENT, State.DELIVERED, State.UNDELIVERED)
 
 
@@ -67,7 +68,7 @@ class Reads:
         return await self._database.read(lambda connection: [_summary(row) for row in connection.execute(query)])
 
     async def timeline(self, tenant: str, borrower_id: str, limit: int, after: int = 0) -> list[dict[str, Any]]:
-        """All that happened with a borrower, in order, from after event ``after``: messages, holds, opt-outs."""
+        """A borrower's events in order, from after event ``after``: messages, holds, opt-outs."""
         query = (
             select(events, deliveries.c.channel)
             .join(deliveries, deliveries.c.id == events.c.delivery_id, isouter=True)
@@ -90,11 +91,11 @@ class Reads:
         return await self._database.read(read)
 
     async def borrower(self, tenant: str, borrower_id: str) -> dict[str, Any] | None:
-        """What has been said of a borrower, and who contacted them lately; None for one never heard of."""
+        """A borrower's holds, opt-outs, consents, replies and recent contacts; None for an unknown one."""
         return await self._database.read(lambda connection: _borrower(connection, tenant, borrower_id))
 
     async def latest(self, tenant: str, borrower_id: str) -> Notification | None:
-        """The last request for a borrower: what is known of their zones, addresses and case."""
+        """The last request for a borrower: its zones, addresses and case are the latest known."""
         query = (
             select(notifications)
             .where(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)

@@ -1,7 +1,7 @@
-"""Provider callbacks in the ledger: each once, matched now or parked until its delivery is known.
+"""Receipts in the ledger: each recorded once, matched now or parked until its delivery is known.
 
-Answers per receipt: ``moved`` (the delivery changed state), ``recorded`` (it added nothing but is kept),
-``duplicate`` (this very word was here before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
+Result for each receipt: ``moved`` (the delivery changed state), ``recorded`` (kept, without a change of state),
+``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
 can't be stored, such as an id of 300 characters).
 """
 
@@ -14,20 +14,21 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.core.ports import ReceiptFor, Transition
+from gateway.core.deliveries import ReceiptFor, Transition
+from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.schema import deliveries, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.unit_of_work import UnitOfWork
 
-# Written out, and not a parameter: only so do the databases know that the partial index has it.
+# A literal and not a parameter: only then do the planners use the partial index.
 _WAITING = receipts.c.delivery_id == literal_column("''")
 _TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
 
 
 def digest_of(arrived: ReceiptFor) -> str:
-    """What makes two callbacks the same word of the same provider."""
+    """The identity of a receipt: two with the same digest are one, received twice."""
     receipt = arrived.receipt
     identity = (
         receipt.provider,
@@ -42,28 +43,28 @@ def digest_of(arrived: ReceiptFor) -> str:
 
 def record(
     connection: Connection,
-    digest: Digest,
+    rules: RouteRules,
     arrived: Sequence[ReceiptFor],
     now: datetime,
     decide: Callable[..., Transition],
 ) -> tuple[list[str], list[str]]:
-    """Record a batch of receipts and move what they speak of, in one transaction."""
+    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
-    told, *asked = execute_pipelined(
+    inserted, *rows = execute_pipelined(
         connection,
         [*_inserting(connection, arrived, matched, now), *UnitOfWork.statements(connection, filter(None, matched))],
     )
-    fresh, page = {key for (key,) in told}, UnitOfWork(connection, asked, digest, {})
-    words: list[str] = []
+    fresh, unit_of_work = {key for (key,) in inserted}, UnitOfWork(connection, rows, rules, {})
+    results: list[str] = []
     for each, delivery_id in zip(arrived, matched, strict=True):
         if digest_of(each) not in fresh:
-            words.append("duplicate")
+            results.append("duplicate")
             continue
         fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
-        words.append(_move(page, delivery_id, each, now, decide))
-    page.write()
-    return words, page.opened
+        results.append(_apply(unit_of_work, delivery_id, each, now, decide))
+    unit_of_work.write()
+    return results, unit_of_work.opened
 
 
 _PARKED = StatementTemplate(
@@ -75,7 +76,7 @@ _PARKED = StatementTemplate(
 
 
 def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> Statement:
-    """The receipts that came before we knew the provider's id of their message: what ``match_parked`` looks at.
+    """The statement for receipts that came before their message's provider id: what ``match_parked`` reads.
 
     ``sent`` maps (provider, provider's message id) to the delivery.
     """
@@ -84,13 +85,13 @@ def ask_parked(connection: Connection, sent: Mapping[tuple[str, str], str]) -> S
 
 def match_parked(
     connection: Connection,
-    page: UnitOfWork,
+    unit_of_work: UnitOfWork,
     parked: Rows,
     sent: Mapping[tuple[str, str], str],
     now: datetime,
     decide: Callable[..., Transition],
 ) -> list[Statement]:
-    """Move deliveries by parked receipts; what is to be written with the page, which is not written here."""
+    """Apply parked receipts; the statements to write with the unit of work, which is not written here."""
     matched = []
     for key, provider, provider_message_id, status, reason, code in parked:
         delivery_id = sent.get((provider, provider_message_id))
@@ -98,13 +99,15 @@ def match_parked(
             continue
         known = ProviderReason(reason) if reason else None
         receipt = Receipt(provider, ReceiptStatus(status), provider_message_id, reason=known, code=code)
-        _move(page, delivery_id, ReceiptFor(receipt), now, decide)
+        _apply(unit_of_work, delivery_id, ReceiptFor(receipt), now, decide)
         matched.append({"digest": key, "delivery_id": delivery_id})
     return updating(connection, receipts, ("digest",), matched)
 
 
-def match_again(connection: Connection, digest: Digest, now: datetime, decide: Callable[..., Transition]) -> list[str]:
-    """Match what was parked while the attempt it speaks of was being recorded: neither transaction saw the other's."""
+def match_again(
+    connection: Connection, rules: RouteRules, now: datetime, decide: Callable[..., Transition]
+) -> list[str]:
+    """Match receipts that were parked while their attempt was being recorded: neither transaction saw the other."""
     known_by = [
         (receipts.c.provider_message_id, and_(_WAITING, receipts.c.provider_message_id != "")),
         (receipts.c.tag, _TAGGED),
@@ -119,20 +122,20 @@ def match_again(connection: Connection, digest: Digest, now: datetime, decide: C
             for name, waiting in known_by
         )
     ).subquery()
-    rows = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
-    if not rows:
+    late = connection.execute(select(found).order_by(found.c.received_at).limit(_AT_ONCE)).all()
+    if not late:
         return []
-    sent = {(row.provider, row.provider_message_id): row.id for row in rows}
-    *asked, parked = execute_pipelined(
+    sent = {(row.provider, row.provider_message_id): row.id for row in late}
+    *rows, parked = execute_pipelined(
         connection, [*UnitOfWork.statements(connection, sent.values()), ask_parked(connection, sent)]
     )
-    page = UnitOfWork(connection, asked, digest, {})
-    page.write(*match_parked(connection, page, parked, sent, now, decide))
-    return page.opened
+    unit_of_work = UnitOfWork(connection, rows, rules, {})
+    unit_of_work.write(*match_parked(connection, unit_of_work, parked, sent, now, decide))
+    return unit_of_work.opened
 
 
 def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
-    """The latest receipt that came under this tag and was about no message that is known by its id."""
+    """The latest receipt that came under this tag, and whose message is not known by its id."""
     row = connection.execute(
         select(receipts)
         .where(_TAGGED, receipts.c.provider == provider, receipts.c.tag == tag, receipts.c.received_at >= since)
@@ -144,18 +147,24 @@ def under_tag(connection: Connection, provider: str, tag: str, since: datetime) 
     return Receipt(provider, ReceiptStatus(row.status), row.provider_message_id, reason=known, code=row.code, tag=tag)
 
 
-def _move(
-    page: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
+def _apply(
+    unit_of_work: UnitOfWork, delivery_id: str, each: ReceiptFor, now: datetime, decide: Callable[..., Transition]
 ) -> str:
-    delivery = page.deliveries.get(delivery_id)
+    delivery = unit_of_work.deliveries.get(delivery_id)
     if delivery is None:
         return "orphan"
-    move = decide(delivery, page.owner(delivery.id).value, each.receipt, each.attempt or delivery.attempt, now)
-    return "moved" if page.apply(move) and move.to is not None else "recorded"
+    transition = decide(
+        delivery,
+        unit_of_work.owner(delivery.id).route.notification,
+        each.receipt,
+        each.attempt or delivery.attempt,
+        now,
+    )
+    return "moved" if unit_of_work.apply(transition) and transition.to is not None else "recorded"
 
 
 def _names(receipt: Receipt) -> list[tuple[str, str]]:
-    """What its message may be known by, at its provider, the surest first."""
+    """The ids under which its message may be known at its provider, the surest first."""
     return [(receipt.provider, name) for name in (receipt.provider_message_id, receipt.tag) if name]
 
 
@@ -168,7 +177,7 @@ _BY_PROVIDER_ID = StatementTemplate(
 
 
 def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
-    """Deliveries of the receipts that carry no reference of ours, by the provider's own id or else our tag."""
+    """Deliveries of receipts without a signed reference, by the provider's message id or else our tag."""
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
@@ -179,7 +188,7 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
 def _inserting(
     connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime
 ) -> list[Statement]:
-    """What stores them; answers the digests of those that were not here before."""
+    """The statement that stores them, and gives the digests of those that are new."""
     rows = [
         {
             "digest": digest_of(each),

@@ -1,4 +1,4 @@
-"""Rows of the busy tables as values: which columns are asked for, in which order, and what becomes of them."""
+"""Rows of the busy tables as values: which columns are read, in which order, and the field that each one fills."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from gateway.core.codec import notification_from
-from gateway.core.model import Notification, State
-from gateway.core.ports import Delivery
+from gateway.core.deliveries import Delivery
+from gateway.core.notifications import Notification
+from gateway.core.states import State
 from gateway.storage.schema import Instant, deliveries, instant_of
 
 
@@ -28,8 +29,15 @@ class _Notification(NamedTuple):
     body: str
 
 
+# Fields of a delivery whose columns have older names. The columns stay: during a rolling upgrade, processes of the last
+# release work on the same schema.
+_RENAMED = {"no_delivery_receipts": "failures_only", "deliberate_resends": "resent"}
+_FIXED = frozenset({"id", "notification_id", "step", "channel", "address_digest", "created_at"})
+
 NOTIFICATION = _Notification._fields
-DELIVERY = tuple(field.name for field in fields(Delivery))
+_FIELDS = tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(Delivery))
+DELIVERY = tuple(column for column, _ in _FIELDS)
+MUTABLE = tuple((column, name) for column, name in _FIELDS if column not in _FIXED)
 
 _STATE = DELIVERY.index("state")
 _INSTANTS = tuple(at for at, name in enumerate(DELIVERY) if isinstance(deliveries.c[name].type, Instant))
@@ -51,3 +59,8 @@ def delivery_of(row: Sequence[Any]) -> Delivery:
         if values[at] is not None:
             values[at] = instant_of(values[at])
     return Delivery(*values)
+
+
+def values_of(delivery: Delivery, names: Sequence[tuple[str, str]] = _FIELDS) -> dict[str, Any]:
+    """A delivery's values by column, for a write: all of them, or those of ``MUTABLE``."""
+    return {column: getattr(delivery, name) for column, name in names}

@@ -1,6 +1,7 @@
-"""The ledger: every change of the path is one transaction here. Implements the doors of ports.Ledger.
+"""The ledger's transactions on the path: accept, claim, start, settle, receive.
 
-Owns what is stored and when; decides nothing about borrowers or providers: that is given to it as moves.
+Owns what is stored and when it is committed. Decides nothing about borrowers or providers: transitions are given to it,
+or the functions that decide them on the locked rows.
 """
 
 from __future__ import annotations
@@ -14,48 +15,43 @@ from sqlalchemy import Connection, and_, func, literal_column, select, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
-from gateway.core.codec import verdict_view
-from gateway.core.model import PENDING_STATES, Intent, State, Switch
-from gateway.core.ports import (
-    AcceptResult,
-    Attempt,
-    BorrowerFacts,
-    ClaimedDelivery,
-    DecidedRequest,
-    Delivery,
-    InvalidData,
-    Outgoing,
-    ReceiptFor,
-    Transition,
-)
-from gateway.stages.schedule import earliest
-from gateway.storage import accept, receipts
-from gateway.storage.bulk import inserting, updating
-from gateway.storage.controls import ask_in_force, switches_from
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, Transition
+from gateway.core.errors import InvalidData
+from gateway.core.facts import BorrowerFacts
+from gateway.core.reasons import Intent
+from gateway.core.requests import AcceptResult, DecidedRequest
+from gateway.core.routes import RouteRules
+from gateway.core.states import PENDING_STATES, State
+from gateway.storage import accept, attempts, receipts
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
-from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from, lock_borrowers
-from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
-from gateway.storage.schema import attempts, deliveries, notifications, replies
-from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
-from gateway.storage.unit_of_work import Digest, UnitOfWork
+from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
+from gateway.storage.schema import deliveries, notifications, replies
+from gateway.storage.statements import StatementTemplate, execute_pipelined
+from gateway.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits, how many, and for how long the oldest; seconds."""
+    """How many deliveries wait, and the age of the oldest in seconds."""
 
     due: int
     oldest_due_seconds: float
     unknown: int
     review: int
     oldest_review_seconds: float
-    paused: int  # held up by switches
+    paused: int  # by switches
 
 
-# Written out, and not parameters: only so do the databases know that the partial index has them.
+_DUE = StatementTemplate(
+    lambda sql: (
+        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
+    )
+)
+# Literals and not parameters: only then do the planners use the partial index.
 _OPEN_QUESTIONS = literal_column("deliveries.state").in_([literal_column("'review'"), literal_column("'unknown'")])
 
 
@@ -63,27 +59,30 @@ def _seconds(now: datetime, since: datetime | None) -> float:
     return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
-# Replies that may be a stop, and that nobody has read.
+# Replies that may be a stop, and that no person has read.
 UNREAD_REPLIES = and_(replies.c.intent == Intent.MAYBE_STOP, replies.c.resolved_at.is_(None))
 
 
 class Store:
-    """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable."""
+    """The ledger on one database. Every method is one transaction over a batch, or raises Unavailable.
+
+    ``observe`` gives a context manager for an operation's name, which times it. ``releases`` spreads deferrals.
+    """
 
     def __init__(
         self,
         database: Database,
-        digest: Digest,
+        rules: RouteRules,
         observe: Callable[[str], Any],
         releases: DeferralSpreader,
         contact_horizon: timedelta,
     ) -> None:
         """``contact_horizon``: how far back the loaded packs count contacts (``Packs.contact_horizon``)."""
         self._database = database
+        self._rules = rules
         self._releases = releases
-        self._digest = digest
         self._contact_horizon = contact_horizon
-        self._observe = observe  # a context manager per operation's name, for the latency metric
+        self._observe = observe
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
         with self._observe(operation):
@@ -92,26 +91,33 @@ class Store:
     async def facts(
         self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
+        """What is known of the borrowers named by (tenant, borrower id); unknown ones get empty facts.
+
+        With it, which of the (tenant, case id) pairs are closed, and what is known of the addresses, each named by
+        (tenant, channel, keyed digest). One round trip.
+        """
         since = now - self._contact_horizon
         return facts_from(
             await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, since)),
             keys,
         )
 
-    async def accept(self, drafts: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
-        return await self._write("accept", lambda connection: accept.store(connection, drafts, now, self._releases))
+    async def accept(self, requests: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
+        """Store what is new, with its idempotency and dedup keys; synced to disk when this returns."""
+        return await self._write("accept", lambda connection: accept.store(connection, requests, now, self._releases))
 
-    async def replays(self, tenant: str, asked: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
-        return await self._database.read(lambda connection: accept.replays(connection, tenant, asked))
+    async def replays(self, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
+        """The answers to requests (idempotency key, fingerprint) that were accepted before; None for the others."""
+        return await self._database.read(lambda connection: accept.replays(connection, tenant, keys))
 
     async def due(self, now: datetime, most: int) -> list[str]:
-        """Deliveries with something to do and nobody doing it, oldest first."""
+        """Deliveries that are due and not leased, oldest first."""
         return [
             row[0] for row in await self._database.query(lambda connection: _DUE.of(connection, now=now, most=most))
         ]
 
     async def ages(self, now: datetime) -> Backlog:
-        """How much waits for us, for a person and for an answer, and since when. For the gauges."""
+        """How much is due, in review and of unknown outcome, and since when. For the gauges."""
 
         def read(connection: Connection) -> Backlog:
             due = and_(deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
@@ -140,16 +146,25 @@ class Store:
         return await self._database.read(read)
 
     async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
+        """Lease the deliveries that are due and free, each with a new fencing token; the others are left out."""
         horizon = self._contact_horizon
-        return await self._write("claim", lambda connection: _claim(connection, ids, now, lease_seconds, horizon))
+        return await self._write(
+            "claim", lambda connection: attempts.claim(connection, ids, now, lease_seconds, horizon)
+        )
 
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
+        """Record that attempts begin. Only ids in the answer may be handed to a provider.
+
+        Left out: a lost lease, a cancelled delivery, what a switch stops (it waits for the switch's end), and a
+        borrower whose version has changed since the facts were read (another contact, an opt-out, a hold, a payment):
+        these are due again at once, to be decided anew.
+        """
         return await self._write(
-            "start", lambda connection: _start(connection, self._digest, outgoing, now, lease_seconds)
+            "start", lambda connection: attempts.start(connection, self._rules, outgoing, now, lease_seconds)
         )
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
-        """The delivery that the provider's message is known to belong to; None where it is not known to us."""
+        """The delivery to which the provider's message belongs; None where it is not known here."""
         query = select(deliveries.c.id).where(
             deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
         )
@@ -159,14 +174,17 @@ class Store:
             return None  # no id that was stored
 
     async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
-        """The latest receipt that came under this tag and was about no message that is known by its id."""
+        """The latest receipt that came under this tag, and whose message is not known by its id."""
         return await self._database.read(lambda connection: receipts.under_tag(connection, provider, tag, since))
 
-    async def postpone(self, works: Sequence[ClaimedDelivery], until: datetime) -> None:
-        """Give claimed deliveries back, due at ``until``; what was taken over or stopped is left alone."""
-        if not works:
+    async def postpone(self, claimed: Sequence[ClaimedDelivery], until: datetime) -> None:
+        """Give claimed deliveries back, due at ``until``, without an event.
+
+        One that another worker claimed since (fencing token), or that was stopped, is left alone.
+        """
+        if not claimed:
             return
-        fences = {work.delivery.id: work.delivery.fence for work in works}
+        fences = {each.delivery.id: each.delivery.fence for each in claimed}
         these = and_(deliveries.c.id.in_(sorted(fences)), deliveries.c.state.in_(sorted(PENDING_STATES)))
         locked = select(deliveries.c.id, deliveries.c.fence).where(these).order_by(deliveries.c.id).with_for_update()
 
@@ -178,36 +196,40 @@ class Store:
 
         await self._write("apply", write)
 
-    async def apply(self, moves: Sequence[Transition]) -> list[str]:
-        """Write moves; answers the deliveries that they made due."""
-        if not moves:
+    async def apply(self, transitions: Sequence[Transition]) -> list[str]:
+        """Write transitions; one that is not legal from the delivery's present state is recorded as ignored.
+
+        Answers the deliveries that became due by them, as the next methods do.
+        """
+        if not transitions:
             return []
 
         def write(connection: Connection) -> list[str]:
-            page = UnitOfWork.of_deliveries(connection, (move.delivery_id for move in moves), self._digest)
-            deferred = [move for move in moves if move.to is State.DEFERRED]
-            slots = self._releases.slots(connection, [(move.reason, move.due_at) for move in deferred])
-            due_at = {move.delivery_id: slot for move, slot in zip(deferred, slots, strict=True)}
-            for move in moves:
-                page.apply(replace(move, due_at=due_at.get(move.delivery_id, move.due_at)))
-            page.write()
-            return page.opened
+            unit_of_work = UnitOfWork.of_deliveries(connection, (each.delivery_id for each in transitions), self._rules)
+            deferred = [each for each in transitions if each.to is State.DEFERRED]
+            slots = self._releases.slots(connection, [(each.reason, each.due_at) for each in deferred])
+            due_at = {each.delivery_id: slot for each, slot in zip(deferred, slots, strict=True)}
+            for each in transitions:
+                unit_of_work.apply(replace(each, due_at=due_at.get(each.delivery_id, each.due_at)))
+            unit_of_work.write()
+            return unit_of_work.opened
 
         return await self._write("apply", write)
 
     async def settle(
         self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
     ) -> list[str]:
-        """Record attempts' ends and what follows; answers the deliveries that became due by it.
+        """Record attempts' ends: ``decide(delivery, notification, attempt)`` runs on the locked rows.
 
-        A provider's message id or error code that can't be stored is left out, and the rest of the batch is recorded
-        as it is: callbacks carry our own reference too.
+        Receipts that were parked because they came before the provider's id of their message are matched with it. A
+        provider's message id or error code that can't be stored is left out, and the rest of the batch is recorded as
+        it is: callbacks carry our own reference too.
         """
         try:
             return await self._settle(ended, decide, decide_receipt)
         except InvalidData:
             if len(ended) == 1:
-                return await self._settle([_without_provider_words(ended[0])], decide, decide_receipt)
+                return await self._settle([attempts.without_provider_words(ended[0])], decide, decide_receipt)
         middle = len(ended) // 2
         opened = await self.settle(ended[:middle], decide, decide_receipt)
         return [*opened, *await self.settle(ended[middle:], decide, decide_receipt)]
@@ -223,34 +245,36 @@ class Store:
 
         def write(connection: Connection) -> list[str]:
             known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
-            asked = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
-            *rows, waiting = execute_pipelined(connection, [*asked, receipts.ask_parked(connection, sent)])
-            page = UnitOfWork(connection, rows, self._digest, known)
+            locks = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
+            *rows, parked = execute_pipelined(connection, [*locks, receipts.ask_parked(connection, sent)])
+            unit_of_work = UnitOfWork(connection, rows, self._rules, known)
             for attempt in ended:
-                owner = page.owner(attempt.work.delivery.id)
-                page.apply(decide(page.deliveries[attempt.work.delivery.id], owner.value, attempt))
+                delivery = unit_of_work.deliveries[attempt.work.delivery.id]
+                notification = unit_of_work.owner(delivery.id).route.notification
+                unit_of_work.apply(decide(delivery, notification, attempt))
             latest = max(each.finished_at for each in ended)
-            matched = receipts.match_parked(connection, page, waiting, sent, latest, decide_receipt)
-            page.write(*_finish_attempts(connection, ended), *matched)
-            return page.opened
+            matched = receipts.match_parked(connection, unit_of_work, parked, sent, latest, decide_receipt)
+            unit_of_work.write(*attempts.finishing(connection, ended), *matched)
+            return unit_of_work.opened
 
         return await self._write("settle", write)
 
     async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
+        """Match parked receipts whose message has become known meanwhile."""
         return await self._write(
-            "receive", lambda connection: receipts.match_again(connection, self._digest, now, decide)
+            "receive", lambda connection: receipts.match_again(connection, self._rules, now, decide)
         )
 
     async def receive(
         self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
     ) -> tuple[list[str], list[str]]:
-        """Record receipts; answers a word for each (see storage/receipts.py) and the deliveries that became due.
+        """Record receipts: the result of each (see receipts.py), and the deliveries that became due.
 
         A receipt that can't be stored is ``invalid``, and the others of its batch are recorded.
         """
         try:
             return await self._write(
-                "receive", lambda connection: receipts.record(connection, self._digest, arrived, now, decide)
+                "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
             )
         except InvalidData:
             if len(arrived) == 1:
@@ -259,168 +283,3 @@ class Store:
         words, opened = await self.receive(arrived[:middle], now, decide)
         more_words, more_opened = await self.receive(arrived[middle:], now, decide)
         return [*words, *more_words], [*opened, *more_opened]
-
-
-_DUE = StatementTemplate(
-    lambda sql: (
-        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
-        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
-    )
-)
-_OWNED_BY = ("tenant", "borrower_id", "case_id")
-
-
-def _claiming(sql: Dialect) -> str:
-    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
-    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
-    return (
-        f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
-        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
-    )
-
-
-_CLAIM = StatementTemplate(_claiming)
-_CLAIMED = StatementTemplate(
-    lambda sql: f"SELECT {', '.join(NOTIFICATION)}, state, step FROM notifications WHERE {sql.among('id', 'ids')}"
-)
-
-
-def _claim(
-    connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float, contact_horizon: timedelta
-) -> list[ClaimedDelivery]:
-    until = now + timedelta(seconds=lease_seconds)
-    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
-    if not rows:
-        return []
-    claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
-    keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
-    cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
-    addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
-    owners, known = execute_pipelined(
-        connection,
-        [
-            _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
-            ask_facts(connection, keys, cases, addresses, now - contact_horizon),
-        ],
-    )
-    facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
-    works = []
-    for (delivery, *_), key in zip(claimed, keys, strict=True):
-        *owner, state, step = owned[delivery.notification_id]
-        last = step == delivery.step
-        works.append(ClaimedDelivery(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
-    return works
-
-
-_MOVED_ON = StatementTemplate(
-    lambda sql: f"UPDATE borrowers SET version = version + 1 WHERE {sql.matching(('tenant', 'id'), 'keys')}",
-    returns_rows=False,
-)
-
-
-def _start(
-    connection: Connection, digest: Digest, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
-) -> set[str]:
-    keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
-    known = {each.work.notification.id: each.work.notification for each in outgoing}
-    # In the order in which locks are taken.
-    locked, *switched, owners, steps = execute_pipelined(
-        connection,
-        [
-            lock_borrowers(connection, keys),
-            *ask_in_force(connection, now),
-            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
-        ],
-    )
-    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
-    switches = switches_from(switched)
-    page = UnitOfWork(connection, (owners, steps), digest, known)
-    started: dict[str, Key] = {}
-    for each, key in zip(outgoing, keys, strict=True):
-        delivery = page.deliveries[each.work.delivery.id]
-        if delivery.fence != each.work.delivery.fence or delivery.state not in PENDING_STATES:
-            continue  # someone else's by now, or stopped meanwhile
-        if versions.get(key) != each.work.borrower.version:
-            page.set(replace(delivery, due_at=now, lease_until=None))  # decide again, with the facts of now
-            continue
-        stopped_by = next((switch for switch in switches if _stops(switch, each)), None)
-        if stopped_by is not None:
-            page.apply(_held_up(each, stopped_by, now))
-            continue
-        lease_until = now + timedelta(seconds=lease_seconds)
-        if not page.apply(_attempt_started(each, delivery, now, lease_until)):
-            continue  # what waits for a person is pending too, and must not go out though it were due
-        page.set(replace(page.deliveries[delivery.id], lease_until=lease_until))
-        started[delivery.id] = key
-    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
-    moved_on = [_MOVED_ON.of(connection, keys=sorted(set(started.values())))] if started else []
-    page.write(*begun, *moved_on)
-    return set(started)
-
-
-def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, lease_until: datetime) -> Transition:
-    assert outgoing.verdict is not None
-    number = delivery.attempt + 1
-    changes = {"attempt": number, "provider": outgoing.provider, "contacted_at": now, "paused": ""}
-    detail = {
-        "when": "handoff",
-        "provider": outgoing.provider,
-        "attempt": number,
-        "verdict": verdict_view(outgoing.verdict),
-    }
-    return Transition(
-        delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
-    )
-
-
-def _stops(switch: Switch, outgoing: Outgoing) -> bool:
-    return switch.stops(outgoing.work.notification, outgoing.work.delivery.channel, outgoing.provider)
-
-
-def _held_up(outgoing: Outgoing, switch: Switch, now: datetime) -> Transition:
-    """A switch stops it: it waits for the switch's end, or for its own."""
-    due_at = earliest(switch.until, outgoing.work.notification.expires_at)
-    detail = {"switch": switch.id, "scope": switch.scope, "value": switch.value}
-    changes = {"paused": switch.id}
-    return Transition(outgoing.work.delivery.id, "paused", now, due_at=due_at, changes=changes, detail=detail)
-
-
-def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
-    rows = [
-        {
-            "delivery_id": each.work.delivery.id,
-            "number": each.work.delivery.attempt + 1,
-            "provider": each.provider,
-            "started_at": now,
-        }
-        for each in outgoing
-    ]
-    return inserting(connection, attempts, rows)
-
-
-def _finish_attempts(connection: Connection, ended: Sequence[Attempt]) -> list[Statement]:
-    rows = [
-        {"delivery_id": attempt.work.delivery.id, "number": attempt.message.attempt, **_end_of(attempt)}
-        for attempt in ended
-    ]
-    return updating(connection, attempts, ("delivery_id", "number"), rows)
-
-
-def _without_provider_words(attempt: Attempt) -> Attempt:
-    """The attempt without the texts of its provider."""
-    result = attempt.result
-    if isinstance(result, ProviderAccepted):
-        return replace(attempt, result=replace(result, provider_message_id=""))
-    return replace(attempt, result=type(result)(result.reason, retry_after=result.retry_after))
-
-
-def _end_of(attempt: Attempt) -> dict[str, Any]:
-    outcome, reason, code = attempt.outcome()
-    provider_message_id = attempt.result.provider_message_id if isinstance(attempt.result, ProviderAccepted) else ""
-    return {
-        "finished_at": attempt.finished_at,
-        "outcome": outcome,
-        "reason": reason,
-        "code": code[:40],
-        "provider_message_id": provider_message_id,
-    }

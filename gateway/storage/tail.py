@@ -1,8 +1,8 @@
-"""Reading the events as they come: how far, so that none is passed over.
+"""Tailing the event log: the sequence number up to which a reader can be sure to have seen every event.
 
-PostgreSQL gives out sequence numbers before the transactions that use them are committed, and in another order: a
-reader that has seen number 10 may find number 9 later. What is safe to read is what had a number when we looked,
-once every transaction that was open then has ended.
+PostgreSQL assigns sequence numbers before the transactions that use them commit, and these commit in another order: a
+reader that has seen number 10 may find number 9 later. Safe to read are the numbers that were assigned at one look,
+once every transaction that was open at it has ended (pg_snapshot_xmin).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SNAPSHOT = text(
 
 
 class Tail:
-    """One reader's view of the end of the events. What it knows is found again after a restart by looking twice."""
+    """One reader's high-water mark. After a restart it is found again by two looks."""
 
     def __init__(self) -> None:
         self._safe = 0
@@ -27,8 +27,8 @@ class Tail:
         self._following = 0  # no transaction that may still write at or before ``_seen`` has a number as high as this
 
     def safe(self, connection: Connection) -> int:
-        """The sequence number up to which every event there will ever be can be read."""
-        if connection.dialect.name == "sqlite":  # one writer: numbers are given out in the order of commits
+        """The sequence number up to which no event can appear any more."""
+        if connection.dialect.name == "sqlite":  # one writer: numbers are assigned in the order of commits
             newest: int = connection.execute(select(func.coalesce(func.max(events.c.seq), 0))).scalar_one()
             return newest
         row = connection.execute(_SNAPSHOT).one()

@@ -13,8 +13,9 @@ from typing import Protocol
 import structlog
 
 from channels.base import Content
-from gateway.core.model import Notification
-from gateway.core.ports import FieldError, NotificationRequest, RenderFailed, UnknownTemplate
+from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.notifications import Notification
+from gateway.core.requests import FieldError, NotificationRequest
 from gateway.templates.checks.translatable import said
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, Lender, TemplateSource

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.core.model import TemplateState
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
+from gateway.core.states import TemplateState
 from gateway.templates.catalog import Catalog
 from gateway.templates.checks.lint import LintFinding, findings_of
 from gateway.templates.checks.translatable import joined, said

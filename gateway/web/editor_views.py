@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from gateway.templates.checks.lint import LEVELS, LintFinding
+from gateway.templates.checks.lint import LintFinding
+from gateway.templates.checks.word_lists import LEVELS
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import PARTS

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.core.model import Category
+from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import PARTS

@@ -28,6 +28,8 @@ from gateway.web.page import headers
 
 _VISIT = "gateway_visit"  # names a browser before anybody is signed in, for the form's token
 _VISIT_BYTES = 16
+_DEVICE = "gateway_device"  # marks a browser in which somebody has signed in, for counting failures
+_DEVICE_SECONDS = 180 * 86_400  # our choice
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -47,14 +49,23 @@ async def sign_in(request: Request) -> Response:
         raise NotAllowed("form_foreign")
     email, back = form.get("email", ""), back_of(form.get("back", "/editor"))
     source, now = source_of(request), gateway.clock()
-    wait = await gateway.attempts.begin(email, source, now)
+    device = request.cookies.get(_DEVICE, "")
+    wait = await gateway.attempts.begin(email, source, now, device)
     if wait:
         return _form(request, back, email, wait_seconds=math.ceil(wait.total_seconds()))
     user = await gateway.users.check(email, form.get("password", ""))
     if user is None:
         return _form(request, back, email, wrong=True)
-    await gateway.attempts.succeeded(email, source)
+    await gateway.attempts.succeeded(email, source, device)
     answer = RedirectResponse(back, 303, headers())
+    answer.set_cookie(
+        _DEVICE,
+        gateway.attempts.device(email),
+        max_age=_DEVICE_SECONDS,
+        httponly=True,
+        samesite="lax",
+        secure=is_https(request),
+    )
     answer.set_cookie(
         cookie_name(request),
         await gateway.sessions.open(user, now),

@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from gateway.core.model import PolicyReason, State, Switch, SwitchKind
+from gateway.core.controls import Switch, SwitchKind
+from gateway.core.reasons import PolicyReason
+from gateway.core.states import State
 from gateway.operations.activity import EventGroup, Minutes
 from gateway.operations.processes import RunningProcess
 from gateway.storage.store import Backlog

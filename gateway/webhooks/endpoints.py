@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
+from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.core.model import new_id
-from gateway.core.ports import Clock
+from gateway.core.notifications import new_id
 from gateway.storage.database import Database
 from gateway.storage.schema import events, webhook_endpoints, webhook_messages
 

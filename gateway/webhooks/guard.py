@@ -1,5 +1,8 @@
 """Which addresses a webhook may go to: the public internet, and what the operator allows besides.
 
+URLs are read with yarl, the parser of the client that connects: two parsers that disagree on a host are a way around
+the check (a full-width digit is part of a name for one and of an address for the other).
+
 A tenant chooses the URL, so without this it could have the gateway call what only the gateway can reach. Names are
 resolved here and nowhere else, at each connection: a name that pointed elsewhere when it was registered is no way in.
 """
@@ -7,16 +10,31 @@ resolved here and nowhere else, at each connection: a name that pointed elsewher
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last four bytes
+# Not global, though Python 3.11's ``is_global`` says so of them.
+_BLOCKED = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        "::/96",  # RFC 4291 section 2.5.5.1: IPv4-compatible addresses, deprecated
+        "64:ff9b:1::/48",  # RFC 8215: local-use translation
+        "3fff::/20",  # RFC 9637: documentation
+        "5f00::/16",  # RFC 9602: segment routing within a domain
+        "fec0::/10",  # RFC 3879: site-local addresses, deprecated
+        "192.88.99.0/24",  # RFC 7526: 6to4 relays, deprecated
+    )
+)
+# What the WHATWG URL standard takes for an IPv4 address: a host whose last label is a number ("127.1", "0x7f000001").
+_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?", re.DOTALL)
 
 
 class Forbidden(OSError):
@@ -33,16 +51,17 @@ class Guard:
     def wrong_url(self, url: str) -> str:
         """What is wrong with a URL as an endpoint, with the remedy; "" for nothing."""
         try:
-            parts = urlsplit(url)
-            port = parts.port
+            parts = URL(url)
+            host = parts.raw_host or ""
         except ValueError:
             return "is not a URL"
-        host = parts.hostname or ""
-        literal = _literal(host)
-        if parts.scheme not in ("https", "http") or not host or port == 0:
+        if parts.scheme not in ("https", "http") or not host or parts.explicit_port == 0:
             return "is not a URL; write it like https://cases.example.com/hooks"
-        if parts.username is not None or parts.fragment:
+        if parts.user is not None or parts.fragment:
             return "must have neither a user nor a fragment: messages are signed instead"
+        literal = _literal(host)
+        if _is_ambiguous(host, literal):
+            return "is an address in a form that programs read differently; write it like 203.0.113.7, or use a name"
         if literal is not None and not self.permits(literal):
             return "is an address that is not public; GATEWAY_WEBHOOK_NETWORKS allows further ones"
         if parts.scheme == "http" and not self._allowed:
@@ -56,20 +75,32 @@ class Guard:
         inner = _inner(address)
         if inner is not None:
             return self.permits(inner)
+        if any(address in network for network in _BLOCKED if network.version == address.version):
+            return False
         return address.is_global and not address.is_multicast
 
-    def check_literal(self, host: str) -> None:
-        """Addresses written as such are not resolved, so they are checked by themselves. Raises Forbidden."""
+    def check_literal(self, url: str) -> None:
+        """Check a host that is an IP address: the client does not resolve it. Raises Forbidden."""
+        host = URL(url).raw_host or ""
         literal = _literal(host)
+        if _is_ambiguous(host, literal):
+            raise Forbidden("not a canonical address")
         if literal is not None and not self.permits(literal):
             raise Forbidden("not a public address")
 
 
 def _literal(host: str) -> Address | None:
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _is_ambiguous(host: str, literal: Address | None) -> bool:
+    """Whether programs may read different addresses in this host, or an address where this one reads a name."""
+    if literal is None:
+        return _NUMERIC_HOST.fullmatch(host) is not None or "%" in host
+    return str(literal) != host
 
 
 def _inner(address: Address) -> Address | None:

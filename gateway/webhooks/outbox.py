@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 
-from gateway.core.model import WebhookOutcome
+from gateway.core.states import WebhookOutcome
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, notifications, webhook_endpoints, webhook_messages
 from gateway.storage.statements import StatementTemplate

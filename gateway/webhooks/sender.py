@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
 
 import aiohttp
 from standardwebhooks import Webhook
 
-from gateway.core.model import WebhookOutcome
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
+from gateway.core.states import WebhookOutcome
 from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage
 
@@ -48,7 +47,7 @@ class WebhookSender:
 
     async def _tell(self, session: aiohttp.ClientSession, message: WebhookMessage) -> DeliveryResult:
         try:
-            self._guard.check_literal(urlsplit(message.url).hostname or "")
+            self._guard.check_literal(message.url)
             # A redirect could lead anywhere, so it is an answer like another.
             async with session.post(
                 message.url, data=message.body.encode(), headers=self._headers(message), allow_redirects=False

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from gateway.core.codec import encode, instant
-from gateway.core.model import State
+from gateway.core.states import State
 
 _STATES = (
     *(State.DEFERRED, State.REVIEW, State.SENT, State.UNKNOWN, State.RETRYING, State.DELIVERED, State.UNDELIVERED),

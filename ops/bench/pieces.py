@@ -16,21 +16,14 @@ from measuring import Measurement, cpu_rate, wall_rate
 
 from channels.base import Accepted, Content, Message, Receipt, ReceiptStatus
 from gateway.core.codec import fingerprint
-from gateway.core.model import (
-    Borrower,
-    Case,
-    Category,
-    Contact,
-    Facts,
-    Notification,
-    PolicyReason,
-    Step,
-    Verdict,
-    VerdictKind,
-    new_id,
-)
-from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, ReceiptFor, StepDecision
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor
+from gateway.core.facts import Contact, Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import DecidedRequest, StepDecision
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.policy import decide, load_packs
+from gateway.stages.route_rules import route_rules
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
@@ -126,7 +119,7 @@ async def _ledger(size: int, rounds: int) -> dict[str, Measurement]:
         database = Database(f"sqlite:///{folder}/ledger.db")
         await asyncio.to_thread(migrate, database.engine)
         horizon = load_packs(_TEMPLATES / "policies").contact_horizon
-        store = Store(database, _digest, lambda operation: nullcontext(), DeferralSpreader(0), horizon)
+        store = Store(database, route_rules(_digest), lambda operation: nullcontext(), DeferralSpreader(0), horizon)
         path = _Path(store, size)
         found = {
             "ledger_accept": await wall_rate(path.accept, rounds),

@@ -25,8 +25,8 @@ from channels.base import Accepted, Capability, Message, Receipt, ReceiptStatus
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded import valkey
 from gateway.app.settings import Settings
-from gateway.core.model import Borrower, Case, Step
-from gateway.core.ports import NotificationRequest
+from gateway.core.notifications import Borrower, Case, Step
+from gateway.core.requests import NotificationRequest
 from gateway.retention.backup import back_up
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention

@@ -19,10 +19,14 @@ from shape import SECRET, TENANT, Shape
 from sqlalchemy import Connection
 
 from gateway.core.codec import fingerprint
-from gateway.core.model import Borrower, Case, Category, Facts, Notification, PolicyReason, Step, VerdictKind, new_id
-from gateway.core.ports import DecidedRequest, StepDecision
+from gateway.core.facts import Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import DecidedRequest, StepDecision
 from gateway.core.signing import Signer
+from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide, load_packs
+from gateway.stages.route_rules import route_rules
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
@@ -56,8 +60,8 @@ class Filler:
 
     async def _fill(self, numbers: range, route: str, *, deferred: bool) -> None:
         database = self._shape.database()
-        horizon = self._packs.contact_horizon
-        store = Store(database, self._digest, lambda operation: nullcontext(), DeferralSpreader(0), horizon)
+        rules, horizon = route_rules(self._digest), self._packs.contact_horizon
+        store = Store(database, rules, lambda operation: nullcontext(), DeferralSpreader(0), horizon)
         try:
             for start in range(0, len(numbers), _BATCH):
                 now = datetime.now(UTC)

@@ -276,3 +276,24 @@ async def test_simulation_that_fails_is_one_line(short_dir: Path) -> None:
     with pytest.raises(CannotStart, match=r"did not come up, see .*simulation\.log"):
         await simulated_providers.start(["--account-sid", "AC0", "--token-env", "SIM_TOKEN"], {}, log)
     assert "SIM_TOKEN is not set" in log.read_text()
+
+
+async def test_a_killed_server_is_started_again_and_reported(short_dir: Path) -> None:
+    """After kill -9 the same address answers again, and whoever started the gateway is told."""
+    server = await valkey.start(short_dir)
+    reports: list[str] = []
+    supervision = asyncio.create_task(server.supervise(reports.append))
+    client = connect(server.url)
+    try:
+        first = server.pid
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while server.pid == first or not server.running:  # noqa: ASYNC110 – no event tells of a process
+                await asyncio.sleep(0.05)
+        assert await client.ping()
+        assert [f"pid {first}" in each for each in reports] == [True]
+    finally:
+        supervision.cancel()
+        await client.aclose()
+        await server.stop()
+    assert not server.running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from channels.email.reports import return_path
-from gateway.core.model import State
+from gateway.core.states import State
 from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import request
 from tests.unit.channels.test_smtp import COMPLAINT

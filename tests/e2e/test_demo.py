@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.model import State
+from gateway.core.states import State
 from tests.support.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,20 @@ def test_a_portfolio_goes_in_and_every_message_comes_out_once(portfolio: Path, s
     events = [json.loads(line) for line in exported.stdout.splitlines()]
     assert 24 < len(events) <= evidence["events"]
     assert all(len(event["hash"]) == 64 for event in events)
+
+
+def test_the_shipped_portfolio_comes_to_the_same_table_every_day(short_dir: Path) -> None:
+    """Each outcome that the simulators know, in numbers that depend on neither the date nor the machine's speed."""
+    shown, _ = once(ROOT / "ops/demo-portfolio.csv", short_dir)
+    counted = (shown["requests"], shown["accepted"], shown["replayed"], shown["rejected"], shown["duplicates"])
+    assert counted == (309, 302, 1, 6, 0)
+    assert shown["states"] == {"delivered": 300, "suppressed": 2}
+    assert shown["deliveries"] == {
+        "email": {"delivered": 78, "failed": 3, "sent": 3, "undelivered": 3},
+        "inapp": {"delivered": 75},
+        "sms": {"delivered": 147, "failed": 6, "sent": 3, "undelivered": 9},
+    }
+    assert shown["messages"] == {"sms": 159, "email": 84, "inapp": 75}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
-from gateway.core.model import SwitchKind, SwitchScope
+from gateway.core.controls import SwitchKind, SwitchScope
 from tests.support.browser import PASSWORD, chromium, sign_in, window
 from tests.test_path import REQUEST, Running, up
 

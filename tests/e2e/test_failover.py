@@ -13,7 +13,7 @@ from channels.sms.simulator import SmsSimulator
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
-from gateway.core.ports import NotificationRequest
+from gateway.core.requests import NotificationRequest
 from tests.support.api_gateway import request
 from tests.support.fake_servers import closed_port
 from tests.support.ledgers import begun, empty_sqlite

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from sqlalchemy import text
 
-from gateway.core.model import SwitchKind, SwitchScope
+from gateway.core.controls import SwitchKind, SwitchScope
 from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import request
 

@@ -17,7 +17,7 @@ from channels.base import Listens
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
-from gateway.core.ports import NotificationRequest
+from gateway.core.requests import NotificationRequest
 from gateway.storage.schema import receipts
 from tests.support.api_gateway import request
 from tests.support.ledgers import begun, empty_sqlite

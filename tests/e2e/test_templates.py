@@ -22,12 +22,11 @@ from channels.base import Content
 from channels.email.mime import Envelope, build
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
-from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
 from gateway.templates.workflow.versions_store import VersionStore
-from tests.support.api_gateway import Answer, Client, request, serving
+from tests.support.api_gateway import Answer, Client, app_of, request, serving
 from tests.support.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
@@ -127,7 +126,7 @@ async def office() -> AsyncIterator[Office]:
     try:
         async with (
             open_gateway(settings) as gateway,
-            serving(create_app(gateway)) as url,
+            serving(app_of(gateway)) as url,
             aiohttp.ClientSession() as session,
         ):
             clients = []
@@ -381,10 +380,10 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     _, key = await office.gateway.keys.create("acme", "operator", ("manage",), office.gateway.clock())
     operator = office.editor.holding(key)
     pause = {"scope": "channel", "value": "sms", "reason": "wrong sender"}
-    made = await operator.post("/v1/switches", pause)
+    made = await operator.post("/v1/controls", pause)
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
-    await operator.call("DELETE", f"/v1/switches/{made.json['id']}")
+    await operator.call("DELETE", f"/v1/controls/{made.json['id']}")
     editions = VersionStore(office.gateway.database, office.gateway.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):

@@ -13,7 +13,7 @@ from babel.numbers import format_currency
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates import Catalog, Lender
 from gateway.templates.language import formats
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.cli import evidence
-from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
+from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.templates.repository import live_edition

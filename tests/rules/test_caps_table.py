@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.model import Contact, Facts
+from gateway.core.facts import Contact, Facts
 from gateway.policy import decide
 from gateway.policy.caps import Cap
 from gateway.policy.rule import EvaluationContext

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.model import Facts, HoldKind
+from gateway.core.facts import Facts
+from gateway.core.reasons import HoldKind
 from gateway.policy import PackError, Packs, decide, inspect, load_packs, read_schema
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, contact, notification
 

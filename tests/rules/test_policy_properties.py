@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.model import Contact, Facts, Hold, HoldKind, OptOut, VerdictKind
+from gateway.core.facts import Contact, Facts, Hold, OptOut
+from gateway.core.reasons import HoldKind
+from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide
 from tests.rules.test_policy_table import PACKS, notification
 

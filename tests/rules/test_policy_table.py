@@ -8,22 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.model import (
-    AddressFacts,
-    Borrower,
-    Case,
-    Category,
-    Contact,
-    DeclaredPreferences,
-    Facts,
-    Hold,
-    HoldKind,
-    Notification,
-    OptOut,
-    PolicyReason,
-    RuleResult,
-    Step,
-)
+from gateway.core.facts import AddressFacts, Contact, DeclaredPreferences, Facts, Hold, OptOut
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step
+from gateway.core.reasons import HoldKind, PolicyReason
+from gateway.core.verdicts import RuleResult
 from gateway.policy import decide, load_packs
 from gateway.policy.rule import EvaluationContext, Origin, Rule
 from gateway.policy.zones import zone

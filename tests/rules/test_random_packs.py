@@ -12,7 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.model import Contact, Facts, Hold, HoldKind, Notification, OptOut, VerdictKind
+from gateway.core.facts import Contact, Facts, Hold, OptOut
+from gateway.core.notifications import Notification
+from gateway.core.reasons import HoldKind
+from gateway.core.verdicts import VerdictKind
 from gateway.policy import Packs, decide
 from gateway.policy.zones import zone
 from tests.rules.test_policy_table import notification

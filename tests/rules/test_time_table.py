@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
-from gateway.core.model import Facts, Hold, HoldKind
+from gateway.core.facts import Facts, Hold
+from gateway.core.reasons import HoldKind
 from gateway.policy import Packs, decide
 from gateway.policy.intervals import ContactHours, next_opening, parse_hours
 from tests.rules.test_policy_table import LONDON, NEW_YORK, PACKS, at, contact, notification

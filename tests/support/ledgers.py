@@ -21,8 +21,12 @@ from gateway.app.storage import open_ledger
 from gateway.app.templates import read_texts
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import fingerprint
-from gateway.core.model import Borrower, Case, Category, Notification, PolicyReason, Step, Verdict, VerdictKind, new_id
-from gateway.core.ports import Attempt, ClaimedDelivery, DecidedRequest, Outgoing, StepDecision
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.reasons import PolicyReason
+from gateway.core.requests import DecidedRequest, StepDecision
+from gateway.core.verdicts import Verdict, VerdictKind
+from gateway.stages.route_rules import route_rules
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.migrate import migrate
@@ -88,7 +92,7 @@ def store_on(
     database: Database, releases_per_second: float = 0, contact_horizon: timedelta = timedelta(days=31)
 ) -> Store:
     releases = DeferralSpreader(releases_per_second)
-    return Store(database, digest, lambda operation: nullcontext(), releases, contact_horizon)
+    return Store(database, route_rules(digest), lambda operation: nullcontext(), releases, contact_horizon)
 
 
 def people_on(database: Database, now: datetime = NOW) -> BorrowerStore:

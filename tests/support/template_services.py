@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.core.model import TemplateState
+from gateway.core.states import TemplateState
 from gateway.observability.metrics import Metrics
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 
 from gateway.api.http.problems import Problem
-from gateway.core.ports import FieldError
+from gateway.core.requests import FieldError
 
 
 def encode(position: str | int) -> str:

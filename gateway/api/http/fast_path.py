@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.http.problems import Problem, invalid_data, respond, unavailable
 from gateway.api.http.request_ids import RequestId
-from gateway.core.ports import InvalidData, Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 
 
 @dataclass(frozen=True, slots=True)

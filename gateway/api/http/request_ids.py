@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 
 import structlog
@@ -65,14 +64,14 @@ class RequestId:
                 route = _route(scope)
                 tracing.answered(span, scope["method"], route, status)
                 if not asked_by_machine:
-                    logs.log_batch(
-                        "answered", [_line(request_id, scope["method"], route, status, time.monotonic() - began)]
+                    structlog.get_logger("gateway").info(
+                        "answered",
+                        request_id=request_id,
+                        method=scope["method"],
+                        route=route,
+                        status_code=status,
+                        milliseconds=round((time.monotonic() - began) * 1000, 1),
                     )
-
-
-def _line(request_id: str, method: str, route: str, status: int, seconds: float) -> Mapping[str, object]:
-    said = {"request_id": request_id, "method": method, "route": route, "status_code": status}
-    return {**said, "milliseconds": round(seconds * 1000, 1)}
 
 
 def _route(scope: Scope) -> str:

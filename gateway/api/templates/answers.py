@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway.api.http import bodies
 from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates.repository import Files
 from gateway.templates.workflow.preview import Shown
 from gateway.templates.workflow.refusals import (

@@ -29,8 +29,8 @@ from gateway.api.templates.schemas import (
     TrialIn,
     WhyIn,
 )
-from gateway.core.model import TemplateState
-from gateway.core.ports import FieldError
+from gateway.core.requests import FieldError
+from gateway.core.states import TemplateState
 from gateway.identity.keys import Scope
 from gateway.templates.workflow.preview import Sample
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from gateway.app.embedded.errors import CannotStart
+from gateway.core.private_files import private_directory
 
 
 class DataDirLock:
@@ -37,7 +38,7 @@ class DataDirLock:
 def lock(data_dir: Path) -> DataDirLock:
     """Make the directory if need be (0700: it holds borrowers' data) and lock it. Raises CannotStart."""
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(data_dir)
         # Close-on-exec is Python's default, so no child keeps the lock after us.
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

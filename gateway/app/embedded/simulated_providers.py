@@ -19,6 +19,7 @@ import aiohttp
 
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
+from gateway.core.private_files import open_private
 
 _READY_SECONDS = 20.0  # its imports take about a second here; a loaded machine gets twenty
 _ASK_SECONDS = 5.0
@@ -72,7 +73,7 @@ async def start(
         if log is None:
             child = spawn(command, environment=environment, output=subprocess.PIPE)
         else:
-            with log.open("wb") as errors:
+            with open_private(log, "wb") as errors:
                 child = spawn(command, environment=environment, output=subprocess.PIPE, errors=errors)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -13,12 +13,14 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
+from gateway.core.private_files import open_private, private_directory
 
 # sun_path holds 108 bytes on Linux (unix(7)) and 104 on macOS, with the closing NUL.
 _LONGEST_PATH = 103
@@ -27,12 +29,15 @@ _PREDECESSOR_SECONDS = 5.0  # a server whose parent was killed gets its SIGTERM 
 _STOP_SECONDS = 10.0
 _REPLY_SECONDS = 1.0
 _POLL_SECONDS = 0.01
+_SUPERVISE_SECONDS = 1.0  # between looks whether the server still runs; our choice: as long as a lost wake-up costs
+_LONGEST_PAUSE_SECONDS = 30.0  # between attempts to start a server that does not come up; our choice
 
 
 class EmbeddedValkey:
     """A running server. ``url`` has the scheme that redis-py and arq both take."""
 
-    def __init__(self, child: Child, socket: Path) -> None:
+    def __init__(self, data_dir: Path, child: Child, socket: Path) -> None:
+        self._data_dir = data_dir
         self._child = child
         self.socket = socket
         self.url = "unix://" + quote(str(socket))
@@ -44,6 +49,24 @@ class EmbeddedValkey:
     @property
     def running(self) -> bool:
         return self._child.running
+
+    async def supervise(self, report: Callable[[str], None]) -> None:
+        """Start the server again whenever it has ended, until cancelled. ``report`` gets one sentence for each end.
+
+        Nothing has to be restored: what Redis holds is disposable, and clients connect again by themselves.
+        """
+        pause = _SUPERVISE_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            if self.running:
+                pause = _SUPERVISE_SECONDS
+                continue
+            report(f"the embedded Valkey (pid {self.pid}) has ended; it is started again")
+            try:
+                self._child, self.socket = await _launch(self._data_dir)
+            except CannotStart as error:
+                report(str(error))
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def stop(self) -> None:
         """End the server and take its socket away. May be called twice."""
@@ -57,12 +80,17 @@ async def start(data_dir: Path) -> EmbeddedValkey:
     Call it on the main thread: there the kernel ends the server with us; elsewhere a watching process does.
     Raises CannotStart.
     """
+    return EmbeddedValkey(data_dir, *await _launch(data_dir))
+
+
+async def _launch(data_dir: Path) -> tuple[Child, Path]:
+    """A new server that answers, and its socket. Raises CannotStart."""
     binary = find_binary()
     log = data_dir / "valkey" / "server.log"
     try:
         directory, socket = _prepare(data_dir)
         await _clear(socket)
-        with log.open("wb") as output:  # begun anew at each start, so it cannot grow for ever
+        with open_private(log, "wb") as output:  # begun anew at each start, so it cannot grow for ever
             child = spawn([str(binary), *_options(directory, socket)], output=output, errors=output)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
@@ -73,7 +101,7 @@ async def start(data_dir: Path) -> EmbeddedValkey:
             await child.stop(_STOP_SECONDS)
             raise CannotStart(f"the embedded Valkey ({binary}) did not come up: {_last_line(log)} (log: {log})")
         await asyncio.sleep(_POLL_SECONDS)
-    return EmbeddedValkey(child, socket)
+    return child, socket
 
 
 def find_binary() -> Path:
@@ -117,7 +145,7 @@ def _options(directory: Path, socket: Path) -> list[str]:
 def _prepare(data_dir: Path) -> tuple[Path, Path]:
     """The server's directory, made if need be, and the path of its socket."""
     directory = data_dir.resolve() / "valkey"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_directory(directory)
     return directory, _socket_path(directory)
 
 
@@ -125,7 +153,6 @@ def _socket_path(directory: Path) -> Path:
     """The socket beside the data, or where that path is too long for the kernel, in a private short directory."""
     path = directory / "valkey.sock"
     if len(os.fsencode(path)) <= _LONGEST_PATH:
-        directory.chmod(0o700)
         return path
     # The same directory gives the same name, so that a predecessor's socket is found again.
     name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]

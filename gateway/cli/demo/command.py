@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from gateway.cli.demo.outcome import Before
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.cli.portfolio.sender import Tally
+from gateway.core.private_files import open_private
 from gateway.identity.keys import Scope
 from gateway.observability import logs
 
@@ -158,11 +159,11 @@ async def demo(
     async with open_ledger(settings) as ledger:
         since = await outcome.before(ledger.database)
     if not settings.at:
-        at = clock.demo_time(datetime.now(UTC), since.last)
+        at = clock.demo_time(since.last)
         settings = settings.model_copy(update={"at": at.isoformat()})
     if not settings.sms_prices:
         settings = settings.model_copy(update={"sms_prices": _SMS_PRICES})
-    with (settings.data_dir / "gateway.log").open("a", encoding="utf-8") as log:
+    with open_private(settings.data_dir / "gateway.log", "a", "utf-8") as log:
         logs.configure(settings.log_level, stream=log)
         return await Demo(settings, options, rows, since, stop).run()
 
@@ -199,8 +200,7 @@ def _reader_of(row: PortfolioRow) -> str:
 def _write_private(path: Path, content: Any) -> None:
     """Readable by the owner from its first byte on."""
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with open_private(path, "x", "utf-8") as file:
         json.dump(content, file)
 
 

@@ -14,7 +14,7 @@ import aiohttp
 from sqlalchemy import Connection, and_, func, or_, select
 
 from gateway.app.embedded.simulated_providers import SimulatedProviders
-from gateway.core.model import END_STATES, State
+from gateway.core.states import END_STATES, State
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, inbox, notifications
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
+from gateway.core.private_files import exposed
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full
@@ -24,7 +25,14 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"
 
 def check(settings: Settings, environment: Mapping[str, str], now: datetime) -> list[CheckResult]:
     """What of this machine would bite."""
-    return [*secret_files(settings, environment), *disk(settings.data_dir), *sqlite(settings), *zones(now)]
+    place = settings.data_dir
+    return [
+        *secret_files(settings, environment),
+        *disk(place),
+        *permissions(place),
+        *sqlite(settings),
+        *zones(now),
+    ]
 
 
 def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
@@ -57,6 +65,17 @@ def disk(data_dir: Path) -> list[CheckResult]:
     if usage.free < _LEAST_SHARE * usage.total:
         return [warning("host.disk", said, "free some before it is full: see ops/data-care.md for what can go")]
     return [ok("host.disk", said)]
+
+
+def permissions(data_dir: Path) -> list[CheckResult]:
+    """The data directory and its files hold borrowers' data: nobody but the gateway's user may read them."""
+    if not data_dir.is_dir():
+        return []
+    found = [str(each) for each in (data_dir, *sorted(data_dir.glob("ledger.db*"))) if exposed(each)]
+    if found:
+        what = f"others may read {found[0]}" + (f" and {len(found) - 1} more" if found[1:] else "")
+        return [error("host.permissions", what, f"chmod -R go= {data_dir}")]
+    return [ok("host.permissions", f"only its owner may read {data_dir}")]
 
 
 def sqlite(settings: Settings) -> list[CheckResult]:

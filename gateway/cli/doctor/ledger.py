@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS
 from gateway.storage.migrate import pending_migration_on

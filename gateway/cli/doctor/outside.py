@@ -15,7 +15,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.providers import build_provider
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 
 _SECONDS = 10.0

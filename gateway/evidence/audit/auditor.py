@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, func, or_, select, update
 
-from gateway.core.model import Violation
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
+from gateway.core.reasons import Violation
 from gateway.evidence.audit.figures import Figures
 from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
 from gateway.storage.accept import insert_new

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway.core.model import Violation
+from gateway.core.reasons import Violation
 from gateway.evidence.audit.figures import Figures, RuleSection, closed_in, within_period, within_wish
 
 # Hand-overs that a payment crosses may be under way for as long as a transaction may take (ledger/database.py).

@@ -1,4 +1,4 @@
-"""What the gateway counts about itself, for Prometheus: ``Metrics``, and the words of its labels."""
+"""Prometheus metrics: ``Metrics``, and the closed lists of its labels."""
 
 from gateway.observability.metrics.verbs import Metrics
 from gateway.observability.metrics.words import (

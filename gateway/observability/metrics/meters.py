@@ -1,7 +1,7 @@
 """What is measured: every metric of one process.
 
 Owns every metric's name, labels and buckets. Must not know a borrower: every label is a closed list, made of the
-enums of gateway.core.model and channels.base and of the configured channels, providers, templates and tenants, present
+enums of gateway.core and channels.base and of the configured channels, providers, templates and tenants, present
 at zero from the start, so that an alert's rate() has something to begin from. A value outside its list is counted as
 ``other``. One list grows while the process runs: that of the templates, by what is published, up to a limit.
 One process, one registry, one scrape target: the client's multi-process mode drops exemplars.
@@ -16,7 +16,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
-from gateway.core.model import Intent, PolicyReason, SwitchKind, SwitchScope, VerdictKind, Violation, WebhookOutcome
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.reasons import Intent, PolicyReason, Violation
+from gateway.core.states import WebhookOutcome
+from gateway.core.verdicts import VerdictKind
 from gateway.observability import logs
 from gateway.observability.metrics.series import MetricFactory
 from gateway.observability.metrics.words import (

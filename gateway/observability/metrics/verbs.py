@@ -1,7 +1,7 @@
-"""The verbs that move the numbers: what the path, the relay and the gauges' loop say.
+"""The methods that update the metrics, for the path observer, the due scanner and the gauges' loop.
 
-Where a duration is one notification's, its trace id goes with it as an exemplar; it is in the notification's id too,
-so an exemplar leads to the notification also where nothing is traced.
+A duration of one notification carries its trace id as an exemplar. The trace id is part of the notification's id, so
+an exemplar leads to the notification even while tracing is off.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from itertools import product
 
 from prometheus_client.exposition import choose_encoder
 
-from gateway.core.model import Notification, Switch, SwitchKind, SwitchScope, Violation
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.notifications import Notification
+from gateway.core.reasons import Violation
 from gateway.observability import tracing
 from gateway.observability.metrics.meters import Meters
 from gateway.observability.metrics.words import OTHER, AttemptOutcome, Dependency
 
-# That are told apart; our choice: a lender has a dozen, and each takes a series in every process.
+# Templates with a series of their own; our choice: a lender has a dozen, and each takes a series in every process.
 _MOST_TEMPLATES = 200
 
 
 class Metrics(Meters):
-    """One process's numbers. Every method is a verb of the path and takes the words of the closed lists."""
+    """One process's metrics. Labels are words of closed lists."""
 
     def accepted(self, outcome: str, tenant: str) -> None:
         self._series.count(self._accepted, outcome=outcome)
-        self._series.count(self._tenant_requests, tenant=self._told_apart(tenant), outcome=outcome)
+        self._series.count(self._tenant_requests, tenant=self._tenant_label(tenant), outcome=outcome)
 
     def refused(self, reason: str) -> None:
         self._series.count(self._refused, reason=reason)
@@ -40,13 +42,13 @@ class Metrics(Meters):
 
     def decided(self, verdict: str, reason: str, when: str, tenant: str) -> None:
         self._series.count(self._decisions, verdict=verdict, reason=reason, when=when)
-        self._series.count(self._tenant_decisions, tenant=self._told_apart(tenant), verdict=verdict)
+        self._series.count(self._tenant_decisions, tenant=self._tenant_label(tenant), verdict=verdict)
 
     def attempted(
         self, notification: Notification, channel: str, provider: str, outcome: str, reason: str, seconds: float
     ) -> None:
-        """A provider has answered, or not, this long after the delivery could have gone."""
-        series, tenant = self._series, self._told_apart(notification.tenant)
+        """An attempt has ended, this long after the delivery was due."""
+        series, tenant = self._series, self._tenant_label(notification.tenant)
         template = notification.template if notification.template in self._templates else OTHER
         series.count(self._attempts, channel=channel, provider=provider, outcome=outcome, reason=reason)
         series.observe(self._handoff, seconds, tracing.trace_id_of(notification.id))
@@ -61,18 +63,18 @@ class Metrics(Meters):
         self._series.count(self._replies, provider=provider, intent=intent)
 
     def opted_out(self, source: str, seconds: float) -> None:
-        """A borrower's no is in force, this long after it arrived."""
+        """An opt-out is in force, this long after it arrived."""
         self._series.observe(self._opt_out_time, seconds, source=source)
 
     @contextmanager
     def opting_out(self, source: str) -> Iterator[None]:
-        """Time the taking of a borrower's no; one that could not be taken comes again, and counts then."""
+        """Time the recording of an opt-out; one that fails is sent again, and counts then."""
         began = time.monotonic()
         yield
         self.opted_out(source, time.monotonic() - began)
 
     def settled(self, notification_id: str, channel: str, seconds: float) -> None:
-        """A provider's final word came this long after its answer."""
+        """A final receipt came this long after the hand-over."""
         self._series.observe(self._receipt_time, seconds, tracing.trace_id_of(notification_id), channel=channel)
 
     def callback_refused(self, provider: str, reason: str) -> None:
@@ -103,7 +105,7 @@ class Metrics(Meters):
             self._share.labels(channel=self._channels[provider], provider=provider).set(share)
 
     def depends_on(self, found: Mapping[str, str]) -> None:
-        """What /readyz says: each part with "" where it is fine."""
+        """The result of /readyz: each dependency with "" where it is available."""
         for each in Dependency:
             self._up.labels(dependency=each).set(0 if found.get(each) else 1)
 
@@ -121,7 +123,7 @@ class Metrics(Meters):
         self._series.observe(self._batch, size, stage=stage)
 
     def told(self, outcome: str) -> None:
-        """One attempt to tell a case system is over."""
+        """One attempt to deliver a webhook message has ended."""
         self._series.count(self._told, outcome=outcome)
 
     def telling(self, waiting: int, oldest_seconds: float) -> None:
@@ -129,7 +131,7 @@ class Metrics(Meters):
         self._to_tell_oldest.set(oldest_seconds)
 
     def templates_followed(self, now: datetime, names: Collection[str], passed_over: int) -> None:
-        """The catalogue is up to date. Templates that are new in it are told apart as far as there is room."""
+        """The catalog is up to date. Its new templates get series of their own while there is room."""
         self._followed.set(now.timestamp())
         self._passed_over.set(passed_over)
         room = max(0, _MOST_TEMPLATES - len(self._templates))
@@ -138,7 +140,7 @@ class Metrics(Meters):
             self._templates.update(fresh)
 
     def audited(self, now: datetime, contacts: int, violations: Mapping[Violation, int]) -> None:
-        """The audit is through with all that there was; ``violations`` are the last day's."""
+        """The audit has caught up; ``violations`` are the last day's."""
         self._audited.inc(contacts)
         self._audit_run.set(now.timestamp())
         for kind in Violation:
@@ -149,7 +151,7 @@ class Metrics(Meters):
 
     @contextmanager
     def transaction(self, operation: str) -> Iterator[None]:
-        """Time a transaction, also one that fails: a slow failure is what one looks for."""
+        """Time a transaction, also one that fails."""
         began = time.monotonic()
         try:
             yield
@@ -157,9 +159,9 @@ class Metrics(Meters):
             self.transacted(operation, time.monotonic() - began)
 
     def render(self, accept_header: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type: OpenMetrics for who asks for it, the text format otherwise."""
+        """The exposition and its content type: OpenMetrics where the client accepts it, else the text format."""
         encode, content_type = choose_encoder(accept_header)
         return encode(self.registry), content_type
 
-    def _told_apart(self, tenant: str) -> str:
+    def _tenant_label(self, tenant: str) -> str:
         return tenant if tenant in self._tenants else OTHER

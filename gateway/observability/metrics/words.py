@@ -1,4 +1,4 @@
-"""The closed lists that only metrics need; the rest are enums of gateway.core.model and channels.base."""
+"""The closed lists that only metrics need; the rest are enums of gateway.core and channels.base."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.checks.word_lists import LEVELS, WordList, load_words
 from gateway.templates.language.language import CompiledPart, Use

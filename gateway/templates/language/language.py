@@ -19,7 +19,7 @@ from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates.checks.translatable import said
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.templates.language.flat import Row, flatten, write

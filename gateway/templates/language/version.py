@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from channels.base import Content
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates.checks.translatable import said
 from gateway.templates.language.formats import locale_of
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from channels.base import Content
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates.checks.translatable import joined
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments

@@ -6,19 +6,15 @@ no request anything.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-import structlog
-
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.clock import Clock
 from gateway.templates.catalog import Catalog
 from gateway.templates.workflow.versions_store import VersionStore
 
-_SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
+INTERVAL_SECONDS = 1.0  # our choice: how late a publication may be in another process, for one tiny query
 
 
 class CatalogObserver(Protocol):
@@ -36,20 +32,10 @@ class PublicationWatcher:
         self._observer = observer
         self._clock = clock
 
-    async def look(self) -> None:
-        """One round. Raises Unavailable."""
+    async def run_once(self) -> None:
+        """Refresh the catalogue and record what was published by plan. Raises Unavailable."""
         await self._catalog.refresh()
         for tenant, template in self._catalog.planned(self._clock()):
             # The plan holds since its time, in memory; this is for the record, and whoever comes first writes it.
             await self._editions.publish_due(tenant, template)
         self._observer.templates_followed(self._clock(), self._catalog.names(), self._catalog.passed_over())
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look about once a second until told to stop. A ledger that is away is waited for."""
-        while not stop.is_set():
-            try:
-                await self.look()
-            except Unavailable as error:
-                structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _SECONDS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
-from gateway.core.model import TemplateState
+from gateway.core.states import TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.schema import template_editions, template_versions, templates

@@ -12,8 +12,13 @@ from datetime import datetime, timedelta
 
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
-from gateway.core.model import Borrower, Case, Category, Facts, Notification, State, Step, new_id
-from gateway.core.ports import Addresses, BorrowerFacts, ClaimedDelivery, Clock, Delivery, Pace, Switches
+from gateway.core.clock import Clock
+from gateway.core.deliveries import ClaimedDelivery, Delivery
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.states import State
+from gateway.operations.controls import Controls
+from gateway.queue.token_buckets import RateLimiter
 from gateway.stages.route import ProviderRouter
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import Sample, rendered
@@ -53,9 +58,9 @@ class TestSender:
         editions: VersionStore,
         providers: Mapping[str, Provider],
         chooser: ProviderRouter,
-        switches: Switches,
-        pace: Pace,
-        addresses: Addresses,
+        switches: Controls,
+        pace: RateLimiter,
+        normalise: Callable[[str, str], str],
         digest: Callable[[str, str, str], str],
         clock: Clock,
     ) -> None:
@@ -64,7 +69,7 @@ class TestSender:
         self._chooser = chooser
         self._switches = switches
         self._pace = pace
-        self._addresses = addresses
+        self._normalise = normalise
         self._digest = digest
         self._clock = clock
 
@@ -105,8 +110,8 @@ class TestSender:
 
     def _own_address(self, channel: str, address: str, own: Collection[str]) -> str:
         try:
-            wanted = self._addresses.normalise(channel, address)
-            allowed = {self._addresses.normalise(channel, each) for each in own}
+            wanted = self._normalise(channel, address)
+            allowed = {self._normalise(channel, each) for each in own}
         except KeyError:
             raise TestSendRefused("invalid_request", "there is no such channel") from None
         except ValueError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
 
-from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
+from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.events import Chain, Event, template_subject
 from gateway.storage.schema import template_editions, templates

@@ -1,6 +1,6 @@
 """The verbs of a tenant's template versions in the ledger: who may follow whom, and what is live when.
 
-An *edition* is one version in its life, from an editor's draft to its end (``TEMPLATE_MOVES`` in core/model.py).
+An *edition* is one version in its life, from an editor's draft to its end (``TEMPLATE_TRANSITIONS`` in core/states.py).
 Knows nothing of the templates' language: texts are files, kept as they were written; what rendering needs is frozen at
 submission and handed in.
 """
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, select
 
-from gateway.core.model import TemplateState
-from gateway.core.ports import Clock
+from gateway.core.clock import Clock
+from gateway.core.states import TemplateState
 from gateway.storage.database import Database
 from gateway.storage.events import template_subject
 from gateway.storage.schema import events, template_editions

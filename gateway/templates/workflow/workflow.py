@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.core.model import TemplateState
-from gateway.core.ports import Clock, UnknownTemplate
+from gateway.core.clock import Clock
+from gateway.core.errors import UnknownTemplate
+from gateway.core.states import TemplateState
 from gateway.templates.catalog import Catalog
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.version import TemplateVersion

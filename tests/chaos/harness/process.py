@@ -14,8 +14,8 @@ from typing import Any
 from gateway.app import storage
 from gateway.app.settings import Settings
 from gateway.cli import app
-from gateway.core.model import State
-from gateway.core.ports import Delivery, Transition
+from gateway.core.deliveries import Delivery, Transition
+from gateway.core.states import State
 from gateway.queue.due_scanner import DueScanner
 from gateway.stages.settle import OutcomeRecorder
 
@@ -42,10 +42,10 @@ def _resend_on_timeout() -> None:
 
 
 def _queue_as_truth() -> None:
-    async def blind(self: DueScanner, late_seconds: float = 0.0) -> int:
-        return 0
+    async def blind(self: DueScanner) -> bool:
+        return False
 
-    DueScanner.look = blind  # type: ignore[method-assign]
+    DueScanner.run_once = blind  # type: ignore[method-assign]
 
 
 BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}

@@ -22,8 +22,12 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.base import ProviderReason as Why
-from gateway.core.model import Category, Hold, HoldKind, State, Step, Violation
-from gateway.core.ports import ClaimedDelivery, DecidedRequest, ReceiptFor, Transition
+from gateway.core.deliveries import ClaimedDelivery, ReceiptFor, Transition
+from gateway.core.facts import Hold
+from gateway.core.notifications import Category, Step
+from gateway.core.reasons import HoldKind, Violation
+from gateway.core.requests import DecidedRequest
+from gateway.core.states import State
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.stages.schedule import RetrySchedule
@@ -275,7 +279,7 @@ async def test_what_must_arrive_is_resent_once(database: Database) -> None:
         made = replace(made, notification=replace(made.notification, must_arrive=must_arrive))
         work = await _claim(database, made, NOW)
         await _attempt(database, work, NOW, UnknownOutcome(Why.TIMEOUT))
-        move = Transition(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"resent": 1})
+        move = Transition(work.delivery.id, "resent", NOW, to=State.RETRYING, changes={"deliberate_resends": 1})
         await _again(database, work, move, NOW + HOUR)
         assert await _found(database) == found
 

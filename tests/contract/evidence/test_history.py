@@ -6,7 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from gateway.cli.backtest import backtest
-from gateway.core.model import Category, Hold, HoldKind
+from gateway.core.facts import Hold
+from gateway.core.notifications import Category
+from gateway.core.reasons import HoldKind
 from gateway.evidence.history import History, PastDecision
 from gateway.policy import load_packs, read_pack, read_schema
 from gateway.storage.database import Database

@@ -148,5 +148,26 @@ async def test_success_is_no_failure(attempts: Attempts) -> None:
 
 async def test_many_attempts_at_once_are_no_way_around(attempts: Attempts) -> None:
     """Each is counted before its outcome is known, whichever process it reaches."""
-    waits = await asyncio.gather(*(attempts.begin("mei@example.com", f"192.0.2.{n}", NOW) for n in range(20)))
+    waits = await asyncio.gather(*(attempts.begin("mei@example.com", "192.0.2.1", NOW) for _ in range(20)))
     assert sum(not each for each in waits) == 5
+
+
+async def test_a_stranger_keeps_nobody_out(attempts: Attempts) -> None:
+    """Wrong guesses from one source make that source wait, and not the person at another one."""
+    for _ in range(20):
+        await attempts.begin("mei@example.com", "192.0.2.1", NOW)
+    assert await attempts.begin("mei@example.com", "192.0.2.1", NOW)
+    assert not await attempts.begin("mei@example.com", "192.0.2.9", NOW)
+
+
+async def test_guesses_from_many_sources_wait_after_a_hundred_but_a_known_device_does_not(attempts: Attempts) -> None:
+    """NIST SP 800-63B-4 section 3.2.2; the browser in which a person has signed in is counted by itself."""
+    known, other = attempts.device("mei@example.com"), attempts.device("tom@example.com")
+    waits = [await attempts.begin("mei@example.com", f"198.51.100.{number}", NOW) for number in range(110)]
+    assert [bool(each) for each in waits].index(True) == 100
+    assert not await attempts.begin("Mei@example.com ", "198.51.100.1", NOW, known)
+    for forged in (other, known + "0", known.partition(".")[0], "."):
+        assert await attempts.begin("mei@example.com", "192.0.2.7", NOW, forged)
+    for _ in range(4):
+        assert not await attempts.begin("mei@example.com", "198.51.100.1", NOW, known)
+    assert await attempts.begin("mei@example.com", "198.51.100.1", NOW, known)  # a stolen cookie has its own limit

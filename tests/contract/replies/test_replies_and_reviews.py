@@ -14,21 +14,13 @@ from sqlalchemy import select
 from channels.base import Reply
 from gateway import policy
 from gateway.core.codec import opt_outs_from
-from gateway.core.model import (
-    Borrower,
-    Contact,
-    Facts,
-    Hold,
-    HoldKind,
-    Intent,
-    Notification,
-    PolicyReason,
-    State,
-    Step,
-    Verdict,
-    VerdictKind,
-)
-from gateway.core.ports import NotApprovable, RecordedReply
+from gateway.core.deliveries import RecordedReply
+from gateway.core.errors import NotApprovable
+from gateway.core.facts import Contact, Facts, Hold
+from gateway.core.notifications import Borrower, Notification, Step
+from gateway.core.reasons import HoldKind, Intent, PolicyReason
+from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.operations.reviews import Reviews
 from gateway.replies.store import ReplyStore
 from gateway.stages.admit import admit
@@ -226,7 +218,7 @@ async def test_what_no_approval_can_mend_is_refused_with_the_remedy(database: Da
 async def test_lifting_the_cause_brings_it_back_by_itself(database: Database) -> None:
     """A delivery that waits because of a hold is decided anew when the hold is lifted."""
     people = people_on(database)
-    from gateway.core.model import Hold
+    from gateway.core.facts import Hold
 
     await people.put_hold("acme", "B-1", Hold(HoldKind.VULNERABLE, NOW), "", "api")
     await store_on(database).accept([draft("k1", verdict=REVIEW)], NOW)
@@ -261,7 +253,7 @@ async def test_a_dead_address_is_known_to_everybody(database: Database) -> None:
 
 async def test_consents_are_kept_and_taken_back(database: Database) -> None:
     """Consent is a fact of the borrower by category, from the moment that it is recorded."""
-    from gateway.core.model import Category
+    from gateway.core.notifications import Category
 
     people, store = people_on(database), store_on(database)
     await people.give_consent("acme", "B-1", Category.PROMOTIONAL, "web form", "consent store 7", "api")

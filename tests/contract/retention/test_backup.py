@@ -14,7 +14,10 @@ from sqlalchemy import Engine, create_engine, select, text, update
 
 from channels.base import Accepted
 from gateway.cli.evidence import verify
-from gateway.core.model import PolicyReason, Step, SwitchKind, SwitchScope, Verdict, VerdictKind
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.notifications import Step
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.operations.controls import Controls
 from gateway.operations.quarantine import Quarantine
 from gateway.operations.reviews import Reviews

@@ -18,8 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from channels.base import Accepted, Receipt, ReceiptStatus
 from gateway.borrowers.inbox import Inbox
 from gateway.cli.evidence import verify
-from gateway.core.model import Hold, HoldKind
-from gateway.core.ports import Outgoing, ReceiptFor, Unavailable
+from gateway.core.deliveries import Outgoing, ReceiptFor
+from gateway.core.errors import Unavailable
+from gateway.core.facts import Hold
+from gateway.core.reasons import HoldKind
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.legal_holds import LegalHolds
 from gateway.retention.retention import Retention

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert, select
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
 from gateway.storage.schema import attempts, inbox, receipts

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from sqlalchemy import Connection, text
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.storage.clock import LedgerClock
 from gateway.storage.database import Database
 from gateway.storage.statements import Rows, Statement

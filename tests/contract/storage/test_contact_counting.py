@@ -20,8 +20,8 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import Step
-from gateway.core.ports import ReceiptFor
+from gateway.core.deliveries import ReceiptFor
+from gateway.core.notifications import Step
 from gateway.operations.reviews import Reviews
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder

@@ -18,8 +18,9 @@ from channels.base import (
     ReceiptStatus,
     TransientFailure,
 )
-from gateway.core.model import State, Step
-from gateway.core.ports import ClaimedDelivery, ReceiptFor, Transition
+from gateway.core.deliveries import ClaimedDelivery, ReceiptFor, Transition
+from gateway.core.notifications import Step
+from gateway.core.states import State
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database

@@ -21,8 +21,11 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import DeclaredPreferences, State, new_id
-from gateway.core.ports import ClaimedDelivery, ReceiptFor, Unavailable
+from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
+from gateway.core.errors import Unavailable
+from gateway.core.facts import DeclaredPreferences
+from gateway.core.notifications import new_id
+from gateway.core.states import State
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database

@@ -15,8 +15,12 @@ import pytest
 from sqlalchemy import Connection, Select, insert, select, text, update
 
 from channels.base import Accepted, Reply
-from gateway.core.model import Hold, HoldKind, Intent, PolicyReason, State, Step, SwitchKind, SwitchScope
-from gateway.core.ports import ClaimedDelivery
+from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.deliveries import ClaimedDelivery
+from gateway.core.facts import Hold
+from gateway.core.notifications import Step
+from gateway.core.reasons import HoldKind, Intent, PolicyReason
+from gateway.core.states import State
 from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 from gateway.replies.store import ReplyStore

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from gateway.borrowers.inbox import Inbox
-from gateway.core.model import Hold, HoldKind, State, Step
+from gateway.core.facts import Hold
+from gateway.core.notifications import Step
+from gateway.core.reasons import HoldKind
 from gateway.core.signing import Signer
+from gateway.core.states import State
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database
 from gateway.storage.reads import Filter, Reads

@@ -17,8 +17,10 @@ from channels.base import (
     ReceiptStatus,
     UnknownOutcome,
 )
-from gateway.core.model import EndReason, Intent, State, Step
-from gateway.core.ports import ClaimedDelivery, ReceiptFor
+from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
+from gateway.core.notifications import Step
+from gateway.core.reasons import EndReason, Intent
+from gateway.core.states import State
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database

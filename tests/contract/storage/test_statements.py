@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, create_engine, func, make_url, select
 
-from gateway.core.ports import Unavailable
-from gateway.storage.accept import claim_meanings
+from gateway.core.errors import Unavailable
+from gateway.storage.accept import claim_dedup_keys
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, lock_borrowers
@@ -118,10 +120,22 @@ async def test_one_question_needs_no_transaction(database: Database) -> None:
     assert number == 1
 
 
-async def test_plans_keep_to_the_indexes_of_empty_tables(empty_postgresql: str) -> None:
-    """What the busy paths ask is planned by index before PostgreSQL knows anything of the tables: a plan is kept, and
-    would read whole tables when they have grown."""
-    database = Database(empty_postgresql)
+@pytest.fixture
+def new_postgresql(postgresql_url: str) -> Iterator[str]:
+    """The URL of a new PostgreSQL database, of whose tables the planner has no statistics from earlier tests."""
+    name = f"plans_{uuid4().hex}"
+    engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield make_url(postgresql_url).set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()
+
+
+async def test_plans_keep_to_the_indexes_of_empty_tables(new_postgresql: str) -> None:
+    """Statements of the busy paths are planned by index before PostgreSQL has statistics of the tables: a plan is
+    kept, and would scan whole tables when they have grown."""
+    database = Database(new_postgresql)
     await asyncio.to_thread(migrate, database.engine)
 
     def plan(connection: Connection, asked: Statement) -> str:
@@ -135,7 +149,7 @@ async def test_plans_keep_to_the_indexes_of_empty_tables(empty_postgresql: str) 
             lock_borrowers(connection, keys),
             *UnitOfWork.statements(connection, ids),
             *updating(connection, notifications, ("id",), [row] * 100),
-            claim_meanings(connection, [("acme", f"key-{number}", f"ntf_{number}") for number in range(100)]),
+            claim_dedup_keys(connection, [("acme", f"key-{number}", f"ntf_{number}") for number in range(100)]),
         ]
         return [plan(connection, each) for each in statements]
 

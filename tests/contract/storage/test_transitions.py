@@ -24,8 +24,11 @@ from channels.base import (
     SendFailure,
     TransientFailure,
 )
-from gateway.core.model import END_STATES, TRANSITIONS, EndReason, Facts, State, Step
-from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, ReceiptFor
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, ReceiptFor
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Step
+from gateway.core.reasons import EndReason
+from gateway.core.states import END_STATES, TRANSITIONS, State
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
@@ -106,8 +109,8 @@ def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
     nobody_knows = LookupAnswer(LookupResult.UNSUPPORTED)
     assert SETTLER.after_lookup(delivery, plain, nobody_knows, NOW).to is State.REVIEW
     again = SETTLER.after_lookup(delivery, required, nobody_knows, NOW)
-    assert (again.to, again.kind, again.changes["resent"]) == (State.RETRYING, "resent", 1)
-    assert SETTLER.after_lookup(replace(delivery, resent=1), required, nobody_knows, NOW).to is State.REVIEW
+    assert (again.to, again.kind, again.changes["deliberate_resends"]) == (State.RETRYING, "resent", 1)
+    assert SETTLER.after_lookup(replace(delivery, deliberate_resends=1), required, nobody_knows, NOW).to is State.REVIEW
 
 
 def _ended(delivery: Delivery, result: SendFailure) -> Attempt:

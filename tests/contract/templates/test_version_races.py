@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.model import TemplateState
+from gateway.core.states import TemplateState
 from gateway.storage.database import Database
 from gateway.templates.workflow.refusals import TemplateRefusal
 from tests.support.template_services import SMS, TEMPLATE, Desk
@@ -73,7 +73,7 @@ async def test_publishing_and_rolling_back_at_once(desk: Desk) -> None:
         (TemplateState.PUBLISHED, TemplateState.ROLLED_BACK),  # published, then rolled back to the first
         (TemplateState.ROLLED_BACK, TemplateState.PUBLISHED),  # rolled back to the files, then published
     )
-    await desk.follower.look()
+    await desk.follower.run_once()
     await desk.catalog.refresh()
     assert desk.live() == desk.live(catalog=desk.other)
 

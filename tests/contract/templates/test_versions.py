@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from gateway.cli import evidence
-from gateway.core.model import TEMPLATE_TRANSITIONS, TemplateState
-from gateway.core.ports import RenderFailed, Unavailable, UnknownTemplate
+from gateway.core.errors import RenderFailed, Unavailable, UnknownTemplate
+from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.templates import Catalog
@@ -109,11 +109,11 @@ async def test_every_process_follows(desk: Desk) -> None:
     before = desk.live()
     number = await desk.published()
     assert desk.live(catalog=desk.other) == before
-    await desk.follower.look()
+    await desk.follower.run_once()
     assert desk.live(catalog=desk.other) == desk.live() != before
     assert desk.live("globex", desk.other) == before
     await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "wrong")
-    await desk.follower.look()
+    await desk.follower.run_once()
     assert desk.live(catalog=desk.other) == before
     assert await desk.state(number) is TemplateState.ROLLED_BACK
 
@@ -132,12 +132,12 @@ async def test_a_version_that_a_process_cannot_read_is_passed_over_and_counted(d
     follower = PublicationWatcher(older, desk.editions, desk.metrics, desk.clock)
     before = desk.live(catalog=older)
     await desk.published()
-    await follower.look()
+    await follower.run_once()
     assert desk.live(catalog=older) == before
     assert _figure(desk, "gateway_templates_passed_over") == 1
     assert _figure(desk, "gateway_templates_last_refresh_timestamp_seconds") == desk.clock.now.timestamp()
     await desk.editing.roll_back("acme", TEMPLATE, "user:bob", "half of the processes can't read it")
-    await follower.look()
+    await follower.run_once()
     assert _figure(desk, "gateway_templates_passed_over") == 0
 
 
@@ -150,7 +150,7 @@ async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
     first = await desk.published("the first")
     number = await desk.approved("the second")
     await desk.editing.publish("acme", TEMPLATE, number, "user:bob", "on Monday", NOW + HOUR, confirmed=True)
-    await desk.follower.look()
+    await desk.follower.run_once()
     assert desk.live().startswith(f"e{first}-")
     desk.clock.now = NOW + HOUR
     assert desk.live() == desk.live(catalog=desk.other)
@@ -158,7 +158,7 @@ async def test_a_plan_takes_effect_at_its_time_everywhere(desk: Desk) -> None:
     with pytest.raises(UnknownTemplate):
         desk.other.resolve("acme", TEMPLATE, desk.live(), NOW + HOUR - timedelta(seconds=1))
     others = [PublicationWatcher(desk.other, desk.editions, desk.metrics, desk.clock) for _ in range(5)]
-    await asyncio.gather(*(each.look() for each in others))
+    await asyncio.gather(*(each.run_once() for each in others))
     assert [await desk.state(each) for each in (first, number)] == [TemplateState.SUPERSEDED, TemplateState.PUBLISHED]
     history = await desk.editing.history("acme", TEMPLATE, number)
     assert [each.kind for each in history][-2:] == ["template_scheduled", "template_published"]

@@ -11,8 +11,11 @@ from typing import Any
 from sqlalchemy import select, text, update
 
 from channels.base import Accepted as ProviderAccepted
-from gateway.core.model import PolicyReason, State, Step, Verdict, VerdictKind, WebhookOutcome
-from gateway.core.ports import Transition
+from gateway.core.deliveries import Transition
+from gateway.core.notifications import Step
+from gateway.core.reasons import PolicyReason
+from gateway.core.states import State, WebhookOutcome
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
 from gateway.storage.schema import webhook_endpoints, webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints

@@ -14,7 +14,7 @@ from gateway.api.http.bodies import validated
 from gateway.api.http.problems import KINDS, Problem, pointer
 from gateway.api.schemas import BatchItemIn, NotificationIn
 from gateway.core.codec import encode, fingerprint
-from gateway.core.model import Category, Step
+from gateway.core.notifications import Category, Step
 from gateway.observability.metrics import RefusedReason
 from tests.support.api_gateway import request
 

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from gateway.cli import evidence
-from gateway.core.model import Hold, HoldKind
+from gateway.core.facts import Hold
+from gateway.core.reasons import HoldKind
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, draft, empty_sqlite, people_on, store_on
 

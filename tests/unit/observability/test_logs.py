@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.core.model import PolicyReason
+from gateway.core.reasons import PolicyReason
 from gateway.observability import logs
 
 # Numbers and names reserved for fiction and documentation.
@@ -181,27 +181,29 @@ def test_configuring_twice_doubles_nothing(out: io.StringIO) -> None:
     assert len(_lines(out)) == 1
 
 
-def test_what_happens_often_is_told_in_the_same_words(out: io.StringIO) -> None:
-    """Lines that are written together look like a logger's, pass through the same list, and obey the level."""
-    logs.log_batch(
-        "attempted", ({"delivery_id": f"dlv_{n}", "reason": PolicyReason.HOLIDAY, **PERSONAL} for n in range(2))
-    )
+def test_a_batch_of_records_is_one_line_each(out: io.StringIO) -> None:
+    """A logger that is bound once for a batch passes each record through the allow-list, and obeys the level."""
+    log = structlog.get_logger("gateway").bind()
+    for number in range(2):
+        log.info("attempted", delivery_id=f"dlv_{number}", reason=PolicyReason.HOLIDAY, **PERSONAL)
     first, second = _lines(out)
     assert (first["delivery_id"], second["delivery_id"]) == ("dlv_0", "dlv_1")
     assert set(first) == {"event", "level", "logger", "timestamp", "delivery_id", "reason"}
     assert first["timestamp"].endswith("Z")
     _nothing_personal(out)
-    logging.getLogger().setLevel(logging.WARNING)
-    logs.log_batch("attempted", [{"delivery_id": "dlv_2"}])
+    logs.configure("WARNING", stream=out)
+    structlog.get_logger("gateway").info("attempted", delivery_id="dlv_2")
     assert len(_lines(out)) == 2
 
 
-async def test_what_is_told_in_one_turn_is_written_in_order(out: io.StringIO) -> None:
-    """A logger's line takes along what was told before it; the rest is there when the turn is over."""
-    logs.log_batch("attempted", [{"delivery_id": "dlv_0"}])
+@pytest.mark.parametrize("library", [True, False])
+async def test_records_of_one_turn_are_written_together_and_in_order(out: io.StringIO, library: bool) -> None:
+    """One write for a turn of the event loop; a warning or a library's record is there at once, and all before it."""
+    log = structlog.get_logger("gateway.test")
+    log.info("attempted", delivery_id="dlv_0")
     assert _lines(out) == []
-    structlog.get_logger("gateway.test").info("sent")
-    logs.log_batch("attempted", [{"delivery_id": "dlv_1"}])
-    assert [line["event"] for line in _lines(out)] == ["attempted", "sent"]
+    (logging.getLogger("some.library") if library else log).warning("late")
+    log.info("attempted", delivery_id="dlv_1")
+    assert [line["level"] for line in _lines(out)] == ["info", "warning"]
     await asyncio.sleep(0)
     assert [line.get("delivery_id") for line in _lines(out)] == ["dlv_0", None, "dlv_1"]

@@ -11,7 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from channels.base import ProviderReason, ReceiptStatus
-from gateway.core.model import Notification, PolicyReason, VerdictKind
+from gateway.core.notifications import Notification
+from gateway.core.reasons import PolicyReason
+from gateway.core.verdicts import VerdictKind
 from gateway.observability import metrics as names
 from gateway.observability.metrics import Metrics
 from gateway.observability.metrics_server import serve

@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from gateway.core.ports import Unavailable
+from gateway.core.errors import Unavailable
 from gateway.observability import metrics_server, readiness
 from gateway.observability.metrics import Metrics
 from gateway.observability.readiness import Probe

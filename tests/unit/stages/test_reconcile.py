@@ -1,4 +1,4 @@
-"""The enquire stage: what became of messages that were handed over."""
+"""The reconcile stage: what became of messages that were handed over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from channels.base import (
     Accepted,
@@ -21,8 +20,11 @@ from channels.base import (
     ReceiptStatus,
     TransientFailure,
 )
-from gateway.core.model import Facts, State
-from gateway.core.ports import BorrowerFacts, ClaimedDelivery, Delivery
+from gateway.core.deliveries import ClaimedDelivery, Delivery
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.states import State
+from gateway.observability.metrics import Metrics
+from gateway.observability.path_observer import PathObserver
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
@@ -61,23 +63,26 @@ class Asked:
     async def close(self) -> None: ...
 
 
-class Surroundings:
-    """A ledger that knows no owner yet, and words that render."""
-
-    async def owner(self, provider: str, provider_message_id: str) -> str | None:
-        return None
-
-    def render(self, notification: object, channel: str) -> Content:
-        return Content("the same words")
+async def _unknown(*_arguments: object) -> None:
+    """The ledger knows no owner yet, and no receipt was parked."""
 
 
-def _enquirer(provider: Asked, now: datetime = NOW) -> OutcomeReconciler:
-    around: Any = Surroundings()
-    settler = OutcomeRecorder(
+def _reconciler(provider: Asked, now: datetime = NOW) -> OutcomeReconciler:
+    recorder = OutcomeRecorder(
         RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {"twilio": provider.capability}
     )
-    sender = Sender({"twilio": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: now, str)
-    return OutcomeReconciler(around, {"twilio": provider}, around, sender, settler, lambda: now)
+    observer = PathObserver(Metrics([], []))
+    providers = {"twilio": provider}
+    sender = Sender(providers, lambda key, number: f"{key}.{number}.x", "http://here", lambda: now, str, observer)
+    return OutcomeReconciler(
+        providers,
+        sender,
+        recorder,
+        lambda: now,
+        render=lambda *_: Content("the same words"),
+        find_owner=_unknown,
+        find_parked=_unknown,
+    )
 
 
 def _works(count: int) -> list[ClaimedDelivery]:
@@ -93,27 +98,27 @@ async def test_one_message_is_found_for_one_delivery() -> None:
     """Two outcomes are unknown, of the same words to the same number, and the provider has one message: one delivery
     is taken for it, and of the other nobody knows."""
     found = LookupAnswer(LookupResult.FOUND, Receipt("twilio", ReceiptStatus.SENT, "SM1"))
-    moves = await _enquirer(Asked(found)).enquire(_works(2), NOW, later(30))
-    assert [move.to for move in moves] == [State.SENT, State.REVIEW]
+    transitions = await _reconciler(Asked(found)).reconcile(_works(2), NOW, later(30))
+    assert [transition.to for transition in transitions] == [State.SENT, State.REVIEW]
 
 
 async def test_look_ups_run_side_by_side_and_not_all_at_once() -> None:
     """A hundred unknown outcomes neither queue up one behind the other nor storm the provider."""
     provider = Asked(LookupAnswer(LookupResult.ABSENT))
-    moves = await _enquirer(provider).enquire(_works(100), NOW, later(30))
-    assert {move.to for move in moves} == {State.RETRYING}
+    transitions = await _reconciler(provider).reconcile(_works(100), NOW, later(30))
+    assert {transition.to for transition in transitions} == {State.RETRYING}
     assert 1 < provider.most <= 20
 
 
 async def test_no_look_up_begins_that_could_outlive_the_lease() -> None:
     """Too late to ask now: it is put off, and the delivery stays as it is."""
     provider = Asked(LookupAnswer(LookupResult.ABSENT))
-    [move] = await _enquirer(provider, later(31)).enquire(_works(1), NOW, later(30))
-    assert (provider.most, move.to, move.kind, move.due_at) == (0, None, "lookup_put_off", later(30))
+    [transition] = await _reconciler(provider, later(31)).reconcile(_works(1), NOW, later(30))
+    assert (provider.most, transition.to, transition.kind, transition.due_at) == (0, None, "lookup_put_off", later(30))
 
 
 async def test_a_provider_that_cannot_be_asked_is_asked_again() -> None:
     """A failed look-up proves nothing."""
     provider = Asked(TransientFailure(ProviderReason.CONNECTION_FAILED))
-    [move] = await _enquirer(provider).enquire(_works(1), NOW, later(30))
-    assert (move.to, move.kind, move.due_at) == (None, "lookup_failed", later(30))
+    [transition] = await _reconciler(provider).reconcile(_works(1), NOW, later(30))
+    assert (transition.to, transition.kind, transition.due_at) == (None, "lookup_failed", later(30))

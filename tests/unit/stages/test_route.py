@@ -23,8 +23,10 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import Facts, State, Switch, SwitchKind, SwitchScope
-from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.states import State
 from gateway.stages.route import ProviderRouter
 from tests.support.ledgers import NOW, draft
 

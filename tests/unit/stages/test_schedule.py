@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from channels.base import ProviderReason
-from gateway.core.model import Step
+from gateway.core.notifications import Step
 from gateway.stages.schedule import RetrySchedule, earliest
 from tests.support.ledgers import NOW, later
 

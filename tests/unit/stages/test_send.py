@@ -18,10 +18,15 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.core.model import Facts, State
-from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, Outgoing
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, Outgoing
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.states import State
+from gateway.observability.metrics import Metrics
+from gateway.observability.path_observer import PathObserver
 from gateway.stages.send import Sender
 from tests.support.ledgers import NOW, draft, outgoing
+
+OBSERVER = PathObserver(Metrics([], []))
 
 
 class Slow:
@@ -66,7 +71,7 @@ async def _run(provider: Slow, batch: Sequence[Outgoing]) -> list[Attempt]:
         ended.append(attempt)
 
     sender = Sender(
-        {"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: provider.now, str
+        {"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: provider.now, str, OBSERVER
     )
     await sender.send(batch, hear, NOW + timedelta(minutes=2))
     return ended
@@ -98,7 +103,9 @@ async def test_a_stop_gives_back_at_once_what_has_not_begun() -> None:
             back.set()
 
     provider = Hanging()
-    sender = Sender({"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: NOW, str)
+    sender = Sender(
+        {"slow": provider}, lambda key, number: f"{key}.{number}.x", "http://here", lambda: NOW, str, OBSERVER
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(sender.send([_work() for _ in range(4)], hear, NOW + timedelta(minutes=2)))
         await begun.wait()

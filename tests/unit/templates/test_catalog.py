@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.ports import RenderFailed, UnknownTemplate
+from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
 from gateway.templates.workflow.published_store import Kept, Key, PublishedVersions

@@ -14,7 +14,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
 from gateway.app.templates import LoadedTemplates, read_texts
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates import Catalog, Lender, TemplateVersion
 from gateway.templates.language import version
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part

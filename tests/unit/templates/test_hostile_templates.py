@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from channels.base import Content
-from gateway.core.ports import RenderFailed
+from gateway.core.errors import RenderFailed
 from gateway.templates import BadTemplate, Lender, TemplateSource, TemplateVersion
 from gateway.templates.language.language import _compiled
 from gateway.templates.rendering import email_checks

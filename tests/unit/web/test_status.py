@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.model import Switch, SwitchKind, SwitchScope
+from gateway.core.controls import Switch, SwitchKind, SwitchScope
 from gateway.operations.activity import MINUTES, EventGroup
 from gateway.operations.processes import RunningProcess
 from gateway.stages.route import ProviderHealth

@@ -1,0 +1,23 @@
+"""Errors that cross the domains."""
+
+from __future__ import annotations
+
+
+class UnknownTemplate(Exception):
+    """There is no such template, or not that version of it."""
+
+
+class RenderFailed(Exception):
+    """A template could not be rendered: names template, part, line and column, never a variable's value."""
+
+
+class NotApprovable(Exception):
+    """What waits for review can't be approved as it is; the message is the remedy."""
+
+
+class InvalidData(Exception):
+    """The ledger can't store a value (too long, or characters that a text can't hold): trying again does not help."""
+
+
+class Unavailable(Exception):
+    """The ledger can't be written now: nothing was acknowledged, try again."""

@@ -1,0 +1,101 @@
+"""Closed lists of reasons and intents. A word is an API field, a metric label and a runbook heading at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class PolicyReason(StrEnum):
+    """Why a contact was permitted, deferred, suppressed or sent to review."""
+
+    PERMITTED = "permitted"
+    SCHEDULED = "scheduled"
+    OUTSIDE_WINDOW = "outside_window"
+    HOLIDAY = "holiday"
+    BORROWER_WISH = "borrower_wish"
+    UNKNOWN_ZONE = "unknown_zone"
+    NO_COMMON_WINDOW = "no_common_window"
+    CAP_BORROWER = "cap_borrower"
+    CAP_CASE = "cap_case"
+    CAP_CHANNEL = "cap_channel"
+    CAP_ADDRESS = "cap_address"
+    MIN_GAP = "min_gap"
+    HOLD = "hold"
+    OPTED_OUT = "opted_out"
+    ADDRESS_SUPPRESSED = "address_suppressed"
+    ADDRESS_STALE = "address_stale"
+    NO_CONSENT = "no_consent"
+    THIRD_PARTY = "third_party"
+    OPT_OUT_TEXT_MISSING = "opt_out_text_missing"
+    OPT_OUT_TEXT_FORBIDDEN = "opt_out_text_forbidden"
+    PROVIDER_INCAPABLE = "provider_incapable"
+    CASE_CLOSED = "case_closed"
+    DUPLICATE = "duplicate"
+    EXPIRES_FIRST = "expires_first"
+
+
+class EndReason(StrEnum):
+    """Why a delivery moved, where neither the policy nor the provider said so."""
+
+    CANCELLED_BY_CLIENT = "cancelled_by_client"
+    RECEIPT_TIMEOUT = "receipt_timeout"
+    NO_FAILURE_REPORTED = "no_failure_reported"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    EXPIRED = "expired"
+    WORKER_LOST = "worker_lost"
+    UNRESOLVED = "unresolved"
+    NOT_AT_PROVIDER = "not_at_provider"
+    NO_PROVIDER = "no_provider"
+    RENDER_FAILED = "render_failed"
+    GOAL_REACHED = "goal_reached"
+    REFUSED_IN_REVIEW = "refused_in_review"
+    REPLIED = "replied"
+    RESTORED = "restored"  # the ledger was restored from a backup, and it may have been sent since
+
+
+class Violation(StrEnum):
+    """The rule that a contact broke, as found by the audit of the ledger."""
+
+    OUTSIDE_WINDOW = "outside_window"
+    OVER_CAP = "over_cap"
+    TOO_SOON = "too_soon"
+    AFTER_OPT_OUT = "after_opt_out"
+    DURING_HOLD = "during_hold"
+    AFTER_CLOSE = "after_close"
+    NO_CONSENT = "no_consent"
+    REPEAT = "repeat"
+
+
+class HoldKind(StrEnum):
+    """Reasons for which a borrower or case must not be contacted for now. contact-rules.md section 5.2."""
+
+    DISPUTE = "dispute"
+    ATTORNEY = "attorney_represented"
+    CEASE = "cease"
+    BANKRUPTCY = "bankruptcy"
+    BREATHING_SPACE = "breathing_space"
+    DECEASED = "deceased"
+    PLAN_IN_PLACE = "plan_in_place"
+    VULNERABLE = "vulnerable"
+    MENTAL_CAPACITY = "mental_capacity"
+    COMPLAINT_OPEN = "complaint_open"
+    DEBT_ADVISER = "debt_adviser"
+    DISASTER = "disaster"
+    BEREAVEMENT = "bereavement"
+    WRONG_PARTY = "wrong_party"
+    PROMISE_TO_PAY = "promise_to_pay"
+
+
+class Intent(StrEnum):
+    """How a borrower's reply was classified. contact-rules.md section 5.3."""
+
+    STOP = "stop"
+    MAYBE_STOP = "maybe_stop"  # possibly a stop: no contact until a person has read it
+    START = "start"
+    HELP = "help"
+    WRONG_PARTY = "wrong_party"
+    OTHER = "other"
+
+
+# After these nothing more goes to that address.
+STOPS = frozenset({Intent.STOP, Intent.MAYBE_STOP, Intent.WRONG_PARTY})

@@ -1,0 +1,145 @@
+"""Attempts in the ledger: claimed under a lease, begun before the provider is called, and ended by its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from channels.base import Accepted as ProviderAccepted
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing
+from gateway.core.routes import RouteRules
+from gateway.core.states import State
+from gateway.storage.bulk import inserting, updating
+from gateway.storage.controls import ask_in_force, switches_from
+from gateway.storage.facts import Key, ask_facts, facts_from, lock_borrowers
+from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
+from gateway.storage.schema import attempts
+from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.unit_of_work import UnitOfWork
+
+_OWNED_BY = ("tenant", "borrower_id", "case_id")
+
+
+def _claiming(sql: Dialect) -> str:
+    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
+    return (
+        f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
+        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
+    )
+
+
+_CLAIM = StatementTemplate(_claiming)
+_CLAIMED = StatementTemplate(
+    lambda sql: f"SELECT {', '.join(NOTIFICATION)}, state, step FROM notifications WHERE {sql.among('id', 'ids')}"
+)
+
+
+def claim(
+    connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float, contact_horizon: timedelta
+) -> list[ClaimedDelivery]:
+    """Lease the deliveries that are due and free, by compare-and-set, and read what deciding on them needs."""
+    until = now + timedelta(seconds=lease_seconds)
+    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
+    if not rows:
+        return []
+    claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
+    keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
+    cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
+    addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
+    owners, known = execute_pipelined(
+        connection,
+        [
+            _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
+            ask_facts(connection, keys, cases, addresses, now - contact_horizon),
+        ],
+    )
+    facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
+    found = []
+    for (delivery, *_), key in zip(claimed, keys, strict=True):
+        *owner, state, step = owned[delivery.notification_id]
+        last = step == delivery.step
+        found.append(ClaimedDelivery(delivery, notification_of(owner), facts[key], State(state), is_last_opened=last))
+    return found
+
+
+_NEXT_VERSION = StatementTemplate(
+    lambda sql: f"UPDATE borrowers SET version = version + 1 WHERE {sql.matching(('tenant', 'id'), 'keys')}",
+    returns_rows=False,
+)
+
+
+def start(
+    connection: Connection, rules: RouteRules, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
+) -> set[str]:
+    """Begin attempts under the locks of their borrowers, notifications and deliveries; the ids that have begun."""
+    keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
+    known = {each.work.notification.id: each.work.notification for each in outgoing}
+    # In the order in which locks are taken.
+    locked, *switched, owners, steps = execute_pipelined(
+        connection,
+        [
+            lock_borrowers(connection, keys),
+            *ask_in_force(connection, now),
+            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
+        ],
+    )
+    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
+    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
+    started: dict[str, Key] = {}
+    for each, key in zip(outgoing, keys, strict=True):
+        delivery = unit_of_work.deliveries[each.work.delivery.id]
+        transition = rules.start(each, delivery, versions.get(key), switches, now, lease_until)
+        if transition is not None and unit_of_work.apply(transition) and transition.to is State.SENDING:
+            started[delivery.id] = key
+    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
+    next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
+    unit_of_work.write(*begun, *next_versions)
+    return set(started)
+
+
+def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
+    rows = [
+        {
+            "delivery_id": each.work.delivery.id,
+            "number": each.work.delivery.attempt + 1,
+            "provider": each.provider,
+            "started_at": now,
+        }
+        for each in outgoing
+    ]
+    return inserting(connection, attempts, rows)
+
+
+def finishing(connection: Connection, ended: Sequence[Attempt]) -> list[Statement]:
+    """The statement that records how attempts ended."""
+    rows = [
+        {"delivery_id": attempt.work.delivery.id, "number": attempt.message.attempt, **_end_of(attempt)}
+        for attempt in ended
+    ]
+    return updating(connection, attempts, ("delivery_id", "number"), rows)
+
+
+def _end_of(attempt: Attempt) -> dict[str, Any]:
+    outcome, reason, code = attempt.outcome()
+    provider_message_id = attempt.result.provider_message_id if isinstance(attempt.result, ProviderAccepted) else ""
+    return {
+        "finished_at": attempt.finished_at,
+        "outcome": outcome,
+        "reason": reason,
+        "code": code[:40],
+        "provider_message_id": provider_message_id,
+    }
+
+
+def without_provider_words(attempt: Attempt) -> Attempt:
+    """The attempt without the texts of its provider: a message id or an error code."""
+    result = attempt.result
+    if isinstance(result, ProviderAccepted):
+        return replace(attempt, result=replace(result, provider_message_id=""))
+    return replace(attempt, result=type(result)(result.reason, retry_after=result.retry_after))
