@@ -374,9 +374,9 @@ class Pipeline:
         except ValueError:
             return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()
-        classify = partial(self._stages.classifier.understand, keyword=reply.keyword)
+        classify = partial(self._stages.classifier.classify, keyword=reply.keyword)
         delivery_id = named[0] if named else ""
-        recorded = await self._resources.replies.take(reply, channel, address, classify, delivery_id)
+        recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded
 

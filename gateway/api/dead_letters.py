@@ -15,7 +15,7 @@ from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import RedriveIn
 from gateway.core.requests import FieldError
-from gateway.operations.dead_letters import DeadLetters, Which
+from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
@@ -34,7 +34,7 @@ async def listed(
 ) -> Response:
     """Notifications that stand at ``failed``, the oldest first, each with its reason."""
     after = cursors.decode(cursor, r"ntf_[0-9a-f]{32}") or ""
-    which = Which(reason=reason or "", channel=channel)
+    which = DeadLetterFilter(reason=reason or "", channel=channel)
     found = await letters.listed(who.tenant, which, limit + 1, after)
     following = cursors.encode(found[limit - 1]["notification_id"]) if len(found) > limit else None
     answer = {"dead_letters": found[:limit], "next_cursor": following}
@@ -45,7 +45,7 @@ async def listed(
 async def redrive(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
     """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
     given = await bodies.read_model(request, RedriveIn)
-    which = Which(given.ids, given.filter_reason, given.channel, given.template)
+    which = DeadLetterFilter(given.ids, given.filter_reason, given.channel, given.template)
     if not (given.ids or given.filter_reason or given.channel or given.template):
         raise Problem(
             "invalid_request", errors=[FieldError("/ids", "give ids, or a filter: filter_reason, channel or template")]

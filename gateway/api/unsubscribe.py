@@ -41,7 +41,7 @@ async def unsubscribe(
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
     delivery = _delivery(signer, token)
     with metrics.opting_out(OptOutSource.REPLY):
-        await people.opt_out_delivery(delivery, "one_click", drain=True)
+        await people.opt_out_delivery(delivery, "one_click", wait=True)
     content = "<p>You will get no more e-mails from us at this address.</p>"
     return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
 

@@ -42,9 +42,8 @@ def open_path(
     """The path, until the stack is left: then what has ended is written down."""
     database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
     metrics = _metrics(ledger.settings, ways, texts)
-    store = Store(
-        database, route_rules(digest), metrics.transaction, DeferralSpreader(ledger.settings.releases_per_second)
-    )
+    releases = DeferralSpreader(ledger.settings.releases_per_second)
+    store = Store(database, route_rules(digest), metrics.transaction, releases, texts.packs.contact_horizon)
     people = BorrowerStore(database, digest, clock)
     switches = Controls(database, clock)
     observer = PathObserver(metrics)

@@ -17,8 +17,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.core.private_files import private_directory
 
-_CAPS_LOOK_BACK_DAYS = 31  # HORIZON in gateway/storage/facts.py
-
 
 class Settings(BaseSettings):
     """What an operator can set. Every default is safe for the embedded mode on one machine."""
@@ -105,13 +103,6 @@ class Settings(BaseSettings):
         for country, price in value.items():
             if not re.fullmatch(r"\d{1,6}(\.\d{1,6})? [A-Z]{3}", price):
                 raise ValueError(f"sms_prices[{country!r}] is not an amount and an ISO 4217 currency, like 0.05 USD")
-        return value
-
-    @field_validator("keep_records_days")
-    @classmethod
-    def _caps_look_back(cls, value: int) -> int:
-        if 0 < value <= _CAPS_LOOK_BACK_DAYS:
-            raise ValueError(f"must be more than {_CAPS_LOOK_BACK_DAYS}, for caps count contacts of that time, or 0")
         return value
 
     @model_validator(mode="after")

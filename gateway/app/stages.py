@@ -72,7 +72,7 @@ def build_stages(
         ),
         recorder=recorder,
         classifier=ReplyClassifier(
-            texts.words.understand,
+            texts.words.classify,
             texts.words.answer,
             lambda jurisdiction: [name for name, _, _ in texts.packs.in_force(jurisdiction, clock()).packs],
             {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from gateway.app.embedded import lock
 from gateway.app.embedded.errors import CannotStart
@@ -58,20 +59,34 @@ async def _clock(settings: Settings, database: Database) -> Clock:
     return shared
 
 
+def embedded_ledger(data_dir: Path) -> Path:
+    """The file of the embedded ledger."""
+    return data_dir.absolute() / "ledger.db"
+
+
 @asynccontextmanager
 async def open_ledger(
-    settings: Settings, *, locked: bool = True, migrated: bool = True, clock: Clock | None = None
+    settings: Settings,
+    *,
+    locked: bool = True,
+    migrated: bool = True,
+    create: bool = True,
+    clock: Clock | None = None,
 ) -> AsyncIterator[LedgerParts]:
     """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
 
-    ``clock`` replaces the clock that the settings name, for tests.
+    Without ``create`` an embedded ledger that does not exist is an error: a command that reads makes none. ``clock``
+    replaces the clock that the settings name, for tests.
 
-    Raises: CannotStart where another process has it.
+    Raises: CannotStart where another process has it, or where there is none.
     """
+    file = embedded_ledger(settings.data_dir)
+    if not (settings.database_url or create or file.exists()):
+        raise CannotStart(f"there is no ledger in {settings.data_dir}: set --data-dir or GATEWAY_DATA_DIR")
     async with AsyncExitStack() as stack:
         if not settings.database_url and locked:
             stack.enter_context(lock.lock(settings.data_dir))
-        url = settings.database_url or f"sqlite:///{settings.data_dir.absolute()}/ledger.db"
+        url = settings.database_url or f"sqlite:///{file}"
         database = Database(url)
         stack.push_async_callback(database.close)
         if not settings.database_url and migrated:

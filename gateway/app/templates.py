@@ -10,7 +10,7 @@ from gateway import policy
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
-from gateway.replies.rules import Words, load_words
+from gateway.replies.rules import ReplyLexicon, load_words
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.folder import Folder
@@ -27,7 +27,7 @@ class LoadedTemplates:
 
     catalog: Catalog
     packs: policy.Packs
-    words: Words
+    words: ReplyLexicon
     folder: Folder
     listed: Mapping[str, linting.WordList]
 

@@ -1,4 +1,4 @@
-"""What is known of an address by itself, whoever it is written for: one row for each, by its digest."""
+"""Facts about an address, independent of the borrower: one row for each, by its digest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How a borrower's row changes: under its lock, with an event of the borrower's own chain and a new version.
+"""Changes of a borrower's row: under its lock, with an event in the borrower's chain and a new version.
 
-A hand-off that was decided on an older version does not start. What waits for the borrower is looked at again.
+A hand-over that was decided on an older version does not start, and waiting deliveries are evaluated again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, or_, select, update
 
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Transition
@@ -27,10 +27,10 @@ from gateway.storage.unit_of_work import UnitOfWork
 # In an event's detail: the columns of the borrower's row as the change left them.
 AFTER = "after"
 
-# How often a change looks whether messages that had started before it are through.
-_DRAIN_POLL_SECONDS = 0.02
+# How often a change polls for messages in flight that had started before it; seconds, our choice.
+_IN_FLIGHT_POLL_SECONDS = 0.02
 
-# What a person was asked about these changes with the borrower: a change may have answered it.
+# Review reasons that a change of the borrower may have resolved.
 _ANSWERED = (PolicyReason.HOLD, PolicyReason.OPTED_OUT)
 
 # From the borrower's row to its new values; None: there is nothing to change.
@@ -47,10 +47,27 @@ class ChangeRecord:
     detail: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What else a change of a borrower does, to the notification that owns ``delivery_id``: under the same locks."""
+
+    delivery_id: str
+    apply: Callable[[UnitOfWork], None]
+
+
 def change_borrower(
-    connection: Connection, rules: RouteRules, key: tuple[str, str], what: ChangeRecord, change: Change, now: datetime
+    connection: Connection,
+    rules: RouteRules,
+    key: tuple[str, str],
+    what: ChangeRecord,
+    change: Change,
+    now: datetime,
+    follow_up: FollowUp | None = None,
 ) -> bool:
-    """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing."""
+    """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing.
+
+    ``follow_up`` is left out where nothing changes.
+    """
     tenant, borrower_id = key
     same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
     connection.execute(insert_new(connection, borrowers), [{"tenant": tenant, "id": borrower_id}])
@@ -66,31 +83,37 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _look_again(connection, rules, tenant, borrower_id, now)
+    _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
     return True
 
 
-def _look_again(connection: Connection, rules: RouteRules, tenant: str, borrower_id: str, now: datetime) -> None:
-    """What was deferred is decided anew now: it may have become free, or be suppressed for good."""
-    mine = and_(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
-    connection.execute(
-        update(deliveries)
-        .where(mine, deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
-        .values(due_at=now)
-    )
-    asked = connection.execute(
-        select(deliveries.c.id).where(mine, deliveries.c.state == State.REVIEW, deliveries.c.reason.in_(_ANSWERED))
-    ).scalars()
-    ids = list(asked)
-    if ids:
-        page = UnitOfWork.of_deliveries(connection, ids, rules)
-        for each in ids:
-            page.apply(Transition(each, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
-        page.write()
+def _evaluate_again(
+    connection: Connection, rules: RouteRules, mine: Any, now: datetime, follow_up: FollowUp | None
+) -> None:
+    """Have what waits for the borrower decided anew: it may be permitted now, or be suppressed for good.
+
+    All of it is one unit of work: locks taken in two goes would be out of order.
+    """
+    deferred = and_(deliveries.c.state == State.DEFERRED, deliveries.c.lease_until.is_(None))
+    asked = and_(deliveries.c.state == State.REVIEW, deliveries.c.reason.in_(_ANSWERED))
+    found = connection.execute(select(deliveries.c.id, deliveries.c.state).where(mine, or_(deferred, asked))).all()
+    ids = {row.id for row in found} | ({follow_up.delivery_id} if follow_up is not None else set())
+    if not ids:
+        return
+    page = UnitOfWork.of_deliveries(connection, ids, rules)
+    for row in found:
+        if row.state == State.REVIEW and page.deliveries[row.id].state is State.REVIEW:
+            page.apply(Transition(row.id, "looked_at_again", now, to=State.ACCEPTED, due_at=now))
+    if follow_up is not None:
+        follow_up.apply(page)
+    page.write()
+    these = [row.id for row in found if row.state == State.DEFERRED]
+    if these:
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(these), deferred).values(due_at=now))
 
 
-async def drained(database: Database, which: Any, clock: Clock) -> None:
-    """Wait until the messages of ``which`` deliveries that had started before a change are with their provider.
+async def wait_for_in_flight(database: Database, which: Any, clock: Clock) -> None:
+    """Wait until no delivery of ``which`` that had started before a change is still being sent.
 
     From the change's commit on no further one can start. The wait is bounded by the provider's time-out,
     and by the lease of a worker that died.
@@ -101,7 +124,7 @@ async def drained(database: Database, which: Any, clock: Clock) -> None:
         return connection.execute(select(deliveries.c.id).where(which, started).limit(1)).first() is not None
 
     while await database.read(in_flight):  # noqa: ASYNC110 – the change happens in another process
-        await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        await asyncio.sleep(_IN_FLIGHT_POLL_SECONDS)
 
 
 def of_borrower(tenant: str, borrower_id: str) -> Any:

@@ -1,6 +1,6 @@
-"""Borrowers' in-app feeds: put, listed, followed, archived. A message in here is with the borrower.
+"""Borrowers' in-app feeds: messages are added, listed, streamed and archived. A message in a feed counts as delivered.
 
-Being read is an engagement of a delivery, so that is written in people.py and not here.
+Reading one is an engagement of its delivery and is recorded by BorrowerStore.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class InboxItem:
 
 
 class Inbox:
-    """All feeds. ``publish(tenant, borrower_id)`` wakes the streams that wait for news."""
+    """The feeds. ``publish(tenant, borrower_id)`` notifies the streams that wait for messages."""
 
     def __init__(self, database: Database, clock: Clock, publish: Callable[[str, str], Awaitable[None]]) -> None:
         self._database = database

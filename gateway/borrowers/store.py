@@ -1,7 +1,7 @@
-"""What is said of borrowers and cases: holds, opt-outs, closed cases, cancellations.
+"""Changes to borrowers and cases: holds, opt-outs, consents, closed cases, cancellations.
 
-Each change moves the borrower's version on, so that a hand-off decided on older facts does not start; and it
-is an event of the borrower's own chain.
+Each change increments the borrower's version, so that a hand-over decided on older facts does not start, and appends an
+event to the borrower's chain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
 from gateway.core.deliveries import Transition
@@ -71,7 +71,7 @@ class BorrowerStore:
 
         cancelled = await self._database.write(write)
         mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
-        await drained(self._database, mine, self._clock)
+        await wait_for_in_flight(self._database, mine, self._clock)
         return cancelled
 
     def _cancel_pending(
@@ -108,7 +108,7 @@ class BorrowerStore:
         await self._change((tenant, borrower_id), ChangeRecord("hold_set", actor, hold.kind, detail), change)
 
     async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
-        """Remove the holds of that kind; False where there was none. What it deferred is looked at again at once."""
+        """Remove the holds of that kind; False where there was none. Deferred messages are evaluated again at once."""
 
         def change(row: Any) -> dict[str, Any] | None:
             before = holds_from(row.holds)
@@ -128,9 +128,9 @@ class BorrowerStore:
         actor: str,
         evidence: str = "",
     ) -> str:
-        """Record that the borrower said no; when this returns, nothing goes to them there any more.
+        """Record an opt-out; when this returns, nothing is sent to the borrower there.
 
-        ``evidence`` says where the proof of it is kept, not what it says.
+        ``evidence`` names where the proof is kept, and does not quote it.
         """
         now = self._clock()
         digest = self._digest(tenant, channel or "", address) if address else None
@@ -140,15 +140,14 @@ class BorrowerStore:
         def change(row: Any) -> dict[str, Any]:
             return {"opt_outs": encode([*opt_outs_from(row.opt_outs), stored])}
 
-        what = ChangeRecord("opted_out", actor, detail=_told(stored))
+        what = ChangeRecord("opted_out", actor, detail=_opt_out_detail(stored))
         await self._change((tenant, borrower_id), what, change)
         return identifier
 
-    async def opt_out_delivery(self, delivery_id: str, source: str, *, drain: bool = False) -> None:
+    async def opt_out_delivery(self, delivery_id: str, source: str, *, wait: bool = False) -> None:
         """The borrower of this delivery opted out at its address, says ``source``; once per address.
 
-        ``drain``: wait for the messages that had started. Where a message of that borrower is being settled, it is
-        one of them, and can't wait for itself.
+        ``wait``: wait for messages in flight. Not while one of that borrower is settled: it would wait for itself.
         """
         query = select(
             deliveries.c.tenant, deliveries.c.borrower_id, deliveries.c.channel, deliveries.c.address_digest
@@ -166,8 +165,8 @@ class BorrowerStore:
                 return None
             return {"opt_outs": encode([*known, stored])}
 
-        what = ChangeRecord("opted_out", source, detail=_told(stored))
-        await self._change((row.tenant, row.borrower_id), what, change, drain=drain)
+        what = ChangeRecord("opted_out", source, detail=_opt_out_detail(stored))
+        await self._change((row.tenant, row.borrower_id), what, change, wait=wait)
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
@@ -204,7 +203,7 @@ class BorrowerStore:
 
         detail = {"category": category, "source": source, "evidence": evidence}
         await self._change(
-            (tenant, borrower_id), ChangeRecord("consent_given", actor, detail=detail), change, drain=False
+            (tenant, borrower_id), ChangeRecord("consent_given", actor, detail=detail), change, wait=False
         )
 
     async def withdraw_consent(self, tenant: str, borrower_id: str, category: Category, actor: str) -> bool:
@@ -218,7 +217,7 @@ class BorrowerStore:
         return await self._change((tenant, borrower_id), what, change)
 
     async def suppress_address(self, delivery_id: str, reason: str) -> None:
-        """The provider says that nothing arrives at this delivery's address: nobody is written to there again."""
+        """Suppress this delivery's address for every borrower: the provider reports that it is invalid."""
         query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest).where(
             deliveries.c.id == delivery_id
         )
@@ -233,26 +232,26 @@ class BorrowerStore:
         await self._database.write(write)
 
     async def set_suppression(self, tenant: str, channel: str, address: str, reason: str) -> None:
-        """Say that an address must not be used for anybody, or with ``reason`` "" that it may be used again."""
+        """Suppress an address for every borrower, or with ``reason`` "" lift the suppression."""
         key = (tenant, channel, self._digest(tenant, channel, address))
         now = self._clock() if reason else None
         await self._database.write(
             lambda connection: know_address(connection, key, suppressed=reason, suppressed_at=now)
         )
 
-    async def _change(self, key: tuple[str, str], what: ChangeRecord, change: Change, *, drain: bool = True) -> bool:
-        """Change a borrower's row, and wait until nothing that was decided before is under way."""
+    async def _change(self, key: tuple[str, str], what: ChangeRecord, change: Change, *, wait: bool = True) -> bool:
+        """Change a borrower's row, and wait until nothing decided before the change is in flight."""
         now = self._clock()
         changed = await self._database.write(
             lambda connection: change_borrower(connection, self._rules, key, what, change, now)
         )
-        if changed and drain:
-            await drained(self._database, of_borrower(*key), self._clock)
+        if changed and wait:
+            await wait_for_in_flight(self._database, of_borrower(*key), self._clock)
         return changed
 
 
-def _told(stored: StoredOptOut) -> dict[str, Any]:
-    """An opt-out as its event tells it."""
+def _opt_out_detail(stored: StoredOptOut) -> dict[str, Any]:
+    """An opt-out as the detail of its event."""
     return {
         "opt_out_id": stored.id,
         "channel": stored.opt_out.channel,

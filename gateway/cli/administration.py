@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import console, data_care
 from gateway.cli.client_options import instant_of
-from gateway.cli.runner import fail, full_id, run, settings
+from gateway.cli.runner import fail, full_id, ledger_settings, run
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
@@ -41,7 +41,7 @@ def create(
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         # Not locked: a running gateway has the directory, and one more short writer does it no harm.
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False) as ledger:
             try:
                 return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
             except ValueError as error:
@@ -67,7 +67,7 @@ def list_keys(
     from gateway.core.codec import instant
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             return [
                 {
                     "id": key.id,
@@ -91,7 +91,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
     from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> str:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             live = [each.id for each in await ledger.keys.list(None) if each.revoked_at is None]
             identifier = full_id(key_id, live, "gateway key list")
             await ledger.keys.revoke(identifier, ledger.clock())
@@ -107,7 +107,7 @@ def migrate_ledger(data_dir: DataDir = None) -> None:
     from gateway.storage.migrate import current, migrate
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
-        async with open_ledger(settings(data_dir=data_dir)) as ledger:
+        async with open_ledger(ledger_settings(data_dir)) as ledger:
             engine = ledger.database.engine
             if ledger.database.is_sqlite:  # opening has done it
                 now = await asyncio.to_thread(current, engine)
@@ -130,7 +130,7 @@ def verify_ledger(
     from gateway.cli import evidence
 
     async def work(stop: asyncio.Event) -> evidence.Findings:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             return await evidence.verify(ledger.database, archive)
 
     found = run(work)
@@ -155,7 +155,7 @@ def audit_ledger(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Judge what went out a second time, by other code than decided it. Exit status 1 when a contact broke a rule."""
+    """Judge what went out a second time, by code of its own. Exit status 1: a contact broke a rule, or none began."""
     from gateway.app.storage import open_ledger
     from gateway.app.templates import policies_folder
     from gateway.core.codec import instant
@@ -163,10 +163,10 @@ def audit_ledger(
     from gateway.evidence.audit.figures import Figures
 
     begin = instant_of(since, "--from")
-    chosen = settings(data_dir=data_dir)
+    chosen = ledger_settings(data_dir)
 
     async def work(stop: asyncio.Event) -> tuple[int, list[dict[str, Any]]]:
-        async with open_ledger(chosen, locked=False) as ledger:
+        async with open_ledger(chosen, locked=False, create=False) as ledger:
             # A demo's clock is elsewhere, so without an end nothing is left out.
             end = instant_of(until, "--to") if until else datetime.max.replace(tzinfo=UTC)
             auditor = Auditor(ledger.database, Figures.load(policies_folder(chosen)))
@@ -183,6 +183,8 @@ def audit_ledger(
         if findings:
             console.STDOUT.print(console.table(None, columns, [[row[name] for name in columns] for row in findings]))
         console.STDERR.print(f"{contacts:,} contacts judged: {len(findings):,} broke a rule")
+    if not contacts:
+        fail("no contact began in that time, so nothing was audited: check --from, --to and the data directory")
     raise typer.Exit(1 if findings else 0)
 
 
@@ -198,7 +200,7 @@ def export_ledger(
     from gateway.core.private_files import open_private
 
     async def work(stop: asyncio.Event) -> int:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             if output is None:
                 return await evidence.export(ledger.database, tenant, sys.stdout.write)
             with open_private(output, "w", "utf-8") as file:

@@ -63,7 +63,8 @@ async def backtest(
 ) -> Backtest:
     """Decide everything of ``[since, until)`` by both sets of packs. Raises Unavailable."""
     result = Backtest()
-    async for batch in history.decisions(since, until, tenant):
+    horizon = max(present.contact_horizon, changed.contact_horizon)
+    async for batch in history.decisions(since, until, horizon, tenant):
         notifications = [each.notification for each in batch]
         await templates.ensure({(each.tenant, each.template, each.template_version) for each in notifications})
         for decision in batch:

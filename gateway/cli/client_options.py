@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import client
+from gateway.cli.runner import DEMO_DIR as DEMO_DIR
 from gateway.cli.runner import fail, run
-
-DEMO_DIR = Path("var/demo")
 
 Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", help="The gateway; default: the demo that is up.")]
 Key = Annotated[str, typer.Option(envvar="GATEWAY_API_KEY", help="An API key for it.", show_envvar=True)]

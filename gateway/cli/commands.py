@@ -13,10 +13,10 @@ import typer
 
 from gateway.cli import client, console, operations, policies, reviews, template_lint, users, webhooks
 from gateway.cli.administration import keys_app, ledger_app
-from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url
+from gateway.cli.client_options import AsJson, DataDir, Key, Url
 from gateway.cli.doctor.command import doctor
 from gateway.cli.portfolio import files, mapping, sender
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import DEMO_DIR, fail, run, settings
 
 app = typer.Typer(
     name="gateway",

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from gateway.cli import console
-from gateway.cli.runner import fail, full_id, run, settings
+from gateway.cli.runner import fail, full_id, ledger_settings, run, settings
 
 if TYPE_CHECKING:
     from gateway.app.settings import Settings
     from gateway.app.storage import LedgerParts
-    from gateway.retention.erasing import Keep
+    from gateway.retention.retention import Retention
 
 T = TypeVar("T")
 
@@ -44,15 +44,14 @@ def prune(
     data_dir: DataDir = None,
 ) -> None:
     """Remove what has been kept for long enough (GATEWAY_KEEP_…_DAYS). Nothing on legal hold. Run it daily."""
-    from gateway.retention.erasing import Removed
-    from gateway.retention.retention import Retention
+    from gateway.retention.erasing import RemovalCounts
 
     if not dry_run and (archive is None) != no_archive:
         fail("say where what goes is written: --archive FOLDER, or --no-archive to keep no copy", 2)
-    chosen = settings(data_dir=data_dir)
+    chosen = ledger_settings(data_dir)
 
-    async def work(ledger: LedgerParts, stop: asyncio.Event) -> Removed:
-        retention = Retention(ledger.database, _keep(chosen), ledger.clock)
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> RemovalCounts:
+        retention = _retention(ledger)
         return await retention.due() if dry_run else await retention.prune(archive, most=most, stop=stop)
 
     found = asdict(_with_ledger(chosen, work))
@@ -65,11 +64,24 @@ def prune(
         console.STDERR.print(f"written to {archive}/{found['archived']}")
 
 
-def _keep(chosen: Settings) -> Keep:
-    from gateway.retention.erasing import Keep
+def _retention(ledger: LedgerParts) -> Retention:
+    from gateway import policy
+    from gateway.app.templates import policies_folder
+    from gateway.retention.erasing import RetentionPeriods
+    from gateway.retention.retention import Retention
 
+    chosen = ledger.settings
     days = (chosen.keep_records_days, chosen.keep_contents_days, chosen.keep_feed_days, chosen.keep_orphans_days)
-    return Keep(*(timedelta(days=each) for each in days))
+    keep = RetentionPeriods(*(timedelta(days=each) for each in days))
+    try:
+        horizon = policy.load_packs(policies_folder(chosen)).contact_horizon
+    except policy.PackError as error:
+        fail(f"policies: {error}")
+    try:
+        return Retention(ledger.database, keep, ledger.clock, horizon)
+    except ValueError as error:
+        fail(f"GATEWAY_KEEP_RECORDS_DAYS: {error}", 2)
+    raise AssertionError("unreachable: fail raises")
 
 
 def hold(
@@ -86,7 +98,7 @@ def hold(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
         return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, reason, f"cli:{actor}")
 
-    typer.echo(_with_ledger(settings(data_dir=data_dir), work, locked=False))
+    typer.echo(_with_ledger(ledger_settings(data_dir), work, locked=False))
 
 
 def release(
@@ -100,7 +112,7 @@ def release(
         known = [str(each["id"]) for each in await holds.list(released=False)]
         await holds.release(full_id(hold_id, known, "gateway ledger holds"), f"cli:{actor}")
 
-    _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    _with_ledger(ledger_settings(data_dir), work, locked=False)
 
 
 def holds(
@@ -114,7 +126,7 @@ def holds(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[dict[str, Any]]:
         return await LegalHolds(ledger.database, ledger.clock).list(released=released)
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     columns = ("id", "tenant", "borrower_id", "case_id", "reason", "actor", "since", "released_at")
     console.listing(found, columns, as_json=as_json)
 
@@ -131,7 +143,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
             fail(str(failed))
             raise
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     rows = sum(found["rows"].values())
     console.STDERR.print(f"{rows:,} rows of {len(found['rows'])} tables in {folder}; the secret key is not in it")
 
@@ -163,7 +175,7 @@ def restore(
         held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(said, f"cli:{actor}")
         return held, found, manifest["made_at"]
 
-    held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False)
+    held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False, create=True)
     console.STDERR.print(f"restored as of {made_at}: {found.events:,} events of {found.subjects:,} subjects")
     for subject, detail in found.broken:
         typer.echo(f"{subject}: {detail}")
@@ -184,7 +196,7 @@ def quarantine(
         found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
         return await found.hold(reason, f"cli:{actor}", everything=everything)
 
-    _say_held(_with_ledger(settings(data_dir=data_dir), work))
+    _say_held(_with_ledger(ledger_settings(data_dir), work))
 
 
 def _say_held(held: Any) -> None:
@@ -200,7 +212,7 @@ def vacuum(data_dir: DataDir = None) -> None:
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
         await asyncio.to_thread(give_back, ledger.database.engine)
 
-    _with_ledger(settings(data_dir=data_dir), work)
+    _with_ledger(ledger_settings(data_dir), work)
 
 
 def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -210,7 +222,7 @@ def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[Size]:
         return await ledger.database.read(measure)
 
-    found = _with_ledger(settings(data_dir=data_dir), work, locked=False)
+    found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found]))
         return
@@ -227,11 +239,12 @@ def _with_ledger(
     *,
     locked: bool = True,
     migrated: bool = True,
+    create: bool = False,
 ) -> T:
     from gateway.app.storage import open_ledger
 
     async def open_and_work(stop: asyncio.Event) -> T:
-        async with open_ledger(chosen, locked=locked, migrated=migrated) as ledger:
+        async with open_ledger(chosen, locked=locked, migrated=migrated, create=create) as ledger:
             return await work(ledger, stop)
 
     return run(open_and_work)

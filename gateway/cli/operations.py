@@ -11,8 +11,8 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask
-from gateway.cli.runner import fail, full_id
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.runner import DEMO_DIR, fail, full_id
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
 Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]

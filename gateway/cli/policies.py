@@ -13,7 +13,7 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import instant_of
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import fail, ledger_settings, run, settings
 
 app = typer.Typer(help="The policy packs.", no_args_is_help=True)
 
@@ -118,7 +118,7 @@ def backtest(
     from gateway.templates.workflow.published_store import PublishedVersions
 
     begin, end = instant_of(since, "--from"), instant_of(until, "--to")
-    chosen = settings(data_dir=data_dir)
+    chosen = ledger_settings(data_dir)
     folder = policies_folder(chosen)
     try:
         present = policy.load_packs(folder)
@@ -130,7 +130,7 @@ def backtest(
         changed = changed.with_pack(each)
 
     async def work(stop: asyncio.Event) -> Any:
-        async with open_ledger(chosen, locked=False) as ledger:
+        async with open_ledger(chosen, locked=False, create=False) as ledger:
             templates = load_catalog(chosen, PublishedVersions(ledger.database))
             with console.progress() as bar:
                 task = bar.add_task("decided again", total=None)

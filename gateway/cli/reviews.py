@@ -10,8 +10,8 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask
-from gateway.cli.runner import fail, full_id
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.runner import DEMO_DIR, fail, full_id
 
 app = typer.Typer(help="What waits for a person's decision.", no_args_is_help=True)
 

@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -20,6 +21,8 @@ from gateway.cli.client import CallFailed
 from gateway.cli.portfolio.files import PortfolioError
 from gateway.cli.portfolio.mapping import MappingError
 from gateway.core.errors import Unavailable
+
+DEMO_DIR = Path("var/demo")  # where a demo keeps its data
 
 T = TypeVar("T")
 
@@ -70,6 +73,22 @@ def settings(**given: Any) -> Settings:
     except (OSError, ValueError) as error:
         fail(why_refused(error), 2)
     raise AssertionError("unreachable: fail raises")
+
+
+def ledger_settings(data_dir: Path | None) -> Settings:
+    """The settings of a command on the ledger itself.
+
+    Where no data directory is named and the default one has no ledger, the demo's is used, as by the commands that ask
+    a running gateway.
+    """
+    from gateway.app.storage import embedded_ledger
+
+    chosen = settings(data_dir=data_dir)
+    named = chosen.database_url or "data_dir" in chosen.model_fields_set
+    if named or embedded_ledger(chosen.data_dir).exists() or not embedded_ledger(DEMO_DIR).exists():
+        return chosen
+    typer.echo(f"gateway: the demo's ledger in {DEMO_DIR}", err=True)
+    return settings(data_dir=DEMO_DIR)
 
 
 def why_refused(error: OSError | ValueError) -> str:

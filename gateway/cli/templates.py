@@ -11,8 +11,8 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask
-from gateway.cli.runner import fail
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.runner import DEMO_DIR, fail
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]

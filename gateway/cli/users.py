@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli import console
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import fail, ledger_settings, run
 
 if TYPE_CHECKING:
     from gateway.identity.users import User
@@ -52,7 +52,7 @@ def add(
     password = _password()
 
     async def work(stop: asyncio.Event) -> User:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False) as ledger:
             try:
                 return await ledger.users.add(tenant, name, email, role, password, ledger.clock(), addresses)
             except BadUser as error:
@@ -63,7 +63,7 @@ def add(
     if as_json:
         typer.echo(json.dumps({"id": user.id}))
     else:
-        console.STDERR.print(f"user {user.id} may sign in at {settings(data_dir=data_dir).effective_public_url}/editor")
+        console.STDERR.print(f"user {user.id} may sign in at {ledger_settings(data_dir).effective_public_url}/editor")
 
 
 @app.command("list")
@@ -77,7 +77,7 @@ def list_users(
     from gateway.core.codec import instant
 
     async def work(stop: asyncio.Event) -> list[dict[str, str]]:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             return [
                 {
                     "id": each.id,
@@ -102,7 +102,7 @@ def disable(email: Email, data_dir: DataDir = None) -> None:
     from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             return await ledger.users.disable(email, ledger.clock())
 
     if not run(work):
@@ -119,7 +119,7 @@ def set_password(email: Email, data_dir: DataDir = None) -> None:
     password = _password()
 
     async def work(stop: asyncio.Event) -> bool:
-        async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
             try:
                 return await ledger.users.set_password(email, password)
             except BadUser as error:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask, instant_of
-from gateway.cli.runner import full_id
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, instant_of
+from gateway.cli.runner import DEMO_DIR, full_id
 
 app = typer.Typer(help="Where case systems are told of what happens.", no_args_is_help=True)
 

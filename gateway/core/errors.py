@@ -15,5 +15,9 @@ class NotApprovable(Exception):
     """What waits for review can't be approved as it is; the message is the remedy."""
 
 
+class InvalidData(Exception):
+    """The ledger can't store a value (too long, or characters that a text can't hold): trying again does not help."""
+
+
 class Unavailable(Exception):
     """The ledger can't be written now: nothing was acknowledged, try again."""

@@ -30,6 +30,7 @@ class RuleResult:
     version: str = ""
     authority: str = ""
     detail: str = ""
+    open_ended: bool = False  # a deferral whose end is unknown: ``until`` is only when it is evaluated again
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What was known when: each decision of a stretch of time, with the facts of its instant.
+"""Past decisions of a period, each with the facts that were known at its instant.
 
 Holds, opt-outs and consents are read from the borrowers' events, contacts and closed cases from their own instants.
-A contact that was later proved not to have arrived is missing, as it is for a decision made today.
+A contact that was later disproved is left out, as it is for a decision made today.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -19,7 +19,7 @@ from gateway.core.codec import holds_from, notification_from, opt_outs_from
 from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
 from gateway.storage.database import Database
-from gateway.storage.facts import HORIZON, Key, matching
+from gateway.storage.facts import Key, matching
 from gateway.storage.schema import addresses, cases, deliveries, events, notifications
 
 _BATCH = 500  # notifications read at once; our choice
@@ -41,15 +41,18 @@ class PastDecision:
 
 
 class History:
-    """The ledger's past. Raises Unavailable when it can't be read."""
+    """Reads past decisions. Raises Unavailable when the ledger can't be read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def decisions(
-        self, since: datetime, until: datetime, tenant: str | None = None
+        self, since: datetime, until: datetime, contact_horizon: timedelta, tenant: str | None = None
     ) -> AsyncIterator[list[PastDecision]]:
-        """Every decision about requests accepted in ``[since, until)``, in batches."""
+        """Every decision about requests accepted in ``[since, until)``, in batches.
+
+        ``contact_horizon``: how far before a decision contacts count (``Packs.contact_horizon``).
+        """
         chosen = [notifications.c.accepted_at >= since, notifications.c.accepted_at < until]
         if tenant is not None:
             chosen.append(notifications.c.tenant == tenant)
@@ -60,7 +63,7 @@ class History:
 
             def read(connection: Connection, page: Any = page) -> tuple[str, list[PastDecision]]:
                 rows = connection.execute(page).all()
-                return (rows[-1].id if rows else ""), list(_decisions(connection, rows))
+                return (rows[-1].id if rows else ""), list(_decisions(connection, rows, contact_horizon))
 
             after, found = await self._database.read(read)
             if not after:
@@ -68,7 +71,7 @@ class History:
             yield found
 
 
-def _decisions(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[PastDecision]:
+def _decisions(connection: Connection, rows: Sequence[Row[Any]], contact_horizon: timedelta) -> Iterable[PastDecision]:
     if not rows:
         return
     steps = connection.execute(
@@ -76,7 +79,7 @@ def _decisions(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[Pas
         .where(deliveries.c.notification_id.in_([row.id for row in rows]))
         .order_by(deliveries.c.notification_id, deliveries.c.step)
     ).all()
-    past = _Past(connection, rows, {(step.tenant, step.address_digest) for step in steps})
+    past = _KnownFacts(connection, rows, {(step.tenant, step.address_digest) for step in steps}, contact_horizon)
     by_id = {row.id: notification_from(row) for row in rows}
     for step in steps:
         notification = by_id[step.notification_id]
@@ -88,10 +91,13 @@ def _decisions(connection: Connection, rows: Sequence[Row[Any]]) -> Iterable[Pas
             yield PastDecision(notification, step.channel, step.address_digest, at, when, facts, approved)
 
 
-class _Past:
-    """All that concerns the borrowers of some notifications, each with its instant."""
+class _KnownFacts:
+    """Changes, contacts, closed cases and addresses of some notifications' borrowers, each with its instant."""
 
-    def __init__(self, connection: Connection, rows: Sequence[Row[Any]], digests: Iterable[Key]) -> None:
+    def __init__(
+        self, connection: Connection, rows: Sequence[Row[Any]], digests: Iterable[Key], contact_horizon: timedelta
+    ) -> None:
+        self._horizon = contact_horizon
         people = [(row.tenant, row.borrower_id) for row in rows]
         first = min(row.accepted_at for row in rows)
         self._changes: dict[Key, list[tuple[datetime, Mapping[str, Any]]]] = {}
@@ -100,7 +106,7 @@ class _Past:
             if changed is not None:
                 self._changes.setdefault((row.tenant, row.borrower_id), []).append((row.at, changed))
         self._contacts: dict[Key, list[Contact]] = {}
-        for row in connection.execute(_contacts_of(people, first - HORIZON)):
+        for row in connection.execute(_contacts_of(people, first - contact_horizon)):
             contact = Contact(row.contacted_at, row.channel, row.case_id, row.address_digest, row.notification_id)
             self._contacts.setdefault((row.tenant, row.borrower_id), []).append(contact)
         known = matching(cases.c.tenant, cases.c.id, [(row.tenant, row.case_id) for row in rows])
@@ -121,7 +127,7 @@ class _Past:
                 said.update(changed)
         closed_at = self._closed.get((notification.tenant, notification.case.id))
         return Facts(
-            contacts=tuple(each for each in self._contacts.get(key, ()) if at - HORIZON < each.at < at),
+            contacts=tuple(each for each in self._contacts.get(key, ()) if at - self._horizon < each.at < at),
             holds=tuple(holds_from(said["holds"])),
             opt_outs=tuple(stored.opt_out for stored in opt_outs_from(said["opt_outs"])),
             consents=frozenset(Category(each) for each in said["consents"].split()),

@@ -1,4 +1,4 @@
-"""API keys: made, found, revoked. Only a keyed digest of the secret is stored; the secret is shown once.
+"""API keys: created, looked up, revoked. Only a keyed digest of the secret is stored; the secret is shown once.
 
 Knows nothing of HTTP. A key reads ``ndg_<id>_<secret>``: the id finds the row, the secret proves the caller.
 """
@@ -65,7 +65,7 @@ class Keys:
         self._signer = signer
 
     async def create(self, tenant: str, name: str, scopes: Iterable[str], now: datetime) -> tuple[str, str]:
-        """Make a key; answers its id and the whole key, which can't be had again.
+        """Create a key; answers its id and the whole key, which can't be shown again.
 
         Raises: ValueError for an unknown scope, none at all, or a name that is too long.
         """
@@ -113,7 +113,7 @@ class Keys:
 
 
 def split(text: str) -> tuple[str, str] | None:
-    """The id and the secret of a key as presented; None for anything that isn't shaped like one."""
+    """The id and the secret of a presented key; None for a text of another form."""
     prefix, _, rest = text.partition("_")
     identifier, _, secret = rest.partition("_")
     wrong = prefix != PREFIX or len(identifier) != 2 * _ID_BYTES or len(secret) != 2 * _SECRET_BYTES

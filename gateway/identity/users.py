@@ -1,4 +1,4 @@
-"""The people who sign in: who they are, what they may do, and how they prove it.
+"""Users who sign in: identity, role and password.
 
 Owns users and their passwords. Knows nothing of HTTP; sessions are in sessions.py. Names and addresses of users are
 personal data: events and logs have ids only.
@@ -35,7 +35,7 @@ _AT_ONCE = 2
 
 
 class Role(StrEnum):
-    """What somebody may do with templates. Each may do what those before it may."""
+    """A user's rights on templates. Each role has the rights of those before it."""
 
     VIEWER = "viewer"
     EDITOR = "editor"  # writes, submits, sends tests
@@ -61,12 +61,12 @@ class User:
 
     @property
     def actor(self) -> str:
-        """How they appear in events."""
+        """The user as the actor of events."""
         return f"user:{self.id}"
 
 
 class BadUser(ValueError):
-    """The user can't be as asked. The message says what to change."""
+    """The user's data are refused. The message has the remedy."""
 
 
 class Users:
@@ -126,7 +126,7 @@ class Users:
         return await self._database.read(lambda connection: [user_of(row) for row in connection.execute(query)])
 
     async def disable(self, email: str, now: datetime) -> bool:
-        """Sign somebody out everywhere, and in no more. False where there is no such user who could sign in."""
+        """Disable a user and end all sessions. False where there is no enabled user with this address."""
 
         def write(connection: Connection) -> bool:
             live = (users.c.email == _normal(email)) & users.c.disabled_at.is_(None)
@@ -155,7 +155,7 @@ class Users:
         return await self._database.write(write)
 
     async def check(self, email: str, password: str) -> User | None:
-        """Who this is, or None; it takes as long for an address that nobody has."""
+        """The user of this address and password, or None; an unknown address takes as long as a known one."""
         query = select(users).where(users.c.email == _normal(email), users.c.disabled_at.is_(None))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         async with self._turns:
@@ -183,6 +183,6 @@ def _normal(email: str) -> str:
 
 
 def user_of(row: Any) -> User:
-    """A user as the table has them."""
+    """A user from a row of the table."""
     addresses = json.loads(row.test_addresses)
     return User(row.id, row.tenant, row.name, row.email, Role(row.role), addresses, row.created_at, row.disabled_at)

@@ -1,22 +1,21 @@
-"""What happened in the last hour, minute by minute, counted from the events; for the status page.
+"""Counts the events of the last hour by minute; for the status page.
 
-Counted as it goes: each look reads the events since the one before, grouped by the database. The newest stretch is
-counted anew until nothing can appear in it any more (ledger/watermark.py).
+Counts are kept between calls: each call reads the events since the one before, grouped by the database. The newest
+events are counted again at each call until no transaction can add to them any more (gateway/storage/tail.py).
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Connection, func, select, type_coerce
 
-from gateway.evidence.audit.watermark import Watermark
 from gateway.storage.database import Database
 from gateway.storage.schema import events
+from gateway.storage.tail import Tail
 
 MINUTES = 60
 _MINUTE_US = 60_000_000  # instants are microseconds in the table
@@ -24,31 +23,31 @@ _MOST_EVENTS = 200_000  # read at one look, after a long time without one: half 
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """What is told apart: the event's kind, the state that it led to, and why."""
+class EventGroup:
+    """What events are grouped by: kind, the state that the event led to, and its reason."""
 
     kind: str
     state: str
     reason: str
 
 
-Minutes = Mapping[int, Mapping[Happened, int]]  # by minutes since 1970
+Minutes = Mapping[int, Mapping[EventGroup, int]]  # by minutes since 1970
 
 
 class Activity:
-    """The last hour's events of all tenants, as counts. Not for two threads of control at once."""
+    """The last hour's events of all tenants, as counts. Not for two tasks at once."""
 
-    def __init__(self, database: Database, elapsed: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._watermark = Watermark(elapsed)
-        self._complete: dict[int, Counter[Happened]] = {}
+        self._tail = Tail()
+        self._complete: dict[int, Counter[EventGroup]] = {}
         self._counted = 0  # events up to this number are in ``_complete``
 
     async def last_hour(self, now: datetime) -> Minutes:
         """Counts by minute, ``MINUTES`` of them, the current one last. Raises Unavailable."""
-        newest = await self._database.read(_newest)
+        safe, newest = await self._database.read(lambda connection: (self._tail.safe(connection), _newest(connection)))
         self._counted = max(self._counted, newest - _MOST_EVENTS)
-        complete = max(self._counted, self._watermark.complete(newest))
+        complete = max(self._counted, safe)
         counted = self._counted
         done, moving = await self._database.read(
             lambda connection: (_count(connection, counted, complete), _count(connection, complete, newest))
@@ -66,17 +65,17 @@ def _newest(connection: Connection) -> int:
     return connection.execute(select(func.max(events.c.seq))).scalar() or 0
 
 
-def _count(connection: Connection, after: int, until: int) -> dict[int, Counter[Happened]]:
-    found: dict[int, Counter[Happened]] = {}
+def _count(connection: Connection, after: int, until: int) -> dict[int, Counter[EventGroup]]:
+    found: dict[int, Counter[EventGroup]] = {}
     if until > after:
         minute = (type_coerce(events.c.at, BigInteger) // _MINUTE_US).label("minute")
-        told_apart = (minute, events.c.kind, events.c.state, events.c.reason)
-        query = select(*told_apart, func.count().label("number")).where(events.c.seq > after, events.c.seq <= until)
-        for row in connection.execute(query.group_by(*told_apart)):
-            found.setdefault(row.minute, Counter())[Happened(row.kind, row.state, row.reason)] = row.number
+        group = (minute, events.c.kind, events.c.state, events.c.reason)
+        query = select(*group, func.count().label("number")).where(events.c.seq > after, events.c.seq <= until)
+        for row in connection.execute(query.group_by(*group)):
+            found.setdefault(row.minute, Counter())[EventGroup(row.kind, row.state, row.reason)] = row.number
     return found
 
 
-def _add(to: dict[int, Counter[Happened]], more: Mapping[int, Counter[Happened]]) -> None:
+def _add(to: dict[int, Counter[EventGroup]], more: Mapping[int, Counter[EventGroup]]) -> None:
     for minute, counts in more.items():
         to.setdefault(minute, Counter()).update(counts)

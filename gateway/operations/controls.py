@@ -1,4 +1,4 @@
-"""Kill switches and pins in the ledger: set, ended, and asked for at every hand-over.
+"""Kill switches and pins in the ledger: set, ended, and checked at every hand-over.
 
 Hand-overs begin under a lock that many share and that setting or ending a switch takes alone. So a pause is in force
 for every hand-over that begins after its answer, and what a pause holds up is never forgotten by its end.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from gateway.core.clock import Clock
 from gateway.core.codec import instant
@@ -27,7 +27,7 @@ _RECENT = 200  # our choice: a page for people
 
 
 class Controls:
-    """What operators do to the path while it runs."""
+    """Sets, ends and lists the switches of operators."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class Controls:
         return [each for each in self._known if each.until is None or each.until > now]
 
     async def listed(self, tenant: str, *, ended: bool) -> list[dict[str, Any]]:
-        """Those that concern a tenant, the newest first; with ``ended`` those of the past as well."""
+        """A tenant's switches, the newest first; with ``ended`` the past ones as well."""
         query = select(switches).where(switches.c.tenant.in_(["", tenant]))
         if not ended:
             query = query.where(switches.c.ended_at.is_(None))
@@ -62,7 +62,7 @@ class Controls:
         actor: str,
         until: datetime | None,
     ) -> dict[str, Any]:
-        """In force for every hand-over that begins after this has returned."""
+        """Set a switch. It is in force for every hand-over that starts after this has returned."""
         now = self._clock()
         row = {
             "id": new_id("swi", now),
@@ -77,7 +77,7 @@ class Controls:
         }
 
         def write(connection: Connection) -> dict[str, Any]:
-            _alone(connection)
+            _lock_exclusively(connection)
             connection.execute(insert(switches), [row])
             return _view(connection.execute(select(switches).where(switches.c.id == row["id"])).one())
 
@@ -86,33 +86,35 @@ class Controls:
         return answer
 
     async def found(self, switch_id: str) -> Switch | None:
-        """A switch that nobody has ended yet."""
+        """The switch of this id, None where it does not exist or has ended."""
         query = select(switches).where(switches.c.id == switch_id, switches.c.ended_at.is_(None))
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else switch_of(*(row._mapping[name] for name in SWITCH_COLUMNS))
 
     async def end(self, switch_id: str, actor: str) -> int | None:
-        """End a switch; how many deliveries are due again by it. None: there is none."""
+        """End a switch; answers how many deliveries it released. None: there is no such switch."""
         now = self._clock()
 
         def write(connection: Connection) -> int | None:
-            _alone(connection)
+            _lock_exclusively(connection)
             this = (switches.c.id == switch_id, switches.c.ended_at.is_(None))
             ended = connection.execute(update(switches).where(*this).values(ended_at=now, ended_by=actor))
             if not ended.rowcount:
                 return None
-            held = update(deliveries).where(
-                deliveries.c.paused == switch_id, deliveries.c.state.in_(sorted(PENDING_STATES))
-            )
-            return int(connection.execute(held.values(due_at=now, paused="")).rowcount)
+            held = and_(deliveries.c.paused == switch_id, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            # Locked by id first: an UPDATE alone locks rows in the order in which it comes across them.
+            by_id = select(deliveries.c.id).where(held).order_by(deliveries.c.id).with_for_update().subquery()
+            connection.execute(select(func.count()).select_from(by_id)).all()
+            released = update(deliveries).where(held)
+            return int(connection.execute(released.values(due_at=now, paused="")).rowcount)
 
         released = await self._database.write(write)
         self._known_at = float("-inf")
         return released
 
 
-def _alone(connection: Connection) -> None:
-    """Wait for hand-overs that are beginning, and keep others from it. SQLite has one writer anyway."""
+def _lock_exclusively(connection: Connection) -> None:
+    """Wait for hand-overs that are starting, and block others. SQLite has a single writer."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(SWITCH_LOCK)))
 

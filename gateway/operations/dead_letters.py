@@ -1,7 +1,7 @@
 """Dead letters: notifications that failed, and that an operator may have tried again.
 
-A notification whose last step failed never reached anybody, so trying again is safe; the policy decides anew, and a
-later request with the same meaning stands in its way. What waits for review is no dead letter: see ``reviews``.
+A notification whose last step failed reached nobody, so trying again is safe. The policy decides again, and a later
+request with the same meaning prevents it. What waits for review is no dead letter: see ``reviews``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from gateway.core.clock import Clock
 from gateway.core.codec import instant
@@ -26,8 +26,8 @@ _MOST = 1000  # at once; our choice: as many as a batch of requests
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
-    """Which dead letters: these ids (of notifications), or all with this reason, channel and template."""
+class DeadLetterFilter:
+    """Selects dead letters: these notification ids, or all with this reason, channel and template."""
 
     ids: Sequence[str] = ()
     reason: str = ""
@@ -51,31 +51,33 @@ class Which:
 
 
 class DeadLetters:
-    """What came to nothing, of one tenant at a time."""
+    """Lists and redrives the dead letters of one tenant."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def listed(self, tenant: str, which: Which, limit: int, after: str = "") -> list[dict[str, Any]]:
+    async def listed(self, tenant: str, which: DeadLetterFilter, limit: int, after: str = "") -> list[dict[str, Any]]:
         """In order of the notifications' ids, from after ``after``."""
         return await self._database.read(lambda connection: _rows(connection, tenant, which, limit, after))
 
     async def redrive(
-        self, tenant: str, which: Which, reason: str, actor: str, *, dry_run: bool
+        self, tenant: str, which: DeadLetterFilter, reason: str, actor: str, *, dry_run: bool
     ) -> list[dict[str, Any]]:
-        """Try up to a thousand again; each with what became of it: ``redriven``, or why not.
+        """Redrive up to a thousand; each with its outcome: ``redriven``, or the reason why not.
 
         ``reason`` is kept as evidence.
         """
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
-            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._rules)
+            ids = [each["notification_id"] for each in found]
+            claimed_by = _lock_claims(connection, ids)
+            page = UnitOfWork.of_notifications(connection, ids, self._rules)
             for each in found:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
-                each["outcome"] = _hindrance(connection, owner, delivery) or "redriven"
+                each["outcome"] = _obstacle(owner, delivery, claimed_by.get(owner.route.notification.id)) or "redriven"
                 if each["outcome"] == "redriven" and not dry_run:
                     page.apply(self._move(delivery, reason, actor))
             page.write()
@@ -102,7 +104,7 @@ class DeadLetters:
         )
 
 
-def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: str) -> list[dict[str, Any]]:
+def _rows(connection: Connection, tenant: str, which: DeadLetterFilter, limit: int, after: str) -> list[dict[str, Any]]:
     rows = connection.execute(
         select(deliveries, notifications.c.template, notifications.c.updated_at)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
@@ -128,16 +130,30 @@ def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: 
     ]
 
 
-def _hindrance(connection: Connection, owner: LockedNotification, delivery: Delivery) -> str:
-    """Why it can't be tried again, "" where it can."""
+def _lock_claims(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Lock the claims on the meanings of these notifications; by notification, which one holds the claim.
+
+    A request that is being accepted may be taking a claim over, and must then find the notification alive.
+    """
+    rows = connection.execute(
+        select(notifications.c.id, dedup_claims.c.notification_id)
+        .join(notifications, _same_meaning)
+        .where(notifications.c.id.in_(ids))
+        .order_by(dedup_claims.c.tenant, dedup_claims.c.dedup_key)
+        .with_for_update(of=dedup_claims)
+    )
+    return {row.id: row.notification_id for row in rows}
+
+
+_same_meaning = and_(
+    notifications.c.tenant == dedup_claims.c.tenant, notifications.c.dedup_key == dedup_claims.c.dedup_key
+)
+
+
+def _obstacle(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
+    """The reason why it can't be redriven, "" where it can."""
     if delivery.state is not State.FAILED or owner.route.step != delivery.step:
         return "moved_on"
     if owner.route.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
-    # Locked: a request that is being accepted may be taking the meaning over, and must then find it alive.
-    claim = select(dedup_claims.c.notification_id).where(
-        dedup_claims.c.tenant == owner.route.notification.tenant,
-        dedup_claims.c.dedup_key == owner.route.notification.dedup_key,
-    )
-    claimed = connection.execute(claim.with_for_update()).scalar_one_or_none()
-    return "" if claimed in (None, owner.route.notification.id) else "replaced_by_another_request"
+    return "" if claimed_by in (None, owner.route.notification.id) else "replaced_by_another_request"

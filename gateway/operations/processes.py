@@ -1,6 +1,6 @@
-"""Which processes run on this ledger, in which version since when: each says so every few seconds.
+"""Registers the processes that run on this ledger, by heartbeats, with version and start.
 
-For people's eyes (the status page); nothing that is sent or kept depends on it.
+For the status page; nothing that is sent or stored depends on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEPT = timedelta(days=30)  # of those that ended, so that the last deployment c
 
 @dataclass(frozen=True, slots=True)
 class RunningProcess:
-    """One process. ``providers`` is how each does as seen from there; an API process calls none."""
+    """One process. ``providers`` is each provider's health as that process sees it; an API process calls none."""
 
     id: str
     kind: str  # api, worker or both
@@ -41,7 +41,7 @@ class RunningProcess:
 
 
 class Heartbeat:
-    """This process's line in the register."""
+    """This process's row in the register."""
 
     def __init__(self, database: Database, kind: str, version: str) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class Heartbeat:
         self._id = ""
 
     async def beat(self, now: datetime, providers: Mapping[str, ProviderHealth]) -> None:
-        """Say that this process lives. Raises Unavailable."""
+        """Record that this process is alive. Raises Unavailable."""
         seen = {"seen_at": now, "providers": _dump(providers)}
         first = not self._id
         self._id = self._id or new_id("prc", now)
@@ -67,7 +67,7 @@ class Heartbeat:
 
 
 async def read_processes(database: Database) -> list[RunningProcess]:
-    """All that are remembered, the newest first. Raises Unavailable."""
+    """The registered processes, the newest first. Raises Unavailable."""
     query = select(processes).order_by(processes.c.id.desc())
     rows = await database.read(lambda connection: connection.execute(query).all())
     return [

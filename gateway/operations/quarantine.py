@@ -1,9 +1,9 @@
-"""After a restore: what may have gone out since the backup is held, so that nothing goes out twice.
+"""After a restore, holds what may have been sent since the backup, so that nothing is sent twice.
 
-A restored ledger does not know what was done after the backup was taken. Whatever was due between then and now may
-be with the borrower already, in a copy that this ledger never heard of. So it goes to review, where a person, or the
-provider's own records, say which it is; a route's next step that would have been opened meanwhile is opened into
-review as well. Everything is paused besides, until the stops and payments of that time have been entered again.
+A restored ledger has no record of what was done after the backup. A message that was due since then may have reached
+the borrower, so it goes to review, where a person decides by the provider's records; a route's next step that would
+have been opened is opened into review as well. All hand-overs are paused until the stops and payments since the backup
+have been entered again.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _hold_next(page: UnitOfWork, key: str, why: str, actor: str, now: datetime) 
 
 
 def _pause(connection: Connection, why: str, actor: str, now: datetime) -> str:
-    """Nothing is handed over until a person has entered again what was said meanwhile. One such pause is enough."""
+    """Pause all hand-overs until a person has entered again the stops and payments since the backup; once."""
     mine = and_(switches.c.reason == _reason(why), switches.c.ended_at.is_(None))
     known = connection.execute(select(switches.c.id).where(mine)).scalar()
     if known is not None:

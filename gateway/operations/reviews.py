@@ -1,4 +1,4 @@
-"""The review queue: what waits for a person, and what the person said.
+"""The review queue: what waits for a person's decision, and the decision.
 
 Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that may be a stop.
 ``approve`` always means that the borrower may be contacted, ``refuse`` that they may not.
@@ -24,7 +24,7 @@ from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
 from gateway.storage.unit_of_work import UnitOfWork
 
-# What no approval can mend, with what can.
+# Review reasons that an approval can't resolve, each with the remedy.
 _REMEDIES: Mapping[str, str] = {
     PolicyReason.UNKNOWN_ZONE: "Refuse it, and send a new request that states the borrower's time zones.",
     PolicyReason.NO_COMMON_WINDOW: "Refuse it, and send a new request with the zones and hours that are right.",
@@ -34,7 +34,7 @@ NOT_APPROVABLE = frozenset(_REMEDIES)
 
 
 class Reviews:
-    """What waits for a person, of one tenant at a time."""
+    """Lists and decides the review items of one tenant."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -53,14 +53,14 @@ class Reviews:
         return await self._database.read(read)
 
     async def approve(self, tenant: str, item: str, why: str, actor: str) -> bool:
-        """The borrower may be contacted; everything else is decided anew. False where nothing waits by this id.
+        """Permit the contact; every other rule is evaluated again. False where no such item waits.
 
         Raises NotApprovable, with the remedy.
         """
         return await self._decide(tenant, item, why, actor, approved=True)
 
     async def refuse(self, tenant: str, item: str, why: str, actor: str) -> bool:
-        """The borrower must not be contacted. False where nothing waits by this id."""
+        """Forbid the contact. False where no such item waits."""
         return await self._decide(tenant, item, why, actor, approved=False)
 
     async def _decide(self, tenant: str, item: str, why: str, actor: str, *, approved: bool) -> bool:

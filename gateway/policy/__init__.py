@@ -4,11 +4,11 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 """
 
 from gateway.policy.engine import decide
-from gateway.policy.packs import InForce, Pack, PackError, Packs, load_packs, read_pack, read_schema
+from gateway.policy.packs import EffectiveRules, Pack, PackError, Packs, load_packs, read_pack, read_schema
 from gateway.policy.texts import refuses_text
 
 __all__ = [
-    "InForce",
+    "EffectiveRules",
     "Pack",
     "PackError",
     "Packs",

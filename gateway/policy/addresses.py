@@ -1,4 +1,4 @@
-"""What is known of the address by itself: that it must not be used, or that nobody has confirmed it for long."""
+"""Rules on the address itself: it is suppressed, or it has not been confirmed recently."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 
-class Suppressed(Rule):
-    """The address is not the borrower's, or receives nothing: whoever it is written for, it is not used."""
+class AddressSuppressed(Rule):
+    """An address that is not the borrower's, or that receives nothing, is used for nobody."""
 
     __slots__ = ()
 
@@ -20,22 +20,22 @@ class Suppressed(Rule):
         known = context.facts.addresses.get(context.address_digest)
         if known is None or not known.suppressed:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.ADDRESS_SUPPRESSED, known.suppressed)
+        return self.origin.suppress(PolicyReason.ADDRESS_SUPPRESSED, known.suppressed)
 
 
-class Freshness(Rule):
-    """A number may have passed to somebody else: it counts only so long after it was last confirmed.
+class AddressFreshness(Rule):
+    """An address is used only for a time after its last confirmation: a number may be reassigned to another person.
 
-    Confirmed is what the request says, or the borrower's own writing from it. Where nobody has said anything the
-    pack says whether that denies.
+    A confirmation is stated by the request, or is a message that the borrower sent from the address. The pack says
+    whether an address without any is denied.
     """
 
-    __slots__ = ("channels", "lasts", "unknown_denies")
+    __slots__ = ("channels", "unknown_denies", "valid_for")
 
     def __init__(self, origin: Origin, section: Mapping[str, Any]) -> None:
         super().__init__(origin)
         self.channels = frozenset(section["channels"])
-        self.lasts = timedelta(days=section["value_days"])
+        self.valid_for = timedelta(days=section["value_days"])
         self.unknown_denies: bool = section["unknown"] == "deny"
 
     def applies_to(self, category: str, channel: str) -> bool:
@@ -44,14 +44,14 @@ class Freshness(Rule):
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         latest = self._latest(context)
         if latest is None and not self.unknown_denies:
-            return self.origin.allows("never confirmed")
-        if latest is not None and t < latest + self.lasts:
+            return self.origin.allow("never confirmed")
+        if latest is not None and t < latest + self.valid_for:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.ADDRESS_STALE, "never confirmed" if latest is None else "")
+        return self.origin.suppress(PolicyReason.ADDRESS_STALE, "never confirmed" if latest is None else "")
 
     def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
         latest = self._latest(context)
-        return latest + self.lasts if latest is not None and t < latest + self.lasts else None
+        return latest + self.valid_for if latest is not None and t < latest + self.valid_for else None
 
     @staticmethod
     def _latest(context: EvaluationContext) -> datetime | None:
@@ -66,7 +66,7 @@ def rules(source: PackSection) -> list[Rule]:
     sections = source.sections
     made: list[Rule] = []
     if "suppression" in sections:
-        made.append(Suppressed(source.origin("suppression", sections["suppression"])))
+        made.append(AddressSuppressed(source.origin("suppression", sections["suppression"])))
     if "freshness" in sections:
-        made.append(Freshness(source.origin("freshness", sections["freshness"]), sections["freshness"]))
+        made.append(AddressFreshness(source.origin("freshness", sections["freshness"]), sections["freshness"]))
     return made

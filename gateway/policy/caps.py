@@ -1,7 +1,7 @@
 """Contact caps and the minimum gap: how often, over the five kinds of period that laws and standards count in.
 
-A contact counts where it was handed over or may have been; the facts hold no others. In-app messages disturb
-nobody and neither count nor are counted where the pack says so.
+The facts hold the contacts that were handed over to a provider or may have been. Channels that a pack exempts, such as
+in-app messages, are not counted and not capped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from gateway.core.facts import Contact
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
-from gateway.policy.zones import Zoning, candidates, day_start, local_date, zoning_from
+from gateway.policy.zones import ZoneResolution, candidate_zones, day_start, local_date, zone_resolution_from
 
 _DAY = timedelta(days=1)
+# Dates are counted in local time: the first of them may begin a day earlier by a zone's change of date (Samoa skipped
+# one in 2011), and an hour or two by a change of the clocks.
+_DATES_MARGIN = timedelta(days=2)
+# Where anchored periods follow each other without a pause, the beginning of the present one depends on all before it:
+# so many are reconstructed. Our choice.
+_ANCHORED_PERIODS = 4
 _REASONS = {
     "borrower": PolicyReason.CAP_BORROWER,
     "case": PolicyReason.CAP_CASE,
@@ -32,7 +38,9 @@ class Cap(Rule):
 
     __slots__ = ("channel", "kind", "maximum", "period", "scope", "uncounted", "within", "zoning")
 
-    def __init__(self, origin: Origin, zoning: Zoning, section: Mapping[str, Any], uncounted: frozenset[str]) -> None:
+    def __init__(
+        self, origin: Origin, zoning: ZoneResolution, section: Mapping[str, Any], uncounted: frozenset[str]
+    ) -> None:
         super().__init__(origin)
         self.zoning = zoning
         self.scope: str = section["scope"]
@@ -41,16 +49,23 @@ class Cap(Rule):
         self.kind: str = section["period_kind"]
         self.period: int = section["period"]
         self.uncounted = uncounted
-        self.within = tuple(origin.allows(self._usage(number)) for number in range(self.maximum))
+        self.within = tuple(origin.allow(self._usage(number)) for number in range(self.maximum))
 
     def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted and self.channel in (None, channel)
+
+    def lookback(self) -> timedelta:
+        if self.kind == "rolling_hours":
+            return timedelta(hours=self.period)
+        if self.kind == "anchored":
+            return timedelta(hours=self.period * _ANCHORED_PERIODS)
+        return _DAY * (7 if self.kind == "calendar_week" else self.period) + _DATES_MARGIN
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         number, until = self._use(context, self._counted(context, t), t)
         if until is None:
             return self.within[number]
-        return self.origin.defers(_REASONS[self.scope], until, self._usage(number))
+        return self.origin.defer(_REASONS[self.scope], until, self._usage(number))
 
     def _usage(self, number: int) -> str:
         return f"{number} of {self.maximum} in {self.period} {self.kind}"
@@ -70,9 +85,9 @@ class Cap(Rule):
         )
 
     def _use(self, context: EvaluationContext, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
-        """How many of these contacts count at ``t``, and when there is room again; None where there is room.
+        """How many of these contacts count at ``t``, and when another is permitted; None: it is permitted now.
 
-        The contact that has to leave the period before there is room decides. Of several zones the fullest counts.
+        That is when the oldest contact over the maximum leaves the period. Of several zones the strictest counts.
         """
         if not at:
             return 0, None
@@ -86,7 +101,7 @@ class Cap(Rule):
         return max(used, key=lambda each: (each[1] is not None, each[1] or t, each[0]))
 
     def _in_zone(self, zone: ZoneInfo, at: Sequence[datetime], t: datetime) -> tuple[int, datetime | None]:
-        """The same by the calendar of one zone: what counts is what happened since the period's first date began."""
+        """The same by the calendar of one zone: contacts count from the start of the period's first date."""
         number = len(at) - bisect_left(at, day_start(zone, self._first_date(local_date(zone, t))))
         return number, self._leaves(zone, at[-self.maximum]) if number >= self.maximum else None
 
@@ -116,7 +131,7 @@ class Cap(Rule):
 
     def _zones(self, context: EvaluationContext) -> Sequence[ZoneInfo]:
         # Without a known zone the window rule sends the message to review; UTC only keeps this rule total.
-        return candidates(self.zoning, context.time_zones) or candidates(self.zoning, ("UTC",))
+        return candidate_zones(self.zoning, context.time_zones) or candidate_zones(self.zoning, ("UTC",))
 
 
 class Gap(Rule):
@@ -133,11 +148,14 @@ class Gap(Rule):
     def applies_to(self, category: str, channel: str) -> bool:
         return channel not in self.uncounted
 
+    def lookback(self) -> timedelta:
+        return self.gap
+
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         last = max((each.at for each in context.facts.contacts if self._counts(each, context, t)), default=None)
         if last is None or last + self.gap <= t:
             return self.allowed
-        return self.origin.defers(PolicyReason.MIN_GAP, last + self.gap)
+        return self.origin.defer(PolicyReason.MIN_GAP, last + self.gap)
 
     def _counts(self, contact: Contact, context: EvaluationContext, t: datetime) -> bool:
         return (
@@ -152,7 +170,7 @@ def rules(source: PackSection) -> list[Rule]:
     """The caps and the gap of one pack file."""
     sections = source.sections
     uncounted = frozenset(sections.get("channels_without_caps", {}).get("value", ()))
-    zoning = zoning_from(sections["zone"])
+    zoning = zone_resolution_from(sections["zone"])
     made: list[Rule] = [
         Cap(source.origin(f"cap_{each['scope']}_{each.get('channel', 'any')}", each), zoning, each, uncounted)
         for each in sections.get("caps", ())

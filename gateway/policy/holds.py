@@ -1,4 +1,4 @@
-"""Holds and closed cases: the reasons for which a borrower is left in peace."""
+"""Holds and closed cases: while they stand, the borrower is not contacted."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
-# Stands at the end of the detail where nobody knows when a hold will end.
-OPEN_ENDED = ", without an end: looked at again then"
-
 
 class HoldRule(Rule):
-    """One kind of hold: what it does, and which categories it leaves alone.
+    """One kind of hold: its effect, and the categories that are exempt.
 
-    ``defer``: until its end, or, while it has none, until it is looked at again (lifting it decides anew at once).
-    ``suppress``: never. ``review``: a person decides.
+    ``defer``: until the hold ends, or, where it has no end, until it is evaluated again (lifting it evaluates at once).
+    ``suppress``: the message is not sent. ``review``: a person decides.
     """
 
     __slots__ = ("effect", "exempt", "kind", "over", "recheck")
@@ -30,7 +27,7 @@ class HoldRule(Rule):
         self.effect: str = section["value"]
         self.exempt = frozenset(section.get("exempt_categories", ()))
         self.recheck = timedelta(days=section.get("recheck_days", 30))
-        self.over = origin.allows(kind)
+        self.over = origin.allow(kind)
 
     def applies_to(self, category: str, channel: str) -> bool:
         return category not in self.exempt
@@ -43,13 +40,14 @@ class HoldRule(Rule):
         if not mine:
             return self.over
         if self.effect == "suppress":
-            return self.origin.suppresses(PolicyReason.HOLD, self.kind)
+            return self.origin.suppress(PolicyReason.HOLD, self.kind)
         if self.effect == "review":
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.HOLD, detail=self.kind)
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.HOLD, detail=self.kind)
         ends = [hold.end for hold in mine if hold.end is not None]
         if len(ends) < len(mine):
-            return self.origin.defers(PolicyReason.HOLD, t + self.recheck, f"{self.kind}{OPEN_ENDED}")
-        return self.origin.defers(PolicyReason.HOLD, max(ends), self.kind)
+            detail = f"{self.kind}, without an end: evaluated again then"
+            return self.origin.defer(PolicyReason.HOLD, t + self.recheck, detail, open_ended=True)
+        return self.origin.defer(PolicyReason.HOLD, max(ends), self.kind)
 
     def _covers(self, hold: Hold, context: EvaluationContext, t: datetime) -> bool:
         return (
@@ -60,7 +58,7 @@ class HoldRule(Rule):
         )
 
     def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
-        """A hold that begins later ends the permission then; the last of those that stand ends the review."""
+        """A hold that begins later ends the permission; the last end of the holds in effect ends the review."""
         standing = [hold for hold in context.facts.holds if self._covers(hold, context, t)]
         if standing:
             ends = [hold.end for hold in standing if hold.end is not None]
@@ -74,13 +72,13 @@ class HoldRule(Rule):
 
 
 class CaseClosed(Rule):
-    """A case that is paid or closed has nothing to be reminded of."""
+    """No reminder for a case that is paid or closed."""
 
     __slots__ = ()
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         if context.facts.case_closed:
-            return self.origin.suppresses(PolicyReason.CASE_CLOSED)
+            return self.origin.suppress(PolicyReason.CASE_CLOSED)
         return self.allowed
 
 

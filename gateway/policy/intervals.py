@@ -17,13 +17,13 @@ from itertools import pairwise
 
 import holidays
 
-from gateway.policy.zones import OffsetPeriod, pieces
+from gateway.policy.zones import OffsetPeriod, offset_periods
 
 HOLIDAYS_VERSION: str = version("holidays")
 
 # After this long without a common opening there is none worth waiting for: two months, so that a change of the
 # clocks or a run of holidays cannot hide one. Our choice.
-HORIZON = timedelta(days=62)
+SEARCH_LIMIT = timedelta(days=62)
 
 Hours = tuple[tuple[int, int], ...]  # minutes after the opening date's midnight; a close past 1440 is the next day
 Interval = tuple[datetime, datetime]  # half-open, UTC
@@ -93,7 +93,7 @@ def _minutes(text: str) -> int:
 def next_opening(schedule: ContactHours, zones: tuple[tzinfo, ...], t: datetime) -> Interval | None:
     """The stretch that contains ``t``, or the first one after it, in all zones at once; None within the horizon."""
     block = (t - _EPOCH) // _BLOCK
-    last = (t + HORIZON - _EPOCH) // _BLOCK
+    last = (t + SEARCH_LIMIT - _EPOCH) // _BLOCK
     while block <= last:
         found = _open(schedule, zones, block)
         index = bisect_right(found, t, key=_end)
@@ -110,7 +110,7 @@ def _end(interval: Interval) -> datetime:
 def _joined_end(schedule: ContactHours, zones: tuple[tzinfo, ...], block: int, index: int) -> datetime:
     """The true end of a stretch that the cut between two blocks may have shortened."""
     end = _open(schedule, zones, block)[index][1]
-    last = block + HORIZON // _BLOCK
+    last = block + SEARCH_LIMIT // _BLOCK
     while end == _EPOCH + (block + 1) * _BLOCK and block < last:
         block += 1
         following = _open(schedule, zones, block)
@@ -135,7 +135,7 @@ def _open(schedule: ContactHours, zones: tuple[tzinfo, ...], block: int) -> tupl
 def _pieces(tz: tzinfo, block: int) -> tuple[OffsetPeriod, ...]:
     margin = timedelta(days=_MARGIN_DAYS + 2)
     start = _EPOCH + block * _BLOCK
-    return pieces(tz, start - margin, start + _BLOCK + margin)
+    return offset_periods(tz, start - margin, start + _BLOCK + margin)
 
 
 def _stretches(schedule: ContactHours, tz: tzinfo, block: int) -> Iterator[Interval]:

@@ -13,7 +13,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from jsonschema.validators import validator_for
 
 from gateway.policy import addresses, caps, holds, windows, wishes
 from gateway.policy.rule import PackSection, Rule
-from gateway.policy.zones import Zoning, zone, zoning_from
+from gateway.policy.zones import ZoneResolution, zone, zone_resolution_from
 
 DEFAULT = "default"
 # Safe either way; libyaml's reads ten times as fast, and is not in every build of PyYAML.
@@ -57,21 +57,21 @@ class Pack:
     effective_from: datetime
     jurisdictions: tuple[str, ...]
     overlay: bool
-    zoning: Zoning
+    zoning: ZoneResolution
     rules: tuple[Rule, ...]
     universal: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class EffectiveRules:
     """What holds for a jurisdiction at an instant."""
 
     rules: tuple[Rule, ...]
-    zoning: Zoning
+    zoning: ZoneResolution
     packs: tuple[tuple[str, str, str], ...]  # (name, version, sha256)
     _concerned: dict[tuple[str, str], tuple[Rule, ...]] = field(default_factory=dict)
 
-    def concerning(self, category: str, channel: str) -> tuple[Rule, ...]:
+    def applicable(self, category: str, channel: str) -> tuple[Rule, ...]:
         """The rules that can have anything to say of such a message."""
         key = (category, channel)
         if key not in self._concerned:
@@ -84,11 +84,11 @@ class Packs:
     """All versions of all packs."""
 
     by_name: Mapping[str, tuple[Pack, ...]]  # newest first
-    _cache: dict[tuple[str, int], InForce] = field(default_factory=dict)
+    _cache: dict[tuple[str, int], EffectiveRules] = field(default_factory=dict)
     _dates: list[datetime] = field(default_factory=list)
     _places: set[str] = field(default_factory=set)
 
-    def in_force(self, jurisdiction: str, now: datetime, names: Sequence[str] = ()) -> InForce:
+    def in_force(self, jurisdiction: str, now: datetime, names: Sequence[str] = ()) -> EffectiveRules:
         """The rules for a borrower of ``jurisdiction``. One that no pack names has the default pack.
 
         ``names`` are packs to judge by in place of those that the jurisdiction chooses; what is universal stays.
@@ -103,6 +103,13 @@ class Packs:
             self._cache[key] = self._compiled(place, now, ())
         return self._cache[key]
 
+    @property
+    def contact_horizon(self) -> timedelta:
+        """How far back contacts must be known: the longest period of any rule of any version, past or to come."""
+        versions = [pack for named in self.by_name.values() for pack in named]
+        rules = (rule for pack in versions for rule in (*pack.rules, *pack.universal))
+        return max((rule.lookback() for rule in rules), default=timedelta(0))
+
     def _place(self, jurisdiction: str) -> str:
         """The jurisdiction as far as any pack names it, so that what is kept does not grow with what is asked."""
         if not self._places:
@@ -111,12 +118,12 @@ class Packs:
         country = jurisdiction.partition("-")[0]
         return next(place for place in (jurisdiction, country, "") if place in self._places)
 
-    def _compiled(self, jurisdiction: str, now: datetime, names: Sequence[str]) -> InForce:
+    def _compiled(self, jurisdiction: str, now: datetime, names: Sequence[str]) -> EffectiveRules:
         default = self._at(DEFAULT, now) or self.by_name[DEFAULT][-1]  # before its first version as with that one
         chosen = self._named(names, now) if names else self._of(jurisdiction, now)
         base = [pack for pack in chosen if not pack.overlay] or [default]
         used = tuple(dict.fromkeys([default, *base, *(pack for pack in chosen if pack.overlay)]))
-        return InForce(
+        return EffectiveRules(
             (*default.universal, *(rule for pack in used if pack in base or pack.overlay for rule in pack.rules)),
             base[0].zoning,
             tuple((pack.name, pack.version, pack.sha256) for pack in used),
@@ -219,7 +226,7 @@ def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
         effective_from=datetime.combine(effective, time(), UTC),
         jurisdictions=tuple(content["jurisdictions"]),
         overlay=content.get("overlay", False),
-        zoning=zoning_from(content["rules"]["zone"]),
+        zoning=zone_resolution_from(content["rules"]["zone"]),
         rules=_compiled(PackSection(name, version, content["rules"])),
         universal=_compiled(PackSection(name, version, universal)) if universal else (),
     )

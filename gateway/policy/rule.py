@@ -1,13 +1,13 @@
-"""What a rule is: the question it is asked, the answer it gives, and where its figure comes from.
+"""The interface of a policy rule: its input, its result and the source of its figure.
 
-Owns the shape every rule family shares. Knows no rule, no pack file and no clock.
+Owns what every family of rules shares. Must not know a rule, a pack file or a clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.facts import Facts
@@ -18,7 +18,7 @@ from gateway.core.verdicts import RuleResult, VerdictKind
 
 @dataclass(frozen=True, slots=True)
 class EvaluationContext:
-    """What somebody wants to send, and all that may be known when judging it.
+    """The message that is to be sent, and every fact that a rule may use.
 
     ``text`` is None while nothing is rendered; ``capability`` is None while no provider is chosen.
     """
@@ -35,46 +35,51 @@ class EvaluationContext:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which rule of which version of which pack is speaking, and on whose authority (``law:official_text``)."""
+    """Where a result comes from: rule, pack, version and authority of the figure (such as ``law:official_text``)."""
 
     rule: str
     pack: str = ""
     version: str = ""
     authority: str = ""
 
-    def says(
+    def result(
         self, kind: VerdictKind, reason: PolicyReason, until: datetime | None = None, detail: str = ""
     ) -> RuleResult:
         return RuleResult(self.rule, kind, reason, until, self.pack, self.version, self.authority, detail)
 
-    def allows(self, detail: str = "") -> RuleResult:
-        return self.says(VerdictKind.SEND, PolicyReason.PERMITTED, detail=detail)
+    def allow(self, detail: str = "") -> RuleResult:
+        return self.result(VerdictKind.SEND, PolicyReason.PERMITTED, detail=detail)
 
-    def defers(self, reason: PolicyReason, until: datetime, detail: str = "") -> RuleResult:
-        return self.says(VerdictKind.DEFER, reason, until, detail)
+    def defer(self, reason: PolicyReason, until: datetime, detail: str = "", *, open_ended: bool = False) -> RuleResult:
+        result = self.result(VerdictKind.DEFER, reason, until, detail)
+        return replace(result, open_ended=True) if open_ended else result
 
-    def suppresses(self, reason: PolicyReason, detail: str = "") -> RuleResult:
-        return self.says(VerdictKind.SUPPRESS, reason, detail=detail)
+    def suppress(self, reason: PolicyReason, detail: str = "") -> RuleResult:
+        return self.result(VerdictKind.SUPPRESS, reason, detail=detail)
 
 
 class Rule:
-    """One rule, compiled from one place of one pack. Immutable and without memory: an answer depends on its inputs.
+    """One rule, compiled from one section of one pack. Immutable and stateless: the result depends on the arguments.
 
-    ``allowed`` is its plain yes, made once: most answers are that.
+    ``allowed`` is the result without a detail, made once, because most results are that.
     """
 
     __slots__ = ("allowed", "origin")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.allowed = origin.allows()
+        self.allowed = origin.allow()
 
     def applies_to(self, category: str, channel: str) -> bool:
-        """Whether it can have anything to say of such a message. A rule that can't is not asked at all."""
+        """Whether the rule applies to messages of this category and channel; it is not evaluated for others."""
         return True
 
+    def lookback(self) -> timedelta:
+        """How far before ``t`` a contact can lie and still change the result of ``evaluate``; zero: contacts don't."""
+        return timedelta(0)
+
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
-        """The rule's word on sending at ``t``; None where it has nothing to look at.
+        """The rule's result for sending at ``t``; None where the context has nothing that the rule looks at.
 
         A denial's ``until`` is a lower bound after ``t`` of the next instant at which this rule alone would allow;
         None means that waiting does not help.
@@ -82,7 +87,7 @@ class Rule:
         raise NotImplementedError
 
     def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
-        """When the rule's yes or its wish for a review at ``t`` ends by the mere passing of time; None: it does not."""
+        """When the permission or the review that ``evaluate`` gives at ``t`` ends by time alone; None: it does not."""
         return None
 
 

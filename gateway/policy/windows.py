@@ -23,12 +23,12 @@ from gateway.policy.intervals import (
     parse_hours,
 )
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
-from gateway.policy.zones import Zoning, candidates, zoning_from
+from gateway.policy.zones import ZoneResolution, candidate_zones, zone_resolution_from
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class Window(Rule):
+class ContactWindow(Rule):
     """The pack's hours for some categories on the channels that ring or light up."""
 
     __slots__ = ("categories", "quiet_channels", "schedule", "usual", "zoning")
@@ -36,7 +36,7 @@ class Window(Rule):
     def __init__(
         self,
         origin: Origin,
-        zoning: Zoning,
+        zoning: ZoneResolution,
         schedule: ContactHours,
         categories: frozenset[str],
         quiet_channels: frozenset[str],
@@ -52,23 +52,23 @@ class Window(Rule):
         return category in self.categories
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
-        zones = candidates(self.zoning, context.time_zones)
+        zones = candidate_zones(self.zoning, context.time_zones)
         if not zones:
-            # On a quiet channel too: who cannot say where the borrower is has not understood who the borrower is.
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+            # On a channel without windows too: an unknown zone means that the borrower's data are incomplete.
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
         if context.channel in self.quiet_channels:
             return None
         opening = next_opening(self.schedule, zones, t)
         if opening is None:
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
         if opening[0] <= t:
             return self.allowed
         holiday = self._closed_for_a_holiday(zones, t)
         reason = PolicyReason.HOLIDAY if holiday else PolicyReason.OUTSIDE_WINDOW
-        return self.origin.defers(reason, opening[0], f"holidays {HOLIDAYS_VERSION}" if holiday else "")
+        return self.origin.defer(reason, opening[0], f"holidays {HOLIDAYS_VERSION}" if holiday else "")
 
     def _closed_for_a_holiday(self, zones: tuple[ZoneInfo, ...], t: datetime) -> bool:
-        """Whether the usual hours would allow it: at night a holiday is not the reason."""
+        """Whether the usual hours would permit it: at night the holiday is not the reason."""
         calendar = self.schedule.calendar
         if calendar is None or not any(calendar.has(t.astimezone(zone).date()) for zone in zones):
             return False
@@ -76,17 +76,17 @@ class Window(Rule):
         return opening is not None and opening[0] <= t
 
     def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
-        zones = candidates(self.zoning, context.time_zones)
+        zones = candidate_zones(self.zoning, context.time_zones)
         opening = next_opening(self.schedule, zones, t) if zones else None
         return opening[1] if opening is not None else None
 
 
-class Wish(Rule):
-    """The hours that the borrower asked for. A wish narrows the law's hours and never widens them."""
+class PreferredHours(Rule):
+    """The hours that the borrower asked for. They narrow the law's hours and never widen them."""
 
     __slots__ = ("quiet_channels", "zoning")
 
-    def __init__(self, origin: Origin, zoning: Zoning, quiet_channels: frozenset[str]) -> None:
+    def __init__(self, origin: Origin, zoning: ZoneResolution, quiet_channels: frozenset[str]) -> None:
         super().__init__(origin)
         self.zoning = zoning
         self.quiet_channels = quiet_channels
@@ -95,34 +95,34 @@ class Wish(Rule):
         return channel not in self.quiet_channels
 
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
-        wishes = _wishes(context)
+        wishes = _preferred_hours(context)
         if not wishes:
             return None
-        zones = candidates(self.zoning, context.time_zones)
+        zones = candidate_zones(self.zoning, context.time_zones)
         if not zones:
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
-        openings = [next_opening(_wished(each), zones, t) for each in wishes]
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
+        openings = [next_opening(_hours_of(each), zones, t) for each in wishes]
         begins = [opening[0] for opening in openings if opening is not None]
         if len(begins) < len(wishes):
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.NO_COMMON_WINDOW)
         if max(begins) <= t:
             return self.allowed
-        return self.origin.defers(PolicyReason.BORROWER_WISH, max(begins))
+        return self.origin.defer(PolicyReason.BORROWER_WISH, max(begins))
 
     def valid_until(self, context: EvaluationContext, t: datetime) -> datetime | None:
-        zones = candidates(self.zoning, context.time_zones)
-        openings = [next_opening(_wished(each), zones, t) for each in _wishes(context)] if zones else []
+        zones = candidate_zones(self.zoning, context.time_zones)
+        openings = [next_opening(_hours_of(each), zones, t) for each in _preferred_hours(context)] if zones else []
         return min((opening[1] for opening in openings if opening is not None), default=None)
 
 
-def _wishes(context: EvaluationContext) -> Sequence[tuple[tuple[str, str], ...]]:
-    """The hours of this request and those of the latest one, where they are others: the borrower asked for both."""
+def _preferred_hours(context: EvaluationContext) -> Sequence[tuple[tuple[str, str], ...]]:
+    """The hours that this request states and, where they differ, those of the latest request: both apply."""
     own, latest = context.notification.borrower.windows, context.facts.stated.windows
     return [each for each in dict.fromkeys((own, latest)) if each]
 
 
 @lru_cache(maxsize=4096)
-def _wished(windows: tuple[tuple[str, str], ...]) -> ContactHours:
+def _hours_of(windows: tuple[tuple[str, str], ...]) -> ContactHours:
     hours: Hours = tuple(each for opens, closes in windows for each in parse_hours(opens, closes))
     return ContactHours((hours,) * 7)
 
@@ -130,10 +130,10 @@ def _wished(windows: tuple[tuple[str, str], ...]) -> ContactHours:
 def rules(source: PackSection) -> list[Rule]:
     """The windows of one pack file."""
     sections = source.sections
-    zoning = zoning_from(sections["zone"])
+    zoning = zone_resolution_from(sections["zone"])
     quiet = frozenset(sections.get("channels_without_window", {}).get("value", ()))
     made: list[Rule] = [
-        Window(
+        ContactWindow(
             source.origin(f"window_{name}", section),
             zoning,
             _schedule(section, sections.get("holidays")),
@@ -142,7 +142,7 @@ def rules(source: PackSection) -> list[Rule]:
         )
         for name, section in sections.get("windows", {}).items()
     ]
-    return [*made, Wish(source.origin("borrower_wish", sections["zone"]), zoning, quiet)]
+    return [*made, PreferredHours(source.origin("borrower_wish", sections["zone"]), zoning, quiet)]
 
 
 def _schedule(section: Mapping[str, Any], off: Mapping[str, Any] | None) -> ContactHours:

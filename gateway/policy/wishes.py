@@ -1,4 +1,4 @@
-"""What the borrower has said, and who is being written to: opt-outs, consent, audience, text and capability."""
+"""Rules on opt-outs, consent, audience, the opt-out text and the providers' capability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 
 
 class OptedOut(Rule):
-    """The borrower said no to this address, this channel, or all."""
+    """The borrower opted out of this address, this channel or all contact."""
 
     __slots__ = ()
 
@@ -22,14 +22,14 @@ class OptedOut(Rule):
         if not mine:
             return self.allowed
         if all(each.provisional for each in mine):
-            return self.origin.says(VerdictKind.REVIEW, PolicyReason.OPTED_OUT, detail="provisional")
-        return self.origin.suppresses(PolicyReason.OPTED_OUT)
+            return self.origin.result(VerdictKind.REVIEW, PolicyReason.OPTED_OUT, detail="provisional")
+        return self.origin.suppress(PolicyReason.OPTED_OUT)
 
     @staticmethod
     def _covers(each: OptOut, context: EvaluationContext) -> bool:
         return (
             each.channel in (None, context.channel)
-            # Where the address is not known it may be the one that was meant.
+            # An address that is not known yet may be the one that was opted out.
             and (each.address in (None, context.address_digest) or not context.address_digest)
             and each.category in (None, context.notification.category)
         )
@@ -50,7 +50,7 @@ class Consent(Rule):
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         if context.notification.category in context.facts.consents:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.NO_CONSENT)
+        return self.origin.suppress(PolicyReason.NO_CONSENT)
 
 
 class Audience(Rule):
@@ -65,11 +65,11 @@ class Audience(Rule):
     def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
         if context.notification.borrower.audience in self.audiences:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.THIRD_PARTY, context.notification.borrower.audience)
+        return self.origin.suppress(PolicyReason.THIRD_PARTY, context.notification.borrower.audience)
 
 
 class OptOutText(Rule):
-    """Whether the message must, or must not, say how to opt out. Looked at where the text is known."""
+    """Whether the message must, or must not, say how to opt out. Evaluated where the text is known."""
 
     __slots__ = ("categories", "channels", "marks", "required")
 
@@ -91,7 +91,7 @@ class OptOutText(Rule):
         if present is self.required:
             return self.allowed
         missing = PolicyReason.OPT_OUT_TEXT_MISSING
-        return self.origin.suppresses(missing if self.required else PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
+        return self.origin.suppress(missing if self.required else PolicyReason.OPT_OUT_TEXT_FORBIDDEN)
 
 
 class ProviderCapability(Rule):
@@ -104,7 +104,7 @@ class ProviderCapability(Rule):
             return None
         if context.notification.category in context.capability:
             return self.allowed
-        return self.origin.suppresses(PolicyReason.PROVIDER_INCAPABLE)
+        return self.origin.suppress(PolicyReason.PROVIDER_INCAPABLE)
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -1,4 +1,4 @@
-"""Time zones: where a borrower may be, what the clocks there read, and when a date begins there.
+"""Time zones: the zones a borrower may be in, local time there, and the start of a local date.
 
 Owns every conversion between instants and local time. Zone rules come from the ``tzdata`` package, never from the
 operating system, so that the version recorded in a verdict is the one that was used. Knows no pack and no rule.
@@ -29,7 +29,7 @@ _MARGIN = timedelta(hours=27)
 
 @dataclass(frozen=True, slots=True)
 class OffsetPeriod:
-    """A stretch of time, half-open and in UTC, during which one offset holds."""
+    """A half-open interval in UTC during which one offset holds."""
 
     start: datetime
     end: datetime
@@ -37,8 +37,8 @@ class OffsetPeriod:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Zoning:
-    """How a pack finds the zones to decide in: ``all_candidates``, ``legal_single_zone`` or ``preferred``."""
+class ZoneResolution:
+    """How a pack resolves the zones to decide in: ``all_candidates``, ``legal_single_zone`` or ``preferred``."""
 
     resolution: str
     tz: str | None = None
@@ -61,16 +61,16 @@ def _load(key: str) -> ZoneInfo:
         return ZoneInfo.from_file(file, key=key)
 
 
-def zoning_from(section: Mapping[str, Any]) -> Zoning:
-    return Zoning(section["resolution"], section.get("tz"))
+def zone_resolution_from(section: Mapping[str, Any]) -> ZoneResolution:
+    return ZoneResolution(section["resolution"], section.get("tz"))
 
 
 @lru_cache(maxsize=16384)
-def candidates(zoning: Zoning, stated: tuple[str, ...]) -> tuple[ZoneInfo, ...]:
+def candidate_zones(zoning: ZoneResolution, stated: tuple[str, ...]) -> tuple[ZoneInfo, ...]:
     """Every zone the borrower may be in; empty where that is unknown, which denies.
 
-    A legal single zone is added to what the borrower states, never replaced by it: a traveller's device is a
-    candidate. One name that is no zone makes the whole answer unknown.
+    A country's single legal zone is added to the stated zones and never replaced by them, because the borrower may be
+    travelling. One name that is not an IANA zone makes the result unknown.
     """
     names = dict.fromkeys(stated)
     if zoning.tz is not None and (zoning.resolution == "legal_single_zone" or not names):
@@ -79,7 +79,7 @@ def candidates(zoning: Zoning, stated: tuple[str, ...]) -> tuple[ZoneInfo, ...]:
     return tuple(each for each in found if each is not None) if None not in found else ()
 
 
-def pieces(tz: tzinfo, start: datetime, end: datetime) -> tuple[OffsetPeriod, ...]:
+def offset_periods(tz: tzinfo, start: datetime, end: datetime) -> tuple[OffsetPeriod, ...]:
     """``[start, end)`` cut where the zone's offset changes."""
     cuts = [start]
     here = start
@@ -113,7 +113,7 @@ def day_start(tz: tzinfo, day: date) -> datetime:
     A date that was skipped altogether begins and ends with the next one.
     """
     midnight = datetime.combine(day, time(), UTC)
-    for piece in pieces(tz, midnight - _MARGIN, midnight + _MARGIN):
+    for piece in offset_periods(tz, midnight - _MARGIN, midnight + _MARGIN):
         begins = max(piece.start, midnight - piece.offset)
         if begins < piece.end:
             return begins

@@ -1,4 +1,4 @@
-"""What a borrower's reply is taken for. When in doubt it is a stop, and a person reads it.
+"""Classifies a borrower's reply by rules. A doubtful reply is a possible stop, which a person reviews.
 
 The words are data (``templates/policies/replies.toml``), so that a language is added there. Pure; knows no channel.
 """
@@ -20,7 +20,7 @@ _NEARLY = 0.75  # four letters of which two are swapped; our choice
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ReplyLexicon:
     """The words of all languages together: a borrower may answer in any."""
 
     lists: Mapping[str, frozenset[str]]
@@ -29,30 +29,30 @@ class Words:
     confirming: frozenset[str]  # the packs that want a stop confirmed
     answers: Mapping[str, Mapping[str, str]]  # language and script: what is answered
 
-    def understand(self, text: str, packs: Iterable[str]) -> Intent:
+    def classify(self, text: str, packs: Iterable[str]) -> Intent:
         """What ``text`` is taken for, for a borrower under these packs. Empty words of courtesy are ``other``."""
-        said = normal(text)
+        words = normalise(text)
         exact = self.lists["exact"].union(*(self.of_packs.get(pack, frozenset()) for pack in packs))
-        if said in exact or said.replace(" ", "") in exact:
+        if words in exact or words.replace(" ", "") in exact:
             return Intent.STOP
-        if said in self.lists["start"]:
+        if words in self.lists["start"]:
             return Intent.START
-        if said in self.lists["help"]:
+        if words in self.lists["help"]:
             return Intent.HELP
-        if _contains(said, self.lists["wrong_party"]):
+        if _contains(words, self.lists["wrong_party"]):
             return Intent.WRONG_PARTY
-        if _contains(said, self.lists["negations"]):
+        if _contains(words, self.lists["negations"]):
             return Intent.MAYBE_STOP
-        if _contains(said, self.lists["phrases"]):
+        if _contains(words, self.lists["phrases"]):
             return Intent.STOP
-        return Intent.MAYBE_STOP if self._may_be_a_stop(said) else Intent.OTHER
+        return Intent.MAYBE_STOP if self._is_possible_stop(words) else Intent.OTHER
 
-    def _may_be_a_stop(self, said: str) -> bool:
+    def _is_possible_stop(self, words: str) -> bool:
         return (
-            said in self.lists["curt"]
-            or _contains(said, self.lists["hints"])
-            or any(_contains(said, refusals) and _contains(said, contacts) for refusals, contacts in self.refusing)
-            or (len(said.split()) <= 2 and bool(get_close_matches(said, self.lists["exact"], 1, _NEARLY)))
+            words in self.lists["curt"]
+            or _contains(words, self.lists["hints"])
+            or any(_contains(words, refusals) and _contains(words, contacts) for refusals, contacts in self.refusing)
+            or (len(words.split()) <= 2 and bool(get_close_matches(words, self.lists["exact"], 1, _NEARLY)))
         )
 
     def answer(self, intent: Intent, locale: str, packs: Iterable[str]) -> str:
@@ -64,7 +64,7 @@ class Words:
         return ""
 
 
-def normal(text: str) -> str:
+def normalise(text: str) -> str:
     """The words alone: compatibility forms folded, no case, no punctuation or emoji, single spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Letters, numbers, and the marks that are vowels in Indic scripts.
@@ -72,9 +72,9 @@ def normal(text: str) -> str:
     return " ".join(words.split())
 
 
-def _contains(said: str, phrases: Iterable[str]) -> bool:
+def _contains(words: str, phrases: Iterable[str]) -> bool:
     # Chinese is written without spaces: there a phrase may stand anywhere; elsewhere only as whole words.
-    return any(phrase in said if not phrase.isascii() else f" {phrase} " in f" {said} " for phrase in phrases)
+    return any(phrase in words if not phrase.isascii() else f" {phrase} " in f" {words} " for phrase in phrases)
 
 
 def _language(locale: str, known: Mapping[str, Any]) -> str:
@@ -85,15 +85,15 @@ def _language(locale: str, known: Mapping[str, Any]) -> str:
 
 
 def _words(section: Mapping[str, Any], name: str) -> frozenset[str]:
-    return frozenset(normal(word) for word in section.get(name, ()))
+    return frozenset(normalise(word) for word in section.get(name, ()))
 
 
-def load_words(path: Path) -> Words:
+def load_words(path: Path) -> ReplyLexicon:
     """Read the file. Raises ValueError naming what is wrong in it."""
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         languages = content["languages"].values()
-        return Words(
+        return ReplyLexicon(
             lists={
                 name: frozenset(word for language in languages for word in _words(language, name)) for name in _LISTS
             },

@@ -1,4 +1,4 @@
-"""What borrowers write back: kept once, tied to whom it came from, and in force before it is answered.
+"""Records borrowers' replies: once each, with their sender, and in effect before they are answered.
 
 A reply names no tenant and no borrower: both are found by the address's digest. A number that several borrowers
 share speaks for all of them.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from channels.base import Reply
 from gateway.borrowers.addresses import know_address
-from gateway.borrowers.changes import ChangeRecord, change_borrower, drained, of_borrower
+from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
@@ -24,7 +25,6 @@ from gateway.core.deliveries import RecordedReply, Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Borrower, new_id
 from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
-from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
@@ -33,10 +33,11 @@ from gateway.storage.schema import api_keys, deliveries, notifications, replies
 from gateway.storage.unit_of_work import UnitOfWork
 
 _SOURCE = "reply"
-# What START takes back: the borrower's own earlier word, here or at the provider. Never a lender's record or a hold.
+_LONGEST_ID = 128  # the column's
+# Sources of opt-outs that START revokes: the borrower's own, here or at the provider; never a lender's record.
 _OWN_WORDS = (_SOURCE, "provider:", "one_click")
 
-Understand = Callable[[str, Borrower], Intent]
+Classify = Callable[[str, Borrower], Intent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class _Sender:
 
 
 class ReplyStore:
-    """Borrowers' own words in the ledger."""
+    """Stores replies and their consequences in the ledger."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -58,39 +59,43 @@ class ReplyStore:
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def take(
-        self, reply: Reply, channel: str, address: str, understand: Understand, delivery_id: str = ""
+    async def record(
+        self, reply: Reply, channel: str, address: str, classify: Classify, delivery_id: str = ""
     ) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
 
         ``delivery_id`` names the message that is answered, where that is known: its address counts, for its tenant.
 
-        A reply that was taken before is in the answer as not ``new`` and changes nothing. When this returns, what
-        a stop forbids is not begun any more.
+        A reply that was recorded before is answered as not ``new`` and changes nothing. When this returns, no message
+        that a stop forbids starts any more.
         """
-        now = self._clock()
+        now, reply = self._clock(), _storable(reply)
 
-        def write(connection: Connection) -> list[RecordedReply]:
+        def read(connection: Connection) -> list[_Sender]:
             digests = _digest_of(connection, delivery_id) if delivery_id else None
-            found = _senders(connection, self._digest, channel, address, digests)
-            return [self._take(connection, each, reply, channel, understand, now) for each in found]
+            return _senders(connection, self._digest, channel, address, digests)
 
-        taken = await self._database.write(write)
+        # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
+        # made up for when the provider brings the reply again.
+        taken = []
+        for sender in await self._database.read(read):
+            work = partial(self._record, sender=sender, reply=reply, channel=channel, classify=classify, now=now)
+            taken.append(await self._database.write(work))
         for each in taken:
             if each.new and each.intent in STOPS:
-                await drained(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
+                await wait_for_in_flight(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
         return taken
 
-    def _take(
+    def _record(
         self,
         connection: Connection,
         sender: _Sender,
         reply: Reply,
         channel: str,
-        understand: Understand,
+        classify: Classify,
         now: datetime,
     ) -> RecordedReply:
-        intent = understand(reply.text, sender.borrower)
+        intent = classify(reply.text, sender.borrower)
         taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, intent)
         identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
         row = {
@@ -115,8 +120,8 @@ class ReplyStore:
         key = (sender.tenant, sender.borrower.id)
         what = ChangeRecord("replied", _SOURCE, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
-        change_borrower(connection, self._rules, key, what, change, now)
-        _stop_route(connection, self._rules, sender, now)
+        stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
+        change_borrower(connection, self._rules, key, what, change, now, stop)
         return RecordedReply(
             sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
         )
@@ -125,6 +130,22 @@ class ReplyStore:
 def _digest_of(connection: Connection, delivery_id: str) -> list[str]:
     query = select(deliveries.c.address_digest).where(deliveries.c.id == delivery_id)
     return list(connection.execute(query).scalars())
+
+
+def _storable(reply: Reply) -> Reply:
+    """The reply without what a column can't hold: a stop counts, whatever else is in its text.
+
+    PostgreSQL's texts have no NUL, UTF-8 has no surrogates (RFC 3629, section 3), and the provider's id has a longest
+    length; a digest in its place still recognises a reply that comes again.
+    """
+    text, key = _plain(reply.text), _plain(reply.provider_message_id)
+    if key != reply.provider_message_id or len(key) > _LONGEST_ID:
+        key = hashlib.sha256(reply.provider_message_id.encode(errors="surrogatepass")).hexdigest()
+    return replace(reply, text=text, provider_message_id=key)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", " ").encode(errors="replace").decode()
 
 
 def _senders(
@@ -148,7 +169,7 @@ def _senders(
 
 
 class _Change:
-    """What the reply changes on the borrower's row; at least the version moves on, as the address is known better."""
+    """The change of the borrower's row. Without another change the version increments: the address was confirmed."""
 
     def __init__(self, intent: Intent, channel: str, digest: str, reply_id: str, now: datetime) -> None:
         self._intent = intent
@@ -186,15 +207,14 @@ def _own(source: str) -> bool:
     return source.startswith(_OWN_WORDS)
 
 
-def _stop_route(connection: Connection, rules: RouteRules, sender: _Sender, now: datetime) -> None:
-    """Somebody who answers has been reached: no further channel of the same reminder."""
-    notification_id = select(deliveries.c.notification_id).where(deliveries.c.id == sender.delivery_id)
-    page = UnitOfWork.of_notifications(connection, connection.execute(notification_id).scalars(), rules)
-    for owner in page.notifications.values():
-        page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
-    for delivery in sorted(page.deliveries.values(), key=lambda each: each.step):
+def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
+    """A borrower who answers has been reached: no further channel of the same reminder."""
+    if delivery_id not in page.deliveries:
+        return  # retention removed it meanwhile
+    owner = page.owner(delivery_id)
+    page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
+    for delivery in sorted(owner.route.deliveries.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
             page.apply(
                 Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE)
             )
-    page.write()

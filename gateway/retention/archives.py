@@ -1,4 +1,4 @@
-"""What leaves the ledger: written to compressed JSON lines first, and chained so that it can be known again.
+"""Archives of removed records: compressed JSON lines, hash-chained so that a change can be detected.
 
 A file is a row of gzip members (RFC 1952 allows it, and zcat reads it as one); each is a batch, synced to the disk
 before the batch is removed. The ledger keeps a row for each: where it is, its hash, and the hash of the row before,
@@ -31,7 +31,7 @@ _LEVEL = 6  # zlib's own default; measured: level 9 takes three times as long fo
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Subjects that leave together. ``records`` is one mapping for each: its rows by table."""
+    """Subjects that are removed together. ``records`` has one mapping for each: its rows by table."""
 
     subjects: Sequence[str]
     records: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]
@@ -93,7 +93,7 @@ def _value(value: Any) -> Any:
 
 
 def record(connection: Connection, kept: Mapping[str, Any], now: datetime) -> None:
-    """Chain a batch that is about to be removed."""
+    """Append a batch that is about to be removed to the chain of archives."""
     newest = connection.execute(select(archives).order_by(archives.c.number.desc()).limit(1)).first()
     number, previous = (newest.number + 1, newest.hash) if newest is not None else (1, "")
     row = {"number": number, "at": now, **kept, "previous_hash": previous}
@@ -107,7 +107,7 @@ def seal(row: Mapping[str, Any]) -> str:
 
 
 def verify(connection: Connection, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """What is wrong with the archives, as (archive, detail): their chain, and with ``folder`` their contents."""
+    """The errors found in the archives, as (archive, detail): in their chain, and with ``folder`` in their files."""
     head, number = "", 0
     for found in connection.execute(select(archives).order_by(archives.c.number)).mappings():
         row, number = dict(found), number + 1
@@ -139,7 +139,7 @@ def _damage(row: Mapping[str, Any], folder: Path) -> Iterator[str]:
 
 
 def _broken_chain(subject: Mapping[str, Any]) -> Iterator[str]:
-    """The same check as on the living: each event follows the one before it, unchanged, up to the head."""
+    """The check that ``gateway ledger verify`` makes of the ledger: each event follows the one before it, unchanged."""
     last = ""
     for event in subject["events"]:
         if (

@@ -1,4 +1,4 @@
-"""A copy of the whole ledger while it is in use, and a ledger made of such a copy.
+"""Backs up the whole ledger while it is in use, and restores a backup.
 
 Owns the copy's form: a folder with the dump and a manifest that says what must be in it. SQLite is copied by its own
 online backup, PostgreSQL by pg_dump, each in one snapshot, of which the manifest is made as well. Must not know what
@@ -32,7 +32,7 @@ _PAGES = 4096  # copied between two looks at the stop of the writer; 16 MB, our 
 
 
 class BackupFailed(Exception):
-    """There is no backup, or no restored ledger; the message says why and what to do. Nothing half-done is left."""
+    """The backup or restore failed; the message has the cause and the remedy. No partial result is left."""
 
 
 def back_up(engine: Engine, folder: Path, key_check: str, now: datetime) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def back_up(engine: Engine, folder: Path, key_check: str, now: datetime) -> dict
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a backup says of itself, with its dump checked. Raises BackupFailed."""
+    """The manifest of a backup, after its dump was verified. Raises BackupFailed."""
     try:
         manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         damaged = manifest["form"] != _FORM or _digest(folder / manifest["file"]) != manifest["sha256"]
@@ -80,7 +80,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def restore(engine: Engine, folder: Path, manifest: Mapping[str, Any], key_check: str) -> None:
-    """Make the ledger of a backup; the place must be empty, and the secret key the same. Raises BackupFailed."""
+    """Restore a backup into an empty ledger with the same secret key. Raises BackupFailed."""
     if manifest["key_check"] != key_check:
         raise BackupFailed("the backup was made with another GATEWAY_SECRET_KEY: opt-outs and callbacks would not fit")
     if manifest["database"] != engine.dialect.name:

@@ -1,4 +1,4 @@
-"""What is erased from records that stay: what was said and to whom, the feed, and receipts of no message of ours.
+"""Erases contents of records that stay: names, addresses and texts, the feed, and unmatched receipts.
 
 Owns the classes of data with their ages. No chain of events is touched: events hold no contents.
 """
@@ -24,8 +24,8 @@ BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so 
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """For how long each class of data is kept; zero: for ever. The settings say why (GATEWAY_KEEP_…)."""
+class RetentionPeriods:
+    """How long each class of data is kept; zero: for ever. The settings have the sources (GATEWAY_KEEP_…)."""
 
     records: timedelta
     contents: timedelta
@@ -34,8 +34,8 @@ class Keep:
 
 
 @dataclass(slots=True)
-class Removed:
-    """What a run removed, or would remove. ``archived`` is the file that the records went to."""
+class RemovalCounts:
+    """How much a run removed, or would remove. ``archived`` is the file that the records were written to."""
 
     records: int = 0
     borrowers: int = 0
@@ -52,15 +52,15 @@ def id_at(prefix: str, instant: datetime) -> str:
     return f"{prefix}_{int(instant.timestamp() * 1000):012x}"
 
 
-class Erasing:
+class Eraser:
     """One run. Each batch is a transaction, and repeating one is harmless."""
 
-    def __init__(self, database: Database, keep: Keep, now: datetime) -> None:
+    def __init__(self, database: Database, keep: RetentionPeriods, now: datetime) -> None:
         self._database = database
         self._keep = keep
         self._now = now
 
-    async def run(self, stop: asyncio.Event, removed: Removed) -> None:
+    async def run(self, stop: asyncio.Event, removed: RemovalCounts) -> None:
         """Erase what is due, and count it in ``removed``."""
         if self._keep.contents:
             removed.contents += await self._contents(stop)
@@ -96,9 +96,9 @@ class Erasing:
         return total
 
 
-def due_for_erasure(connection: Connection, keep: Keep, now: datetime) -> Removed:
+def due_for_erasure(connection: Connection, keep: RetentionPeriods, now: datetime) -> RemovalCounts:
     """How much is due, counted."""
-    found = Removed()
+    found = RemovalCounts()
     if keep.contents:
         after = _through(connection, "contents")
         due = select(func.count()).where(
@@ -157,7 +157,7 @@ def _old_replies(cutoff: datetime) -> Any:
 
 
 def _replies(connection: Connection, cutoff: datetime) -> int:
-    """The borrowers' own words. What they were taken for stays."""
+    """Erase the texts of old replies. Their intents stay."""
     old = select(replies.c.id).where(_old_replies(cutoff), replies.c.id > _through(connection, "replies"))
     ids = list(connection.execute(old.order_by(replies.c.id).limit(BATCH)).scalars())
     if ids:

@@ -1,4 +1,4 @@
-"""Legal holds: of these borrowers and cases nothing is removed, whatever its age, until somebody says so.
+"""Legal holds: records of these borrowers and cases are not removed, whatever their age, until the hold is released.
 
 A hold is about keeping records. That a borrower must not be contacted is another kind of hold (people.py).
 """
@@ -36,7 +36,7 @@ def held_person(tenant: Any, borrower_id: Any) -> ColumnElement[bool]:
 
 
 class LegalHolds:
-    """All holds. Each change is in force when its method returns."""
+    """Sets, releases and lists legal holds. Each change is in force when its method returns."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class LegalHolds:
         return str(row["id"])
 
     async def release(self, hold_id: str, actor: str) -> bool:
-        """Let what it held go with everything else. False where there is no such hold in force."""
+        """Release a hold: its records are removed at their time. False where there is no such hold in force."""
         now = self._clock()
 
         def write(connection: Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Which records may leave the ledger after their time, and their leaving. ops/data-care.md has the reasons.
+"""Removes records whose retention period has ended. ops/data-care.md has the reasons.
 
 Owns which rows belong together and the order of steps: read, archive (on disk), then seal and remove in one
 transaction. A death in between leaves at most a copy in the archive of what is in the ledger still. Batches, not
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gateway.core.clock import Clock
 from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveFile, Batch
-from gateway.retention.erasing import BATCH, Erasing, Keep, Removed, due_for_erasure, id_at
+from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
@@ -47,29 +47,38 @@ Remove = Callable[[Connection, Batch], None]
 
 
 class Retention:
-    """Removes what has been kept for long enough. Safe beside running processes, and safe to interrupt and repeat."""
+    """Removes records after their retention period. Safe beside running processes, to interrupt and to repeat."""
 
-    def __init__(self, database: Database, keep: Keep, clock: Clock) -> None:
+    def __init__(self, database: Database, keep: RetentionPeriods, clock: Clock, contact_horizon: timedelta) -> None:
+        """``contact_horizon``: how far back the policy packs count contacts (``Packs.contact_horizon``).
+
+        Raises ValueError where records would be removed that a cap still counts: the contact would be made again.
+        """
+        if timedelta(0) < keep.records <= contact_horizon:
+            raise ValueError(
+                f"records must be kept for more than the {contact_horizon / timedelta(days=1):g} days for which the"
+                f" policy packs' caps count contacts, not {keep.records / timedelta(days=1):g}"
+            )
         self._database = database
         self._keep = keep
         self._clock = clock
 
-    async def prune(self, folder: Path | None, *, most: int, stop: asyncio.Event) -> Removed:
+    async def prune(self, folder: Path | None, *, most: int, stop: asyncio.Event) -> RemovalCounts:
         """Remove up to ``most`` notifications with all that belongs to them, and erase what is due of the others.
 
         What goes is written to ``folder`` first; None keeps no copy. Raises Unavailable, OSError.
         """
-        now, removed = self._clock(), Removed()
+        now, removed = self._clock(), RemovalCounts()
         if self._keep.records:
             await self._prune_records(ArchiveFile(folder, now), now, most, stop, removed)
-        await Erasing(self._database, self._keep, now).run(stop, removed)
+        await Eraser(self._database, self._keep, now).run(stop, removed)
         return removed
 
-    async def due(self) -> Removed:
+    async def due(self) -> RemovalCounts:
         """What ``prune`` would remove now, counted."""
         now = self._clock()
 
-        def count(connection: Connection) -> Removed:
+        def count(connection: Connection) -> RemovalCounts:
             found = due_for_erasure(connection, self._keep, now)
             if self._keep.records:
                 old = select(func.count()).where(_is_old(now - self._keep.records))
@@ -79,7 +88,7 @@ class Retention:
         return await self._database.read(count)
 
     async def _prune_records(
-        self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: Removed
+        self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: RemovalCounts
     ) -> None:
         cutoff, after = now - self._keep.records, ""
         while not stop.is_set() and removed.records < most:
@@ -92,18 +101,20 @@ class Retention:
             if not batch.subjects:
                 return
             after = batch.subjects[-1]
-            removed.records += await self._leave(file, batch, now, removed, _remove)
+            removed.records += await self._archive_and_remove(file, batch, now, removed, _remove)
             people = sorted({(row["tenant"], row["borrower_id"]) for each in batch.records for row in each[_HEAD]})
-            forgotten = await self._database.read(partial(_forgotten, keys=people, cutoff=cutoff))
+            forgotten = await self._database.read(partial(_idle_borrowers, keys=people, cutoff=cutoff))
             if forgotten.subjects:
-                removed.borrowers += await self._leave(file, forgotten, now, removed, _remove_chains)
+                removed.borrowers += await self._archive_and_remove(file, forgotten, now, removed, _remove_chains)
 
-    async def _leave(self, file: ArchiveFile, batch: Batch, now: datetime, removed: Removed, remove: Remove) -> int:
-        """Onto the disk, then out of the ledger; how many subjects went. None of them where one has moved since."""
+    async def _archive_and_remove(
+        self, file: ArchiveFile, batch: Batch, now: datetime, removed: RemovalCounts, remove: Remove
+    ) -> int:
+        """Archive on disk, then remove from the ledger; answers how many were removed, 0 where one has changed."""
         kept = await asyncio.to_thread(file.append, batch)
 
         def write(connection: Connection) -> int:
-            if not _unmoved(connection, batch):
+            if not _unchanged(connection, batch):
                 return 0
             archives.record(connection, kept, now)
             remove(connection, batch)
@@ -168,8 +179,9 @@ def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[st
     return [dict(row) for row in connection.execute(select(table).where(condition)).mappings()]
 
 
-def _unmoved(connection: Connection, batch: Batch) -> bool:
-    """Whether every chain ends where it did when it was read; locked until it is removed."""
+def _unchanged(connection: Connection, batch: Batch) -> bool:
+    """Whether every chain still has the head that was read; the rows stay locked until they are removed."""
+    _lock_claims(connection, batch)
     read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
     query = select(notifications.c.id, notifications.c.event_hash).where(notifications.c.id.in_(sorted(read)))
     now = {row.id: row.event_hash for row in connection.execute(query.order_by(notifications.c.id).with_for_update())}
@@ -182,6 +194,21 @@ def _unmoved(connection: Connection, batch: Batch) -> bool:
     return now == read and heads == {(row["tenant"], row["id"]): row["event_hash"] for row in people}
 
 
+def _claims(batch: Batch) -> Any:
+    """The condition for the dedup claims of the removed notifications."""
+    keys = [(row["tenant"], row["dedup_key"]) for record in batch.records for row in record.get(_HEAD, ())]
+    return and_(
+        matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, keys),
+        dedup_claims.c.notification_id.in_(list(batch.subjects)),
+    )
+
+
+def _lock_claims(connection: Connection, batch: Batch) -> None:
+    """Claims come before notifications in the order of locks (gateway/storage/unit_of_work.py)."""
+    claims = select(dedup_claims.c.dedup_key).where(_claims(batch))
+    connection.execute(claims.order_by(dedup_claims.c.tenant, dedup_claims.c.dedup_key).with_for_update()).all()
+
+
 def _remove(connection: Connection, batch: Batch) -> None:
     steps = [row for record in batch.records for row in record["deliveries"]]
     ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
@@ -189,9 +216,7 @@ def _remove(connection: Connection, batch: Batch) -> None:
         connection.execute(delete(table).where(table.c.delivery_id.in_(delivery_ids)))
     connection.execute(delete(deliveries).where(deliveries.c.notification_id.in_(ids)))
     heads = [record["notifications"][0] for record in batch.records]
-    claims = [(row["tenant"], row["dedup_key"]) for row in heads]
-    mine = matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, claims)
-    connection.execute(delete(dedup_claims).where(mine, dedup_claims.c.notification_id.in_(ids)))
+    connection.execute(delete(dedup_claims).where(_claims(batch)))
     _remove_events(connection, ids)
     connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
@@ -205,13 +230,13 @@ def _remove_events(connection: Connection, subjects: Sequence[str]) -> None:
 
 
 def _remove_closed_cases(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    """Cases that nothing speaks of any more."""
+    """Remove closed cases that no notification refers to."""
     spoken_of = exists().where(notifications.c.tenant == cases.c.tenant, notifications.c.case_id == cases.c.id)
     connection.execute(delete(cases).where(matching(cases.c.tenant, cases.c.id, keys), ~spoken_of))
 
 
 def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    """What was known of addresses that nothing was sent to since. One that must not be used stays, as a digest."""
+    """Remove addresses that no delivery refers to. A suppressed address stays, as a digest."""
     used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
     mine = matching(addresses.c.tenant, addresses.c.digest, keys)
     connection.execute(delete(addresses).where(mine, addresses.c.suppressed == "", ~used))
@@ -220,7 +245,7 @@ def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -
 # ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────
 
 
-def _forgotten(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
+def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
     theirs = and_(notifications.c.tenant == borrowers.c.tenant, notifications.c.borrower_id == borrowers.c.id)
     written = and_(replies.c.tenant == borrowers.c.tenant, replies.c.borrower_id == borrowers.c.id)
     query = select(borrowers).where(

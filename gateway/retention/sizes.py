@@ -1,4 +1,4 @@
-"""How much room the ledger takes, table by table, as the database itself counts it; and giving back what is free."""
+"""The ledger's size by table, as the database reports it, and vacuuming."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _in_sqlite(connection: Connection, name: str) -> tuple[int, int]:
 
 
 def vacuum(engine: Engine) -> None:
-    """Give back the room of what was removed. Neither database does it within a transaction."""
+    """Vacuum: return the space of removed rows. Neither database does this within a transaction."""
     if engine.dialect.name == "sqlite":
         borrowed = engine.raw_connection()
         try:

@@ -26,8 +26,8 @@ class ReplyClassifier:
         self._packs_of = packs_of
         self._lender = lender
 
-    def understand(self, text: str, borrower: Borrower, keyword: Keyword | None = None) -> Intent:
-        """What the borrower is taken to have said; ``keyword``, a provider's own word on it, goes before the text."""
+    def classify(self, text: str, borrower: Borrower, keyword: Keyword | None = None) -> Intent:
+        """The intent of the reply. ``keyword``, a provider's own classification, goes before the text."""
         if keyword is not None:
             return Intent(keyword)
         return self._classify(text, self._packs_of(borrower.jurisdiction))

@@ -7,14 +7,15 @@ processes, and nothing of them is in Redis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, select, update
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
+from gateway.core.errors import Unavailable
 from gateway.core.notifications import Notification, new_id
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
@@ -54,10 +55,8 @@ def store(
     plans = {requests[at].notification.id: InsertPlan(requests[at], now, slots[at]) for at in order}
     created, owners = _claim(connection, list(plans.values()))
     fresh = [plan for key, plan in plans.items() if key in created]
-    for plan in sorted(fresh, key=_dedup_key_of):
-        if plan.request.notification.id not in owners:
-            _contest(connection, plan)
-    _insert_rest(connection, fresh)
+    taken_over = _contest(connection, [plan for plan in fresh if plan.request.notification.id not in owners])
+    _insert_rest(connection, fresh, taken_over)
     repeated = [_key_of(each.request) for key, each in plans.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
@@ -225,31 +224,56 @@ def _dedup_key_of(plan: InsertPlan) -> tuple[str, str]:
     return plan.request.notification.tenant, plan.request.notification.dedup_key
 
 
-def _contest(connection: Connection, plan: InsertPlan) -> None:
-    """Take the dedup key over from an owner that has released it; otherwise this one is the duplicate."""
-    notification = plan.request.notification
-    mine = and_(dedup_claims.c.tenant == notification.tenant, dedup_claims.c.dedup_key == notification.dedup_key)
-    owner = connection.execute(
-        select(dedup_claims.c.notification_id, notifications.c.state)
-        .join(notifications, notifications.c.id == dedup_claims.c.notification_id)
-        .where(mine)
-        .with_for_update(of=dedup_claims)
-    ).one()
-    # The owner may be of this batch: its row is there already, with the state in which it was accepted.
-    if State(owner.state) in _RELEASES_KEY and not _contacted(connection, owner.notification_id):
-        connection.execute(update(dedup_claims).where(mine).values(notification_id=notification.id))
-    else:
-        plan.becomes_duplicate(owner.notification_id)
-
-
-def _contacted(connection: Connection, notification_id: str) -> bool:
-    query = select(deliveries.c.id).where(
-        deliveries.c.notification_id == notification_id, deliveries.c.contacted_at.is_not(None)
+_LOCK_CLAIMS = StatementTemplate(
+    lambda sql: (
+        f"SELECT tenant, dedup_key FROM dedup_claims WHERE {sql.matching(('tenant', 'dedup_key'), 'keys')}"
+        f" ORDER BY tenant, dedup_key {sql.lock()}"
     )
-    return connection.execute(query.limit(1)).first() is not None
+)
+# A statement of its own: what another transaction changed while the lock was waited for is seen only by the next one.
+_OWNERS = StatementTemplate(
+    lambda sql: (
+        "SELECT dedup_claims.tenant, dedup_claims.dedup_key, notifications.id, notifications.state,"
+        " (SELECT max(contacted_at) FROM deliveries WHERE notification_id = notifications.id)"
+        " FROM dedup_claims JOIN notifications ON notifications.id = dedup_claims.notification_id"
+        f" WHERE {sql.matching(('dedup_claims.tenant', 'dedup_claims.dedup_key'), 'keys')}"
+    )
+)
 
 
-def _insert_rest(connection: Connection, plans: Sequence[InsertPlan]) -> None:
+def _contest(connection: Connection, plans: Sequence[InsertPlan]) -> dict[tuple[str, str], str]:
+    """Decide who owns meanings that were claimed before; one round trip, however many there are.
+
+    A request takes a meaning over from an owner that came to nothing; otherwise it becomes a duplicate. Answers the
+    new owners of the meanings that were taken over. Raises Unavailable where a claim was removed meanwhile.
+    """
+    if not plans:
+        return {}
+    keys = sorted({_dedup_key_of(plan) for plan in plans})
+    asked = [each.of(connection, keys=keys) for each in (_LOCK_CLAIMS, _OWNERS)]
+    _, rows = execute_pipelined(connection, asked)
+    # An owner may be of this very batch: it is in the table already, with the state it was accepted in.
+    owners = {
+        (tenant, dedup_key): (owner, State(state) in _RELEASES_KEY and contacted_at is None)
+        for tenant, dedup_key, owner, state, contacted_at in rows
+    }
+    taken_over: dict[tuple[str, str], str] = {}
+    for plan in sorted(plans, key=_dedup_key_of):
+        meaning = _dedup_key_of(plan)
+        if meaning not in owners:
+            raise Unavailable("ledger: a claim was removed while it was contested")
+        owner, came_to_nothing = owners[meaning]
+        if came_to_nothing:
+            taken_over[meaning] = plan.request.notification.id
+            owners[meaning] = (plan.request.notification.id, plan.state in _RELEASES_KEY)
+        else:
+            plan.becomes_duplicate(owner)
+    return taken_over
+
+
+def _insert_rest(
+    connection: Connection, plans: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
+) -> None:
     if not plans:
         return
     first, *others = [plan.chain for plan in plans]
@@ -260,6 +284,7 @@ def _insert_rest(connection: Connection, plans: Sequence[InsertPlan]) -> None:
             _remember_stated(connection, [plan.request.notification for plan in plans]),
             *first.statements(connection, others),
             *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
+            *_move_claims(connection, taken_over),
         ],
     )
 
@@ -299,6 +324,14 @@ def _rewrite_duplicates(connection: Connection, plans: Sequence[InsertPlan]) -> 
         for plan in plans
     ]
     return updating(connection, notifications, ("id",), rows)
+
+
+def _move_claims(connection: Connection, taken_over: Mapping[tuple[str, str], str]) -> list[Statement]:
+    rows = [
+        {"tenant": tenant, "dedup_key": dedup_key, "notification_id": owner}
+        for (tenant, dedup_key), owner in taken_over.items()
+    ]
+    return updating(connection, dedup_claims, ("tenant", "dedup_key"), rows)
 
 
 def _key_of(request: DecidedRequest) -> tuple[str, str]:

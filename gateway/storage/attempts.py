@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,7 +39,9 @@ _CLAIMED = StatementTemplate(
 )
 
 
-def claim(connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
+def claim(
+    connection: Connection, ids: Sequence[str], now: datetime, lease_seconds: float, contact_horizon: timedelta
+) -> list[ClaimedDelivery]:
     """Lease the deliveries that are due and free, by compare-and-set, and read what deciding on them needs."""
     until = now + timedelta(seconds=lease_seconds)
     [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
@@ -52,7 +55,7 @@ def claim(connection: Connection, ids: Sequence[str], now: datetime, lease_secon
         connection,
         [
             _CLAIMED.of(connection, ids=sorted({delivery.notification_id for delivery, *_ in claimed})),
-            ask_facts(connection, keys, cases, addresses, now),
+            ask_facts(connection, keys, cases, addresses, now - contact_horizon),
         ],
     )
     facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
@@ -132,3 +135,11 @@ def _end_of(attempt: Attempt) -> dict[str, Any]:
         "code": code[:40],
         "provider_message_id": provider_message_id,
     }
+
+
+def without_provider_words(attempt: Attempt) -> Attempt:
+    """The attempt without the texts of its provider: a message id or an error code."""
+    result = attempt.result
+    if isinstance(result, ProviderAccepted):
+        return replace(attempt, result=replace(result, provider_message_id=""))
+    return replace(attempt, result=type(result)(result.reason, retry_after=result.retry_after))

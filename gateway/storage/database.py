@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from gateway.core.errors import Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.private_files import private_directory, private_file
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
@@ -131,8 +131,9 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction, committed (synced to disk) when this returns.
 
-        Raises: Unavailable when the database can't be reached or written. Nothing of ``work`` is stored then, unless
-        the answer to COMMIT was lost: so every write here must be safe to repeat.
+        Raises: InvalidData when a value can't be stored, Unavailable when the database can't be reached or written.
+        Nothing of ``work`` remains then, unless it was the answer to the commit that got lost: so whatever is written
+        here can be asked for again.
         """
         return await self._run(self._writer, self.engine, work)
 
@@ -150,11 +151,14 @@ class Database:
     async def _run(self, pool: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T]) -> T:
         guard = _SocketGuard()
         driver_error = engine.dialect.loaded_dbapi.Error
+        driver_data_error = engine.dialect.loaded_dbapi.DataError
 
         def transaction() -> T:
             try:
                 with _validated_connection(engine, guard) as connection, connection.begin():
                     return work(connection)
+            except (DataError, driver_data_error, UnicodeEncodeError) as error:
+                raise InvalidData(f"ledger: {type(getattr(error, 'orig', error)).__name__}") from None
             except DBAPIError as error:
                 # The driver's message can contain parameters, which are personal data: only its class is kept.
                 raise Unavailable(f"ledger: {type(error.orig).__name__}") from None

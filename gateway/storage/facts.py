@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,10 +14,6 @@ from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
 from gateway.storage.schema import instant_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
-
-# The longest period that any cap counts over is a calendar week or seven consecutive dates; 31 days leave room
-# for packs with monthly caps. Our choice.
-HORIZON = timedelta(days=31)
 
 Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
 AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)
@@ -69,15 +65,15 @@ def ask_facts(
     keys: Iterable[Key],
     case_keys: Iterable[Key],
     address_keys: Iterable[AddressKey],
-    now: datetime,
+    since: datetime,
 ) -> Statement:
-    """The statement whose rows ``facts_from`` reads."""
+    """The statement whose rows ``facts_from`` reads; contacts are those after ``since``."""
     return _FACTS.of(
         connection,
         keys=sorted(set(keys)),
         case_keys=sorted(set(case_keys)),
         address_keys=sorted(set(address_keys)),
-        since=now - HORIZON,
+        since=since,
     )
 
 

@@ -5,7 +5,8 @@ waits for, holds up every statement behind it. So a migration only adds; and it
 
 * adds columns with a constant default, which PostgreSQL (11 and newer) stores once and in no row,
 * makes and drops indexes of existing tables by ``add_index`` and ``drop_index``, which let writing go on,
-* adds no constraint to an existing table, renames nothing, changes no type and rewrites no rows: what has to be
+* makes texts longer by ``widen_text``, which PostgreSQL does without reading a row or an index,
+* adds no constraint to an existing table, renames nothing, changes no other type and rewrites no rows: what has to be
   filled in is filled in by the code, in batches, and dropped columns wait for the release after the next,
 * gives up after ``LOCK_SECONDS`` when it can't have a table (gateway/storage/migrations/env.py), and can be repeated.
 """
@@ -44,3 +45,12 @@ def drop_index(name: str, table: str) -> None:
         op.execute("SET lock_timeout = 0")
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
         op.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+
+
+def widen_text(table: str, column: str, length: int) -> None:
+    """Let a text be longer, up to ``length`` characters; never shorter, which would read every row.
+
+    PostgreSQL's manual, ALTER TABLE, "Notes": no rewrite where the old type is binary coercible to the new one.
+    """
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(f'ALTER TABLE {table} ALTER COLUMN "{column}" TYPE varchar({length})')

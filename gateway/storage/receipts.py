@@ -1,7 +1,8 @@
 """Receipts in the ledger: each recorded once, matched now or parked until its delivery is known.
 
 Result for each receipt: ``moved`` (the delivery changed state), ``recorded`` (kept, without a change of state),
-``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later).
+``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
+can't be stored, such as an id of 300 characters).
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ events = Table(
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("tenant", String(64), nullable=False),
-    Column("subject", String(160), nullable=False),  # a notification id, or "borrower:<id>"
+    Column("subject", String(255), nullable=False),  # see gateway/storage/events.py; the longest has 202 characters
     Column("borrower_id", String(128), nullable=False),
     Column("delivery_id", String(48)),
     Column("at", Instant, nullable=False),
@@ -510,8 +510,8 @@ archives = Table(
     Column("start", BigInteger, nullable=False),  # where its gzip member begins in the file
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("first", String(160), nullable=False),
-    Column("last", String(160), nullable=False),
+    Column("first", String(255), nullable=False),
+    Column("last", String(255), nullable=False),
     Column("subjects", Integer, nullable=False),
     Column("events", Integer, nullable=False),
     Column("previous_hash", String(64), nullable=False),
@@ -519,14 +519,14 @@ archives = Table(
 )
 
 # The subjects whose events are being removed by this transaction; the events' trigger asks. Empty at its end.
-leaving = Table("leaving", metadata, Column("subject", String(160), primary_key=True))
+leaving = Table("leaving", metadata, Column("subject", String(255), primary_key=True))
 
 # Up to which notification a class of data has been removed, so that each run begins where the last one ended.
 retention_progress = Table(
     "retention_progress",
     metadata,
     Column("name", String(40), primary_key=True),
-    Column("through", String(160), nullable=False),
+    Column("through", String(255), nullable=False),
 )
 
 # Where a tenant's case system wants to be told of what happens. The secret is derived from its id and version.
@@ -556,7 +556,7 @@ webhook_messages = Table(
     Column("id", String(48), primary_key=True),
     Column("endpoint_id", String(48), nullable=False),
     Column("sequence", BigInteger, nullable=False),
-    Column("subject", String(160), nullable=False),  # as the event's: what is told of one is told in order
+    Column("subject", String(255), nullable=False),  # as the event's: what is told of one is told in order
     Column("type", String(40), nullable=False),
     Column("body", Text, nullable=False),
     Column("state", String(16), nullable=False, server_default="pending"),  # pending, delivered or failed

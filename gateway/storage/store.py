@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, and_, func, literal_column, select, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, Transition
+from gateway.core.errors import InvalidData
 from gateway.core.facts import BorrowerFacts
 from gateway.core.reasons import Intent
 from gateway.core.requests import AcceptResult, DecidedRequest
@@ -69,11 +70,18 @@ class Store:
     """
 
     def __init__(
-        self, database: Database, rules: RouteRules, observe: Callable[[str], Any], releases: DeferralSpreader
+        self,
+        database: Database,
+        rules: RouteRules,
+        observe: Callable[[str], Any],
+        releases: DeferralSpreader,
+        contact_horizon: timedelta,
     ) -> None:
+        """``contact_horizon``: how far back the loaded packs count contacts (``Packs.contact_horizon``)."""
         self._database = database
         self._rules = rules
         self._releases = releases
+        self._contact_horizon = contact_horizon
         self._observe = observe
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
@@ -88,8 +96,9 @@ class Store:
         With it, which of the (tenant, case id) pairs are closed, and what is known of the addresses, each named by
         (tenant, channel, keyed digest). One round trip.
         """
+        since = now - self._contact_horizon
         return facts_from(
-            await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, now)),
+            await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, since)),
             keys,
         )
 
@@ -138,7 +147,10 @@ class Store:
 
     async def claim(self, ids: Sequence[str], now: datetime, lease_seconds: float) -> list[ClaimedDelivery]:
         """Lease the deliveries that are due and free, each with a new fencing token; the others are left out."""
-        return await self._write("claim", lambda connection: attempts.claim(connection, ids, now, lease_seconds))
+        horizon = self._contact_horizon
+        return await self._write(
+            "claim", lambda connection: attempts.claim(connection, ids, now, lease_seconds, horizon)
+        )
 
     async def start(self, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float) -> set[str]:
         """Record that attempts begin. Only ids in the answer may be handed to a provider.
@@ -158,7 +170,10 @@ class Store:
         query = select(deliveries.c.id).where(
             deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
         )
-        return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+        try:
+            return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+        except InvalidData:
+            return None  # no id that was stored
 
     async def parked(self, provider: str, tag: str, since: datetime) -> Receipt | None:
         """The latest receipt that came under this tag, and whose message is not known by its id."""
@@ -171,14 +186,17 @@ class Store:
         """
         if not claimed:
             return
-        query = (
-            update(deliveries)
-            .where(deliveries.c.id == bindparam("key"), deliveries.c.fence == bindparam("key_fence"))
-            .where(deliveries.c.state.in_(sorted(PENDING_STATES)))
-            .values(due_at=until, lease_until=None)
-        )
-        rows = [{"key": each.delivery.id, "key_fence": each.delivery.fence} for each in claimed]
-        await self._write("apply", lambda connection: connection.execute(query, rows))
+        fences = {each.delivery.id: each.delivery.fence for each in claimed}
+        these = and_(deliveries.c.id.in_(sorted(fences)), deliveries.c.state.in_(sorted(PENDING_STATES)))
+        locked = select(deliveries.c.id, deliveries.c.fence).where(these).order_by(deliveries.c.id).with_for_update()
+
+        def write(connection: Connection) -> None:
+            mine = [row.id for row in connection.execute(locked) if row.fence == fences[row.id]]
+            if mine:
+                given_back = update(deliveries).where(deliveries.c.id.in_(mine))
+                connection.execute(given_back.values(due_at=until, lease_until=None))
+
+        await self._write("apply", write)
 
     async def apply(self, transitions: Sequence[Transition]) -> list[str]:
         """Write transitions; one that is not legal from the delivery's present state is recorded as ignored.
@@ -205,8 +223,22 @@ class Store:
     ) -> list[str]:
         """Record attempts' ends: ``decide(delivery, notification, attempt)`` runs on the locked rows.
 
-        Receipts that were parked because they came before the provider's id of their message are matched with it.
+        Receipts that were parked because they came before the provider's id of their message are matched with it. A
+        provider's message id or error code that can't be stored is left out, and the rest of the batch is recorded as
+        it is: callbacks carry our own reference too.
         """
+        try:
+            return await self._settle(ended, decide, decide_receipt)
+        except InvalidData:
+            if len(ended) == 1:
+                return await self._settle([attempts.without_provider_words(ended[0])], decide, decide_receipt)
+        middle = len(ended) // 2
+        opened = await self.settle(ended[:middle], decide, decide_receipt)
+        return [*opened, *await self.settle(ended[middle:], decide, decide_receipt)]
+
+    async def _settle(
+        self, ended: Sequence[Attempt], decide: Callable[..., Transition], decide_receipt: Callable[..., Transition]
+    ) -> list[str]:
         sent = {
             (attempt.provider, attempt.result.provider_message_id): attempt.work.delivery.id
             for attempt in ended
@@ -238,7 +270,18 @@ class Store:
     async def receive(
         self, arrived: Sequence[ReceiptFor], now: datetime, decide: Callable[..., Transition]
     ) -> tuple[list[str], list[str]]:
-        """Record receipts: the result of each (see receipts.py), and the deliveries that became due."""
-        return await self._write(
-            "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
-        )
+        """Record receipts: the result of each (see receipts.py), and the deliveries that became due.
+
+        A receipt that can't be stored is ``invalid``, and the others of its batch are recorded.
+        """
+        try:
+            return await self._write(
+                "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
+            )
+        except InvalidData:
+            if len(arrived) == 1:
+                return ["invalid"], []
+        middle = len(arrived) // 2
+        words, opened = await self.receive(arrived[:middle], now, decide)
+        more_words, more_opened = await self.receive(arrived[middle:], now, decide)
+        return [*words, *more_words], [*opened, *more_opened]

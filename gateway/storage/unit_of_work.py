@@ -1,8 +1,8 @@
 """The unit of work: the locked rows of a batch, the transitions made on them, and their writing in one round trip.
 
 This is the only place that writes a delivery's state. What a transition means is decided by the route rules that it
-is given (gateway/stages/route_rules.py). Row locks are taken in one order everywhere (borrowers, notifications,
-deliveries, each by id), so that two batches can wait for each other but never deadlock.
+is given (gateway/stages/route_rules.py). Row locks are taken in one order everywhere (dedup claims, borrowers,
+notifications, deliveries, each by id), so that two batches can wait for each other but never deadlock.
 """
 
 from __future__ import annotations

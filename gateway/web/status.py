@@ -15,7 +15,7 @@ from markupsafe import Markup
 from gateway.core.controls import Switch, SwitchKind
 from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
-from gateway.operations.activity import Happened, Minutes
+from gateway.operations.activity import EventGroup, Minutes
 from gateway.operations.processes import RunningProcess
 from gateway.storage.store import Backlog
 from gateway.web.plots import PlotSeries, columns
@@ -130,11 +130,11 @@ def status(
     )
 
 
-def _moved(happened: Happened) -> bool:
+def _moved(happened: EventGroup) -> bool:
     return happened.kind not in ("ignored", "checked", "lookup_failed")
 
 
-def _per_minute(minutes: Minutes, wanted: Callable[[Happened], bool]) -> list[float]:
+def _per_minute(minutes: Minutes, wanted: Callable[[EventGroup], bool]) -> list[float]:
     return [sum(count for each, count in counts.items() if wanted(each)) for counts in minutes.values()]
 
 

@@ -118,7 +118,8 @@ async def _ledger(size: int, rounds: int) -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/ledger.db")
         await asyncio.to_thread(migrate, database.engine)
-        store = Store(database, route_rules(_digest), lambda operation: nullcontext(), DeferralSpreader(0))
+        horizon = load_packs(_TEMPLATES / "policies").contact_horizon
+        store = Store(database, route_rules(_digest), lambda operation: nullcontext(), DeferralSpreader(0), horizon)
         path = _Path(store, size)
         found = {
             "ledger_accept": await wall_rate(path.accept, rounds),

@@ -28,7 +28,7 @@ from gateway.app.settings import Settings
 from gateway.core.notifications import Borrower, Case, Step
 from gateway.core.requests import NotificationRequest
 from gateway.retention.backup import back_up
-from gateway.retention.erasing import Keep
+from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure
 from gateway.storage.database import Database
@@ -36,7 +36,7 @@ from gateway.storage.migrate import migrate
 
 _AT_ONCE = 200
 _LATER = timedelta(days=1200)
-_KEEP = Keep(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
+_KEEP = RetentionPeriods(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
 
 
 @dataclass
@@ -126,7 +126,7 @@ async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -
         copied = await _timed(
             asyncio.to_thread(back_up, gateway.database.engine, folder / "backup", "", gateway.clock())
         )
-        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER)
+        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER, gateway.packs.contact_horizon)
         began = time.perf_counter()
         removed = await retention.prune(folder / "archive", most=notifications, stop=asyncio.Event())
         pruned = time.perf_counter() - began

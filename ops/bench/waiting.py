@@ -60,7 +60,8 @@ class Filler:
 
     async def _fill(self, numbers: range, route: str, *, deferred: bool) -> None:
         database = self._shape.database()
-        store = Store(database, route_rules(self._digest), lambda operation: nullcontext(), DeferralSpreader(0))
+        rules, horizon = route_rules(self._digest), self._packs.contact_horizon
+        store = Store(database, rules, lambda operation: nullcontext(), DeferralSpreader(0), horizon)
         try:
             for start in range(0, len(numbers), _BATCH):
                 now = datetime.now(UTC)

@@ -6,9 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.core.facts import Contact, Facts
 from gateway.policy import decide
+from gateway.policy.caps import Cap
+from gateway.policy.rule import EvaluationContext
 from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, notification
 from tests.support.made_packs import MARK, cap, packs
 
@@ -130,3 +134,37 @@ def test_what_the_app_shows_neither_counts_nor_is_counted_where_the_pack_says_so
     assert decide(made, "sms", shown, chosen, NOW).kind == "send"
     assert decide(made, "inapp", sent, chosen, NOW).kind == "send"
     assert decide(made, "sms", sent, chosen, NOW).kind == "defer"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["calendar_day", "consecutive_days", "rolling_hours", "calendar_week"]),
+    st.integers(1, 100),
+    st.integers(1, 4),
+    st.sampled_from(["Asia/Taipei", "Pacific/Apia", "America/New_York", "Pacific/Honolulu"]),
+    st.lists(st.integers(0, 110 * 1440), max_size=12),
+    st.integers(0, 400 * 1440),
+)
+def test_a_rule_counts_nothing_from_before_its_lookback(
+    kind: str, period: int, maximum: int, zone: str, ages: list[int], minute: int
+) -> None:
+    """The contacts within a rule's lookback give the same result as all contacts."""
+    [pack] = packs(caps=[cap("borrower", kind, maximum, period)]).by_name["default"]
+    [rule] = [each for each in pack.rules if isinstance(each, Cap)]
+    now = at("2011-06-01 00:00") + timedelta(minutes=minute)  # Samoa skipped a date at the end of that year
+    known = [Contact(now - timedelta(minutes=age), "sms", "C1", "digest", "o") for age in ages]
+    recent = tuple(each for each in known if each.at > now - rule.lookback())
+    made = notification("zz", zone)
+    results = [
+        rule.evaluate(EvaluationContext(made, "sms", Facts(contacts=some), "digest", time_zones=(zone,)), now)
+        for some in (tuple(known), recent)
+    ]
+    assert results[0] == results[1]
+
+
+def test_the_contact_horizon_is_the_longest_period_of_the_packs() -> None:
+    """Ninety days and a margin for dates where a cap says ninety; the gap's time where there is no cap."""
+    assert packs().contact_horizon == timedelta(minutes=1)
+    assert packs(caps=[cap("case", "consecutive_days", 7, 90)]).contact_horizon == timedelta(days=92)
+    assert packs(caps=[cap("case", "rolling_hours", 7, 2160)]).contact_horizon == timedelta(days=90)
+    assert packs(min_gap={"value_minutes": 200_000, "mark": MARK}).contact_horizon == timedelta(minutes=200_000)

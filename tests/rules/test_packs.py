@@ -120,6 +120,7 @@ def test_packs_given_by_name_replace_those_of_the_jurisdiction() -> None:
         ("uk_conc", "country: GB", "country: XX", "/rules/holidays/country: no public holidays are known of XX"),
         ("default", "    cease: ", "    ceased: ", "'ceased' is not one of"),
         ("tw", "period_kind: calendar_day", "period_kind: month", "is not one of"),
+        ("tw", "period: 7,", "period: 8785,", "8785 is greater than the maximum of 8784"),  # hours of a leap year
     ],
 )
 def test_a_wrong_pack_is_refused_with_its_place(folder: Path, name: str, old: str, new: str, told: str) -> None:

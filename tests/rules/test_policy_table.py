@@ -10,8 +10,10 @@ import pytest
 
 from gateway.core.facts import AddressFacts, Contact, DeclaredPreferences, Facts, Hold, OptOut
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step
-from gateway.core.reasons import HoldKind
+from gateway.core.reasons import HoldKind, PolicyReason
+from gateway.core.verdicts import RuleResult
 from gateway.policy import decide, load_packs
+from gateway.policy.rule import EvaluationContext, Origin, Rule
 from gateway.policy.zones import zone
 
 PACKS = load_packs(Path(__file__).parents[2] / "templates" / "policies")
@@ -515,3 +517,24 @@ def test_verdict_names_packs_zones_and_authorities() -> None:
     assert decide(notification("tw"), "sms", Facts(), PACKS, _day("10:00")).time_zones == (TAIPEI,)
     assert verdict.tzdata
     assert all(rule.authority and rule.pack and rule.version for rule in verdict.rules)
+
+
+def test_an_open_ended_deferral_is_a_field_and_not_the_end_of_a_sentence() -> None:
+    """A rule that defers without a known end is evaluated again at its ``until``, whatever its detail says."""
+
+    class Never(Rule):
+        """Defers for ten days, again and again."""
+
+        __slots__ = ()
+
+        def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+            return self.origin.defer(PolicyReason.HOLD, t + timedelta(days=10), "under way", open_ended=True)
+
+    [pack] = PACKS.by_name["tw"]
+    packs = PACKS.with_pack(replace(pack, rules=(*pack.rules, Never(Origin("never")))))
+    verdict = decide(notification("tw", TAIPEI), "sms", Facts(), packs, _day("10:00"))
+    assert (verdict.kind, verdict.until) == ("defer", _day("10:00") + timedelta(days=10))
+    open_ended = Hold(HoldKind.DISPUTE, _day("00:00", 1))
+    for hold, expected in ((open_ended, True), (replace(open_ended, end=_day("10:00", 30)), False)):
+        rules = decide(notification("tw", TAIPEI), "sms", Facts(holds=(hold,)), PACKS, _day("10:00")).rules
+        assert [each.open_ended for each in rules if each.reason == "hold"] == [expected]

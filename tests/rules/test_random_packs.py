@@ -111,13 +111,13 @@ def _open(wall: datetime, by_weekday: list[list[str]]) -> bool:
     today, yesterday = by_weekday[wall.weekday()], by_weekday[wall.weekday() - 1]
     for text in today:
         if text != "closed":
-            a, b = _ends(text)
+            a, b = _valid_until(text)
             if a <= minute < (b if b > a else 1440):
                 return True
-    return any(b <= a and minute < b for text in yesterday if text != "closed" for a, b in [_ends(text)])
+    return any(b <= a and minute < b for text in yesterday if text != "closed" for a, b in [_valid_until(text)])
 
 
-def _ends(text: str) -> tuple[int, int]:
+def _valid_until(text: str) -> tuple[int, int]:
     a, b = (int(each[:2]) * 60 + int(each[3:]) for each in text.split("-"))
     return a, b
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.reasons import Intent
-from gateway.replies.rules import load_words, normal
+from gateway.replies.rules import load_words, normalise
 
 POLICIES = Path(__file__).parents[2] / "templates" / "policies"
 PACKS = {"tw": ("default", "tw"), "us": ("default", "us_regf"), "cn": ("default", "cn")}
@@ -54,7 +54,7 @@ SAID = [
 @pytest.mark.parametrize(("text", "jurisdiction", "intent"), SAID)
 def test_what_a_reply_is_taken_for(text: str, jurisdiction: str, intent: Intent) -> None:
     """Any wording of stop is one, or is read by a person; nothing else silences anybody."""
-    assert WORDS.understand(text, PACKS[jurisdiction]) is intent
+    assert WORDS.classify(text, PACKS[jurisdiction]) is intent
 
 
 # Nobody has to know our keywords.
@@ -249,13 +249,13 @@ HARMLESS = [
 @pytest.mark.parametrize("text", WORDINGS)
 def test_any_reasonable_wording_of_stop_stops(text: str) -> None:
     """At once, or until a person has read it; misspelt, rude and in several languages."""
-    assert WORDS.understand(text, ("default",)) in (Intent.STOP, Intent.MAYBE_STOP)
+    assert WORDS.classify(text, ("default",)) in (Intent.STOP, Intent.MAYBE_STOP)
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_says_something_else_stops_nothing(text: str) -> None:
     """Who pays, asks or thanks goes on hearing from us, and nobody has to read it first."""
-    assert WORDS.understand(text, ("default",)) is Intent.OTHER
+    assert WORDS.classify(text, ("default",)) is Intent.OTHER
 
 
 def test_only_the_pack_that_says_so_confirms_a_stop() -> None:
@@ -275,5 +275,5 @@ def test_help_is_answered_in_the_borrowers_language(locale: str, word: str) -> N
 
 def test_normal_keeps_letters_numbers_and_vowel_signs() -> None:
     """Width, case, punctuation and emoji don't matter; the letters of every script do."""
-    assert normal("  Opt—OUT\n now!! 😡") == "opt out now"
-    assert normal("बंद करो।") == "बंद करो"
+    assert normalise("  Opt—OUT\n now!! 😡") == "opt out now"
+    assert normalise("बंद करो।") == "बंद करो"

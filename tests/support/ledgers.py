@@ -88,8 +88,11 @@ def _connected(url: str) -> Iterator[Connection]:
     engine.dispose()
 
 
-def store_on(database: Database, releases_per_second: float = 0) -> Store:
-    return Store(database, route_rules(digest), lambda operation: nullcontext(), DeferralSpreader(releases_per_second))
+def store_on(
+    database: Database, releases_per_second: float = 0, contact_horizon: timedelta = timedelta(days=31)
+) -> Store:
+    releases = DeferralSpreader(releases_per_second)
+    return Store(database, route_rules(digest), lambda operation: nullcontext(), releases, contact_horizon)
 
 
 def people_on(database: Database, now: datetime = NOW) -> BorrowerStore:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api.http.problems import Problem, respond, unavailable
+from gateway.api.http.problems import Problem, invalid_data, respond, unavailable
 from gateway.api.http.request_ids import RequestId
-from gateway.core.errors import Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class FastPathRouter:
             response = await endpoint(Request(scope, receive, send))
         except Problem as problem:
             response = respond(problem, scope["request_id"])
+        except InvalidData:
+            response = respond(invalid_data(), scope["request_id"])
         except Unavailable:
             response = respond(unavailable(), scope["request_id"])
         await response(scope, receive, send)

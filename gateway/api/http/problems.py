@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.core.errors import Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.requests import FieldError, RejectedRequest
 
 _MOST_ERRORS = 50  # our choice: nobody fixes more at once, and a hostile body could hold a million
@@ -157,6 +157,10 @@ def refused(refusal: RejectedRequest) -> Problem:
     return Problem(refusal.reason, KINDS[refusal.reason].remedy, refusal.errors)
 
 
+def invalid_data() -> Problem:
+    return Problem("invalid_request", "A value is too long, or has characters that can't be stored, such as NUL.")
+
+
 def unavailable() -> Problem:
     return Problem("unavailable", headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
 
@@ -233,6 +237,9 @@ def install(app: FastAPI) -> None:
     async def on_unavailable(request: Request, _error: Exception) -> Response:
         return respond(unavailable(), request_id(request))
 
+    async def on_invalid_data(request: Request, _error: Exception) -> Response:
+        return respond(invalid_data(), request_id(request))
+
     async def on_invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return respond(Problem("invalid_request", errors=_of_parameters(error.errors())), request_id(request))
@@ -244,5 +251,6 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Unavailable, on_unavailable)
+    app.add_exception_handler(InvalidData, on_invalid_data)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

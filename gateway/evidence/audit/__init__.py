@@ -1,1 +1,1 @@
-"""A second opinion: what went out, judged from the ledger's events and the packs' figures by code of its own."""
+"""The audit: checks what was sent against the pack files, from the ledger's events, without the policy's code."""

@@ -1,4 +1,4 @@
-"""The packs' figures, read and applied a second time.
+"""Reads the packs' figures and applies them, independently of the policy's code.
 
 Owns its own reading of the policy files and its own arithmetic of hours and periods, so that a mistake in the code
 that decides (gateway/policy) is not repeated by the code that checks it: it must not import that. It is simpler,
@@ -68,12 +68,19 @@ class Figures:
     def __init__(self, versions: Sequence[_Version]) -> None:
         self._versions = sorted(versions, key=lambda each: each.since)
 
+    def contact_horizon(self) -> timedelta:
+        """How far back a contact may count: the longest period of any cap or gap of any version."""
+        halves = [half for each in self._versions for half in (each.rules, each.universal) if half is not None]
+        caps = [_longest(cap["period_kind"], cap["period"]) for half in halves for cap in half.sections.get("caps", ())]
+        gaps = [half.sections["min_gap"]["value_minutes"] for half in halves if "min_gap" in half.sections]
+        return max([*caps, *(timedelta(minutes=each) for each in gaps)], default=timedelta(0))
+
     @classmethod
     def load(cls, folder: Path) -> Figures:
         return cls([_version(yaml.load(path.read_bytes(), Loader=_LOADER)) for path in sorted(folder.glob("*.yaml"))])
 
     def at(self, jurisdiction: str, at: datetime) -> list[RuleSection]:
-        """What held for a borrower of that jurisdiction at that instant."""
+        """The pack sections in force for a borrower of that jurisdiction at that instant."""
         place = jurisdiction.casefold()
         country = place.partition("-")[0]
         current = {each.name: each for each in self._versions if each.since <= at}
@@ -164,6 +171,19 @@ def _holiday(country: str, subdivisions: tuple[str, ...], day: date) -> bool:
 
 
 # ── periods ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+# Anchored periods may follow each other without a pause: so many are counted through. Our choice.
+_ANCHORED_CHAIN = 4
+
+
+def _longest(kind: str, period: int) -> timedelta:
+    """How long before a contact another may lie that ``within_period`` counts; local dates begin up to a day apart."""
+    if kind == "rolling_hours":
+        return timedelta(hours=period)
+    if kind == "anchored":
+        return timedelta(hours=period) * _ANCHORED_CHAIN
+    return _DAY * ((7 if kind == "calendar_week" else period) + 2)
 
 
 def within_period(kind: str, period: int, earlier: Sequence[datetime], at: datetime, zone: ZoneInfo) -> int:

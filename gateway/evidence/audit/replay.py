@@ -1,4 +1,4 @@
-"""One borrower's events once more, in order: what each contact broke, by what was known when it began.
+"""Replays one borrower's events in order: which rule each contact broke, by what was known when it began.
 
 A contact is "open" while its latest attempt is under way or has arrived, and "counts" until it is shown that none
 reached the borrower: silence shows nothing. Order is the ledger's (sequence numbers are given out under the borrower's
@@ -20,10 +20,10 @@ from gateway.evidence.audit.figures import Figures, RuleSection, closed_in, with
 _CROSSING = timedelta(seconds=10)
 
 _OPEN = frozenset({"sending", "sent", "unknown", "delivered"})
-# What shows that an attempt did not reach the borrower, with the states it leads to then.
+# Kinds of events that prove that an attempt did not reach the borrower, with the states that they lead to.
 _PROOFS = frozenset({"attempt_failed", "resolved", "receipt"})
 _FAILING = frozenset({"retrying", "failed", "undelivered"})
-_WORDS = frozenset({"approved", "redriven"})  # a person's, that it did not
+_DECIDED_BY_PERSON = frozenset({"approved", "redriven"})  # a person decided that it did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +68,25 @@ class _Contact:
 
 
 class Replay:
-    """Judges the contacts of one borrower."""
+    """Audits the contacts of one borrower."""
 
     def __init__(self, figures: Figures, sent: Mapping[str, Sent], closed: Mapping[str, datetime]) -> None:
         """``sent`` are the borrower's deliveries by id, ``closed`` the closed cases with their instants."""
         self._figures = figures
         self._sent = sent
         self._closed = closed
-        self._said: dict[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": ""}
+        self._known: dict[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": ""}
         self._contacts: dict[str, _Contact] = {}
         self.judged = 0
 
     def run(self, events: Iterable[Any], after: int) -> Iterator[RuleBreach]:
-        """Findings of the events whose number is above ``after``; those before only tell what was known."""
+        """The breaches shown by events numbered above ``after``; earlier events only establish what was known."""
         for event in events:
             if event.subject.startswith("borrower:"):
-                self._said.update(json.loads(event.detail).get("after") or {})
+                self._known.update(json.loads(event.detail).get("after") or {})
             elif event.delivery_id in self._sent:
                 self.judged += event.kind == "attempt_started" and event.seq > after
-                for kind, detail in self._happened(event):
+                for kind, detail in self._violations(event):
                     if event.seq > after:
                         sent = self._sent[event.delivery_id]
                         yield RuleBreach(
@@ -100,23 +100,25 @@ class Replay:
                             detail,
                         )
 
-    def _happened(self, event: Any) -> list[tuple[Violation, str]]:
+    def _violations(self, event: Any) -> list[tuple[Violation, str]]:
         if event.kind == "attempt_started":
-            return self._started(event)
+            return self._attempt_violations(event)
         contact = self._contacts.get(event.delivery_id)
         if contact is None:
             return []
-        found = self._receipt(contact, event) if event.kind in ("receipt", "ignored") else []
+        found = self._receipt_violations(contact, event) if event.kind in ("receipt", "ignored") else []
         if event.state in _OPEN:
             contact.open = contact.counts = True
         elif contact.open and event.state != "review":
             contact.open, contact.closed_by = False, event.kind
             contact.resent += event.kind == "resent"
-        if event.kind in _WORDS or (event.kind in _PROOFS and event.state in _FAILING and not contact.resent):
+        if event.kind in _DECIDED_BY_PERSON or (
+            event.kind in _PROOFS and event.state in _FAILING and not contact.resent
+        ):
             contact.counts = False
         return found
 
-    def _receipt(self, contact: _Contact, event: Any) -> list[tuple[Violation, str]]:
+    def _receipt_violations(self, contact: _Contact, event: Any) -> list[tuple[Violation, str]]:
         said = json.loads(event.detail)
         if said.get("status") != "delivered" or not said.get("attempt") or contact.resent:
             return []
@@ -126,7 +128,7 @@ class Replay:
             return [(Violation.REPEAT, f"attempts {sorted(contact.arrived)} were both delivered")]
         return []
 
-    def _started(self, event: Any) -> list[tuple[Violation, str]]:
+    def _attempt_violations(self, event: Any) -> list[tuple[Violation, str]]:
         sent, earlier = self._sent[event.delivery_id], self._contacts.get(event.delivery_id)
         contact = _Contact(event.delivery_id, sent, event.at)
         found = list(self._repeats(contact, earlier))
@@ -136,7 +138,7 @@ class Replay:
         ended = sent.finished.get(json.loads(event.detail).get("attempt", 0), event.at)
         found += self._hours(sources, sent, [event.at, ended])
         found += self._frequency(sources, contact)
-        found += self._words(sources, sent, event.at)
+        found += self._consent_violations(sources, sent, event.at)
         self._contacts[event.delivery_id] = contact
         return found
 
@@ -147,7 +149,7 @@ class Replay:
         elif earlier is not None and earlier.closed_by == "resent":
             if not sent.body.get("must_arrive") or earlier.resent > 1:
                 yield Violation.REPEAT, f"resent {earlier.resent} times"
-        elif earlier is not None and earlier.closed_by not in _PROOFS | _WORDS:
+        elif earlier is not None and earlier.closed_by not in _PROOFS | _DECIDED_BY_PERSON:
             yield Violation.REPEAT, f"nothing but {earlier.closed_by!r} says that the earlier attempt did not arrive"
         for other in self._contacts.values():
             same = (other.sent.dedup_key, other.sent.channel) == (sent.dedup_key, sent.channel)
@@ -191,20 +193,22 @@ class Replay:
             if gap and (text := _too_soon(gap, contact, others)):
                 yield Violation.TOO_SOON, f"{source.pack} {text}"
 
-    def _words(self, sources: Sequence[RuleSection], sent: Sent, at: datetime) -> Iterator[tuple[Violation, str]]:
-        for stored in json.loads(self._said["opt_outs"]):
+    def _consent_violations(
+        self, sources: Sequence[RuleSection], sent: Sent, at: datetime
+    ) -> Iterator[tuple[Violation, str]]:
+        for stored in json.loads(self._known["opt_outs"]):
             said = stored["opt_out"]
             named = (said["channel"] in (None, sent.channel), said["category"] in (None, sent.category))
             here = said["address"] in (None, sent.address_digest) or not sent.address_digest
             if all(named) and here and not (said["provisional"] and sent.approved == "opted_out"):
                 yield Violation.AFTER_OPT_OUT, f"opt-out {stored['id']} of {said['at']}"
-        for hold in json.loads(self._said["holds"]):
+        for hold in json.loads(self._known["holds"]):
             for source in sources:
                 rule = source.sections.get("holds", {}).get(hold["kind"])
                 if rule and _held(rule, hold, sent, at):
                     yield Violation.DURING_HOLD, f"{hold['kind']} since {hold['start']}"
         for source in sources:
-            if sent.category in source.named("consent") - set(self._said["consents"].split()):
+            if sent.category in source.named("consent") - set(self._known["consents"].split()):
                 yield Violation.NO_CONSENT, f"{source.pack}: {sent.category} needs consent"
         closed_at = self._closed.get(sent.case_id)
         if closed_at is not None and at > closed_at + _CROSSING:

@@ -56,6 +56,7 @@ class ReceiptResult(StrEnum):
     DUPLICATE = "duplicate"
     ORPHAN = "orphan"
     UNVERIFIED = "unverified"
+    INVALID = "invalid"
 
 
 class CallbackRefusal(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from channels.base import (
     Accepted,
@@ -29,14 +30,14 @@ from gateway.core.requests import DecidedRequest
 from gateway.core.states import State
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
-from gateway.evidence.audit.watermark import Watermark
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
-from gateway.storage.schema import audit_findings
+from gateway.storage.schema import audit_findings, audit_progress, events
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
 
-FIGURES = Figures.load(Path(__file__).parents[3] / "templates" / "policies")
+POLICIES = Path(__file__).parents[3] / "templates" / "policies"
+FIGURES = Figures.load(POLICIES)
 SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 HOUR = timedelta(hours=1)
 SENT = Accepted("SM1")
@@ -65,15 +66,14 @@ async def _contact(database: Database, key: str, at: datetime = NOW, **options: 
     return work
 
 
-def _auditor(database: Database) -> Auditor:
-    """One that takes what is there for complete."""
-    passed = iter(range(0, 100_000, 100))
-    return Auditor(database, FIGURES, Watermark(lambda: float(next(passed))))
+async def _judge_all(auditor: Auditor) -> int:
+    """Judge what is there: on PostgreSQL it is known to be complete at the second look."""
+    return await auditor.catch_up(NOW) + await auditor.catch_up(NOW)
 
 
-async def _found(database: Database) -> list[Violation]:
-    auditor = _auditor(database)
-    await auditor.catch_up(NOW)
+async def _found(database: Database, figures: Figures = FIGURES) -> list[Violation]:
+    auditor = Auditor(database, figures)
+    await _judge_all(auditor)
     counts = await auditor.lately(NOW)
     return sorted(kind for kind, number in counts.items() for _ in range(number))
 
@@ -89,13 +89,44 @@ async def test_lawful_contacts_are_judged_and_break_nothing(database: Database) 
     for number in range(3):
         await _contact(database, f"k{number}", NOW - 6 * HOUR, borrower=f"B-{number}", case=f"C-{number}")
     await _contact(database, "again", NOW, borrower="B-0", case="C-0")
-    passed = 0.0
-    auditor = Auditor(database, FIGURES, Watermark(lambda: passed))
-    assert await auditor.catch_up(NOW) == 0  # an older event may still appear
-    passed = 12.0
-    assert await auditor.catch_up(NOW) == 4
-    assert await auditor.catch_up(NOW) == 0
+    auditor = Auditor(database, FIGURES)
+    assert await _judge_all(auditor) == 4
+    assert await _judge_all(auditor) == 0
     assert await auditor.lately(NOW) == {}
+
+
+async def test_a_contact_that_is_committed_late_is_judged(empty_postgresql: str) -> None:
+    """The audit waits for a transaction that took its event's number earlier, however long it stays open."""
+    database = Database(empty_postgresql)
+    auditor = Auditor(database, FIGURES)
+    with database.engine.connect() as late:
+        late.execute(insert(events), [_event(seq=1)])
+        await _contact(database, "later")
+        assert [await auditor.catch_up(NOW) for _ in range(3)] == [0, 0, 0]
+        late.commit()
+    assert await _judge_all(auditor) == 1
+    progress = await database.read(lambda connection: connection.execute(select(audit_progress.c.seq)).scalar_one())
+    assert progress > 1
+    await database.close()
+
+
+def _event(seq: int) -> dict[str, Any]:
+    row = dict.fromkeys(("reason", "local_at", "previous_hash", "hash", "state"), "")
+    told = {"tenant": "acme", "subject": "ntf_1", "borrower_id": "B-1", "actor": "gateway", "detail": "{}"}
+    return {**row, **told, "seq": seq, "at": NOW, "kind": "accepted"}
+
+
+async def test_a_cap_over_ninety_days_is_judged_over_ninety_days(database: Database, tmp_path: Path) -> None:
+    """How far back the audit counts follows from the pack files: the third message breaks a cap of two."""
+    policies = shutil.copytree(POLICIES, tmp_path / "policies")
+    pack = policies / "tw.yaml"
+    before = "value: 7, period_kind: consecutive_days, period: 7,"
+    text = pack.read_text("utf-8")
+    assert before in text
+    pack.write_text(text.replace(before, "value: 2, period_kind: consecutive_days, period: 90,"), "utf-8")
+    for number, days in enumerate((-89, -40, 0)):
+        await _contact(database, f"k{number}", NOW + timedelta(days=days))
+    assert await _found(database, Figures.load(policies)) == [Violation.OVER_CAP]
 
 
 @pytest.mark.parametrize(
@@ -275,13 +306,14 @@ async def _same_meaning(database: Database, notification_id: str) -> None:
 async def test_two_audits_at_once_find_each_thing_once(database: Database) -> None:
     """Two workers judge the same stretch: one stores it, and a third that comes later goes on behind it."""
     await _contact(database, "night", NOW + 6 * HOUR)
-    first, second = _auditor(database), _auditor(database)
-    for auditor in (first, second):
-        await auditor.catch_up(NOW)
+    for auditor in (Auditor(database, FIGURES), Auditor(database, FIGURES)):
+        await _judge_all(auditor)
     rows = await database.read(lambda connection: connection.execute(select(audit_findings)).all())
     assert [(row.kind, row.notification_id[:4]) for row in rows] == [(Violation.OUTSIDE_WINDOW, "ntf_")]
     assert "22:00" in rows[0].detail
-    assert await _auditor(database).lately(NOW + timedelta(days=2)) == {}  # it is history, and stays in the ledger
+    assert (
+        await Auditor(database, FIGURES).lately(NOW + timedelta(days=2)) == {}
+    )  # it is history, and stays in the ledger
 
 
 async def test_the_past_is_audited_by_dates(database: Database) -> None:
@@ -291,4 +323,4 @@ async def test_the_past_is_audited_by_dates(database: Database) -> None:
     judged = [each async for each in Auditor(database, FIGURES).between(NOW, NOW + HOUR)]
     assert sum(each.contacts for each in judged) == 1
     assert [found.kind for each in judged for found in each.findings] == [Violation.TOO_SOON]
-    assert await _auditor(database).lately(NOW) == {}
+    assert await Auditor(database, FIGURES).lately(NOW) == {}

@@ -20,7 +20,7 @@ HOUR = timedelta(hours=1)
 
 
 async def _past(database: Database) -> list[PastDecision]:
-    batches = [batch async for batch in History(database).decisions(NOW - HOUR, NOW + 10 * HOUR)]
+    batches = [batch async for batch in History(database).decisions(NOW - HOUR, NOW + 10 * HOUR, 24 * HOUR)]
     return [decision for batch in batches for decision in batch]
 
 

@@ -16,7 +16,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.operations.controls import Controls
-from gateway.operations.dead_letters import DeadLetters, Which
+from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
@@ -141,9 +141,9 @@ async def test_a_dead_letter_is_tried_again_on_a_persons_word(database: Database
     """What failed is listed with its reason, and due again after a redrive, through everything as before."""
     store, letters = store_on(database), DeadLetters(database, digest, lambda: later(60))
     work = await _failed(store, "k")
-    [listed] = await letters.listed("acme", Which(), 10)
+    [listed] = await letters.listed("acme", DeadLetterFilter(), 10)
     assert (listed["notification_id"], listed["reason"]) == (work.notification.id, "provider_config")
-    which = Which(reason="provider_config", channel="sms")
+    which = DeadLetterFilter(reason="provider_config", channel="sms")
     [would] = await letters.redrive("acme", which, "credentials mended", "key:x", dry_run=True)
     assert (would["outcome"], await store.due(later(60), 10)) == ("redriven", [])
     [done] = await letters.redrive("acme", which, "credentials mended", "key:x", dry_run=False)
@@ -162,7 +162,7 @@ async def test_a_dead_letter_whose_place_is_taken_stays_dead(database: Database)
     work = await _failed(store, "k", dedup="meaning")
     [second] = await store.accept([draft("k2", borrower="k", dedup="meaning")], NOW)
     assert second.duplicate_of is None
-    [found] = await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False)
+    [found] = await letters.redrive("acme", DeadLetterFilter(ids=[work.notification.id]), "try", "key:x", dry_run=False)
     assert found["outcome"] == "replaced_by_another_request"
     assert (await store.accept([draft("k3", borrower="k", dedup="meaning")], NOW))[0].duplicate_of == second.id
 
@@ -175,7 +175,7 @@ async def test_a_dead_letter_that_its_client_cancelled_stays_dead(database: Data
     found = await Reads(database).notification("acme", work.notification.id)
     assert found is not None
     assert found["updated_at"] == "2026-11-24T10:01:00.000Z"
-    [letter] = await letters.redrive("acme", Which(reason="provider_config"), "try", "key:x", dry_run=False)
+    [letter] = await letters.redrive("acme", DeadLetterFilter(reason="provider_config"), "try", "key:x", dry_run=False)
     assert letter["outcome"] == "cancelled"
     assert await store.due(later(120), 10) == []
 
@@ -186,7 +186,7 @@ async def test_a_redriven_delivery_has_all_its_tries_again(database: Database) -
     work = await _failed(store, "k")
     used = update(deliveries).values(tries=6)
     await database.write(lambda connection: connection.execute(used))
-    await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False)
+    await letters.redrive("acme", DeadLetterFilter(ids=[work.notification.id]), "try", "key:x", dry_run=False)
     [again] = await store.claim([work.delivery.id], NOW, 60)
     assert again.delivery.tries == 0
 
@@ -198,8 +198,10 @@ async def test_what_is_sent_or_another_tenants_is_no_dead_letter(database: Datab
     await store.start([outgoing(work)], NOW, 60)
     await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, _never)
     await _failed(store, "f")
-    assert await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False) == []
-    assert await letters.listed("other", Which(), 10) == []
+    assert (
+        await letters.redrive("acme", DeadLetterFilter(ids=[work.notification.id]), "try", "key:x", dry_run=False) == []
+    )
+    assert await letters.listed("other", DeadLetterFilter(), 10) == []
 
 
 async def test_what_waits_for_review_is_no_dead_letter(database: Database) -> None:
@@ -207,9 +209,9 @@ async def test_what_waits_for_review_is_no_dead_letter(database: Database) -> No
     store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
     review = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
     [made] = await store.accept([draft("k", verdict=review)], NOW)
-    for which in (Which(ids=[made.id]), Which(reason=PolicyReason.HOLD)):
+    for which in (DeadLetterFilter(ids=[made.id]), DeadLetterFilter(reason=PolicyReason.HOLD)):
         assert await letters.redrive("acme", which, "try", "key:x", dry_run=False) == []
-    assert await letters.listed("acme", Which(), 10) == []
+    assert await letters.listed("acme", DeadLetterFilter(), 10) == []
     assert await store.due(NOW, 10) == []
 
 
@@ -217,7 +219,7 @@ async def test_redriving_twice_at_once_is_redriving_once(database: Database) -> 
     """Two people press the button together: one attempt follows."""
     store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
     work = await _failed(store, "k")
-    which = Which(ids=[work.notification.id])
+    which = DeadLetterFilter(ids=[work.notification.id])
     await asyncio.gather(*(letters.redrive("acme", which, "try", "key:x", dry_run=False) for _ in range(2)))
     found = await Reads(database).notification("acme", work.notification.id)
     assert found is not None

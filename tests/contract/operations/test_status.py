@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
-from gateway.operations.activity import MINUTES, Activity, Happened
+from gateway.operations.activity import MINUTES, Activity, EventGroup
 from gateway.operations.processes import Heartbeat, read_processes
 from gateway.stages.route import ProviderHealth
 from gateway.storage.database import Database
@@ -15,7 +15,7 @@ from gateway.storage.events import Chain, Event
 from gateway.storage.schema import events
 from tests.support.ledgers import NOW, later
 
-ACCEPTED = Happened("accepted", "accepted", "")
+ACCEPTED = EventGroup("accepted", "accepted", "")
 
 
 async def _happen(database: Database, seconds: float, number: int = 1, kind: str = "accepted") -> None:
@@ -30,13 +30,11 @@ async def _happen(database: Database, seconds: float, number: int = 1, kind: str
 
 async def test_activity_counts_each_event_once_however_often_one_looks(database: Database) -> None:
     """Looks at any pace count what came in between, once, in its minute."""
-    passed = 0.0
-    activity = Activity(database, lambda: passed)
+    activity = Activity(database)
     total = 0
     for second in range(0, 90, 3):
         await _happen(database, second, number=2)
         total += 2
-        passed = second
         minutes = await activity.last_hour(later(second))
         assert sum(counts.get(ACCEPTED, 0) for counts in minutes.values()) == total
     assert [counts[ACCEPTED] for counts in minutes.values() if counts] == [40, 20]
@@ -51,16 +49,19 @@ async def test_activity_forgets_what_is_older_than_an_hour(database: Database) -
     assert sum(map(len, (await activity.last_hour(NOW + timedelta(minutes=MINUTES))).values())) == 0
 
 
-async def test_a_late_commit_is_counted(database: Database) -> None:
+async def test_a_late_commit_is_counted(empty_postgresql: str) -> None:
     """A transaction that took its number before others and commits after them is not overlooked."""
-    passed = [0.0]
-    activity = Activity(database, lambda: passed[-1])
-    await database.write(lambda connection: connection.execute(insert(events), [_row(seq=2)]))
-    await activity.last_hour(NOW)
-    await database.write(lambda connection: connection.execute(insert(events), [_row(seq=1)]))
-    for seconds in (11.0, 24.0, 60.0):  # a transaction may take ten
-        passed.append(seconds)
+    database = Database(empty_postgresql)
+    activity = Activity(database)
+    with database.engine.connect() as late:
+        late.execute(insert(events), [_row(seq=1)])
+        await database.write(lambda connection: connection.execute(insert(events), [_row(seq=2)]))
+        for _ in range(3):
+            assert sum(counts[ACCEPTED] for counts in (await activity.last_hour(NOW)).values()) == 1
+        late.commit()
+    for _ in range(3):
         assert sum(counts[ACCEPTED] for counts in (await activity.last_hour(NOW)).values()) == 2
+    await database.close()
 
 
 def _row(seq: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway import policy
 from gateway.core.codec import opt_outs_from
 from gateway.core.deliveries import RecordedReply
 from gateway.core.errors import NotApprovable
-from gateway.core.facts import Contact, Facts
+from gateway.core.facts import Contact, Facts, Hold
 from gateway.core.notifications import Borrower, Notification, Step
 from gateway.core.reasons import HoldKind, Intent, PolicyReason
 from gateway.core.states import State
@@ -50,10 +50,10 @@ async def said(database: Database, intent: Intent, message: str = "SM1") -> list
     reply = Reply("twilio", message, PHONE, "what they wrote")
     found = ReplyStore(database, digest, lambda: later(100))
 
-    def understand(_text: str, _borrower: Borrower) -> Intent:
+    def classify(_text: str, _borrower: Borrower) -> Intent:
         return intent
 
-    return await found.take(reply, "sms", PHONE, understand)
+    return await found.record(reply, "sms", PHONE, classify)
 
 
 async def opt_outs(database: Database, borrower: str = "B-1") -> list[tuple[str | None, bool]]:
@@ -76,6 +76,30 @@ async def test_a_stop_is_kept_once_however_often_it_comes(database: Database) ->
     assert (first.new, again.new, other.new) == (True, False, True)
     assert await opt_outs(database) == [("sms", False)]
     assert len(await rows(database, select(replies.c.id))) == 2
+
+
+@pytest.mark.parametrize("message", ["9" * 300, "nul\x00", "lone\ud800"])
+async def test_a_stop_counts_whatever_is_in_it(database: Database, message: str) -> None:
+    """An endless id or characters that no column holds don't keep a stop from being taken, once, nor the next reply."""
+    await known(database)
+    await sent(database)
+    reply = Reply("smsc", message, PHONE, f"STOP {message}")
+    found = ReplyStore(database, digest, lambda: later(100))
+    for new in (True, False):
+        [taken] = await found.record(reply, "sms", PHONE, lambda *_: Intent.STOP)
+        assert (taken.intent, taken.new) == (Intent.STOP, new)
+    assert await opt_outs(database) == [("sms", False)]
+    [other] = await said(database, Intent.STOP, "SM2")
+    assert other.new
+
+
+async def test_the_longest_ids_can_be_held_and_opted_out(database: Database) -> None:
+    """A borrower's id of 128 characters under a tenant of 64, as the API allows: the record of it fits."""
+    tenant, borrower = "t" * 64, "b" * 128
+    people = people_on(database)
+    await people.put_hold(tenant, borrower, Hold(HoldKind.DISPUTE, NOW), "", "test")
+    assert await people.add_opt_out(tenant, borrower, "sms", PHONE, "letter", "test")
+    assert await opt_outs(database, borrower) == [("sms", False)]
 
 
 async def test_a_number_of_two_borrowers_stops_for_both(database: Database) -> None:

@@ -22,7 +22,7 @@ from gateway.core.deliveries import Outgoing, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
-from gateway.retention.erasing import Keep
+from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.legal_holds import LegalHolds
 from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure, vacuum
@@ -44,7 +44,7 @@ from tests.contract.storage.test_ledger import SETTLER
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 
 DAY = timedelta(days=1)
-KEEP = Keep(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)
+KEEP = RetentionPeriods(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)
 NEVER = asyncio.Event()
 
 
@@ -65,8 +65,8 @@ async def delivered(database: Database, key: str, *, days_ago: float, **options:
     return answer.id
 
 
-def retention(database: Database, keep: Keep = KEEP) -> Retention:
-    return Retention(database, keep, lambda: NOW)
+def retention(database: Database, keep: RetentionPeriods = KEEP) -> Retention:
+    return Retention(database, keep, lambda: NOW, contact_horizon=9 * DAY)
 
 
 async def rows(database: Database, table: Any) -> int:
@@ -143,7 +143,7 @@ async def test_nothing_on_legal_hold_leaves(database: Database, tmp_path: Path) 
     first = await holds.put("acme", "B-1", "", "lawsuit", "cli:test")
     await holds.put("acme", "", "C-2", "complaint", "cli:test")
     await holds.put("other", "", "", "another tenant's", "cli:test")
-    keep = Keep(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
+    keep = RetentionPeriods(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
     assert (await retention(database, keep).prune(None, most=100, stop=NEVER)).records == 1
     assert await ids(database) == sorted([mine, case])
     assert all("Chen Mei" in body for body in await bodies(database))
@@ -170,7 +170,7 @@ async def test_what_is_under_way_stays_whatever_its_age(database: Database) -> N
     """A reminder that has not come to its end is not removed, nor are its contents erased."""
     then = NOW - 1500 * DAY
     await store_on(database).accept([draft("waiting", now=then)], then)
-    keep = Keep(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
+    keep = RetentionPeriods(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
     removed = await retention(database, keep).prune(None, most=100, stop=NEVER)
     assert (removed.records, removed.contents) == (0, 0)
 
@@ -181,7 +181,7 @@ async def test_contents_are_erased_from_records_that_stay(database: Database) ->
     await store_on(database).accept([draft("waiting", now=then, borrower="B-9", case="C-9")], then)
     old = await delivered(database, "old", days_ago=90)
     await delivered(database, "young", days_ago=10, borrower="B-2", case="C-2")
-    keep = Keep(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
+    keep = RetentionPeriods(1096 * DAY, 30 * DAY, 365 * DAY, 30 * DAY)
     assert (await retention(database, keep).prune(None, most=100, stop=NEVER)).contents == 1
     found = [json.loads(body) for body in await bodies(database)]
     assert [each["borrower"]["name"] for each in found] == ["Chen Mei", "", "Chen Mei"]
@@ -250,7 +250,7 @@ async def test_feed_orphans_words_and_addresses(database: Database) -> None:
     for table, row in ((replies, words), (receipts, orphan), (addresses, known[0]), (addresses, known[1])):
         await database.write(lambda connection, table=table, row=row: connection.execute(insert(table), [row]))
     await delivered(database, "old", days_ago=1200)
-    keep = Keep(1096 * DAY, 300 * DAY, 365 * DAY, 30 * DAY)
+    keep = RetentionPeriods(1096 * DAY, 300 * DAY, 365 * DAY, 30 * DAY)
     assert asdict(await retention(database, keep).due()) | {"borrowers": 0, "events": 0} == {
         "records": 1,
         "borrowers": 0,

@@ -33,6 +33,21 @@ DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")
 
 
+async def test_contacts_are_known_as_far_back_as_the_packs_count(database: Database) -> None:
+    """With packs that count over ninety days, a contact of 89 days ago is among the facts; older ones are not."""
+    store = store_on(database, contact_horizon=timedelta(days=90))
+    for key, days in (("older", 91), ("recent", 89)):
+        then = NOW - timedelta(days=days)
+        [answer] = await store.accept([draft(key, now=then)], then)
+        [work] = await store.claim([answer.first_delivery or ""], then, 60)
+        await store.start([outgoing(work)], then, 60)
+    [answer] = await store.accept([draft("now")], NOW)
+    known = (await store.facts([KEY], [], [], NOW))[KEY].facts
+    [claimed] = await store.claim([answer.first_delivery or ""], NOW, 60)
+    for facts in (known, claimed.borrower.facts):
+        assert [each.at for each in facts.contacts] == [NOW - timedelta(days=89)]
+
+
 class _Message:
     """One message on its way, by the settler's and the ledger's own hands. ``at`` counts seconds from now on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -91,6 +92,27 @@ async def test_a_cancelled_original_does_not_stand_in_the_way(database: Database
     assert await people_on(database).cancel("acme", first.id, "test") == "cancelled"
     [second] = await store.accept([draft("b", dedup="m")], NOW)
     assert (second.outcome, second.duplicate_of) == ("created", None)
+
+
+async def test_duplicates_cost_one_round_trip_however_many_there_are(database: Database) -> None:
+    """Forty duplicates and takings-over in one batch cost as many statements as one of each."""
+    store = store_on(database)
+    taken = [draft(f"first{n}", dedup=f"m{n}") for n in range(42)]
+    accepted = await store.accept(taken, NOW)
+    for answer in accepted[::2]:
+        await people_on(database).cancel("acme", answer.id, "test")
+
+    async def cost(numbers: Sequence[int]) -> int:
+        before = database.statements
+        again = await store.accept([draft(f"again{n}", dedup=f"m{n}") for n in numbers], NOW)
+        expected = [None if n % 2 == 0 else accepted[n].id for n in numbers]
+        assert [answer.duplicate_of for answer in again] == expected
+        return database.statements - before
+
+    one_of_each = await cost([0, 1])
+    assert await cost(range(2, 42)) == one_of_each
+    third = await store.accept([draft(f"third{n}", dedup=f"m{n}") for n in range(42)], NOW)
+    assert all(answer.duplicate_of for answer in third)  # also of those that took a meaning over
 
 
 async def test_only_one_of_many_workers_claims(database: Database) -> None:
@@ -210,6 +232,39 @@ async def test_an_orphan_receipt_is_parked_and_matched_later(database: Database)
     assert words == ["orphan"]
     await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
     assert await states(database) == ["delivered"]
+
+
+@pytest.mark.parametrize("poison", ["<" + "9" * 300 + "@example.com>", "<nul\x00@example.com>", "<lone\ud800>"])
+async def test_a_receipt_that_can_not_be_stored_leaves_the_others_of_its_batch_alone(
+    database: Database, poison: str
+) -> None:
+    """An endless id, or one with characters that no column holds: it alone is invalid, whatever its place."""
+    store = store_on(database)
+    work = await accepted_and_claimed(database)
+    await store.start([outgoing(work)], NOW, 60)
+    bad = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, poison))
+    good = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
+    others = [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, f"SM-{n}")) for n in range(5)]
+    words, _ = await store.receive([*others, bad, good], later(1), SETTLER.after_receipt)
+    assert [*words[:5], words[6]] == [*["orphan"] * 5, "moved"]
+    assert words[5] == "invalid" or database.is_sqlite  # which bounds no text and holds a NUL
+    assert await states(database) == ["delivered"]
+    assert await store.owner("twilio", poison) is None
+
+
+async def test_an_attempt_whose_provider_id_can_not_be_stored_is_settled(database: Database) -> None:
+    """A provider that answers with an endless id has its message recorded without it, and other attempts their own."""
+    store = store_on(database)
+    answers = await store.accept([draft(f"k{n}", borrower=f"B-{n}") for n in range(4)], NOW)
+    works = await store.claim([answer.first_delivery or "" for answer in answers], NOW, 60)
+    await store.start([outgoing(work) for work in works], NOW, 60)
+    failed = TransientFailure(ProviderReason.RATE_LIMITED, code="nul\x00")
+    results = [Accepted("SM1"), Accepted("9" * 300), Accepted("SM3"), failed]
+    attempted = [ended(work, result, later(1)) for work, result in zip(works, results, strict=True)]
+    await store.settle(attempted, SETTLER.after_attempt, SETTLER.after_receipt)
+    assert sorted(map(str, await states(database))) == ["retrying", *["sent"] * 3]
+    kept = {await store.owner("twilio", key) for key in ("SM1", "SM3")}
+    assert kept == {works[0].delivery.id, works[2].delivery.id}
 
 
 async def test_undelivered_opens_the_next_step_once(database: Database) -> None:

@@ -204,7 +204,7 @@ async def test_an_answered_route_goes_no_further(database: Database) -> None:
     await database.write(lambda connection: connection.execute(insert(api_keys), [key]))
     replies = ReplyStore(database, digest, lambda: later(60))
     reply = Reply("twilio", "SM9", "+12025550123", "who is this?")
-    [taken] = await replies.take(reply, "sms", "+12025550123", lambda text, borrower: Intent.OTHER)
+    [taken] = await replies.record(reply, "sms", "+12025550123", lambda text, borrower: Intent.OTHER)
     assert taken.new
     await _heard(database, work, ReceiptStatus.UNDELIVERED, 120)
     assert [state for state, _ in await _deliveries(database)] == [State.UNDELIVERED]

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
 from gateway.app.app import Gateway
-from gateway.core.errors import Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 from gateway.observability import logs
 from gateway.observability.readiness import Probe
 from gateway.pipeline import Pipeline
@@ -419,6 +419,13 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     monkeypatch.setattr(Pipeline, "receive", away)
     status, answered = await call()
     assert (status, answered["Retry-After"]) == (503, "5")
+
+    async def unstorable(*_arguments: Any) -> Any:
+        raise InvalidData("ledger: DataError")
+
+    monkeypatch.setattr(Pipeline, "receive", unstorable)
+    status, answered = await call()
+    assert (status, answered["Content-Type"]) == (422, "application/problem+json")
 
 
 # ── inbox ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from gateway.app import settings as settings_module
 from gateway.cli import app
-from gateway.storage import facts
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, draft, empty_sqlite, store_on
 
+SHIPPED = Path(__file__).parents[3] / "templates"
 Command = Callable[..., Result]
 
 
@@ -97,11 +97,21 @@ def test_room_is_told_and_given_back(gateway: Command) -> None:
     assert gateway("vacuum").exit_code == 0
 
 
-def test_records_that_caps_count_are_not_removed(gateway: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A contact that is forgotten too early would be made again: such a setting is refused."""
-    assert facts.HORIZON.days == settings_module._CAPS_LOOK_BACK_DAYS
-    monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", "31")
+def test_records_that_caps_count_are_not_removed(
+    gateway: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A contact that is removed too early would be made again: how early is too early follows from the packs in use."""
+    templates = shutil.copytree(SHIPPED, tmp_path / "templates")
+    pack = templates / "policies" / "us_ma.yaml"
+    text = pack.read_text("utf-8").replace("period: 7,", "period: 90,")
+    monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", "91")
+    assert gateway("prune", "--dry-run").exit_code == 0  # by the shipped packs nine days are enough
+    monkeypatch.setenv("GATEWAY_TEMPLATES_DIR", str(templates))
+    pack.write_text(text, "utf-8")
     refused = gateway("prune", "--dry-run")
-    assert (refused.exit_code, "caps" in refused.output) == (2, True)
-    monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", "32")
-    assert gateway("prune", "--dry-run").exit_code == 0
+    assert refused.exit_code == 2
+    assert "GATEWAY_KEEP_RECORDS_DAYS" in refused.output
+    assert "caps" in refused.output
+    for days in ("93", "0"):
+        monkeypatch.setenv("GATEWAY_KEEP_RECORDS_DAYS", days)
+        assert gateway("prune", "--dry-run").exit_code == 0

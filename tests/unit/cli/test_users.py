@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from tests.support.ledgers import empty_sqlite
 
 PASSWORD = "correct horse battery staple\n"
 
@@ -48,6 +49,7 @@ def test_what_can_not_be_is_refused_with_the_remedy(
     tmp_path: Path, changes: tuple[str, ...], typed: str, word: str
 ) -> None:
     """Exit status 2, and nobody is added."""
+    empty_sqlite(tmp_path)
     mei = ("mei@acme.example", "--tenant", "acme", "--name", "Mei Lin", "--role", "editor", *changes)
     code, _, said = run(tmp_path, "add", *mei, typed=typed)
     assert (code, word in said) == (2, True), said

@@ -13,7 +13,7 @@ from gateway.replies.rules import load_words
 from gateway.stages.classify_reply import ReplyClassifier
 
 WORDS = load_words(Path(__file__).parents[3] / "templates" / "policies" / "replies.toml")
-CLASSIFIER = ReplyClassifier(WORDS.understand, WORDS.answer, lambda _jurisdiction: ("default", "us_regf"), {})
+CLASSIFIER = ReplyClassifier(WORDS.classify, WORDS.answer, lambda _jurisdiction: ("default", "us_regf"), {})
 BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms": "+12025550100"})
 
 
@@ -29,4 +29,4 @@ BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms"
 )
 def test_the_providers_own_word_decides(text: str, keyword: Keyword | None, intent: Intent) -> None:
     """It may be a keyword that only the account knows, and the provider acts on it whatever we think."""
-    assert CLASSIFIER.understand(text, BORROWER, keyword) is intent
+    assert CLASSIFIER.classify(text, BORROWER, keyword) is intent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
-from gateway.operations.activity import MINUTES, Happened
+from gateway.operations.activity import MINUTES, EventGroup
 from gateway.operations.processes import RunningProcess
 from gateway.stages.route import ProviderHealth
 from gateway.storage.store import Backlog
@@ -27,7 +27,7 @@ WORKER = RunningProcess("prc_1", "worker", "1.0", NOW - timedelta(hours=2), NOW,
 
 
 def _status(ages: Backlog = QUIET, minutes: Any = None, processes: Any = (WORKER,), **more: Any) -> Status:
-    empty: dict[int, dict[Happened, int]] = {minute: {} for minute in range(MINUTES)}
+    empty: dict[int, dict[EventGroup, int]] = {minute: {} for minute in range(MINUTES)}
     return status(NOW, ages, minutes or empty, processes, more.get("switches", []), CHANNELS, more.get("not_ready", {}))
 
 
@@ -74,11 +74,11 @@ def test_a_provider_is_as_well_as_its_worst_worker_sees_it() -> None:
 def test_the_verdict_mix_counts_decisions_and_not_receipts() -> None:
     """Sent at hand-over; deferred, suppressed and reviewed where the policy said so; duplicates are suppressed."""
     happened = {
-        Happened("attempt_started", "sending", ""): 6,
-        Happened("decided", "accepted", "permitted"): 9,  # at accept, to be decided again at hand-over
-        Happened("decided", "deferred", "outside_window"): 3,
-        Happened("suppressed", "suppressed", "duplicate"): 1,
-        Happened("receipt", "delivered", ""): 6,
+        EventGroup("attempt_started", "sending", ""): 6,
+        EventGroup("decided", "accepted", "permitted"): 9,  # at accept, to be decided again at hand-over
+        EventGroup("decided", "deferred", "outside_window"): 3,
+        EventGroup("suppressed", "suppressed", "duplicate"): 1,
+        EventGroup("receipt", "delivered", ""): 6,
     }
     mix = _status(minutes={0: happened}).verdicts
     assert [(each.verdict, each.reason, each.count, each.percent) for each in mix] == [
