@@ -74,4 +74,4 @@ def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
-    return FastPathRouter(app, [*notifications.DIRECT, *receipts.DIRECT])
+    return FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
