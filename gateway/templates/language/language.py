@@ -22,7 +22,6 @@ from liquid.expression import Expression
 from gateway.core.ports import RenderFailed
 from gateway.templates.checks.translatable import said
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
-from gateway.templates.language.flat import Row, flatten, write
 from gateway.templates.language.source import TemplateProblem
 from gateway.templates.language.source_positions import Expanded, Misplaced, Place
 from gateway.templates.rendering import mail
@@ -44,53 +43,38 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What a text compiles to, wherever it stands. ``template`` is kept where there is no ``row``: it is the larger."""
+class _Compiled:
+    """What a text compiles to. It does not depend on where the text stands, so that several parts can share it."""
 
-    template: BoundTemplate | None
-    row: Row | None
-    addresses: frozenset[str]  # the variables that are web addresses
+    template: BoundTemplate
     tags: tuple[tuple[int, int], ...]  # of a mail: see mail.Html
     uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
     variables: frozenset[str]
 
 
 class CompiledPart:
-    """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
+    """One compiled part of a message. ``source`` is what the editor wrote, with the shared texts written in."""
 
-    __slots__ = ("_limit", "_made", "_row", "_template", "is_mail", "source", "where")
+    __slots__ = ("_compiled", "is_mail", "source", "where")
 
-    def __init__(self, where: str, source: Expanded, made: _Made, *, is_mail: bool) -> None:
+    def __init__(self, where: str, source: Expanded, compiled: _Compiled, *, is_mail: bool) -> None:
         self.where = where
         self.source = source
         self.is_mail = is_mail
-        self._made = made
-        self._row = made.row
-        self._template = made.template
-        self._limit = environment(html=is_mail).output_stream_limit or 0
+        self._compiled = compiled
 
     @property
     def uses(self) -> list[Use]:
         """Each output of a variable, in order."""
-        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._made.uses]
+        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._compiled.uses]
 
     @property
     def variables(self) -> frozenset[str]:
-        """All that the text speaks of, by whole path."""
-        return self._made.variables
+        """The names of all variables in the text, by whole path."""
+        return self._compiled.variables
 
     def render(self, values: Mapping[str, Any]) -> str:
         """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
-        if self._row is not None:
-            try:
-                text = write(self._row, values)
-            except (LiquidError, LookupError, ValueError, TypeError, ArithmeticError):
-                return self._render(values)  # fails again, and says where
-            if 4 * len(text) <= self._limit or len(text.encode()) <= self._limit:
-                return text
-        return self._render(values)
-
-    def _render(self, values: Mapping[str, Any]) -> str:
         nested: dict[str, Any] = {}
         for name, value in values.items():
             outer, _, inner = name.partition(".")
@@ -99,27 +83,19 @@ class CompiledPart:
             else:
                 nested[name] = value
         try:
-            return self._whole().render(nested)
+            return self._compiled.template.render(nested)
         except LiquidError as error:
             place = self._place(error.token.start_index if error.token else -1)
             raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
 
-    def _whole(self) -> BoundTemplate:
-        """What Liquid renders: read again where a row took its place, at the first failure."""
-        if self._template is None:
-            text = self.source.text
-            html = mail.compiled(text, self._made.addresses).html if self.is_mail else text
-            self._template = _parse(html, html=self.is_mail)
-        return self._template
-
     def _place(self, offset: int) -> Place | None:
         if offset < 0:
             return None
         if not self.is_mail:
             return self.source.place(offset)
-        begun = [(at, origin) for at, origin in self._made.tags if at <= offset]
+        begun = [(at, origin) for at, origin in self._compiled.tags if at <= offset]
         return self.source.place(begun[-1][1] + offset - begun[-1][0]) if begun else None
 
 
@@ -139,16 +115,17 @@ def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> C
         source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
     except Misplaced as error:
         return [_problem(where, error.place, error.detail)]
-    made = _compiled(source.text, scope.locale, tuple(sorted(scope.types.items())), is_mail)
-    if isinstance(made, list):
-        return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
-    return CompiledPart(where, source, made, is_mail=is_mail)
+    compiled = _compile(source.text, tuple(sorted(scope.types.items())), is_mail)
+    if isinstance(compiled, list):
+        places = [source.place(each.offset) if each.offset >= 0 else None for each in compiled]
+        return [_problem(where, place, each.detail) for place, each in zip(places, compiled, strict=True)]
+    return CompiledPart(where, source, compiled, is_mail=is_mail)
 
 
 # An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
 # texts. Templates share texts: a subject, what is the same in all jurisdictions.
 @lru_cache(maxsize=512)
-def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Made | list[Misplaced]:
+def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Compiled | list[Misplaced]:
     known = dict(types)
     addresses = frozenset(name for name, kind in known.items() if kind == "url")
     try:
@@ -164,8 +141,7 @@ def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mai
     uses = tuple(_uses(template))
     if html:
         template = _parse(html.html, html=True)
-    row = flatten(template, locale)
-    return _Made(template if row is None else None, row, addresses, html.tags if html else (), uses, variables)
+    return _Compiled(template, html.tags if html else (), uses, variables)
 
 
 def _check_tags(text: str) -> None:

@@ -29,7 +29,7 @@ _FILES = frozenset(file for files in PARTS.values() for file in files)
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
-# Messages (of a locale, channel and jurisdiction) whose compiled texts are kept; our choice: some 120 MB, of a hundred
+# Messages (of a locale, channel and jurisdiction) whose compiled texts are kept; our choice: some 150 MB, of a hundred
 # templates with all their messages or of a thousand with those that two countries need.
 _MOST_KEPT = 10_000
 # Where a country has another name in the policy packs, and so in borrowers' jurisdictions.
