@@ -64,7 +64,7 @@ def cookie_name(request: Request) -> str:
     return "__Host-gateway_session" if is_https(request) else "gateway_session"
 
 
-def source_of(request: Request) -> str:
+def client_network(request: Request) -> str:
     """Where a request comes from, for counting failures: an IPv4 address, or an IPv6 home."""
     host = request.client.host if request.client else ""
     try:
@@ -111,7 +111,7 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
     return session, form
 
 
-async def names_of(request: Request, session: Session) -> Callable[[str], str]:
+async def display_names(request: Request, session: Session) -> Callable[[str], str]:
     """How those who did something are called on the pages: colleagues by their names, programs by their keys."""
     users = await gateway_of(request).users.list(session.user.tenant)
     names = {each.actor: each.name for each in users}
@@ -143,7 +143,7 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
-def back_of(path: str) -> str:
+def safe_back_path(path: str) -> str:
     """A path of ours to go back to, or the start: "//elsewhere" and "/\\elsewhere" would lead away."""
     inside = path.startswith(("/editor", "/ops")) and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
@@ -180,7 +180,7 @@ async def message(request: Request, status: int, key: str, otherwise: str = "", 
     words = pages.texts(request).maybe(key, otherwise)
     if is_htmx(request):
         return pages.respond(request, "_refused.html", {"words": words}, status)
-    values = {"session": session, "words": words, "status": status, "back": back_of(back)}
+    values = {"session": session, "words": words, "status": status, "back": safe_back_path(back)}
     return pages.respond(request, "message.html", values, status)
 
 

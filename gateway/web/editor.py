@@ -13,21 +13,21 @@ from gateway.core.model import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.repository import Files
+from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.preview import Sample
-from gateway.templates.workflow.workflow import Card
+from gateway.templates.workflow.workflow import TemplateSummary
 from gateway.web import preview_frames, samples
 from gateway.web.access import (
     PageRoute,
     authenticated_form,
+    display_names,
     gateway_of,
     is_htmx,
     message,
-    names_of,
     pages_of,
     require_role,
 )
-from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, desk, locales_of, title_of, written
+from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, editor_view, locales_of, title_of, written
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
@@ -45,13 +45,13 @@ _STATES = (
 async def show_list(
     request: Request, q: str = "", state: str = "", session: Session = Depends(require_role())
 ) -> Response:
-    cards = await gateway_of(request).editing.cards(session.user.tenant, q[:100])
-    shown = [each for each in cards if not state or state in _states_of(each)]
-    values = {"cards": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(cards)}
+    summaries = await gateway_of(request).editing.summaries(session.user.tenant, q[:100])
+    shown = [each for each in summaries if not state or state in _states_of(each)]
+    values = {"summaries": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(summaries)}
     return await page(request, session, "list.html", values)
 
 
-def _states_of(card: Card) -> set[str]:
+def _states_of(card: TemplateSummary) -> set[str]:
     return {each.state.value for each in card.under_way} | ({TemplateState.PUBLISHED.value} if card.own else set())
 
 
@@ -61,7 +61,7 @@ async def show_template(request: Request, template: str, session: Session = Depe
     versions = await editing.versions(tenant, template)
     live = await editing.live(tenant, template)
     history = await editing.history(tenant, template)
-    card = next(iter(each for each in await editing.cards(tenant, template) if each.template == template))
+    card = next(iter(each for each in await editing.summaries(tenant, template) if each.template == template))
     draft = next((each for each in versions if each.state is TemplateState.DRAFT), None)
     values = {
         "template": template,
@@ -103,7 +103,7 @@ async def show_preview(request: Request, template: str, number: int) -> Response
     text = await gateway_of(request).editing.text(session.user.tenant, template, number)
     if not is_htmx(request):
         return await show_text(request, session, text, form)
-    values = await _desk(request, session, text, form)
+    values = await _view_values(request, session, text, form)
     return pages_of(request).respond(request, "_preview.html", {**values, "session": session, "swapped": True})
 
 
@@ -130,17 +130,17 @@ async def page(request: Request, session: Session, name: str, values: Mapping[st
         "session": session,
         "may_write": role.may(Role.EDITOR),
         "may_approve": role.may(Role.APPROVER),
-        "who": await names_of(request, session),
+        "who": await display_names(request, session),
         "done": request.query_params.get("done", ""),
     }
     return pages_of(request).respond(request, name, {**known, **values}, status)
 
 
 async def show_text(
-    request: Request, session: Session, text: Files, form: Mapping[str, str], status: int = 200, **more: Any
+    request: Request, session: Session, text: TemplateFiles, form: Mapping[str, str], status: int = 200, **more: Any
 ) -> Response:
     """A version's page; with ``form``, what somebody has written in it and not saved."""
-    values = await _desk(request, session, text, form)
+    values = await _view_values(request, session, text, form)
     return await page(request, session, "version.html", {**values, "notice": "", "swapped": False, **more}, status)
 
 
@@ -156,7 +156,9 @@ def files_of(form: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, st
     return found
 
 
-async def _desk(request: Request, session: Session, text: Files, form: Mapping[str, str]) -> dict[str, Any]:
+async def _view_values(
+    request: Request, session: Session, text: TemplateFiles, form: Mapping[str, str]
+) -> dict[str, Any]:
     gateway = gateway_of(request)
     files = files_of(form, text.files)
     known = locales_of(files)
@@ -172,7 +174,7 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
         drafted = gateway_of(request).editing.drafted(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
-        return desk(files, drafted, locale, samples.KINDS)
+        return editor_view(files, drafted, locale, samples.KINDS)
 
     made = await asyncio.to_thread(look)  # compiling takes milliseconds in which others are served
     mail = made.shown.get("email")
@@ -180,13 +182,13 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
     frame = await gateway.frames.put(session.user.tenant, html) if html else ""
     may_write = session.user.role.may(Role.EDITOR)
     return {
-        "desk": made,
+        "view": made,
         "text": text,
         "frame": frame,
         "written": written,
         "tested": session.user.test_addresses,
-        "may_test": may_write and text.edition is not None,
-        "writable": may_write and text.edition is not None and text.edition.state is TemplateState.DRAFT,
+        "may_test": may_write and text.stored is not None,
+        "writable": may_write and text.stored is not None and text.stored.state is TemplateState.DRAFT,
         "base": f"/editor/templates/{text.template}/{text.number}",
         **_places(text),
     }
@@ -201,6 +203,6 @@ def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, f
     return Sample(locale, samples.typed(version, given), form.get("name", ""))
 
 
-def _places(text: Files) -> dict[str, Any]:
+def _places(text: TemplateFiles) -> dict[str, Any]:
     title = title_of(text.files) or text.template
-    return {"template": text.template, "title": title, "number": text.number, "edition": text.edition}
+    return {"template": text.template, "title": title, "number": text.number, "stored": text.stored}

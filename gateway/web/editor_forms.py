@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.repository import Files
+from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.differences import DiffPiece, pieces
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.refusals import (
@@ -40,7 +40,7 @@ _LONGEST_LOCALE = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Collision:
+class TextConflict:
     """A text that two people changed. ``pieces`` lead from theirs to mine."""
 
     name: str
@@ -59,7 +59,7 @@ async def begin(request: Request, template: str) -> Response:
     try:
         made = await editing.begin(tenant, template, session.user.actor, _comment(form), files)
     except DraftExists as exists:
-        return to_version(template, exists.current.edition.number, "draft_exists")
+        return to_version(template, exists.current.stored.number, "draft_exists")
     return to_version(template, made.number, "begun")
 
 
@@ -77,7 +77,7 @@ async def submit(request: Request, template: str, number: int) -> Response:
     kept = await _save(request, session, template, number, form)
     if isinstance(kept, Response):
         return kept
-    revision = kept.edition.revision if kept.edition else 0
+    revision = kept.stored.revision if kept.stored else 0
     try:
         await gateway_of(request).editing.submit(
             session.user.tenant, template, number, revision, session.user.actor, _comment(form)
@@ -107,7 +107,7 @@ async def discard(request: Request, template: str, number: int) -> Response:
     revision = _number(form, "revision")
     editing, user = gateway_of(request).editing, session.user
     await editing.discard(user.tenant, template, number, revision, user.actor, _comment(form))
-    return _home(template, "discarded")
+    return _to_template(template, "discarded")
 
 
 @router.post("/{number:int}/approve")
@@ -133,9 +133,9 @@ async def publish(request: Request, template: str, number: int) -> Response:
     user, editing = session.user, gateway_of(request).editing
     at = _instant(form.get("at", "")) if form.get("when") == "later" else None
     if form.get("when") == "later" and at is None:
-        return await _again(request, session, template, number, "bad_time")
+        return await _show_notice(request, session, template, number, "bad_time")
     if at is not None and at <= gateway_of(request).clock():
-        return await _again(request, session, template, number, "past_time")
+        return await _show_notice(request, session, template, number, "past_time")
     try:
         confirmed = form.get("confirmed") == "yes"
         await editing.publish(user.tenant, template, number, user.actor, _comment(form), at, confirmed=confirmed)
@@ -143,7 +143,7 @@ async def publish(request: Request, template: str, number: int) -> Response:
         values = {"template": template, "number": number, "warnings": needed.warnings, "form": form}
         return await page(request, session, "confirm.html", values, 409)
     except BadText:
-        return await _again(request, session, template, number, "lint_blocks")
+        return await _show_notice(request, session, template, number, "lint_blocks")
     return to_version(template, number, "scheduled" if at else "published")
 
 
@@ -161,7 +161,7 @@ async def roll_back(request: Request, template: str) -> Response:
     user, to = session.user, form.get("to", "")
     earlier = int(to) if to.isdecimal() else None
     await gateway_of(request).editing.roll_back(user.tenant, template, user.actor, _comment(form), earlier)
-    return _home(template, "rolled_back")
+    return _to_template(template, "rolled_back")
 
 
 @router.post("/{number:int}/test")
@@ -198,7 +198,7 @@ async def send_test(request: Request, template: str, number: int) -> Response:
 
 async def _save(
     request: Request, session: Session, template: str, number: int, form: Mapping[str, str]
-) -> Files | Response:
+) -> TemplateFiles | Response:
     """What is stored now; or the page that says why not, with everything that was written."""
     editing, tenant = gateway_of(request).editing, session.user.tenant
     text = await editing.text(tenant, template, number)
@@ -223,7 +223,7 @@ async def _conflict(
 ) -> Response:
     """Both texts side by side where two people changed the same; what only one of them touched is taken from them."""
     theirs = dict(meanwhile.current.files)
-    kept, collisions = dict(theirs), []
+    kept, conflicts = dict(theirs), []
     for name, mine in files_of(form, theirs).items():
         seen, before = form.get(SEEN + name, ""), theirs.get(name, "")
         if mine == before or digest(mine) == seen:
@@ -233,19 +233,19 @@ async def _conflict(
         else:
             kept[name] = mine
             shown = before.removesuffix("\n"), mine.removesuffix("\n")
-            collisions.append(Collision(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
+            conflicts.append(TextConflict(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
     values: dict[str, Any] = {
         "template": template,
         "number": number,
-        "edition": meanwhile.current.edition,
-        "collisions": collisions,
+        "stored": meanwhile.current.stored,
+        "conflicts": conflicts,
         "kept": {name: text for name, text in kept.items() if text != theirs.get(name)},
         "locale": form.get("locale", ""),
     }
     return await page(request, session, "conflict.html", values, 409)
 
 
-async def _again(request: Request, session: Session, template: str, number: int, notice: str) -> Response:
+async def _show_notice(request: Request, session: Session, template: str, number: int, notice: str) -> Response:
     text = await gateway_of(request).editing.text(session.user.tenant, template, number)
     return await show_text(request, session, text, {}, 422, notice=notice)
 
@@ -256,7 +256,7 @@ def to_version(template: str, number: int, done: str, locale: str = "") -> Respo
     return RedirectResponse(f"/editor/templates/{quote(template)}/{number}?done={done}{where}", 303, headers())
 
 
-def _home(template: str, done: str) -> Response:
+def _to_template(template: str, done: str) -> Response:
     return RedirectResponse(f"/editor/templates/{quote(template)}?done={done}", 303, headers())
 
 

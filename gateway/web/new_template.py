@@ -44,7 +44,7 @@ async def begin(request: Request) -> Response:
     template, start = form.get("template", "").strip(), form.get("start", "")
     try:
         plan = _plan(form, editing.locales())
-        if template in {each.template for each in await editing.cards(user.tenant)}:
+        if template in {each.template for each in await editing.summaries(user.tenant)}:
             raise Refusal("new_taken")
         source = await editing.live(user.tenant, start) if start else None
         files = begun(plan, source.files if source else None)
@@ -74,7 +74,7 @@ async def _form(request: Request, session: Session, form: Mapping[str, str], wro
     values: dict[str, Any] = {
         "form": form,
         "wrong": wrong,
-        "cards": [each for each in await editing.cards(session.user.tenant) if each.live],
+        "summaries": [each for each in await editing.summaries(session.user.tenant) if each.live],
         "categories": [each.value for each in Category],
         "locales": editing.locales(),
         "channels": list(PARTS),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway.identity.sessions import Session
 from gateway.operations.activity import Activity
 from gateway.operations.processes import read_processes
-from gateway.web.access import PageRoute, names_of, pages_of, require_role
+from gateway.web.access import PageRoute, display_names, pages_of, require_role
 from gateway.web.status import Status, status
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await watch.look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
     mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
-    values = {"status": seen, "switches": mine, "session": session, "who": await names_of(request, session)}
+    values = {"status": seen, "switches": mine, "session": session, "who": await display_names(request, session)}
     return pages_of(request).respond(request, name, values)

@@ -15,14 +15,14 @@ from gateway.web.access import (
     NotAllowed,
     PageRoute,
     authenticated_form,
-    back_of,
+    client_network,
     cookie_name,
     gateway_of,
     is_https,
     pages_of,
     read_form,
+    safe_back_path,
     session_of,
-    source_of,
 )
 from gateway.web.page import headers
 
@@ -35,8 +35,8 @@ router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=Fa
 @router.get("/sign-in")
 async def show_sign_in(request: Request, back: str = "/editor") -> Response:
     if await session_of(request) is not None:
-        return RedirectResponse(back_of(back), 303, headers())
-    return _form(request, back_of(back))
+        return RedirectResponse(safe_back_path(back), 303, headers())
+    return _form(request, safe_back_path(back))
 
 
 @router.post("/sign-in")
@@ -45,8 +45,8 @@ async def sign_in(request: Request) -> Response:
     visit, token = request.cookies.get(_VISIT, ""), form.get("form_token", "")
     if not visit or not hmac.compare_digest(gateway.signer.form_token(visit).encode(), token.encode()):
         raise NotAllowed("form_foreign")
-    email, back = form.get("email", ""), back_of(form.get("back", "/editor"))
-    source, now = source_of(request), gateway.clock()
+    email, back = form.get("email", ""), safe_back_path(form.get("back", "/editor"))
+    source, now = client_network(request), gateway.clock()
     wait = await gateway.attempts.begin(email, source, now)
     if wait:
         return _form(request, back, email, wait_seconds=math.ceil(wait.total_seconds()))

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.identity.users import Role
 from gateway.web import editor_forms, preview_frames
-from gateway.web.access import back_of
+from gateway.web.access import safe_back_path
 from gateway.web.editor import files_of
 from gateway.web.editor_views import PartText, digest
 from tests.e2e.conftest import AppClient
@@ -75,7 +75,7 @@ async def test_every_page_wants_a_sign_in_and_leads_back(stranger: Person) -> No
     async with stranger.http.get("/editor/sign-in?back=//evil.example", allow_redirects=False) as answer:
         assert answer.headers["location"] == "/editor"
     for path in ("//evil.example", "/\\evil.example", "https://evil.example", "/editor\nx", "/v1/keys"):
-        assert back_of(path) == "/editor"
+        assert safe_back_path(path) == "/editor"
 
 
 async def test_a_failure_says_nothing_and_many_have_to_wait(stranger: Person, app_client: AppClient) -> None:

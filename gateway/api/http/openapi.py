@@ -38,7 +38,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     template_schemas.RollBackIn,
     template_schemas.TextIn,
     template_schemas.PreviewIn,
-    template_schemas.TrialIn,
+    template_schemas.TestSendIn,
     template_schemas.ImportIn,
 )
 _PROBLEM = {

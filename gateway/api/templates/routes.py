@@ -25,8 +25,8 @@ from gateway.api.templates.schemas import (
     RollBackIn,
     SampleIn,
     SaveIn,
+    TestSendIn,
     TextIn,
-    TrialIn,
     WhyIn,
 )
 from gateway.core.model import TemplateState
@@ -55,8 +55,8 @@ async def listed(
     state: Annotated[TemplateState | None, Query(description="Only with a version under way in this state.")] = None,
 ) -> Response:
     """All templates, by id: what is live, and what is under way."""
-    cards = await gateway_of(request).editing.cards(who.tenant, search)
-    wanted = [each for each in cards if state is None or any(one.state is state for one in each.under_way)]
+    summaries = await gateway_of(request).editing.summaries(who.tenant, search)
+    wanted = [each for each in summaries if state is None or any(one.state is state for one in each.under_way)]
     return bodies.answer({"templates": [answers.card(each) for each in wanted]})
 
 
@@ -67,14 +67,14 @@ async def export(request: Request, who: Reading) -> Response:
 
 
 @router.post("/import", openapi_extra=body(ImportIn))
-async def take_over(request: Request, who: Editing) -> Response:
+async def import_template(request: Request, who: Editing) -> Response:
     """Begin drafts from files; with ``publish``, have them live. One result for each template."""
     given = await bodies.read_model(request, ImportIn)
     if given.publish:
         await caller(request, Scope.ADMIN)  # the second person was somewhere else, and nobody here has seen them
     transfer = gateway_of(request).transfer
     results = [
-        await transfer.take_over(
+        await transfer.import_template(
             who.tenant, template, files, who.actor, given.comment, publish=given.publish, confirmed=given.confirm
         )
         for template, files in given.templates.items()
@@ -88,7 +88,9 @@ async def versions(request: Request, who: Reading, template: Template) -> Respon
     with answers.refusals():
         found = await gateway_of(request).editing.versions(who.tenant, template)
         live = await gateway_of(request).editing.live(who.tenant, template)
-    return bodies.answer({"live": live and answers.head(live), "versions": [answers.edition(each) for each in found]})
+    return bodies.answer(
+        {"live": live and answers.head(live), "versions": [answers.stored_version(each) for each in found]}
+    )
 
 
 @router.get("/{template}/live")
@@ -182,7 +184,7 @@ async def discard(request: Request, who: Editing, template: Template, number: Nu
     """Give a draft up."""
     with answers.refusals():
         found = await gateway_of(request).editing.discard(who.tenant, template, number, _revision(request), who.actor)
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 # ── from draft to publication ───────────────────────────────────────────────────────────────────────────────
@@ -197,7 +199,7 @@ async def submit(request: Request, who: Editing, template: Template, number: Num
         found = await gateway_of(request).editing.submit(
             who.tenant, template, number, revision, who.actor, given.comment
         )
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 @router.post("/{template}/versions/{number}/approve", openapi_extra=body(CommentIn))
@@ -206,7 +208,7 @@ async def approve(request: Request, who: Approving, template: Template, number: 
     given = await bodies.read_model(request, CommentIn)
     with answers.refusals():
         found = await gateway_of(request).editing.approve(who.tenant, template, number, who.actor, given.comment)
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 @router.post("/{template}/versions/{number}/reject", openapi_extra=body(WhyIn))
@@ -215,7 +217,7 @@ async def reject(request: Request, who: Approving, template: Template, number: N
     given = await bodies.read_model(request, WhyIn)
     with answers.refusals():
         found = await gateway_of(request).editing.reject(who.tenant, template, number, who.actor, given.comment)
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 @router.get("/{template}/versions/{number}/consequences")
@@ -234,7 +236,7 @@ async def publish(request: Request, who: Approving, template: Template, number: 
         found = await gateway_of(request).editing.publish(
             who.tenant, template, number, who.actor, given.comment, given.at, confirmed=given.confirm
         )
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 @router.post("/{template}/versions/{number}/unschedule", openapi_extra=body(WhyIn))
@@ -243,7 +245,7 @@ async def unschedule(request: Request, who: Approving, template: Template, numbe
     given = await bodies.read_model(request, WhyIn)
     with answers.refusals():
         found = await gateway_of(request).editing.unschedule(who.tenant, template, number, who.actor, given.comment)
-    return bodies.answer(answers.edition(found))
+    return bodies.answer(answers.stored_version(found))
 
 
 @router.post("/{template}/roll-back", openapi_extra=body(RollBackIn))
@@ -258,14 +260,14 @@ async def roll_back(request: Request, who: Approving, template: Template) -> Res
         await editing.roll_back(who.tenant, template, who.actor, given.comment, given.to)
         found = await editing.live(who.tenant, template)
         versions = await editing.versions(who.tenant, template)
-    planned = next((answers.edition(each) for each in versions if each.state is TemplateState.SCHEDULED), None)
+    planned = next((answers.stored_version(each) for each in versions if each.state is TemplateState.SCHEDULED), None)
     return bodies.answer({"live": found and answers.head(found), "planned": planned})
 
 
-@router.post("/{template}/versions/{number}/test", openapi_extra=body(TrialIn))
+@router.post("/{template}/versions/{number}/test", openapi_extra=body(TestSendIn))
 async def test_send(request: Request, who: Editing, template: Template, number: Number) -> Response:
     """Send one marked message to an address of the tenant's own list, by the real provider; no contact is counted."""
-    given = await bodies.read_model(request, TrialIn)
+    given = await bodies.read_model(request, TestSendIn)
     gateway = gateway_of(request)
     own = gateway.settings.test_addresses.get(who.tenant, {}).get(given.channel, [])
     with answers.refusals():

@@ -82,7 +82,7 @@ class PreviewIn(TextIn):
     sample: SampleIn = SampleIn()
 
 
-class TrialIn(RequestModel):
+class TestSendIn(RequestModel):
     """A test message; ``address`` is one of those that GATEWAY_TEST_ADDRESSES names for the tenant."""
 
     channel: Channel

@@ -20,12 +20,12 @@ from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 
 from gateway.core.ports import RenderFailed
-from gateway.templates.checks.translatable import said
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.templates.language.source import TemplateProblem
-from gateway.templates.language.source_positions import Expanded, Misplaced, Place
+from gateway.templates.language.source_positions import ExpandedSource, Place, SourceError
 from gateway.templates.rendering import mail
 from gateway.templates.rendering.markup import LIQUID
+from gateway.templates.translatable import translatable
 
 _MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
 _LONGEST_TAG = 400  # characters; our choice
@@ -57,7 +57,7 @@ class CompiledPart:
 
     __slots__ = ("_compiled", "is_mail", "source", "where")
 
-    def __init__(self, where: str, source: Expanded, compiled: _Compiled, *, is_mail: bool) -> None:
+    def __init__(self, where: str, source: ExpandedSource, compiled: _Compiled, *, is_mail: bool) -> None:
         self.where = where
         self.source = source
         self.is_mail = is_mail
@@ -88,7 +88,9 @@ class CompiledPart:
             place = self._place(error.token.start_index if error.token else -1)
             raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
+            raise RenderFailed(
+                translatable("{where}: {detail}", where=self.where, detail=type(error).__name__)
+            ) from None
 
     def _place(self, offset: int) -> Place | None:
         if offset < 0:
@@ -112,8 +114,8 @@ class PartScope:
 def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> CompiledPart | list[TemplateProblem]:
     """Compile one part, or say everything that is wrong with it."""
     try:
-        source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
-    except Misplaced as error:
+        source = ExpandedSource(text, scope.fragments, scope.constants, html=is_mail)
+    except SourceError as error:
         return [_problem(where, error.place, error.detail)]
     compiled = _compile(source.text, tuple(sorted(scope.types.items())), is_mail)
     if isinstance(compiled, list):
@@ -125,7 +127,7 @@ def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> C
 # An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
 # texts. Templates share texts: a subject, what is the same in all jurisdictions.
 @lru_cache(maxsize=512)
-def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Compiled | list[Misplaced]:
+def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Compiled | list[SourceError]:
     known = dict(types)
     addresses = frozenset(name for name, kind in known.items() if kind == "url")
     try:
@@ -135,7 +137,7 @@ def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _C
         if problems := list(_check_uses(template, analysis, known)):
             return problems
         html = mail.compiled(text, addresses) if is_mail else None
-    except Misplaced as error:
+    except SourceError as error:
         return [error]
     variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
     uses = tuple(_uses(template))
@@ -149,28 +151,28 @@ def _check_tags(text: str) -> None:
     open_blocks: list[tuple[str, int]] = []
     for count, (offset, tag) in enumerate(_tags(text)):
         if count >= _MOST_TAGS:
-            raise Misplaced(said("there are more than {most} tags", most=_MOST_TAGS), offset)
+            raise SourceError(translatable("there are more than {most} tags", most=_MOST_TAGS), offset)
         name = _tag_name(tag)
         if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
             continue
         if name == "render":
-            raise Misplaced(said("a shared text is taken in like this: {% render 'help' %}"), offset)
+            raise SourceError(translatable("a shared text is taken in like this: {% render 'help' %}"), offset)
         if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
             open_blocks.pop()
         elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
-            raise Misplaced(said("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
+            raise SourceError(translatable("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
         elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
             known = ", ".join(sorted((*TAGS, "render")))
-            detail = said("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
-            raise Misplaced(detail, offset)
+            detail = translatable("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
+            raise SourceError(detail, offset)
         elif name in BLOCKS:
             open_blocks.append((name, offset))
             if len(open_blocks) > _DEEPEST:
-                raise Misplaced(said("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
+                raise SourceError(translatable("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
     if open_blocks:
         name, offset = open_blocks[-1]
         tags = {"tag": f"{{% {name} %}}", "end": f"{{% end{name} %}}"}
-        raise Misplaced(said("{tag} is never closed: add {end}", **tags), offset)
+        raise SourceError(translatable("{tag} is never closed: add {end}", **tags), offset)
 
 
 def _tags(text: str) -> Iterator[tuple[int, str]]:
@@ -180,8 +182,10 @@ def _tags(text: str) -> Iterator[tuple[int, str]]:
         start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
         end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
         if end < 2:
-            detail = said("there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG)
-            raise Misplaced(detail, start)
+            detail = translatable(
+                "there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG
+            )
+            raise SourceError(detail, start)
         yield start, text[start:end]
 
 
@@ -195,9 +199,9 @@ def _parse(text: str, *, html: bool) -> BoundTemplate:
         return made.from_string(text)
     except LiquidError as error:
         offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
-        raise Misplaced(_message(error), offset) from None
+        raise SourceError(_message(error), offset) from None
     except RecursionError:
-        raise Misplaced(said("is nested too deeply"), 0) from None
+        raise SourceError(translatable("is nested too deeply"), 0) from None
 
 
 def _first_wrong(text: str, made: Environment) -> int:
@@ -220,27 +224,27 @@ def _path(use: Any) -> str:
     return ".".join(str(part) for part in use.segments)
 
 
-def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[Misplaced]:
+def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[SourceError]:
     """Unknown variables and filters, and filters of the wrong kind of value, also where no example leads."""
     for uses in analysis.globals.values():
         for use in uses:
             if (name := _path(use)) not in known:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(known))}
-                yield Misplaced(
-                    said("there is no variable {name}; this template has: {known}", **names), use.span.index
+                yield SourceError(
+                    translatable("there is no variable {name}; this template has: {known}", **names), use.span.index
                 )
     roots = {name.partition(".")[0] for name in known}
     for node in _nodes(template.nodes):
         for name in map(str, (*node.template_scope(), *node.block_scope())):
             if name in roots:
                 # Otherwise an address that was checked could become one that was not.
-                detail = said("{name} is a variable already: choose another name", name=repr(name))
-                yield Misplaced(detail, node.token.start_index)
+                detail = translatable("{name} is a variable already: choose another name", name=repr(name))
+                yield SourceError(detail, node.token.start_index)
     for name, spans in analysis.filters.items():
         if name not in template.env.filters:
             for span in spans:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(template.env.filters))}
-                yield Misplaced(said("there is no filter {name}; there are: {known}", **names), span.index)
+                yield SourceError(translatable("there is no filter {name}; there are: {known}", **names), span.index)
     for each in _filtered(template):
         first = each.filters[0] if each.filters else None
         if first is None or first.name not in WANTS:
@@ -249,8 +253,8 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
         kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
         if len(first.args) < least or (kind and kind not in kinds):
             words = {"name": first.name, "kinds": ", ".join(kinds), "example": example}
-            detail = said("the filter {name} is for {kinds}, and is written like {example}", **words)
-            yield Misplaced(detail, first.token.start_index)
+            detail = translatable("the filter {name} is for {kinds}, and is written like {example}", **words)
+            yield SourceError(detail, first.token.start_index)
 
 
 def _uses(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:

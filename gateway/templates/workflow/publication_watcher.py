@@ -24,31 +24,31 @@ _SECONDS = 1.0  # our choice: how late a publication may be in another process, 
 class CatalogObserver(Protocol):
     """Hears that a catalogue is up to date, of which templates, and how many of them it had to pass over."""
 
-    def templates_followed(self, now: datetime, names: Collection[str], passed_over: int) -> None: ...
+    def templates_followed(self, now: datetime, names: Collection[str], skipped: int) -> None: ...
 
 
 class PublicationWatcher:
     """Refreshes a catalogue, and writes down that planned publications have taken place."""
 
-    def __init__(self, catalog: Catalog, editions: VersionStore, observer: CatalogObserver, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, versions: VersionStore, observer: CatalogObserver, clock: Clock) -> None:
         self._catalog = catalog
-        self._editions = editions
+        self._store = versions
         self._observer = observer
         self._clock = clock
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """One round. Raises Unavailable."""
         await self._catalog.refresh()
         for tenant, template in self._catalog.planned(self._clock()):
             # The plan holds since its time, in memory; this is for the record, and whoever comes first writes it.
-            await self._editions.publish_due(tenant, template)
-        self._observer.templates_followed(self._clock(), self._catalog.names(), self._catalog.passed_over())
+            await self._store.publish_due(tenant, template)
+        self._observer.templates_followed(self._clock(), self._catalog.names(), self._catalog.skipped())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look about once a second until told to stop. A ledger that is away is waited for."""
         while not stop.is_set():
             try:
-                await self.look()
+                await self.run_once()
             except Unavailable as error:
                 structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
             with suppress(TimeoutError):
