@@ -26,8 +26,10 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
+from gateway.api.http.parts import Parts
 from gateway.api.http.request_ids import RequestId
 from gateway.api.templates import routes as templates
+from gateway.identity.keys import Keys
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
 from gateway.web.page import Pages
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from gateway.app.app import Gateway
 
 
-def create_app(gateway: Gateway) -> ASGIApp:
-    """The HTTP side of ``gateway``, which the caller opens and closes."""
+def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
+    """The HTTP application on ``parts``, which the caller opens and closes."""
     app = FastAPI(
         title="Notification gateway",
         version="1",
@@ -44,10 +46,9 @@ def create_app(gateway: Gateway) -> ASGIApp:
         redirect_slashes=False,
         redoc_url=None,
     )
+    pages_of_web = Pages()
+    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(gateway))
     app.state.gateway = gateway
-    app.state.key_ring = KeyRing(gateway.keys)
-    app.state.pages = Pages()
-    app.state.watch = ops.StatusCache(gateway)
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -68,7 +69,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    app.include_router(app.state.pages.router())
+    app.include_router(pages_of_web.router())
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
     openapi.install(app)

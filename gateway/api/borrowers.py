@@ -5,37 +5,37 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
 from gateway.core.model import Category, Hold, HoldKind, Notification, Verdict, VerdictKind
 from gateway.core.ports import FieldError
-from gateway.identity.keys import Scope
-from gateway.observability.metrics import OptOutSource
+from gateway.dry_run import Forecaster
+from gateway.observability.metrics import Metrics, OptOutSource
+from gateway.storage.reads import Reads
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
 
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
-
 
 @router.get("")
-async def show(request: Request, who: Reading, borrower_id: Identifier) -> Response:
+async def show(
+    who: Reading, borrower_id: Identifier, reads: Uses[Reads], forecaster: Uses[Forecaster], clock: Uses[GatewayClock]
+) -> Response:
     """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
-    gateway = gateway_of(request)
-    found = await gateway.reads.borrower(who.tenant, borrower_id)
+    found = await reads.borrower(who.tenant, borrower_id)
     if found is None:
         raise Problem("not_found")
-    latest = await gateway.reads.latest(who.tenant, borrower_id)
-    outlook = {} if latest is None else await gateway.forecaster.outlook(latest)
-    channels = {channel: _outlook(verdict, gateway.clock()) for channel, verdict in outlook.items()}
+    latest = await reads.latest(who.tenant, borrower_id)
+    outlook = {} if latest is None else await forecaster.outlook(latest)
+    channels = {channel: _outlook(verdict, clock()) for channel, verdict in outlook.items()}
     return bodies.answer(
         {**found, "preferences": None if latest is None else _preferences(latest), "channels": channels}
     )
@@ -79,12 +79,13 @@ async def timeline(
     request: Request,
     who: Reading,
     borrower_id: Identifier,
+    reads: Uses[Reads],
     limit: Annotated[int, Query(ge=1, le=500)] = 200,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """Every request, verdict, message, receipt, hold and opt-out, in order."""
     after = int(cursors.decode(cursor, r"[0-9]{1,18}") or 0)
-    found = await gateway_of(request).reads.timeline(who.tenant, borrower_id, limit + 1, after)
+    found = await reads.timeline(who.tenant, borrower_id, limit + 1, after)
     following = cursors.encode(found[limit - 1]["seq"]) if len(found) > limit else None
     return bodies.answer(
         {"borrower_id": borrower_id, "events": found[:limit], "next_cursor": following},
@@ -93,14 +94,20 @@ async def timeline(
 
 
 @router.put("/holds/{kind}", openapi_extra=body(HoldIn))
-async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kind: HoldKind) -> Response:
+async def put_hold(
+    request: Request,
+    who: Managing,
+    borrower_id: Identifier,
+    kind: HoldKind,
+    people: Uses[BorrowerStore],
+    clock: Uses[GatewayClock],
+) -> Response:
     """Set or replace a hold: no contact while it stands. In force when this answers."""
-    gateway = gateway_of(request)
     given = await bodies.read_model(request, HoldIn)
-    hold = Hold(kind, given.start or gateway.clock(), given.end, given.case_id)
+    hold = Hold(kind, given.start or clock(), given.end, given.case_id)
     if hold.end is not None and hold.end <= hold.start:
         raise Problem("invalid_request", errors=[FieldError("/end", "must be after start, or after now without one")])
-    await gateway.people.put_hold(who.tenant, borrower_id, hold, given.reason or "", who.actor)
+    await people.put_hold(who.tenant, borrower_id, hold, given.reason or "", who.actor)
     return bodies.answer(
         {
             "borrower_id": borrower_id,
@@ -113,31 +120,34 @@ async def put_hold(request: Request, who: Managing, borrower_id: Identifier, kin
 
 
 @router.delete("/holds/{kind}", status_code=204)
-async def lift_hold(request: Request, who: Managing, borrower_id: Identifier, kind: HoldKind) -> Response:
+async def lift_hold(who: Managing, borrower_id: Identifier, kind: HoldKind, people: Uses[BorrowerStore]) -> Response:
     """Lift the holds of this kind; what they deferred is looked at again at once."""
-    if not await gateway_of(request).people.lift_hold(who.tenant, borrower_id, kind, who.actor):
+    if not await people.lift_hold(who.tenant, borrower_id, kind, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)
 
 
 @router.post("/opt-outs", status_code=201, openapi_extra=body(OptOutIn))
-async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) -> Response:
+async def add_opt_out(
+    request: Request,
+    who: Managing,
+    borrower_id: Identifier,
+    people: Uses[BorrowerStore],
+    configured: Uses[ConfiguredChannels],
+    metrics: Uses[Metrics],
+) -> Response:
     """Record that the borrower said no. When this answers, nothing goes there any more."""
-    gateway = gateway_of(request)
     given = await bodies.read_model(request, OptOutIn)
     if given.channel is None and given.address is not None:
         error = FieldError("/channel", "is required with an address: the same text may be an address on two channels")
         raise Problem("invalid_request", errors=[error])
-    if given.channel is not None and given.channel not in gateway.channels:
+    if given.channel is not None and given.channel not in configured.channels:
         raise Problem("invalid_request", errors=[FieldError("/channel", "there is no such channel")])
     address = None
     if given.channel is not None and given.address is not None:
-        try:
-            address = gateway.channels[given.channel].normalise(given.address)
-        except ValueError as error:  # the channel's own words, which never repeat the address
-            raise Problem("invalid_request", errors=[FieldError("/address", str(error))]) from None
-    with gateway.metrics.opting_out(OptOutSource.LENDER):
-        identifier = await gateway.people.add_opt_out(
+        address = bodies.normal_address(configured, given.channel, given.address)
+    with metrics.opting_out(OptOutSource.LENDER):
+        identifier = await people.add_opt_out(
             who.tenant, borrower_id, given.channel, address, given.source, who.actor, given.evidence
         )
     return bodies.answer(
@@ -146,25 +156,30 @@ async def add_opt_out(request: Request, who: Managing, borrower_id: Identifier) 
 
 
 @router.delete("/opt-outs/{opt_out_id}", status_code=204)
-async def lift_opt_out(request: Request, who: Managing, borrower_id: Identifier, opt_out_id: Identifier) -> Response:
+async def lift_opt_out(
+    who: Managing, borrower_id: Identifier, opt_out_id: Identifier, people: Uses[BorrowerStore]
+) -> Response:
     """Take an opt-out back; the record that it stood remains."""
-    if not await gateway_of(request).people.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
+    if not await people.lift_opt_out(who.tenant, borrower_id, opt_out_id, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)
 
 
 @router.post("/consents", status_code=201, openapi_extra=body(ConsentIn))
-async def give_consent(request: Request, who: Managing, borrower_id: Identifier) -> Response:
+async def give_consent(
+    request: Request, who: Managing, borrower_id: Identifier, people: Uses[BorrowerStore]
+) -> Response:
     """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
     given = await bodies.read_model(request, ConsentIn)
-    people = gateway_of(request).people
     await people.give_consent(who.tenant, borrower_id, given.category, given.source, given.evidence, who.actor)
     return bodies.answer({"borrower_id": borrower_id, "category": given.category, "source": given.source}, 201)
 
 
 @router.delete("/consents/{category}", status_code=204)
-async def withdraw_consent(request: Request, who: Managing, borrower_id: Identifier, category: Category) -> Response:
+async def withdraw_consent(
+    who: Managing, borrower_id: Identifier, category: Category, people: Uses[BorrowerStore]
+) -> Response:
     """Take a consent back; the record that it was given remains."""
-    if not await gateway_of(request).people.withdraw_consent(who.tenant, borrower_id, category, who.actor):
+    if not await people.withdraw_consent(who.tenant, borrower_id, category, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)

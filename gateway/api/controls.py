@@ -2,65 +2,69 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies
-from gateway.api.http.authentication import Caller, caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Managing, Reading, caller
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, SwitchIn
 from gateway.core.model import SwitchKind, SwitchScope
 from gateway.core.ports import FieldError
 from gateway.identity.keys import Scope
+from gateway.operations.controls import Controls
 
 router = APIRouter(prefix="/v1/switches", tags=["switches"])
-
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 
 
 @router.get("")
 async def in_force(
-    request: Request, who: Reading, ended: Annotated[bool, Query(description="Those of the past as well.")] = False
+    who: Reading,
+    controls: Uses[Controls],
+    ended: Annotated[bool, Query(description="Those of the past as well.")] = False,
 ) -> Response:
     """What is stopped or pinned now: by whom, why and until when."""
-    return bodies.answer({"switches": await gateway_of(request).switches.listed(who.tenant, ended=ended)})
+    return bodies.answer({"switches": await controls.listed(who.tenant, ended=ended)})
 
 
 @router.post("", status_code=201, openapi_extra=body(SwitchIn))
-async def set_switch(request: Request, who: Managing) -> Response:
+async def set_switch(
+    request: Request,
+    who: Managing,
+    controls: Uses[Controls],
+    configured: Uses[ConfiguredChannels],
+    clock: Uses[GatewayClock],
+) -> Response:
     """Stop or pin. When this answers, it holds for every message that is not being handed over already."""
-    gateway = gateway_of(request)
     given = await bodies.read_model(request, SwitchIn)
-    _check(request, given)
+    _check(given, configured, clock())
     if given.everywhere or given.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
     tenant = "" if given.everywhere else given.value if given.scope is SwitchScope.TENANT else who.tenant
-    until = given.until if given.lasts is None else gateway.clock() + given.lasts
-    found = await gateway.switches.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
+    until = given.until if given.lasts is None else clock() + given.lasts
+    found = await controls.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
     return bodies.answer(found, 201)
 
 
 @router.delete("/{switch_id}")
-async def end(request: Request, who: Managing, switch_id: Identifier) -> Response:
+async def end(request: Request, who: Managing, switch_id: Identifier, controls: Uses[Controls]) -> Response:
     """Resume: what was held up is due at once, and decided anew. An administrator's switch needs the scope admin."""
-    switches = gateway_of(request).switches
-    found = await switches.found(switch_id)
+    found = await controls.found(switch_id)
     if found is None:
         raise Problem("not_found", "No switch by this id is in force.")
     if found.tenant != who.tenant or found.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
-    released = await switches.end(switch_id, who.actor)
+    released = await controls.end(switch_id, who.actor)
     return bodies.answer({"id": switch_id, "released": released or 0})
 
 
-def _check(request: Request, given: SwitchIn) -> None:
-    gateway = gateway_of(request)
-    known = {SwitchScope.CHANNEL: gateway.channels, SwitchScope.PROVIDER: gateway.providers}
+def _check(given: SwitchIn, configured: ConfiguredChannels, now: datetime) -> None:
+    known = {SwitchScope.CHANNEL: configured.channels, SwitchScope.PROVIDER: configured.providers}
     if (given.scope is SwitchScope.ALL) != (given.value == ""):
         error = FieldError("/value", "is required, unless the scope is all, which has none")
     elif given.scope in known and given.value not in known[given.scope]:
@@ -69,7 +73,7 @@ def _check(request: Request, given: SwitchIn) -> None:
         error = FieldError("/everywhere", "can't be given together with one tenant; leave one of them out")
     elif given.kind is SwitchKind.PIN and given.scope is not SwitchScope.PROVIDER:
         error = FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
-    elif given.until is not None and given.until <= gateway.clock():
+    elif given.until is not None and given.until <= now:
         error = FieldError("/until", "is in the past; give a later instant or leave it out")
     elif given.until is not None and given.lasts is not None:
         error = FieldError("/lasts", "can't be given together with until; leave one of them out")

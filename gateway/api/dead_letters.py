@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import RedriveIn
 from gateway.core.ports import FieldError
-from gateway.identity.keys import Scope
-from gateway.operations.dead_letters import Which
+from gateway.operations.dead_letters import DeadLetters, Which
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 Word = Query(max_length=40, pattern="^[a-z_]+$")
 
 
@@ -29,6 +26,7 @@ Word = Query(max_length=40, pattern="^[a-z_]+$")
 async def listed(
     request: Request,
     who: Reading,
+    letters: Uses[DeadLetters],
     reason: Annotated[str | None, Word] = None,
     channel: Annotated[str | None, Word] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -37,14 +35,14 @@ async def listed(
     """Notifications that stand at ``failed`` or ``review``, the oldest first, each with its reason."""
     after = cursors.decode(cursor, r"ntf_[0-9a-f]{32}") or ""
     which = Which(reason=reason or "", channel=channel)
-    found = await gateway_of(request).dead_letters.listed(who.tenant, which, limit + 1, after)
+    found = await letters.listed(who.tenant, which, limit + 1, after)
     following = cursors.encode(found[limit - 1]["notification_id"]) if len(found) > limit else None
     answer = {"dead_letters": found[:limit], "next_cursor": following}
     return bodies.answer(answer, headers=cursors.link(request, following))
 
 
 @router.post("/redrive", openapi_extra=body(RedriveIn))
-async def redrive(request: Request, who: Managing) -> Response:
+async def redrive(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
     """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
     given = await bodies.read_model(request, RedriveIn)
     which = Which(given.ids, given.reason, given.channel, given.template)
@@ -52,7 +50,6 @@ async def redrive(request: Request, who: Managing) -> Response:
         raise Problem(
             "invalid_request", errors=[FieldError("/ids", "give ids, or a filter: reason, channel or template")]
         )
-    letters = gateway_of(request).dead_letters
     found = await letters.redrive(who.tenant, which, given.why, who.actor, dry_run=given.dry_run)
     counts = Counter(each["outcome"] for each in found)
     return bodies.answer({"dry_run": given.dry_run, "outcomes": dict(sorted(counts.items())), "dead_letters": found})

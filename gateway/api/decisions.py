@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies
-from gateway.api.http.authentication import Caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Reading
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem, refused
 from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
 from gateway.core.model import Contact, Hold, OptOut, Verdict
 from gateway.core.ports import FieldError, RejectedRequest
-from gateway.identity.keys import Scope
-
-if TYPE_CHECKING:
-    from gateway.app.app import Gateway
+from gateway.core.signing import Signer
+from gateway.dry_run import Forecaster
+from gateway.policy import Packs
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
 
+class _Digests:
+    """The digests under which addresses are known, as a dependency of the request."""
+
+    def __init__(self, configured: Uses[ConfiguredChannels], signer: Uses[Signer]) -> None:
+        self._configured, self._signer = configured, signer
+
+    def of(self, tenant: str, channel: str, address: str, at: str) -> str:
+        """Raises Problem 422 with pointers below ``at``."""
+        return self._signer.digest(tenant, channel, bodies.normal_address(self._configured, channel, address, at))
+
+
 @router.post("", openapi_extra=body(DecisionIn))
-async def decide(request: Request, who: Annotated[Caller, Depends(needs(Scope.READ))]) -> Response:
+async def decide(
+    request: Request,
+    who: Reading,
+    forecaster: Uses[Forecaster],
+    packs: Uses[Packs],
+    digests: Annotated[_Digests, Depends()],
+    clock: Uses[GatewayClock],
+) -> Response:
     """The verdict on a request at an instant, with every rule behind it."""
-    gateway = gateway_of(request)
     raw = await bodies.read_json(request)
     given = bodies.validated(DecisionIn, raw)
-    verdict = await gateway.forecaster.decide(
+    verdict = await forecaster.decide(
         who.tenant,
         given.incoming("", raw),
         at=given.at,
-        contacts=_contacts(gateway, who.tenant, given),
+        contacts=_contacts(digests, who.tenant, given),
         holds=_holds(given),
-        opt_outs=_opt_outs(gateway, who.tenant, given),
-        pack_names=_known_packs(gateway, given.packs),
+        opt_outs=_opt_outs(digests, who.tenant, given, clock()),
+        pack_names=_known_packs(packs, given.packs),
     )
     if isinstance(verdict, RejectedRequest):
         raise refused(verdict)
@@ -54,8 +71,8 @@ def _answer(verdict: Verdict) -> dict[str, Any]:
     return view
 
 
-def _known_packs(gateway: Gateway, names: Sequence[str]) -> Sequence[str]:
-    known = gateway.packs.by_name
+def _known_packs(packs: Packs, names: Sequence[str]) -> Sequence[str]:
+    known = packs.by_name
     remedy = f"there is no such policy pack; there are {', '.join(sorted(known))}"
     errors = [FieldError(f"/packs/{number}", remedy) for number, name in enumerate(names) if name not in known]
     if errors:
@@ -63,23 +80,17 @@ def _known_packs(gateway: Gateway, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _digest(gateway: Gateway, tenant: str, channel: str, address: str, place: str) -> str:
-    if channel not in gateway.channels:
-        raise Problem("invalid_request", errors=[FieldError(f"{place}/channel", "there is no such channel")])
-    try:
-        normal = gateway.channels[channel].normalise(address)
-    except ValueError as error:
-        raise Problem("invalid_request", errors=[FieldError(f"{place}/address", str(error))]) from None
-    return gateway.signer.digest(tenant, channel, normal)
-
-
-def _contacts(gateway: Gateway, tenant: str, given: DecisionIn) -> Sequence[Contact] | None:
+def _contacts(digests: _Digests, tenant: str, given: DecisionIn) -> Sequence[Contact] | None:
     if given.contacts is None:
         return None
     return [
-        Contact(each.at, each.channel, each.case_id, _digest(gateway, tenant, each.channel, each.address, place))
+        Contact(
+            each.at,
+            each.channel,
+            each.case_id,
+            digests.of(tenant, each.channel, each.address, f"/contacts/{number}"),
+        )
         for number, each in enumerate(given.contacts)
-        for place in (f"/contacts/{number}",)
     ]
 
 
@@ -89,13 +100,13 @@ def _holds(given: DecisionIn) -> Sequence[Hold] | None:
     return [Hold(each.kind, each.start, each.end, each.case_id) for each in given.holds]
 
 
-def _opt_outs(gateway: Gateway, tenant: str, given: DecisionIn) -> Sequence[OptOut] | None:
+def _opt_outs(digests: _Digests, tenant: str, given: DecisionIn, now: datetime) -> Sequence[OptOut] | None:
     if given.opt_outs is None:
         return None
     found = []
     for number, each in enumerate(given.opt_outs):
-        digest, place = None, f"/opt_outs/{number}"
+        digest = None
         if each.address is not None:
-            digest = _digest(gateway, tenant, each.channel or "", each.address, place)
-        found.append(OptOut(each.at or given.at or gateway.clock(), each.channel, digest, each.category))
+            digest = digests.of(tenant, each.channel or "", each.address, f"/opt_outs/{number}")
+        found.append(OptOut(each.at or given.at or now, each.channel, digest, each.category))
     return found

@@ -17,11 +17,13 @@ from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reader, reader
-from gateway.api.http.context import gateway_of
+from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.borrowers.inbox import InboxItem
+from gateway.borrowers.inbox import Inbox, InboxItem
 from gateway.core.codec import instant
 from gateway.core.ports import FieldError, Unavailable
+from gateway.pipeline import Pipeline
+from gateway.queue.subscriptions import FeedNotifier
 
 router = APIRouter(prefix="/v1/inbox", tags=["inbox"])
 
@@ -37,6 +39,7 @@ _READ_ALL_AT_ONCE = 200
 async def list_feed(
     request: Request,
     who: Borrower,
+    inbox: Uses[Inbox],
     archived: bool = False,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
@@ -44,7 +47,6 @@ async def list_feed(
     """Messages, newest first, and the number of unread ones."""
     position = cursors.decode(cursor, r"[0-9]{1,18}")
     before = None if position is None else int(position)
-    inbox = gateway_of(request).inbox
     items, unread = await inbox.page(who.tenant, who.borrower_id, archived=archived, before=before, limit=limit + 1)
     following = cursors.encode(items[limit - 1].id) if len(items) > limit else None
     return bodies.answer(
@@ -55,44 +57,49 @@ async def list_feed(
 
 # Before "/{message_id}/…", which would take it for a message.
 @router.post("/read-all")
-async def read_all(request: Request, who: Borrower) -> Response:
+async def read_all(
+    who: Borrower, inbox: Uses[Inbox], pipeline: Uses[Pipeline], notifier: Uses[FeedNotifier]
+) -> Response:
     """Mark every message read."""
-    gateway = gateway_of(request)
     count = 0
-    while unread := await gateway.inbox.unread(who.tenant, who.borrower_id, _READ_ALL_AT_ONCE):
-        await asyncio.gather(*(gateway.pipeline.mark_read(who.tenant, who.borrower_id, message) for message in unread))
+    while unread := await inbox.unread(who.tenant, who.borrower_id, _READ_ALL_AT_ONCE):
+        await asyncio.gather(*(pipeline.mark_read(who.tenant, who.borrower_id, message) for message in unread))
         count += len(unread)
-    await gateway.wakeups.publish(who.tenant, who.borrower_id)
+    await notifier.publish(who.tenant, who.borrower_id)
     return bodies.answer({"read": count, "unread_count": 0})
 
 
 @router.post("/{message_id}/read")
-async def read(request: Request, who: Borrower, message_id: MessageId) -> Response:
+async def read(
+    who: Borrower,
+    message_id: MessageId,
+    inbox: Uses[Inbox],
+    pipeline: Uses[Pipeline],
+    notifier: Uses[FeedNotifier],
+) -> Response:
     """Mark a message read; the case system's route goes by it."""
-    gateway = gateway_of(request)
-    if not await gateway.pipeline.mark_read(who.tenant, who.borrower_id, message_id):
+    if not await pipeline.mark_read(who.tenant, who.borrower_id, message_id):
         raise Problem("not_found")
-    return await _changed(request, who)
+    return await _changed(who, inbox, notifier)
 
 
 @router.post("/{message_id}/archive")
-async def archive(request: Request, who: Borrower, message_id: MessageId) -> Response:
+async def archive(who: Borrower, message_id: MessageId, inbox: Uses[Inbox], notifier: Uses[FeedNotifier]) -> Response:
     """Put a message away."""
-    if not await gateway_of(request).inbox.archive(who.tenant, who.borrower_id, message_id):
+    if not await inbox.archive(who.tenant, who.borrower_id, message_id):
         raise Problem("not_found")
-    return await _changed(request, who)
+    return await _changed(who, inbox, notifier)
 
 
-async def _changed(request: Request, who: Reader) -> Response:
-    gateway = gateway_of(request)
-    await gateway.wakeups.publish(who.tenant, who.borrower_id)  # the borrower's other tabs and devices
-    return bodies.answer({"unread_count": await gateway.inbox.unread_count(who.tenant, who.borrower_id)})
+async def _changed(who: Reader, inbox: Inbox, notifier: FeedNotifier) -> Response:
+    await notifier.publish(who.tenant, who.borrower_id)  # the borrower's other tabs and devices
+    return bodies.answer({"unread_count": await inbox.unread_count(who.tenant, who.borrower_id)})
 
 
-async def _resume_from(request: Request, who: Borrower, last_event_id: Annotated[str | None, Header()] = None) -> int:
+async def _resume_from(who: Borrower, inbox: Uses[Inbox], last_event_id: Annotated[str | None, Header()] = None) -> int:
     """Where the stream goes on: after the last event that the caller saw, or, for a new caller, from now."""
     if last_event_id is None or last_event_id == "":
-        return await gateway_of(request).inbox.last(who.tenant, who.borrower_id)
+        return await inbox.last(who.tenant, who.borrower_id)
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
         error = FieldError("/header/last-event-id", "must be the id of an event of this stream")
         raise Problem("invalid_request", errors=[error])
@@ -101,15 +108,14 @@ async def _resume_from(request: Request, who: Borrower, last_event_id: Annotated
 
 @router.get("/stream", response_class=EventSourceResponse)
 async def stream(
-    request: Request, who: Borrower, position: Annotated[int, Depends(_resume_from)]
+    who: Borrower, position: Annotated[int, Depends(_resume_from)], inbox: Uses[Inbox], notifier: Uses[FeedNotifier]
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events: ``message`` for each new message, ``unread`` when only the count has changed."""
-    gateway = gateway_of(request)
     told: int | None = None
-    with gateway.wakeups.listen(who.tenant, who.borrower_id) as bell:
+    with notifier.listen(who.tenant, who.borrower_id) as bell:
         while True:
             try:
-                items, unread = await gateway.inbox.after(who.tenant, who.borrower_id, position)
+                items, unread = await inbox.after(who.tenant, who.borrower_id, position)
             except Unavailable:
                 return  # the caller comes back by itself, and finds another process or a healthy ledger
             for item in items:

@@ -7,25 +7,27 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Caller, caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Reading, Sending, caller
 from gateway.api.http.disconnects import cancel_on_disconnect
 from gateway.api.http.fast_path import Route
 from gateway.api.http.openapi import body, header
+from gateway.api.http.parts import Uses, part
 from gateway.api.http.problems import Problem, refused, unavailable
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
+from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
 from gateway.core.model import State
 from gateway.core.ports import AcceptResult, FieldError, NotificationRequest, PauseInfo, RejectedRequest, Unavailable
 from gateway.identity.keys import Scope
-from gateway.observability.metrics import AcceptOperation, RefusedReason
-from gateway.storage.reads import Filter
+from gateway.observability.metrics import AcceptOperation, Metrics, RefusedReason
+from gateway.pipeline import Pipeline
+from gateway.storage.reads import Filter, Reads
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 
@@ -33,9 +35,6 @@ _ID = r"ntf_[0-9a-f]{32}"
 # A batch's header key is followed by ":" and up to three digits, and the whole has to fit the column.
 _LONGEST_BATCH_KEY = LONGEST_KEY - len(f":{MOST_IN_BATCH - 1}")
 _KEY_HEADER = header("Idempotency-Key", "At most 255 visible ASCII characters. The same key and body: same answer.")
-
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
 
 
 # These two take the bare request: FastAPI's own way to a body costs more than all the rest of accepting.
@@ -48,7 +47,7 @@ async def accept(request: Request) -> Response:
         raw = await bodies.read_json(request)
         item = bodies.validated(NotificationIn, raw)
         with cancel_on_disconnect(request):
-            [result] = await gateway_of(request).pipeline.accept(who.tenant, [item.incoming(key, raw)], who.actor)
+            [result] = await part(request, Pipeline).accept(who.tenant, [item.incoming(key, raw)], who.actor)
     if isinstance(result, RejectedRequest):
         raise refused(result)  # counted by the pipeline
     if result.outcome == "conflict":
@@ -61,7 +60,6 @@ async def accept(request: Request) -> Response:
 @router.post("/batch", status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
 async def accept_batch(request: Request) -> Response:
     """Take up to 1,000 reminders; one result for each, in order."""
-    gateway = gateway_of(request)
     with _Counted(request, AcceptOperation.BATCH):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
@@ -70,9 +68,9 @@ async def accept_batch(request: Request) -> Response:
         good = [each for each in checked if isinstance(each, NotificationRequest)]
         for each in checked:
             if isinstance(each, Problem):
-                gateway.metrics.refused(each.kind)
+                part(request, Metrics).refused(each.kind)
         with cancel_on_disconnect(request):
-            accepted = iter(await gateway.pipeline.accept(who.tenant, good, who.actor) if good else ())
+            accepted = iter(await part(request, Pipeline).accept(who.tenant, good, who.actor) if good else ())
     results = [
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
     ]
@@ -97,7 +95,7 @@ class _Counted:
     __slots__ = ("_began", "_metrics", "_operation")
 
     def __init__(self, request: Request, operation: AcceptOperation) -> None:
-        self._metrics, self._operation = gateway_of(request).metrics, operation
+        self._metrics, self._operation = part(request, Metrics), operation
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
@@ -184,6 +182,7 @@ def _pause_view(held: PauseInfo | None) -> dict[str, Any] | None:
 async def list_notifications(
     request: Request,
     who: Reading,
+    reads: Uses[Reads],
     borrower_id: Annotated[str | None, Query(max_length=128)] = None,
     case_id: Annotated[str | None, Query(max_length=128)] = None,
     state: State | None = None,
@@ -198,7 +197,7 @@ async def list_notifications(
     if any("\x00" in value for value in (borrower_id, case_id, template) if value):
         return bodies.answer({"notifications": [], "next_cursor": None})  # PostgreSQL has no such text, so none match
     before = cursors.decode(cursor, _ID)
-    found = await gateway_of(request).reads.notifications(who.tenant, which, limit + 1, before)
+    found = await reads.notifications(who.tenant, which, limit + 1, before)
     following = cursors.encode(found[limit - 1]["id"]) if len(found) > limit else None
     return bodies.answer(
         {"notifications": found[:limit], "next_cursor": following}, headers=cursors.link(request, following)
@@ -214,22 +213,22 @@ def _in_range(value: datetime | None, name: str) -> datetime | None:
 
 
 @router.get("/{notification_id}")
-async def show(request: Request, who: Reading, notification_id: str) -> Response:
+async def show(who: Reading, notification_id: str, reads: Uses[Reads]) -> Response:
     """State, verdict with every rule behind it, deliveries, attempts and events of one notification."""
     found: Mapping[str, Any] | None = None
     if "\x00" not in notification_id:
-        found = await gateway_of(request).reads.notification(who.tenant, notification_id)
+        found = await reads.notification(who.tenant, notification_id)
     if found is None:
         raise Problem("not_found")
     return bodies.answer(found)
 
 
 @router.post("/{notification_id}/cancel")
-async def cancel(request: Request, who: Sending, notification_id: str) -> Response:
+async def cancel(who: Sending, notification_id: str, people: Uses[BorrowerStore]) -> Response:
     """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
     word = "not_found"
     if "\x00" not in notification_id:
-        word = await gateway_of(request).people.cancel(who.tenant, notification_id, who.actor)
+        word = await people.cancel(who.tenant, notification_id, who.actor)
     if word != "cancelled":
         raise Problem(word)
     return bodies.answer({"id": notification_id, "state": State.CANCELLED})

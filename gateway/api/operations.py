@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies
-from gateway.api.http.context import gateway_of
+from gateway.api.http.parts import Uses
+from gateway.observability.metrics import Metrics
+from gateway.observability.readiness import Probe
 
 router = APIRouter(tags=["operations"])
 
@@ -18,18 +20,18 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz")
-async def readyz(request: Request) -> Response:
+async def readyz(readiness: Uses[Probe]) -> Response:
     """Whether requests can be served; 503 where they can't. Each part has "" where it is fine.
 
     Without Redis (``degraded``) requests are taken as always, and sent once it is back: to take every process out of
     the balancer for it would turn a delay into an outage.
     """
-    found = await gateway_of(request).readiness.ask(can_do_without=frozenset({"redis"}))
+    found = await readiness.ask(can_do_without=frozenset({"redis"}))
     return bodies.answer(found.document(), 503 if found.missing else 200)
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request, measured: Uses[Metrics]) -> Response:
     """Prometheus' text format, or OpenMetrics for who asks for it."""
-    body, content_type = gateway_of(request).metrics.render(request.headers.get("accept", ""))
+    body, content_type = measured.render(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})

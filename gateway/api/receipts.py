@@ -10,9 +10,11 @@ from starlette.responses import Response
 
 from channels.base import BadSignature, CallbackRequest, MalformedCallback
 from gateway.api.http import bodies
-from gateway.api.http.context import gateway_of
 from gateway.api.http.fast_path import Route
+from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import Problem
+from gateway.observability.metrics import Metrics
+from gateway.pipeline import Pipeline
 
 router = APIRouter(prefix="/v1", tags=["callbacks"])
 
@@ -24,7 +26,7 @@ async def receive(request: Request) -> Response:
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
     with _refusing(request) as provider:
-        await gateway_of(request).pipeline.receive(provider, await _callback(request))
+        await part(request, Pipeline).receive(provider, await _callback(request))
     return Response(status_code=204)
 
 
@@ -32,34 +34,34 @@ DIRECT = (Route(f"{router.prefix}/receipts/{{provider}}", receive),)
 
 
 @router.post("/inbound/{provider}")
-async def inbound(request: Request) -> Response:
+async def inbound(request: Request, pipeline: Uses[Pipeline]) -> Response:
     """Take what borrowers wrote back; a stop is in force when this answers.
 
     The answer is in the provider's own form, and may carry one message to the borrower.
     """
     with _refusing(request) as provider:
-        content, media_type = await gateway_of(request).pipeline.reply(provider, await _callback(request))
+        content, media_type = await pipeline.reply(provider, await _callback(request))
     return Response(content, media_type=media_type)
 
 
 @contextmanager
 def _refusing(request: Request) -> Iterator[str]:
     """The provider of the address; what can't be taken is answered as a problem, and counted."""
-    gateway, provider = gateway_of(request), request.path_params["provider"]
+    metrics, provider = part(request, Metrics), request.path_params["provider"]
     try:
         yield provider
     except KeyError:
         raise Problem("not_found", "There is no provider of this name, or it takes no replies.") from None
     except BadSignature:
-        gateway.metrics.callback_refused(provider, "bad_signature")
+        metrics.callback_refused(provider, "bad_signature")
         raise Problem("bad_signature") from None
     except MalformedCallback:
-        gateway.metrics.callback_refused(provider, "malformed")
+        metrics.callback_refused(provider, "malformed")
         raise Problem("malformed_callback") from None
 
 
 async def _callback(request: Request) -> CallbackRequest:
-    public_url = gateway_of(request).settings.effective_public_url
+    public_url = part(request, HttpSettings).public_url
     # The signature covers the address as the provider sees it: before any proxy, and still percent-encoded.
     path = request.scope.get("raw_path", b"").decode("ascii", "replace") or request.url.path
     query = request.scope["query_string"].decode("ascii", "replace")

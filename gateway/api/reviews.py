@@ -4,45 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.ports import NotApprovable
-from gateway.identity.keys import Scope
+from gateway.operations.reviews import Reviews
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
-
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 
 
 @router.get("")
 async def waiting(
     request: Request,
     who: Reading,
+    reviews: Uses[Reviews],
     reason: Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """Deliveries that wait for a person, then replies that may be a stop; each with its reason and since when."""
     after = cursors.decode(cursor, r"[a-z]{3}_[0-9a-f]{32}") or ""
-    found = await gateway_of(request).reviews.waiting(who.tenant, reason, limit + 1, after)
+    found = await reviews.waiting(who.tenant, reason, limit + 1, after)
     following = cursors.encode(found[limit - 1]["id"]) if len(found) > limit else None
     return bodies.answer({"reviews": found[:limit], "next_cursor": following}, headers=cursors.link(request, following))
 
 
 @router.post("/{item}/approve", openapi_extra=body(ReviewIn))
-async def approve(request: Request, who: Managing, item: Identifier) -> Response:
+async def approve(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
     """The borrower may be contacted: the delivery is decided anew, or the reply was no stop."""
     given = await bodies.read_model(request, ReviewIn)
     try:
-        done = await gateway_of(request).reviews.approve(who.tenant, item, given.reason, who.actor)
+        done = await reviews.approve(who.tenant, item, given.reason, who.actor)
     except NotApprovable as error:
         raise Problem("not_approvable", str(error)) from None
     if not done:
@@ -51,9 +49,9 @@ async def approve(request: Request, who: Managing, item: Identifier) -> Response
 
 
 @router.post("/{item}/refuse", openapi_extra=body(ReviewIn))
-async def refuse(request: Request, who: Managing, item: Identifier) -> Response:
+async def refuse(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
     """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
     given = await bodies.read_model(request, ReviewIn)
-    if not await gateway_of(request).reviews.refuse(who.tenant, item, given.reason, who.actor):
+    if not await reviews.refuse(who.tenant, item, given.reason, who.actor):
         raise Problem("not_found", "Nothing waits for review by this id.")
     return bodies.answer({"id": item, "decision": "refused"})

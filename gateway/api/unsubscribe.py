@@ -6,12 +6,14 @@ follow links.
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
-from gateway.api.http.context import gateway_of
+from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.observability.metrics import OptOutSource
+from gateway.borrowers.store import BorrowerStore
+from gateway.core.signing import Signer
+from gateway.observability.metrics import Metrics, OptOutSource
 
 router = APIRouter(prefix="/v1/unsubscribe", tags=["unsubscribe"])
 
@@ -25,25 +27,27 @@ _HEADERS = {
 
 
 @router.get("/{token}")
-async def ask(request: Request, token: str) -> Response:
+async def ask(token: str, signer: Uses[Signer]) -> Response:
     """A page with one button."""
-    _delivery(request, token)
+    _delivery(signer, token)
     content = '<form method="post"><button>Stop these e-mails</button></form>'
     return HTMLResponse(_PAGE.format(title="Stop e-mails from us?", content=content), headers=_HEADERS)
 
 
 @router.post("/{token}")
-async def unsubscribe(request: Request, token: str) -> Response:
+async def unsubscribe(
+    token: str, signer: Uses[Signer], people: Uses[BorrowerStore], metrics: Uses[Metrics]
+) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
-    gateway, delivery = gateway_of(request), _delivery(request, token)
-    with gateway.metrics.opting_out(OptOutSource.REPLY):
-        await gateway.people.opt_out_delivery(delivery, "one_click", drain=True)
+    delivery = _delivery(signer, token)
+    with metrics.opting_out(OptOutSource.REPLY):
+        await people.opt_out_delivery(delivery, "one_click", drain=True)
     content = "<p>You will get no more e-mails from us at this address.</p>"
     return HTMLResponse(_PAGE.format(title="Done", content=content), headers=_HEADERS)
 
 
-def _delivery(request: Request, token: str) -> str:
-    delivery_id = gateway_of(request).signer.open_unsubscribe_token(token)
+def _delivery(signer: Signer, token: str) -> str:
+    delivery_id = signer.open_unsubscribe_token(token)
     if delivery_id is None:
         raise Problem("not_found", "This link is not complete. Open it again from the e-mail.")
     return delivery_id

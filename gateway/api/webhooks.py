@@ -5,68 +5,65 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Caller, needs
-from gateway.api.http.context import gateway_of
+from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
+from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier, ReplayIn, WebhookEndpointIn
 from gateway.core.ports import FieldError
-from gateway.identity.keys import Scope
+from gateway.webhooks.endpoints import WebhookEndpoints
+from gateway.webhooks.guard import Guard
 from gateway.webhooks.types import TYPES
 
 router = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
 
-Reading = Annotated[Caller, Depends(needs(Scope.READ))]
-Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
-
 
 @router.get("")
-async def listed(request: Request, who: Reading) -> Response:
+async def listed(who: Reading, endpoints: Uses[WebhookEndpoints]) -> Response:
     """The endpoints, without their secrets."""
-    return bodies.answer({"webhook_endpoints": await gateway_of(request).webhook_endpoints.listed(who.tenant)})
+    return bodies.answer({"webhook_endpoints": await endpoints.listed(who.tenant)})
 
 
 @router.post("", status_code=201, openapi_extra=body(WebhookEndpointIn))
-async def create(request: Request, who: Managing) -> Response:
+async def create(request: Request, who: Managing, endpoints: Uses[WebhookEndpoints], guard: Uses[Guard]) -> Response:
     """A new endpoint; the answer has its secret, which is not shown again."""
-    gateway = gateway_of(request)
     given = await bodies.read_model(request, WebhookEndpointIn)
-    errors = [FieldError("/url", wrong)] if (wrong := gateway.webhook_guard.wrong_url(given.url)) else []
+    errors = [FieldError("/url", wrong)] if (wrong := guard.wrong_url(given.url)) else []
     remedy = f"there is no such type; there are {', '.join(TYPES)}"
     errors += [FieldError(f"/types/{at}", remedy) for at, each in enumerate(given.types) if each not in TYPES]
     if errors:
         raise Problem("invalid_request", errors=errors)
-    return bodies.answer(await gateway.webhook_endpoints.create(who.tenant, given.url, given.types), 201)
+    return bodies.answer(await endpoints.create(who.tenant, given.url, given.types), 201)
 
 
 @router.get("/{endpoint_id}")
-async def show(request: Request, who: Reading, endpoint_id: Identifier) -> Response:
+async def show(who: Reading, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]) -> Response:
     """One endpoint, without its secret."""
-    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.find(who.tenant, endpoint_id)))
+    return bodies.answer(_found(await endpoints.find(who.tenant, endpoint_id)))
 
 
 @router.delete("/{endpoint_id}", status_code=204)
-async def remove(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+async def remove(who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]) -> Response:
     """Tell it nothing more. What it was told is forgotten with it."""
-    if not await gateway_of(request).webhook_endpoints.delete(who.tenant, endpoint_id):
+    if not await endpoints.delete(who.tenant, endpoint_id):
         raise Problem("not_found")
     return Response(status_code=204)
 
 
 @router.post("/{endpoint_id}/rotate")
-async def rotate(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+async def rotate(who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]) -> Response:
     """A new secret. For a day messages are signed with both, so that none is refused while it is changed."""
-    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.rotate(who.tenant, endpoint_id)))
+    return bodies.answer(_found(await endpoints.rotate(who.tenant, endpoint_id)))
 
 
 @router.post("/{endpoint_id}/enable")
-async def enable(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+async def enable(who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]) -> Response:
     """Tell an endpoint again that had answered that it is gone; it is told what it missed, too."""
-    return bodies.answer(_found(await gateway_of(request).webhook_endpoints.enable(who.tenant, endpoint_id)))
+    return bodies.answer(_found(await endpoints.enable(who.tenant, endpoint_id)))
 
 
 @router.get("/{endpoint_id}/messages")
@@ -74,12 +71,12 @@ async def log(
     request: Request,
     who: Reading,
     endpoint_id: Identifier,
+    endpoints: Uses[WebhookEndpoints],
     state: Literal["pending", "delivered", "failed"] | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """The delivery log of the last thirty days, the latest first: what it was told, how often, and what it answered."""
-    endpoints = gateway_of(request).webhook_endpoints
     _found(await endpoints.find(who.tenant, endpoint_id))
     before = cursors.decode(cursor, r"[0-9]{1,18}")
     found = await endpoints.log(who.tenant, endpoint_id, state, limit + 1, int(before) if before else None)
@@ -89,13 +86,15 @@ async def log(
 
 
 @router.post("/{endpoint_id}/replay", openapi_extra=body(ReplayIn))
-async def replay(request: Request, who: Managing, endpoint_id: Identifier) -> Response:
+async def replay(
+    request: Request, who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]
+) -> Response:
     """Tell it again, under the same ids: what it has taken in already it can pass over."""
     given = await bodies.read_model(request, ReplayIn)
     if given.all and not given.ids and given.since is None:
         error = FieldError("/all", "needs ids or since: say what is to be told again")
         raise Problem("invalid_request", errors=[error])
-    number = await gateway_of(request).webhook_endpoints.replay(
+    number = await endpoints.replay(
         who.tenant, endpoint_id, ids=given.ids, since=given.since, failed=not given.all and not given.ids
     )
     if number is None:

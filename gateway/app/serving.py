@@ -139,9 +139,10 @@ def _listen(settings: Settings) -> socket.socket:
 def _server(gateway: Gateway) -> _Server:
     # Half of what is imported otherwise, in time and memory, and a process that only works needs none of it.
     from gateway.api.app import create_app
+    from gateway.app.http import http_parts
 
     config = uvicorn.Config(
-        create_app(gateway),
+        create_app(http_parts(gateway), gateway),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
+from gateway.api.http.parts import part
 from gateway.core.ports import Unavailable
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
@@ -51,8 +52,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 def pages_of(request: Request) -> Pages:
-    pages: Pages = request.app.state.pages
-    return pages
+    return part(request, Pages)
 
 
 def is_https(request: Request) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from gateway.api.http.parts import part
 from gateway.identity.sessions import Session
 from gateway.operations.activity import Activity
 from gateway.operations.processes import read_processes
@@ -67,8 +68,7 @@ async def show_now(request: Request, session: Session = Depends(require_role()))
 
 
 async def _page(request: Request, session: Session, name: str) -> Response:
-    watch: StatusCache = request.app.state.watch
-    seen = await watch.look()
+    seen = await part(request, StatusCache).look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
     mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
     values = {"status": seen, "switches": mine, "session": session, "who": await display_names(request, session)}

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 
 from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
+from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.storage.schema import attempts, deliveries, events, inbox, notifications
 from tests.support.api_gateway import Client, serving
@@ -45,7 +46,7 @@ async def _open_app() -> AsyncIterator[AppClient]:
     try:
         async with open_gateway(settings) as gateway:
             _, key = await gateway.keys.create("acme", "test", ["send", "read", "manage"], gateway.clock())
-            async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:
+            async with serving(create_app(http_parts(gateway), gateway)) as url, aiohttp.ClientSession() as session:
                 yield AppClient(session, url, key, gateway)
     finally:
         rmtree(directory, ignore_errors=True)

@@ -24,6 +24,7 @@ from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
 from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
+from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
 from gateway.templates.workflow.versions_store import VersionStore
@@ -127,7 +128,7 @@ async def office() -> AsyncIterator[Office]:
     try:
         async with (
             open_gateway(settings) as gateway,
-            serving(create_app(gateway)) as url,
+            serving(create_app(http_parts(gateway), gateway)) as url,
             aiohttp.ClientSession() as session,
         ):
             clients = []

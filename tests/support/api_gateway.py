@@ -26,6 +26,7 @@ from channels.base import Channel, Content, Provider
 from channels.email import CHANNEL as EMAIL
 from channels.inapp import CHANNEL as INAPP
 from channels.sms import CHANNEL as SMS
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.settings import Settings
 from gateway.borrowers.inbox import Inbox
 from gateway.borrowers.store import BorrowerStore
@@ -124,6 +125,33 @@ class ApiGateway:
     providers: Mapping[str, Provider]
     channels: Mapping[str, Channel] = field(default_factory=lambda: CHANNELS)
     not_ready: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> Parts:
+        settings = self.settings
+        return Parts(
+            HttpSettings(settings.effective_public_url, settings.max_body_bytes, settings.test_addresses),
+            GatewayClock(self.clock),
+            ConfiguredChannels(self.channels, self.providers),
+            self.database,
+            self.dead_letters,
+            self.forecaster,
+            self.inbox,
+            self.keys,
+            self.metrics,
+            self.packs,
+            self.people,
+            self.pipeline,
+            self.reads,
+            self.readiness,
+            self.reviews,
+            self.signer,
+            self.store,
+            self.switches,
+            self.wakeups,
+            self.webhook_endpoints,
+            self.webhook_guard,
+        )
 
     @property
     def readiness(self) -> Probe:

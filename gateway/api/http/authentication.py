@@ -9,11 +9,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
-from gateway.api.http.context import gateway_of
+from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.api.http.problems import Problem, unauthorized
+from gateway.core.signing import Signer
 from gateway.identity.keys import ApiKey, Keys, Scope, split
 
 _CACHE_SECONDS = 5.0  # our choice: how long a revoked key may go on working
@@ -85,8 +87,7 @@ def _bearer(request: Request) -> str:
 
 async def caller(request: Request, scope: Scope) -> Caller:
     """Whose key this is. Raises Problem: 401 without a valid key, 403 when the key lacks ``scope``."""
-    ring: KeyRing = request.app.state.key_ring
-    key = await ring.open(_bearer(request))
+    key = await part(request, KeyRing).open(_bearer(request))
     if key is None:
         raise unauthorized("The API key is unknown or revoked.")
     if not key.may(scope):
@@ -95,7 +96,7 @@ async def caller(request: Request, scope: Scope) -> Caller:
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that answers the caller, or refuses."""
+    """A dependency that returns the caller. Raises Problem: 401 and 403, see ``caller``."""
 
     async def dependency(request: Request) -> Caller:
         return await caller(request, scope)
@@ -103,10 +104,14 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return dependency
 
 
-async def reader(request: Request) -> Reader:
-    """A dependency that answers whose feed may be read. Raises Problem 401."""
-    gateway = gateway_of(request)
-    opened = gateway.signer.open_borrower_token(_bearer(request), gateway.clock())
+Reading = Annotated[Caller, Depends(needs(Scope.READ))]
+Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
+Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
+
+
+async def reader(request: Request, signer: Uses[Signer], clock: Uses[GatewayClock]) -> Reader:
+    """A dependency that returns whose feed may be read. Raises Problem 401."""
+    opened = signer.open_borrower_token(_bearer(request), clock())
     if opened is None:
         raise unauthorized("The borrower token is not valid, or not any more.")
     return Reader(*opened)

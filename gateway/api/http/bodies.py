@@ -13,15 +13,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.responses import Response
 
-from gateway.api.http.context import gateway_of
+from gateway.api.http.parts import ConfiguredChannels, HttpSettings, part
 from gateway.api.http.problems import Problem, as_json, field_errors
+from gateway.core.ports import FieldError
 
 M = TypeVar("M", bound=BaseModel)
 
 
 async def read(request: Request) -> bytes:
     """The body. Raises Problem 413 beyond ``max_body_bytes``, before reading it where its length is declared."""
-    most = gateway_of(request).settings.max_body_bytes
+    most = part(request, HttpSettings).max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
@@ -65,6 +66,16 @@ def validated(model: type[M], value: Any, prefix: str = "") -> M:
 async def read_model(request: Request, model: type[M]) -> M:
     """The body as a model. Raises Problem."""
     return validated(model, await read_json(request))
+
+
+def normal_address(configured: ConfiguredChannels, channel: str, address: str, at: str = "") -> str:
+    """The one spelling under which an address is kept. Raises Problem 422 with pointers below ``at``."""
+    if channel not in configured.channels:
+        raise Problem("invalid_request", errors=[FieldError(f"{at}/channel", "there is no such channel")])
+    try:
+        return configured.channels[channel].normalise(address)
+    except ValueError as error:  # the channel's own words, which never repeat the address
+        raise Problem("invalid_request", errors=[FieldError(f"{at}/address", str(error))]) from None
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

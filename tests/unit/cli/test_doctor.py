@@ -398,7 +398,7 @@ async def test_the_public_address_is_followed(short_dir: Path, redis: Redis, els
         settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
         return await outside.public_url(settings, gateway.clock)
 
-    async with open_api_gateway(short_dir, redis) as gateway, serving(create_app(gateway)) as url:  # type: ignore[arg-type]
+    async with open_api_gateway(short_dir, redis) as gateway, serving(create_app(gateway.parts, gateway)) as url:  # type: ignore[arg-type]
         assert bad(await found(url)) == {}
         assert "GATEWAY_SECRET_KEY" in (await found(url, SECRET))[0].what
         assert "redirects" in (await found(f"{elsewhere}/old"))[0].what

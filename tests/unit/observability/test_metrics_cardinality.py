@@ -24,7 +24,7 @@ async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis: Redis
     """Requests of ten thousand borrowers, each with a case of their own, are taken: not one series more."""
     async with open_api_gateway(tmp_path, redis) as gateway:
         _, key = await gateway.keys.create("acme", "test", ["send"], gateway.clock())
-        async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+        async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
             client = Client(session, url, key)
             before = _series((await client.get("/metrics")).raw.decode())
             for start in range(0, _BORROWERS, _BATCH):

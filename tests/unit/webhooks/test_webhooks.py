@@ -78,7 +78,7 @@ async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
 async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
     _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
-    async with serving(create_app(gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+    async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
         yield Client(session, url, key)
 
 
