@@ -121,7 +121,7 @@ class TemplateRepository:
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def drafted(self, text: TemplateFiles) -> tuple[TemplateVersion | None, list[LintFinding]]:
+    def draft_preview(self, text: TemplateFiles) -> tuple[TemplateVersion | None, list[LintFinding]]:
         """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
         problems: list[TemplateProblem] = []
         try:

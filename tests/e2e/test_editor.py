@@ -180,7 +180,7 @@ async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
         await mei.get_by_label("Id", exact=True).fill("kind-word")
         await mei.get_by_role("button", name="Begin the draft").click()
 
-        await mei.wait_for_url("**/editor/templates/kind-word/1?done=created*")
+        await mei.wait_for_url("**/editor/templates/kind-word/1?done=create*")
         await expect(mei.get_by_role("status")).to_contain_text("The draft of the new template is saved")
         await expect(mei.get_by_role("tab")).to_have_count(2)
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")

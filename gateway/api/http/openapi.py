@@ -33,7 +33,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     template_schemas.BeginIn,
     template_schemas.SaveIn,
     template_schemas.CommentIn,
-    template_schemas.WhyIn,
+    template_schemas.ReasonIn,
     template_schemas.PublishIn,
     template_schemas.RollBackIn,
     template_schemas.TextIn,

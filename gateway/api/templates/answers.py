@@ -1,4 +1,4 @@
-"""What callers are told about templates: texts, versions, previews, and refusals as problems."""
+"""Answers of the template routes: texts, versions, previews, and refusals as problems."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
 from gateway.core.ports import RenderFailed
 from gateway.templates.repository import TemplateFiles
+from gateway.templates.workflow.commands import Result, RolledBack
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.refusals import (
     BadText,
@@ -28,7 +29,7 @@ from gateway.templates.workflow.workflow import TemplateSummary
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the catalogue refuses, as problems."""
+    """Turns refusals of the workflow into problems."""
     try:
         yield
     except (EditedMeanwhile, DraftExists) as error:
@@ -46,6 +47,18 @@ def refusals() -> Iterator[None]:
         raise Problem("invalid_variables", f"It can't be rendered: {error}") from None
 
 
+def result(found: Result, status: int) -> Response:
+    """What a command answered."""
+    if isinstance(found, TemplateFiles):
+        return text(found, status)
+    if isinstance(found, StoredVersion):
+        return bodies.answer(stored_version(found), status)
+    if isinstance(found, RolledBack):
+        view = {"live": found.live and head(found.live), "planned": found.planned and stored_version(found.planned)}
+        return bodies.answer(view, status)
+    return bodies.answer(asdict(found), status)
+
+
 def text(found: TemplateFiles, status: int = 200) -> Response:
     """A text with its files; a draft's revision is its ETag."""
     view = {**head(found), "files": found.files, "stored_version": found.stored and stored_version(found.stored)}
@@ -57,7 +70,7 @@ def head(found: TemplateFiles) -> dict[str, Any]:
     return {"template": found.template, "number": found.number, "version": found.version}
 
 
-def card(found: TemplateSummary) -> dict[str, Any]:
+def summary(found: TemplateSummary) -> dict[str, Any]:
     view = {name: getattr(found, name) for name in ("template", "title", "category", "live", "own")}
     return {**view, "under_way": [stored_version(each) for each in found.under_way]}
 

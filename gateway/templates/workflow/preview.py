@@ -58,6 +58,21 @@ class Sample:
     jurisdiction: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A sample as a caller asks for it. None: the template's default locale, and the examples of its variables."""
+
+    locale: str | None = None
+    variables: Mapping[str, Any] | None = None
+    name: str = NAME
+    jurisdiction: str = ""
+
+    def resolve(self, version: TemplateVersion) -> Sample:
+        """The sample for this version."""
+        variables = examples(version) if self.variables is None else self.variables
+        return Sample(self.locale or version.default_locale, variables, self.name, self.jurisdiction)
+
+
 def preview(
     version: TemplateVersion, sample: Sample, prices: Mapping[str, Price] | None = None
 ) -> list[ChannelPreview]:

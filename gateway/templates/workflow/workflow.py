@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from gateway.core.model import TemplateState
 from gateway.core.ports import Clock, UnknownTemplate
@@ -23,7 +22,7 @@ from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files, live_version, written
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.differences import Difference, difference
-from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, examples, preview
+from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
 from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
@@ -120,27 +119,21 @@ class TemplateWorkflow:
         """The text that new requests get now; None where there is none."""
         return await self._repository.live(tenant, template)
 
-    def preview(self, template: str, files: Mapping[str, str], sample: Sample | None = None) -> list[ChannelPreview]:
-        """What a borrower would get, on every channel, as far as the text compiles. Raises BadText where it doesn't.
-
-        ``sample`` None: the template's own examples in its default locale.
-        """
+    def preview(
+        self, template: str, files: Mapping[str, str], sample: SampleRequest | None = None
+    ) -> list[ChannelPreview]:
+        """What a borrower would get on each channel, as far as the text compiles. Raises BadText where it doesn't."""
         version = self._repository.compiled_partly(TemplateFiles(template, 0, "", files))
-        return preview(version, sample or Sample(version.default_locale, examples(version)), self._prices)
+        return preview(version, (sample or SampleRequest()).resolve(version), self._prices)
 
-    def defaults(self, template: str, files: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-        """A text's default locale, and its variables as its own settings have them. Raises BadText."""
-        version = self._repository.compiled_partly(TemplateFiles(template, 0, "", files))
-        return version.default_locale, examples(version)
-
-    def drafted(
+    def draft_preview(
         self, template: str, files: Mapping[str, str], choose: Callable[[TemplateVersion], Sample]
     ) -> DraftPreview:
         """The preview and the findings of a text that somebody is writing: what compiles of it is shown.
 
         ``choose`` answers whom it is shown for, once it is known what variables there are.
         """
-        version, found = self._repository.drafted(TemplateFiles(template, 0, "", files))
+        version, found = self._repository.draft_preview(TemplateFiles(template, 0, "", files))
         if version is None:
             return DraftPreview(None, None, [], found)
         sample = choose(version)
@@ -261,9 +254,9 @@ class TemplateWorkflow:
         address: str,
         own: Collection[str],
         actor: str,
-        sample: Sample | None = None,
+        sample: SampleRequest | None = None,
     ) -> TestSend:
         """Send one message of a version to an address of the caller's ``own``, marked as a test."""
         version = self._repository.compiled(await self.text(tenant, template, number))
-        chosen = sample or Sample(version.default_locale, examples(version))
+        chosen = (sample or SampleRequest()).resolve(version)
         return await self._test_sender.send(tenant, number, version, channel, chosen, address, own, actor)
