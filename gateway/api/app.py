@@ -26,7 +26,7 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
-from gateway.api.http.parts import Parts
+from gateway.api.http.parts import Parts, check_complete
 from gateway.api.http.request_ids import RequestId
 from gateway.api.templates import routes as templates
 from gateway.identity.keys import Keys
@@ -72,5 +72,6 @@ def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
     app.include_router(pages_of_web.router())
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
+    check_complete(app)
     openapi.install(app)
     return FastPathRouter(app, [*notifications.DIRECT, *receipts.DIRECT])

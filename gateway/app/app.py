@@ -98,13 +98,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """A whole gateway, embedded parts included, until the block is left. Raises CannotStart.
 
-    What was opened is closed in reverse, also where a later part can't start.
+    ``clock`` replaces the clock that the settings name, for tests. What was opened is closed in reverse, also where a
+    later part can't start.
     """
     async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(open_ledger(settings))
+        ledger = await stack.enter_async_context(open_ledger(settings, clock=clock))
         if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
         hot = await open_hot(stack, ledger)

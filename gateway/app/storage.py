@@ -58,8 +58,12 @@ async def _clock(settings: Settings, database: Database) -> Clock:
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings, *, locked: bool = True, migrated: bool = True) -> AsyncIterator[LedgerParts]:
+async def open_ledger(
+    settings: Settings, *, locked: bool = True, migrated: bool = True, clock: Clock | None = None
+) -> AsyncIterator[LedgerParts]:
     """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
+
+    ``clock`` replaces the clock that the settings name, for tests.
 
     Raises: CannotStart where another process has it.
     """
@@ -72,10 +76,9 @@ async def open_ledger(settings: Settings, *, locked: bool = True, migrated: bool
         if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
         signer = Signer(settings.key())
-        clock = await _clock(settings, database)
         yield LedgerParts(
             settings,
-            clock,
+            clock or await _clock(settings, database),
             database,
             signer,
             Reads(database),

@@ -14,12 +14,10 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, select
 
-from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
-from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.storage.schema import attempts, deliveries, events, inbox, notifications
-from tests.support.api_gateway import Client, serving
+from tests.support.api_gateway import Client, app_of, serving
 from tests.support.ledgers import begun, empty_sqlite
 
 
@@ -38,6 +36,11 @@ class AppClient(Client):
         )
 
 
+def _session() -> aiohttp.ClientSession:
+    """A new connection for each request: the server closes one on which it refused a body without reading it all."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+
 @asynccontextmanager
 async def _open_app() -> AsyncIterator[AppClient]:
     directory = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey has a socket in it
@@ -46,7 +49,7 @@ async def _open_app() -> AsyncIterator[AppClient]:
     try:
         async with open_gateway(settings) as gateway:
             _, key = await gateway.keys.create("acme", "test", ["send", "read", "manage"], gateway.clock())
-            async with serving(create_app(http_parts(gateway), gateway)) as url, aiohttp.ClientSession() as session:
+            async with serving(app_of(gateway)) as url, _session() as session:
                 yield AppClient(session, url, key, gateway)
     finally:
         rmtree(directory, ignore_errors=True)

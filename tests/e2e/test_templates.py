@@ -22,13 +22,11 @@ from channels.base import Content
 from channels.email.mime import Envelope, build
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
-from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
-from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
 from gateway.templates.workflow.versions_store import VersionStore
-from tests.support.api_gateway import Answer, Client, request, serving
+from tests.support.api_gateway import Answer, Client, app_of, request, serving
 from tests.support.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
@@ -128,7 +126,7 @@ async def office() -> AsyncIterator[Office]:
     try:
         async with (
             open_gateway(settings) as gateway,
-            serving(create_app(http_parts(gateway), gateway)) as url,
+            serving(app_of(gateway)) as url,
             aiohttp.ClientSession() as session,
         ):
             clients = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.core.model import Intent
 from gateway.replies.rules import load_words, normal
-from tests.support.api_gateway import PACKS, POLICIES
 
+POLICIES = Path(__file__).parents[2] / "templates" / "policies"
+PACKS = {"tw": ("default", "tw"), "us": ("default", "us_regf"), "cn": ("default", "cn")}
 WORDS = load_words(POLICIES / "replies.toml")
 
 SAID = [

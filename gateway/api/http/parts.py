@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from channels.base import Channel, Provider
 from gateway.core.ports import Clock
@@ -36,9 +38,6 @@ class Parts:
             raise LookupError(f"the composition root passes no {kind.__name__} to the HTTP routes")
         return found
 
-    def __contains__(self, kind: object) -> bool:
-        return kind in self._by_class
-
     def __iter__(self) -> Iterator[object]:
         return iter(self._by_class.values())
 
@@ -61,11 +60,20 @@ class _Dependency:
     async def __call__(self, request: Request) -> object:
         return part(request, self.kind)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Dependency) and other.kind is self.kind
 
-    def __hash__(self) -> int:
-        return hash(self.kind)
+def check_complete(app: FastAPI) -> None:
+    """Raises LookupError where a route names a part that is not there: at the start, and not at the first request."""
+
+    def check(dependant: Dependant) -> None:
+        if isinstance(dependant.call, _Dependency):
+            parts[dependant.call.kind]
+        for each in dependant.dependencies:
+            check(each)
+
+    parts: Parts = app.state.parts
+    for context in iter_route_contexts(app.routes):
+        if isinstance(context.original_route, APIRoute):
+            check(context.original_route.dependant)
 
 
 if TYPE_CHECKING:

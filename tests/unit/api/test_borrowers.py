@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 from twilio.request_validator import RequestValidator
 
 from channels.base import Message
-from gateway.api.app import create_app
+from gateway.app.app import Gateway
 from gateway.core.model import Category, PolicyReason, Step, Verdict, VerdictKind
-from tests.support.api_gateway import Answer, ApiGateway, Client, open_api_gateway, request, serving
+from tests.support.api_gateway import Answer, Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW, draft
 
 PHONE = "+886912345678"
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
     """What is behind the API."""
-    async with open_api_gateway(tmp_path, redis, public_url="https://gateway.example.com") as opened:
+    async with open_api_gateway(tmp_path, redis_url, public_url="https://gateway.example.com") as opened:
         yield opened
 
 
 @pytest.fixture
-async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
     _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
-    async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
@@ -82,7 +82,7 @@ async def test_an_opt_out_says_who_told_it_and_where_the_proof_is(client: Client
     assert events[0]["detail"]["evidence"] == "archive, scan 77"
 
 
-async def test_forged_and_foreign_replies_are_refused(client: Client, gateway: ApiGateway) -> None:
+async def test_forged_and_foreign_replies_are_refused(client: Client, gateway: Gateway) -> None:
     """A wrong signature is 403, a provider without replies 404, a form that lacks something 400."""
     forged = await client.post("/v1/inbound/twilio", data=b"Body=STOP", headers={"X-Twilio-Signature": "x"})
     assert (forged.status, forged.problem) == (403, "bad_signature")
@@ -146,7 +146,7 @@ async def test_the_borrowers_record_says_when_each_channel_may_be_used(client: C
     )
 
 
-async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gateway: ApiGateway) -> None:
+async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gateway: Gateway) -> None:
     """RFC 8058: the POST is the wish; the page that scanners fetch changes nothing; a forged link is unknown."""
     accepted = await client.post("/v1/notifications", request(route=["email"]))
     shown = (await client.get(accepted.json["links"]["self"])).json
@@ -162,7 +162,7 @@ async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gatew
     assert (await client.post(f"/v1/unsubscribe/{token[:-1]}x", data=form)).status == 404
 
 
-def test_only_what_may_be_declined_carries_the_link(gateway: ApiGateway) -> None:
+def test_only_what_may_be_declined_carries_the_link(gateway: Gateway) -> None:
     """A service message that the borrower asked for has no unsubscribe button."""
     headers = gateway.pipeline._stages.sender._headers
     assert set(headers("dlv_1", Category.COLLECTIONS)) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
@@ -170,12 +170,12 @@ def test_only_what_may_be_declined_carries_the_link(gateway: ApiGateway) -> None
     assert Message.__dataclass_fields__["headers"].type
 
 
-async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client, gateway: ApiGateway) -> None:
+async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client, gateway: Gateway) -> None:
     """A vulnerable borrower's hold had an end: at that instant it is decided anew, as nobody had decided it."""
-    [made] = await gateway.store.accept(
-        [draft("k", route=(Step("inapp"),), verdict=Verdict(VerdictKind.REVIEW, PolicyReason.HOLD, valid_until=NOW))],
-        NOW,
-    )
+    held = draft("k", route=(Step("inapp"),), verdict=Verdict(VerdictKind.REVIEW, PolicyReason.HOLD, valid_until=NOW))
+    live = gateway.catalog.resolve("acme", "overdue-first", None, NOW).version
+    sendable = replace(held.notification, template_version=live, variables=request()["variables"])
+    [made] = await gateway.store.accept([replace(held, notification=sendable)], NOW)
     assert (await client.get("/v1/reviews")).json["reviews"][0]["reason"] == "hold"
     [due] = await gateway.store.due(NOW, 10)
     for state in ("accepted", "delivered"):

@@ -15,38 +15,38 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import structlog
-from redis.asyncio import Redis
 from sqlalchemy import func, select
 
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
-from gateway.api.app import create_app
+from gateway.app.app import Gateway
 from gateway.core.ports import Unavailable
 from gateway.observability import logs
+from gateway.observability.readiness import Probe
 from gateway.pipeline import Pipeline
 from gateway.storage.schema import inbox, notifications
-from tests.support.api_gateway import ApiGateway, Client, open_api_gateway, request, serving
+from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 
 EVERYTHING = ("send", "read", "manage")
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
     """What is behind the API."""
-    async with open_api_gateway(tmp_path, redis) as opened:
+    async with open_api_gateway(tmp_path, redis_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
     _, key = await gateway.keys.create("acme", "test", EVERYTHING, NOW)
-    async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
-async def stored(gateway: ApiGateway) -> int:
+async def stored(gateway: Gateway) -> int:
     query = select(func.count()).select_from(notifications)
     return await gateway.database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
@@ -70,7 +70,7 @@ async def test_accept_and_show(client: Client) -> None:
 
 
 async def test_what_its_client_gave_up_is_not_done(
-    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+    client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one request is being stored another one waits, and its client hangs up: it is not stored later on, for
     that client asks again, and a process that is behind would do everything twice."""
@@ -95,7 +95,7 @@ async def test_what_its_client_gave_up_is_not_done(
 
 
 async def test_a_key_is_looked_up_once_for_all_who_come_by_it(
-    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+    client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thirty requests at once, none of them known yet: one question to the ledger, and thirty answers."""
     asked, find = [], gateway.keys.find
@@ -109,20 +109,21 @@ async def test_a_key_is_looked_up_once_for_all_who_come_by_it(
     assert ({each.status for each in answers}, len(asked)) == ({200}, 1)
 
 
-async def test_the_same_key_answers_the_same(client: Client, gateway: ApiGateway) -> None:
+async def test_the_same_key_answers_the_same(client: Client, gateway: Gateway) -> None:
     """Fifty at once with one key are one notification; another body under the key is refused."""
     headers = {"Idempotency-Key": "k-1"}
     answers = await asyncio.gather(*(client.post("/v1/notifications", request(), headers=headers) for _ in range(50)))
     assert len({answer.json["id"] for answer in answers}) == 1
     assert sorted(answer.status for answer in answers) == [200] * 49 + [202]
     assert sum(answer.headers.get("Idempotent-Replayed") == "true" for answer in answers) == 49
-    other = await client.post("/v1/notifications", request(template_version="1"), headers=headers)
+    live = gateway.catalog.resolve("acme", "overdue-first", None, NOW).version
+    other = await client.post("/v1/notifications", request(template_version=live), headers=headers)
     assert (other.status, other.problem) == (422, "idempotency_key_reused")
     assert await stored(gateway) == 1
 
 
 async def test_what_was_taken_is_not_refused_when_it_comes_again_too_late(
-    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+    client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that never saw its 202 asks again after ``expires_at``: it learns the id, not that it is too late."""
     first, second, other = (request(number, expires_at="2026-11-24T11:00:00Z") for number in (1, 2, 3))
@@ -142,7 +143,7 @@ async def test_what_was_taken_is_not_refused_when_it_comes_again_too_late(
     assert await stored(gateway) == 2
 
 
-async def test_a_bad_item_does_not_stop_the_batch(client: Client, gateway: ApiGateway) -> None:
+async def test_a_bad_item_does_not_stop_the_batch(client: Client, gateway: Gateway) -> None:
     """Each item has its own result, in order, with pointers from the body's root."""
     items: list[Any] = [
         request(1, idempotency_key="a"),
@@ -169,7 +170,7 @@ async def test_a_bad_item_does_not_stop_the_batch(client: Client, gateway: ApiGa
     assert await stored(gateway) == 1
 
 
-async def test_a_batch_key_covers_its_items(client: Client, gateway: ApiGateway) -> None:
+async def test_a_batch_key_covers_its_items(client: Client, gateway: Gateway) -> None:
     """A batch sent again under its header key is replayed item by item."""
     body = {"notifications": [request(1), request(2)]}
     first = await client.post("/v1/notifications/batch", body, headers={"Idempotency-Key": "run-7"})
@@ -190,7 +191,7 @@ async def test_an_item_is_the_same_request_alone(client: Client) -> None:
 # ── who may ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_scopes_and_tenants(client: Client, gateway: ApiGateway) -> None:
+async def test_scopes_and_tenants(client: Client, gateway: Gateway) -> None:
     """A key does what its scopes say, and sees its own tenant only; admin may do all."""
     made = (await client.post("/v1/notifications", request())).json["links"]
     _, reading = await gateway.keys.create("acme", "reader", ["read"], NOW)
@@ -214,7 +215,7 @@ async def test_without_a_key(client: Client, token: str) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-async def test_a_key_is_stored_as_a_digest_and_can_be_revoked(gateway: ApiGateway) -> None:
+async def test_a_key_is_stored_as_a_digest_and_can_be_revoked(gateway: Gateway) -> None:
     """The table opens nothing; a revoked key is not replaced by guessing, and is told apart."""
     key_id, key = await gateway.keys.create("acme", "ci", ["send", "send"], NOW)
     secret = key.rpartition("_")[2]
@@ -230,7 +231,7 @@ async def test_a_key_is_stored_as_a_digest_and_can_be_revoked(gateway: ApiGatewa
         await gateway.keys.create("acme", "ci", ["no-such"], NOW)
 
 
-async def test_keys_cost_no_sql_per_request(client: Client, gateway: ApiGateway) -> None:
+async def test_keys_cost_no_sql_per_request(client: Client, gateway: Gateway) -> None:
     """Made-up and real keys are looked up once in a few seconds; a health check costs nothing at all."""
     token = "ndg_" + "0" * 12 + "_" + "0" * 64
     await client.holding(token).get("/v1/notifications")
@@ -357,7 +358,7 @@ async def test_closing_a_case_cancels_what_is_pending(client: Client) -> None:
     assert shown["events"][-1]["actor"].startswith("key:")
 
 
-async def test_too_late_to_cancel(client: Client, gateway: ApiGateway) -> None:
+async def test_too_late_to_cancel(client: Client, gateway: Gateway) -> None:
     """409 once there is nothing left to stop."""
     made = (await client.post("/v1/notifications", request(route=["inapp"]))).json
     [delivery] = (await client.get(made["links"]["self"])).json["deliveries"]
@@ -369,9 +370,9 @@ async def test_too_late_to_cancel(client: Client, gateway: ApiGateway) -> None:
     assert (counted["deliveries"], counted["sent"]) == ({"inapp": {"delivered": 1}}, {"inapp": 1})
 
 
-async def test_a_decision_stores_nothing(client: Client, gateway: ApiGateway) -> None:
+async def test_a_decision_stores_nothing(client: Client, gateway: Gateway) -> None:
     """The verdict and its rules, for a request that is then forgotten; bad facts are pointed at."""
-    contact = {"at": "2026-11-24T09:00:00Z", "channel": "sms", "case_id": "C-1", "address": "+886912345678"}
+    contact = {"at": "2026-11-16T09:00:00Z", "channel": "sms", "case_id": "C-1", "address": "+886912345678"}
     answer = await client.post("/v1/decisions", request(at="2026-11-24T03:00:00Z", contacts=[contact], holds=[]))
     assert (answer.status, answer.json["verdict"]) == (200, "send")
     assert set(answer.json) == {"verdict", "reason", "until", "rules", "time_zones", "tzdata", "packs"}
@@ -385,7 +386,7 @@ async def test_a_decision_stores_nothing(client: Client, gateway: ApiGateway) ->
 # ── receipts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_callbacks_from_strangers(client: Client, gateway: ApiGateway) -> None:
+async def test_callbacks_from_strangers(client: Client, gateway: Gateway) -> None:
     """An unknown provider is not found, a wrong signature is refused and counted."""
     stranger = client.holding("")
     assert (await stranger.post("/v1/receipts/no-such", data={"a": "b"})).problem == "not_found"
@@ -395,7 +396,7 @@ async def test_callbacks_from_strangers(client: Client, gateway: ApiGateway) -> 
 
 
 async def test_a_signed_callback_is_taken_and_trouble_is_ours(
-    client: Client, gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch
+    client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """204 for an orphan, signed over the public address; 503 with Retry-After while the ledger is away."""
     from twilio.request_validator import RequestValidator
@@ -424,12 +425,12 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
 
 
 @pytest.fixture
-def borrower(client: Client, gateway: ApiGateway) -> Client:
+def borrower(client: Client, gateway: Gateway) -> Client:
     """The app of borrower B-1."""
     return client.holding(gateway.signer.borrower_token("acme", "B-1", NOW + timedelta(hours=1)))
 
 
-async def test_the_feed(borrower: Client, client: Client, gateway: ApiGateway) -> None:
+async def test_the_feed(borrower: Client, client: Client, gateway: Gateway) -> None:
     """Newest first with a count; read and archived by the borrower only; read reaches the delivery."""
     for number in range(3):
         made = (
@@ -444,7 +445,8 @@ async def test_the_feed(borrower: Client, client: Client, gateway: ApiGateway) -
     older = await borrower.get(page.headers["Link"].partition("<")[2].partition(">")[0])
     newest, oldest = page.json["items"][0], older.json["items"][0]
     assert newest["id"] > oldest["id"]
-    assert (newest["title"], newest["text"]) == ("Reminder", "3913.00 is due.")
+    assert newest["title"] == "帳戶通知"
+    assert "3,913" in newest["text"]
     assert (await borrower.post(f"/v1/inbox/{newest['id']}/read")).json == {"unread_count": 2}
     assert (await borrower.post(f"/v1/inbox/{oldest['id']}/archive")).json == {"unread_count": 1}
     assert [each["id"] for each in (await borrower.get("/v1/inbox?archived=true")).json["items"]] == [oldest["id"]]
@@ -461,7 +463,7 @@ async def test_the_feed(borrower: Client, client: Client, gateway: ApiGateway) -
     assert (await client.get("/v1/inbox")).problem == "unauthorized"
 
 
-async def test_puts_share_a_commit_and_happen_once(gateway: ApiGateway) -> None:
+async def test_puts_share_a_commit_and_happen_once(gateway: Gateway) -> None:
     """Many at once take few transactions; a delivery that comes twice is one message."""
     before = gateway.database.statements
     ids = [f"dlv_{number % 50:032x}" for number in range(100)]
@@ -488,7 +490,7 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
     return found
 
 
-async def test_the_stream_brings_news_and_resumes(borrower: Client, gateway: ApiGateway) -> None:
+async def test_the_stream_brings_news_and_resumes(borrower: Client, gateway: Gateway) -> None:
     """A new message arrives at once with the count; after a break the stream goes on behind the last id seen."""
     headers = {"Authorization": f"Bearer {borrower.token}"}
     await gateway.inbox.put("acme", "B-1", "dlv_0", "before", "x")
@@ -522,24 +524,33 @@ async def test_the_stream_brings_news_and_resumes(borrower: Client, gateway: Api
 # ── around it ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_health_readiness_metrics(client: Client, gateway: ApiGateway) -> None:
+async def test_health_readiness_metrics(client: Client) -> None:
     """Alive without asking anybody, ready with names, measured in Prometheus' format."""
     nobody = client.holding("")
     assert (await nobody.get("/healthz")).json == {"status": "ok"}
     ready = await nobody.get("/readyz")
     assert (ready.status, ready.json["status"]) == (200, "ready")
     assert set(ready.json["checks"]) == {"ledger", "migrations", "redis", "templates"}
-    gateway.not_ready["redis"] = "ConnectionError"
-    answer = await nobody.get("/readyz")
-    assert (answer.status, answer.json["status"]) == (200, "degraded")
-    assert answer.json["checks"]["redis"] == "ConnectionError"
-    for part in ("ledger", "migrations", "templates"):
-        gateway.not_ready = {part: "is away"}
-        answer = await nobody.get("/readyz")
-        assert (answer.status, answer.json["status"], answer.json["checks"][part]) == (503, "not_ready", "is away")
     measured = await nobody.get("/metrics")
     assert measured.headers["Content-Type"].startswith("text/plain")
     assert b"gateway_" in measured.raw
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "word"),
+    [("redis", 200, "degraded"), ("ledger", 503, "not_ready"), ("migrations", 503, "not_ready")]
+    + [("templates", 503, "not_ready")],
+)
+async def test_readiness_names_what_is_missing(gateway: Gateway, name: str, status: int, word: str) -> None:
+    """Without Redis requests are still accepted; without the ledger, its migrations or templates they are not."""
+
+    async def missing() -> str:
+        return "is away"
+
+    gateway.readiness = Probe({name: missing})
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
+        answer = await Client(session, url, "").get("/readyz")
+    assert (answer.status, answer.json["status"], answer.json["checks"][name]) == (status, word, "is away")
 
 
 async def test_request_ids(client: Client) -> None:

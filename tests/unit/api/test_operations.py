@@ -8,29 +8,28 @@ from typing import Any
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
-from gateway.api.app import create_app
-from tests.support.api_gateway import ApiGateway, Client, open_api_gateway, request, serving
+from gateway.app.app import Gateway
+from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
     """What is behind the API."""
-    async with open_api_gateway(tmp_path, redis) as opened:
+    async with open_api_gateway(tmp_path, redis_url) as opened:
         yield opened
 
 
 @pytest.fixture
-async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """An operator of the tenant acme, who is no administrator of all."""
     _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
-    async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
-async def _key(gateway: ApiGateway, client: Client, tenant: str, *scopes: str) -> Client:
+async def _key(gateway: Gateway, client: Client, tenant: str, *scopes: str) -> Client:
     _, key = await gateway.keys.create(tenant, "test", scopes, NOW)
     return client.holding(key)
 
@@ -59,7 +58,7 @@ async def test_a_duration_is_counted_by_the_gateways_clock(client: Client) -> No
     assert made.json["until"] == "2026-11-24T12:00:00.000Z"
 
 
-async def test_stopping_every_tenant_takes_an_administrator(client: Client, gateway: ApiGateway) -> None:
+async def test_stopping_every_tenant_takes_an_administrator(client: Client, gateway: Gateway) -> None:
     """A tenant's operator stops their own messages only, and can't end what stops everybody's."""
     everything = {"scope": "all", "everywhere": True, "reason": "incident 7"}
     assert (await client.post("/v1/switches", everything)).status == 403
@@ -73,7 +72,7 @@ async def test_stopping_every_tenant_takes_an_administrator(client: Client, gate
     assert (await admin.call("DELETE", path)).status == 404
 
 
-async def test_an_administrator_stops_one_tenant(client: Client, gateway: ApiGateway) -> None:
+async def test_an_administrator_stops_one_tenant(client: Client, gateway: Gateway) -> None:
     """The tenant sees by whom and why, is told so with every 202, and can't end it; others send on."""
     stop = {"scope": "tenant", "value": "acme", "reason": "runaway case system"}
     assert (await client.post("/v1/switches", stop)).status == 403
@@ -133,7 +132,7 @@ async def test_a_switch_without_sense_names_the_field(client: Client, changes: d
     assert (await client.get("/v1/switches")).json["switches"] == []
 
 
-async def test_dead_letters_are_listed_and_need_a_filter_to_be_redriven(client: Client, gateway: ApiGateway) -> None:
+async def test_dead_letters_are_listed_and_need_a_filter_to_be_redriven(client: Client, gateway: Gateway) -> None:
     """Nothing is tried again by mistake: a redrive names what, and why."""
     assert (await client.get("/v1/dead-letters")).json == {"dead_letters": [], "next_cursor": None}
     assert (await client.post("/v1/dead-letters/redrive", {"why": "a test"})).status == 422

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Message, Provider
 from gateway.api.schemas import NotificationIn
+from gateway.app.app import Gateway
 from gateway.core.ports import AcceptResult, Attempt, Unavailable
-from tests.support.api_gateway import ApiGateway, open_api_gateway, request
+from tests.support.api_gateway import open_api_gateway, request
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
     """What is behind the API."""
-    async with open_api_gateway(tmp_path, redis) as opened:
+    async with open_api_gateway(tmp_path, redis_url) as opened:
         yield opened
 
 
@@ -42,14 +42,14 @@ class Away:
         return answer
 
 
-async def _accepted(gateway: ApiGateway, number: int = 1) -> str:
+async def _accepted(gateway: Gateway, number: int = 1) -> str:
     body = request(number, route=["inapp"])
     [answer] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
     assert isinstance(answer, AcceptResult)
     return answer.id
 
 
-async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: ApiGateway) -> None:
+async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: Gateway) -> None:
     """The message is out and the ledger is gone: the worker keeps what it knows, and writes it when it can."""
     identifier = await _accepted(gateway)
     gateway.pipeline._ledger = Away(gateway.store, times=2)
@@ -59,7 +59,7 @@ async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: ApiGatewa
     assert found["state"] == "delivered"
 
 
-async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: ApiGateway) -> None:
+async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: Gateway) -> None:
     """The job's time is over while the ledger is away: the record is written all the same, before a clean stop ends."""
     identifier = await _accepted(gateway)
     gateway.pipeline._ledger = Away(gateway.store, times=2)
@@ -73,7 +73,7 @@ async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: ApiGateway) -> No
     assert found["state"] == "delivered"
 
 
-async def test_a_worker_that_stops_claims_nothing(gateway: ApiGateway) -> None:
+async def test_a_worker_that_stops_claims_nothing(gateway: Gateway) -> None:
     """After SIGTERM a job that was still in the queue leaves its deliveries to the other workers, unclaimed."""
     await _accepted(gateway)
     gateway.pipeline.stop()
@@ -98,7 +98,7 @@ class Hanging:
         return await self._feed.send(message)
 
 
-async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once(gateway: ApiGateway) -> None:
+async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once(gateway: Gateway) -> None:
     """Three messages are started, one is with its provider: while that one still waits for its answer the two others
     are due again, for any worker; and that one is recorded as delivered before the stop is through."""
     for number in range(3):

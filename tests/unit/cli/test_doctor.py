@@ -26,14 +26,13 @@ from channels.email.sink import SmtpSink
 from channels.received import Received
 from channels.sms import CHANNEL as SMS
 from channels.sms.simulator import SmsSimulator
-from gateway.api.app import create_app
 from gateway.app.settings import Settings
 from gateway.app.templates import templates_folder
 from gateway.cli import app
 from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
 from gateway.cli.doctor.finding import CheckResult, Level
 from gateway.storage.schema import webhook_endpoints
-from tests.support.api_gateway import open_api_gateway, serving
+from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.smsc import Smsc
 
 SECRET = "0f" * 8 + "a1b2c3d4e5f60718"
@@ -391,14 +390,14 @@ async def elsewhere() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
-async def test_the_public_address_is_followed(short_dir: Path, redis: Redis, elsewhere: str) -> None:
+async def test_the_public_address_is_followed(short_dir: Path, redis_url: str, elsewhere: str) -> None:
     """To this gateway, to one with another secret, to a redirect, to somebody else, to nobody, to no name at all."""
 
     async def found(url: str, secret: str = "0123456789abcdef") -> list[CheckResult]:
         settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
         return await outside.public_url(settings, gateway.clock)
 
-    async with open_api_gateway(short_dir, redis) as gateway, serving(create_app(gateway.parts, gateway)) as url:  # type: ignore[arg-type]
+    async with open_api_gateway(short_dir, redis_url) as gateway, serving(app_of(gateway)) as url:
         assert bad(await found(url)) == {}
         assert "GATEWAY_SECRET_KEY" in (await found(url, SECRET))[0].what
         assert "redirects" in (await found(f"{elsewhere}/old"))[0].what

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
-from gateway.api.app import create_app
-from tests.support.api_gateway import Client, open_api_gateway, request, serving
+from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 
 _BORROWERS, _BATCH = 10_000, 1_000
 
@@ -20,11 +18,11 @@ def _series(text: str) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis: Redis) -> None:
+async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis_url: str) -> None:
     """Requests of ten thousand borrowers, each with a case of their own, are taken: not one series more."""
-    async with open_api_gateway(tmp_path, redis) as gateway:
+    async with open_api_gateway(tmp_path, redis_url) as gateway:
         _, key = await gateway.keys.create("acme", "test", ["send"], gateway.clock())
-        async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+        async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
             client = Client(session, url, key)
             before = _series((await client.get("/metrics")).raw.decode())
             for start in range(0, _BORROWERS, _BATCH):

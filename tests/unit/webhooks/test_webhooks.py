@@ -13,16 +13,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from redis.asyncio import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from gateway.api.app import create_app
+from gateway.app.app import Gateway
 from gateway.core.model import WebhookOutcome
 from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookMessage
 from gateway.webhooks.sender import WebhookSender
 from gateway.webhooks.types import TYPES
-from tests.support.api_gateway import ApiGateway, Client, open_api_gateway, request, serving
+from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 
 LOOPBACK = ["127.0.0.0/8"]
@@ -68,21 +67,21 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis: Redis) -> AsyncIterator[ApiGateway]:
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
     """What is behind the API, allowed to call loopback."""
-    async with open_api_gateway(tmp_path, redis, webhook_networks=LOOPBACK) as opened:
+    async with open_api_gateway(tmp_path, redis_url, webhook_networks=LOOPBACK) as opened:
         yield opened
 
 
 @pytest.fixture
-async def client(gateway: ApiGateway) -> AsyncIterator[Client]:
+async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
     _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
-    async with serving(create_app(gateway.parts, gateway)) as url, aiohttp.ClientSession() as session:  # type: ignore[arg-type]
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
-async def turns(gateway: ApiGateway, most: int = 20) -> None:
+async def turns(gateway: Gateway, most: int = 20) -> None:
     """Until there is nothing to tell."""
     for _ in range(most):
         if not await gateway.webhooks.turn():
@@ -90,7 +89,7 @@ async def turns(gateway: ApiGateway, most: int = 20) -> None:
 
 
 async def test_a_case_system_is_told_what_became_of_its_request(
-    client: Client, gateway: ApiGateway, receiver: Receiver
+    client: Client, gateway: Gateway, receiver: Receiver
 ) -> None:
     """From the 202 to the receiver: signed so that the standard's own library verifies it, and logged."""
     made = await client.post("/v1/webhook-endpoints", {"url": receiver.url, "types": ["delivery.delivered"]})
@@ -118,7 +117,7 @@ async def test_a_case_system_is_told_what_became_of_its_request(
     assert "gateway_webhook_messages_waiting 0.0" in metrics
 
 
-async def test_telling_again_uses_the_same_id(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+async def test_telling_again_uses_the_same_id(client: Client, gateway: Gateway, receiver: Receiver) -> None:
     """A refused message waits for its next turn; a replay tells it at once, and what arrived only when asked."""
     path = "/v1/webhook-endpoints"
     made = (await client.post(path, {"url": receiver.url, "types": ["borrower.hold_set"]})).json
@@ -143,7 +142,7 @@ async def test_telling_again_uses_the_same_id(client: Client, gateway: ApiGatewa
 
 
 async def test_a_rotated_secret_and_the_one_before_both_verify(
-    client: Client, gateway: ApiGateway, receiver: Receiver
+    client: Client, gateway: Gateway, receiver: Receiver
 ) -> None:
     """Nobody misses a message while a secret is changed."""
     first = (await client.post("/v1/webhook-endpoints", {"url": receiver.url})).json
@@ -157,7 +156,7 @@ async def test_a_rotated_secret_and_the_one_before_both_verify(
 
 
 async def test_an_endpoint_that_is_gone_is_told_nothing_until_it_is_enabled(
-    client: Client, gateway: ApiGateway, receiver: Receiver
+    client: Client, gateway: Gateway, receiver: Receiver
 ) -> None:
     """410 disables; what happened meanwhile is told when it comes back."""
     path = "/v1/webhook-endpoints"
@@ -196,7 +195,7 @@ async def test_a_wrong_endpoint_is_refused_with_the_remedy(
     assert (answer.status, answer.pointers) == (422, [pointer])
 
 
-async def test_endpoints_are_their_tenants(client: Client, gateway: ApiGateway) -> None:
+async def test_endpoints_are_their_tenants(client: Client, gateway: Gateway) -> None:
     """Another tenant sees and ends nothing; a key that may only read makes none."""
     path = "/v1/webhook-endpoints"
     made = (await client.post(path, {"url": "https://cases.example.com/hooks"})).json
@@ -302,7 +301,7 @@ def test_types_are_listed_once() -> None:
     assert "delivery.delivered" in TYPES
 
 
-async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: Gateway, receiver: Receiver) -> None:
     """As a worker runs it: told soon after it happened, ended at once when the worker ends."""
     await client.post("/v1/webhook-endpoints", {"url": receiver.url})
     stop = asyncio.Event()
@@ -316,7 +315,7 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: A
         await running
 
 
-async def test_the_commands_do_what_the_api_does(client: Client, gateway: ApiGateway, receiver: Receiver) -> None:
+async def test_the_commands_do_what_the_api_does(client: Client, gateway: Gateway, receiver: Receiver) -> None:
     """Create, see the log, tell again, delete: as an operator does, from a shell."""
 
     async def gateway_webhook(*arguments: str) -> str:
