@@ -47,7 +47,7 @@ def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
         redoc_url=None,
     )
     pages_of_web = Pages()
-    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(gateway))
+    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(parts))
     app.state.gateway = gateway
     app.add_middleware(RequestId)
     problems.install(app)

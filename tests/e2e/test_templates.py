@@ -216,7 +216,7 @@ async def test_an_error_blocks_submitting(office: Office) -> None:
     linted = await office.editor.post(f"{TEMPLATE}/lint", {"number": number})
     assert linted.json["findings"] == refused.json["findings"]
     found = await office.editor.get(f"{TEMPLATE}/versions/{number}")
-    assert found.json["edition"]["state"] == "draft"
+    assert found.json["stored_version"]["state"] == "draft"
 
 
 async def test_another_lender_sees_nothing_of_it(office: Office) -> None:
@@ -384,10 +384,10 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
     await operator.call("DELETE", f"/v1/controls/{made.json['id']}")
-    editions = VersionStore(office.gateway.database, office.gateway.clock)
+    store = VersionStore(office.gateway.database, office.gateway.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):
-        await editions.note(("acme", "overdue-first", 0), "template_test_started", actor, {})
+        await store.note(("acme", "overdue-first", 0), "template_test_started", actor, {})
     enough = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (enough.status, enough.problem) == (429, "too_many_tests")
     assert not office.sms.messages
