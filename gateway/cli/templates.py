@@ -16,7 +16,7 @@ from gateway.cli.runner import fail
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; kept as evidence.")]
+Why = Annotated[str, typer.Option("--reason", help="The reason; kept as evidence.")]
 Confirm = Annotated[bool, typer.Option("--confirm", help="The consequences that a refusal named are wanted.")]
 Names = Annotated[list[str] | None, typer.Option("--template", help="Only these; may be repeated.")]
 
@@ -263,7 +263,7 @@ def _path(template: str, *parts: str | int) -> str:
 
 def _said(why: str) -> str:
     if not why:
-        fail("say why: --why is kept as evidence", 2)
+        fail("--reason is missing; it is kept as evidence", 2)
     return why
 
 

@@ -358,17 +358,17 @@ async def test_a_team_works_in_a_folder_by_command_line(office: Office, tmp_path
     changed = desk / "overdue-first" / SMS
     changed.write_bytes(GOOD.encode())
     (desk / "overdue-first" / "template.toml.orig").write_text("somebody's back-up")
-    out = await office.command(office.editor, "import", str(desk), "--why", "kinder words", "--json")
+    out = await office.command(office.editor, "import", str(desk), "--reason", "kinder words", "--json")
     assert {each["template"]: each["outcome"] for each in json.loads(out)}["overdue-first"] == "draft"
-    await office.command(office.editor, "submit", "overdue-first", "1", "--why", "please read")
+    await office.command(office.editor, "submit", "overdue-first", "1", "--reason", "please read")
     out = await office.command(office.editor, "approve", "overdue-first", "1", status=1)
     assert "templates:approve" in out
     await office.command(office.approver, "approve", "overdue-first", "1")
-    await office.command(office.approver, "publish", "overdue-first", "1", "--why", "good words")
+    await office.command(office.approver, "publish", "overdue-first", "1", "--reason", "good words")
     await office.command(office.editor, "export", str(back), "--template", "overdue-first")
     assert read_template(back / "overdue-first") == read_template(desk / "overdue-first")
     assert (back / "overdue-first" / SMS).read_bytes() == GOOD.encode()
-    await office.command(office.approver, "rollback", "overdue-first", "--why", "wrong words")
+    await office.command(office.approver, "rollback", "overdue-first", "--reason", "wrong words")
     assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == 0
 
 
