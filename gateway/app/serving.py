@@ -144,7 +144,7 @@ def _server(gateway: Gateway) -> Server:
     from gateway.app.http import http_parts
 
     config = uvicorn.Config(
-        create_app(http_parts(gateway), gateway),
+        create_app(http_parts(gateway)),
         log_config=None,
         access_log=False,
         lifespan="off",

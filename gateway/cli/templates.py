@@ -16,7 +16,7 @@ from gateway.cli.runner import DEMO_DIR, fail
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; kept as evidence.")]
+Why = Annotated[str, typer.Option("--reason", help="The reason; kept as evidence.")]
 Confirm = Annotated[bool, typer.Option("--confirm", help="The consequences that a refusal named are wanted.")]
 Names = Annotated[list[str] | None, typer.Option("--template", help="Only these; may be repeated.")]
 
@@ -24,7 +24,7 @@ Names = Annotated[list[str] | None, typer.Option("--template", help="Only these;
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
     app.command("list")(list_templates)
-    app.command("import")(take_over)
+    app.command("import")(import_template)
     for command in (show, preview, diff, export, discard, submit, approve, reject, publish, unschedule, rollback):
         app.command()(command)
 
@@ -135,7 +135,7 @@ def export(
     console.STDERR.print(f"{len(names or found)} templates are in {folder}")
 
 
-def take_over(
+def import_template(
     folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="A folder of templates.")],
     why: Why = "",
     names: Names = None,
@@ -236,10 +236,10 @@ def rollback(
 
 def _as_it_is(template: str, number: int, url: str, key: str, data_dir: Path) -> dict[str, str]:
     """The header that names the draft's present text."""
-    edition = ask(_path(template, "versions", number), None, url, key, data_dir)["edition"]
-    if edition is None:
+    stored = ask(_path(template, "versions", number), None, url, key, data_dir)["stored_version"]
+    if stored is None:
         fail(f"{template} 0 is the version of the files, and no draft", 2)
-    return {"If-Match": f'"{edition["revision"]}"'}
+    return {"If-Match": f'"{stored["revision"]}"'}
 
 
 def _move(
@@ -263,7 +263,7 @@ def _path(template: str, *parts: str | int) -> str:
 
 def _said(why: str) -> str:
     if not why:
-        fail("say why: --why is kept as evidence", 2)
+        fail("--reason is missing; it is kept as evidence", 2)
     return why
 
 

@@ -16,19 +16,19 @@ from channels.base import Content
 from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.core.notifications import Notification
 from gateway.core.requests import FieldError, NotificationRequest
-from gateway.templates.checks.translatable import said
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, Lender, TemplateSource
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.workflow.published_store import Kept, Key, Standing
+from gateway.templates.translatable import translatable
+from gateway.templates.workflow.published_store import Key, PublicationState, VersionSource
 
 
 class Versions(Protocol):
     """The ledger's side; see gateway/templates/workflow/published_store.py."""
 
-    async def fetch(self, keys: Sequence[Key]) -> Sequence[Kept]: ...
+    async def fetch(self, keys: Sequence[Key]) -> Sequence[VersionSource]: ...
     async def newest_stamp(self) -> int: ...
-    async def changed(self, since: int) -> Sequence[Standing]: ...
+    async def changed(self, since: int) -> Sequence[PublicationState]: ...
 
 
 class Catalog:
@@ -52,11 +52,11 @@ class Catalog:
             self._files[name] = version = TemplateVersion(source, lender, checked=known)
             if not known:
                 look(version)
-                version.forget()  # most texts of a large catalogue are not used for days
+                version.drop_compiled()  # most texts of a large catalogue are not used for days
         self._versions: dict[Key, TemplateVersion] = {
             ("", each.id, each.version): each for each in self._files.values()
         }
-        self._standing: dict[tuple[str, str], Standing] = {}
+        self._publications: dict[tuple[str, str], PublicationState] = {}
         self._passed_over: set[tuple[str, str]] = set()
         self._stamp = 0
 
@@ -81,7 +81,7 @@ class Catalog:
 
     def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateVersion:
         """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
-        standing = self._standing.get((tenant, template_id))
+        standing = self._publications.get((tenant, template_id))
         found: TemplateVersion | None
         if version is not None:
             usable = standing is None or not _barred(standing, version, now)
@@ -108,7 +108,7 @@ class Catalog:
                 self._versions[(kept.tenant, kept.template, kept.version)] = made = await asyncio.to_thread(
                     TemplateVersion, TemplateSource.parse(kept.source), self.lender, None if strict else []
                 )
-                made.forget()
+                made.drop_compiled()
 
     async def refresh(self) -> None:
         """Take over what was published, planned or rolled back since the last time, by any process."""
@@ -127,25 +127,27 @@ class Catalog:
                 self._take(standing)
             self._stamp = max(self._stamp, standing.stamp)
 
-    def _take(self, standing: Standing) -> None:
+    def _take(self, standing: PublicationState) -> None:
         """Remember it, unless a look that began later was faster and brought something newer."""
         key = (standing.tenant, standing.template)
-        known = self._standing.get(key)
+        known = self._publications.get(key)
         if known is None or known.stamp <= standing.stamp:
-            self._standing[key] = standing
+            self._publications[key] = standing
             self._passed_over.discard(key)
 
     def names(self) -> set[str]:
         """The ids of all templates that somebody has, whoever it is."""
-        return {*self._files, *(template for _, template in self._standing)}
+        return {*self._files, *(template for _, template in self._publications)}
 
-    def passed_over(self) -> int:
+    def skipped(self) -> int:
         """Of how many templates the published version does not compile here, so that the one before stays live."""
         return len(self._passed_over)
 
     def planned(self, now: datetime) -> list[tuple[str, str]]:
         """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""
-        return [key for key, each in self._standing.items() if each.planned_at is not None and each.planned_at <= now]
+        return [
+            key for key, each in self._publications.items() if each.planned_at is not None and each.planned_at <= now
+        ]
 
     def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> list[FieldError]:
         """What is wrong with a request's variables, by the template's declaration of them."""
@@ -159,7 +161,7 @@ class Catalog:
         template = self._find(notification.tenant, notification.template, notification.template_version)
         if template is None:
             names = {"template": notification.template, "version": notification.template_version}
-            raise RenderFailed(said("{template}: version {version} is gone", **names))
+            raise RenderFailed(translatable("{template}: version {version} is gone", **names))
         borrower = notification.borrower
         return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
 
@@ -168,7 +170,7 @@ class Catalog:
         return own or self._versions.get(("", template_id, version))
 
 
-def _barred(standing: Standing, version: str, now: datetime) -> bool:
+def _barred(standing: PublicationState, version: str, now: datetime) -> bool:
     """Whether no new request may ask for this version: it was rolled back, or its time has not come."""
     early = version == standing.planned and standing.planned_at is not None and now < standing.planned_at
     return early or version in standing.withdrawn

@@ -19,8 +19,8 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from gateway.templates.checks.translatable import said
 from gateway.templates.language.source import FRAGMENTS, BadTemplate, TemplateSource
+from gateway.templates.translatable import translatable
 
 SETTINGS = "template.toml"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -51,7 +51,7 @@ class Folder:
             }
             found = {each.parent.name: read_template(each.parent) for each in sorted(path.glob(f"*/{SETTINGS}"))}
         except UnicodeDecodeError as error:
-            raise BadTemplate.at(path.name, said("a file is not UTF-8 ({why})", why=error.reason)) from None
+            raise BadTemplate.at(path.name, translatable("a file is not UTF-8 ({why})", why=error.reason)) from None
         return cls(fragments, shape, found)
 
     def sources(self) -> dict[str, TemplateSource]:
@@ -73,7 +73,7 @@ class Folder:
             raise BadTemplate.at(where, *_toml_problem(error)) from None
         except ValidationError as error:
             place = "/".join(str(part) for part in error.absolute_path)
-            words = said("{place}: {problem}", place=place, problem=error.message[:200])
+            words = translatable("{place}: {problem}", place=place, problem=error.message[:200])
             raise BadTemplate.at(where, words if place else error.message[:200]) from None
         parts = {
             name: text.removesuffix("\n")
@@ -101,17 +101,19 @@ def _toml_problem(error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
 def check(template_id: str, files: Mapping[str, str]) -> None:
     """Whether these can be a template's files. Raises BadTemplate."""
     if not _ID.fullmatch(template_id):
-        words = said("a template's id is made of small letters, digits and hyphens, and begins with a letter")
+        words = translatable("a template's id is made of small letters, digits and hyphens, and begins with a letter")
         raise BadTemplate.at("id", words)
     if SETTINGS not in files:
-        raise BadTemplate.at(f"{template_id}/{SETTINGS}", said("is missing"))
+        raise BadTemplate.at(f"{template_id}/{SETTINGS}", translatable("is missing"))
     if len(files) > _MOST_FILES:
-        raise BadTemplate.at(template_id, said("has more than {most} files", most=_MOST_FILES))
+        raise BadTemplate.at(template_id, translatable("has more than {most} files", most=_MOST_FILES))
     for name, text in files.items():
         if not _NAME.fullmatch(name):
-            raise BadTemplate.at(template_id, said("there is a file that no template has; see templates/README.md"))
+            raise BadTemplate.at(
+                template_id, translatable("there is a file that no template has; see templates/README.md")
+            )
         if len(text) > _MOST_CHARACTERS or "\x00" in text:
-            words = said("is longer than {most} characters, or has a NUL in it", most=_MOST_CHARACTERS)
+            words = translatable("is longer than {most} characters, or has a NUL in it", most=_MOST_CHARACTERS)
             raise BadTemplate.at(f"{template_id}/{name}", words)
 
 

@@ -13,14 +13,14 @@ from gateway.core.clock import Clock
 from gateway.core.states import TemplateState
 from gateway.templates.catalog import Catalog
 from gateway.templates.checks.lint import LintFinding, findings_of
-from gateway.templates.checks.translatable import joined, said
 from gateway.templates.folder import Folder, check
 from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.translatable import joined, translatable
 from gateway.templates.workflow.callers import Callers
-from gateway.templates.workflow.compatibility import Consequence, broken, needs
+from gateway.templates.workflow.compatibility import Consequence, broken_callers, caller_changes
 from gateway.templates.workflow.refusals import BadText, NoSuchVersion
-from gateway.templates.workflow.unit_of_work import StoredVersion, Text
+from gateway.templates.workflow.stored_version import StoredVersion, VersionText
 from gateway.templates.workflow.versions_store import VersionStore
 
 Lint = Callable[[TemplateVersion], Sequence[LintFinding]]
@@ -29,14 +29,14 @@ _LATELY = timedelta(days=30)  # whose requests count when a version needs someth
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """A template's text. ``number`` 0 is the version of the files, which has no edition."""
+class TemplateFiles:
+    """A template's text. ``number`` 0 is the version of the files, which is no row of the ledger."""
 
     template: str
     number: int
     version: str
     files: Mapping[str, str]
-    edition: StoredVersion | None = None
+    stored: StoredVersion | None = None
     source: str = ""  # as frozen at its submission
 
 
@@ -44,9 +44,9 @@ class TemplateRepository:
     """All texts of all tenants. The verbs may raise Unavailable."""
 
     def __init__(
-        self, editions: VersionStore, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
+        self, versions: VersionStore, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
     ) -> None:
-        self._editions = editions
+        self._store = versions
         self._catalog = catalog
         self._folder = folder
         self._lint = lint
@@ -57,50 +57,50 @@ class TemplateRepository:
         """The templates that the files have."""
         return sorted(self._folder.templates)
 
-    async def text(self, tenant: str, template: str, number: int) -> Files:
+    async def text(self, tenant: str, template: str, number: int) -> TemplateFiles:
         """One version's files; 0 is the version of the files."""
         if number == 0:
             files = self._folder.templates.get(template)
             if files is None:
                 raise NoSuchVersion(f"the files have no template {template}")
-            return Files(template, 0, self._folder.source(template, files).version, files)
-        return written(await self._editions.text((tenant, template, number)))
+            return TemplateFiles(template, 0, self._folder.source(template, files).version, files)
+        return written(await self._store.text((tenant, template, number)))
 
-    async def live(self, tenant: str, template: str) -> Files | None:
+    async def live(self, tenant: str, template: str) -> TemplateFiles | None:
         """The text that new requests get now, by the ledger; None where there is none."""
-        own = live_edition(await self._editions.listed(tenant, template), self._clock())
+        own = live_version(await self._store.listed(tenant, template), self._clock())
         if own is None and template not in self._folder.templates:
             return None
         return await self.text(tenant, template, own.number if own else 0)
 
-    async def consequences(self, tenant: str, after: Files) -> list[Consequence]:
+    async def consequences(self, tenant: str, after: TemplateFiles) -> list[Consequence]:
         """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
         live = await self.live(tenant, after.template)
         if live is None:
             return []
         version, found = self.compiled(after), []
-        if what := needs(self.compiled(live).variables, version.variables):
+        if what := caller_changes(self.compiled(live).variables, version.variables):
             lately = await self._callers.recent(tenant, after.template, self._clock() - _LATELY)
-            found.append(Consequence("variables", joined(what), tuple(broken(lately, version.variables))))
-        if after.edition is not None and after.edition.based_on != live.version:
-            begun = after.edition.based_on or said("nothing")
-            detail = said("it was begun from {begun}, and {live} is live now", begun=begun, live=live.version)
+            found.append(Consequence("variables", joined(what), tuple(broken_callers(lately, version.variables))))
+        if after.stored is not None and after.stored.based_on != live.version:
+            begun = after.stored.based_on or translatable("nothing")
+            detail = translatable("it was begun from {begun}, and {live} is live now", begun=begun, live=live.version)
             found.append(Consequence("live_changed", detail))
         return found
 
-    def findings(self, text: Files) -> list[LintFinding]:
+    def findings(self, text: TemplateFiles) -> list[LintFinding]:
         """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
         try:
             return list(self._lint(self.compiled(text)))
         except BadText as error:
             return list(error.findings)
 
-    def frozen(self, template: str, files: Mapping[str, str], number: int) -> tuple[str, str]:
+    def freeze(self, template: str, files: Mapping[str, str], number: int) -> tuple[str, str]:
         """The version's name, and all that its rendering depends on."""
         source = self._folder.source(template, files, f"e{number}")
         return source.version, source.dump()
 
-    def compiled(self, text: Files) -> TemplateVersion:
+    def compiled(self, text: TemplateFiles) -> TemplateVersion:
         """By its own source where that is frozen, with the shared texts of now where not. Raises BadText."""
         try:
             source = (
@@ -110,7 +110,7 @@ class TemplateRepository:
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def sketched(self, text: Files, problems: list[TemplateProblem] | None = None) -> TemplateVersion:
+    def compiled_partly(self, text: TemplateFiles, problems: list[TemplateProblem] | None = None) -> TemplateVersion:
         """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText.
 
         The mistakes go to ``problems``.
@@ -121,34 +121,34 @@ class TemplateRepository:
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
-    def drafted(self, text: Files) -> tuple[TemplateVersion | None, list[LintFinding]]:
+    def draft_preview(self, text: TemplateFiles) -> tuple[TemplateVersion | None, list[LintFinding]]:
         """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
         problems: list[TemplateProblem] = []
         try:
-            version = self.sketched(text, problems)
+            version = self.compiled_partly(text, problems)
         except BadText as error:
             return None, list(error.findings)
         broken = {each.where for each in problems}
         linted = [each for each in self._lint(version) if each.where not in broken]
         return version, [*findings_of(BadTemplate(problems)), *linted]
 
-    def compiled_if(self, text: Files) -> TemplateVersion | None:
+    def compiled_or_none(self, text: TemplateFiles) -> TemplateVersion | None:
         try:
             return self.compiled(text)
         except BadText:
             return None
 
-    def refuse_errors(self, text: Files) -> None:
+    def raise_for_errors(self, text: TemplateFiles) -> None:
         """Raises BadText where an error blocks it."""
         found = self.findings(text)
         if any(each.level == "error" for each in found):
             raise BadText(found)
 
 
-def live_edition(editions: Sequence[StoredVersion], now: datetime) -> StoredVersion | None:
+def live_version(versions: Sequence[StoredVersion], now: datetime) -> StoredVersion | None:
     """The one that new requests get; None: that of the files. A plan whose time has come holds, noticed or not."""
-    planned = [each for each in editions if each.publish_at is not None and each.publish_at <= now]
-    return next(iter([*planned, *(each for each in editions if each.state is TemplateState.PUBLISHED)]), None)
+    planned = [each for each in versions if each.publish_at is not None and each.publish_at <= now]
+    return next(iter([*planned, *(each for each in versions if each.state is TemplateState.PUBLISHED)]), None)
 
 
 def check_files(template: str, files: Mapping[str, str]) -> None:
@@ -159,6 +159,6 @@ def check_files(template: str, files: Mapping[str, str]) -> None:
         raise BadText(findings_of(error)) from None
 
 
-def written(text: Text) -> Files:
-    edition = text.edition
-    return Files(edition.template, edition.number, edition.version, text.files, edition, text.source)
+def written(text: VersionText) -> TemplateFiles:
+    stored = text.stored
+    return TemplateFiles(stored.template, stored.number, stored.version, text.files, stored, text.source)

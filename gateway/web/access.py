@@ -8,23 +8,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import RedirectResponse, Response
 
-from gateway.api.http.parts import part
+from gateway.api.http.parts import GatewayClock, HttpSettings, part
 from gateway.core.errors import Unavailable
-from gateway.identity.sessions import Session
-from gateway.identity.users import Role
+from gateway.identity.sessions import Session, Sessions
+from gateway.identity.users import Role, Users
 from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
-
-if TYPE_CHECKING:
-    from gateway.app.app import Gateway
 
 _FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples
 _IPV6_HOME = 64  # bits: one household or office (RFC 6177)
@@ -46,17 +43,12 @@ class NotAllowed(Exception):
         self.key = key
 
 
-def gateway_of(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
 def pages_of(request: Request) -> Pages:
     return part(request, Pages)
 
 
 def is_https(request: Request) -> bool:
-    return gateway_of(request).settings.effective_public_url.startswith("https://")
+    return part(request, HttpSettings).public_url.startswith("https://")
 
 
 def cookie_name(request: Request) -> str:
@@ -64,7 +56,7 @@ def cookie_name(request: Request) -> str:
     return "__Host-gateway_session" if is_https(request) else "gateway_session"
 
 
-def source_of(request: Request) -> str:
+def client_network(request: Request) -> str:
     """Where a request comes from, for counting failures: an IPv4 address, or an IPv6 home."""
     host = request.client.host if request.client else ""
     try:
@@ -79,8 +71,7 @@ def source_of(request: Request) -> str:
 async def session_of(request: Request) -> Session | None:
     """Who is signed in. Raises Unavailable."""
     token = request.cookies.get(cookie_name(request), "")
-    gateway = gateway_of(request)
-    return await gateway.sessions.find(token, gateway.clock()) if token else None
+    return await part(request, Sessions).find(token, part(request, GatewayClock)()) if token else None
 
 
 def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
@@ -111,9 +102,9 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
     return session, form
 
 
-async def names_of(request: Request, session: Session) -> Callable[[str], str]:
+async def display_names(request: Request, session: Session) -> Callable[[str], str]:
     """How those who did something are called on the pages: colleagues by their names, programs by their keys."""
-    users = await gateway_of(request).users.list(session.user.tenant)
+    users = await part(request, Users).list(session.user.tenant)
     names = {each.actor: each.name for each in users}
     texts = pages_of(request).texts(request)
 
@@ -128,7 +119,7 @@ async def names_of(request: Request, session: Session) -> Callable[[str], str]:
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name, with line ends as files have them. Raises NotAllowed."""
-    most = gateway_of(request).settings.max_body_bytes
+    most = part(request, HttpSettings).max_body_bytes
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
@@ -143,7 +134,7 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
-def back_of(path: str) -> str:
+def safe_back_path(path: str) -> str:
     """A path of ours to go back to, or the start: "//elsewhere" and "/\\elsewhere" would lead away."""
     inside = path.startswith(("/editor", "/ops")) and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
@@ -180,7 +171,7 @@ async def message(request: Request, status: int, key: str, otherwise: str = "", 
     words = pages.texts(request).maybe(key, otherwise)
     if is_htmx(request):
         return pages.respond(request, "_refused.html", {"words": words}, status)
-    values = {"session": session, "words": words, "status": status, "back": back_of(back)}
+    values = {"session": session, "words": words, "status": status, "back": safe_back_path(back)}
     return pages.respond(request, "message.html", values, status)
 
 

@@ -9,25 +9,26 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from gateway.api.http.parts import Uses, part
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.queue.preview_cache import PreviewCache
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.repository import Files
+from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.preview import Sample
-from gateway.templates.workflow.workflow import Card
+from gateway.templates.workflow.workflow import TemplateSummary, TemplateWorkflow
 from gateway.web import preview_frames, samples
 from gateway.web.access import (
     PageRoute,
     authenticated_form,
-    gateway_of,
+    display_names,
     is_htmx,
     message,
-    names_of,
     pages_of,
     require_role,
 )
-from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, desk, locales_of, title_of, written
+from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, editor_view, locales_of, title_of, written
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
@@ -43,25 +44,31 @@ _STATES = (
 
 @router.get("")
 async def show_list(
-    request: Request, q: str = "", state: str = "", session: Session = Depends(require_role())
+    request: Request,
+    workflow: Uses[TemplateWorkflow],
+    q: str = "",
+    state: str = "",
+    session: Session = Depends(require_role()),
 ) -> Response:
-    cards = await gateway_of(request).editing.cards(session.user.tenant, q[:100])
-    shown = [each for each in cards if not state or state in _states_of(each)]
-    values = {"cards": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(cards)}
+    summaries = await workflow.summaries(session.user.tenant, q[:100])
+    shown = [each for each in summaries if not state or state in _states_of(each)]
+    values = {"summaries": shown, "q": q[:100], "state": state, "states": _STATES, "all": len(summaries)}
     return await page(request, session, "list.html", values)
 
 
-def _states_of(card: Card) -> set[str]:
+def _states_of(card: TemplateSummary) -> set[str]:
     return {each.state.value for each in card.under_way} | ({TemplateState.PUBLISHED.value} if card.own else set())
 
 
 @router.get("/templates/{template}")
-async def show_template(request: Request, template: str, session: Session = Depends(require_role())) -> Response:
-    editing, tenant = gateway_of(request).editing, session.user.tenant
-    versions = await editing.versions(tenant, template)
-    live = await editing.live(tenant, template)
-    history = await editing.history(tenant, template)
-    card = next(iter(each for each in await editing.cards(tenant, template) if each.template == template))
+async def show_template(
+    request: Request, template: str, workflow: Uses[TemplateWorkflow], session: Session = Depends(require_role())
+) -> Response:
+    tenant = session.user.tenant
+    versions = await workflow.versions(tenant, template)
+    live = await workflow.live(tenant, template)
+    history = await workflow.history(tenant, template)
+    card = next(iter(each for each in await workflow.summaries(tenant, template) if each.template == template))
     draft = next((each for each in versions if each.state is TemplateState.DRAFT), None)
     values = {
         "template": template,
@@ -77,39 +84,50 @@ async def show_template(request: Request, template: str, session: Session = Depe
 
 @router.get("/templates/{template}/{number:int}")
 async def show_version(
-    request: Request, template: str, number: int, locale: str = "", session: Session = Depends(require_role())
+    request: Request,
+    template: str,
+    number: int,
+    workflow: Uses[TemplateWorkflow],
+    locale: str = "",
+    session: Session = Depends(require_role()),
 ) -> Response:
-    text = await gateway_of(request).editing.text(session.user.tenant, template, number)
+    text = await workflow.text(session.user.tenant, template, number)
     return await show_text(request, session, text, {"locale": locale})
 
 
 @router.get("/templates/{template}/{number:int}/changes")
 async def show_changes(
-    request: Request, template: str, number: int, session: Session = Depends(require_role())
+    request: Request,
+    template: str,
+    number: int,
+    workflow: Uses[TemplateWorkflow],
+    session: Session = Depends(require_role()),
 ) -> Response:
-    editing, tenant = gateway_of(request).editing, session.user.tenant
-    text = await editing.text(tenant, template, number)
-    live = await editing.live(tenant, template)
-    changed = await editing.difference(tenant, template, number)
-    history = await editing.history(tenant, template, number)
+    tenant = session.user.tenant
+    text = await workflow.text(tenant, template, number)
+    live = await workflow.live(tenant, template)
+    changed = await workflow.difference(tenant, template, number)
+    history = await workflow.history(tenant, template, number)
     values = {"text": text, "live": live, "difference": changed, "history": history[::-1]}
     return await page(request, session, "changes.html", {**values, **_places(text)})
 
 
 @router.post("/templates/{template}/{number:int}/preview")
-async def show_preview(request: Request, template: str, number: int) -> Response:
+async def show_preview(request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow]) -> Response:
     """As somebody types: the pieces of the page that depend on it. Without JavaScript, the page with their text."""
     session, form = await authenticated_form(request, Role.VIEWER)
-    text = await gateway_of(request).editing.text(session.user.tenant, template, number)
+    text = await workflow.text(session.user.tenant, template, number)
     if not is_htmx(request):
         return await show_text(request, session, text, form)
-    values = await _desk(request, session, text, form)
+    values = await _view_values(request, session, text, form)
     return pages_of(request).respond(request, "_preview.html", {**values, "session": session, "swapped": True})
 
 
 @router.get("/frames/{key}/{scheme}")
-async def show_frame(request: Request, key: str, scheme: str, session: Session = Depends(require_role())) -> Response:
-    html = await gateway_of(request).frames.get(session.user.tenant, key)
+async def show_frame(
+    key: str, scheme: str, frames: Uses[PreviewCache], session: Session = Depends(require_role())
+) -> Response:
+    html = await frames.get(session.user.tenant, key)
     if html is None or scheme not in preview_frames.SCHEMES:
         return Response(status_code=404, headers=headers(preview_frames.POLICY))
     return Response(preview_frames.in_scheme(html, scheme), 200, headers(preview_frames.POLICY), "text/html")
@@ -130,17 +148,17 @@ async def page(request: Request, session: Session, name: str, values: Mapping[st
         "session": session,
         "may_write": role.may(Role.EDITOR),
         "may_approve": role.may(Role.APPROVER),
-        "who": await names_of(request, session),
+        "who": await display_names(request, session),
         "done": request.query_params.get("done", ""),
     }
     return pages_of(request).respond(request, name, {**known, **values}, status)
 
 
 async def show_text(
-    request: Request, session: Session, text: Files, form: Mapping[str, str], status: int = 200, **more: Any
+    request: Request, session: Session, text: TemplateFiles, form: Mapping[str, str], status: int = 200, **more: Any
 ) -> Response:
     """A version's page; with ``form``, what somebody has written in it and not saved."""
-    values = await _desk(request, session, text, form)
+    values = await _view_values(request, session, text, form)
     return await page(request, session, "version.html", {**values, "notice": "", "swapped": False, **more}, status)
 
 
@@ -156,8 +174,10 @@ def files_of(form: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, st
     return found
 
 
-async def _desk(request: Request, session: Session, text: Files, form: Mapping[str, str]) -> dict[str, Any]:
-    gateway = gateway_of(request)
+async def _view_values(
+    request: Request, session: Session, text: TemplateFiles, form: Mapping[str, str]
+) -> dict[str, Any]:
+    workflow = part(request, TemplateWorkflow)
     files = files_of(form, text.files)
     known = locales_of(files)
     locale = form.get("locale", "")
@@ -169,24 +189,24 @@ async def _desk(request: Request, session: Session, text: Files, form: Mapping[s
     looked_at = alone(files, locale) if is_htmx(request) else files
 
     def look() -> EditorView:
-        drafted = gateway_of(request).editing.drafted(
+        drafted = workflow.draft_preview(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
-        return desk(files, drafted, locale, samples.KINDS)
+        return editor_view(files, drafted, locale, samples.KINDS)
 
     made = await asyncio.to_thread(look)  # compiling takes milliseconds in which others are served
     mail = made.shown.get("email")
     html = mail.content.html if mail and mail.content else ""
-    frame = await gateway.frames.put(session.user.tenant, html) if html else ""
+    frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""
     may_write = session.user.role.may(Role.EDITOR)
     return {
-        "desk": made,
+        "view": made,
         "text": text,
         "frame": frame,
         "written": written,
         "tested": session.user.test_addresses,
-        "may_test": may_write and text.edition is not None,
-        "writable": may_write and text.edition is not None and text.edition.state is TemplateState.DRAFT,
+        "may_test": may_write and text.stored is not None,
+        "writable": may_write and text.stored is not None and text.stored.state is TemplateState.DRAFT,
         "base": f"/editor/templates/{text.template}/{text.number}",
         **_places(text),
     }
@@ -201,6 +221,6 @@ def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, f
     return Sample(locale, samples.typed(version, given), form.get("name", ""))
 
 
-def _places(text: Files) -> dict[str, Any]:
+def _places(text: TemplateFiles) -> dict[str, Any]:
     title = title_of(text.files) or text.template
-    return {"template": text.template, "title": title, "number": text.number, "edition": text.edition}
+    return {"template": text.template, "title": title, "number": text.number, "stored": text.stored}

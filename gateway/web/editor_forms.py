@@ -1,13 +1,14 @@
-"""What is done on the editor's pages: one route for each verb of a version's life. All are forms, and work as such.
+"""The editor's forms: one route for each command of the workflow's table, and one that adds a language.
 
-What may be done in which state, and by whom, is held by the ledger; here only the role is asked for.
+A form's fields become the command's parameters by name (``_FIELDS``); what the command returns, or refuses, becomes a
+page. Only the role is checked here; which command is allowed in which state is checked by the workflow.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -15,12 +16,15 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway.api.http.parts import GatewayClock, Uses
+from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.repository import Files
+from gateway.templates.repository import TemplateFiles
+from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
 from gateway.templates.workflow.differences import DiffPiece, pieces
-from gateway.templates.workflow.preview import Sample
+from gateway.templates.workflow.preview import Sample, SampleRequest
 from gateway.templates.workflow.refusals import (
     BadText,
     DraftExists,
@@ -28,19 +32,45 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
-from gateway.web.access import PageRoute, authenticated_form, gateway_of, pages_of
+from gateway.templates.workflow.stored_version import StoredVersion
+from gateway.templates.workflow.test_send import TestSend
+from gateway.templates.workflow.workflow import TemplateWorkflow
+from gateway.web.access import PageRoute, authenticated_form, pages_of
 from gateway.web.editor import files_of, page, sample_of, show_text
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/editor/templates/{template}", route_class=PageRoute, include_in_schema=False)
 
-_COMMENT = 500  # characters; our choice: a paragraph
-_LONGEST_LOCALE = 11
+_ROLES = {Permission.READ: Role.VIEWER, Permission.EDIT: Role.EDITOR, Permission.APPROVE: Role.APPROVER}
+_LONGEST_COMMENT = 500  # characters; our choice: a paragraph
+_LONGEST_LOCALE = 11  # characters: language, script and country
+_LONGEST_NUMBER = 9  # digits
+
+
+class FormError(Exception):
+    """The form can't be used as it is; ``key`` is the text of the page that says what to change."""
+
+    def __init__(self, key: str, status: int = 422) -> None:
+        super().__init__(key)
+        self.key = key
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
-class Collision:
+class SubmittedForm:
+    """What somebody sent: the fields, for which target, and when. ``stored`` is the version's text, if it has one."""
+
+    session: Session
+    fields: Mapping[str, str]
+    target: Target
+    workflow: TemplateWorkflow
+    stored: TemplateFiles | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TextConflict:
     """A text that two people changed. ``pieces`` lead from theirs to mine."""
 
     name: str
@@ -49,230 +79,229 @@ class Collision:
     pieces: tuple[DiffPiece, ...]
 
 
-@router.post("/begin")
-async def begin(request: Request, template: str) -> Response:
-    """A draft from what is live, or from another version's text."""
-    session, form = await authenticated_form(request, Role.EDITOR)
-    editing, tenant = gateway_of(request).editing, session.user.tenant
-    source = form.get("from", "")
-    files = (await editing.text(tenant, template, int(source))).files if source.isdecimal() else None
+# ── from a form's fields to a command's parameters ──────────────────────────────────────────────────────────────────
+
+
+async def _comment(form: SubmittedForm) -> str:
+    return form.fields.get("comment", "").strip()[:_LONGEST_COMMENT]
+
+
+async def _files(form: SubmittedForm) -> Mapping[str, str] | None:
+    """The texts on the page over the stored ones; for a new draft, the text of the version to begin from."""
+    if form.stored is not None:
+        return files_of(form.fields, form.stored.files)
+    source = _number(form.fields, "from")
+    if source is None:
+        return None
+    return (await form.workflow.text(form.target.tenant, form.target.template, source)).files
+
+
+async def _at(form: SubmittedForm) -> datetime | None:
+    """The time of a scheduled publication, which ``datetime-local`` gives without zone and the page labels UTC."""
+    if form.fields.get("when") != "later":
+        return None
     try:
-        made = await editing.begin(tenant, template, session.user.actor, _comment(form), files)
-    except DraftExists as exists:
-        return to_version(template, exists.current.edition.number, "draft_exists")
-    return to_version(template, made.number, "begun")
+        found = datetime.fromisoformat(form.fields.get("at", ""))
+    except ValueError:
+        raise FormError("bad_time") from None
+    at = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    if at <= form.now:
+        raise FormError("past_time")
+    return at
 
 
-@router.post("/{number:int}/save")
-async def save(request: Request, template: str, number: int) -> Response:
-    session, form = await authenticated_form(request, Role.EDITOR)
-    kept = await _save(request, session, template, number, form)
-    return kept if isinstance(kept, Response) else to_version(template, number, "saved", form.get("locale", ""))
+async def _confirm(form: SubmittedForm) -> bool:
+    return form.fields.get("confirmed") == "yes"
 
 
-@router.post("/{number:int}/submit")
-async def submit(request: Request, template: str, number: int) -> Response:
-    """Keep what is written, and hand it to a second person."""
-    session, form = await authenticated_form(request, Role.EDITOR)
-    kept = await _save(request, session, template, number, form)
-    if isinstance(kept, Response):
-        return kept
-    revision = kept.edition.revision if kept.edition else 0
-    try:
-        await gateway_of(request).editing.submit(
-            session.user.tenant, template, number, revision, session.user.actor, _comment(form)
-        )
-    except BadText:
-        return await show_text(request, session, kept, form, 422, notice="lint_blocks")
-    return to_version(template, number, "submitted")
+async def _to(form: SubmittedForm) -> int | None:
+    return _number(form.fields, "to")
 
 
-@router.post("/{number:int}/locale")
-async def add_locale(request: Request, template: str, number: int) -> Response:
-    """Begin a further language with the texts of the one that is on screen."""
-    session, form = await authenticated_form(request, Role.EDITOR)
-    new, old = form.get("new_locale", "").strip()[:_LONGEST_LOCALE], form.get("locale", "")
-    copied = {
-        f"{FIELD}{new}/{name.rpartition('/')[2]}": text
-        for name, text in form.items()
-        if new and name.startswith(f"{FIELD}{old}/")
-    }
-    kept = await _save(request, session, template, number, {**copied, **form})
-    return kept if isinstance(kept, Response) else to_version(template, number, "saved", new)
+async def _channel(form: SubmittedForm) -> str:
+    return form.fields.get("channel", "")
 
 
-@router.post("/{number:int}/discard")
-async def discard(request: Request, template: str, number: int) -> Response:
-    session, form = await authenticated_form(request, Role.EDITOR)
-    revision = _number(form, "revision")
-    editing, user = gateway_of(request).editing, session.user
-    await editing.discard(user.tenant, template, number, revision, user.actor, _comment(form))
-    return _home(template, "discarded")
+async def _address(form: SubmittedForm) -> str:
+    return form.session.user.test_addresses.get(form.fields.get("channel", ""), "")
 
 
-@router.post("/{number:int}/approve")
-async def approve(request: Request, template: str, number: int) -> Response:
-    session, form = await authenticated_form(request, Role.APPROVER)
-    user = session.user
-    await gateway_of(request).editing.approve(user.tenant, template, number, user.actor, _comment(form))
-    return to_version(template, number, "approved")
-
-
-@router.post("/{number:int}/reject")
-async def reject(request: Request, template: str, number: int) -> Response:
-    session, form = await authenticated_form(request, Role.APPROVER)
-    user = session.user
-    await gateway_of(request).editing.reject(user.tenant, template, number, user.actor, _comment(form))
-    return to_version(template, number, "rejected")
-
-
-@router.post("/{number:int}/publish")
-async def publish(request: Request, template: str, number: int) -> Response:
-    """Now, or at a time; with what it would break or undo said first."""
-    session, form = await authenticated_form(request, Role.APPROVER)
-    user, editing = session.user, gateway_of(request).editing
-    at = _instant(form.get("at", "")) if form.get("when") == "later" else None
-    if form.get("when") == "later" and at is None:
-        return await _again(request, session, template, number, "bad_time")
-    if at is not None and at <= gateway_of(request).clock():
-        return await _again(request, session, template, number, "past_time")
-    try:
-        confirmed = form.get("confirmed") == "yes"
-        await editing.publish(user.tenant, template, number, user.actor, _comment(form), at, confirmed=confirmed)
-    except NeedsConfirmation as needed:
-        values = {"template": template, "number": number, "warnings": needed.warnings, "form": form}
-        return await page(request, session, "confirm.html", values, 409)
-    except BadText:
-        return await _again(request, session, template, number, "lint_blocks")
-    return to_version(template, number, "scheduled" if at else "published")
-
-
-@router.post("/{number:int}/unschedule")
-async def unschedule(request: Request, template: str, number: int) -> Response:
-    session, form = await authenticated_form(request, Role.APPROVER)
-    user = session.user
-    await gateway_of(request).editing.unschedule(user.tenant, template, number, user.actor, _comment(form))
-    return to_version(template, number, "unscheduled")
-
-
-@router.post("/roll-back")
-async def roll_back(request: Request, template: str) -> Response:
-    session, form = await authenticated_form(request, Role.APPROVER)
-    user, to = session.user, form.get("to", "")
-    earlier = int(to) if to.isdecimal() else None
-    await gateway_of(request).editing.roll_back(user.tenant, template, user.actor, _comment(form), earlier)
-    return _home(template, "rolled_back")
-
-
-@router.post("/{number:int}/test")
-async def send_test(request: Request, template: str, number: int) -> Response:
-    """A message with the sample on screen, to an address of one's own. What is written has to be saved first."""
-    session, form = await authenticated_form(request, Role.EDITOR)
-    editing, user, channel = gateway_of(request).editing, session.user, form.get("channel", "")
-    text = await editing.text(user.tenant, template, number)
-    if files_of(form, text.files) != dict(text.files):
-        return await show_text(request, session, text, form, 409, notice="save_before_test")
-    address = user.test_addresses.get(channel, "")
+async def _sample(form: SubmittedForm) -> SampleRequest:
+    """The sample on screen. What is written has to be saved first: a test sends the stored text."""
+    if form.stored is None or files_of(form.fields, form.stored.files) != dict(form.stored.files):
+        raise FormError("save_before_test", 409)
+    stored = form.stored
     chosen: list[Sample] = []
 
     def choose(version: TemplateVersion) -> Sample:
-        chosen.append(sample_of(version, text.files, form.get("locale", ""), form))
+        chosen.append(sample_of(version, stored.files, form.fields.get("locale", ""), form.fields))
         return chosen[0]
 
-    editing.drafted(template, text.files, choose)
-    sample = next(iter(chosen), None)
-    try:
-        trial = await editing.test_send(user.tenant, template, number, channel, address, [address], user.actor, sample)
-    except TemplateRefusal as refusal:
-        words = pages_of(request).texts(request).maybe(f"refusal_{refusal.kind}", str(refusal))
-        return await show_text(request, session, text, form, 409, notice="test_refused", words=words)
-    sent_off = trial.outcome == "accepted_by_provider"
-    outcome = f"{trial.outcome} {trial.code}".strip()
-    return await show_text(
-        request, session, text, form, notice="test_sent" if sent_off else "test_refused", words=outcome
-    )
+    await asyncio.to_thread(form.workflow.draft_preview, stored.template, stored.files, choose)
+    if not chosen:
+        return SampleRequest()
+    [sample] = chosen
+    return SampleRequest(sample.locale, sample.variables, sample.name, sample.jurisdiction)
 
 
-# ── what several of them need ───────────────────────────────────────────────────────────────────────────────────────
+_FIELDS: Mapping[str, Callable[[SubmittedForm], Any]] = {
+    "comment": _comment,
+    "files": _files,
+    "at": _at,
+    "confirm": _confirm,
+    "to": _to,
+    "channel": _channel,
+    "address": _address,
+    "sample": _sample,
+}
 
 
-async def _save(
-    request: Request, session: Session, template: str, number: int, form: Mapping[str, str]
-) -> Files | Response:
-    """What is stored now; or the page that says why not, with everything that was written."""
-    editing, tenant = gateway_of(request).editing, session.user.tenant
-    text = await editing.text(tenant, template, number)
-    files = files_of(form, text.files)
-    try:
-        return await editing.save(
-            tenant, template, number, _number(form, "revision"), files, session.user.actor, _comment(form)
-        )
-    except EditedMeanwhile as meanwhile:
-        return await _conflict(request, session, template, number, form, meanwhile)
-    except BadText:
-        return await show_text(request, session, text, form, 422, notice="not_saved")
+# ── the routes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _conflict(
-    request: Request,
+def _add_route(command: Command) -> None:
+    async def for_version(
+        request: Request, template: str, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock], number: int
+    ) -> Response:
+        session, fields = await authenticated_form(request, _ROLES[command.permission])
+        return await _answer(request, command, await _read(session, fields, workflow, clock, template, number))
+
+    async def for_template(
+        request: Request, template: str, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
+    ) -> Response:
+        return await for_version(request, template, workflow, clock, 0)
+
+    if command.subject is Subject.TEMPLATE:
+        router.add_api_route(f"/{command.name}", for_template, methods=["POST"], name=command.name)
+    else:
+        router.add_api_route(f"/{{number:int}}/{command.name}", for_version, methods=["POST"], name=command.name)
+
+
+for _command in COMMANDS.values():
+    _add_route(_command)
+
+
+@router.post("/{number:int}/locale")
+async def add_locale(
+    request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
+) -> Response:
+    """Save, with a further language that begins with the texts of the one on screen."""
+    command = COMMANDS["save"]
+    session, fields = await authenticated_form(request, _ROLES[command.permission])
+    new, old = fields.get("new_locale", "").strip()[:_LONGEST_LOCALE], fields.get("locale", "")
+    copied = {
+        f"{FIELD}{new}/{name.rpartition('/')[2]}": text
+        for name, text in fields.items()
+        if new and name.startswith(f"{FIELD}{old}/")
+    }
+    form = await _read(session, {**copied, **fields, "locale": new or old}, workflow, clock, template, number)
+    return await _answer(request, command, form)
+
+
+async def _read(
     session: Session,
+    fields: Mapping[str, str],
+    workflow: TemplateWorkflow,
+    clock: GatewayClock,
     template: str,
     number: int,
-    form: Mapping[str, str],
-    meanwhile: EditedMeanwhile,
-) -> Response:
-    """Both texts side by side where two people changed the same; what only one of them touched is taken from them."""
-    theirs = dict(meanwhile.current.files)
-    kept, collisions = dict(theirs), []
-    for name, mine in files_of(form, theirs).items():
-        seen, before = form.get(SEEN + name, ""), theirs.get(name, "")
-        if mine == before or digest(mine) == seen:
-            continue  # I did not touch it
-        if digest(before) == seen:
-            kept[name] = mine  # they did not
-        else:
-            kept[name] = mine
-            shown = before.removesuffix("\n"), mine.removesuffix("\n")
-            collisions.append(Collision(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
-    values: dict[str, Any] = {
-        "template": template,
-        "number": number,
-        "edition": meanwhile.current.edition,
-        "collisions": collisions,
-        "kept": {name: text for name, text in kept.items() if text != theirs.get(name)},
-        "locale": form.get("locale", ""),
-    }
-    return await page(request, session, "conflict.html", values, 409)
+) -> SubmittedForm:
+    user = session.user
+    own = {channel: [address] for channel, address in user.test_addresses.items()}
+    revision = _number(fields, "revision") or 0
+    target = Target(user.tenant, template, user.actor, number, revision, own)
+    stored = await workflow.text(user.tenant, template, number) if number else None
+    return SubmittedForm(session, fields, target, workflow, stored, clock())
 
 
-async def _again(request: Request, session: Session, template: str, number: int, notice: str) -> Response:
-    text = await gateway_of(request).editing.text(session.user.tenant, template, number)
-    return await show_text(request, session, text, {}, 422, notice=notice)
+async def _answer(request: Request, command: Command, form: SubmittedForm) -> Response:
+    """Give the command, and answer with the page that follows from its result or its refusal."""
+    try:
+        return await _done(request, command, form, await _run(command, form))
+    except FormError as error:
+        return await _notice(request, form, error.key, error.status)
+    except EditedMeanwhile as error:
+        return await _show_conflict(request, form, error)
+    except NeedsConfirmation as error:
+        target = form.target
+        values = {"template": target.template, "number": target.number, "warnings": error.warnings, "form": form.fields}
+        return await page(request, form.session, "confirm.html", values, 409)
+    except BadText:
+        return await _notice(request, form, "not_saved" if command.name == "save" else "lint_blocks", 422)
+    except DraftExists as error:
+        return to_version(form.target.template, error.current.stored.number, "draft_exists")
+    except TemplateRefusal as error:
+        if command.name != "test":
+            raise
+        words = pages_of(request).texts(request).maybe(f"refusal_{error.kind}", str(error))
+        return await _notice(request, form, "test_refused", 409, words)
+
+
+async def _run(command: Command, form: SubmittedForm) -> Result:
+    target = form.target
+    if command.name == "submit":  # the page has one button for both
+        files = files_of(form.fields, form.stored.files if form.stored else {})
+        saved = await COMMANDS["save"].run(form.workflow, target, Save(files, await _comment(form)))
+        if isinstance(saved, TemplateFiles) and saved.stored is not None:
+            target = Target(target.tenant, target.template, target.actor, target.number, saved.stored.revision)
+    given = {each.name: await _FIELDS[each.name](form) for each in fields(command.parameters)}
+    return await command.run(form.workflow, target, command.parameters(**given))
+
+
+async def _done(request: Request, command: Command, form: SubmittedForm, result: Result) -> Response:
+    template = form.target.template
+    if isinstance(result, TestSend):
+        if result.outcome == "accepted_by_provider":
+            address = form.session.user.test_addresses.get(result.channel, "")
+            return await _notice(request, form, "test_sent", 200, address)
+        return await _notice(request, form, "test_refused", 200, f"{result.outcome} {result.code}".strip())
+    if isinstance(result, StoredVersion) and result.state is not TemplateState.DISCARDED:
+        scheduled = result.state is TemplateState.SCHEDULED
+        return to_version(template, result.number, "schedule" if scheduled else command.name)
+    if isinstance(result, TemplateFiles):
+        return to_version(template, result.number, command.name, form.fields.get("locale", ""))
+    return RedirectResponse(f"/editor/templates/{quote(template)}?done={command.name}", 303, headers())
 
 
 def to_version(template: str, number: int, done: str, locale: str = "") -> Response:
-    """Back to a version's page, which says what was done."""
+    """Back to a version's page, with the message ``done_{done}``."""
     where = f"&locale={quote(locale)}" if locale else ""
     return RedirectResponse(f"/editor/templates/{quote(template)}/{number}?done={done}{where}", 303, headers())
 
 
-def _home(template: str, done: str) -> Response:
-    return RedirectResponse(f"/editor/templates/{quote(template)}?done={done}", 303, headers())
+# ── pages for what can't be done ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _comment(form: Mapping[str, str]) -> str:
-    return form.get("comment", "").strip()[:_COMMENT]
+async def _notice(request: Request, form: SubmittedForm, key: str, status: int, words: str = "") -> Response:
+    """The version's page with everything that was written, and a notice. The text is read again: it may be saved."""
+    target = form.target
+    text = await form.workflow.text(target.tenant, target.template, target.number)
+    return await show_text(request, form.session, text, form.fields, status, notice=key, words=words)
 
 
-def _number(form: Mapping[str, str], name: str) -> int:
+async def _show_conflict(request: Request, form: SubmittedForm, meanwhile: EditedMeanwhile) -> Response:
+    """Both texts side by side where two people changed the same; what only one of them changed is taken from them."""
+    theirs = dict(meanwhile.current.files)
+    merged, conflicts = dict(theirs), []
+    for name, mine in files_of(form.fields, theirs).items():
+        seen, before = form.fields.get(SEEN + name, ""), theirs.get(name, "")
+        if mine == before or digest(mine) == seen:
+            continue  # unchanged on this page
+        merged[name] = mine
+        if digest(before) != seen:  # changed by the others as well
+            shown = before.removesuffix("\n"), mine.removesuffix("\n")
+            conflicts.append(TextConflict(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
+    values: dict[str, Any] = {
+        "template": form.target.template,
+        "number": form.target.number,
+        "stored": meanwhile.current.stored,
+        "conflicts": conflicts,
+        "kept": {name: text for name, text in merged.items() if text != theirs.get(name)},
+        "locale": form.fields.get("locale", ""),
+    }
+    return await page(request, form.session, "conflict.html", values, 409)
+
+
+def _number(form: Mapping[str, str], name: str) -> int | None:
     value = form.get(name, "")
-    return int(value) if value.isdecimal() and len(value) < 10 else 0
-
-
-def _instant(text: str) -> datetime | None:
-    """A time as a form's ``datetime-local`` has it, in UTC as the page says."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return int(value) if value.isdecimal() and len(value) <= _LONGEST_NUMBER else None

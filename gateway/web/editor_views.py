@@ -18,8 +18,8 @@ from gateway.templates.folder import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import PARTS
 from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
-from gateway.templates.workflow.preview import Shown
-from gateway.templates.workflow.workflow import SavedDraft
+from gateway.templates.workflow.preview import ChannelPreview
+from gateway.templates.workflow.workflow import DraftPreview
 
 FIELD = "f."  # before the names of a form's texts
 SEEN = "seen."  # before the digest of the text as the page had it
@@ -104,7 +104,7 @@ class EditorView:
     tabs: Sequence[Tab]
     settings: PartText
     general: Sequence[LintFinding]  # those that stand in no text that can be written in here
-    shown: Mapping[str, Shown]
+    shown: Mapping[str, ChannelPreview]
     bubbles: SmsPreview | None
     preview_line: str
     specs: Sequence[VariableSpec]
@@ -124,7 +124,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()[:_DIGEST]
 
 
-def desk(files: Mapping[str, str], drafted: SavedDraft, locale: str, kinds: Sequence[str]) -> EditorView:
+def editor_view(files: Mapping[str, str], drafted: DraftPreview, locale: str, kinds: Sequence[str]) -> EditorView:
     """Everything for ``pages/version.html``."""
     version, sample = drafted.version, drafted.sample
     by_place: dict[str, list[LintFinding]] = {}
@@ -199,14 +199,14 @@ def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[
     return Tab(locale, found, errors)
 
 
-def _own(drafted: SavedDraft, locale: str) -> dict[str, Shown]:
+def _own(drafted: DraftPreview, locale: str) -> dict[str, ChannelPreview]:
     """By channel. Where this locale's text does not compile, its mistake, instead of another locale's text."""
     found = {each.channel: each for each in drafted.shown}
     for channel, parts in PARTS.items():
         names = {f"{locale}/{part}" for part in parts}
         broken = [each for each in drafted.findings if each.rule == "does_not_compile" and _place(each) in names]
         if broken and (channel not in found or found[channel].locale != locale):
-            found[channel] = Shown(channel, locale, None, broken[0].detail)
+            found[channel] = ChannelPreview(channel, locale, None, broken[0].detail)
     return found
 
 
@@ -215,7 +215,7 @@ def _place(finding: LintFinding) -> str:
     return finding.where.partition("/")[2]
 
 
-def _bubbles(shown: Shown | None, source: str) -> SmsPreview | None:
+def _bubbles(shown: ChannelPreview | None, source: str) -> SmsPreview | None:
     if shown is None or shown.content is None or shown.segments is None:
         return None
     counted, cost = shown.segments, shown.cost
@@ -227,7 +227,7 @@ def _bubbles(shown: Shown | None, source: str) -> SmsPreview | None:
     return SmsPreview(split(shown.content.text), counted.encoding, counted.units, letters, price)
 
 
-def _preview_line(shown: Shown | None) -> str:
+def _preview_line(shown: ChannelPreview | None) -> str:
     """What stands behind the subject in an inbox: the beginning of the mail's text, hidden or not."""
     if shown is None or shown.content is None:
         return ""

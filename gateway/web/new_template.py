@@ -8,13 +8,15 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from gateway.api.http.parts import Uses
 from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.language.version import PARTS
 from gateway.templates.workflow.refusals import BadText, DraftExists
-from gateway.templates.workflow.starting_texts import Plan, begun
-from gateway.web.access import PageRoute, authenticated_form, gateway_of, require_role
+from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
+from gateway.templates.workflow.workflow import TemplateWorkflow
+from gateway.web.access import PageRoute, authenticated_form, require_role
 from gateway.web.editor import page
 from gateway.web.editor_forms import to_version
 
@@ -23,7 +25,7 @@ router = APIRouter(prefix="/editor/new", route_class=PageRoute, include_in_schem
 _LONGEST_TITLE = 80  # as templates/schema.json
 
 
-class Refusal(Exception):
+class InvalidNewTemplate(Exception):
     """The form can't be taken like this; ``key`` is the text that says what to change."""
 
     def __init__(self, key: str) -> None:
@@ -32,51 +34,54 @@ class Refusal(Exception):
 
 
 @router.get("")
-async def show_form(request: Request, session: Session = Depends(require_role(Role.EDITOR))) -> Response:
-    return await _form(request, session, {f"channel.{each}": "yes" for each in PARTS})
+async def show_form(
+    request: Request, workflow: Uses[TemplateWorkflow], session: Session = Depends(require_role(Role.EDITOR))
+) -> Response:
+    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in PARTS})
 
 
 @router.post("")
-async def begin(request: Request) -> Response:
+async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
     """Keep a draft of the new template, and open it."""
     session, form = await authenticated_form(request, Role.EDITOR)
-    editing, user = gateway_of(request).editing, session.user
+    user = session.user
     template, start = form.get("template", "").strip(), form.get("start", "")
     try:
-        plan = _plan(form, editing.locales())
-        if template in {each.template for each in await editing.cards(user.tenant)}:
-            raise Refusal("new_taken")
-        source = await editing.live(user.tenant, start) if start else None
-        files = begun(plan, source.files if source else None)
-        made = await editing.begin(user.tenant, template, user.actor, "", files)
-    except Refusal as refusal:
-        return await _form(request, session, form, refusal.key)
+        plan = _plan(form, workflow.locales())
+        if template in {each.template for each in await workflow.summaries(user.tenant)}:
+            raise InvalidNewTemplate("new_taken")
+        source = await workflow.live(user.tenant, start) if start else None
+        files = starting_files(plan, source.files if source else None)
+        made = await workflow.begin(user.tenant, template, user.actor, "", files)
+    except InvalidNewTemplate as refusal:
+        return await _form(request, workflow, session, form, refusal.key)
     except BadText:  # the texts come from us or are live somewhere, so it is the id
-        return await _form(request, session, form, "new_bad_id")
+        return await _form(request, workflow, session, form, "new_bad_id")
     except DraftExists:  # somebody else has just begun it
-        return await _form(request, session, form, "new_taken")
-    return to_version(template, made.number, "created", plan.locales[0])
+        return await _form(request, workflow, session, form, "new_taken")
+    return to_version(template, made.number, "create", plan.locales[0])
 
 
-def _plan(form: Mapping[str, str], known: list[str]) -> Plan:
+def _plan(form: Mapping[str, str], known: list[str]) -> NewTemplate:
     title, category = " ".join(form.get("title", "").split())[:_LONGEST_TITLE], form.get("category", "")
     locales = [each for each in known if form.get(f"locale.{each}")]
     channels = [each for each in PARTS if form.get(f"channel.{each}")]
     if not title or category not in set(Category):
-        raise Refusal("new_no_title")
+        raise InvalidNewTemplate("new_no_title")
     if not locales or not channels:
-        raise Refusal("new_nothing_chosen")
-    return Plan(title, category, locales, channels)
+        raise InvalidNewTemplate("new_nothing_chosen")
+    return NewTemplate(title, category, locales, channels)
 
 
-async def _form(request: Request, session: Session, form: Mapping[str, str], wrong: str = "") -> Response:
-    editing = gateway_of(request).editing
+async def _form(
+    request: Request, workflow: TemplateWorkflow, session: Session, form: Mapping[str, str], wrong: str = ""
+) -> Response:
     values: dict[str, Any] = {
         "form": form,
         "wrong": wrong,
-        "cards": [each for each in await editing.cards(session.user.tenant) if each.live],
+        "summaries": [each for each in await workflow.summaries(session.user.tenant) if each.live],
         "categories": [each.value for each in Category],
-        "locales": editing.locales(),
+        "locales": workflow.locales(),
         "channels": list(PARTS),
     }
     return await page(request, session, "new.html", values, 422 if wrong else 200)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.api.http.parts import part
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Parts, part
 from gateway.identity.sessions import Session
+from gateway.observability.readiness import Probe
 from gateway.operations.activity import Activity
+from gateway.operations.controls import Controls
 from gateway.operations.processes import read_processes
-from gateway.web.access import PageRoute, names_of, pages_of, require_role
+from gateway.storage.database import Database
+from gateway.storage.store import Store
+from gateway.web.access import PageRoute, display_names, pages_of, require_role
 from gateway.web.status import Status, status
-
-if TYPE_CHECKING:
-    from gateway.app.app import Gateway
 
 _FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in that time; our choice
 
@@ -28,9 +28,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 class StatusCache:
     """The page's content, and the little that it keeps from one look to the next."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._activity = Activity(gateway.database)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._activity = Activity(parts[Database])
         self._seen: Status | None = None
         self._seen_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -44,15 +44,15 @@ class StatusCache:
             return self._seen
 
     async def _read(self) -> Status:
-        gateway, now = self._gateway, self._gateway.clock()
+        parts, now = self._parts, self._parts[GatewayClock]()
         return status(
             now,
-            await gateway.store.ages(now),
+            await parts[Store].ages(now),
             await self._activity.last_hour(now),
-            await read_processes(gateway.database),
-            await gateway.switches.in_force(now),
-            {name: provider.channel for name, provider in gateway.providers.items()},
-            (await gateway.readiness.ask()).checks,
+            await read_processes(parts[Database]),
+            await parts[Controls].in_force(now),
+            {name: provider.channel for name, provider in parts[ConfiguredChannels].providers.items()},
+            (await parts[Probe].ask()).checks,
         )
 
 
@@ -71,5 +71,5 @@ async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await part(request, StatusCache).look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
     mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
-    values = {"status": seen, "switches": mine, "session": session, "who": await names_of(request, session)}
+    values = {"status": seen, "switches": mine, "session": session, "who": await display_names(request, session)}
     return pages_of(request).respond(request, name, values)

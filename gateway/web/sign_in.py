@@ -9,20 +9,21 @@ import secrets
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.identity.sessions import ABSOLUTE
-from gateway.identity.users import Role
+from gateway.api.http.parts import GatewayClock, Uses, part
+from gateway.core.signing import Signer
+from gateway.identity.sessions import ABSOLUTE, Attempts, Sessions
+from gateway.identity.users import Role, Users
 from gateway.web.access import (
     NotAllowed,
     PageRoute,
     authenticated_form,
-    back_of,
+    client_network,
     cookie_name,
-    gateway_of,
     is_https,
     pages_of,
     read_form,
+    safe_back_path,
     session_of,
-    source_of,
 )
 from gateway.web.page import headers
 
@@ -37,30 +38,37 @@ router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=Fa
 @router.get("/sign-in")
 async def show_sign_in(request: Request, back: str = "/editor") -> Response:
     if await session_of(request) is not None:
-        return RedirectResponse(back_of(back), 303, headers())
-    return _form(request, back_of(back))
+        return RedirectResponse(safe_back_path(back), 303, headers())
+    return _form(request, safe_back_path(back))
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request) -> Response:
-    gateway, form = gateway_of(request), await read_form(request)
+async def sign_in(
+    request: Request,
+    users: Uses[Users],
+    sessions: Uses[Sessions],
+    attempts: Uses[Attempts],
+    signer: Uses[Signer],
+    clock: Uses[GatewayClock],
+) -> Response:
+    form = await read_form(request)
     visit, token = request.cookies.get(_VISIT, ""), form.get("form_token", "")
-    if not visit or not hmac.compare_digest(gateway.signer.form_token(visit).encode(), token.encode()):
+    if not visit or not hmac.compare_digest(signer.form_token(visit).encode(), token.encode()):
         raise NotAllowed("form_foreign")
-    email, back = form.get("email", ""), back_of(form.get("back", "/editor"))
-    source, now = source_of(request), gateway.clock()
+    email, back = form.get("email", ""), safe_back_path(form.get("back", "/editor"))
+    source, now = client_network(request), clock()
     device = request.cookies.get(_DEVICE, "")
-    wait = await gateway.attempts.begin(email, source, now, device)
+    wait = await attempts.begin(email, source, now, device)
     if wait:
         return _form(request, back, email, wait_seconds=math.ceil(wait.total_seconds()))
-    user = await gateway.users.check(email, form.get("password", ""))
+    user = await users.check(email, form.get("password", ""))
     if user is None:
         return _form(request, back, email, wrong=True)
-    await gateway.attempts.succeeded(email, source, device)
+    await attempts.succeeded(email, source, device)
     answer = RedirectResponse(back, 303, headers())
     answer.set_cookie(
         _DEVICE,
-        gateway.attempts.device(email),
+        attempts.device(email),
         max_age=_DEVICE_SECONDS,
         httponly=True,
         samesite="lax",
@@ -68,7 +76,7 @@ async def sign_in(request: Request) -> Response:
     )
     answer.set_cookie(
         cookie_name(request),
-        await gateway.sessions.open(user, now),
+        await sessions.open(user, now),
         max_age=int(ABSOLUTE.total_seconds()),
         httponly=True,
         samesite="lax",
@@ -78,9 +86,9 @@ async def sign_in(request: Request) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request) -> Response:
+async def sign_out(request: Request, sessions: Uses[Sessions]) -> Response:
     session, _ = await authenticated_form(request, Role.VIEWER)
-    await gateway_of(request).sessions.close(session)
+    await sessions.close(session)
     answer = RedirectResponse("/editor/sign-in", 303, headers())
     answer.delete_cookie(cookie_name(request), httponly=True, samesite="lax", secure=is_https(request))
     return answer
@@ -94,7 +102,7 @@ def _form(request: Request, back: str, email: str = "", *, wrong: bool = False, 
         "email": email,
         "wrong": wrong,
         "wait_seconds": wait_seconds,
-        "form_token": gateway_of(request).signer.form_token(visit),
+        "form_token": part(request, Signer).form_token(visit),
     }
     answer = pages_of(request).respond(request, "sign_in.html", values, 429 if wait_seconds else 403 if wrong else 200)
     if wait_seconds:

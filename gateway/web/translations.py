@@ -13,7 +13,7 @@ from importlib import resources
 
 from babel.dates import format_datetime
 
-from gateway.templates.checks.translatable import Translatable
+from gateway.templates.translatable import Translatable
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 COOKIE = "gateway_language"
@@ -36,13 +36,13 @@ class PageTexts:
         """The text of ``key``, where this language has one; for words that come from elsewhere."""
         return self.texts.get(key, otherwise)
 
-    def said(self, sentence: str) -> str:
+    def translate(self, sentence: str) -> str:
         """A sentence of the catalogue in this language. What comes from elsewhere stays as it is."""
         if not isinstance(sentence, Translatable):
             return sentence
         words = self.sentences.get(sentence.pattern, sentence.pattern)
         values = {
-            name: self.said(value) if isinstance(value, str) else value for name, value in sentence.values.items()
+            name: self.translate(value) if isinstance(value, str) else value for name, value in sentence.values.items()
         }
         return words.format(**values) if values else words
 

@@ -52,7 +52,7 @@ class Office:
         await page.get_by_role("button", name="Begin a new version").click()
         await page.wait_for_url(f"**{TEMPLATE}/1?done=begun")
 
-    async def said(self) -> dict[str, Any]:
+    async def sent_version(self) -> dict[str, Any]:
         """What a new request is sent as."""
         gateway = self.running.gateway
         _, key = await gateway.keys.create(self.tenant, "case system", ["send", "read"], gateway.clock())
@@ -93,7 +93,7 @@ async def _append(page: Page, words: str) -> None:
 
 async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office: Office) -> None:
     """Written, previewed, mended where the lint says, approved by another, published, sent, rolled back."""
-    before = await office.said()
+    before = await office.sent_version()
     async with office.window() as mei, office.window() as tom:
         await office.enter(mei, "mei")
         await mei.get_by_role("link", name="First reminder after the due date").click()
@@ -119,11 +119,11 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
         await office.enter(tom, "tom", f"{TEMPLATE}/1/changes")
         await expect(tom.locator("ins").first).to_contain_text("Thank you.")
         await tom.get_by_role("button", name="Approve").click()
-        assert await office.said() == before  # approved is not live
+        assert await office.sent_version() == before  # approved is not live
         await tom.get_by_role("button", name="Publish").click()
         await expect(tom.get_by_role("status")).to_contain_text("Published")
 
-        after = await office.said()
+        after = await office.sent_version()
         assert after["version"].startswith("e1-")
         assert after["state"] == "delivered"
 
@@ -131,7 +131,7 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
         await tom.get_by_label("Comment").fill("too friendly")
         await tom.get_by_role("button", name="Roll back").click()
         await expect(tom.get_by_role("status")).to_contain_text("Rolled back")
-        assert await office.said() == before
+        assert await office.sent_version() == before
         history = tom.locator(".history li")
         await expect(history.first).to_contain_text("Tom Hale rolled back")
         await expect(tom.locator(".history")).to_contain_text("friendlier")
@@ -180,7 +180,7 @@ async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
         await mei.get_by_label("Id", exact=True).fill("kind-word")
         await mei.get_by_role("button", name="Begin the draft").click()
 
-        await mei.wait_for_url("**/editor/templates/kind-word/1?done=created*")
+        await mei.wait_for_url("**/editor/templates/kind-word/1?done=create*")
         await expect(mei.get_by_role("status")).to_contain_text("The draft of the new template is saved")
         await expect(mei.get_by_role("tab")).to_have_count(2)
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")
@@ -347,7 +347,7 @@ async def _stage(office: Office) -> dict[str, str]:
     for template, added in (("final-notice", ""), ("plan-offer", _DEMAND)):
         number = await submitted(template, " Thanks.", added)
         await editing.approve(tenant, template, number, tom, "")
-    await office.said()  # so that the status page has something to show
+    await office.sent_version()  # so that the status page has something to show
     kind, scope = SwitchKind.PAUSE, SwitchScope.TEMPLATE
     await gateway.switches.set(kind, scope, "wrong-contact", tenant, "a wrong number in it", tom, None)
     return {
@@ -367,9 +367,9 @@ async def _changed_by_ana(office: Office) -> None:
     editing, tenant = office.running.gateway.editing, office.tenant
     [ana] = [each for each in await office.running.gateway.users.list(tenant) if each.name == "Ana Ruiz"]
     draft = await editing.text(tenant, "overdue-first", 2)
-    assert draft.edition is not None
+    assert draft.stored is not None
     files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].replace("Thank you", "Many thanks")}
-    await editing.save(tenant, "overdue-first", 2, draft.edition.revision, files, ana.actor, "warmer")
+    await editing.save(tenant, "overdue-first", 2, draft.stored.revision, files, ana.actor, "warmer")
 
 
 async def _look(page: Page, name: str) -> None:

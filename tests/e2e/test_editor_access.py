@@ -14,7 +14,7 @@ import pytest
 
 from gateway.identity.users import Role
 from gateway.web import editor_forms, preview_frames
-from gateway.web.access import back_of
+from gateway.web.access import safe_back_path
 from gateway.web.editor import files_of
 from gateway.web.editor_views import PartText, digest
 from tests.e2e.conftest import AppClient
@@ -75,7 +75,7 @@ async def test_every_page_wants_a_sign_in_and_leads_back(stranger: Person) -> No
     async with stranger.http.get("/editor/sign-in?back=//evil.example", allow_redirects=False) as answer:
         assert answer.headers["location"] == "/editor"
     for path in ("//evil.example", "/\\evil.example", "https://evil.example", "/editor\nx", "/v1/keys"):
-        assert back_of(path) == "/editor"
+        assert safe_back_path(path) == "/editor"
 
 
 async def test_a_failure_says_nothing_and_many_have_to_wait(stranger: Person, app_client: AppClient) -> None:
@@ -177,7 +177,7 @@ async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client
         assert (status, 'role="alert"' in text) == (422, True), field
     assert await stranger.post("/editor/new", form) == (
         303,
-        "/editor/templates/new-one/1?done=created&locale=en-US",
+        "/editor/templates/new-one/1?done=create&locale=en-US",
     )
     assert (await stranger.post("/editor/new", form))[0] == 422  # it is taken now
     [made] = await app_client.gateway.editing.versions("acme", "new-one")
@@ -224,7 +224,7 @@ async def test_a_version_goes_live_at_its_time_or_not_at_all(stranger: Person, a
     assert "reference" in text
     assert "Publish anyway" in text
     status, where = await stranger.post(publish, {**later, "at": "2099-01-01T10:00"})
-    assert (status, where) == (303, f"{TEMPLATE}/1?done=scheduled")
+    assert (status, where) == (303, f"{TEMPLATE}/1?done=schedule")
     assert "1 Jan 2099, 10:00 UTC" in (await stranger.get(f"{TEMPLATE}/1"))[1]
     assert (await stranger.post(f"{TEMPLATE}/1/unschedule"))[0] == 303
     assert (await stranger.post(publish, {"when": "now", "confirmed": "yes"}))[0] == 303

@@ -216,7 +216,7 @@ async def test_an_error_blocks_submitting(office: Office) -> None:
     linted = await office.editor.post(f"{TEMPLATE}/lint", {"number": number})
     assert linted.json["findings"] == refused.json["findings"]
     found = await office.editor.get(f"{TEMPLATE}/versions/{number}")
-    assert found.json["edition"]["state"] == "draft"
+    assert found.json["stored_version"]["state"] == "draft"
 
 
 async def test_another_lender_sees_nothing_of_it(office: Office) -> None:
@@ -358,17 +358,17 @@ async def test_a_team_works_in_a_folder_by_command_line(office: Office, tmp_path
     changed = desk / "overdue-first" / SMS
     changed.write_bytes(GOOD.encode())
     (desk / "overdue-first" / "template.toml.orig").write_text("somebody's back-up")
-    out = await office.command(office.editor, "import", str(desk), "--why", "kinder words", "--json")
+    out = await office.command(office.editor, "import", str(desk), "--reason", "kinder words", "--json")
     assert {each["template"]: each["outcome"] for each in json.loads(out)}["overdue-first"] == "draft"
-    await office.command(office.editor, "submit", "overdue-first", "1", "--why", "please read")
+    await office.command(office.editor, "submit", "overdue-first", "1", "--reason", "please read")
     out = await office.command(office.editor, "approve", "overdue-first", "1", status=1)
     assert "templates:approve" in out
     await office.command(office.approver, "approve", "overdue-first", "1")
-    await office.command(office.approver, "publish", "overdue-first", "1", "--why", "good words")
+    await office.command(office.approver, "publish", "overdue-first", "1", "--reason", "good words")
     await office.command(office.editor, "export", str(back), "--template", "overdue-first")
     assert read_template(back / "overdue-first") == read_template(desk / "overdue-first")
     assert (back / "overdue-first" / SMS).read_bytes() == GOOD.encode()
-    await office.command(office.approver, "rollback", "overdue-first", "--why", "wrong words")
+    await office.command(office.approver, "rollback", "overdue-first", "--reason", "wrong words")
     assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == 0
 
 
@@ -384,10 +384,10 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
     await operator.call("DELETE", f"/v1/controls/{made.json['id']}")
-    editions = VersionStore(office.gateway.database, office.gateway.clock)
+    store = VersionStore(office.gateway.database, office.gateway.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):
-        await editions.note(("acme", "overdue-first", 0), "template_test_started", actor, {})
+        await store.note(("acme", "overdue-first", 0), "template_test_started", actor, {})
     enough = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (enough.status, enough.problem) == (429, "too_many_tests")
     assert not office.sms.messages

@@ -17,7 +17,7 @@ from gateway.cli import evidence
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
-from gateway.templates.repository import live_edition
+from gateway.templates.repository import live_version
 from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.refusals import TemplateRefusal
 from gateway.templates.workflow.versions_store import VersionStore
@@ -64,29 +64,29 @@ def test_only_legal_lives(ledger: Database, steps: list[Step]) -> None:
 
 async def _live(ledger: Database, tenant: str, steps: list[Step]) -> None:
     clock = Clock()
-    editions = VersionStore(ledger, clock)
+    versions = VersionStore(ledger, clock)
     for step in steps:
         try:
-            await _do(editions, clock, tenant, step)
+            await _do(versions, clock, tenant, step)
         except TemplateRefusal:
             continue
-    await editions.publish_due(tenant, "t")
-    found = await editions.listed(tenant, "t")
+    await versions.publish_due(tenant, "t")
+    found = await versions.listed(tenant, "t")
     states = [each.state for each in found]
     for single in (TemplateState.DRAFT, TemplateState.SCHEDULED, TemplateState.PUBLISHED):
         assert states.count(single) <= 1
     assert not [each for each in found if each.approved_by and each.approved_by in (*each.editors, each.submitted_by)]
-    await _check_record(editions, tenant, {each.number: each.state for each in found})
+    await _check_record(versions, tenant, {each.number: each.state for each in found})
     standing = {each.tenant: each for each in await PublishedVersions(ledger).changed(0)}.get(tenant)
-    live = live_edition(found, clock())
+    live = live_version(found, clock())
     assert (standing.live(clock()) if standing else "") == (live.version if live else "")
     assert (await evidence.verify(ledger)).broken == []
 
 
-async def _check_record(editions: VersionStore, tenant: str, ends: dict[int, TemplateState]) -> None:
+async def _check_record(versions: VersionStore, tenant: str, ends: dict[int, TemplateState]) -> None:
     """The record tells the whole way of each version, by legal moves, to where it stands."""
     now: dict[int, TemplateState] = {}
-    for change in await editions.history(tenant, "t"):
+    for change in await versions.history(tenant, "t"):
         state = TemplateState(change.state)
         before = now.get(change.number)
         if before is None:
@@ -97,10 +97,10 @@ async def _check_record(editions: VersionStore, tenant: str, ends: dict[int, Tem
     assert now == ends
 
 
-async def _do(editions: VersionStore, clock: Clock, tenant: str, step: Step) -> None:
+async def _do(versions: VersionStore, clock: Clock, tenant: str, step: Step) -> None:
     """One verb on one of the versions that there are."""
     sensible, pick, which, who = step
-    found, actor = await editions.listed(tenant, "t"), f"user:{who}"
+    found, actor = await versions.listed(tenant, "t"), f"user:{who}"
     chosen = found[which % len(found)] if found else None
     fitting = ONWARDS.get(chosen.state, ("begin",)) if chosen and sensible else VERBS
     verb = fitting[pick % len(fitting)]
@@ -108,16 +108,16 @@ async def _do(editions: VersionStore, clock: Clock, tenant: str, step: Step) -> 
     key = (tenant, "t", number)
     at = clock() + timedelta(hours=1)
     verbs: dict[str, Any] = {
-        "begin": lambda: editions.begin(tenant, "t", {"f": "x"}, "", actor),
-        "save": lambda: editions.save(key, revision, {"f": f"{who} {revision}"}, actor),
-        "discard": lambda: editions.discard(key, revision, actor, "why"),
-        "submit": lambda: editions.submit(key, revision, f"e{number}-x", "{}", actor, "why"),
-        "approve": lambda: editions.approve(key, actor),
-        "reject": lambda: editions.reject(key, actor, "why"),
-        "publish": lambda: editions.publish(key, actor, "why"),
-        "plan": lambda: editions.publish(key, actor, "why", at),
-        "unschedule": lambda: editions.unschedule(key, actor, "why"),
-        "roll_back": lambda: editions.roll_back(tenant, "t", None, True, actor, "why"),
+        "begin": lambda: versions.begin(tenant, "t", {"f": "x"}, "", actor),
+        "save": lambda: versions.save(key, revision, {"f": f"{who} {revision}"}, actor),
+        "discard": lambda: versions.discard(key, revision, actor, "why"),
+        "submit": lambda: versions.submit(key, revision, f"e{number}-x", "{}", actor, "why"),
+        "approve": lambda: versions.approve(key, actor),
+        "reject": lambda: versions.reject(key, actor, "why"),
+        "publish": lambda: versions.publish(key, actor, "why"),
+        "plan": lambda: versions.publish(key, actor, "why", at),
+        "unschedule": lambda: versions.unschedule(key, actor, "why"),
+        "roll_back": lambda: versions.roll_back(tenant, "t", None, True, actor, "why"),
     }
     if verb == "wait":
         clock.now += timedelta(minutes=40)

@@ -1,4 +1,4 @@
-"""An editor's desk for tests: the catalogue's verbs on a real ledger, and a second process beside it."""
+"""An editor's harness for tests: the catalogue's verbs on a real ledger, and a second process beside it."""
 
 from __future__ import annotations
 
@@ -40,46 +40,46 @@ class Clock:
         return self.now
 
 
-class Desk:
-    """``other`` is the catalogue of another process, which ``follower`` keeps up to date. Nothing is found by lint
+class TemplateHarness:
+    """``other`` is the catalogue of another process, which ``watcher`` keeps up to date. Nothing is found by lint
     but ``findings``.
     """
 
     def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.versions = PublishedVersions(database)
-        self.editions = VersionStore(database, self.clock)
-        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
-        self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.versions)
+        self.published_versions = PublishedVersions(database)
+        self.store = VersionStore(database, self.clock)
+        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.published_versions)
+        self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.published_versions)
         self.findings: list[LintFinding] = []
-        shelf = TemplateRepository(
-            self.editions, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
+        repository = TemplateRepository(
+            self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
         )
-        trials: Any = None  # nobody sends a test here
-        self.editing = TemplateWorkflow(self.editions, self.catalog, shelf, trials, {}, self.clock)
-        self.transfer = Transfer(self.editions, self.catalog, shelf)
+        test_sender: Any = None  # nobody sends a test here
+        self.workflow = TemplateWorkflow(self.store, self.catalog, repository, test_sender, {}, self.clock)
+        self.transfer = Transfer(self.store, self.catalog, repository)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
-        self.follower = PublicationWatcher(self.other, self.editions, self.metrics, self.clock)
+        self.watcher = PublicationWatcher(self.other, self.store, self.metrics, self.clock)
 
     async def submitted(self, words: str = "new words", tenant: str = "acme") -> int:
-        begun = await self.editing.begin(tenant, TEMPLATE, "user:ann", "shorter")
+        begun = await self.workflow.begin(tenant, TEMPLATE, "user:ann", "shorter")
         files = {**begun.files, SMS: f"{{{{ lender.name }}}}: {words}\n"}
-        saved = await self.editing.save(tenant, TEMPLATE, begun.number, 1, files, "user:ann")
-        await self.editing.submit(tenant, TEMPLATE, saved.number, 2, "user:ann", "please read")
+        saved = await self.workflow.save(tenant, TEMPLATE, begun.number, 1, files, "user:ann")
+        await self.workflow.submit(tenant, TEMPLATE, saved.number, 2, "user:ann", "please read")
         return saved.number
 
     async def approved(self, words: str = "new words", tenant: str = "acme") -> int:
         number = await self.submitted(words, tenant)
-        await self.editing.approve(tenant, TEMPLATE, number, "user:bob", "good")
+        await self.workflow.approve(tenant, TEMPLATE, number, "user:bob", "good")
         return number
 
     async def published(self, words: str = "new words", tenant: str = "acme") -> int:
         number = await self.approved(words, tenant)
-        await self.editing.publish(tenant, TEMPLATE, number, "user:bob", "go", confirmed=True)
+        await self.workflow.publish(tenant, TEMPLATE, number, "user:bob", "go", confirmed=True)
         return number
 
     def live(self, tenant: str = "acme", catalog: Catalog | None = None) -> str:
         return (catalog or self.catalog).resolve(tenant, TEMPLATE, None, self.clock()).version
 
     async def state(self, number: int) -> TemplateState:
-        return (await self.editions.text(("acme", TEMPLATE, number))).edition.state
+        return (await self.store.text(("acme", TEMPLATE, number))).stored.state

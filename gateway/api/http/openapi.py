@@ -33,12 +33,12 @@ _MODELS: tuple[type[BaseModel], ...] = (
     template_schemas.BeginIn,
     template_schemas.SaveIn,
     template_schemas.CommentIn,
-    template_schemas.WhyIn,
+    template_schemas.ReasonIn,
     template_schemas.PublishIn,
     template_schemas.RollBackIn,
     template_schemas.TextIn,
     template_schemas.PreviewIn,
-    template_schemas.TrialIn,
+    template_schemas.TestSendIn,
     template_schemas.ImportIn,
 )
 _PROBLEM = {

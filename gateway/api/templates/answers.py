@@ -1,4 +1,4 @@
-"""What callers are told about templates: texts, versions, previews, and refusals as problems."""
+"""Answers of the template routes: texts, versions, previews, and refusals as problems."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from gateway.api.http import bodies
 from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
 from gateway.core.errors import RenderFailed
-from gateway.templates.repository import Files
-from gateway.templates.workflow.preview import Shown
+from gateway.templates.repository import TemplateFiles
+from gateway.templates.workflow.commands import Result, RolledBack
+from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.refusals import (
     BadText,
     DraftExists,
@@ -22,13 +23,13 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
-from gateway.templates.workflow.unit_of_work import Change, StoredVersion, Text
-from gateway.templates.workflow.workflow import Card
+from gateway.templates.workflow.stored_version import Change, StoredVersion, VersionText
+from gateway.templates.workflow.workflow import TemplateSummary
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the catalogue refuses, as problems."""
+    """Turns refusals of the workflow into problems."""
     try:
         yield
     except (EditedMeanwhile, DraftExists) as error:
@@ -46,23 +47,35 @@ def refusals() -> Iterator[None]:
         raise Problem("invalid_variables", f"It can't be rendered: {error}") from None
 
 
-def text(found: Files, status: int = 200) -> Response:
+def result(found: Result, status: int) -> Response:
+    """What a command answered."""
+    if isinstance(found, TemplateFiles):
+        return text(found, status)
+    if isinstance(found, StoredVersion):
+        return bodies.answer(stored_version(found), status)
+    if isinstance(found, RolledBack):
+        view = {"live": found.live and head(found.live), "planned": found.planned and stored_version(found.planned)}
+        return bodies.answer(view, status)
+    return bodies.answer(asdict(found), status)
+
+
+def text(found: TemplateFiles, status: int = 200) -> Response:
     """A text with its files; a draft's revision is its ETag."""
-    view = {**head(found), "files": found.files, "edition": found.edition and edition(found.edition)}
-    etag = {"ETag": f'"{found.edition.revision}"'} if found.edition is not None else {}
+    view = {**head(found), "files": found.files, "stored_version": found.stored and stored_version(found.stored)}
+    etag = {"ETag": f'"{found.stored.revision}"'} if found.stored is not None else {}
     return bodies.answer(view, status, etag)
 
 
-def head(found: Files) -> dict[str, Any]:
+def head(found: TemplateFiles) -> dict[str, Any]:
     return {"template": found.template, "number": found.number, "version": found.version}
 
 
-def card(found: Card) -> dict[str, Any]:
+def summary(found: TemplateSummary) -> dict[str, Any]:
     view = {name: getattr(found, name) for name in ("template", "title", "category", "live", "own")}
-    return {**view, "under_way": [edition(each) for each in found.under_way]}
+    return {**view, "under_way": [stored_version(each) for each in found.under_way]}
 
 
-def edition(found: StoredVersion) -> dict[str, Any]:
+def stored_version(found: StoredVersion) -> dict[str, Any]:
     times = ("created_at", "updated_at", "publish_at", "published_at")
     return {**asdict(found), **{name: instant(getattr(found, name)) for name in times}}
 
@@ -71,10 +84,10 @@ def change(found: Change) -> dict[str, Any]:
     return {**asdict(found), "at": instant(found.at)}
 
 
-def shown(found: Shown) -> dict[str, Any]:
+def shown(found: ChannelPreview) -> dict[str, Any]:
     cost = found.cost and {"amount": str(found.cost.amount), "currency": found.cost.currency}
     return {**asdict(found), "cost": cost}
 
 
-def _current(found: Text) -> dict[str, Any]:
-    return {**edition(found.edition), "files": found.files}
+def _current(found: VersionText) -> dict[str, Any]:
+    return {**stored_version(found.stored), "files": found.files}

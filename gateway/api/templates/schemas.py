@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from gateway.api.schemas import Address, Channel, Instant, RequestModel, Text, Values
-from gateway.templates.workflow.preview import NAME, Sample
+from gateway.templates.workflow.preview import NAME, SampleRequest
 
 TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 # The names and sizes are checked where they are known: gateway/templates/folder.py.
 Files = Annotated[dict[Annotated[str, Field(max_length=120)], Text], Field(max_length=400)]
 Locale = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
-Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 Comment = Annotated[Text, Field(max_length=500)]
 
 
@@ -37,16 +37,16 @@ class CommentIn(RequestModel):
     comment: Comment = ""
 
 
-class WhyIn(RequestModel):
+class ReasonIn(RequestModel):
     """Why it is done; kept as evidence."""
 
-    comment: Why
+    comment: Reason
 
 
 class PublishIn(RequestModel):
     """``at`` null: at once. ``confirm``: the consequences that the refusal named are wanted."""
 
-    comment: Why
+    comment: Reason
     at: Instant | None = None
     confirm: bool = False
 
@@ -54,21 +54,20 @@ class PublishIn(RequestModel):
 class RollBackIn(RequestModel):
     """``to``: the number of an earlier version, 0 for that of the files; null: the one before."""
 
-    comment: Why
+    comment: Reason
     to: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
 
 
 class SampleIn(RequestModel):
-    """Whom a message is rendered for; without variables, the template's own examples."""
+    """The sample borrower of a preview or a test; without variables, the template's own examples."""
 
     locale: Locale | None = None
     variables: Values | None = None
     name: Annotated[Text, Field(max_length=200)] = NAME
     jurisdiction: Annotated[str, StringConstraints(max_length=16, pattern=r"^([a-z]{2}[a-z_-]*)?$")] = ""
 
-    def value(self, default_locale: str, examples: dict[str, Any]) -> Sample:
-        variables = examples if self.variables is None else self.variables
-        return Sample(self.locale or default_locale, variables, self.name, self.jurisdiction)
+    def request(self) -> SampleRequest:
+        return SampleRequest(self.locale, self.variables, self.name, self.jurisdiction)
 
 
 class TextIn(RequestModel):
@@ -82,7 +81,7 @@ class PreviewIn(TextIn):
     sample: SampleIn = SampleIn()
 
 
-class TrialIn(RequestModel):
+class TestSendIn(RequestModel):
     """A test message; ``address`` is one of those that GATEWAY_TEST_ADDRESSES names for the tenant."""
 
     channel: Channel
@@ -94,6 +93,6 @@ class ImportIn(RequestModel):
     """Templates by id, each with all its files. ``publish``: live at once, reviewed elsewhere; the key needs admin."""
 
     templates: Annotated[dict[TemplateId, Files], Field(min_length=1, max_length=200)]
-    comment: Why
+    comment: Reason
     publish: bool = False
     confirm: bool = False

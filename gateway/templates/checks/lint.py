@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gateway.core.errors import RenderFailed
-from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.checks.word_lists import LEVELS, WordList, load_words
 from gateway.templates.language.language import CompiledPart, Use
 from gateway.templates.language.source import BadTemplate
@@ -23,6 +22,7 @@ from gateway.templates.language.variables import check
 from gateway.templates.language.version import PARTS, TemplateVersion
 from gateway.templates.rendering import email_checks, markup
 from gateway.templates.rendering.sms_segments import segments
+from gateway.templates.translatable import Translatable, translatable
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.samples import samples
 
@@ -36,8 +36,10 @@ _MOST_ALIKE = 20  # findings of one kind in one part; our choice: who has mended
 _LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
 _FORMATS: Mapping[str, str] = {"money": "money: currency", "date": "date", "integer": "number"}
 _POLICY_REMEDIES: Mapping[str, str] = {
-    "opt_out_text_missing": said("Say how to stop these messages, for example with {% render 'opt-out-sms' %}."),
-    "opt_out_text_forbidden": said("Take the opt-out line out: networks there refuse notices that have one."),
+    "opt_out_text_missing": translatable(
+        "Say how to stop these messages, for example with {% render 'opt-out-sms' %}."
+    ),
+    "opt_out_text_forbidden": translatable("Take the opt-out line out: networks there refuse notices that have one."),
 }
 
 
@@ -62,7 +64,7 @@ class LintFinding:
 
 def findings_of(error: BadTemplate) -> list[LintFinding]:
     """What keeps a text from being compiled, as findings with their places."""
-    remedy = said("Mend it there.")
+    remedy = translatable("Mend it there.")
     return [
         LintFinding("error", "does_not_compile", each.where, each.line, each.detail, remedy, each.column)
         for each in error.problems
@@ -80,13 +82,13 @@ def _settings(version: TemplateVersion) -> Iterator[LintFinding]:
     examples = {name: each.value_of_example for name, each in version.variables.items()}
     for problem in check(version.variables, examples):
         name = problem.pointer.removeprefix("/variables/")
-        detail = said("the example of {name} {problem}", name=name, problem=problem.detail)
-        yield LintFinding("error", "bad_example", where, 0, detail, said("Mend the example."))
+        detail = translatable("the example of {name} {problem}", name=name, problem=problem.detail)
+        yield LintFinding("error", "bad_example", where, 0, detail, translatable("Mend the example."))
     used = {name for part in _all_parts(version) for name in part.variables}
     for name in version.variables.keys() - used:
         detail, remedy = (
-            said("no text uses {name}", name=name),
-            said("Use it, or take it out: callers needn't give it."),
+            translatable("no text uses {name}", name=name),
+            translatable("Use it, or take it out: callers needn't give it."),
         )
         yield LintFinding("hint", "unused_variable", where, 0, detail, remedy)
 
@@ -121,14 +123,16 @@ def _locales(
     for locale in version.locales:
         listed = words.get(locale.split("-")[0])
         if listed is None:
-            where, remedy = f"{version.id}/{locale}", said("Add a list to templates/_lint.")
-            yield LintFinding("warning", "no_word_list", where, 0, said("nobody checks this language's words"), remedy)
+            where, remedy = f"{version.id}/{locale}", translatable("Add a list to templates/_lint.")
+            yield LintFinding(
+                "warning", "no_word_list", where, 0, translatable("nobody checks this language's words"), remedy
+            )
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
             if not jurisdictions:
                 where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
-                detail = said("has no text in this locale")
-                yield LintFinding("warning", "missing_locale", where, 0, detail, said("Write it."))
+                detail = translatable("has no text in this locale")
+                yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Write it."))
             for jurisdiction in jurisdictions:
                 parts = version.parts(locale, channel, jurisdiction)
                 look = _Look(version, locale, channel, jurisdiction, parts, listed)
@@ -161,8 +165,8 @@ def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[LintFinding]:
             for fault in email_checks.faults(part.source.text, _MOST_ALIKE):
                 yield _at(fault.level, fault.rule, part, part.source.place(fault.offset), fault.detail, fault.remedy)
         elif match := re.search(r"[{}]", text):
-            remedy = said("Remove it, or write {{ name }} with two braces on each side.")
-            detail = said("{sign} reaches the reader", sign=repr(match[0]))
+            remedy = translatable("Remove it, or write {{ name }} with two braces on each side.")
+            detail = translatable("{sign} reaches the reader", sign=repr(match[0]))
             yield _at("error", "leftover_braces", part, part.source.place(match.start()), detail, remedy)
 
 
@@ -181,16 +185,16 @@ def _bad_words(look: _Look, field: str, part: CompiledPart, text: str) -> Iterat
             continue
         for match in islice(entry.pattern.finditer(text), _MOST_ALIKE):
             instead = entry.instead.get(" ".join(match[0].lower().split()), "")
-            remedy = said(entry.remedy)
+            remedy = translatable(entry.remedy)
             if instead:
-                remedy = said("{remedy} Instead: {words}", remedy=remedy, words=instead)
-            detail = said("{words}: {why}", words=repr(match[0]), why=said(entry.why))
+                remedy = translatable("{remedy} Instead: {words}", remedy=remedy, words=instead)
+            detail = translatable("{words}: {why}", words=repr(match[0]), why=translatable(entry.why))
             place = part.source.place(match.start())
             yield _at(entry.level, entry.kind, part, place, detail, remedy, instead, match[0])
     for start, end in _seen_by_others(field, part):
         for match in islice(look.words.lock_screen.finditer(text, start, end), _MOST_ALIKE):
-            detail = said("{what} can be read by whoever sees the screen or the inbox", what=repr(match[0]))
-            remedy = said("Say that there is a message about the account.")
+            detail = translatable("{what} can be read by whoever sees the screen or the inbox", what=repr(match[0]))
+            remedy = translatable("Say that there is a message about the account.")
             yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
@@ -209,8 +213,8 @@ def _uses(look: _Look, field: str, part: CompiledPart) -> Iterator[LintFinding]:
     for use in part.uses:
         kind = types.get(use.variable, "")
         if kind in _FORMATS and kind not in ("integer",) and _FORMATS[kind].partition(":")[0] not in use.filters:
-            remedy = said("Write {words}.", words=f"{{{{ {use.variable} | {_FORMATS[kind]} }}}}")
-            detail = said("{name} is shown as a machine writes it", name=use.variable)
+            remedy = translatable("Write {words}.", words=f"{{{{ {use.variable} | {_FORMATS[kind]} }}}}")
+            detail = translatable("{name} is shown as a machine writes it", name=use.variable)
             yield _at("warning", "unformatted", part, use.place, detail, remedy)
         if use.variable == "borrower.name" or kind in ("money", "text"):
             yield from _personal(look, part, use, shown)
@@ -219,12 +223,17 @@ def _uses(look: _Look, field: str, part: CompiledPart) -> Iterator[LintFinding]:
 def _personal(look: _Look, part: CompiledPart, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[LintFinding]:
     here = (use.place.line, use.place.column)
     if any((start.line, start.column) <= here <= (end.line, end.column) for start, end in shown):
-        detail = said("{what} can be read by whoever sees the screen or the inbox", what=use.variable)
-        yield _at("error", "personal_data", part, use.place, detail, said("Leave it to the text inside."))
+        detail = translatable("{what} can be read by whoever sees the screen or the inbox", what=use.variable)
+        yield _at("error", "personal_data", part, use.place, detail, translatable("Leave it to the text inside."))
     elif look.channel == "sms" and use.variable == "borrower.name":
-        detail = said("an SMS lies open on the screen, and the name says whose account it is about")
+        detail = translatable("an SMS lies open on the screen, and the name says whose account it is about")
         yield _at(
-            "warning", "personal_data", part, use.place, detail, said("Leave the name out: the number is theirs.")
+            "warning",
+            "personal_data",
+            part,
+            use.place,
+            detail,
+            translatable("Leave the name out: the number is theirs."),
         )
 
 
@@ -240,8 +249,8 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
         except RenderFailed as error:
             detail = error.args[0]
             if name == "required_only":
-                detail = said("{problem} with only the required variables", problem=detail)
-            remedy: str = said(
+                detail = translatable("{problem} with only the required variables", problem=detail)
+            remedy: str = translatable(
                 "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
             )
             yield LintFinding("error", "does_not_render", look.where, 0, detail, remedy)
@@ -249,14 +258,14 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
         country = look.jurisdiction.upper() or look.locale.partition("-")[2]
         place = f"{look.locale.partition('-')[0]}-{country}"
         if reason := refuses(place, version.category, look.channel, content.text):
-            remedy = _POLICY_REMEDIES.get(reason, said("See templates/policies."))
-            detail = said("the policy for {country} refuses this text", country=country)
+            remedy = _POLICY_REMEDIES.get(reason, translatable("See templates/policies."))
+            detail = translatable("the policy for {country} refuses this text", country=country)
             yield LintFinding("error", reason, look.where, 0, detail, remedy)
         if look.channel != "inapp" and lender not in content.text:
-            detail, remedy = said("does not say who writes"), said("Use {{ lender.name }}.")
+            detail, remedy = translatable("does not say who writes"), translatable("Use {{ lender.name }}.")
             yield LintFinding("error", "no_identity", look.where, 0, detail, remedy)
         if len(content.subject) > _LONGEST_SUBJECT:
-            detail = said("has {number} characters", number=len(content.subject))
+            detail = translatable("has {number} characters", number=len(content.subject))
             yield LintFinding("warning", "long_subject", look.where, 0, detail, _shorten(_LONGEST_SUBJECT))
     if look.channel == "sms":
         yield from _sms(look, made)
@@ -267,26 +276,26 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
 def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[LintFinding]:
     [(_, part)] = look.parts
     for name, level, with_what in (
-        ("everything", "warning", said("the examples")),
-        ("longest", "hint", said("the longest values")),
+        ("everything", "warning", translatable("the examples")),
+        ("longest", "hint", translatable("the longest values")),
     ):
         sample = made[name]
         content = look.version.render("sms", look.locale, sample.variables, sample.name, look.jurisdiction)
         if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
-            detail = said("takes {number} segments with {what}", number=counted.segments, what=with_what)
+            detail = translatable("takes {number} segments with {what}", number=counted.segments, what=with_what)
             yield LintFinding(level, "long", look.where, 0, detail, _shorten(_MOST_SEGMENTS))
             return
     text = _words_of(part)
     counted = segments(text.replace("\x00", ""))
     for character, instead in counted.forcing if counted.avoidable else ():
-        detail = said("{sign} makes the whole text UCS-2, which is twice as dear", sign=repr(character))
-        remedy = said("Write {words}.", words=repr(instead)) if instead else said("Leave it out.")
+        detail = translatable("{sign} makes the whole text UCS-2, which is twice as dear", sign=repr(character))
+        remedy = translatable("Write {words}.", words=repr(instead)) if instead else translatable("Leave it out.")
         place = part.source.place(text.index(character))
         yield _at("warning", "dear_character", part, place, detail, remedy, instead)
 
 
 def _shorten(most: int) -> Translatable:
-    return said("Shorten it to {most}.", most=most)
+    return translatable("Shorten it to {most}.", most=most)
 
 
 def _both_parts(look: _Look) -> Iterator[LintFinding]:
@@ -295,5 +304,5 @@ def _both_parts(look: _Look) -> Iterator[LintFinding]:
     text, html = by_field["text"], by_field["html"]
     for name in sorted((html.variables ^ text.variables) - {"locale"}):
         lacking = text if name in html.variables else html
-        detail = said("does not have {name}, which the other part of the mail has", name=name)
-        yield LintFinding("warning", "parts_differ", lacking.where, 0, detail, said("Say the same in both."))
+        detail = translatable("does not have {name}, which the other part of the mail has", name=name)
+        yield LintFinding("warning", "parts_differ", lacking.where, 0, detail, translatable("Say the same in both."))

@@ -46,7 +46,6 @@ def _in_locale(function: Callable[..., str]) -> Callable[..., str]:
     def wrapped(value: object, *arguments: object, context: Any) -> str:
         return function(str(context.resolve("locale")), value, *arguments)
 
-    wrapped.in_locale = function  # type: ignore[attr-defined]  # functions take any
     return wrapped
 
 

@@ -20,13 +20,12 @@ from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 
 from gateway.core.errors import RenderFailed
-from gateway.templates.checks.translatable import said
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
-from gateway.templates.language.flat import Row, flatten, write
 from gateway.templates.language.source import TemplateProblem
-from gateway.templates.language.source_positions import Expanded, Misplaced, Place
+from gateway.templates.language.source_positions import ExpandedSource, Place, SourceError
 from gateway.templates.rendering import mail
 from gateway.templates.rendering.markup import LIQUID
+from gateway.templates.translatable import translatable
 
 _MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
 _LONGEST_TAG = 400  # characters; our choice
@@ -44,53 +43,38 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What a text compiles to, wherever it stands. ``template`` is kept where there is no ``row``: it is the larger."""
+class _Compiled:
+    """What a text compiles to. It does not depend on where the text stands, so that several parts can share it."""
 
-    template: BoundTemplate | None
-    row: Row | None
-    addresses: frozenset[str]  # the variables that are web addresses
+    template: BoundTemplate
     tags: tuple[tuple[int, int], ...]  # of a mail: see mail.Html
     uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
     variables: frozenset[str]
 
 
 class CompiledPart:
-    """One compiled part of a message. ``source`` is what the editor wrote, with what it takes in."""
+    """One compiled part of a message. ``source`` is what the editor wrote, with the shared texts written in."""
 
-    __slots__ = ("_limit", "_made", "_row", "_template", "is_mail", "source", "where")
+    __slots__ = ("_compiled", "is_mail", "source", "where")
 
-    def __init__(self, where: str, source: Expanded, made: _Made, *, is_mail: bool) -> None:
+    def __init__(self, where: str, source: ExpandedSource, compiled: _Compiled, *, is_mail: bool) -> None:
         self.where = where
         self.source = source
         self.is_mail = is_mail
-        self._made = made
-        self._row = made.row
-        self._template = made.template
-        self._limit = environment(html=is_mail).output_stream_limit or 0
+        self._compiled = compiled
 
     @property
     def uses(self) -> list[Use]:
         """Each output of a variable, in order."""
-        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._made.uses]
+        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._compiled.uses]
 
     @property
     def variables(self) -> frozenset[str]:
-        """All that the text speaks of, by whole path."""
-        return self._made.variables
+        """The names of all variables in the text, by whole path."""
+        return self._compiled.variables
 
     def render(self, values: Mapping[str, Any]) -> str:
         """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
-        if self._row is not None:
-            try:
-                text = write(self._row, values)
-            except (LiquidError, LookupError, ValueError, TypeError, ArithmeticError):
-                return self._render(values)  # fails again, and says where
-            if 4 * len(text) <= self._limit or len(text.encode()) <= self._limit:
-                return text
-        return self._render(values)
-
-    def _render(self, values: Mapping[str, Any]) -> str:
         nested: dict[str, Any] = {}
         for name, value in values.items():
             outer, _, inner = name.partition(".")
@@ -99,27 +83,21 @@ class CompiledPart:
             else:
                 nested[name] = value
         try:
-            return self._whole().render(nested)
+            return self._compiled.template.render(nested)
         except LiquidError as error:
             place = self._place(error.token.start_index if error.token else -1)
             raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise RenderFailed(said("{where}: {detail}", where=self.where, detail=type(error).__name__)) from None
-
-    def _whole(self) -> BoundTemplate:
-        """What Liquid renders: read again where a row took its place, at the first failure."""
-        if self._template is None:
-            text = self.source.text
-            html = mail.compiled(text, self._made.addresses).html if self.is_mail else text
-            self._template = _parse(html, html=self.is_mail)
-        return self._template
+            raise RenderFailed(
+                translatable("{where}: {detail}", where=self.where, detail=type(error).__name__)
+            ) from None
 
     def _place(self, offset: int) -> Place | None:
         if offset < 0:
             return None
         if not self.is_mail:
             return self.source.place(offset)
-        begun = [(at, origin) for at, origin in self._made.tags if at <= offset]
+        begun = [(at, origin) for at, origin in self._compiled.tags if at <= offset]
         return self.source.place(begun[-1][1] + offset - begun[-1][0]) if begun else None
 
 
@@ -136,19 +114,20 @@ class PartScope:
 def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> CompiledPart | list[TemplateProblem]:
     """Compile one part, or say everything that is wrong with it."""
     try:
-        source = Expanded(text, scope.fragments, scope.constants, html=is_mail)
-    except Misplaced as error:
+        source = ExpandedSource(text, scope.fragments, scope.constants, html=is_mail)
+    except SourceError as error:
         return [_problem(where, error.place, error.detail)]
-    made = _compiled(source.text, scope.locale, tuple(sorted(scope.types.items())), is_mail)
-    if isinstance(made, list):
-        return [_problem(where, source.place(each.offset) if each.offset >= 0 else None, each.detail) for each in made]
-    return CompiledPart(where, source, made, is_mail=is_mail)
+    compiled = _compile(source.text, tuple(sorted(scope.types.items())), is_mail)
+    if isinstance(compiled, list):
+        places = [source.place(each.offset) if each.offset >= 0 else None for each in compiled]
+        return [_problem(where, place, each.detail) for place, each in zip(places, compiled, strict=True)]
+    return CompiledPart(where, source, compiled, is_mail=is_mail)
 
 
 # An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
 # texts. Templates share texts: a subject, what is the same in all jurisdictions.
 @lru_cache(maxsize=512)
-def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Made | list[Misplaced]:
+def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Compiled | list[SourceError]:
     known = dict(types)
     addresses = frozenset(name for name, kind in known.items() if kind == "url")
     try:
@@ -158,14 +137,13 @@ def _compiled(text: str, locale: str, types: tuple[tuple[str, str], ...], is_mai
         if problems := list(_check_uses(template, analysis, known)):
             return problems
         html = mail.compiled(text, addresses) if is_mail else None
-    except Misplaced as error:
+    except SourceError as error:
         return [error]
     variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
     uses = tuple(_uses(template))
     if html:
         template = _parse(html.html, html=True)
-    row = flatten(template, locale)
-    return _Made(template if row is None else None, row, addresses, html.tags if html else (), uses, variables)
+    return _Compiled(template, html.tags if html else (), uses, variables)
 
 
 def _check_tags(text: str) -> None:
@@ -173,28 +151,28 @@ def _check_tags(text: str) -> None:
     open_blocks: list[tuple[str, int]] = []
     for count, (offset, tag) in enumerate(_tags(text)):
         if count >= _MOST_TAGS:
-            raise Misplaced(said("there are more than {most} tags", most=_MOST_TAGS), offset)
+            raise SourceError(translatable("there are more than {most} tags", most=_MOST_TAGS), offset)
         name = _tag_name(tag)
         if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
             continue
         if name == "render":
-            raise Misplaced(said("a shared text is taken in like this: {% render 'help' %}"), offset)
+            raise SourceError(translatable("a shared text is taken in like this: {% render 'help' %}"), offset)
         if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
             open_blocks.pop()
         elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
-            raise Misplaced(said("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
+            raise SourceError(translatable("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
         elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
             known = ", ".join(sorted((*TAGS, "render")))
-            detail = said("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
-            raise Misplaced(detail, offset)
+            detail = translatable("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
+            raise SourceError(detail, offset)
         elif name in BLOCKS:
             open_blocks.append((name, offset))
             if len(open_blocks) > _DEEPEST:
-                raise Misplaced(said("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
+                raise SourceError(translatable("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
     if open_blocks:
         name, offset = open_blocks[-1]
         tags = {"tag": f"{{% {name} %}}", "end": f"{{% end{name} %}}"}
-        raise Misplaced(said("{tag} is never closed: add {end}", **tags), offset)
+        raise SourceError(translatable("{tag} is never closed: add {end}", **tags), offset)
 
 
 def _tags(text: str) -> Iterator[tuple[int, str]]:
@@ -204,8 +182,10 @@ def _tags(text: str) -> Iterator[tuple[int, str]]:
         start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
         end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
         if end < 2:
-            detail = said("there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG)
-            raise Misplaced(detail, start)
+            detail = translatable(
+                "there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG
+            )
+            raise SourceError(detail, start)
         yield start, text[start:end]
 
 
@@ -219,9 +199,9 @@ def _parse(text: str, *, html: bool) -> BoundTemplate:
         return made.from_string(text)
     except LiquidError as error:
         offset = error.token.start_index if error.token and error.token.start_index >= 0 else _first_wrong(text, made)
-        raise Misplaced(_message(error), offset) from None
+        raise SourceError(_message(error), offset) from None
     except RecursionError:
-        raise Misplaced(said("is nested too deeply"), 0) from None
+        raise SourceError(translatable("is nested too deeply"), 0) from None
 
 
 def _first_wrong(text: str, made: Environment) -> int:
@@ -244,27 +224,27 @@ def _path(use: Any) -> str:
     return ".".join(str(part) for part in use.segments)
 
 
-def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[Misplaced]:
+def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[SourceError]:
     """Unknown variables and filters, and filters of the wrong kind of value, also where no example leads."""
     for uses in analysis.globals.values():
         for use in uses:
             if (name := _path(use)) not in known:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(known))}
-                yield Misplaced(
-                    said("there is no variable {name}; this template has: {known}", **names), use.span.index
+                yield SourceError(
+                    translatable("there is no variable {name}; this template has: {known}", **names), use.span.index
                 )
     roots = {name.partition(".")[0] for name in known}
     for node in _nodes(template.nodes):
         for name in map(str, (*node.template_scope(), *node.block_scope())):
             if name in roots:
                 # Otherwise an address that was checked could become one that was not.
-                detail = said("{name} is a variable already: choose another name", name=repr(name))
-                yield Misplaced(detail, node.token.start_index)
+                detail = translatable("{name} is a variable already: choose another name", name=repr(name))
+                yield SourceError(detail, node.token.start_index)
     for name, spans in analysis.filters.items():
         if name not in template.env.filters:
             for span in spans:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(template.env.filters))}
-                yield Misplaced(said("there is no filter {name}; there are: {known}", **names), span.index)
+                yield SourceError(translatable("there is no filter {name}; there are: {known}", **names), span.index)
     for each in _filtered(template):
         first = each.filters[0] if each.filters else None
         if first is None or first.name not in WANTS:
@@ -273,8 +253,8 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
         kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
         if len(first.args) < least or (kind and kind not in kinds):
             words = {"name": first.name, "kinds": ", ".join(kinds), "example": example}
-            detail = said("the filter {name} is for {kinds}, and is written like {example}", **words)
-            yield Misplaced(detail, first.token.start_index)
+            detail = translatable("the filter {name} is for {kinds}, and is written like {example}", **words)
+            yield SourceError(detail, first.token.start_index)
 
 
 def _uses(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:

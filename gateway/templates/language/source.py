@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.templates.checks.translatable import Translatable, said
+from gateway.templates.translatable import Translatable, translatable
 
 FRAGMENTS = "_fragments"
 
@@ -25,7 +25,7 @@ class TemplateProblem:
     @property
     def sentence(self) -> Translatable:
         place = f":{self.line}:{self.column}" if self.line else ""
-        return said("{where}: {detail}", where=self.where + place, detail=self.detail)
+        return translatable("{where}: {detail}", where=self.where + place, detail=self.detail)
 
     def __str__(self) -> str:
         return str(self.sentence)

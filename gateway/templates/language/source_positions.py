@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from gateway.templates.checks.translatable import said
+from gateway.templates.translatable import translatable
 
 _NESTING = 4  # shared texts within shared texts; our choice, and the end of any circle
 _MOST_CHARACTERS = 100_000  # of a part with all that it takes in; Gmail clips messages beyond 102 kB
@@ -32,11 +32,13 @@ class Place:
     def sentence(self, detail: str) -> str:
         """What is wrong here, with the shared text that it stands in."""
         return (
-            said("{detail} (in the shared text {place})", detail=detail, place=self.inside) if self.inside else detail
+            translatable("{detail} (in the shared text {place})", detail=detail, place=self.inside)
+            if self.inside
+            else detail
         )
 
 
-class Misplaced(Exception):
+class SourceError(Exception):
     """The text can't be put together, or means nothing; ``offset`` is where in the expanded text, -1 for nowhere."""
 
     def __init__(self, detail: str, offset: int = -1, place: Place | None = None) -> None:
@@ -55,11 +57,11 @@ class _Chunk:
     within: int  # offset in the fragment
 
 
-class Expanded:
+class ExpandedSource:
     """``text`` is what is compiled."""
 
     def __init__(self, part: str, fragments: Mapping[str, str], constants: Mapping[str, str], *, html: bool) -> None:
-        """Raises Misplaced for a shared text that isn't there, or that never ends."""
+        """Raises SourceError for a shared text that isn't there, or that never ends."""
         self._part = part
         self._fragments = fragments
         self._constants = constants
@@ -103,20 +105,24 @@ class Expanded:
         place = Place(*_line_and_column(self._part, at))
         if name not in self._fragments:
             known = ", ".join(sorted(self._fragments)) or "none"
-            words = said(
+            words = translatable(
                 "there is no shared text {name} in this language; there are: {known}", name=repr(name), known=known
             )
-            raise Misplaced(words, place=place)
+            raise SourceError(words, place=place)
         if depth == _NESTING:
-            words = said("the shared text {name} takes in others more than {most} deep", name=repr(name), most=_NESTING)
-            raise Misplaced(words, place=place)
+            words = translatable(
+                "the shared text {name} takes in others more than {most} deep", name=repr(name), most=_NESTING
+            )
+            raise SourceError(words, place=place)
         self._add(self._fragments[name], name, at, depth + 1)
 
     def _put(self, text: str, fragment: str, origin: int, within: int, *, verbatim: bool = True) -> None:
         if not text:
             return
         if self._length + len(text) > _MOST_CHARACTERS:
-            raise Misplaced(said("is longer than {most} characters with all that it takes in", most=_MOST_CHARACTERS))
+            raise SourceError(
+                translatable("is longer than {most} characters with all that it takes in", most=_MOST_CHARACTERS)
+            )
         self._chunks.append(_Chunk(self._length, origin, verbatim, fragment, within))
         self._texts.append(text)
         self._length += len(text)

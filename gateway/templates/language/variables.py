@@ -11,7 +11,7 @@ from typing import Any
 
 from babel.numbers import list_currencies
 
-from gateway.templates.checks.translatable import Translatable, said
+from gateway.templates.translatable import Translatable, translatable
 
 _CURRENCIES = frozenset(list_currencies())
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -45,7 +45,7 @@ class VariableProblem:
     @property
     def sentence(self) -> Translatable:
         """The same with the variable's name."""
-        return said("{name} {problem}", name=self.pointer.rpartition("/")[2], problem=self.detail)
+        return translatable("{name} {problem}", name=self.pointer.rpartition("/")[2], problem=self.detail)
 
 
 def _money(value: Any) -> Decimal:
@@ -89,15 +89,15 @@ def _url(value: Any) -> str:
 
 # Each type: what turns a JSON value into what the template sees, and how to say what is wanted.
 _TYPES: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "money": (_money, said('must be a decimal amount in a string, like "3913.00"')),
-    "currency": (_currency, said("must be an ISO 4217 code, like TWD")),
-    "date": (_date, said("must be a date, like 2026-11-01")),
+    "money": (_money, translatable('must be a decimal amount in a string, like "3913.00"')),
+    "currency": (_currency, translatable("must be an ISO 4217 code, like TWD")),
+    "date": (_date, translatable("must be a date, like 2026-11-01")),
     "text": (
         _text,
-        said("must be a text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
+        translatable("must be a text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
     ),
-    "integer": (_integer, said("must be a whole number")),
-    "url": (_url, said("must be an https address")),
+    "integer": (_integer, translatable("must be a whole number")),
+    "url": (_url, translatable("must be an https address")),
 }
 TYPES = frozenset(_TYPES)
 
@@ -105,7 +105,7 @@ TYPES = frozenset(_TYPES)
 def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[VariableProblem]:
     """Everything that is wrong with ``given``, at once."""
     problems = [
-        VariableProblem(f"/variables/{name}", said("is missing: {what}", what=spec.description))
+        VariableProblem(f"/variables/{name}", translatable("is missing: {what}", what=spec.description))
         for name, spec in specs.items()
         if spec.required and given.get(name) is None
     ]
@@ -113,7 +113,7 @@ def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[V
         spec = specs.get(name)
         if spec is None:
             known = ", ".join(sorted(specs))
-            detail = said("is not used; this template has: {known}", known=known)
+            detail = translatable("is not used; this template has: {known}", known=known)
             problems.append(VariableProblem(f"/variables/{_pointer(name)}", detail))
         elif value is not None and not _fits(spec, value):
             problems.append(VariableProblem(f"/variables/{name}", _TYPES[spec.type][1]))

@@ -12,12 +12,12 @@ from typing import Any
 
 from channels.base import Content
 from gateway.core.errors import RenderFailed
-from gateway.templates.checks.translatable import said
 from gateway.templates.language.formats import locale_of
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part
 from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource
 from gateway.templates.language.variables import VariableProblem, VariableSpec, check, values
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
+from gateway.templates.translatable import translatable
 
 # What a message on each channel is made of: the part's file, and the field of Content that it fills.
 PARTS: Mapping[str, Mapping[str, str]] = {
@@ -29,7 +29,7 @@ _FILES = frozenset(file for files in PARTS.values() for file in files)
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
-# Messages (of a locale, channel and jurisdiction) whose compiled texts are kept; our choice: some 120 MB, of a hundred
+# Messages (of a locale, channel and jurisdiction) whose compiled texts are kept; our choice: some 150 MB, of a hundred
 # templates with all their messages or of a thousand with those that two countries need.
 _MOST_KEPT = 10_000
 # Where a country has another name in the policy packs, and so in borrowers' jurisdictions.
@@ -94,17 +94,19 @@ class TemplateVersion:
     def _compile(self, problems: list[TemplateProblem]) -> None:
         if self.default_locale not in self.locales:
             where = f"{self.id}/template.toml"
-            detail = said("default_locale: there is no folder {locale}", locale=self.default_locale)
+            detail = translatable("default_locale: there is no folder {locale}", locale=self.default_locale)
             problems.append(TemplateProblem(where, 0, 0, detail))
         for name in sorted(self.source.parts):
             if name.partition("/")[2] not in _FILES:
-                detail = said("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
+                detail = translatable("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
                 problems.append(TemplateProblem(f"{self.id}/{name}", 0, 0, detail))
         for locale in self.locales:
             try:
                 locale_of(locale)
             except (ValueError, LookupError):
-                problems.append(TemplateProblem(f"{self.id}/{locale}", 0, 0, said("is no locale; write it like en-GB")))
+                problems.append(
+                    TemplateProblem(f"{self.id}/{locale}", 0, 0, translatable("is no locale; write it like en-GB"))
+                )
                 continue
             for channel in self._channels(locale):
                 self._compile_channel(locale, channel, problems)
@@ -133,7 +135,7 @@ class TemplateVersion:
             where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
             if text is None:
                 names = {"channel": channel, "parts": ", ".join(PARTS[channel])}
-                detail = said("is missing; a message on {channel} needs {parts}", **names)
+                detail = translatable("is missing; a message on {channel} needs {parts}", **names)
                 made: CompiledPart | list[TemplateProblem] = [TemplateProblem(where, 0, 0, detail)]
             else:
                 made = compile_part(text, where, scope, is_mail=field == "html")
@@ -143,7 +145,7 @@ class TemplateVersion:
                 problems += [each for each in made if each not in problems]
         return compiled
 
-    def forget(self, only: tuple[str, str, str] | None = None) -> None:
+    def drop_compiled(self, only: tuple[str, str, str] | None = None) -> None:
         """Let go of what is compiled, or of one (locale, channel, jurisdiction): it is compiled again at its next use.
 
         A render under way keeps what it has.
@@ -198,11 +200,11 @@ class TemplateVersion:
         used = self.locale_for(locale, channel)
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
-            raise RenderFailed(said("{template}: has no text for {channel}", template=self.id, channel=channel))
+            raise RenderFailed(translatable("{template}: has no text for {channel}", template=self.id, channel=channel))
         try:
             known = values(self.variables, given)
         except (ValueError, TypeError, ArithmeticError):
-            raise RenderFailed(said("{template}: a variable has the wrong type", template=self.id)) from None
+            raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
         known["borrower.name"], known["locale"] = borrower_name, used
         known.update(self._lender)
         rendered = {field: part.render(known) for field, part in parts}
@@ -227,7 +229,7 @@ class _Recent:
         while len(self._compiled) > self._most:
             of, oldest = self._compiled.popleft()
             if (gone := of()) is not None:
-                gone.forget(oldest)
+                gone.drop_compiled(oldest)
 
 
 _recent = _Recent(_MOST_KEPT)

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from itertools import islice
 from urllib.parse import urlsplit
 
-from gateway.templates.checks.translatable import said
 from gateway.templates.rendering import markup
+from gateway.templates.translatable import translatable
 
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
 _LEAST_LARGE = 3.0  # the same, for text of 24 pixels and more
@@ -47,14 +47,14 @@ def links(source: str, words: str) -> Iterator[Issue]:
     hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
     for start, end in hrefs:
         if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
-            detail, remedy = said("a link carries personal data"), said("Leave it out of the address.")
+            detail, remedy = translatable("a link carries personal data"), translatable("Leave it out of the address.")
             yield Issue("error", "personal_link", start, detail, remedy)
     spans = [found.span() for found in _LINK.finditer(words)] + hrefs
     for start, end in spans:
         yield from _link(source[start:end], start)
     for number in _DEAR_NUMBER.finditer(words):
-        detail = said("a call to {number} costs extra", number=number[0].strip())
-        remedy = said("Give a number that costs what any call costs.")
+        detail = translatable("a call to {number} costs extra", number=number[0].strip())
+        remedy = translatable("Give a number that costs what any call costs.")
         yield Issue("error", "dear_number", number.start(), detail, remedy)
 
 
@@ -62,13 +62,19 @@ def _link(address: str, offset: int) -> Iterator[Issue]:
     parts = urlsplit(address)
     host = (parts.hostname or "") if "{{" not in address.split("/")[0:3][-1] else ""
     if parts.scheme.lower() in ("http", "ftp"):
-        yield Issue("error", "plain_link", offset, said("{host} is linked without TLS", host=host), said("Use https."))
+        yield Issue(
+            "error",
+            "plain_link",
+            offset,
+            translatable("{host} is linked without TLS", host=host),
+            translatable("Use https."),
+        )
     if host.removeprefix("www.") in _SHORTENERS:
-        detail = said("{host} hides where the link goes, and carriers filter it", host=host)
-        yield Issue("error", "short_link", offset, detail, said("Link to the lender's own site."))
+        detail = translatable("{host} hides where the link goes, and carriers filter it", host=host)
+        yield Issue("error", "short_link", offset, detail, translatable("Link to the lender's own site."))
     if parts.username or _is_number(host) or host.startswith("xn--") or ".xn--" in host:
-        detail = said("{host} looks like a deceiver's address", host=host)
-        yield Issue("error", "odd_link", offset, detail, said("Link to the lender's own site, by its name."))
+        detail = translatable("{host} looks like a deceiver's address", host=host)
+        yield Issue("error", "odd_link", offset, detail, translatable("Link to the lender's own site, by its name."))
 
 
 def _is_number(host: str) -> bool:
@@ -82,11 +88,11 @@ def _is_number(host: str) -> bool:
 def faults(source: str, most: int) -> Iterator[Issue]:
     """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
-        detail = said("there is no preview line, so others see the first words of the text beside the subject")
-        yield Issue("warning", "no_preview", 0, detail, said("Write <mj-preview>…</mj-preview> in <mj-head>."))
+        detail = translatable("there is no preview line, so others see the first words of the text beside the subject")
+        yield Issue("warning", "no_preview", 0, detail, translatable("Write <mj-preview>…</mj-preview> in <mj-head>."))
     if "prefers-color-scheme" not in source:
-        detail = said("there is nothing for dark screens")
-        yield Issue("hint", "no_dark_mode", 0, detail, said("Use {% render 'mail-style' %}."))
+        detail = translatable("there is nothing for dark screens")
+        yield Issue("hint", "no_dark_mode", 0, detail, translatable("Use {% render 'mail-style' %}."))
     for look in (_pictures, _link_words, _element_contrast, _style_contrast):
         yield from islice(look(source), most)
 
@@ -94,20 +100,24 @@ def faults(source: str, most: int) -> Iterator[Issue]:
 def _pictures(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
         if not re.search(r"\balt\s*=", found[0]):
-            detail = said("an image says nothing to who can't see it")
-            yield Issue("error", "no_alt_text", found.start(), detail, said('Add alt="…", or alt="" for decoration.'))
+            detail = translatable("an image says nothing to who can't see it")
+            yield Issue(
+                "error", "no_alt_text", found.start(), detail, translatable('Add alt="…", or alt="" for decoration.')
+            )
 
 
 def _link_words(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<a\b[^<>]*?href\s*=\s*[\"']([^\"']*)[\"'][^<>]*>(.*?)</a>", source, re.DOTALL):
         shown = re.sub(r"<[^<>]*>", "", found[2]).strip()
         if _VAGUE.fullmatch(shown):
-            detail = said("{words} doesn't say where the link leads", words=repr(shown))
-            yield Issue("warning", "vague_link", found.start(2), detail, said("Say what is there, like: Pay online."))
+            detail = translatable("{words} doesn't say where the link leads", words=repr(shown))
+            yield Issue(
+                "warning", "vague_link", found.start(2), detail, translatable("Say what is there, like: Pay online.")
+            )
         named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
         if named and real and named != real:
-            detail = said("the link says {named} and leads to {real}", named=named, real=real)
-            yield Issue("error", "misleading_link", found.start(2), detail, said("Have both the same."))
+            detail = translatable("the link says {named} and leads to {real}", named=named, real=real)
+            yield Issue("error", "misleading_link", found.start(2), detail, translatable("Have both the same."))
 
 
 def _element_contrast(source: str) -> Iterator[Issue]:
@@ -157,8 +167,8 @@ def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Issu
     least = _LEAST_LARGE if pixels >= _LARGE_PIXELS else _LEAST_CONTRAST
     if (ratio := contrast(*colours)) < least:
         pair = {"front": colours[0], "behind": colours[1], "ratio": f"{ratio:.1f}"}
-        detail = said("{front} on {behind} has a contrast of {ratio}", **pair)
-        yield Issue("error", "contrast", offset, detail, said("WCAG wants at least {least}.", least=least))
+        detail = translatable("{front} on {behind} has a contrast of {ratio}", **pair)
+        yield Issue("error", "contrast", offset, detail, translatable("WCAG wants at least {least}.", least=least))
 
 
 def contrast(first: str, second: str) -> float:

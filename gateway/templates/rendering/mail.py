@@ -15,9 +15,9 @@ from itertools import count
 import css_inline
 import mrml
 
-from gateway.templates.checks.translatable import said
-from gateway.templates.language.source_positions import Misplaced
+from gateway.templates.language.source_positions import SourceError
 from gateway.templates.rendering.markup import HELD, LIQUID, TOKEN, elements
+from gateway.templates.translatable import translatable
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True, keep_at_rules=True)
 
@@ -31,22 +31,22 @@ class Html:
 
 
 def compiled(source: str, addresses: frozenset[str]) -> Html:
-    """MJML to HTML. ``addresses`` are the variables that are https addresses. Raises Misplaced with the offset."""
+    """MJML to HTML. ``addresses`` are the variables that are https addresses. Raises SourceError with the offset."""
     for _ in elements(source, addresses):
         pass
     tags = LIQUID.findall(source)
     mark = _unused(source)
     try:
-        made = mrml.to_html(_held(source, mark, tags), *_options()).content
+        made = mrml.to_html(_without_tags(source, mark, tags), *_options()).content
     except BaseException as error:
         if not isinstance(error, OSError) and type(error).__name__ != "PanicException":  # which is no Exception
             raise
-        detail = said("the mail can't be laid out: look for a quote or a bracket that is missing")
-        raise Misplaced(detail) from None
+        detail = translatable("the mail can't be laid out: look for a quote or a bracket that is missing")
+        raise SourceError(detail) from None
     html = _INLINER.inline(made)
     if "prefers-color-scheme" in source:
         html = html.replace("<head>", '<head><meta name="color-scheme" content="light dark">', 1)
-    return _restored(html, mark, tags, [found.start() for found in LIQUID.finditer(source)])
+    return _with_tags(html, mark, tags, [found.start() for found in LIQUID.finditer(source)])
 
 
 def _options() -> tuple[mrml.ParserOptions, mrml.RenderOptions]:
@@ -59,7 +59,7 @@ def _unused(source: str) -> str:
     return next(mark for number in count() if (mark := f"liquid{number}x") not in source)
 
 
-def _held(source: str, mark: str, tags: Sequence[str]) -> str:
+def _without_tags(source: str, mark: str, tags: Sequence[str]) -> str:
     """The source with each of Liquid's tags put aside: control tags as comments where elements may stand.
 
     A bare > is written as &gt;: the compiler panics at one that comes after certain letters.
@@ -81,7 +81,7 @@ def _held(source: str, mark: str, tags: Sequence[str]) -> str:
     return HELD.sub(lambda found: f"{mark}{found[0][1:-1]}z", "".join([*texts, held[done:]]))
 
 
-def _restored(html: str, mark: str, tags: Sequence[str], starts: Sequence[int]) -> Html:
+def _with_tags(html: str, mark: str, tags: Sequence[str], starts: Sequence[int]) -> Html:
     texts: list[str] = []
     places: list[tuple[int, int]] = []
     done = length = 0

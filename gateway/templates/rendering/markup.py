@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from gateway.templates.checks.translatable import joined, said
 from gateway.templates.language.dialect import BLOCKS
-from gateway.templates.language.source_positions import Misplaced
+from gateway.templates.language.source_positions import SourceError
+from gateway.templates.translatable import joined, translatable
 
 LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 TOKEN = re.compile(
@@ -110,9 +110,9 @@ class Element:
 
 
 def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
-    """The opening tags, in order, while checking that everything is allowed and closed. Raises Misplaced."""
+    """The opening tags, in order, while checking that everything is allowed and closed. Raises SourceError."""
     if any(each in source for each in "\ue000\ue001"):
-        raise Misplaced(said("there is a character of the private use area, which no reader's screen has"), 0)
+        raise SourceError(translatable("there is a character of the private use area, which no reader's screen has"), 0)
     masked, tags = _masked(source)
     stack: list[tuple[str, int]] = []  # open elements, and Liquid's blocks as "{% if"
     done = opened = 0
@@ -122,17 +122,21 @@ def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
         if found["tag"]:
             _control(tags[found.start()], found.start(), stack)
         elif found["name"] is None:
-            raise Misplaced(said("a < begins nothing here: write &lt;, and a comment as {% comment %}"), found.start())
+            raise SourceError(
+                translatable("a < begins nothing here: write &lt;, and a comment as {% comment %}"), found.start()
+            )
         elif found["close"]:
             _close(found["name"].lower(), found.start(), stack)
         else:
             opened += 1
             if opened > _MOST_ELEMENTS:
-                raise Misplaced(said("there are more than {most} elements", most=_MOST_ELEMENTS), found.start())
+                raise SourceError(
+                    translatable("there are more than {most} elements", most=_MOST_ELEMENTS), found.start()
+                )
             yield _open(found, masked, tags, stack, addresses)
     _text(masked, done, len(masked), stack)
     if stack:
-        raise Misplaced(said("{element} is never closed", element=_shown(stack[-1][0])), stack[-1][1])
+        raise SourceError(translatable("{element} is never closed", element=_shown(stack[-1][0])), stack[-1][1])
 
 
 def _masked(source: str) -> tuple[str, dict[int, str]]:
@@ -157,22 +161,24 @@ def _text(masked: str, start: int, end: int, stack: list[tuple[str, int]]) -> No
     parent, at = _parent(stack), start + len(text) - len(text.lstrip())
     if parent == "mj-style":
         if bad := _BAD_STYLE.search(text):
-            detail = said("{what} can't stand in a style: a mail brings nothing from elsewhere", what=repr(bad[0]))
-            raise Misplaced(detail, start + bad.start())
+            detail = translatable(
+                "{what} can't stand in a style: a mail brings nothing from elsewhere", what=repr(bad[0])
+            )
+            raise SourceError(detail, start + bad.start())
     elif parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
         raise _bare_text(parent, at)
 
 
-def _bare_text(parent: str, offset: int) -> Misplaced:
-    where = _shown(parent) or said("a mail")
-    return Misplaced(said("text can't stand directly in {where}: put it in <mj-text>", where=where), offset)
+def _bare_text(parent: str, offset: int) -> SourceError:
+    where = _shown(parent) or translatable("a mail")
+    return SourceError(translatable("text can't stand directly in {where}: put it in <mj-text>", where=where), offset)
 
 
 def _control(tag: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if tag.startswith("{{"):
         parent = _parent(stack)
         if parent == "mj-style":
-            raise Misplaced(said("a variable can't stand in a style"), offset)
+            raise SourceError(translatable("a variable can't stand in a style"), offset)
         if parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
             raise _bare_text(parent, offset)
         return
@@ -181,15 +187,17 @@ def _control(tag: str, offset: int, stack: list[tuple[str, int]]) -> None:
         stack.append((f"{{% {name}", offset))
     elif name.startswith("end"):
         if not stack or stack[-1][0] != f"{{% {name.removeprefix('end')}":
-            what = _shown(stack[-1][0]) if stack else said("nothing")
-            detail = said(
+            what = _shown(stack[-1][0]) if stack else translatable("nothing")
+            detail = translatable(
                 "{tag} closes {what}: elements and conditions must not overlap", tag=f"{{% {name} %}}", what=what
             )
-            raise Misplaced(detail, offset)
+            raise SourceError(detail, offset)
         stack.pop()
     elif name in ("else", "elsif", "when") and stack and not stack[-1][0].startswith("{%"):
         names = {"tag": f"{{% {name} %}}", "element": _shown(stack[-1][0])}
-        raise Misplaced(said("{tag} stands within {element}, which began before its condition", **names), offset)
+        raise SourceError(
+            translatable("{tag} stands within {element}, which began before its condition", **names), offset
+        )
 
 
 def _open(
@@ -198,25 +206,27 @@ def _open(
     name, parent = found["name"].lower(), _parent(stack)
     allowed = _CHILDREN.get(parent, _FLOW if parent != "table" else frozenset(("tr", "tbody")))
     if name not in allowed:
-        known = ", ".join(sorted(allowed)) or said("only text")
-        where = said("in {element}", element=_shown(parent)) if parent else said("at the top")
-        detail = said("<{name}> can't stand {where}; there may be: {known}", name=name, where=where, known=known)
-        raise Misplaced(detail, found.start())
+        known = ", ".join(sorted(allowed)) or translatable("only text")
+        where = translatable("in {element}", element=_shown(parent)) if parent else translatable("at the top")
+        detail = translatable(
+            "<{name}> can't stand {where}; there may be: {known}", name=name, where=where, known=known
+        )
+        raise SourceError(detail, found.start())
     attributes = _attributes(found, masked, tags, addresses, html=name in _FLOW)
     if not found["attributes"].rstrip().endswith("/") and name not in _VOID:
         stack.append((name, found.start()))
         if len(stack) > _DEEPEST:
-            raise Misplaced(said("elements are more than {most} deep", most=_DEEPEST), found.start())
+            raise SourceError(translatable("elements are more than {most} deep", most=_DEEPEST), found.start())
     return Element(name, attributes, found.start())
 
 
 def _close(name: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if not stack or stack[-1][0] != name:
-        detail = said("</{name}> closes nothing here", name=name)
+        detail = translatable("</{name}> closes nothing here", name=name)
         if stack:
-            open_ = said("{element} is still open", element=_shown(stack[-1][0]))
+            open_ = translatable("{element} is still open", element=_shown(stack[-1][0]))
             detail = joined([detail, open_])
-        raise Misplaced(detail, offset)
+        raise SourceError(detail, offset)
     stack.pop()
 
 
@@ -228,14 +238,14 @@ def _attributes(
     while masked[at:end].strip(" \t\r\n/"):
         each = _ATTRIBUTE.match(masked, at, end)
         if each is None or each.end() == at:
-            raise Misplaced(said('an attribute is written like name="value"'), at)
+            raise SourceError(translatable('an attribute is written like name="value"'), at)
         name, place = each["name"].lower(), each.start("name")
         group = "double" if each["double"] is not None else "single"
         value = each[group] or ""
         if name not in (_HTML_ATTRIBUTES if html else _MJML_ATTRIBUTES):
-            raise Misplaced(said("the attribute {name} can't stand here", name=repr(name[:40])), place)
+            raise SourceError(translatable("the attribute {name} can't stand here", name=repr(name[:40])), place)
         if name in attributes:
-            raise Misplaced(said("the attribute {name} stands here twice", name=repr(name)), place)
+            raise SourceError(translatable("the attribute {name} stands here twice", name=repr(name)), place)
         _value(name, value, each.start(group) if value else place, tags, addresses)
         attributes[name] = value
         at = each.end()
@@ -246,15 +256,17 @@ def _value(name: str, value: str, offset: int, tags: Mapping[int, str], addresse
     held = [(found.start(), tags[offset + found.start()]) for found in HELD.finditer(value)]
     for at, tag in held:
         if tag.startswith("{%"):
-            detail = said("{tag} can't stand in an attribute: put the condition around the element", tag=tag[:40])
-            raise Misplaced(detail, offset + at)
+            detail = translatable(
+                "{tag} can't stand in an attribute: put the condition around the element", tag=tag[:40]
+            )
+            raise SourceError(detail, offset + at)
         if name not in _WORDS_ONLY:
-            raise Misplaced(said("a variable can't stand in {name}", name=repr(name)), offset + at)
+            raise SourceError(translatable("a variable can't stand in {name}", name=repr(name)), offset + at)
     if name in _LINKS and value.strip():
         _link(value, held, offset, addresses)
     plain = unescape(value)
     if name not in _LINKS and (bad := _BAD_STYLE.search(plain)):
-        raise Misplaced(said("{what} can't stand in an attribute", what=repr(bad[0])), offset)
+        raise SourceError(translatable("{what} can't stand in an attribute", what=repr(bad[0])), offset)
 
 
 def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: frozenset[str]) -> None:
@@ -263,12 +275,12 @@ def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: f
     if held and not before:
         if variable(held[0][1]) not in addresses:
             name = repr(variable(held[0][1]))
-            raise Misplaced(said("{name} is no web address: declare it with type url", name=name), offset)
+            raise SourceError(translatable("{name} is no web address: declare it with type url", name=name), offset)
     elif not _LINK.match(unescape(before)):
-        raise Misplaced(said("a link begins with https://, mailto: or tel:"), offset)
+        raise SourceError(translatable("a link begins with https://, mailto: or tel:"), offset)
     elif held and not _SITE.match(before):
-        detail = said("a variable in a link comes after the site's name, like https://example.com/{{ … }}")
-        raise Misplaced(detail, offset)
+        detail = translatable("a variable in a link comes after the site's name, like https://example.com/{{ … }}")
+        raise SourceError(detail, offset)
 
 
 def variable(tag: str) -> str:

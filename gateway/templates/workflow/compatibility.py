@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.language.variables import VariableSpec, check
+from gateway.templates.translatable import Translatable, translatable
 from gateway.templates.workflow.callers import RecentCaller
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenCaller:
     """A caller whose requests would be refused: ``share`` of those looked at, 0 to 1; ``why`` never has a value."""
 
     client: str
@@ -30,29 +30,29 @@ class Consequence:
 
     code: str
     detail: str
-    callers: tuple[Broken, ...] = ()
+    callers: tuple[BrokenCaller, ...] = ()
 
 
-def needs(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Translatable]:
+def caller_changes(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Translatable]:
     """In words, what a caller of ``before`` has to change for ``after``; empty where nothing."""
     found = []
     for name, spec in after.items():
         old = before.get(name)
         if old is None and spec.required:
-            found.append(said("{name} ({type}) is required from now on", name=name, type=spec.type))
+            found.append(translatable("{name} ({type}) is required from now on", name=name, type=spec.type))
         elif old is not None and old.type != spec.type:
-            found.append(said("{name} has to be {type}, not {old}", name=name, type=spec.type, old=old.type))
+            found.append(translatable("{name} has to be {type}, not {old}", name=name, type=spec.type, old=old.type))
         elif old is not None and spec.required and not old.required:
-            found.append(said("{name} was optional and is required from now on", name=name))
+            found.append(translatable("{name} was optional and is required from now on", name=name))
     found += [
-        said("{name} is not known any more: a request that gives it is refused", name=name)
+        translatable("{name} is not known any more: a request that gives it is refused", name=name)
         for name in before
         if name not in after
     ]
     return found
 
 
-def broken(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -> list[Broken]:
+def broken_callers(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -> list[BrokenCaller]:
     """Those of whose requests at least one would be refused, the busiest first."""
     found = []
     for each in callers:
@@ -61,5 +61,5 @@ def broken(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -
         if refused:
             why = sorted({one.sentence for some in refused for one in some})
             share = len(refused) / len(each.samples)
-            found.append(Broken(each.client, each.name, each.requests, share, tuple(why)))
+            found.append(BrokenCaller(each.client, each.name, each.requests, share, tuple(why)))
     return sorted(found, key=lambda one: -one.requests)

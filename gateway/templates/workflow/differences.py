@@ -8,21 +8,25 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
 
 from channels.base import Content
-from gateway.templates.checks.translatable import Translatable, said
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.version import PARTS, TemplateVersion
-from gateway.templates.workflow.preview import Shown, every_preview
+from gateway.templates.translatable import Translatable, translatable
+from gateway.templates.workflow.preview import ChannelPreview, all_previews
 
 # A word, a run of spaces, or one sign: a Chinese character is a word of its own.
 _TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)
 _MOST_TOKENS = 4_000  # comparing takes their square at worst; longer texts are compared by line. Our choice
-_WORDS = {"sms": said("the SMS"), "email": said("the e-mail"), "inapp": said("the in-app message")}
+_WORDS = {
+    "sms": translatable("the SMS"),
+    "email": translatable("the e-mail"),
+    "inapp": translatable("the in-app message"),
+}
 _SETTINGS = {
-    "title": said("the title"),
-    "description": said("the description"),
-    "category": said("the category"),
-    "default_locale": said("the default locale"),
-    "must_arrive": said("whether it must arrive"),
+    "title": translatable("the title"),
+    "description": translatable("the description"),
+    "category": translatable("the category"),
+    "default_locale": translatable("the default locale"),
+    "must_arrive": translatable("whether it must arrive"),
 }
 
 
@@ -45,7 +49,7 @@ class FileDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownDifference:
+class MessageDifference:
     """What a borrower reads on one channel in one locale, before and after. None: not there, or not renderable."""
 
     channel: str
@@ -62,7 +66,7 @@ class Difference:
 
     words: tuple[str, ...]
     files: tuple[FileDifference, ...]
-    shown: tuple[ShownDifference, ...]
+    shown: tuple[MessageDifference, ...]
 
 
 def difference(
@@ -110,31 +114,35 @@ def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Translata
     for name, words in _SETTINGS.items():
         old, new = before.source.settings.get(name), after.source.settings.get(name)
         if old != new:
-            found.append(said("{what} changed from {old} to {new}", what=words, old=_quoted(old), new=_quoted(new)))
+            found.append(
+                translatable("{what} changed from {old} to {new}", what=words, old=_quoted(old), new=_quoted(new))
+            )
     for name in sorted(before.variables.keys() | after.variables.keys()):
         was, now = before.variables.get(name), after.variables.get(name)
         if was is None and now is not None:
             need = _need(now.required)
-            found.append(said("the variable {name} ({type}) is new and {need}", name=name, type=now.type, need=need))
+            found.append(
+                translatable("the variable {name} ({type}) is new and {need}", name=name, type=now.type, need=need)
+            )
         elif now is None:
-            found.append(said("the variable {name} is gone: requests that give it are refused", name=name))
+            found.append(translatable("the variable {name} is gone: requests that give it are refused", name=name))
         elif was is not None and was != now:
             if was.type != now.type:
                 types = {"type": now.type, "old": was.type}
-                found.append(said("the variable {name} is now of type {type}, not {old}", name=name, **types))
+                found.append(translatable("the variable {name} is now of type {type}, not {old}", name=name, **types))
             if was.required != now.required:
-                found.append(said("the variable {name} is now {need}", name=name, need=_need(now.required)))
+                found.append(translatable("the variable {name} is now {need}", name=name, need=_need(now.required)))
             if (was.example, was.description) != (now.example, now.description):
-                found.append(said("what is said of the variable {name} changed", name=name))
+                found.append(translatable("what is said of the variable {name} changed", name=name))
     return found
 
 
 def _need(required: bool) -> Translatable:
-    return said("required") if required else said("optional")
+    return translatable("required") if required else translatable("optional")
 
 
 def _quoted(value: object) -> str:
-    return said("nothing") if value is None else f"“{value}”"
+    return translatable("nothing") if value is None else f"“{value}”"
 
 
 def _parts(files: Sequence[FileDifference]) -> list[Translatable]:
@@ -142,30 +150,32 @@ def _parts(files: Sequence[FileDifference]) -> list[Translatable]:
     for each in files:
         locale, _, part = each.name.rpartition("/")
         if locale == "examples":
-            example = said("the example {name}", name=part.removesuffix(".json"))
+            example = translatable("the example {name}", name=part.removesuffix(".json"))
             found[(each.change, example, "")] = None
         elif locale:
             channel = next((name for name, known in PARTS.items() if part in known), part.partition(".")[0])
             found[(each.change, _WORDS.get(channel, channel), locale)] = None
     return [
-        _became(change, said("{what} in {locale}", what=what, locale=locale) if locale else what)
+        _became(change, translatable("{what} in {locale}", what=what, locale=locale) if locale else what)
         for change, what, locale in found
     ]
 
 
 def _became(change: str, what: str) -> Translatable:
     if change == "added":
-        return said("{what} is new", what=what)
-    return said("{what} is gone", what=what) if change == "removed" else said("{what} changed", what=what)
+        return translatable("{what} is new", what=what)
+    return (
+        translatable("{what} is gone", what=what) if change == "removed" else translatable("{what} changed", what=what)
+    )
 
 
-def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]) -> list[Translatable]:
+def _fragments(files: Sequence[FileDifference], shown: Sequence[MessageDifference]) -> list[Translatable]:
     """What reads otherwise though none of its own files did: a shared text has changed."""
     touched = {each.name.rpartition("/")[0] for each in files}
     if SETTINGS in {each.name for each in files}:
         return []
     return [
-        said(
+        translatable(
             "{what} in {locale} reads otherwise, because a shared text changed",
             what=_WORDS[each.channel],
             locale=each.locale,
@@ -175,7 +185,7 @@ def _fragments(files: Sequence[FileDifference], shown: Sequence[ShownDifference]
     ]
 
 
-def _shown(before: TemplateVersion | None, after: TemplateVersion | None) -> tuple[ShownDifference, ...]:
+def _shown(before: TemplateVersion | None, after: TemplateVersion | None) -> tuple[MessageDifference, ...]:
     old, new = _contents(before), _contents(after)
     found = []
     for key in sorted(old.keys() | new.keys()):
@@ -183,7 +193,7 @@ def _shown(before: TemplateVersion | None, after: TemplateVersion | None) -> tup
         if was != now:
             subject = pieces(was.subject if was else "", now.subject if now else "")
             text = pieces(was.text if was else "", now.text if now else "")
-            found.append(ShownDifference(key[0], key[1], was, now, subject, text))
+            found.append(MessageDifference(key[0], key[1], was, now, subject, text))
     return tuple(found)
 
 
@@ -191,5 +201,5 @@ def _contents(version: TemplateVersion | None) -> dict[tuple[str, str], Content]
     """By (channel, locale); a locale that falls back to another has nothing of its own."""
     if version is None:
         return {}
-    shown: Sequence[Shown] = [each for each in every_preview(version) if each.content is not None]
+    shown: Sequence[ChannelPreview] = [each for each in all_previews(version) if each.content is not None]
     return {(each.channel, each.locale): each.content for each in shown if each.content is not None}

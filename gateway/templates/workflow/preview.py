@@ -12,9 +12,9 @@ from typing import Any
 
 from channels.base import Content
 from gateway.core.errors import RenderFailed
-from gateway.templates.checks.translatable import joined
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
+from gateway.templates.translatable import joined
 
 NAME = "Alexandra Example"  # of the borrower in samples; nobody's
 
@@ -28,7 +28,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ChannelPreview:
     """One channel's message. ``content`` None: it can't be rendered, and ``error`` says why and where.
 
     ``locale`` is the one used, which may be another than the one asked for. ``segments`` and ``cost`` are of SMS only;
@@ -58,24 +58,41 @@ class Sample:
     jurisdiction: str = ""
 
 
-def preview(version: TemplateVersion, sample: Sample, prices: Mapping[str, Price] | None = None) -> list[Shown]:
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A sample as a caller asks for it. None: the template's default locale, and the examples of its variables."""
+
+    locale: str | None = None
+    variables: Mapping[str, Any] | None = None
+    name: str = NAME
+    jurisdiction: str = ""
+
+    def resolve(self, version: TemplateVersion) -> Sample:
+        """The sample for this version."""
+        variables = examples(version) if self.variables is None else self.variables
+        return Sample(self.locale or version.default_locale, variables, self.name, self.jurisdiction)
+
+
+def preview(
+    version: TemplateVersion, sample: Sample, prices: Mapping[str, Price] | None = None
+) -> list[ChannelPreview]:
     """Every channel of the version. ``prices`` of a segment are by country ("tw"); "" for all others."""
     return [_shown(version, channel, sample, prices or {}) for channel in version.channels]
 
 
-def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mapping[str, Price]) -> Shown:
+def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mapping[str, Price]) -> ChannelPreview:
     used = version.locale_for(sample.locale, channel)
     problems = version.check(sample.variables)
     if problems:
-        return Shown(channel, used, None, joined(each.sentence for each in problems))
+        return ChannelPreview(channel, used, None, joined(each.sentence for each in problems))
     try:
         content = rendered(version, channel, sample)
     except RenderFailed as error:
-        return Shown(channel, used, None, error.args[0])
+        return ChannelPreview(channel, used, None, error.args[0])
     if channel != "sms":
-        return Shown(channel, used, content)
+        return ChannelPreview(channel, used, content)
     counted = segments(content.text)
-    return Shown(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
+    return ChannelPreview(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
 
 
 def rendered(version: TemplateVersion, channel: str, sample: Sample) -> Content:
@@ -88,7 +105,7 @@ def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price 
     return None if price is None else Price(price.amount * counted.segments, price.currency)
 
 
-def every_preview(version: TemplateVersion, prices: Mapping[str, Price] | None = None) -> Sequence[Shown]:
+def all_previews(version: TemplateVersion, prices: Mapping[str, Price] | None = None) -> Sequence[ChannelPreview]:
     """Every channel in every locale, with the template's own examples."""
     given = examples(version)
     return [each for locale in version.locales for each in preview(version, Sample(locale, given), prices)]

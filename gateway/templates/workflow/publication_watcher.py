@@ -20,15 +20,15 @@ INTERVAL_SECONDS = 1.0  # our choice: how late a publication may be in another p
 class CatalogObserver(Protocol):
     """Hears that a catalogue is up to date, of which templates, and how many of them it had to pass over."""
 
-    def templates_followed(self, now: datetime, names: Collection[str], passed_over: int) -> None: ...
+    def templates_followed(self, now: datetime, names: Collection[str], skipped: int) -> None: ...
 
 
 class PublicationWatcher:
     """Refreshes a catalogue, and writes down that planned publications have taken place."""
 
-    def __init__(self, catalog: Catalog, editions: VersionStore, observer: CatalogObserver, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, versions: VersionStore, observer: CatalogObserver, clock: Clock) -> None:
         self._catalog = catalog
-        self._editions = editions
+        self._store = versions
         self._observer = observer
         self._clock = clock
 
@@ -37,5 +37,5 @@ class PublicationWatcher:
         await self._catalog.refresh()
         for tenant, template in self._catalog.planned(self._clock()):
             # The plan holds since its time, in memory; this is for the record, and whoever comes first writes it.
-            await self._editions.publish_due(tenant, template)
-        self._observer.templates_followed(self._clock(), self._catalog.names(), self._catalog.passed_over())
+            await self._store.publish_due(tenant, template)
+        self._observer.templates_followed(self._clock(), self._catalog.names(), self._catalog.skipped())

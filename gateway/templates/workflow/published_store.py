@@ -1,7 +1,7 @@
 """Template versions as rendering needs them: a request that was accepted with one can always be rendered with it.
 
 Two kinds: those of the files, which every tenant has (tenant ""), and those that a tenant published itself, which
-nobody else can reach. What is live of the second kind is read here by stamp; who may publish is in editions.py.
+nobody else can reach. What is live of the second kind is read here by stamp; who may publish is in versions.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NEWEST_STAMP = StatementTemplate(lambda _: "SELECT coalesce(max(stamp), 0) FROM
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class VersionSource:
     """A version with all that its rendering depends on."""
 
     tenant: str
@@ -42,7 +42,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PublicationState:
     """What is live of one of a tenant's templates. ``published`` "": what the files have.
 
     ``planned`` takes its place at ``planned_at`` by itself. ``withdrawn`` were rolled back: no new request gets them.
@@ -94,7 +94,7 @@ class PublishedVersions:
         if rows:
             await self._database.write(lambda connection: connection.execute(statement, rows))
 
-    async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
+    async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
         """Those that are known: a tenant's own, and those of the files, which are answered with the tenant ""."""
         own, shared = template_editions.c, template_versions.c
         mine = or_(*(and_(own.tenant == t, own.template == key, own.version == v) for t, key, v in keys))
@@ -102,9 +102,9 @@ class PublishedVersions:
         of_tenants = select(own.tenant, own.template, own.version, own.source).where(mine, own.state.in_(_USABLE))
         of_files = select(shared.id, shared.version, shared.source).where(files)
 
-        def read(connection: Connection) -> list[Kept]:
-            found = [Kept(*row) for row in connection.execute(of_tenants)]
-            return found + [Kept("", *row) for row in connection.execute(of_files)]
+        def read(connection: Connection) -> list[VersionSource]:
+            found = [VersionSource(*row) for row in connection.execute(of_tenants)]
+            return found + [VersionSource("", *row) for row in connection.execute(of_files)]
 
         return await self._database.read(read)
 
@@ -113,7 +113,7 @@ class PublishedVersions:
         [(stamp,)] = await self._database.query(_NEWEST_STAMP.of)
         return int(stamp)
 
-    async def changed(self, since: int) -> list[Standing]:
+    async def changed(self, since: int) -> list[PublicationState]:
         """What is live of the templates whose stamp is beyond ``since``, in order of the stamps."""
         own = template_editions.c
         query = (
@@ -130,16 +130,16 @@ class PublishedVersions:
         grouped: dict[tuple[str, str], list[Any]] = {}
         for row in rows:
             grouped.setdefault((row.tenant, row.id), []).append(row)
-        return [_standing(each) for each in grouped.values()]
+        return [_publication_state(each) for each in grouped.values()]
 
 
-def _standing(rows: Sequence[Any]) -> Standing:
+def _publication_state(rows: Sequence[Any]) -> PublicationState:
     by_state: dict[str, list[Any]] = {}
     for row in rows:
         by_state.setdefault(row.state, []).append(row)
     published = next(iter(by_state.get(TemplateState.PUBLISHED, [])), None)
     planned = next(iter(by_state.get(TemplateState.SCHEDULED, [])), None)
-    return Standing(
+    return PublicationState(
         rows[0].tenant,
         rows[0].id,
         rows[0].stamp,

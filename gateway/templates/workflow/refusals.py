@@ -1,7 +1,7 @@
 """Why something can't be done to a template's version, the whole tree:
 
   TemplateRefusal
-  ├── NoSuchEdition       there is no such template or version for this tenant
+  ├── NoSuchVersion       there is no such template or version for this tenant
   ├── WrongState          its state does not allow it
   ├── DraftExists         another draft is open; it comes along
   ├── EditedMeanwhile     the draft was saved by somebody else since; what is stored now comes along
@@ -10,7 +10,7 @@
   ├── NothingToRollBack   nothing was live before
   ├── BadText             it can't be used; the findings come along
   ├── NeedsConfirmation   it would break callers, or undo somebody's work; say that you know
-  └── TrialRefused        a test message can't be sent: not to this address, or not now
+  └── TestSendRefused       a test message can't be sent: not to this address, or not now
 
 ``kind`` is the word of the problem (gateway/api/http/problems.py), and of the page's message.
 """
@@ -18,10 +18,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gateway.templates.workflow.unit_of_work import Text
+from gateway.templates.workflow.stored_version import VersionText
 
 
 class TemplateRefusal(Exception):
@@ -41,8 +40,8 @@ class WrongState(TemplateRefusal):
 class DraftExists(TemplateRefusal):
     kind = "draft_exists"
 
-    def __init__(self, current: Text) -> None:
-        number = current.edition.number
+    def __init__(self, current: VersionText) -> None:
+        number = current.stored.number
         super().__init__(f"version {number} is an open draft: go on with it, or discard it first")
         self.current = current
 
@@ -50,10 +49,10 @@ class DraftExists(TemplateRefusal):
 class EditedMeanwhile(TemplateRefusal):
     kind = "edited_meanwhile"
 
-    def __init__(self, current: Text) -> None:
+    def __init__(self, current: VersionText) -> None:
         super().__init__(
-            f"{current.edition.updated_by} has saved it since: take what you need from the present text, "
-            f"and save on top of revision {current.edition.revision}"
+            f"{current.stored.updated_by} has saved it since: take what you need from the present text, "
+            f"and save on top of revision {current.stored.revision}"
         )
         self.current = current
 

@@ -42,7 +42,7 @@ _BLANK: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NewTemplate:
     """What somebody wants to write: a title, a category of the policy, and at least one locale and one channel."""
 
     title: str
@@ -51,7 +51,7 @@ class Plan:
     channels: Sequence[str]
 
 
-def begun(plan: Plan, source: Mapping[str, str] | None = None) -> dict[str, str]:
+def starting_files(plan: NewTemplate, source: Mapping[str, str] | None = None) -> dict[str, str]:
     """A new template's files. ``source``: the text to begin from, whose words are taken as far as they are wanted.
 
     A locale that the source lacks gets its default locale's words, to be translated; a channel that it lacks is blank.

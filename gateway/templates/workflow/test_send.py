@@ -55,7 +55,7 @@ class TestSender:
 
     def __init__(
         self,
-        editions: VersionStore,
+        versions: VersionStore,
         providers: Mapping[str, Provider],
         chooser: ProviderRouter,
         switches: Controls,
@@ -64,7 +64,7 @@ class TestSender:
         digest: Callable[[str, str, str], str],
         clock: Clock,
     ) -> None:
-        self._editions = editions
+        self._store = versions
         self._providers = providers
         self._chooser = chooser
         self._switches = switches
@@ -102,10 +102,10 @@ class TestSender:
             "provider": provider,
             "address": self._digest(tenant, channel, address),
         }
-        await self._editions.note((tenant, version.id, number), STARTED, actor, detail)
+        await self._store.note((tenant, version.id, number), STARTED, actor, detail)
         outcome, code, message_id = await self._hand_over(provider, work, content)
         ended = {**detail, "outcome": outcome, "code": code, "provider_message_id": message_id}
-        await self._editions.note((tenant, version.id, number), ENDED, actor, ended)
+        await self._store.note((tenant, version.id, number), ENDED, actor, ended)
         return TestSend(work.delivery.id, channel, provider, outcome, code, content)
 
     def _own_address(self, channel: str, address: str, own: Collection[str]) -> str:
@@ -122,7 +122,7 @@ class TestSender:
         return wanted
 
     async def _within_limit(self, tenant: str, template: str, actor: str, now: datetime) -> None:
-        lately = await self._editions.history(tenant, template, since=now - _HOUR)
+        lately = await self._store.history(tenant, template, since=now - _HOUR)
         if sum(each.kind == STARTED and each.actor == actor for each in lately) >= _MOST:
             raise TestSendRefused(
                 "too_many_tests", f"{_MOST} tests of one template in an hour are enough: wait a while"

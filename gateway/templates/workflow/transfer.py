@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.templates.catalog import Catalog
-from gateway.templates.repository import Files, TemplateRepository, check_files
+from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files
 from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, TemplateRefusal
-from gateway.templates.workflow.unit_of_work import StoredVersion
+from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.versions_store import VersionStore
 
 
@@ -26,18 +26,18 @@ class Imported:
 class Transfer:
     """Export and import, of one tenant at a time."""
 
-    def __init__(self, editions: VersionStore, catalog: Catalog, shelf: TemplateRepository) -> None:
-        self._editions = editions
+    def __init__(self, versions: VersionStore, catalog: Catalog, repository: TemplateRepository) -> None:
+        self._store = versions
         self._catalog = catalog
-        self._shelf = shelf
+        self._repository = repository
 
     async def export(self, tenant: str) -> dict[str, Mapping[str, str]]:
         """The files of every template, as they are live."""
-        names = {*self._shelf.shipped(), *(each.template for each in await self._editions.listed(tenant))}
-        found = {name: await self._shelf.live(tenant, name) for name in sorted(names)}
+        names = {*self._repository.shipped(), *(each.template for each in await self._store.listed(tenant))}
+        found = {name: await self._repository.live(tenant, name) for name in sorted(names)}
         return {name: text.files for name, text in found.items() if text is not None}
 
-    async def take_over(
+    async def import_template(
         self,
         tenant: str,
         template: str,
@@ -52,38 +52,38 @@ class Transfer:
 
         Never writes over a draft that is open: that is a refusal, for this template.
         """
-        live = await self._shelf.live(tenant, template)
+        live = await self._repository.live(tenant, template)
         if live is not None and dict(live.files) == dict(files):
             return Imported(template, "unchanged", live.number)
-        text = Files(template, 0, "", files)
+        text = TemplateFiles(template, 0, "", files)
         try:
             check_files(template, files)
             if not publish:
                 based_on = live.version if live else ""
-                begun = await self._editions.begin(tenant, template, files, based_on, actor, comment)
-                return Imported(template, "draft", begun.edition.number)
-            await asyncio.to_thread(self._shelf.refuse_errors, text)
-            if not confirmed and (found := await self._shelf.consequences(tenant, text)):
+                begun = await self._store.begin(tenant, template, files, based_on, actor, comment)
+                return Imported(template, "draft", begun.stored.number)
+            await asyncio.to_thread(self._repository.raise_for_errors, text)
+            if not confirmed and (found := await self._repository.consequences(tenant, text)):
                 raise NeedsConfirmation(found)
-            edition = await self._publish_reviewed(tenant, text, live, actor, comment)
+            stored = await self._publish_reviewed(tenant, text, live, actor, comment)
         except TemplateRefusal as error:
             return Imported(template, "refused", detail=_in_words(error))
-        return Imported(template, "published", edition.number)
+        return Imported(template, "published", stored.number)
 
     async def _publish_reviewed(
-        self, tenant: str, text: Files, live: Files | None, actor: str, comment: str
+        self, tenant: str, text: TemplateFiles, live: TemplateFiles | None, actor: str, comment: str
     ) -> StoredVersion:
-        edition = await self._editions.publish_reviewed(
+        stored = await self._store.publish_reviewed(
             tenant,
             text.template,
             text.files,
-            lambda number: self._shelf.frozen(text.template, text.files, number),
+            lambda number: self._repository.freeze(text.template, text.files, number),
             live.version if live else "",
             actor,
             comment,
         )
         await self._catalog.refresh()
-        return edition
+        return stored
 
 
 def _in_words(error: TemplateRefusal) -> str:

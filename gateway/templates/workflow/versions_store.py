@@ -1,6 +1,6 @@
 """The verbs of a tenant's template versions in the ledger: who may follow whom, and what is live when.
 
-An *edition* is one version in its life, from an editor's draft to its end (``TEMPLATE_TRANSITIONS`` in core/states.py).
+A version has one life, from a draft to its end (``TEMPLATE_TRANSITIONS`` in core/states.py).
 Knows nothing of the templates' language: texts are files, kept as they were written; what rendering needs is frozen at
 submission and handed in.
 """
@@ -27,18 +27,18 @@ from gateway.templates.workflow.refusals import (
     SamePerson,
     WrongState,
 )
-from gateway.templates.workflow.unit_of_work import (
+from gateway.templates.workflow.stored_version import (
     COLUMNS,
     Change,
     Key,
     StoredVersion,
-    TemplateUnitOfWork,
-    Text,
+    VersionText,
     change_from,
-    edition_from,
     encode_files,
+    stored_version_from,
     text_from,
 )
+from gateway.templates.workflow.unit_of_work import TemplateUnitOfWork
 
 REVIEWED_ELSEWHERE = "elsewhere"  # stands for the second person of a text that was reviewed before it came here
 
@@ -54,29 +54,31 @@ class VersionStore:
 
     async def begin(
         self, tenant: str, template: str, files: Mapping[str, str], based_on: str, actor: str, comment: str = ""
-    ) -> Text:
+    ) -> VersionText:
         """Begin a draft. Raises DraftExists (with its text) where one is open: there is one at a time."""
 
-        def work(opened: TemplateUnitOfWork) -> Text:
-            existing = opened.standing(TemplateState.DRAFT)
+        def work(opened: TemplateUnitOfWork) -> VersionText:
+            existing = opened.in_state(TemplateState.DRAFT)
             if existing is not None:
                 raise DraftExists(opened.text(existing.number))
             return opened.begin(files, based_on, actor, comment)
 
         return await self._with(tenant, template, work)
 
-    async def save(self, key: Key, revision: int, files: Mapping[str, str], actor: str, comment: str = "") -> Text:
+    async def save(
+        self, key: Key, revision: int, files: Mapping[str, str], actor: str, comment: str = ""
+    ) -> VersionText:
         """Keep a draft's new text. Raises EditedMeanwhile (with the present text) unless it is at ``revision``."""
 
-        def work(opened: TemplateUnitOfWork) -> Text:
+        def work(opened: TemplateUnitOfWork) -> VersionText:
             before = opened.text(key[2])
-            _still(before, revision)
+            _require_draft(before, revision)
             changed = sorted(
                 name for name in before.files.keys() | files.keys() if before.files.get(name) != files.get(name)
             )
             if not changed:
                 return before
-            editors = dict.fromkeys((*before.edition.editors, actor))
+            editors = dict.fromkeys((*before.stored.editors, actor))
             opened.change(
                 key[2],
                 revision=revision + 1,
@@ -95,9 +97,9 @@ class VersionStore:
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
-            _still(before, revision)
-            opened.move(before.edition, TemplateState.DISCARDED, "template_discarded", actor, comment)
-            return opened.text(key[2]).edition
+            _require_draft(before, revision)
+            opened.move(before.stored, TemplateState.DISCARDED, "template_discarded", actor, comment)
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -108,9 +110,9 @@ class VersionStore:
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
-            _still(before, revision)
+            _require_draft(before, revision)
             opened.move(
-                before.edition,
+                before.stored,
                 TemplateState.SUBMITTED,
                 "template_submitted",
                 actor,
@@ -119,7 +121,7 @@ class VersionStore:
                 source=source,
                 submitted_by=actor,
             )
-            return opened.text(key[2]).edition
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -127,11 +129,11 @@ class VersionStore:
         """Raises SamePerson for who wrote in it or submitted it."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
-            edition = opened.text(key[2]).edition
-            if actor in (*edition.editors, edition.submitted_by):
+            stored = opened.text(key[2]).stored
+            if actor in (*stored.editors, stored.submitted_by):
                 raise SamePerson("a second person has to approve: you wrote in this version, or submitted it")
-            opened.move(edition, TemplateState.APPROVED, "template_approved", actor, comment, approved_by=actor)
-            return opened.text(key[2]).edition
+            opened.move(stored, TemplateState.APPROVED, "template_approved", actor, comment, approved_by=actor)
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -139,9 +141,9 @@ class VersionStore:
         """Say no to what is submitted or approved; its editor begins another draft from it."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
-            edition = opened.text(key[2]).edition
-            opened.move(edition, TemplateState.REJECTED, "template_rejected", actor, comment)
-            return opened.text(key[2]).edition
+            stored = opened.text(key[2]).stored
+            opened.move(stored, TemplateState.REJECTED, "template_rejected", actor, comment)
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -149,18 +151,18 @@ class VersionStore:
         """Have it live from ``at`` on; None, or a time that has passed: from now on."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
-            edition = opened.text(key[2]).edition
-            if edition.state not in (TemplateState.APPROVED, TemplateState.SCHEDULED):
-                raise WrongState(f"version {edition.number} is {edition.state}; only an approved one can be published")
+            stored = opened.text(key[2]).stored
+            if stored.state not in (TemplateState.APPROVED, TemplateState.SCHEDULED):
+                raise WrongState(f"version {stored.number} is {stored.state}; only an approved one can be published")
             if at is None or at <= opened.now:
-                opened.go_live(edition, opened.now, actor, comment)
-                return opened.text(key[2]).edition
-            planned = opened.standing(TemplateState.SCHEDULED)
+                opened.go_live(stored, opened.now, actor, comment)
+                return opened.text(key[2]).stored
+            planned = opened.in_state(TemplateState.SCHEDULED)
             if planned is not None:
                 raise AlreadyScheduled(f"version {planned.number} is to be published at {planned.publish_at}")
-            opened.move(edition, TemplateState.SCHEDULED, "template_scheduled", actor, comment, publish_at=at)
-            opened.planned_changed()
-            return opened.text(key[2]).edition
+            opened.move(stored, TemplateState.SCHEDULED, "template_scheduled", actor, comment, publish_at=at)
+            opened.mark_publication_changed()
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -180,18 +182,18 @@ class VersionStore:
         """
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
-            existing = opened.standing(TemplateState.DRAFT)
+            existing = opened.in_state(TemplateState.DRAFT)
             if existing is not None:
                 raise DraftExists(opened.text(existing.number))
-            edition = opened.begin(files, based_on, actor, comment).edition
-            version, source = freeze(edition.number)
+            stored = opened.begin(files, based_on, actor, comment).stored
+            version, source = freeze(stored.number)
             frozen = {"version": version, "source": source, "submitted_by": actor}
-            opened.move(edition, TemplateState.SUBMITTED, "template_submitted", actor, comment, **frozen)
-            edition = opened.text(edition.number).edition
+            opened.move(stored, TemplateState.SUBMITTED, "template_submitted", actor, comment, **frozen)
+            stored = opened.text(stored.number).stored
             second = {"approved_by": REVIEWED_ELSEWHERE}
-            opened.move(edition, TemplateState.APPROVED, "template_approved", actor, comment, **second)
-            opened.go_live(opened.text(edition.number).edition, opened.now, actor, comment)
-            return opened.text(edition.number).edition
+            opened.move(stored, TemplateState.APPROVED, "template_approved", actor, comment, **second)
+            opened.go_live(opened.text(stored.number).stored, opened.now, actor, comment)
+            return opened.text(stored.number).stored
 
         return await self._with(tenant, template, work)
 
@@ -199,12 +201,12 @@ class VersionStore:
         """Take back a planned publication; it is approved as before."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
-            edition = opened.text(key[2]).edition
-            if edition.state is not TemplateState.SCHEDULED:
-                raise WrongState(f"version {edition.number} is {edition.state}, not scheduled")
-            opened.move(edition, TemplateState.APPROVED, "template_unscheduled", actor, comment, publish_at=None)
-            opened.planned_changed()
-            return opened.text(key[2]).edition
+            stored = opened.text(key[2]).stored
+            if stored.state is not TemplateState.SCHEDULED:
+                raise WrongState(f"version {stored.number} is {stored.state}, not scheduled")
+            opened.move(stored, TemplateState.APPROVED, "template_unscheduled", actor, comment, publish_at=None)
+            opened.mark_publication_changed()
+            return opened.text(key[2]).stored
 
         return await self._with(*key[:2], work)
 
@@ -221,8 +223,8 @@ class VersionStore:
         """Write down that a planned publication has taken place; safe to repeat."""
         await self._with(tenant, template, lambda opened: None)
 
-    async def text(self, key: Key) -> Text:
-        """Raises NoSuchEdition."""
+    async def text(self, key: Key) -> VersionText:
+        """Raises NoSuchVersion."""
         columns = template_editions.c
         same = and_(columns.tenant == key[0], columns.template == key[1], columns.number == key[2])
         row = await self._database.read(
@@ -233,13 +235,15 @@ class VersionStore:
         return text_from(row)
 
     async def listed(self, tenant: str, template: str | None = None) -> list[StoredVersion]:
-        """A tenant's editions, of one template or all, the newest first within each."""
+        """A tenant's versions, of one template or all, the newest first within each."""
         columns = template_editions.c
         query = select(*COLUMNS).where(columns.tenant == tenant)
         if template is not None:
             query = query.where(columns.template == template)
         query = query.order_by(columns.template, columns.number.desc())
-        return await self._database.read(lambda connection: [edition_from(row) for row in connection.execute(query)])
+        return await self._database.read(
+            lambda connection: [stored_version_from(row) for row in connection.execute(query)]
+        )
 
     async def note(self, key: Key, kind: str, actor: str, detail: Mapping[str, Any]) -> None:
         """Write down what was done with a version without changing it; number 0 is that of the files."""
@@ -268,8 +272,8 @@ class VersionStore:
         return await self._database.write(write)
 
 
-def _still(text: Text, revision: int) -> None:
-    if text.edition.state is not TemplateState.DRAFT:
-        raise WrongState(f"version {text.edition.number} is {text.edition.state}: its text can't change any more")
-    if text.edition.revision != revision:
+def _require_draft(text: VersionText, revision: int) -> None:
+    if text.stored.state is not TemplateState.DRAFT:
+        raise WrongState(f"version {text.stored.number} is {text.stored.state}: its text can't change any more")
+    if text.stored.revision != revision:
         raise EditedMeanwhile(text)

@@ -4,8 +4,8 @@
 (() => {
   "use strict";
 
-  const desk = document.getElementById("desk");
-  if (!desk) return;
+  const editor = document.getElementById("editor");
+  if (!editor) return;
   document.documentElement.classList.add("scripted");
   const TAG = /\{\{[^}]*\}\}|\{%[^%]*%\}/g;
 
@@ -34,7 +34,7 @@
       return line;
     }));
   }
-  const codes = [...desk.querySelectorAll(".code")];
+  const codes = [...editor.querySelectorAll(".code")];
   const drawAll = () => codes.forEach(draw);
 
   function changed(area) {
@@ -47,21 +47,21 @@
   let leaving = false;
   const isDirty = () => codes.some((code) => code.querySelector("textarea").value !== before.get(code));
   const showDirty = () => { if (unsaved) unsaved.hidden = !isDirty(); };
-  desk.addEventListener("submit", () => { leaving = true; });
+  editor.addEventListener("submit", () => { leaving = true; });
   window.addEventListener("beforeunload", (event) => { if (unsaved && !leaving && isDirty()) event.preventDefault(); });
 
   // ── putting words in, where the writer was last ──
   let last = null;
-  desk.addEventListener("focusin", (event) => { if (event.target.matches(".code textarea:not([readonly])")) last = event.target; });
+  editor.addEventListener("focusin", (event) => { if (event.target.matches(".code textarea:not([readonly])")) last = event.target; });
   function insert(words) {
-    const area = last && last.offsetParent ? last : desk.querySelector(".panel.on .code textarea:not([readonly])");
+    const area = last && last.offsetParent ? last : editor.querySelector(".panel.on .code textarea:not([readonly])");
     if (!area) return;
     area.focus();
     area.setRangeText(words, area.selectionStart, area.selectionEnd, "end");
     changed(area);
   }
   function replace(character, instead) {
-    const area = document.getElementById(`text-${desk.elements.locale.value}_sms_liquid`);
+    const area = document.getElementById(`text-${editor.elements.locale.value}_sms_liquid`);
     if (!area || area.readOnly) return;
     area.value = area.value.replaceAll(character, instead);
     area.focus();
@@ -89,12 +89,12 @@
   let kind = "";
   function refresh(sample) {
     kind = sample;
-    desk.dispatchEvent(new CustomEvent("refresh"));
+    editor.dispatchEvent(new CustomEvent("refresh"));
   }
-  desk.addEventListener("htmx:configRequest", (event) => {
+  editor.addEventListener("htmx:configRequest", (event) => {
     // htmx sends a form's request to where the button pressed last would send the form, and so did it again: a preview
     // that still waited when somebody pressed "Submit" became a second submission.
-    event.detail.path = desk.getAttribute("hx-post");
+    event.detail.path = editor.getAttribute("hx-post");
     if (kind) event.detail.parameters.set ? event.detail.parameters.set("kind", kind) : (event.detail.parameters.kind = kind);
     kind = "";
   });
@@ -108,7 +108,7 @@
     const details = document.querySelector("#sample details");
     if (details && open) details.open = true;
   });
-  const tabs = [...desk.querySelectorAll("[role=tab]")];
+  const tabs = [...editor.querySelectorAll("[role=tab]")];
   function show(tab) {
     for (const each of tabs) {
       const on = each === tab;
@@ -116,12 +116,12 @@
       each.tabIndex = on ? 0 : -1;
       document.getElementById(each.getAttribute("aria-controls")).classList.toggle("on", on);
     }
-    desk.elements.locale.value = tab.dataset.locale;
+    editor.elements.locale.value = tab.dataset.locale;
     tab.focus();
     drawAll();
     refresh("usual");
   }
-  desk.addEventListener("keydown", (event) => {
+  editor.addEventListener("keydown", (event) => {
     const at = tabs.indexOf(event.target);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (at >= 0 && step) { event.preventDefault(); show(tabs[(at + step + tabs.length) % tabs.length]); }
@@ -131,7 +131,7 @@
     if (event.key === "Enter" && event.target.matches("#sample input")) { event.preventDefault(); refresh(""); }
   });
 
-  desk.addEventListener("click", (event) => {
+  editor.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     const data = button.dataset;
@@ -147,7 +147,7 @@
   const shown = {};
   function frames() {
     const source = document.getElementById("frames");
-    for (const frame of desk.querySelectorAll("iframe[data-scheme]")) {
+    for (const frame of editor.querySelectorAll("iframe[data-scheme]")) {
       const scheme = frame.dataset.scheme;
       const address = source.dataset[scheme] || "about:blank";
       if (shown[scheme] === undefined) { shown[scheme] = frame.getAttribute("src") || "about:blank"; }
@@ -157,7 +157,7 @@
     }
   }
 
-  desk.addEventListener("input", (event) => {
+  editor.addEventListener("input", (event) => {
     const code = event.target.closest(".code");
     if (code) { draw(code); showDirty(); }
   });

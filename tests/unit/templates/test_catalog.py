@@ -11,7 +11,7 @@ import pytest
 from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
-from gateway.templates.workflow.published_store import Kept, Key, PublishedVersions
+from gateway.templates.workflow.published_store import Key, PublishedVersions, VersionSource
 from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -128,8 +128,8 @@ async def test_an_older_version_is_fetched_and_rendered() -> None:
         def __init__(self) -> None:
             """It has one version, and no database."""
 
-        async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
-            return [Kept("", "t", old.version, old.source.dump())]
+        async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
+            return [VersionSource("", "t", old.version, old.source.dump())]
 
     catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
     await catalog.ensure([("acme", "t", old.version)])
@@ -149,8 +149,8 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
         def __init__(self) -> None:
             """It has one version, and no database."""
 
-        async def fetch(self, keys: Sequence[Key]) -> list[Kept]:
-            return [Kept("", "t", source.version, source.dump())]
+        async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
+            return [VersionSource("", "t", source.version, source.dump())]
 
     catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
     await catalog.ensure([("acme", "t", source.version)])

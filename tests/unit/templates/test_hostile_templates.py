@@ -12,7 +12,7 @@ import pytest
 from channels.base import Content
 from gateway.core.errors import RenderFailed
 from gateway.templates import BadTemplate, Lender, TemplateSource, TemplateVersion
-from gateway.templates.language.language import _compiled
+from gateway.templates.language.language import _compile
 from gateway.templates.rendering import email_checks
 
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
@@ -55,7 +55,7 @@ def _mail(column: str, head: str = "") -> str:
 def _timed(make: Callable[[], Content]) -> Content | str:
     """What it comes to; never slowly, and never with a value in an error. A first run takes what Python takes once."""
     for _ in range(2):
-        _compiled.cache_clear()
+        _compile.cache_clear()
         began = time.process_time()
         try:
             outcome: Content | str = make()

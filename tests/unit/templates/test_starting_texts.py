@@ -9,10 +9,10 @@ import pytest
 from gateway.templates import TemplateSource, TemplateVersion
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.version import PARTS
-from gateway.templates.workflow.starting_texts import Plan, begun
+from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
 from tests.support.template_services import FOLDER, LENDER
 
-PLAN = Plan('A "kind" word \\ 友善', "service", ["fr-CA", "zh-TW"], ["sms", "inapp"])
+PLAN = NewTemplate('A "kind" word \\ 友善', "service", ["fr-CA", "zh-TW"], ["sms", "inapp"])
 
 
 def _compiled(files: dict[str, str]) -> TemplateVersion:
@@ -23,7 +23,7 @@ def _compiled(files: dict[str, str]) -> TemplateVersion:
 @pytest.mark.parametrize("locale", ["en-US", "fr-CA", "zh-CN"])
 def test_a_blank_text_compiles_on_every_channel(locale: str) -> None:
     """Also in a language without shared texts, so that the preview is there from the first letter on."""
-    version = _compiled(begun(Plan("New", "collections", [locale], list(PARTS))))
+    version = _compiled(starting_files(NewTemplate("New", "collections", [locale], list(PARTS))))
     assert list(version.channels) == list(PARTS)
     content = version.render("sms", locale, {}, "Chen Mei")
     assert content.text == "Example Bank:"
@@ -33,7 +33,7 @@ def test_a_blank_text_compiles_on_every_channel(locale: str) -> None:
 def test_another_template_lends_its_words() -> None:
     """Those of the wanted channels and languages; of its default language, where it lacks one; nothing else of it."""
     source = FOLDER.templates["wrong-contact"]
-    files = begun(PLAN, source)
+    files = starting_files(PLAN, source)
     assert set(files) == {
         SETTINGS,
         "examples/zh-tw.json",
@@ -48,8 +48,8 @@ def test_another_template_lends_its_words() -> None:
 def test_the_settings_are_its_own_and_its_variables_the_others(template: str) -> None:
     """Title, category, number and default language are new, whatever signs are in them; remarks and variables stay."""
     source = FOLDER.templates[template]
-    old, new = tomllib.loads(source[SETTINGS]), tomllib.loads(begun(PLAN, source)[SETTINGS])
+    old, new = tomllib.loads(source[SETTINGS]), tomllib.loads(starting_files(PLAN, source)[SETTINGS])
     changed = {"version": "1", "title": PLAN.title, "category": "service", "default_locale": "fr-CA"}
     assert new == {**old, **changed}
     kept = [line for line in source[SETTINGS].splitlines() if line.split(" ")[0] not in changed]
-    assert begun(PLAN, source)[SETTINGS].splitlines()[len(changed) :] == kept
+    assert starting_files(PLAN, source)[SETTINGS].splitlines()[len(changed) :] == kept

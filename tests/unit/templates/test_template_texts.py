@@ -13,7 +13,7 @@ from gateway.templates import BadTemplate, TemplateVersion
 from gateway.templates.folder import check, read_template, write_template
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.workflow.callers import RecentCaller
-from gateway.templates.workflow.compatibility import broken, needs
+from gateway.templates.workflow.compatibility import broken_callers, caller_changes
 from gateway.templates.workflow.differences import difference, pieces
 from gateway.templates.workflow.preview import Sample, examples, preview
 from tests.support.template_services import FOLDER, LENDER, SMS, TEMPLATE
@@ -158,7 +158,7 @@ def test_what_callers_would_have_to_change(
     before: dict[str, VariableSpec], after: dict[str, VariableSpec], said: list[str]
 ) -> None:
     """New needs, changed types and lost variables are told; what no caller notices is not."""
-    assert needs(before, after) == said
+    assert caller_changes(before, after) == said
 
 
 def test_only_callers_whose_requests_would_be_refused_are_named() -> None:
@@ -168,7 +168,7 @@ def test_only_callers_whose_requests_would_be_refused_are_named() -> None:
         RecentCaller("key:b", "new system", 900, [{"amount": "1.00", "note": "x"}]),
         RecentCaller("key:c", "biggest", 5000, [{}]),
     ]
-    found = broken(callers, {"amount": AMOUNT, "note": replace(NOTE, required=True)})
+    found = broken_callers(callers, {"amount": AMOUNT, "note": replace(NOTE, required=True)})
     assert [(each.name, each.requests, each.share) for each in found] == [
         ("biggest", 5000, 1.0),
         ("old system", 40, 0.5),

@@ -16,9 +16,9 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from gateway.templates.checks.translatable import joined, said
 from gateway.templates.checks.word_lists import load_words
 from gateway.templates.language.source_positions import Place
+from gateway.templates.translatable import joined, translatable
 from gateway.web import translations
 from gateway.web.page import Pages
 from tests.support.api_gateway import serving
@@ -100,7 +100,7 @@ ENTRIES = {id(each): each for words in load_words(LINT).values() for each in wor
 
 def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> None:
     """What the lint, the language and the differences say, and why a word is listed: with the same gaps."""
-    sentences = _texts(call.args[0] for call in _calls("said"))
+    sentences = _texts(call.args[0] for call in _calls("translatable"))
     sentences |= {sentence for each in ENTRIES for sentence in (each.why, each.remedy)}
     assert len(sentences) > 150
     for name, texts in translations.load().items():
@@ -114,7 +114,7 @@ def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> No
 
 # Where a sentence stands among a call's arguments.
 SENTENCES = {"LintFinding": (4, 5), "_at": (4, 5), "Issue": (3, 4), "TemplateProblem": (3,), "VariableProblem": (1,)}
-SENTENCES |= {"Misplaced": (0,), "RenderFailed": (0,)}
+SENTENCES |= {"SourceError": (0,), "RenderFailed": (0,)}
 
 
 def test_no_sentence_is_put_together_out_of_sight() -> None:
@@ -139,16 +139,16 @@ def test_every_rule_has_its_name_in_every_language() -> None:
 
 def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> None:
     """Numbers and names stay; a sentence within a sentence is said as well; what comes from elsewhere stays."""
-    inner = said("the attribute {name} can't stand here", name="'onclick'")
+    inner = translatable("the attribute {name} can't stand here", name="'onclick'")
     outer = Place(3, 1, "help:1:2").sentence(inner)
     assert outer == "the attribute 'onclick' can't stand here (in the shared text help:1:2)"
     texts = translations.load()
-    assert texts["en"].said(outer) == outer
-    assert texts["zh"].said(outer) == "这里不能有属性 'onclick'（在共用文字 help:1:2 中）"
-    assert texts["zh"].said(joined([inner, "by a library"])) == "这里不能有属性 'onclick'; by a library"
-    assert texts["zh"].said("by a library: {odd}") == "by a library: {odd}"
+    assert texts["en"].translate(outer) == outer
+    assert texts["zh"].translate(outer) == "这里不能有属性 'onclick'（在共用文字 help:1:2 中）"
+    assert texts["zh"].translate(joined([inner, "by a library"])) == "这里不能有属性 'onclick'; by a library"
+    assert texts["zh"].translate("by a library: {odd}") == "by a library: {odd}"
     assert json.dumps(deepcopy(outer)) == json.dumps(str(outer))
-    assert texts["zh"].said(deepcopy(outer)) == texts["zh"].said(outer)  # as dataclasses.asdict copies it
+    assert texts["zh"].translate(deepcopy(outer)) == texts["zh"].translate(outer)  # as dataclasses.asdict copies it
 
 
 def test_every_word_that_a_page_asks_for_is_there() -> None:

@@ -15,7 +15,7 @@ class Translatable(str):
     values: Mapping[str, object]
 
 
-def said(pattern: str, /, **values: object) -> Translatable:
+def translatable(pattern: str, /, **values: object) -> Translatable:
     """``pattern`` with ``values`` in its gaps, as ``str.format`` writes them; without values, as it stands."""
     made = Translatable(pattern.format(**values) if values else pattern)
     made.pattern, made.values = pattern, values
@@ -25,4 +25,4 @@ def said(pattern: str, /, **values: object) -> Translatable:
 def joined(sentences: Iterable[str], by: str = "; ") -> Translatable:
     """Several in a row, each still a sentence."""
     values = {f"part{number}": each for number, each in enumerate(sentences)}
-    return said(by.join(f"{{{name}}}" for name in values), **values)
+    return translatable(by.join(f"{{{name}}}" for name in values), **values)

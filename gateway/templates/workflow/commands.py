@@ -1,0 +1,267 @@
+"""The commands on templates, in one table: what each is called, who may give it, what it takes and what it calls.
+
+The HTTP API (gateway/api/templates/routes.py) and the editor's forms (gateway/web/editor_forms.py) are built from this
+table, so that a new command is one entry here. Both check the permission before they read anything else. What is
+allowed in which state, and that a second person approves, is checked by the workflow below, whoever calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from gateway.core.states import TemplateState
+from gateway.templates.repository import TemplateFiles
+from gateway.templates.workflow.preview import SampleRequest
+from gateway.templates.workflow.stored_version import StoredVersion
+from gateway.templates.workflow.test_send import TestSend
+from gateway.templates.workflow.workflow import TemplateWorkflow
+
+
+class Permission(StrEnum):
+    """What a command needs. The API has a scope for each (``templates:edit``), the pages a role."""
+
+    READ = "read"
+    EDIT = "edit"
+    APPROVE = "approve"
+
+
+class Subject(StrEnum):
+    """What a command is given for."""
+
+    TEMPLATE = "template"
+    VERSION = "version"
+    DRAFT = "draft"  # at a revision: refused with EditedMeanwhile where the text was saved since
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose template and which version, and who gives the command (``user:<id>`` or ``key:<id>``).
+
+    ``test_addresses`` are those that the actor may send tests to, by channel.
+    """
+
+    tenant: str
+    template: str
+    actor: str
+    number: int = 0
+    revision: int = 0
+    test_addresses: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """An optional comment, kept as evidence."""
+
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why it is done, kept as evidence. API keys have to give one; a person is known by name and may leave it out."""
+
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """``files`` None: begin from what is live."""
+
+    comment: str = ""
+    files: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """The draft's whole text."""
+
+    files: Mapping[str, str]
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """``at`` None: now. ``confirm``: the consequences that NeedsConfirmation named are wanted."""
+
+    comment: str
+    at: datetime | None = None
+    confirm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """``to``: the number of an earlier version, 0 for the built-in one; None: the one before."""
+
+    comment: str
+    to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestMessage:
+    """A message of this version for a sample borrower, to an address of the actor's own."""
+
+    channel: str
+    address: str
+    sample: SampleRequest = field(default_factory=SampleRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What is live now (None: nothing), and the scheduled version that will replace it."""
+
+    live: TemplateFiles | None
+    planned: StoredVersion | None
+
+
+Result = TemplateFiles | StoredVersion | RolledBack | TestSend
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One entry. ``name`` is the last part of the URL; ``parameters`` is one of the dataclasses above.
+
+    ``run`` raises TemplateRefusal (gateway/templates/workflow/refusals.py) and Unavailable. ``may_need_confirmation``:
+    it can raise NeedsConfirmation, and is given again with ``confirm``.
+    """
+
+    name: str
+    description: str
+    permission: Permission
+    subject: Subject
+    parameters: type[Any]
+    run: Callable[[TemplateWorkflow, Target, Any], Awaitable[Result]]
+    may_need_confirmation: bool = False
+
+
+async def _begin(workflow: TemplateWorkflow, to: Target, given: Begin) -> Result:
+    return await workflow.begin(to.tenant, to.template, to.actor, given.comment, given.files)
+
+
+async def _save(workflow: TemplateWorkflow, to: Target, given: Save) -> Result:
+    return await workflow.save(to.tenant, to.template, to.number, to.revision, given.files, to.actor, given.comment)
+
+
+async def _discard(workflow: TemplateWorkflow, to: Target, given: Comment) -> Result:
+    return await workflow.discard(to.tenant, to.template, to.number, to.revision, to.actor, given.comment)
+
+
+async def _submit(workflow: TemplateWorkflow, to: Target, given: Reason) -> Result:
+    return await workflow.submit(to.tenant, to.template, to.number, to.revision, to.actor, given.comment)
+
+
+async def _approve(workflow: TemplateWorkflow, to: Target, given: Comment) -> Result:
+    return await workflow.approve(to.tenant, to.template, to.number, to.actor, given.comment)
+
+
+async def _reject(workflow: TemplateWorkflow, to: Target, given: Reason) -> Result:
+    return await workflow.reject(to.tenant, to.template, to.number, to.actor, given.comment)
+
+
+async def _publish(workflow: TemplateWorkflow, to: Target, given: Publish) -> Result:
+    return await workflow.publish(
+        to.tenant, to.template, to.number, to.actor, given.comment, given.at, confirmed=given.confirm
+    )
+
+
+async def _unschedule(workflow: TemplateWorkflow, to: Target, given: Reason) -> Result:
+    return await workflow.unschedule(to.tenant, to.template, to.number, to.actor, given.comment)
+
+
+async def _roll_back(workflow: TemplateWorkflow, to: Target, given: RollBack) -> Result:
+    await workflow.roll_back(to.tenant, to.template, to.actor, given.comment, given.to)
+    versions = await workflow.versions(to.tenant, to.template)
+    planned = next((each for each in versions if each.state is TemplateState.SCHEDULED), None)
+    return RolledBack(await workflow.live(to.tenant, to.template), planned)
+
+
+async def _test(workflow: TemplateWorkflow, to: Target, given: TestMessage) -> Result:
+    own = to.test_addresses.get(given.channel, ())
+    return await workflow.test_send(
+        to.tenant, to.template, to.number, given.channel, given.address, own, to.actor, given.sample
+    )
+
+
+COMMANDS: Mapping[str, Command] = {
+    each.name: each
+    for each in (
+        Command(
+            "begin",
+            "Begin a draft. A template has one draft at a time: 409 returns the open one.",
+            Permission.EDIT,
+            Subject.TEMPLATE,
+            Begin,
+            _begin,
+        ),
+        Command(
+            "save",
+            "Save a draft's text, finished or not. 412 returns the stored text where somebody saved it since.",
+            Permission.EDIT,
+            Subject.DRAFT,
+            Save,
+            _save,
+        ),
+        Command("discard", "Discard a draft.", Permission.EDIT, Subject.DRAFT, Comment, _discard),
+        Command(
+            "submit",
+            "Submit a draft for approval; its text can't change any more. 422 where the checks find errors.",
+            Permission.EDIT,
+            Subject.DRAFT,
+            Reason,
+            _submit,
+        ),
+        Command(
+            "approve",
+            "Approve what somebody else wrote and submitted.",
+            Permission.APPROVE,
+            Subject.VERSION,
+            Comment,
+            _approve,
+        ),
+        Command(
+            "reject",
+            "Reject a submitted version; its editor begins another draft.",
+            Permission.APPROVE,
+            Subject.VERSION,
+            Reason,
+            _reject,
+        ),
+        Command(
+            "publish",
+            "Publish an approved version now, or at a time. 409 names the consequences that have to be confirmed.",
+            Permission.APPROVE,
+            Subject.VERSION,
+            Publish,
+            _publish,
+            may_need_confirmation=True,
+        ),
+        Command(
+            "unschedule",
+            "Cancel a scheduled publication.",
+            Permission.APPROVE,
+            Subject.VERSION,
+            Reason,
+            _unschedule,
+        ),
+        Command(
+            "roll-back",
+            "Make an earlier version live again at once. Requests accepted before keep the version they were accepted "
+            "with. `planned` is a scheduled version that will still replace it, unless it is unscheduled.",
+            Permission.APPROVE,
+            Subject.TEMPLATE,
+            RollBack,
+            _roll_back,
+        ),
+        Command(
+            "test",
+            "Send one message, marked as a test, to an address on the caller's own list, through the real provider. "
+            "It counts against no contact limit.",
+            Permission.EDIT,
+            Subject.VERSION,
+            TestMessage,
+            _test,
+        ),
+    )
+}
