@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -33,11 +31,8 @@ from gateway.identity.keys import Keys
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
 from gateway.web.page import Pages
 
-if TYPE_CHECKING:
-    from gateway.app.app import Gateway
 
-
-def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
+def create_app(parts: Parts) -> ASGIApp:
     """The HTTP application on ``parts``, which the caller opens and closes."""
     app = FastAPI(
         title="Notification gateway",
@@ -48,7 +43,6 @@ def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
     )
     pages_of_web = Pages()
     app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(parts))
-    app.state.gateway = gateway
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -74,4 +68,4 @@ def create_app(parts: Parts, gateway: Gateway) -> ASGIApp:
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
-    return FastPathRouter(app, [*notifications.DIRECT, *receipts.DIRECT])
+    return FastPathRouter(app, [*notifications.FAST, *receipts.FAST])

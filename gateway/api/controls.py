@@ -1,4 +1,4 @@
-"""Kill switches and pins: what an operator stops or pins while the gateway runs."""
+"""Operators' controls: pauses and pins that take effect while the gateway runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.api.http.authentication import Managing, Reading, caller
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.schemas import Identifier, SwitchIn
+from gateway.api.schemas import ControlIn, Identifier
 from gateway.core.model import SwitchKind, SwitchScope
 from gateway.core.ports import FieldError
 from gateway.identity.keys import Scope
 from gateway.operations.controls import Controls
 
-router = APIRouter(prefix="/v1/switches", tags=["switches"])
+router = APIRouter(prefix="/v1/controls", tags=["controls"])
 
 
 @router.get("")
@@ -29,11 +29,11 @@ async def in_force(
     ended: Annotated[bool, Query(description="Those of the past as well.")] = False,
 ) -> Response:
     """What is stopped or pinned now: by whom, why and until when."""
-    return bodies.answer({"switches": await controls.listed(who.tenant, ended=ended)})
+    return bodies.answer({"controls": await controls.listed(who.tenant, ended=ended)})
 
 
-@router.post("", status_code=201, openapi_extra=body(SwitchIn))
-async def set_switch(
+@router.post("", status_code=201, openapi_extra=body(ControlIn))
+async def set_control(
     request: Request,
     who: Managing,
     controls: Uses[Controls],
@@ -41,29 +41,29 @@ async def set_switch(
     clock: Uses[GatewayClock],
 ) -> Response:
     """Stop or pin. When this answers, it holds for every message that is not being handed over already."""
-    given = await bodies.read_model(request, SwitchIn)
+    given = await bodies.read_model(request, ControlIn)
     _check(given, configured, clock())
     if given.everywhere or given.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
     tenant = "" if given.everywhere else given.value if given.scope is SwitchScope.TENANT else who.tenant
-    until = given.until if given.lasts is None else clock() + given.lasts
+    until = given.until if given.duration is None else clock() + given.duration
     found = await controls.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
     return bodies.answer(found, 201)
 
 
-@router.delete("/{switch_id}")
-async def end(request: Request, who: Managing, switch_id: Identifier, controls: Uses[Controls]) -> Response:
-    """Resume: what was held up is due at once, and decided anew. An administrator's switch needs the scope admin."""
-    found = await controls.found(switch_id)
+@router.delete("/{control_id}")
+async def end(request: Request, who: Managing, control_id: Identifier, controls: Uses[Controls]) -> Response:
+    """Resume: what was held up is due at once, and decided anew. An administrator's control needs the scope admin."""
+    found = await controls.found(control_id)
     if found is None:
-        raise Problem("not_found", "No switch by this id is in force.")
+        raise Problem("not_found", "No pause or pin with this id is in force.")
     if found.tenant != who.tenant or found.scope is SwitchScope.TENANT:
         await caller(request, Scope.ADMIN)
-    released = await controls.end(switch_id, who.actor)
-    return bodies.answer({"id": switch_id, "released": released or 0})
+    released = await controls.end(control_id, who.actor)
+    return bodies.answer({"id": control_id, "released": released or 0})
 
 
-def _check(given: SwitchIn, configured: ConfiguredChannels, now: datetime) -> None:
+def _check(given: ControlIn, configured: ConfiguredChannels, now: datetime) -> None:
     known = {SwitchScope.CHANNEL: configured.channels, SwitchScope.PROVIDER: configured.providers}
     if (given.scope is SwitchScope.ALL) != (given.value == ""):
         error = FieldError("/value", "is required, unless the scope is all, which has none")
@@ -75,8 +75,8 @@ def _check(given: SwitchIn, configured: ConfiguredChannels, now: datetime) -> No
         error = FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
     elif given.until is not None and given.until <= now:
         error = FieldError("/until", "is in the past; give a later instant or leave it out")
-    elif given.until is not None and given.lasts is not None:
-        error = FieldError("/lasts", "can't be given together with until; leave one of them out")
+    elif given.until is not None and given.duration is not None:
+        error = FieldError("/duration", "can't be given together with until; leave one of them out")
     else:
         return
     raise Problem("invalid_request", errors=[error])

@@ -1,4 +1,4 @@
-"""Dead letters: what came to nothing or waits for a person, and trying it again."""
+"""Dead letters: notifications that failed, and trying them again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def listed(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Notifications that stand at ``failed`` or ``review``, the oldest first, each with its reason."""
+    """Notifications that stand at ``failed``, the oldest first, each with its reason."""
     after = cursors.decode(cursor, r"ntf_[0-9a-f]{32}") or ""
     which = Which(reason=reason or "", channel=channel)
     found = await letters.listed(who.tenant, which, limit + 1, after)
@@ -45,11 +45,11 @@ async def listed(
 async def redrive(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
     """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
     given = await bodies.read_model(request, RedriveIn)
-    which = Which(given.ids, given.reason, given.channel, given.template)
-    if not (given.ids or given.reason or given.channel or given.template):
+    which = Which(given.ids, given.filter_reason, given.channel, given.template)
+    if not (given.ids or given.filter_reason or given.channel or given.template):
         raise Problem(
-            "invalid_request", errors=[FieldError("/ids", "give ids, or a filter: reason, channel or template")]
+            "invalid_request", errors=[FieldError("/ids", "give ids, or a filter: filter_reason, channel or template")]
         )
-    found = await letters.redrive(who.tenant, which, given.why, who.actor, dry_run=given.dry_run)
+    found = await letters.redrive(who.tenant, which, given.reason, who.actor, dry_run=given.dry_run)
     counts = Counter(each["outcome"] for each in found)
     return bodies.answer({"dry_run": given.dry_run, "outcomes": dict(sorted(counts.items())), "dead_letters": found})

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reading, Sending, caller
 from gateway.api.http.disconnects import cancel_on_disconnect
-from gateway.api.http.fast_path import Route
 from gateway.api.http.openapi import body, header
 from gateway.api.http.parts import Uses, part
 from gateway.api.http.problems import Problem, refused, unavailable
@@ -86,7 +86,10 @@ async def accept_batch(request: Request) -> Response:
     )
 
 
-DIRECT = (Route(router.prefix, accept), Route(f"{router.prefix}/batch", accept_batch))
+FAST = (
+    Route(router.prefix, accept, methods=["POST"]),
+    Route(f"{router.prefix}/batch", accept_batch, methods=["POST"]),
+)
 
 
 class _Counted:

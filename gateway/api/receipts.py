@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from channels.base import BadSignature, CallbackRequest, MalformedCallback
 from gateway.api.http import bodies
-from gateway.api.http.fast_path import Route
 from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import Problem
 from gateway.observability.metrics import Metrics
@@ -30,7 +30,7 @@ async def receive(request: Request) -> Response:
     return Response(status_code=204)
 
 
-DIRECT = (Route(f"{router.prefix}/receipts/{{provider}}", receive),)
+FAST = (Route(f"{router.prefix}/receipts/{{provider}}", receive, methods=["POST"]),)
 
 
 @router.post("/inbound/{provider}")

@@ -266,10 +266,10 @@ class ReviewIn(RequestModel):
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
 
-class SwitchIn(RequestModel):
+class ControlIn(RequestModel):
     """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 
-    It ends at ``until``, or when it has lasted for ``lasts``, or when somebody ends it. It holds for the caller's
+    It ends at ``until``, or when ``duration`` has passed, or when somebody ends it. It holds for the caller's
     tenant, or with ``everywhere`` for every tenant. For that, and for the scope ``tenant``, the key needs the scope
     admin.
     """
@@ -280,19 +280,19 @@ class SwitchIn(RequestModel):
     everywhere: bool = False
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
     until: AwareDatetime | None = None
-    lasts: Annotated[timedelta, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)] | None = (
-        None
-    )
+    duration: Annotated[
+        timedelta | None, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)
+    ] = None
 
 
 class RedriveIn(RequestModel):
-    """Which notifications that came to nothing are to be tried again: these ids, or all that the filter finds."""
+    """Which failed notifications are to be tried again: these ids, or all that the filters find."""
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
-    reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
+    filter_reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
     channel: Channel | None = None
     template: Annotated[str, StringConstraints(max_length=64)] = ""
-    why: Annotated[Text, Field(min_length=3, max_length=500)]
+    reason: Annotated[Text, Field(min_length=3, max_length=500)]
     dry_run: bool = False
 
 

@@ -140,7 +140,7 @@ def _open_beside(
     sender = WebhookSender(guard, ledger.signer.webhook_secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
     outbox = WebhookOutbox(ledger.database)
-    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock, ledger.settings.webhook_seconds)
+    webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock)
     readiness = _probe(ledger.database, hot, texts.catalog)
     stack.push_async_callback(readiness.close)
     return _Auxiliary(desk, guard, webhooks, readiness)

@@ -16,15 +16,16 @@ import uvicorn
 from channels.base import Listens
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.app.settings import Settings
-from gateway.core.ports import Unavailable
-from gateway.observability import logs, metrics_server, tracing
+from gateway.observability import metrics_server, tracing
 from gateway.observability.metrics_server import MetricsServer
 from gateway.operations.processes import Heartbeat
 from gateway.queue.connection import open_pool
 from gateway.queue.due_scanner import DueScanner
 from gateway.queue.jobs import WorkerOptions, run_worker
 from gateway.storage.clock import LedgerClock
+from gateway.templates.workflow.publication_watcher import INTERVAL_SECONDS
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
 _AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice
@@ -92,12 +93,12 @@ async def _serve(
             tasks.create_task(server.serve([listener]), name="http")
             while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
                 await asyncio.sleep(0.01)
-        tasks.create_task(gateway.follower.run(stop), name="catalog")
         if works:
             _start_worker(tasks, gateway, stop)
             _start_listening(tasks, gateway, stop)
         scraped = await _serve_metrics(gateway) if server is None and settings.metrics_port else None
-        tasks.create_task(_refresh_gauges(gateway, _heartbeat(gateway, kind), stop), name="gauges")
+        for each in _periodic(gateway, kind):
+            tasks.create_task(run_periodically(each, stop), name=each.name)
         # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
@@ -142,7 +143,7 @@ def _server(gateway: Gateway) -> _Server:
     from gateway.app.http import http_parts
 
     config = uvicorn.Config(
-        create_app(http_parts(gateway), gateway),
+        create_app(http_parts(gateway)),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -154,17 +155,6 @@ def _server(gateway: Gateway) -> _Server:
 
 
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
-    relay = DueScanner(
-        gateway.store,
-        gateway.queue.enqueue,
-        gateway.clock,
-        gateway.settings.relay_seconds,
-        gateway.metrics.relay_ran,
-        gateway.pipeline.match_parked,
-    )
-    tasks.create_task(relay.run(stop), name="relay")
-    tasks.create_task(_audit(gateway, stop), name="audit")
-    tasks.create_task(gateway.webhooks.run(stop), name="webhooks")
     tasks.create_task(
         run_worker(
             lambda: open_pool(gateway.redis_url),
@@ -177,19 +167,34 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
     )
 
 
-async def _audit(gateway: Gateway, stop: asyncio.Event) -> None:
-    """Judge what went out, again and again. A page of ops/runbooks says what to do about what it finds."""
-    while not stop.is_set():
-        try:
-            now = gateway.clock()
-            contacts = await gateway.auditor.catch_up(now)
-            gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
-        except Unavailable:
-            pass  # the ledger's trouble is told elsewhere
-        except Exception as error:  # a fault in checking must not stop the sending; GatewayAuditStopped tells of it
-            structlog.get_logger("serving").error("audit_failed", **logs.describe(error))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _AUDIT_SECONDS)
+def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
+    """What this kind of process does again and again."""
+    yield PeriodicWork("catalog", INTERVAL_SECONDS, gateway.follower.run_once)
+    heartbeat = _heartbeat(gateway, kind)
+    # The readiness that it reports names the outage already.
+    yield PeriodicWork("gauges", _GAUGES_SECONDS, partial(_refresh_gauges, gateway, heartbeat), log_unavailable=False)
+    if kind == "api":
+        return
+    settings = gateway.settings
+    relay = DueScanner(
+        gateway.store,
+        gateway.queue.enqueue,
+        gateway.clock,
+        settings.relay_seconds,
+        gateway.metrics.relay_ran,
+        gateway.pipeline.match_parked,
+    )
+    yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
+    yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.run_once)
+    # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.
+    yield PeriodicWork("audit", _AUDIT_SECONDS, partial(_audit, gateway), log_unavailable=False, continue_on_error=True)
+
+
+async def _audit(gateway: Gateway) -> None:
+    """Judge what went out a second time. A page of ops/runbooks says what to do about what it finds."""
+    now = gateway.clock()
+    contacts = await gateway.auditor.catch_up(now)
+    gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
 
 
 def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
@@ -212,20 +217,17 @@ def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
     return Heartbeat(gateway.database, kind, release)
 
 
-async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        gateway.metrics.depends_on((await gateway.readiness.ask()).checks)
-        with contextlib.suppress(Unavailable):
-            ages = await gateway.store.ages(gateway.clock())
-            gateway.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.queue.waiting())
-            gateway.metrics.unknown(ages.unknown)
-            gateway.metrics.review(ages.review, ages.oldest_review_seconds)
-            gateway.metrics.paused(ages.paused)
-            gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
-            health = gateway.chooser.health(gateway.clock())
-            gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
-            await heartbeat.beat(gateway.clock(), health)
-            if isinstance(gateway.clock, LedgerClock):
-                gateway.metrics.clock_ahead(await gateway.clock.synchronise())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _GAUGES_SECONDS)
+async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
+    """Bring the metrics of the ledger up to date, and record that this process lives. Raises Unavailable."""
+    gateway.metrics.depends_on((await gateway.readiness.ask()).checks)
+    ages = await gateway.store.ages(gateway.clock())
+    gateway.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.queue.waiting())
+    gateway.metrics.unknown(ages.unknown)
+    gateway.metrics.review(ages.review, ages.oldest_review_seconds)
+    gateway.metrics.paused(ages.paused)
+    gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
+    health = gateway.chooser.health(gateway.clock())
+    gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
+    await heartbeat.beat(gateway.clock(), health)
+    if isinstance(gateway.clock, LedgerClock):
+        gateway.metrics.clock_ahead(await gateway.clock.synchronise())

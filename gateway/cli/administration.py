@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import console, data_care
 from gateway.cli.client_options import instant_of
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import fail, full_id, run, settings
 
 keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
@@ -90,13 +90,14 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
     """Make a key useless at once."""
     from gateway.app.storage import open_ledger
 
-    async def work(stop: asyncio.Event) -> bool:
+    async def work(stop: asyncio.Event) -> str:
         async with open_ledger(settings(data_dir=data_dir), locked=False) as ledger:
-            return await ledger.keys.revoke(key_id, ledger.clock())
+            live = [each.id for each in await ledger.keys.list(None) if each.revoked_at is None]
+            identifier = full_id(key_id, live, "gateway key list")
+            await ledger.keys.revoke(identifier, ledger.clock())
+            return identifier
 
-    if not run(work):
-        fail(f"there is no live key {key_id}")
-    console.STDERR.print(f"key {key_id} is revoked")
+    console.STDERR.print(f"key {run(work)} is revoked")
 
 
 @ledger_app.command("migrate")

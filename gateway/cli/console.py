@@ -6,6 +6,7 @@ Owns the looks. Must not know where the figures come from.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,9 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
     made = Table(title=title, title_justify="left", min_width=width, show_header=any(columns), header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(body) and all(isinstance(row[number], int) for row in body)
-        made.add_column(column, justify="right" if numeric else "left")
+        # An id is copied from the screen, so its column is as wide as the longest one. Others are folded, never cut.
+        least = max((len(str(row[number])) for row in body), default=0) if re.search(r"(^|_)id$", column) else None
+        made.add_column(column, justify="right" if numeric else "left", min_width=least, overflow="fold")
     for row in body:
         made.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
     return made

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from gateway.cli import console
-from gateway.cli.runner import fail, run, settings
+from gateway.cli.runner import fail, full_id, run, settings
 
 if TYPE_CHECKING:
     from gateway.app.settings import Settings
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-Why = Annotated[str, typer.Option("--why", help="For whoever asks later.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
 Actor = Annotated[str, typer.Option("--by", help="Who does this; default: this machine's user.", envvar="USER")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup's own folder.")]
 
@@ -73,7 +73,7 @@ def _keep(chosen: Settings) -> Keep:
 
 
 def hold(
-    why: Why,
+    reason: Reason,
     tenant: Annotated[str, typer.Option(help="Whose records.")],
     borrower: Annotated[str, typer.Option(help="Of this borrower; default: of all.")] = "",
     case: Annotated[str, typer.Option(help="Of this case; default: of all.")] = "",
@@ -84,7 +84,7 @@ def hold(
     from gateway.retention.legal_holds import LegalHolds
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
-        return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, why, f"cli:{actor}")
+        return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, reason, f"cli:{actor}")
 
     typer.echo(_with_ledger(settings(data_dir=data_dir), work, locked=False))
 
@@ -95,11 +95,12 @@ def release(
     """End a legal hold. What it held goes with the next prune, if its time has come."""
     from gateway.retention.legal_holds import LegalHolds
 
-    async def work(ledger: LedgerParts, stop: asyncio.Event) -> bool:
-        return await LegalHolds(ledger.database, ledger.clock).release(hold_id, f"cli:{actor}")
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
+        holds = LegalHolds(ledger.database, ledger.clock)
+        known = [str(each["id"]) for each in await holds.list(released=False)]
+        await holds.release(full_id(hold_id, known, "gateway ledger holds"), f"cli:{actor}")
 
-    if not _with_ledger(settings(data_dir=data_dir), work, locked=False):
-        fail(f"there is no legal hold {hold_id} in force")
+    _with_ledger(settings(data_dir=data_dir), work, locked=False)
 
 
 def holds(
@@ -137,7 +138,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
 
 def restore(
     folder: Folder,
-    why: Why = "",
+    reason: Reason = "",
     actor: Actor = "unknown",
     data_dir: DataDir = None,
 ) -> None:
@@ -158,8 +159,8 @@ def restore(
             fail(str(failed))
             raise
         found = await evidence.verify(ledger.database)
-        reason = why or f"backup of {manifest['made_at']}"
-        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(reason, f"cli:{actor}")
+        said = reason or f"backup of {manifest['made_at']}"
+        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(said, f"cli:{actor}")
         return held, found, manifest["made_at"]
 
     held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False)
@@ -171,7 +172,7 @@ def restore(
 
 
 def quarantine(
-    why: Why,
+    reason: Reason,
     everything: Annotated[bool, typer.Option("--all", help="Also what is due later.")] = False,
     actor: Actor = "unknown",
     data_dir: DataDir = None,
@@ -181,7 +182,7 @@ def quarantine(
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> QuarantineResult:
         found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
-        return await found.hold(why, f"cli:{actor}", everything=everything)
+        return await found.hold(reason, f"cli:{actor}", everything=everything)
 
     _say_held(_with_ledger(settings(data_dir=data_dir), work))
 

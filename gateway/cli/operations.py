@@ -12,38 +12,39 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask
-from gateway.cli.runner import fail
+from gateway.cli.runner import fail, full_id
 
-Why = Annotated[str, typer.Option("--why", help="The reason; kept as evidence.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
 Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]
 Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope admin.")]
 
+_WHOLE_ID = len("ntf_") + 32
 _UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601
 
 
 def install(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (pause, pin, resume, switches, redrive):
+    for command in (pause, pin, resume, controls, redrive):
         app.command()(command)
 
 
 def pause(
     scope: Annotated[str, typer.Argument(help="all, tenant, template, channel or provider.")],
     value: Annotated[str, typer.Argument(help="Which one; nothing for all.")] = "",
-    why: Why = "",
+    reason: Reason = "",
     until: Until = "",
     everywhere: Everywhere = False,
     url: Url = "",
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Hand nothing of it over from now on. What is accepted waits, and goes out decided anew."""
-    _set("pause", scope, value, why, until, everywhere, url, key, data_dir)
+    """Stop sending now. What is accepted waits, and is decided anew before it is sent."""
+    _set("pause", scope, value, reason, until, everywhere, url, key, data_dir)
 
 
 def pin(
     provider: Annotated[str, typer.Argument(help="The provider that its channel's messages are to go to.")],
-    why: Why = "",
+    reason: Reason = "",
     until: Until = "",
     everywhere: Everywhere = False,
     url: Url = "",
@@ -51,48 +52,50 @@ def pin(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Send a channel's messages by one provider, whatever the weights and its health."""
-    _set("pin", "provider", provider, why, until, everywhere, url, key, data_dir)
+    _set("pin", "provider", provider, reason, until, everywhere, url, key, data_dir)
 
 
 def resume(
-    switch: Annotated[str, typer.Argument(metavar="ID", help="As gateway switches shows it.")],
+    control: Annotated[str, typer.Argument(metavar="ID", help="As gateway controls shows it, or the beginning of it.")],
     url: Url = "",
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """End a pause or a pin."""
-    answer = ask(f"/v1/switches/{quote(switch, safe='')}", None, url, key, data_dir, method="DELETE")
+    known = (str(each["id"]) for each in ask("/v1/controls", None, url, key, data_dir)["controls"])
+    identifier = full_id(control, known, "gateway controls")
+    answer = ask(f"/v1/controls/{quote(identifier, safe='')}", None, url, key, data_dir, method="DELETE")
     console.STDERR.print(f"{answer['id']} is ended; {answer['released']} deliveries are due again")
 
 
-def switches(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
+def controls(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """What is stopped or pinned now: by whom, why, and until when."""
-    found = ask("/v1/switches", None, url, key, data_dir)["switches"]
+    found = ask("/v1/controls", None, url, key, data_dir)["controls"]
     columns = ("id", "kind", "scope", "value", "everywhere", "reason", "actor", "since", "until")
     console.listing(found, columns, as_json=as_json)
 
 
 def redrive(
     notification: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="These notifications.")] = None,
-    reason: Annotated[str, typer.Option(help="All that ended for this reason.")] = "",
-    channel: Annotated[str, typer.Option(help="All that ended on this channel.")] = "",
+    filter_reason: Annotated[str, typer.Option(help="All that failed for this reason.")] = "",
+    channel: Annotated[str, typer.Option(help="All that failed on this channel.")] = "",
     template: Annotated[str, typer.Option(help="All with this template.")] = "",
-    why: Why = "",
+    reason: Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which would be tried again.")] = False,
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Try again what failed or waits for review, through the policy; up to 1,000 at once."""
-    if not (why or dry_run):
-        fail("say why: --why is kept as evidence", 2)
+    """Try failed notifications again, through the policy; up to 1,000 at once. Reviews: gateway review approve."""
+    if not (reason or dry_run):
+        fail("--reason is missing; it is kept as evidence", 2)
     body = {
-        "ids": notification or [],
-        "reason": reason,
+        "ids": [_dead_letter(each, url, key, data_dir) for each in notification or []],
+        "filter_reason": filter_reason,
         "channel": channel or None,
         "template": template,
-        "why": why or "dry run",
+        "reason": reason or "dry run",
         "dry_run": dry_run,
     }
     answer = ask("/v1/dead-letters/redrive", body, url, key, data_dir)
@@ -104,13 +107,25 @@ def redrive(
     console.STDOUT.print(console.table("would be" if dry_run else None, columns, rows))
 
 
+def _dead_letter(given: str, url: str, key: str, data_dir: Path) -> str:
+    """The id of the dead letter that is meant; a whole id is not looked up, for there may be many of them."""
+    if len(given) == _WHOLE_ID:
+        return given
+    known, cursor = list[str](), ""
+    while cursor is not None:
+        page = ask(f"/v1/dead-letters?limit=500&cursor={cursor}".removesuffix("&cursor="), None, url, key, data_dir)
+        known += [str(each["notification_id"]) for each in page["dead_letters"]]
+        cursor = page["next_cursor"]
+    return full_id(given, known, "GET /v1/dead-letters")
+
+
 def _set(
-    kind: str, scope: str, value: str, why: str, until: str, everywhere: bool, url: str, key: str, data_dir: Path
+    kind: str, scope: str, value: str, reason: str, until: str, everywhere: bool, url: str, key: str, data_dir: Path
 ) -> None:
-    if not why:
-        fail("say why: --why is kept as evidence", 2)
-    body = {"kind": kind, "scope": scope, "value": value, "reason": why, "everywhere": everywhere}
-    answer = ask("/v1/switches", body | _end(until), url, key, data_dir)
+    if not reason:
+        fail("--reason is missing; it is kept as evidence", 2)
+    body = {"kind": kind, "scope": scope, "value": value, "reason": reason, "everywhere": everywhere}
+    answer = ask("/v1/controls", body | _end(until), url, key, data_dir)
     console.STDERR.print(f"{answer['id']} is in force" + (f" until {answer['until']}" if answer["until"] else ""))
 
 
@@ -119,7 +134,7 @@ def _end(text: str) -> dict[str, str]:
     if not text:
         return {}
     if text[-1] in _UNITS and text[:-1].isdigit():
-        return {"lasts": _UNITS[text[-1]].format(text[:-1])}
+        return {"duration": _UNITS[text[-1]].format(text[:-1])}
     try:
         return {"until": datetime.fromisoformat(text).astimezone().isoformat()}
     except ValueError:

@@ -1,7 +1,8 @@
-"""Commands of the review queue: what waits for a person, and the person's word."""
+"""Commands of the review queue: what waits for a person's decision, and deciding it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,23 +11,76 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask
+from gateway.cli.runner import fail, full_id
 
 app = typer.Typer(help="What waits for a person's decision.", no_args_is_help=True)
 
 _PAGE = 500
-Item = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]
-Why = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
+Items = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="As the list shows them, or the beginnings of them.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
+FilterReason = Annotated[str, typer.Option("--filter-reason", help="All that wait for this reason.")]
 
 
 @app.command("list")
 def waiting(
-    reason: Annotated[str, typer.Option(help="Only these.")] = "",
+    filter_reason: FilterReason = "",
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Everything that waits, the longest first within its kind."""
+    found = _waiting(filter_reason, url, key, data_dir)
+    # A borrower's own words are personal data: they are in the JSON, for who asks for it, and not on the screen.
+    columns = ("id", "kind", "reason", "since", "borrower_id", "channel", "remedy")
+    console.listing(found, columns, as_json=as_json)
+
+
+@app.command()
+def approve(
+    reason: Reason,
+    items: Items = None,
+    filter_reason: FilterReason = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """The borrower may be contacted; all other rules are evaluated again."""
+    _decide("approve", items or [], filter_reason, reason, url, key, data_dir)
+
+
+@app.command()
+def refuse(
+    reason: Reason,
+    items: Items = None,
+    filter_reason: FilterReason = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """The borrower must not be contacted."""
+    _decide("refuse", items or [], filter_reason, reason, url, key, data_dir)
+
+
+def _decide(
+    verb: str, items: Sequence[str], filter_reason: str, reason: str, url: str, key: str, data_dir: Path
+) -> None:
+    """Decide these, or all that wait for ``filter_reason``; one that somebody else decided meanwhile ends it."""
+    if bool(items) == bool(filter_reason):
+        fail("give ids or --filter-reason, and not both", 2)
+    known = [str(each["id"]) for each in _waiting(filter_reason, url, key, data_dir)]
+    chosen = [full_id(each, known, "gateway review list") for each in items] if items else known
+    for each in chosen:
+        answer = ask(f"/v1/reviews/{quote(each, safe='')}/{verb}", {"reason": reason}, url, key, data_dir)
+        console.STDERR.print(f"{answer['id']} is {answer['decision']}")
+    if not chosen:
+        console.STDERR.print("nothing waits for this reason")
+
+
+def _waiting(reason: str, url: str, key: str, data_dir: Path) -> list[dict[str, Any]]:
+    """All that waits, or all that waits for this reason."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -34,23 +88,4 @@ def waiting(
         page = ask(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
         found += page["reviews"]
         cursor = page["next_cursor"]
-    # A borrower's own words are personal data: they are in the JSON, for who asks for it, and not on the screen.
-    columns = ("id", "kind", "reason", "since", "borrower_id", "channel", "remedy")
-    console.listing(found, columns, as_json=as_json)
-
-
-@app.command()
-def approve(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """The borrower may be contacted; all other rules are asked again."""
-    _decide(item, "approve", why, url, key, data_dir)
-
-
-@app.command()
-def refuse(item: Item, why: Why, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """The borrower must not be contacted."""
-    _decide(item, "refuse", why, url, key, data_dir)
-
-
-def _decide(item: str, verb: str, why: str, url: str, key: str, data_dir: Path) -> None:
-    answer = ask(f"/v1/reviews/{quote(item, safe='')}/{verb}", {"reason": why}, url, key, data_dir)
-    console.STDERR.print(f"{answer['id']} is {answer['decision']}")
+    return found

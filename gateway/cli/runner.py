@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import typer
@@ -23,6 +23,7 @@ from gateway.core.ports import Unavailable
 
 T = TypeVar("T")
 
+_SHOWN_IDS = 3  # of those that an ambiguous beginning may mean; our choice
 _TOLD = (CannotStart, CallFailed, PortfolioError, MappingError, Unavailable)
 
 
@@ -94,3 +95,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def full_id(given: str, known: Iterable[str], listed_by: str) -> str:
+    """The one id of ``known`` that is ``given`` or begins with it. Ends the command where there are several, or none.
+
+    ``listed_by`` is the command that lists the ids.
+    """
+    ids = set(known)
+    found = [given] if given in ids else sorted(each for each in ids if given and each.startswith(given))
+    if not found:
+        fail(f"there is no {given!r}; {listed_by} lists the ids")
+    if len(found) > 1:
+        some = ", ".join(found[:_SHOWN_IDS]) + (", …" if len(found) > _SHOWN_IDS else "")
+        fail(f"{given!r} is the beginning of {len(found)} ids ({some}); write more of it", 2)
+    return found[0]

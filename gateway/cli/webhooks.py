@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,11 +11,12 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import DEMO_DIR, AsJson, DataDir, Key, Url, ask, instant_of
+from gateway.cli.runner import full_id
 
 app = typer.Typer(help="Where case systems are told of what happens.", no_args_is_help=True)
 
 _PATH = "/v1/webhook-endpoints"
-Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]
+Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it, or the beginning of it.")]
 
 
 @app.command("list")
@@ -38,22 +40,24 @@ def create(
 
 @app.command()
 def delete(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """Tell it nothing more."""
-    ask(_of(endpoint), None, url, key, data_dir, method="DELETE")
-    console.STDERR.print(f"{endpoint} is told nothing more")
+    """Delete this webhook, and the log of what was sent to it."""
+    path = _of(endpoint, url, key, data_dir)
+    ask(path, None, url, key, data_dir, method="DELETE")
+    console.STDERR.print(f"{path.rpartition('/')[2]} is deleted")
 
 
 @app.command()
 def rotate(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
     """A new secret, printed once; the one before signs for another day."""
-    typer.echo(json.dumps(ask(_of(endpoint, "rotate"), {}, url, key, data_dir)))
+    typer.echo(json.dumps(ask(f"{_of(endpoint, url, key, data_dir)}/rotate", {}, url, key, data_dir)))
 
 
 @app.command()
 def enable(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """Tell an endpoint again that had answered that it is gone."""
-    ask(_of(endpoint, "enable"), {}, url, key, data_dir)
-    console.STDERR.print(f"{endpoint} is told again")
+    """Send to an endpoint again that was stopped because it answered 410 Gone."""
+    path = _of(endpoint, url, key, data_dir)
+    ask(f"{path}/enable", {}, url, key, data_dir)
+    console.STDERR.print(f"{path.rpartition('/')[2]} is enabled")
 
 
 @app.command()
@@ -66,7 +70,7 @@ def log(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """What it was told lately, and what it answered."""
-    path = f"{_of(endpoint, 'messages')}?limit=500" + (f"&state={quote(state)}" if state else "")
+    path = f"{_of(endpoint, url, key, data_dir)}/messages?limit=500" + (f"&state={quote(state)}" if state else "")
     columns = ("sequence", "id", "type", "state", "attempts", "outcome", "status", "attempted_at")
     console.listing(ask(path, None, url, key, data_dir)["messages"], columns, as_json=as_json)
 
@@ -85,9 +89,11 @@ def replay(
     body: dict[str, Any] = {"ids": ids or [], "all": everything}
     if since:
         body["since"] = instant_of(since, "--since").isoformat()
-    answer = ask(_of(endpoint, "replay"), body, url, key, data_dir)
+    answer = ask(f"{_of(endpoint, url, key, data_dir)}/replay", body, url, key, data_dir)
     console.STDERR.print(f"{answer['replayed']} messages are told again")
 
 
-def _of(endpoint: str, verb: str = "") -> str:
-    return f"{_PATH}/{quote(endpoint, safe='')}" + (f"/{verb}" if verb else "")
+def _of(endpoint: str, url: str, key: str, data_dir: Path) -> str:
+    """The path of the endpoint with this id, or with an id that begins so."""
+    known = (str(each["id"]) for each in ask(_PATH, None, url, key, data_dir)["webhook_endpoints"])
+    return f"{_PATH}/{quote(full_id(endpoint, known, 'gateway webhook list'), safe='')}"

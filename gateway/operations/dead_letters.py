@@ -1,7 +1,7 @@
-"""Dead letters: what failed, or waits for a person, and may be tried again on a person's word.
+"""Dead letters: notifications that failed, and that an operator may have tried again.
 
 A notification whose last step failed never reached anybody, so trying again is safe; the policy decides anew, and a
-later request with the same meaning stands in its way. What waits for review is approved by it.
+later request with the same meaning stands in its way. What waits for review is no dead letter: see ``reviews``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from sqlalchemy import Connection, select
 from gateway.core.codec import instant
 from gateway.core.model import EndReason, State
 from gateway.core.ports import Clock, Delivery, Transition
-from gateway.operations.reviews import NOT_APPROVABLE
 from gateway.storage.database import Database
 from gateway.storage.schema import dedup_claims, deliveries, notifications
 from gateway.storage.unit_of_work import Digest, LockedNotification, UnitOfWork
@@ -33,7 +32,7 @@ class Which:
     template: str = ""
 
     def conditions(self) -> list[Any]:
-        found: list[Any] = [deliveries.c.state.in_([State.FAILED, State.REVIEW])]
+        found: list[Any] = [deliveries.c.state == State.FAILED]
         # The delivery at which the notification stands: an earlier failed step was followed by another.
         found.append(notifications.c.step == deliveries.c.step)
         found.append(notifications.c.state == deliveries.c.state)
@@ -60,8 +59,13 @@ class DeadLetters:
         """In order of the notifications' ids, from after ``after``."""
         return await self._database.read(lambda connection: _rows(connection, tenant, which, limit, after))
 
-    async def redrive(self, tenant: str, which: Which, why: str, actor: str, *, dry_run: bool) -> list[dict[str, Any]]:
-        """Try up to a thousand again; each with what became of it: ``redriven``, or why not."""
+    async def redrive(
+        self, tenant: str, which: Which, reason: str, actor: str, *, dry_run: bool
+    ) -> list[dict[str, Any]]:
+        """Try up to a thousand again; each with what became of it: ``redriven``, or why not.
+
+        ``reason`` is kept as evidence.
+        """
 
         def write(connection: Connection) -> list[dict[str, Any]]:
             found = _rows(connection, tenant, which, _MOST, "")
@@ -70,7 +74,7 @@ class DeadLetters:
                 owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
                 each["outcome"] = _hindrance(connection, owner, delivery) or "redriven"
                 if each["outcome"] == "redriven" and not dry_run:
-                    page.apply(self._move(delivery, why, actor))
+                    page.apply(self._move(delivery, reason, actor))
             page.write()
             return found
 
@@ -78,11 +82,10 @@ class DeadLetters:
             return await self._database.read(write)
         return await self._database.write(write)
 
-    def _move(self, delivery: Delivery, why: str, actor: str) -> Transition:
+    def _move(self, delivery: Delivery, reason: str, actor: str) -> Transition:
         now = self._clock()
-        approved = {"approved": delivery.reason} if delivery.state is State.REVIEW else {}
-        changes = {"tries": 0, **approved}  # it gets as many as at first
-        detail = {"why": why, "was": delivery.reason}
+        changes = {"tries": 0}  # it gets as many as at first
+        detail = {"why": reason, "was": delivery.reason}
         return Transition(
             delivery.id,
             "redriven",
@@ -124,10 +127,8 @@ def _rows(connection: Connection, tenant: str, which: Which, limit: int, after: 
 
 def _hindrance(connection: Connection, owner: LockedNotification, delivery: Delivery) -> str:
     """Why it can't be tried again, "" where it can."""
-    if delivery.state not in (State.FAILED, State.REVIEW) or owner.step != delivery.step:
+    if delivery.state is not State.FAILED or owner.step != delivery.step:
         return "moved_on"
-    if delivery.state is State.REVIEW and delivery.reason in NOT_APPROVABLE:
-        return "not_approvable"
     if owner.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
     # Locked: a request that is being accepted may be taking the meaning over, and must then find it alive.

@@ -7,14 +7,11 @@ death (a worker's lease ran out). The relay doesn't care which: all are rows who
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import structlog
-
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.ports import Clock
 
 _MOST = 5_000  # deliveries looked at in one round; our choice: some seconds of work for one worker
 
@@ -30,7 +27,7 @@ class Due(Protocol):
 
 
 class DueScanner:
-    """Triggers due work, every ``interval`` seconds."""
+    """Triggers due work. It is run every ``interval`` seconds, and at once where more is waiting."""
 
     def __init__(
         self,
@@ -45,32 +42,26 @@ class DueScanner:
         self._trigger = trigger
         self._clock = clock
         self._interval = interval
+        self._planned: float | None = None  # when the next run should begin, by the event loop's clock
         self._ran = ran
         self._match_parked = match_parked
         self._matched_at: datetime | None = None
         self._recent: dict[str, datetime] = {}
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look until told to stop. A ledger that is away is waited for."""
-        log = structlog.get_logger("relay")
-        loop = asyncio.get_running_loop()
-        planned = loop.time()
-        while not stop.is_set():
-            try:
-                found = await self.look(loop.time() - planned)
-            except Unavailable as error:
-                log.warning("relay_failed", error=type(error).__name__)
-                found = 0
-            planned = loop.time() + (self._interval if found < _MOST else 0)
-            if found < _MOST:  # a round full of news means that more is waiting
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._interval)
+    async def run_once(self) -> bool:
+        """Trigger what is due and was not triggered just now; whether more is waiting. Raises Unavailable.
 
-    async def look(self, late_seconds: float = 0.0) -> int:
-        """One round: trigger what is due and was not triggered just now. How many that was.
-
-        ``late_seconds`` is how much later than planned it begins: a busy process, or a slow ledger.
+        How much later than planned it begins (a busy process, or a slow ledger) is reported to ``ran``.
         """
+        loop, full = asyncio.get_running_loop(), False
+        late_seconds = 0.0 if self._planned is None else loop.time() - self._planned
+        try:
+            full = await self._trigger_due(late_seconds) >= _MOST
+        finally:
+            self._planned = loop.time() + (0 if full else self._interval)
+        return full
+
+    async def _trigger_due(self, late_seconds: float) -> int:
         now = self._clock()
         due = await self._ledger.due(now, _MOST)
         self._recent = {key: at for key, at in self._recent.items() if now - at < _PATIENCE}

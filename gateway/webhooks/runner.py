@@ -5,14 +5,10 @@ A worker that dies in between leaves a lease that runs out: the message is told 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import structlog
-
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.ports import Clock
 from gateway.webhooks.outbox import WebhookOutbox
 from gateway.webhooks.sender import WebhookSender
 
@@ -28,33 +24,17 @@ class WebhookObserver(Protocol):
 
 
 class Webhooks:
-    """Tells case systems, every ``interval`` seconds and without a pause while there is something to tell."""
+    """Sends the messages that are waiting for case systems."""
 
-    def __init__(
-        self, outbox: WebhookOutbox, sender: WebhookSender, observer: WebhookObserver, clock: Clock, interval: float
-    ) -> None:
+    def __init__(self, outbox: WebhookOutbox, sender: WebhookSender, observer: WebhookObserver, clock: Clock) -> None:
         self._outbox = outbox
         self._sender = sender
         self._observer = observer
         self._clock = clock
-        self._interval = interval
         self._forgot_at: datetime | None = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop. A ledger that is away is waited for."""
-        log = structlog.get_logger("webhooks")
-        while not stop.is_set():
-            busy = False
-            try:
-                busy = await self.turn()
-            except Unavailable as error:
-                log.warning("webhooks_failed", error=type(error).__name__)
-            if not busy:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._interval)
-
-    async def turn(self) -> bool:
-        """One round; whether there may be more at once."""
+    async def run_once(self) -> bool:
+        """Collect, claim, send and record one batch; whether more may be waiting. Raises Unavailable."""
         looked_at = await self._outbox.collect(self._clock())
         if looked_at is None:
             self._observer.telling(0, 0.0)

@@ -144,11 +144,11 @@ def _before(site: Site, backup: Path) -> None:
         site.key = json.loads(site.run("key", "create", "--tenant", "acme", "--json", *scopes))["key"]
         site.send(0)
         site.until_received(_EACH)
-        site.run("pause", "all", "--why", "drill")
+        site.run("pause", "all", "--reason", "drill")
         site.send(_EACH)
         site.run("ledger", "backup", str(backup))
         _say(f"{_EACH} sent, {_EACH} accepted and waiting; backup taken")
-        (switch,) = json.loads(site.run("switches", "--json"))
+        (switch,) = json.loads(site.run("controls", "--json"))
         site.run("resume", switch["id"])
         site.until_received(2 * _EACH)
         process.kill()
@@ -175,9 +175,9 @@ def _after(site: Site, *, quarantine: bool) -> int:
     with site.serving():
         time.sleep(_WATCHED)
         if quarantine:
-            waiting = json.loads(site.run("review", "list", "--reason", "restored", "--json"))
+            waiting = json.loads(site.run("review", "list", "--filter-reason", "restored", "--json"))
             _say(f"{len(waiting)} wait for review, {_copies(site)} second copies so far")
-            for switch in json.loads(site.run("switches", "--json")):
+            for switch in json.loads(site.run("controls", "--json")):
                 site.run("resume", switch["id"])
             time.sleep(_WATCHED / 2)
             known = site.received()

@@ -40,7 +40,7 @@ async def _provider_goes(scene: Scene) -> None:
 
 async def _provider_returns(scene: Scene) -> None:
     await scene.hand.follow("GatewayChannelDown", "Fix", choose=lambda line: line.startswith("gateway pause"))
-    await scene.hand.follow("GatewayChannelDown", "Fix", choose=lambda line: line == "gateway switches")
+    await scene.hand.follow("GatewayChannelDown", "Fix", choose=lambda line: line == "gateway controls")
     scene.fleet.sms.whims.down = False
     await scene.hand.follow("GatewayChannelDown", "Fix", choose=lambda line: "resume" in line or "redrive" in line)
 
@@ -68,7 +68,7 @@ async def _campaign_runs_away(scene: Scene) -> None:
 
 
 async def _campaign_is_stopped(scene: Scene) -> None:
-    pausing = ("gateway pause", "gateway switches")
+    pausing = ("gateway pause", "gateway controls")
     await scene.hand.follow("GatewayTemplateSurge", "Fix", choose=lambda line: line.startswith(pausing))
     scene.load.per_second = 1.0
     await _silent(scene, "GatewayTemplateSurge")
@@ -91,7 +91,7 @@ async def _borrowers_say_stop(scene: Scene) -> None:
 
 
 async def _template_is_stopped(scene: Scene) -> None:
-    pausing = ("gateway pause", "gateway switches")
+    pausing = ("gateway pause", "gateway controls")
     await scene.hand.follow("GatewayOptOutSurge", "Fix", choose=lambda line: line.startswith(pausing))
     await _silent(scene, "GatewayOptOutSurge")
     await scene.hand.follow("GatewayOptOutSurge", "Fix", choose=lambda line: "resume" in line)

@@ -380,10 +380,10 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     _, key = await office.gateway.keys.create("acme", "operator", ("manage",), office.gateway.clock())
     operator = office.editor.holding(key)
     pause = {"scope": "channel", "value": "sms", "reason": "wrong sender"}
-    made = await operator.post("/v1/switches", pause)
+    made = await operator.post("/v1/controls", pause)
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
-    await operator.call("DELETE", f"/v1/switches/{made.json['id']}")
+    await operator.call("DELETE", f"/v1/controls/{made.json['id']}")
     store = VersionStore(office.gateway.database, office.gateway.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):

@@ -155,7 +155,7 @@ async def test_every_command_of_every_runbook_works(watch: Watch, demo: tuple[Pa
         done = {line for line, _ in hand.said if "$SWITCH" not in line}
         fresh = set(commands(page.stem, "Check", "Fix")) - done
         await hand.follow(page.stem, "Check", "Fix", choose=fresh.__contains__)
-    assert json.loads(await hand.run("gateway switches --json")) == []
+    assert json.loads(await hand.run("gateway controls --json")) == []
     assert len(hand.said) > 50
 
 

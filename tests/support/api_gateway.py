@@ -59,7 +59,7 @@ async def open_api_gateway(directory: Path, redis_url: str, **settings: Any) -> 
 
 def app_of(gateway: Gateway) -> ASGIApp:
     """The HTTP application of a gateway."""
-    return create_app(http_parts(gateway), gateway)
+    return create_app(http_parts(gateway))
 
 
 class _Server(uvicorn.Server):

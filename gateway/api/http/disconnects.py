@@ -1,46 +1,49 @@
-"""Work that is given up when the client who asked for it has gone.
+"""Cancelling work when the client that asked for it has disconnected.
 
-A client that gets no answer in its time asks again. If what it asked for first were still done, an API process that is
-behind would do everything twice, stay behind for it, and answer nobody in time.
+A client without an answer in its time asks again. If its first request were still processed, an API process that is
+behind would do everything twice, stay behind because of it, and answer no client in time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-_LONG_SECONDS = 1.0  # most answers are given sooner, and then this has cost a timer; our choice
+_WATCH_AFTER_SECONDS = 1.0  # most responses are ready sooner, and then this has cost a timer; our choice
 
 
-class cancel_on_disconnect:
-    """A block that ends with ClientDisconnect where the client hangs up. The body must have been read before."""
+@contextmanager
+def cancel_on_disconnect(request: Request) -> Iterator[None]:
+    """Cancel the block where the client disconnects. The body must have been read before.
 
-    __slots__ = ("_gone", "_request", "_task", "_timer", "_watching")
+    Raises: ClientDisconnect in place of the cancellation.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "runs in a request's task"
+    watching: asyncio.Task[None] | None = None
+    disconnected = False
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._watching: asyncio.Task[None] | None = None
-        self._gone = False
-
-    def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(_LONG_SECONDS, self._watch)
-
-    def _watch(self) -> None:
-        self._watching = asyncio.create_task(self._until_gone())
-
-    async def _until_gone(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
+    async def watch() -> None:
+        nonlocal disconnected
+        while (await request.receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
-        if self._task is not None:
-            self._task.cancel()
+        disconnected = True
+        task.cancel()
 
-    def __exit__(self, _kind: object, _error: object, _trace: object) -> None:
-        self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-        if self._gone and self._task is not None:
-            self._task.uncancel()
+    def start_watching() -> None:
+        nonlocal watching
+        watching = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, start_watching)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
+        if disconnected:
+            task.uncancel()
             raise ClientDisconnect from None

@@ -24,7 +24,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.CloseIn,
     schemas.ConsentIn,
     schemas.ReviewIn,
-    schemas.SwitchIn,
+    schemas.ControlIn,
     schemas.RedriveIn,
     schemas.SuppressionIn,
     schemas.WebhookEndpointIn,

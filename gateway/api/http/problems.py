@@ -1,6 +1,6 @@
-"""Errors as RFC 9457 problem documents: the closed list of their types, each with its remedy, and their writing.
+"""Errors as RFC 9457 problem documents: the closed list of problem types, each with its remedy, and the responses.
 
-No problem ever repeats what the caller sent: those are borrowers' data. Knows nothing of the gateway's verbs.
+No problem repeats what the caller sent, because that is borrowers' data. Must not know the gateway's services.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from gateway.core.ports import FieldError, RejectedRequest, Unavailable
 
-_MOST_ERRORS = 50  # our choice: nobody mends more at once, and a hostile body could hold a million
+_MOST_ERRORS = 50  # our choice: nobody fixes more at once, and a hostile body could hold a million
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience
 
 
@@ -34,14 +34,14 @@ class ProblemType:
 KINDS: Mapping[str, ProblemType] = {
     "malformed_json": ProblemType(400, "The body is not JSON", "Send one UTF-8 JSON document (RFC 8259)."),
     "malformed_callback": ProblemType(
-        400, "The callback cannot be read", "It is signed correctly but lacks what the provider documents."
+        400, "The callback is malformed", "The signature is valid, but fields are missing that the provider documents."
     ),
     "unauthorized": ProblemType(
         401,
         "No valid key or token",
         "Send Authorization: Bearer with an API key (gateway key create), or with a borrower token for the inbox.",
     ),
-    "forbidden": ProblemType(403, "The key may not do this", "Use a key with the scope that the detail names."),
+    "forbidden": ProblemType(403, "The key is not allowed to do this", "Use a key with the scope named in detail."),
     "same_person": ProblemType(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
     "not_your_address": ProblemType(
         403,
@@ -53,65 +53,63 @@ KINDS: Mapping[str, ProblemType] = {
         "The signature does not match",
         "Only the provider may call this. If it did, check the provider's secret and GATEWAY_PUBLIC_URL.",
     ),
-    "not_found": ProblemType(
-        404, "There is no such thing here", "Check the id; ids of other tenants do not exist for you."
-    ),
-    "method_not_allowed": ProblemType(
-        405, "This address does not take this method", "See the Allow header, and /docs."
-    ),
+    "not_found": ProblemType(404, "Not found", "Check the id. Ids of other tenants are never found."),
+    "method_not_allowed": ProblemType(405, "Method not allowed", "See the Allow header, and /docs."),
     "too_late": ProblemType(
         409,
-        "It has been handed to a provider",
-        "A message under way cannot be called back; see its state. No further step of its route follows it.",
+        "Too late: a provider already has the message",
+        "A message that was sent can't be recalled; see its state. No further step of its route follows.",
     ),
-    "not_approvable": ProblemType(409, "It can't be approved as it is", "Do what the detail says."),
-    "wrong_state": ProblemType(409, "The version's state does not allow this", "Do what the detail says."),
+    "not_approvable": ProblemType(409, "Can't be approved", "See the detail."),
+    "wrong_state": ProblemType(409, "Not possible in the version's state", "See the detail."),
     "draft_exists": ProblemType(
-        409, "A draft of this template is open", "Go on with it (it is under current), or discard it first."
+        409, "This template already has a draft", "Continue with that draft (see current), or discard it first."
     ),
     "needs_confirmation": ProblemType(
         409,
-        "Publishing it would have consequences",
-        "Tell the callers that consequences names, or send the request again with confirm.",
+        "Publishing needs your confirmation",
+        "Inform the callers that consequences lists, then send the request again with confirm.",
     ),
     "already_scheduled": ProblemType(
-        409, "Another version is to be published", "Unschedule it first, or publish this one at once."
+        409, "Another version is scheduled", "Unschedule it first, or publish this version now."
     ),
-    "nothing_to_roll_back": ProblemType(409, "Nothing was live before", "An operator can pause the template instead."),
-    "paused": ProblemType(409, "An operator has stopped this", "Ask them, or wait; see /v1/switches."),
+    "nothing_to_roll_back": ProblemType(
+        409, "There is no earlier version", "An operator can pause the template instead."
+    ),
+    "paused": ProblemType(409, "Paused by an operator", "Ask the operator, or wait; see /v1/controls."),
     "edited_meanwhile": ProblemType(
         412,
-        "Somebody else saved it since",
-        "Your text is not lost: put it together with the present one (under current), and save with its ETag.",
+        "Changed by somebody else meanwhile",
+        "Merge your text with the saved one (see current), and save it with the ETag of that.",
     ),
     "too_large": ProblemType(413, "The body is too large", "Send fewer notifications in one batch."),
     "unsupported_media_type": ProblemType(
         415, "The body is not declared as JSON", "Send Content-Type: application/json."
     ),
-    "invalid_request": ProblemType(422, "The request is not valid", "Mend the fields that the errors point at."),
+    "invalid_request": ProblemType(422, "The request is not valid", "Fix these fields."),
     "invalid_variables": ProblemType(
-        422, "The template cannot be rendered with these variables", "Mend the variables that the errors point at."
+        422, "The template can't be rendered with these variables", "Fix these variables."
     ),
     "unknown_template": ProblemType(
-        422, "There is no such template", "Use the id, and if any the version, of a published template."
+        422, "Unknown template", "Use the id of a published template, and one of its versions if you name a version."
     ),
-    "lint_errors": ProblemType(422, "The text has errors", "Mend what the findings say, each at its place."),
+    "lint_errors": ProblemType(422, "The text has errors", "Fix the findings."),
     "revision_required": ProblemType(
-        428, "It is not said which text yours is based on", "Send the ETag of the text you read in If-Match."
+        428, "If-Match is missing", "Send the ETag of the text that you edited in If-Match."
     ),
-    "too_many_tests": ProblemType(429, "Enough tests for now", "Wait a while; see the detail."),
+    "too_many_tests": ProblemType(429, "Too many test messages", "Try again later; see the detail."),
     "idempotency_key_reused": ProblemType(
         422,
-        "This idempotency key came with another body before",
-        "Use a new key for a new request; send the same body to repeat one. A repetition that arrives while the "
-        "first is being stored waits for it and gets its answer, so it is never told to come back later.",
+        "Idempotency key reused with another body",
+        "Use a new key for a new request, or the same body to repeat one. A repetition that arrives while the first "
+        "request is being stored waits and gets the same response.",
     ),
     "internal": ProblemType(
-        500, "Something broke on our side", "Report the request_id. With an idempotency key, try again."
+        500, "Internal error", "Report the request_id. It is safe to try again with the same idempotency key."
     ),
-    "no_provider": ProblemType(503, "No provider can take it now", "Try again after a moment; see the detail."),
+    "no_provider": ProblemType(503, "No provider is available", "Try again later; see the detail."),
     "unavailable": ProblemType(
-        503, "The ledger cannot be reached", "Nothing was stored. Try again after the time in Retry-After."
+        503, "The ledger is unavailable", "Nothing was stored. Try again after the time in Retry-After."
     ),
 }
 

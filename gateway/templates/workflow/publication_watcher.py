@@ -6,17 +6,12 @@ request has to ask the ledger.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
-import structlog
-
-from gateway.core.ports import Clock, Unavailable
+from gateway.core.ports import Clock
 from gateway.observability.metrics import Metrics
 from gateway.templates.catalog import Catalog
 from gateway.templates.workflow.versions_store import VersionStore
 
-_SECONDS = 1.0  # our choice: the delay of a publication in other processes, for one small query
+INTERVAL_SECONDS = 1.0  # our choice: the delay of a publication in other processes, for one small query
 
 
 class PublicationWatcher:
@@ -29,19 +24,9 @@ class PublicationWatcher:
         self._clock = clock
 
     async def run_once(self) -> None:
-        """One round. Raises Unavailable."""
+        """Refresh the catalogue and record what was published by plan. Raises Unavailable."""
         await self._catalog.refresh()
         for tenant, template in self._catalog.planned(self._clock()):
             # In memory it is live since its time. This records it in the ledger; the first process to do so wins.
             await self._store.publish_due(tenant, template)
         self._metrics.templates_followed(self._clock(), self._catalog.names(), self._catalog.skipped())
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run once a second until ``stop`` is set. An unavailable ledger is logged and tried again."""
-        while not stop.is_set():
-            try:
-                await self.run_once()
-            except Unavailable as error:
-                structlog.get_logger("catalog").warning("refresh_failed", error=type(error).__name__)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _SECONDS)

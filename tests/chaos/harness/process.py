@@ -42,10 +42,10 @@ def _resend_on_timeout() -> None:
 
 
 def _queue_as_truth() -> None:
-    async def blind(self: DueScanner, late_seconds: float = 0.0) -> int:
-        return 0
+    async def blind(self: DueScanner) -> bool:
+        return False
 
-    DueScanner.look = blind  # type: ignore[method-assign]
+    DueScanner.run_once = blind  # type: ignore[method-assign]
 
 
 BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}

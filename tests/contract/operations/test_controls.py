@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from channels.base import Accepted, PermanentFailure, ProviderReason
-from gateway.core.model import State, SwitchKind, SwitchScope
+from gateway.core.model import PolicyReason, State, SwitchKind, SwitchScope, Verdict, VerdictKind
 from gateway.core.ports import ClaimedDelivery
 from gateway.operations.controls import Controls
 from gateway.operations.dead_letters import DeadLetters, Which
@@ -197,6 +197,17 @@ async def test_what_is_sent_or_another_tenants_is_no_dead_letter(database: Datab
     await _failed(store, "f")
     assert await letters.redrive("acme", Which(ids=[work.notification.id]), "try", "key:x", dry_run=False) == []
     assert await letters.listed("other", Which(), 10) == []
+
+
+async def test_what_waits_for_review_is_no_dead_letter(database: Database) -> None:
+    """A review is decided by approving or refusing it: a redrive by its id or its reason finds nothing."""
+    store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
+    review = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
+    [made] = await store.accept([draft("k", verdict=review)], NOW)
+    for which in (Which(ids=[made.id]), Which(reason=PolicyReason.HOLD)):
+        assert await letters.redrive("acme", which, "try", "key:x", dry_run=False) == []
+    assert await letters.listed("acme", Which(), 10) == []
+    assert await store.due(NOW, 10) == []
 
 
 async def test_redriving_twice_at_once_is_redriving_once(database: Database) -> None:

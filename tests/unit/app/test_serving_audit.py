@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
-from types import SimpleNamespace
-from typing import Any
+from unittest.mock import MagicMock
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from gateway.app import serving
+from gateway.app.periodic import run_periodically
+from gateway.app.settings import Settings
 from gateway.core.model import Violation
 from gateway.core.ports import Unavailable
 from gateway.observability.metrics import Metrics
@@ -34,13 +35,16 @@ class _Failing:
         return {Violation.OVER_CAP: 2}
 
 
-async def test_a_fault_in_the_audit_stops_nothing(monkeypatch: Any) -> None:
+async def test_a_fault_in_the_audit_stops_nothing() -> None:
     """After a ledger that is away, and after a fault of its own, it goes on; the figures are those of the last time."""
-    monkeypatch.setattr(serving, "_AUDIT_SECONDS", 0.01)
     stop, metrics = asyncio.Event(), Metrics([], [])
-    gateway: Any = SimpleNamespace(auditor=_Failing(stop), metrics=metrics, clock=lambda: NOW)
-    async with asyncio.timeout(10):
-        await serving._audit(gateway, stop)
+    parts = MagicMock(auditor=_Failing(stop), metrics=metrics, clock=lambda: NOW, settings=Settings())
+    [audit] = [each for each in serving._periodic(parts, "worker") if each.name == "audit"]
+
+    async def no_pause(_stop: asyncio.Event, _seconds: float) -> None:
+        """The next run follows at once."""
+
+    await run_periodically(audit, stop, no_pause)
     samples = {
         (sample.name, sample.labels.get("kind", "")): sample.value
         for family in parse(metrics.render()[0].decode())

@@ -48,7 +48,7 @@ def _json(result: Result) -> Any:
 
 def test_legal_holds_are_put_listed_and_released(gateway: Command) -> None:
     """Who held what and why is on the list, also when it is over; what is not in force can't be released."""
-    put = gateway("hold", "--tenant", "acme", "--borrower", "B-1", "--why", "lawsuit")
+    put = gateway("hold", "--tenant", "acme", "--borrower", "B-1", "--reason", "lawsuit")
     identifier = put.stdout.strip()
     (found,) = _json(gateway("holds", "--json"))
     assert (found["id"], found["borrower_id"], found["reason"], found["actor"]) == (
@@ -85,7 +85,7 @@ def test_a_backup_is_made_and_restored(gateway: Command, tmp_path: Path) -> None
     assert "1 deliveries and 0 next steps wait for review" in restored.output
     assert gateway("restore", str(backup), data_dir=place).exit_code == 1
     assert gateway("verify", data_dir=place).exit_code == 0
-    assert gateway("quarantine", "--why", "again", "--all").exit_code == 0
+    assert gateway("quarantine", "--reason", "again", "--all").exit_code == 0
 
 
 def test_room_is_told_and_given_back(gateway: Command) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.app.app import Gateway
+from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.core.model import WebhookOutcome
 from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookMessage
@@ -84,7 +85,7 @@ async def client(gateway: Gateway) -> AsyncIterator[Client]:
 async def turns(gateway: Gateway, most: int = 20) -> None:
     """Until there is nothing to tell."""
     for _ in range(most):
-        if not await gateway.webhooks.turn():
+        if not await gateway.webhooks.run_once():
             return
 
 
@@ -305,7 +306,7 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: G
     """As a worker runs it: told soon after it happened, ended at once when the worker ends."""
     await client.post("/v1/webhook-endpoints", {"url": receiver.url})
     stop = asyncio.Event()
-    running = asyncio.create_task(gateway.webhooks.run(stop))
+    running = asyncio.create_task(run_periodically(PeriodicWork("webhooks", 0.05, gateway.webhooks.run_once), stop))
     await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
     async with asyncio.timeout(10):
         while not receiver.heard:  # noqa: ASYNC110 – the receiver is another program in life

@@ -1,0 +1,110 @@
+"""The commands of operators against a running API: ids by their beginnings, reasons, and reviews in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+import typer
+
+from gateway.app.app import Gateway
+from gateway.cli import console
+from gateway.cli.runner import full_id
+from gateway.core.model import PolicyReason, Verdict, VerdictKind
+from tests.support.api_gateway import app_of, open_api_gateway, serving
+from tests.support.ledgers import NOW, draft
+
+Run = Callable[..., Awaitable[tuple[int, str]]]
+HELD = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
+    """What is behind the API."""
+    async with open_api_gateway(tmp_path, redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def command(gateway: Gateway) -> AsyncIterator[Run]:
+    """Runs a command as an operator of the tenant acme does; its exit status, and all that it printed."""
+    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession():
+
+        async def run(*arguments: str) -> tuple[int, str]:
+            program = [sys.executable, "-c", "from gateway.cli import app; app()", *arguments]
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                *program, "--url", url, "--key", key, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+            )
+            out, _ = await process.communicate()
+            return process.returncode or 0, out.decode()
+
+        yield run
+
+
+async def test_a_pause_is_ended_by_the_beginning_of_its_id(command: Run, gateway: Gateway) -> None:
+    """Which is enough while it is the only one; without a reason nothing is paused."""
+    assert (await command("pause", "channel", "sms"))[0] == 2
+    assert (await command("pause", "channel", "sms", "--reason", "wrong amounts", "--until", "2h"))[0] == 0
+    [pause] = await gateway.switches.listed("acme", ended=False)
+    status, said = await command("resume", "nothing")
+    assert (status, "gateway controls lists the ids" in said) == (1, True)
+    status, said = await command("resume", str(pause["id"])[:7])
+    assert (status, str(pause["id"]) in said) == (0, True)
+    assert await gateway.switches.listed("acme", ended=False) == []
+
+
+async def test_reviews_are_decided_by_ids_or_by_their_reason(command: Run, gateway: Gateway) -> None:
+    """One is refused by its id, the rest is approved at once; redrive takes none of them."""
+    await gateway.store.accept([draft(f"k{number}", borrower=f"B-{number}", verdict=HELD) for number in range(3)], NOW)
+    first, *_ = await gateway.reviews.waiting("acme", None, 10, "")
+    assert (await command("review", "approve", "--reason", "both, or neither"))[0] == 2
+    status, said = await command("redrive", "--filter-reason", "hold", "--reason", "try")
+    assert (status, "redriven" in said) == (0, False)
+    assert (await command("review", "refuse", str(first["id"]), "--reason", "in hospital"))[0] == 0
+    assert len(await gateway.reviews.waiting("acme", None, 10, "")) == 2
+    status, said = await command("review", "approve", "--filter-reason", "hold", "--reason", "the holds were wrong")
+    assert (status, said.count("approved")) == (0, 2)
+    assert await gateway.reviews.waiting("acme", None, 10, "") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [("ntf_1a", "ntf_1a"), ("ntf_1ab", "ntf_1ab"), ("ntf_2", "ntf_2c"), ("ntf_2c", "ntf_2c")]
+)
+def test_an_id_is_accepted_whole_or_by_its_unique_beginning(given: str, found: str) -> None:
+    """A whole id is meant even where a longer one begins with it."""
+    assert full_id(given, ["ntf_1a", "ntf_1ab", "ntf_2c"], "gateway list") == found
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "words"),
+    [
+        ("ntf_", 2, "is the beginning of 4 ids (ntf_1a, ntf_1b, ntf_1c, …); write more of it"),
+        ("ntf_9", 1, "there is no 'ntf_9'; gateway list lists the ids"),
+        ("", 1, "there is no ''; gateway list lists the ids"),
+    ],
+)
+def test_an_ambiguous_or_unknown_id_is_refused(
+    given: str, status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what to do about it, and without guessing."""
+    with pytest.raises(typer.Exit) as ended:
+        full_id(given, ["ntf_1a", "ntf_1b", "ntf_1c", "ntf_2"], "gateway list")
+    assert ended.value.exit_code == status
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_ids_are_never_cut() -> None:
+    """However narrow the terminal is, an id stands on one line and other cells are folded."""
+    identifier = "ntf_" + "0123456789abcdef" * 2
+    narrow = console.Console(width=60, highlight=False)
+    with narrow.capture() as captured:
+        narrow.print(console.table(None, ("notification_id", "reason"), [(identifier, "a" * 90)]))
+    assert identifier in captured.get()
+    assert captured.get().count("a" * 5) > 1
+    assert "…" not in captured.get()
