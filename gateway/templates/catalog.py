@@ -1,5 +1,5 @@
-"""The versions that can be used: those of the files, those that tenants published, and older ones that accepted
-requests are pinned to. Answers from memory; what tenants publish is read from the ledger when its stamp moves on.
+"""The template versions that requests can use: built-in ones, those that tenants published, and older ones that
+accepted requests are pinned to. All are in memory; what tenants publish is read when the ledger's stamp changes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -20,15 +19,7 @@ from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, Lender, TemplateSource
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import translatable
-from gateway.templates.workflow.published_store import Key, PublicationState, VersionSource
-
-
-class Versions(Protocol):
-    """The ledger's side; see gateway/templates/workflow/published_store.py."""
-
-    async def fetch(self, keys: Sequence[Key]) -> Sequence[VersionSource]: ...
-    async def newest_stamp(self) -> int: ...
-    async def changed(self, since: int) -> Sequence[PublicationState]: ...
+from gateway.templates.workflow.published_store import Key, PublicationState, PublishedVersions
 
 
 class Catalog:
@@ -38,7 +29,7 @@ class Catalog:
         self,
         sources: Mapping[str, TemplateSource],
         lender: Lender,
-        versions: Versions | None = None,
+        versions: PublishedVersions | None = None,
         *,
         good: Callable[[TemplateSource], bool] = lambda source: False,
         look: Callable[[TemplateVersion], None] = lambda version: None,
@@ -66,7 +57,7 @@ class Catalog:
         folder: Path,
         *,
         lender: Lender,
-        versions: Versions | None = None,
+        versions: PublishedVersions | None = None,
         look: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> Catalog:
         """Read and check a folder of templates. Raises BadTemplate.
@@ -161,7 +152,7 @@ class Catalog:
         template = self._find(notification.tenant, notification.template, notification.template_version)
         if template is None:
             names = {"template": notification.template, "version": notification.template_version}
-            raise RenderFailed(translatable("{template}: version {version} is gone", **names))
+            raise RenderFailed(translatable("{template}: version {version} was not found", **names))
         borrower = notification.borrower
         return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
 

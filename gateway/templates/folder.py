@@ -101,7 +101,7 @@ def _toml_problem(error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
 def check(template_id: str, files: Mapping[str, str]) -> None:
     """Whether these can be a template's files. Raises BadTemplate."""
     if not _ID.fullmatch(template_id):
-        words = translatable("a template's id is made of small letters, digits and hyphens, and begins with a letter")
+        words = translatable("a template ID has lowercase letters, digits and hyphens only, and starts with a letter")
         raise BadTemplate.at("id", words)
     if SETTINGS not in files:
         raise BadTemplate.at(f"{template_id}/{SETTINGS}", translatable("is missing"))
@@ -110,10 +110,10 @@ def check(template_id: str, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         if not _NAME.fullmatch(name):
             raise BadTemplate.at(
-                template_id, translatable("there is a file that no template has; see templates/README.md")
+                template_id, translatable("contains a file with an unknown name; see templates/README.md")
             )
         if len(text) > _MOST_CHARACTERS or "\x00" in text:
-            words = translatable("is longer than {most} characters, or has a NUL in it", most=_MOST_CHARACTERS)
+            words = translatable("is longer than {most} characters or contains a NUL character", most=_MOST_CHARACTERS)
             raise BadTemplate.at(f"{template_id}/{name}", words)
 
 

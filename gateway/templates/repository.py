@@ -84,7 +84,7 @@ class TemplateRepository:
             found.append(Consequence("variables", joined(what), tuple(broken_callers(lately, version.variables))))
         if after.stored is not None and after.stored.based_on != live.version:
             begun = after.stored.based_on or translatable("nothing")
-            detail = translatable("it was begun from {begun}, and {live} is live now", begun=begun, live=live.version)
+            detail = translatable("it was started from {begun}, and {live} is live now", begun=begun, live=live.version)
             found.append(Consequence("live_changed", detail))
         return found
 

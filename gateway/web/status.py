@@ -109,7 +109,7 @@ def status(
     labels = [datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M") for minute in minutes]
     flow = [
         PlotSeries("accepted", _per_minute(minutes, lambda each: each.kind == "accepted")),
-        PlotSeries("handed over", _per_minute(minutes, lambda each: each.kind == "attempt_started")),
+        PlotSeries("sent to providers", _per_minute(minutes, lambda each: each.kind == "attempt_started")),
     ]
     ends = [
         PlotSeries("delivered", _per_minute(minutes, lambda each: _moved(each) and each.state == State.DELIVERED)),
@@ -119,7 +119,7 @@ def status(
         at=now,
         looks=_looks(ages, providers, switches, alive, not_ready),
         numbers=_numbers(ages),
-        flow=columns("Accepted and handed over in each minute of the last hour", flow, labels),
+        flow=columns("Accepted and sent in each minute of the last hour", flow, labels),
         ends=columns("Delivered and not delivered in each minute of the last hour", ends, labels),
         verdicts=_verdicts(minutes),
         providers=providers,
@@ -190,7 +190,9 @@ def _looks(
     not_ready: Mapping[str, str],
 ) -> list[Look]:
     found = [
-        _look("lacks", _LACKING.get(name, "GatewayAcceptAvailability"), part=name, reason=reason)
+        _look(f"lacks_{name}", _LACKING[name], reason=reason)
+        if name in _LACKING
+        else _look("lacks", "GatewayAcceptAvailability", part=name, reason=reason)
         for name, reason in not_ready.items()
         if reason
     ]

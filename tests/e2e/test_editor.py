@@ -49,8 +49,8 @@ class Office:
     async def draft(self, page: Page) -> None:
         """Mei signs in and begins a draft."""
         await self.enter(page, "mei", TEMPLATE)
-        await page.get_by_role("button", name="Begin a new version").click()
-        await page.wait_for_url(f"**{TEMPLATE}/1?done=begun")
+        await page.get_by_role("button", name="New version").click()
+        await page.wait_for_url(f"**{TEMPLATE}/1?done=begin")
 
     async def sent_version(self) -> dict[str, Any]:
         """What a new request is sent as."""
@@ -97,7 +97,7 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
     async with office.window() as mei, office.window() as tom:
         await office.enter(mei, "mei")
         await mei.get_by_role("link", name="First reminder after the due date").click()
-        await mei.get_by_role("button", name="Begin a new version").click()
+        await mei.get_by_role("button", name="New version").click()
 
         # The preview follows what is typed; a mistake is shown at its line.
         await _append(mei, "\nThank you.")
@@ -168,26 +168,26 @@ async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
         await office.enter(mei, "mei")
         await mei.get_by_role("link", name="New template").click()
         await mei.get_by_label("Title").fill('A "kind" word')
-        await mei.get_by_label("Id", exact=True).fill("overdue-first")
+        await mei.get_by_label("ID", exact=True).fill("overdue-first")
         await mei.get_by_label("Service").check()
-        await mei.get_by_label("Begin with").select_option(label="Apology to a wrong contact")
+        await mei.get_by_label("Start from").select_option(label="Apology to a wrong contact")
         await mei.get_by_label("Chinese (Taiwan)").check()
         await mei.get_by_label("English (US)").check()
         await mei.get_by_label("E-mail").uncheck()
-        await mei.get_by_role("button", name="Begin the draft").click()
-        await expect(mei.get_by_role("alert")).to_contain_text("with this id already")
+        await mei.get_by_role("button", name="Create draft").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("already in use")
         assert await mei.get_by_label("Chinese (Taiwan)").is_checked()
-        await mei.get_by_label("Id", exact=True).fill("kind-word")
-        await mei.get_by_role("button", name="Begin the draft").click()
+        await mei.get_by_label("ID", exact=True).fill("kind-word")
+        await mei.get_by_role("button", name="Create draft").click()
 
         await mei.wait_for_url("**/editor/templates/kind-word/1?done=create*")
-        await expect(mei.get_by_role("status")).to_contain_text("The draft of the new template is saved")
+        await expect(mei.get_by_role("status")).to_contain_text("Draft created")
         await expect(mei.get_by_role("tab")).to_have_count(2)
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")
         await mei.get_by_role("button", name="Submit for approval").click()
         await expect(mei.get_by_role("status")).to_contain_text("Submitted")
         await mei.goto("/editor?q=kind")
-        await expect(mei.locator(".entry")).to_contain_text(["Not live yet"])
+        await expect(mei.locator(".entry")).to_contain_text(["Not live"])
 
 
 async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: Office) -> None:
@@ -198,19 +198,19 @@ async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(of
         await expect(mei.locator("#shown-sms .facts")).to_contain_text("UCS-2")
         await expect(mei.locator("#shown-sms")).to_contain_text("right single quotation mark")
         async with mei.expect_response("**/preview"):
-            await mei.get_by_role("button", name="Write ' instead").click()
+            await mei.get_by_role("button", name="Replace with '").click()
         await expect(mei.locator("#shown-sms .facts")).to_contain_text("GSM-7")
         assert (await mei.locator(SMS).input_value()).endswith("It's fine.")
 
-        await mei.get_by_text("Put something in").click()
+        await mei.get_by_text("Insert").click()
         async with mei.expect_response("**/preview"):
             await mei.get_by_role("button", name="borrower.name").click()
         assert (await mei.locator(SMS).input_value()).endswith("{{ borrower.name }}")
 
-        await mei.get_by_role("button", name="Right to left").click()
+        await mei.get_by_role("button", name="Right-to-left name").click()
         await expect(mei.locator("#shown-sms")).to_contain_text("شهرزاد")
         await _append(mei, " No legal action")
-        await mei.get_by_role("button", name="Write further steps instead").click()
+        await mei.get_by_role("button", name="Replace with further steps").click()
         assert (await mei.locator(SMS).input_value()).endswith(" No further steps")
         await mei.get_by_role("tab", name="English (US)").press("End")
         await expect(mei.get_by_role("tab", name="Chinese (Taiwan)")).to_be_focused()
@@ -245,8 +245,10 @@ async def test_two_at_once_lose_nothing(office: Office) -> None:
         await ana.get_by_role("button", name="Save").click()
         await expect(ana.get_by_role("alert")).to_contain_text("Mei Lin saved this draft")
         await expect(ana.locator("del")).to_contain_text("Mei")
-        await ana.get_by_label("Yours").fill((await ana.get_by_label("As Mei Lin").input_value()) + " From Ana.")
-        await ana.get_by_role("button", name="Save on top").click()
+        await ana.get_by_label("Your version").fill(
+            (await ana.get_by_label("Mei Lin's version").input_value()) + " From Ana."
+        )
+        await ana.get_by_role("button", name="Save my version").click()
         await expect(ana.get_by_role("status")).to_contain_text("Saved")
         assert (await ana.locator(SMS).input_value()).endswith("From Mei. From Ana.")
         assert await ana.locator(title).input_value() == "A word about your account"
@@ -260,7 +262,7 @@ async def test_a_test_message_goes_to_the_editor(office: Office) -> None:
         assert world is not None
         before = (await world.summary())["sms"]["messages"]
         await mei.locator("#shown-sms").get_by_role("button", name="Send me a test").click()
-        await expect(mei.get_by_role("alert")).to_contain_text("on its way")
+        await expect(mei.get_by_role("alert")).to_contain_text("Test message sent to")
         assert (await world.summary())["sms"]["messages"] == before + 1
 
 
@@ -302,7 +304,7 @@ async def test_every_page_keeps_to_wcag(office: Office) -> None:
         await look("conflict")
         await page.goto(f"/language/zh?back={TEMPLATE}/2%3Flocale=zh-TW")
         await page.locator("#text-zh-TW_sms_liquid").press_sequentially("{{ nothing }}")
-        await expect(page.locator("#found-zh-TW_sms_liquid")).to_contain_text("没有变量 'nothing'")
+        await expect(page.locator("#found-zh-TW_sms_liquid")).to_contain_text("未知变量 'nothing'")
         await look("draft-zh")
         await page.goto(f"{TEMPLATE}/1/changes")
         await look("changes-zh")

@@ -35,7 +35,7 @@ async def test_it_counts_what_was_accepted_and_says_that_no_worker_runs(app_clie
     async with await _signed_in(app_client) as visitor, visitor.get(path) as answer:
         text = await answer.text()
     assert answer.status == 200
-    assert "accepted: 1; handed over: 0." in text
+    assert "accepted: 1; sent to providers: 0." in text
     assert "GatewayWorkerAbsent" in text
     assert "sms-simulator" in text
 

@@ -253,7 +253,7 @@ async def test_a_new_variable_names_the_callers_it_would_break(office: Office) -
     assert (refused.status, refused.problem) == (409, "needs_confirmation")
     [consequence] = refused.json["consequences"]
     assert consequence["code"] == "variables"
-    assert consequence["detail"] == "agent (text) is required from now on"
+    assert consequence["detail"] == "agent (text) is now required"
     [broken] = consequence["callers"]
     assert (broken["name"], broken["requests"], broken["share"]) == ("test", 1, 1.0)
     assert (await office.do(number, "publish", confirm=True)).status == 200

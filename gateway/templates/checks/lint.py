@@ -39,7 +39,7 @@ _POLICY_REMEDIES: Mapping[str, str] = {
     "opt_out_text_missing": translatable(
         "Say how to stop these messages, for example with {% render 'opt-out-sms' %}."
     ),
-    "opt_out_text_forbidden": translatable("Take the opt-out line out: networks there refuse notices that have one."),
+    "opt_out_text_forbidden": translatable("Remove the opt-out line: carriers there reject notices that have one."),
 }
 
 
@@ -64,7 +64,7 @@ class LintFinding:
 
 def findings_of(error: BadTemplate) -> list[LintFinding]:
     """What keeps a text from being compiled, as findings with their places."""
-    remedy = translatable("Mend it there.")
+    remedy = translatable("Fix it there.")
     return [
         LintFinding("error", "does_not_compile", each.where, each.line, each.detail, remedy, each.column)
         for each in error.problems
@@ -83,12 +83,12 @@ def _settings(version: TemplateVersion) -> Iterator[LintFinding]:
     for problem in check(version.variables, examples):
         name = problem.pointer.removeprefix("/variables/")
         detail = translatable("the example of {name} {problem}", name=name, problem=problem.detail)
-        yield LintFinding("error", "bad_example", where, 0, detail, translatable("Mend the example."))
+        yield LintFinding("error", "bad_example", where, 0, detail, translatable("Fix the example."))
     used = {name for part in _all_parts(version) for name in part.variables}
     for name in version.variables.keys() - used:
         detail, remedy = (
-            translatable("no text uses {name}", name=name),
-            translatable("Use it, or take it out: callers needn't give it."),
+            translatable("{name} is not used", name=name),
+            translatable("Use it or remove it, so that case systems don't have to send it."),
         )
         yield LintFinding("hint", "unused_variable", where, 0, detail, remedy)
 
@@ -125,14 +125,19 @@ def _locales(
         if listed is None:
             where, remedy = f"{version.id}/{locale}", translatable("Add a list to templates/_lint.")
             yield LintFinding(
-                "warning", "no_word_list", where, 0, translatable("nobody checks this language's words"), remedy
+                "warning",
+                "no_word_list",
+                where,
+                0,
+                translatable("there is no word list for this language, so its wording is not checked"),
+                remedy,
             )
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
             if not jurisdictions:
                 where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
-                detail = translatable("has no text in this locale")
-                yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Write it."))
+                detail = translatable("has no text in this language")
+                yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Add the text."))
             for jurisdiction in jurisdictions:
                 parts = version.parts(locale, channel, jurisdiction)
                 look = _Look(version, locale, channel, jurisdiction, parts, listed)
@@ -166,7 +171,7 @@ def _written(look: _Look, read: set[tuple[str, str]]) -> Iterator[LintFinding]:
                 yield _at(fault.level, fault.rule, part, part.source.place(fault.offset), fault.detail, fault.remedy)
         elif match := re.search(r"[{}]", text):
             remedy = translatable("Remove it, or write {{ name }} with two braces on each side.")
-            detail = translatable("{sign} reaches the reader", sign=repr(match[0]))
+            detail = translatable("the reader will see {sign}", sign=repr(match[0]))
             yield _at("error", "leftover_braces", part, part.source.place(match.start()), detail, remedy)
 
 
@@ -187,14 +192,14 @@ def _bad_words(look: _Look, field: str, part: CompiledPart, text: str) -> Iterat
             instead = entry.instead.get(" ".join(match[0].lower().split()), "")
             remedy = translatable(entry.remedy)
             if instead:
-                remedy = translatable("{remedy} Instead: {words}", remedy=remedy, words=instead)
+                remedy = translatable("{remedy} Suggested wording: {words}", remedy=remedy, words=instead)
             detail = translatable("{words}: {why}", words=repr(match[0]), why=translatable(entry.why))
             place = part.source.place(match.start())
             yield _at(entry.level, entry.kind, part, place, detail, remedy, instead, match[0])
     for start, end in _seen_by_others(field, part):
         for match in islice(look.words.lock_screen.finditer(text, start, end), _MOST_ALIKE):
-            detail = translatable("{what} can be read by whoever sees the screen or the inbox", what=repr(match[0]))
-            remedy = translatable("Say that there is a message about the account.")
+            detail = translatable("{what} can be read by anybody who sees the screen or the inbox", what=repr(match[0]))
+            remedy = translatable("Only say that there is a message about the account.")
             yield _at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
@@ -214,7 +219,7 @@ def _uses(look: _Look, field: str, part: CompiledPart) -> Iterator[LintFinding]:
         kind = types.get(use.variable, "")
         if kind in _FORMATS and kind not in ("integer",) and _FORMATS[kind].partition(":")[0] not in use.filters:
             remedy = translatable("Write {words}.", words=f"{{{{ {use.variable} | {_FORMATS[kind]} }}}}")
-            detail = translatable("{name} is shown as a machine writes it", name=use.variable)
+            detail = translatable("{name} is not formatted for readers", name=use.variable)
             yield _at("warning", "unformatted", part, use.place, detail, remedy)
         if use.variable == "borrower.name" or kind in ("money", "text"):
             yield from _personal(look, part, use, shown)
@@ -223,17 +228,17 @@ def _uses(look: _Look, field: str, part: CompiledPart) -> Iterator[LintFinding]:
 def _personal(look: _Look, part: CompiledPart, use: Use, shown: Sequence[tuple[Place, Place]]) -> Iterator[LintFinding]:
     here = (use.place.line, use.place.column)
     if any((start.line, start.column) <= here <= (end.line, end.column) for start, end in shown):
-        detail = translatable("{what} can be read by whoever sees the screen or the inbox", what=use.variable)
-        yield _at("error", "personal_data", part, use.place, detail, translatable("Leave it to the text inside."))
+        detail = translatable("{what} can be read by anybody who sees the screen or the inbox", what=use.variable)
+        yield _at("error", "personal_data", part, use.place, detail, translatable("Move it into the message text."))
     elif look.channel == "sms" and use.variable == "borrower.name":
-        detail = translatable("an SMS lies open on the screen, and the name says whose account it is about")
+        detail = translatable("an SMS can be read on a locked screen, and the name tells whose account it is")
         yield _at(
             "warning",
             "personal_data",
             part,
             use.place,
             detail,
-            translatable("Leave the name out: the number is theirs."),
+            translatable("Remove the name; the message goes to the borrower's own number anyway."),
         )
 
 
@@ -251,7 +256,7 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
             if name == "required_only":
                 detail = translatable("{problem} with only the required variables", problem=detail)
             remedy: str = translatable(
-                "Mend the example or the text; put {% if name %} … {% endif %} around what may be missing."
+                "Fix the example or the text; put {% if name %} … {% endif %} around optional values."
             )
             yield LintFinding("error", "does_not_render", look.where, 0, detail, remedy)
             return
@@ -259,13 +264,13 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
         place = f"{look.locale.partition('-')[0]}-{country}"
         if reason := refuses(place, version.category, look.channel, content.text):
             remedy = _POLICY_REMEDIES.get(reason, translatable("See templates/policies."))
-            detail = translatable("the policy for {country} refuses this text", country=country)
+            detail = translatable("the contact rules for {country} don't allow this text", country=country)
             yield LintFinding("error", reason, look.where, 0, detail, remedy)
         if look.channel != "inapp" and lender not in content.text:
-            detail, remedy = translatable("does not say who writes"), translatable("Use {{ lender.name }}.")
+            detail, remedy = translatable("does not name the sender"), translatable("Use {{ lender.name }}.")
             yield LintFinding("error", "no_identity", look.where, 0, detail, remedy)
         if len(content.subject) > _LONGEST_SUBJECT:
-            detail = translatable("has {number} characters", number=len(content.subject))
+            detail = translatable("is {number} characters long", number=len(content.subject))
             yield LintFinding("warning", "long_subject", look.where, 0, detail, _shorten(_LONGEST_SUBJECT))
     if look.channel == "sms":
         yield from _sms(look, made)
@@ -276,7 +281,7 @@ def _rendered(look: _Look, lender: str, refuses: Refuses) -> Iterator[LintFindin
 def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[LintFinding]:
     [(_, part)] = look.parts
     for name, level, with_what in (
-        ("everything", "warning", translatable("the examples")),
+        ("everything", "warning", translatable("the example values")),
         ("longest", "hint", translatable("the longest values")),
     ):
         sample = made[name]
@@ -288,8 +293,8 @@ def _sms(look: _Look, made: Mapping[str, Sample]) -> Iterator[LintFinding]:
     text = _words_of(part)
     counted = segments(text.replace("\x00", ""))
     for character, instead in counted.forcing if counted.avoidable else ():
-        detail = translatable("{sign} makes the whole text UCS-2, which is twice as dear", sign=repr(character))
-        remedy = translatable("Write {words}.", words=repr(instead)) if instead else translatable("Leave it out.")
+        detail = translatable("{sign} makes this text cost about twice as much (UCS-2)", sign=repr(character))
+        remedy = translatable("Write {words}.", words=repr(instead)) if instead else translatable("Remove it.")
         place = part.source.place(text.index(character))
         yield _at("warning", "dear_character", part, place, detail, remedy, instead)
 
@@ -304,5 +309,5 @@ def _both_parts(look: _Look) -> Iterator[LintFinding]:
     text, html = by_field["text"], by_field["html"]
     for name in sorted((html.variables ^ text.variables) - {"locale"}):
         lacking = text if name in html.variables else html
-        detail = translatable("does not have {name}, which the other part of the mail has", name=name)
-        yield LintFinding("warning", "parts_differ", lacking.where, 0, detail, translatable("Say the same in both."))
+        detail = translatable("lacks {name}, which the other version of the e-mail has", name=name)
+        yield LintFinding("warning", "parts_differ", lacking.where, 0, detail, translatable("Make both say the same."))

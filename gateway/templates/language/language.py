@@ -156,23 +156,25 @@ def _check_tags(text: str) -> None:
         if tag.startswith("{{") or (open_blocks and open_blocks[-1][0] == "comment" and name != "endcomment"):
             continue
         if name == "render":
-            raise SourceError(translatable("a shared text is taken in like this: {% render 'help' %}"), offset)
+            raise SourceError(translatable("include a shared text like this: {% render 'help' %}"), offset)
         if name.startswith("end") and open_blocks and name == f"end{open_blocks[-1][0]}":
             open_blocks.pop()
         elif name.startswith("end") and name.removeprefix("end") in BLOCKS:
-            raise SourceError(translatable("{tag} closes nothing that is open here", tag=f"{{% {name} %}}"), offset)
+            raise SourceError(translatable("{tag} has no matching opening tag", tag=f"{{% {name} %}}"), offset)
         elif name not in TAGS and name not in WITHIN and not name.startswith("#"):
             known = ", ".join(sorted((*TAGS, "render")))
-            detail = translatable("there is no tag {name}; there are: {known}", name=repr(name[:40]), known=known)
+            detail = translatable("unknown tag {name}; use one of: {known}", name=repr(name[:40]), known=known)
             raise SourceError(detail, offset)
         elif name in BLOCKS:
             open_blocks.append((name, offset))
             if len(open_blocks) > _DEEPEST:
-                raise SourceError(translatable("conditions and loops are more than {most} deep", most=_DEEPEST), offset)
+                raise SourceError(
+                    translatable("conditions and loops are nested more than {most} deep", most=_DEEPEST), offset
+                )
     if open_blocks:
         name, offset = open_blocks[-1]
         tags = {"tag": f"{{% {name} %}}", "end": f"{{% end{name} %}}"}
-        raise SourceError(translatable("{tag} is never closed: add {end}", **tags), offset)
+        raise SourceError(translatable("{tag} is not closed: add {end}", **tags), offset)
 
 
 def _tags(text: str) -> Iterator[tuple[int, str]]:
@@ -182,9 +184,7 @@ def _tags(text: str) -> Iterator[tuple[int, str]]:
         start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
         end = text.find(closing, start + 2, start + _LONGEST_TAG) + 2
         if end < 2:
-            detail = translatable(
-                "there is no {closing} within the next {most} characters", closing=closing, most=_LONGEST_TAG
-            )
+            detail = translatable("{closing} is missing within {most} characters", closing=closing, most=_LONGEST_TAG)
             raise SourceError(detail, start)
         yield start, text[start:end]
 
@@ -231,20 +231,20 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
             if (name := _path(use)) not in known:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(known))}
                 yield SourceError(
-                    translatable("there is no variable {name}; this template has: {known}", **names), use.span.index
+                    translatable("unknown variable {name}; this template has: {known}", **names), use.span.index
                 )
     roots = {name.partition(".")[0] for name in known}
     for node in _nodes(template.nodes):
         for name in map(str, (*node.template_scope(), *node.block_scope())):
             if name in roots:
                 # Otherwise an address that was checked could become one that was not.
-                detail = translatable("{name} is a variable already: choose another name", name=repr(name))
+                detail = translatable("{name} is already a variable: choose another name", name=repr(name))
                 yield SourceError(detail, node.token.start_index)
     for name, spans in analysis.filters.items():
         if name not in template.env.filters:
             for span in spans:
                 names = {"name": repr(name[:60]), "known": ", ".join(sorted(template.env.filters))}
-                yield SourceError(translatable("there is no filter {name}; there are: {known}", **names), span.index)
+                yield SourceError(translatable("unknown filter {name}; use one of: {known}", **names), span.index)
     for each in _filtered(template):
         first = each.filters[0] if each.filters else None
         if first is None or first.name not in WANTS:
@@ -253,7 +253,7 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
         kind = known.get(_name(each.left)) if isinstance(each.left, Path) else None
         if len(first.args) < least or (kind and kind not in kinds):
             words = {"name": first.name, "kinds": ", ".join(kinds), "example": example}
-            detail = translatable("the filter {name} is for {kinds}, and is written like {example}", **words)
+            detail = translatable("the filter {name} works on {kinds}; write it like {example}", **words)
             yield SourceError(detail, first.token.start_index)
 
 

@@ -105,13 +105,11 @@ class ExpandedSource:
         place = Place(*_line_and_column(self._part, at))
         if name not in self._fragments:
             known = ", ".join(sorted(self._fragments)) or "none"
-            words = translatable(
-                "there is no shared text {name} in this language; there are: {known}", name=repr(name), known=known
-            )
+            words = translatable("unknown shared text {name}; this language has: {known}", name=repr(name), known=known)
             raise SourceError(words, place=place)
         if depth == _NESTING:
             words = translatable(
-                "the shared text {name} takes in others more than {most} deep", name=repr(name), most=_NESTING
+                "the shared text {name} includes others more than {most} levels deep", name=repr(name), most=_NESTING
             )
             raise SourceError(words, place=place)
         self._add(self._fragments[name], name, at, depth + 1)
@@ -121,7 +119,7 @@ class ExpandedSource:
             return
         if self._length + len(text) > _MOST_CHARACTERS:
             raise SourceError(
-                translatable("is longer than {most} characters with all that it takes in", most=_MOST_CHARACTERS)
+                translatable("is longer than {most} characters, shared texts included", most=_MOST_CHARACTERS)
             )
         self._chunks.append(_Chunk(self._length, origin, verbatim, fragment, within))
         self._texts.append(text)

@@ -94,7 +94,7 @@ _TYPES: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "date": (_date, translatable("must be a date, like 2026-11-01")),
     "text": (
         _text,
-        translatable("must be a text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
+        translatable("must be text of at most {most} characters without control characters", most=_MOST_CHARACTERS),
     ),
     "integer": (_integer, translatable("must be a whole number")),
     "url": (_url, translatable("must be an https address")),
@@ -113,7 +113,7 @@ def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[V
         spec = specs.get(name)
         if spec is None:
             known = ", ".join(sorted(specs))
-            detail = translatable("is not used; this template has: {known}", known=known)
+            detail = translatable("is unknown; this template has: {known}", known=known)
             problems.append(VariableProblem(f"/variables/{_pointer(name)}", detail))
         elif value is not None and not _fits(spec, value):
             problems.append(VariableProblem(f"/variables/{name}", _TYPES[spec.type][1]))

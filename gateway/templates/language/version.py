@@ -98,14 +98,16 @@ class TemplateVersion:
             problems.append(TemplateProblem(where, 0, 0, detail))
         for name in sorted(self.source.parts):
             if name.partition("/")[2] not in _FILES:
-                detail = translatable("is no part; there are: {known}", known=", ".join(sorted(_FILES)))
+                detail = translatable("is not a template file; allowed: {known}", known=", ".join(sorted(_FILES)))
                 problems.append(TemplateProblem(f"{self.id}/{name}", 0, 0, detail))
         for locale in self.locales:
             try:
                 locale_of(locale)
             except (ValueError, LookupError):
                 problems.append(
-                    TemplateProblem(f"{self.id}/{locale}", 0, 0, translatable("is no locale; write it like en-GB"))
+                    TemplateProblem(
+                        f"{self.id}/{locale}", 0, 0, translatable("is not a language code; write it like en-GB")
+                    )
                 )
                 continue
             for channel in self._channels(locale):

@@ -47,14 +47,14 @@ def links(source: str, words: str) -> Iterator[Issue]:
     hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
     for start, end in hrefs:
         if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
-            detail, remedy = translatable("a link carries personal data"), translatable("Leave it out of the address.")
+            detail, remedy = translatable("a link contains personal data"), translatable("Remove it from the address.")
             yield Issue("error", "personal_link", start, detail, remedy)
     spans = [found.span() for found in _LINK.finditer(words)] + hrefs
     for start, end in spans:
         yield from _link(source[start:end], start)
     for number in _DEAR_NUMBER.finditer(words):
-        detail = translatable("a call to {number} costs extra", number=number[0].strip())
-        remedy = translatable("Give a number that costs what any call costs.")
+        detail = translatable("calls to {number} are charged at a premium rate", number=number[0].strip())
+        remedy = translatable("Use a standard-rate number.")
         yield Issue("error", "dear_number", number.start(), detail, remedy)
 
 
@@ -66,14 +66,14 @@ def _link(address: str, offset: int) -> Iterator[Issue]:
             "error",
             "plain_link",
             offset,
-            translatable("{host} is linked without TLS", host=host),
+            translatable("the link to {host} is not encrypted", host=host),
             translatable("Use https."),
         )
     if host.removeprefix("www.") in _SHORTENERS:
-        detail = translatable("{host} hides where the link goes, and carriers filter it", host=host)
+        detail = translatable("{host} hides the link's destination, and carriers block it", host=host)
         yield Issue("error", "short_link", offset, detail, translatable("Link to the lender's own site."))
     if parts.username or _is_number(host) or host.startswith("xn--") or ".xn--" in host:
-        detail = translatable("{host} looks like a deceiver's address", host=host)
+        detail = translatable("{host} looks like a phishing address", host=host)
         yield Issue("error", "odd_link", offset, detail, translatable("Link to the lender's own site, by its name."))
 
 
@@ -88,10 +88,12 @@ def _is_number(host: str) -> bool:
 def faults(source: str, most: int) -> Iterator[Issue]:
     """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
-        detail = translatable("there is no preview line, so others see the first words of the text beside the subject")
+        detail = translatable(
+            "there is no preview text, so inboxes show the beginning of the message beside the subject"
+        )
         yield Issue("warning", "no_preview", 0, detail, translatable("Write <mj-preview>…</mj-preview> in <mj-head>."))
     if "prefers-color-scheme" not in source:
-        detail = translatable("there is nothing for dark screens")
+        detail = translatable("there are no styles for dark mode")
         yield Issue("hint", "no_dark_mode", 0, detail, translatable("Use {% render 'mail-style' %}."))
     for look in (_pictures, _link_words, _element_contrast, _style_contrast):
         yield from islice(look(source), most)
@@ -100,7 +102,7 @@ def faults(source: str, most: int) -> Iterator[Issue]:
 def _pictures(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<(?:mj-image|img)\b[^<>]*>", source):
         if not re.search(r"\balt\s*=", found[0]):
-            detail = translatable("an image says nothing to who can't see it")
+            detail = translatable("an image has no description for people who can't see it")
             yield Issue(
                 "error", "no_alt_text", found.start(), detail, translatable('Add alt="…", or alt="" for decoration.')
             )
@@ -110,14 +112,20 @@ def _link_words(source: str) -> Iterator[Issue]:
     for found in re.finditer(r"<a\b[^<>]*?href\s*=\s*[\"']([^\"']*)[\"'][^<>]*>(.*?)</a>", source, re.DOTALL):
         shown = re.sub(r"<[^<>]*>", "", found[2]).strip()
         if _VAGUE.fullmatch(shown):
-            detail = translatable("{words} doesn't say where the link leads", words=repr(shown))
+            detail = translatable("{words} does not say where the link goes", words=repr(shown))
             yield Issue(
-                "warning", "vague_link", found.start(2), detail, translatable("Say what is there, like: Pay online.")
+                "warning",
+                "vague_link",
+                found.start(2),
+                detail,
+                translatable("Say what the link does, for example: Pay online."),
             )
         named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
         if named and real and named != real:
-            detail = translatable("the link says {named} and leads to {real}", named=named, real=real)
-            yield Issue("error", "misleading_link", found.start(2), detail, translatable("Have both the same."))
+            detail = translatable("the link shows {named} but opens {real}", named=named, real=real)
+            yield Issue(
+                "error", "misleading_link", found.start(2), detail, translatable("Use the same address in both.")
+            )
 
 
 def _element_contrast(source: str) -> Iterator[Issue]:
@@ -167,8 +175,8 @@ def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Issu
     least = _LEAST_LARGE if pixels >= _LARGE_PIXELS else _LEAST_CONTRAST
     if (ratio := contrast(*colours)) < least:
         pair = {"front": colours[0], "behind": colours[1], "ratio": f"{ratio:.1f}"}
-        detail = translatable("{front} on {behind} has a contrast of {ratio}", **pair)
-        yield Issue("error", "contrast", offset, detail, translatable("WCAG wants at least {least}.", least=least))
+        detail = translatable("the contrast of {front} on {behind} is {ratio}", **pair)
+        yield Issue("error", "contrast", offset, detail, translatable("WCAG requires at least {least}.", least=least))
 
 
 def contrast(first: str, second: str) -> float:

@@ -41,7 +41,7 @@ def compiled(source: str, addresses: frozenset[str]) -> Html:
     except BaseException as error:
         if not isinstance(error, OSError) and type(error).__name__ != "PanicException":  # which is no Exception
             raise
-        detail = translatable("the mail can't be laid out: look for a quote or a bracket that is missing")
+        detail = translatable("the layout can't be built: check for a missing quote or bracket")
         raise SourceError(detail) from None
     html = _INLINER.inline(made)
     if "prefers-color-scheme" in source:

@@ -112,7 +112,7 @@ class Element:
 def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
     """The opening tags, in order, while checking that everything is allowed and closed. Raises SourceError."""
     if any(each in source for each in "\ue000\ue001"):
-        raise SourceError(translatable("there is a character of the private use area, which no reader's screen has"), 0)
+        raise SourceError(translatable("contains a private-use character, which can't be displayed"), 0)
     masked, tags = _masked(source)
     stack: list[tuple[str, int]] = []  # open elements, and Liquid's blocks as "{% if"
     done = opened = 0
@@ -123,7 +123,7 @@ def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
             _control(tags[found.start()], found.start(), stack)
         elif found["name"] is None:
             raise SourceError(
-                translatable("a < begins nothing here: write &lt;, and a comment as {% comment %}"), found.start()
+                translatable("unexpected <: write &lt; for the sign, {% comment %} for a comment"), found.start()
             )
         elif found["close"]:
             _close(found["name"].lower(), found.start(), stack)
@@ -136,7 +136,7 @@ def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
             yield _open(found, masked, tags, stack, addresses)
     _text(masked, done, len(masked), stack)
     if stack:
-        raise SourceError(translatable("{element} is never closed", element=_shown(stack[-1][0])), stack[-1][1])
+        raise SourceError(translatable("{element} is not closed", element=_shown(stack[-1][0])), stack[-1][1])
 
 
 def _masked(source: str) -> tuple[str, dict[int, str]]:
@@ -162,7 +162,7 @@ def _text(masked: str, start: int, end: int, stack: list[tuple[str, int]]) -> No
     if parent == "mj-style":
         if bad := _BAD_STYLE.search(text):
             detail = translatable(
-                "{what} can't stand in a style: a mail brings nothing from elsewhere", what=repr(bad[0])
+                "{what} is not allowed in a style: an e-mail must not load anything", what=repr(bad[0])
             )
             raise SourceError(detail, start + bad.start())
     elif parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
@@ -170,15 +170,17 @@ def _text(masked: str, start: int, end: int, stack: list[tuple[str, int]]) -> No
 
 
 def _bare_text(parent: str, offset: int) -> SourceError:
-    where = _shown(parent) or translatable("a mail")
-    return SourceError(translatable("text can't stand directly in {where}: put it in <mj-text>", where=where), offset)
+    where = _shown(parent) or translatable("an e-mail")
+    return SourceError(
+        translatable("text is not allowed directly in {where}: put it in <mj-text>", where=where), offset
+    )
 
 
 def _control(tag: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if tag.startswith("{{"):
         parent = _parent(stack)
         if parent == "mj-style":
-            raise SourceError(translatable("a variable can't stand in a style"), offset)
+            raise SourceError(translatable("variables are not allowed in a style"), offset)
         if parent in _NO_TEXT_IN_HTML or (parent in _CHILDREN and parent not in _WITH_TEXT):
             raise _bare_text(parent, offset)
         return
@@ -196,7 +198,7 @@ def _control(tag: str, offset: int, stack: list[tuple[str, int]]) -> None:
     elif name in ("else", "elsif", "when") and stack and not stack[-1][0].startswith("{%"):
         names = {"tag": f"{{% {name} %}}", "element": _shown(stack[-1][0])}
         raise SourceError(
-            translatable("{tag} stands within {element}, which began before its condition", **names), offset
+            translatable("{tag} is inside {element}, which was opened before the condition", **names), offset
         )
 
 
@@ -206,23 +208,21 @@ def _open(
     name, parent = found["name"].lower(), _parent(stack)
     allowed = _CHILDREN.get(parent, _FLOW if parent != "table" else frozenset(("tr", "tbody")))
     if name not in allowed:
-        known = ", ".join(sorted(allowed)) or translatable("only text")
-        where = translatable("in {element}", element=_shown(parent)) if parent else translatable("at the top")
-        detail = translatable(
-            "<{name}> can't stand {where}; there may be: {known}", name=name, where=where, known=known
-        )
+        known = ", ".join(sorted(allowed)) or translatable("text only")
+        where = translatable("in {element}", element=_shown(parent)) if parent else translatable("at the top level")
+        detail = translatable("<{name}> is not allowed {where}; allowed: {known}", name=name, where=where, known=known)
         raise SourceError(detail, found.start())
     attributes = _attributes(found, masked, tags, addresses, html=name in _FLOW)
     if not found["attributes"].rstrip().endswith("/") and name not in _VOID:
         stack.append((name, found.start()))
         if len(stack) > _DEEPEST:
-            raise SourceError(translatable("elements are more than {most} deep", most=_DEEPEST), found.start())
+            raise SourceError(translatable("elements are nested more than {most} deep", most=_DEEPEST), found.start())
     return Element(name, attributes, found.start())
 
 
 def _close(name: str, offset: int, stack: list[tuple[str, int]]) -> None:
     if not stack or stack[-1][0] != name:
-        detail = translatable("</{name}> closes nothing here", name=name)
+        detail = translatable("</{name}> has no matching opening tag", name=name)
         if stack:
             open_ = translatable("{element} is still open", element=_shown(stack[-1][0]))
             detail = joined([detail, open_])
@@ -238,14 +238,14 @@ def _attributes(
     while masked[at:end].strip(" \t\r\n/"):
         each = _ATTRIBUTE.match(masked, at, end)
         if each is None or each.end() == at:
-            raise SourceError(translatable('an attribute is written like name="value"'), at)
+            raise SourceError(translatable('write an attribute like name="value"'), at)
         name, place = each["name"].lower(), each.start("name")
         group = "double" if each["double"] is not None else "single"
         value = each[group] or ""
         if name not in (_HTML_ATTRIBUTES if html else _MJML_ATTRIBUTES):
-            raise SourceError(translatable("the attribute {name} can't stand here", name=repr(name[:40])), place)
+            raise SourceError(translatable("the attribute {name} is not allowed here", name=repr(name[:40])), place)
         if name in attributes:
-            raise SourceError(translatable("the attribute {name} stands here twice", name=repr(name)), place)
+            raise SourceError(translatable("the attribute {name} occurs twice", name=repr(name)), place)
         _value(name, value, each.start(group) if value else place, tags, addresses)
         attributes[name] = value
         at = each.end()
@@ -257,16 +257,16 @@ def _value(name: str, value: str, offset: int, tags: Mapping[int, str], addresse
     for at, tag in held:
         if tag.startswith("{%"):
             detail = translatable(
-                "{tag} can't stand in an attribute: put the condition around the element", tag=tag[:40]
+                "{tag} is not allowed in an attribute: put the condition around the element", tag=tag[:40]
             )
             raise SourceError(detail, offset + at)
         if name not in _WORDS_ONLY:
-            raise SourceError(translatable("a variable can't stand in {name}", name=repr(name)), offset + at)
+            raise SourceError(translatable("variables are not allowed in {name}", name=repr(name)), offset + at)
     if name in _LINKS and value.strip():
         _link(value, held, offset, addresses)
     plain = unescape(value)
     if name not in _LINKS and (bad := _BAD_STYLE.search(plain)):
-        raise SourceError(translatable("{what} can't stand in an attribute", what=repr(bad[0])), offset)
+        raise SourceError(translatable("{what} is not allowed in an attribute", what=repr(bad[0])), offset)
 
 
 def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: frozenset[str]) -> None:
@@ -275,11 +275,11 @@ def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: f
     if held and not before:
         if variable(held[0][1]) not in addresses:
             name = repr(variable(held[0][1]))
-            raise SourceError(translatable("{name} is no web address: declare it with type url", name=name), offset)
+            raise SourceError(translatable("{name} is not a web address: declare it with type url", name=name), offset)
     elif not _LINK.match(unescape(before)):
-        raise SourceError(translatable("a link begins with https://, mailto: or tel:"), offset)
+        raise SourceError(translatable("a link must start with https://, mailto: or tel:"), offset)
     elif held and not _SITE.match(before):
-        detail = translatable("a variable in a link comes after the site's name, like https://example.com/{{ … }}")
+        detail = translatable("put variables after the site's name, like https://example.com/{{ … }}")
         raise SourceError(detail, offset)
 
 

@@ -39,13 +39,15 @@ def caller_changes(before: Mapping[str, VariableSpec], after: Mapping[str, Varia
     for name, spec in after.items():
         old = before.get(name)
         if old is None and spec.required:
-            found.append(translatable("{name} ({type}) is required from now on", name=name, type=spec.type))
+            found.append(translatable("{name} ({type}) is now required", name=name, type=spec.type))
         elif old is not None and old.type != spec.type:
-            found.append(translatable("{name} has to be {type}, not {old}", name=name, type=spec.type, old=old.type))
+            found.append(
+                translatable("{name} must now be of type {type}, not {old}", name=name, type=spec.type, old=old.type)
+            )
         elif old is not None and spec.required and not old.required:
-            found.append(translatable("{name} was optional and is required from now on", name=name))
+            found.append(translatable("{name} was optional and is now required", name=name))
     found += [
-        translatable("{name} is not known any more: a request that gives it is refused", name=name)
+        translatable("{name} was removed: requests that send it are refused", name=name)
         for name in before
         if name not in after
     ]

@@ -26,7 +26,7 @@ _SETTINGS = {
     "description": translatable("the description"),
     "category": translatable("the category"),
     "default_locale": translatable("the default locale"),
-    "must_arrive": translatable("whether it must arrive"),
+    "must_arrive": translatable("whether delivery is required"),
 }
 
 
@@ -122,10 +122,12 @@ def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Translata
         if was is None and now is not None:
             need = _need(now.required)
             found.append(
-                translatable("the variable {name} ({type}) is new and {need}", name=name, type=now.type, need=need)
+                translatable(
+                    "the variable {name} ({type}) was added and is {need}", name=name, type=now.type, need=need
+                )
             )
         elif now is None:
-            found.append(translatable("the variable {name} is gone: requests that give it are refused", name=name))
+            found.append(translatable("the variable {name} was removed: requests that send it are refused", name=name))
         elif was is not None and was != now:
             if was.type != now.type:
                 types = {"type": now.type, "old": was.type}
@@ -133,7 +135,7 @@ def _settings(before: TemplateVersion, after: TemplateVersion) -> list[Translata
             if was.required != now.required:
                 found.append(translatable("the variable {name} is now {need}", name=name, need=_need(now.required)))
             if (was.example, was.description) != (now.example, now.description):
-                found.append(translatable("what is said of the variable {name} changed", name=name))
+                found.append(translatable("the example or description of the variable {name} changed", name=name))
     return found
 
 
@@ -163,9 +165,11 @@ def _parts(files: Sequence[FileDifference]) -> list[Translatable]:
 
 def _became(change: str, what: str) -> Translatable:
     if change == "added":
-        return translatable("{what} is new", what=what)
+        return translatable("{what} was added", what=what)
     return (
-        translatable("{what} is gone", what=what) if change == "removed" else translatable("{what} changed", what=what)
+        translatable("{what} was removed", what=what)
+        if change == "removed"
+        else translatable("{what} changed", what=what)
     )
 
 
@@ -176,7 +180,7 @@ def _fragments(files: Sequence[FileDifference], shown: Sequence[MessageDifferenc
         return []
     return [
         translatable(
-            "{what} in {locale} reads otherwise, because a shared text changed",
+            "{what} in {locale} reads differently because a shared text changed",
             what=_WORDS[each.channel],
             locale=each.locale,
         )

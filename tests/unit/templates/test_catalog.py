@@ -142,7 +142,7 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
     new = made("words for {{ name }}").source
     older = {"en-US/email.subject.liquid": "s", "en-US/email.txt.liquid": "t", "en-US/email.html.liquid": "<p>h</p>"}
     source = TemplateSource("t", new.settings, {**new.parts, **older}, {})
-    with pytest.raises(BadTemplate, match="is no part"):
+    with pytest.raises(BadTemplate, match="is not a template file"):
         TemplateVersion(source, LENDER)
 
     class Ledger(PublishedVersions):

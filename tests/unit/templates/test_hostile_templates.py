@@ -79,34 +79,34 @@ def _timed(make: Callable[[], Content]) -> Content | str:
         ("{% if name %}" * 40 + "{% endif %}" * 40, "deep"),
         ("{% for i in (1..1) %}" * 11 + "{% endfor %}" * 11, "deep"),
         ("{{ name }}" * 10_000, "more than 500 tags"),
-        ("{{ name" + " | upcase" * 5_000 + " }}", "within the next 400 characters"),
+        ("{{ name" + " | upcase" * 5_000 + " }}", "missing within 400 characters"),
         ("{{ (((((((((((((((((((((((((((((name }}", ""),
         ("{% if " + "(" * 190 + "name" + ")" * 190 + " %}x{% endif %}", ""),
         ("{% for i in (1.." + "9" * 300 + ") %}x{% endfor %}", ""),
-        ("{% assign a = name %}" + "{% assign a = a | append: a %}" * 100, "there is no filter 'append'"),
-        ("{% for i in (1..900) %}{% assign a = a | append: name %}{% endfor %}", "there is no"),
-        ("{% capture a %}x{% endcapture %}", "there is no tag 'capture'"),
-        ("{% tablerow i in (1..9) %}x{% endtablerow %}", "there is no tag"),
-        ("{% raw %}{{ name }}{% endraw %}", "there is no tag"),
-        ("{% liquid assign a = 1 %}", "there is no tag 'liquid'"),
+        ("{% assign a = name %}" + "{% assign a = a | append: a %}" * 100, "unknown filter 'append'"),
+        ("{% for i in (1..900) %}{% assign a = a | append: name %}{% endfor %}", "unknown filter"),
+        ("{% capture a %}x{% endcapture %}", "unknown tag 'capture'"),
+        ("{% tablerow i in (1..9) %}x{% endtablerow %}", "unknown tag"),
+        ("{% raw %}{{ name }}{% endraw %}", "unknown tag"),
+        ("{% liquid assign a = 1 %}", "unknown tag 'liquid'"),
         ("x" * 99_999, "output stream limit"),
         ("x" * 200_000, "longer than"),
-        ("{% " * 30_000, "there is no %}"),
-        ("{{" * 30_000, "there is no }}"),
+        ("{% " * 30_000, "%} is missing"),
+        ("{{" * 30_000, "}} is missing"),
         ("{{ name }" * 10_000, ""),
-        ("{{" + " " * 99_000, "there is no }}"),
-        ("{% comment %}" * 300, "never closed"),
-        ("{{ name.__class__.__mro__ }}", "no variable"),
-        ("{{ __import__ }}", "no variable"),
-        ("{% assign locale = 'xx' %}{{ amount | money: currency }}", "is a variable already"),
-        ("{% assign lender = name %}", "is a variable already"),
-        ("{{ now }}", "no variable 'now'"),
-        ("{{ name[lender][0] }}", "no variable"),
-        ("{% include 'other-template' %}", "there is no tag 'include'"),
-        ("{% render 'nowhere' %}", "there is no shared text"),
-        ("{% render '../other/en-US/sms' %}", "a shared text is taken in like this"),
-        ("{% render name %}", "a shared text is taken in like this"),
-        ("{% extends 'other' %}", "there is no tag 'extends'"),
+        ("{{" + " " * 99_000, "}} is missing"),
+        ("{% comment %}" * 300, "is not closed"),
+        ("{{ name.__class__.__mro__ }}", "unknown variable"),
+        ("{{ __import__ }}", "unknown variable"),
+        ("{% assign locale = 'xx' %}{{ amount | money: currency }}", "is already a variable"),
+        ("{% assign lender = name %}", "is already a variable"),
+        ("{{ now }}", "unknown variable 'now'"),
+        ("{{ name[lender][0] }}", "unknown variable"),
+        ("{% include 'other-template' %}", "unknown tag 'include'"),
+        ("{% render 'nowhere' %}", "unknown shared text"),
+        ("{% render '../other/en-US/sms' %}", "include a shared text like this"),
+        ("{% render name %}", "include a shared text like this"),
+        ("{% extends 'other' %}", "unknown tag 'extends'"),
     ],
 )
 def test_a_hostile_text_ends_in_an_error_at_once(text: str, says: str) -> None:
@@ -236,7 +236,7 @@ def test_a_link_stays_the_address_it_was_given() -> None:
 @pytest.mark.parametrize(
     "style",
     ["a" * 90_000, "{a" * 45_000, "a{color:#fff;background:#fff}" * 3_000, ("a{" + "color:#fff;" * 99 + "}") * 80],
-    ids=["no rule", "never closed", "faint", "long rules"],
+    ids=["no rule", "is not closed", "faint", "long rules"],
 )
 def test_a_hostile_style_is_looked_at_in_no_time(style: str) -> None:
     """The lint reads what compiles; nothing in it goes back over what it has read."""
@@ -252,6 +252,6 @@ def test_a_template_sees_its_own_files_only() -> None:
     theirs = replace(mine, fragments={"en-US/sign.liquid": "theirs", "en-US/secret.liquid": "theirs"})
     assert TemplateVersion(theirs, LENDER).render("sms", "en-US", _GIVEN, "A").text == "theirs"
     assert TemplateVersion(mine, LENDER).render("sms", "en-US", _GIVEN, "A").text == "mine"
-    with pytest.raises(BadTemplate, match="there is no shared text 'secret'"):
+    with pytest.raises(BadTemplate, match="unknown shared text 'secret'"):
         TemplateVersion(replace(mine, parts={"en-US/sms.liquid": "{% render 'secret' %}"}), LENDER)
     assert "theirs" not in json.dumps(json.loads(mine.dump()))

@@ -106,10 +106,10 @@ def test_a_difference_is_said_in_words() -> None:
     found = difference(FILES, after, _compiled(dict(FILES)), _compiled(after))
     assert found.words == (
         "the title changed from “First reminder after the due date” to “The first reminder after the due date”",
-        "the variable agent (text) is new and optional",
+        "the variable agent (text) was added and is optional",
         "the variable pay_url is now required",
-        "the in-app message in en-GB is gone",
-        "the example b is new",
+        "the in-app message in en-GB was removed",
+        "the example b was added",
         "the SMS in zh-TW changed",
     )
     assert ("sms", "zh-TW") in {(each.channel, each.locale) for each in found.shown}
@@ -123,7 +123,7 @@ def test_a_shared_text_that_changed_is_told() -> None:
     today = replace(FOLDER, fragments=fragments).source(TEMPLATE, FILES)
     found = difference(FILES, FILES, _compiled(dict(FILES)), TemplateVersion(today, LENDER))
     assert found.files == ()
-    assert "the SMS in en-US reads otherwise, because a shared text changed" in found.words
+    assert "the SMS in en-US reads differently because a shared text changed" in found.words
 
 
 # ── previews and callers ────────────────────────────────────────────────────────────────────────────────────
@@ -146,11 +146,11 @@ def test_a_preview_has_every_channel_and_says_what_is_wrong_with_a_sample() -> N
     [
         ({}, {}, []),
         ({}, {"note": NOTE}, []),
-        ({}, {"amount": AMOUNT}, ["amount (money) is required from now on"]),
+        ({}, {"amount": AMOUNT}, ["amount (money) is now required"]),
         ({"amount": AMOUNT}, {"amount": replace(AMOUNT, required=False)}, []),
-        ({"note": NOTE}, {"note": replace(NOTE, required=True)}, ["note was optional and is required from now on"]),
-        ({"note": NOTE}, {"note": replace(NOTE, type="date")}, ["note has to be date, not text"]),
-        ({"note": NOTE}, {}, ["note is not known any more: a request that gives it is refused"]),
+        ({"note": NOTE}, {"note": replace(NOTE, required=True)}, ["note was optional and is now required"]),
+        ({"note": NOTE}, {"note": replace(NOTE, type="date")}, ["note must now be of type date, not text"]),
+        ({"note": NOTE}, {}, ["note was removed: requests that send it are refused"]),
         ({"note": NOTE}, {"note": replace(NOTE, example="y")}, []),
     ],
 )

@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from gateway.core.reasons import PolicyReason
 from gateway.templates.checks.word_lists import load_words
 from gateway.templates.language.source_positions import Place
 from gateway.templates.translatable import joined, translatable
@@ -137,15 +138,22 @@ def test_every_rule_has_its_name_in_every_language() -> None:
         assert {f"rule_{each}" for each in rules} <= set(texts.texts)
 
 
+def test_every_reason_has_its_words_in_every_language() -> None:
+    """The status page names each decision and each reason of the policy in the reader's language."""
+    for texts in translations.load().values():
+        assert {f"reason_{each}" for each in PolicyReason} <= set(texts.texts)
+        assert {f"ops_verdict_{each}" for each in ("send", "defer", "suppress", "review")} <= set(texts.texts)
+
+
 def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> None:
     """Numbers and names stay; a sentence within a sentence is said as well; what comes from elsewhere stays."""
-    inner = translatable("the attribute {name} can't stand here", name="'onclick'")
+    inner = translatable("the attribute {name} is not allowed here", name="'onclick'")
     outer = Place(3, 1, "help:1:2").sentence(inner)
-    assert outer == "the attribute 'onclick' can't stand here (in the shared text help:1:2)"
+    assert outer == "the attribute 'onclick' is not allowed here (in the shared text help:1:2)"
     texts = translations.load()
     assert texts["en"].translate(outer) == outer
-    assert texts["zh"].translate(outer) == "这里不能有属性 'onclick'（在共用文字 help:1:2 中）"
-    assert texts["zh"].translate(joined([inner, "by a library"])) == "这里不能有属性 'onclick'; by a library"
+    assert texts["zh"].translate(outer) == "此处不允许属性 'onclick'（公共文本 help:1:2）"
+    assert texts["zh"].translate(joined([inner, "by a library"])) == "此处不允许属性 'onclick'; by a library"
     assert texts["zh"].translate("by a library: {odd}") == "by a library: {odd}"
     assert json.dumps(deepcopy(outer)) == json.dumps(str(outer))
     assert texts["zh"].translate(deepcopy(outer)) == texts["zh"].translate(outer)  # as dataclasses.asdict copies it
