@@ -21,7 +21,7 @@ from gateway.core.requests import NotificationRequest
 from gateway.storage.schema import receipts
 from tests.support.api_gateway import request
 from tests.support.ledgers import begun, empty_sqlite
-from tests.support.smsc import Smsc
+from tests.support.smsc import Smsc, WireSmsc
 
 ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
 
@@ -51,7 +51,7 @@ async def _orphan(gateway: Gateway) -> None:
 
 
 @asynccontextmanager
-async def _on(smsc: Smsc, **settings: Any) -> AsyncIterator[Gateway]:
+async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
     """A whole gateway that sends by the SMSC, and hears it."""
     stop = asyncio.Event()
     await smsc.start()
@@ -164,3 +164,19 @@ async def test_a_stop_is_confirmed_over_the_connection() -> None:
         assert b"Example Bank" in helped
         assert confirmed != helped
         assert [each.registered_delivery for each in smsc.submitted] == [0, 0]
+
+
+async def test_a_refused_bind_puts_nothing_in_doubt() -> None:
+    """Forty wait while the SMSC refuses to bind: all are tried again, and none is unknown or in review."""
+    smsc = WireSmsc(bind_status=0x0D)
+    async with _on(smsc) as gateway:
+        bodies = [request(number, route=["sms"]) for number in range(40)]
+        for number, body in enumerate(bodies):
+            body["borrower"]["addresses"]["sms"] = f"+12025550{100 + number}"
+        requests = [NotificationIn(**body).incoming("", body) for body in bodies]
+        answers = await gateway.pipeline.accept("acme", requests)
+        await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 100))
+        for answer in answers:
+            found = await _until(gateway, answer.id, "retrying")
+            assert [each["reason"] for each in found["deliveries"]] == ["provider_config"]
+        assert smsc.submitted == []
