@@ -79,12 +79,11 @@ def main() -> int:
 
 def _play(name: str, factor: float, keep: Path | None) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="gwdrill", dir="/tmp"))
-    folder.chmod(0o755)
     try:
         return asyncio.run(play(name, folder, factor, lambda line: print(f"drill: {line}", file=sys.stderr)))
     finally:
         if keep:
-            shutil.copytree(folder, keep / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg", "data"))
+            shutil.copytree(folder, keep / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("data"))
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,25 +7,24 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from gateway.storage.database import Database
-from gateway.storage.migrate import pending_migration
+from gateway.storage.migrate import migrate, pending_migration
 from tests.support.production import Process, Production, production, request
 
 _RECEIPT_HOURS = 15 / 3600
 
 
 @pytest.fixture
-async def running(tmp_path: Path, empty_postgresql: str, tcp_valkey_url: str) -> AsyncIterator[Production]:
+async def running(tmp_path: Path, new_postgresql: str, tcp_valkey_url: str) -> AsyncIterator[Production]:
     # Callbacks go to one process here. While that one is replaced, on a busy machine for longer than the provider calls
     # again, some are lost for good: such a message is looked up, at a deadline that the test can wait for.
-    async with production(tmp_path, empty_postgresql, tcp_valkey_url, receipt_hours=_RECEIPT_HOURS) as started:
+    engine = create_engine(new_postgresql)
+    migrate(engine)
+    engine.dispose()
+    async with production(tmp_path, new_postgresql, tcp_valkey_url, receipt_hours=_RECEIPT_HOURS) as started:
         yield started
-    # The next tests' migrations have to find what they know.
-    engine = Database(empty_postgresql)
-    await engine.write(lambda connection: connection.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public")))
-    await engine.close()
 
 
 async def _next_version(database: Database) -> None:

@@ -18,7 +18,6 @@ from tests.ops.promtool import alerts, tool
 @pytest.fixture
 def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="gwdrill", dir="/tmp"))
-    made.chmod(0o755)  # the database's server has a user of its own
     yield made
     shutil.rmtree(made, ignore_errors=True)
 

@@ -48,7 +48,6 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
-    folder.chmod(0o755)
     try:
         figures, beside = asyncio.run(_run(options, folder))
     except Exception:
@@ -56,7 +55,7 @@ def main() -> int:
         return 2
     finally:
         if options.keep:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg"))
+            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     broken = [name for name in PROMISES if figures[name]] + [name for name in _BESIDE if beside[name]]
     if options.json:

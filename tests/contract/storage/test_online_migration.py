@@ -51,10 +51,9 @@ def test_a_migration_only_adds(script: Path) -> None:
 
 
 @pytest.fixture
-def engine(postgresql_url: str) -> Iterator[Engine]:
-    """A PostgreSQL with the schema as first released; whatever was in it is gone."""
-    engine = create_engine(postgresql_url)
-    _empty(engine)
+def engine(new_postgresql: str) -> Iterator[Engine]:
+    """A PostgreSQL with the schema as first released."""
+    engine = create_engine(new_postgresql)
     config = Config()
     config.set_main_option("script_location", str(VERSIONS[0].parents[1]))
     with engine.connect() as connection:
@@ -62,15 +61,7 @@ def engine(postgresql_url: str) -> Iterator[Engine]:
         command.upgrade(config, "0001")
         connection.commit()
     yield engine
-    _empty(engine)
-    migrate(engine)
     engine.dispose()
-
-
-def _empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
 
 
 async def test_a_migration_that_cannot_have_a_table_gives_up_and_can_be_repeated(engine: Engine) -> None:

@@ -183,11 +183,11 @@ def test_each_unsafe_setting_of_postgresql_is_found(name: str, value: str, check
     assert set(bad(ledger.judge({**SOUND, name: value}))) == {check}
 
 
-async def test_a_real_postgresql_is_examined(empty_postgresql: str) -> None:
+async def test_a_real_postgresql_is_examined(durable_postgresql: str) -> None:
     """Content with a migrated server; finds a setting of the database, a clock that is off, a schema that is behind."""
-    settings = Settings(**{**PRODUCTION, "database_url": empty_postgresql})
+    settings = Settings(**{**PRODUCTION, "database_url": durable_postgresql})
     assert bad(await ledger.check(settings, now)).keys() <= {"ledger.checksums"}
-    engine = create_engine(empty_postgresql)
+    engine = create_engine(durable_postgresql)
     name = engine.url.database
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
