@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from channels.email.reports import return_path
 from gateway.core.model import State
-from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import request
-from tests.unit.channels.test_smtp import COMPLAINT
+from tests.support.app_client import AppClient
+from tests.support.mails import COMPLAINT
 
 
 async def test_a_complaint_about_a_mail_ends_all_mail_to_that_address(app_client: AppClient) -> None:

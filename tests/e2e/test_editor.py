@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
 from gateway.core.model import SwitchKind, SwitchScope
 from tests.support.browser import PASSWORD, chromium, sign_in, window
-from tests.test_path import REQUEST, Running, up
+from tests.support.whole_gateway import REQUEST, Running, up
 
 SMS = "#text-en-US_sms_liquid"
 TEMPLATE = "/editor/templates/overdue-first"

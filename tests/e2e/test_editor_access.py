@@ -17,7 +17,7 @@ from gateway.web import editor_forms, preview_frames
 from gateway.web.access import back_of
 from gateway.web.editor import files_of
 from gateway.web.editor_views import PartText, digest
-from tests.e2e.conftest import AppClient
+from tests.support.app_client import AppClient
 from tests.support.browser import PASSWORD
 
 TEMPLATE = "/editor/templates/overdue-first"

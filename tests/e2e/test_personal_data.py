@@ -38,8 +38,8 @@ from gateway.app.settings import Settings
 from gateway.observability import logs, tracing
 from gateway.queue.connection import connect
 from gateway.storage.schema import deliveries, notifications
+from tests.support.mails import COMPLAINT
 from tests.support.production import free_port
-from tests.unit.channels.test_smtp import COMPLAINT
 
 AT = "2026-11-24T10:00:00+08:00"
 ACCOUNT = "AC" + "0" * 32

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.model import Contact, Facts, Hold, HoldKind, OptOut, VerdictKind
 from gateway.policy import decide
-from tests.rules.test_policy_table import PACKS, notification
+from tests.support.policy_cases import PACKS, notification
 
 _ZONES = [
     "Asia/Taipei",

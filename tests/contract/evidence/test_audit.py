@@ -26,14 +26,12 @@ from gateway.core.ports import ClaimedDelivery, DecidedRequest, ReceiptFor, Tran
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.evidence.audit.watermark import Watermark
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
 FIGURES = Figures.load(Path(__file__).parents[3] / "templates" / "policies")
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 HOUR = timedelta(hours=1)
 SENT = Accepted("SM1")
 

@@ -20,9 +20,9 @@ from gateway.operations.reviews import Reviews
 from gateway.retention.backup import BackupFailed, back_up, read_manifest, restore
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
-from tests.contract.storage.test_ledger import SETTLER
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
 from tests.support.postgresql import programs
+from tests.support.settling import SETTLER
 
 SMS_THEN_MAIL = (Step("sms", timedelta(minutes=30)), Step("email"))
 

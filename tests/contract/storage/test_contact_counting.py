@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
@@ -23,12 +22,10 @@ from channels.base import (
 from gateway.core.model import Step
 from gateway.core.ports import ReceiptFor
 from gateway.operations.reviews import Reviews
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, select, text
@@ -22,14 +21,11 @@ from channels.base import (
 )
 from gateway.core.model import DeclaredPreferences, State, new_id
 from gateway.core.ports import ClaimedDelivery, ReceiptFor, Unavailable
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
-
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+from tests.support.settling import SETTLER
 
 
 async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> ClaimedDelivery:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from itertools import permutations
 from uuid import uuid4
 
@@ -26,13 +25,10 @@ from channels.base import (
 )
 from gateway.core.model import END_STATES, TRANSITIONS, EndReason, Facts, State, Step
 from gateway.core.ports import Attempt, BorrowerFacts, ClaimedDelivery, Delivery, ReceiptFor
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+from tests.support.settling import SETTLER
 
 
 def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:

@@ -18,8 +18,8 @@ from channels.email.reports import return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock, message
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
 from tests.support.production import free_port
-from tests.unit.channels.test_smtp import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
 
 PATH = return_path(REFERENCE, "lender.example")
 DATE = "Tue, 24 Nov 2026 00:00:00 +0000"

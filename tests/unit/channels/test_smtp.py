@@ -25,12 +25,12 @@ from channels.base import (
 )
 from channels.email import CHANNEL
 from channels.email.reports import return_path
-from channels.email.sink import Mail, SmtpSink, report
+from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, TO
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
-TO = "chen@example.com"
 R = ProviderReason
 
 
@@ -293,10 +293,6 @@ async def test_a_cancelled_send_gives_its_place_back() -> None:
 # Reports
 
 
-REFERENCE = f"dlv_{1:032x}.1.{'ab' * 12}"
-MAIL = Mail("dlv_1@lender.example", f"{REFERENCE}@lender.example", TO, b"")
-
-
 def _posted(raw: bytes) -> CallbackRequest:
     return CallbackRequest("http://x/", {"authorization": "Bearer tok"}, {}, raw)
 
@@ -334,46 +330,6 @@ def test_a_report_without_envelope_id_is_known_by_its_return_path() -> None:
     raw = report(MAIL, "", True, "Tue, 24 Nov 2026 00:00:00 +0000")
     (receipt,) = _provider(25, callback_token="tok").read_receipts(_posted(raw))
     assert (receipt.reference, receipt.status) == (REFERENCE, ReceiptStatus.UNDELIVERED)
-
-
-OWN_WORDS = """From: MAILER-DAEMON@odd.example
-To: {to}
-Subject: failure notice
-MIME-Version: 1.0
-Content-Type: text/plain
-
-Hi. This is the qmail-send program at odd.example.
-I'm afraid I wasn't able to deliver your message to the following addresses.
-This is a permanent error; I've given up. Sorry it didn't work out.
-
-<borrower@odd.example>:
-Sorry, no mailbox here by that name. (#5.1.1)
-"""
-
-COMPLAINT = """From: feedback@mailbox.example
-To: abuse@lender.example
-MIME-Version: 1.0
-Content-Type: multipart/report; report-type=feedback-report; boundary="=_b"
-
---=_b
-Content-Type: text/plain
-
-This is a complaint.
---=_b
-Content-Type: message/feedback-report
-
-Feedback-Type: {kind}
-User-Agent: Mailbox/1
-Version: 1
-{field}
-
---=_b
-Content-Type: text/rfc822-headers
-
-{original}
-
---=_b--
-"""
 
 
 def test_a_bounce_in_a_servers_own_words_is_understood() -> None:

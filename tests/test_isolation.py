@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,32 @@ from pathlib import Path
 import psycopg
 
 from tests.support.postgresql import PostgresServer, programs
+
+ROOT = Path(__file__).parents[1]
+
+
+def _imported(script: Path) -> set[str]:
+    """Every module that a file imports, or may import by ``from package import name``."""
+    found = set()
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{each.name}" for each in node.names)}
+    return found
+
+
+def test_no_test_file_is_imported() -> None:
+    """What tests share is in support modules, so that a test file can be changed, moved and deleted by itself."""
+    scripts = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "ops").rglob("*.py")]
+    tests = {
+        ".".join(each.relative_to(ROOT).with_suffix("").parts)
+        for each in scripts
+        if each.name.startswith("test_") or each.name == "conftest.py"
+    }
+    assert len(tests) > 100
+    found = {str(each.relative_to(ROOT)): imported for each in scripts if (imported := _imported(each) & tests)}
+    assert found == {}
 
 
 def test_a_postgresql_server_opens_nothing_and_leaves_nothing() -> None:
