@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,16 @@ from gateway.app.embedded import valkey
 from gateway.queue.connection import connect
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
-from tests.support.postgresql import PostgresServer
+from tests.support.postgresql import PostgresServer, new_database
+from tests.support.production import free_port
+from tests.support.waiting import eventually_blocking
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, in the random order that all have: what is short fills the gaps at the end."""
+    slow = {each.path for each in items if each.get_closest_marker("slow")}
+    items.sort(key=lambda each: each.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -60,26 +67,24 @@ def short_dir() -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tcp_valkey_url() -> Iterator[str]:
     """A Valkey that other processes reach over TCP, as they would in production."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    binary = valkey.find_binary()
-    server = subprocess.Popen(
-        [str(binary), "--port", str(port), "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL
-    )
-    client = BlockingRedis.from_url(f"redis://127.0.0.1:{port}")
-    for _ in range(100):
-        try:
-            client.ping()
-            break
-        except RedisError:
-            time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen([str(valkey.find_binary()), *options], stdout=subprocess.DEVNULL)
+
+    def up() -> bool:
+        with BlockingRedis(port=port) as client, suppress(RedisError):
+            return bool(client.ping())
+        return False
+
+    try:
+        eventually_blocking(up)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture(scope="session")
@@ -116,14 +121,8 @@ def empty_postgresql(_migrated_postgresql: Engine, postgresql_url: str) -> str:
 @pytest.fixture
 def new_postgresql(postgresql_url: str) -> Iterator[str]:
     """The URL of a database of the test's own, with nothing in it."""
-    engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
-    name = f"own_{uuid.uuid4().hex}"
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
-    yield engine.url.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()
+    with new_database(postgresql_url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ async def test_an_unknown_outcome_is_resolved_and_never_sent_blindly(morning: Ru
     borrower = {**REQUEST["borrower"], "addresses": {**REQUEST["borrower"]["addresses"], "sms": "+12025550194"}}
     one_channel = [{"channel": "sms", "wait": None, "until": "delivered"}]
     _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "borrower": borrower, "route": one_channel})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "attempt_unknown" not in [event["kind"] for event in (await morning.read(answer["id"]))["events"]]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert (await morning.until_at_rest(answer["id"]))["state"] == "delivered"

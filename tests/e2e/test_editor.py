@@ -145,11 +145,11 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Off
 
         async def hold(route: Route) -> None:
             sent.append(route.request.url)
-            await asyncio.wait_for(previewed.wait(), 10)
+            await asyncio.wait_for(previewed.wait(), 60)
             await route.continue_()
 
         await mei.route("**/submit", hold)
-        async with mei.expect_request("**/preview", timeout=10_000):
+        async with mei.expect_request("**/preview", timeout=60_000):
             await mei.get_by_label("Comment").evaluate(
                 """comment => {
                     comment.value = "friendlier";

@@ -14,11 +14,14 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from sqlalchemy import create_engine
 
 _READY_SECONDS = 60.0  # the start takes less than a second; a busy machine or a recovery needs the rest
 _STOP_SECONDS = 30.0  # a fast shutdown writes a checkpoint
@@ -180,6 +183,21 @@ class PostgresServer:
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-5:]
         return " / ".join(lines)
+
+
+@contextmanager
+def new_database(url: str) -> Iterator[str]:
+    """The URL of a new, empty database on the server at ``url``; dropped afterwards."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"own_{uuid.uuid4().hex}"
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        yield engine.url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        engine.dispose()
 
 
 def _link_or_copy(source: str, target: str) -> str:

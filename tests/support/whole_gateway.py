@@ -54,7 +54,7 @@ class Running:
         return dict(found)
 
     async def until_at_rest(self, notification_id: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = await self.read(notification_id)
                 moving = [each for each in found["deliveries"] if each["due_at"] is not None]

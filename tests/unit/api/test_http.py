@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +22,14 @@ from sqlalchemy import func, select
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
 from gateway.api.app import create_app
+from gateway.api.http import disconnects
 from gateway.core.ports import Unavailable
 from gateway.observability import logs
 from gateway.pipeline import Pipeline
 from gateway.storage.schema import inbox, notifications
 from tests.support.api_gateway import ApiGateway, Client, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
+from tests.support.waiting import eventually
 
 EVERYTHING = ("send", "read", "manage")
 
@@ -81,13 +84,22 @@ async def test_what_its_client_gave_up_is_not_done(
         await go_on.wait()
         return await accept(*arguments)
 
+    watching, gone, until_gone = [], asyncio.Event(), disconnects.cancel_on_disconnect._until_gone
+
+    async def watched(request: disconnects.cancel_on_disconnect) -> None:
+        watching.append(request)
+        await until_gone(request)
+        gone.set()
+
+    monkeypatch.setattr(disconnects, "_LONG_SECONDS", 0.0)
+    monkeypatch.setattr(disconnects.cancel_on_disconnect, "_until_gone", watched)
     monkeypatch.setattr(gateway.store, "accept", slowly)
     first = asyncio.create_task(client.post("/v1/notifications", request()))
     await began.wait()
     second = asyncio.create_task(client.post("/v1/notifications", request(2)))
-    await asyncio.sleep(1.5)
+    await eventually(lambda: len(watching) == 2)
     second.cancel()
-    await asyncio.sleep(0.2)
+    await gone.wait()
     go_on.set()
     assert (await first).status == 202
     third = await client.post("/v1/notifications", request(3))
@@ -312,7 +324,7 @@ async def test_holds_opt_outs_and_the_timeline(client: Client) -> None:
     assert [(each["id"], each["channel"], each["source"]) for each in record["opt_outs"]] == [
         (made.json["id"], "sms", "letter")
     ]
-    assert "912" not in json.dumps(record)
+    assert not re.search(r"912\D?345\D?678", json.dumps(record))
     assert (await client.call("DELETE", "/v1/borrowers/B-1/holds/dispute")).status == 204
     assert (await client.call("DELETE", "/v1/borrowers/B-1/holds/dispute")).problem == "not_found"
     assert (await client.call("DELETE", f"/v1/borrowers/B-1/opt-outs/{made.json['id']}")).status == 204
@@ -476,7 +488,7 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
     """The next ``count`` events of a stream."""
     found: list[dict[str, Any]] = []
     current: dict[str, Any] = {}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(found) < count:
             line = (await response.content.readline()).decode().rstrip("\n")
             if not line and "data" in current:

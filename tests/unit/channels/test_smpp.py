@@ -75,7 +75,7 @@ class Listening:
         return True
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(10), self._came:
+        async with asyncio.timeout(60), self._came:
             await self._came.wait_for(lambda: len(self.receipts) + len(self.replies) >= count)
 
     async def end(self) -> None:
