@@ -28,6 +28,7 @@ from gateway.templates.rendering.sms_segments import segments
 from tests.chaos.harness.proxy import Mode, Proxy
 from tests.support.fake_servers import clock, closed_port, message
 from tests.support.smsc import Smsc
+from tests.support.waiting import eventually
 
 GOOD, BAD, BUSY, SILENT, LOST = (f"+120255501{last}" for last in ("00", "95", "96", "94", "99"))
 
@@ -120,7 +121,11 @@ async def test_a_connection_that_was_lost_is_made_again(smsc: Smsc) -> None:
     provider = _provider(link.port)
     await provider.send(message(GOOD))
     link.set(Mode.CUT)
-    await asyncio.sleep(0.2)
+
+    async def lost() -> bool:
+        return not await provider._client.is_alive()
+
+    await eventually(lost)
     for number in (2, 3):
         with pytest.raises(TransientFailure):
             await provider.send(message(GOOD, number))
