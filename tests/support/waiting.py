@@ -6,16 +6,20 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 LIMIT_SECONDS = 60.0  # our choice: far more than any of these waits takes on a busy machine
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], limit: float = LIMIT_SECONDS, *, every: float = 0.02
-) -> T:
+    condition: Callable[[], Awaitable[T]], limit: float = LIMIT_SECONDS, *, every: float = 0.02
+) -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], limit: float = LIMIT_SECONDS, *, every: float = 0.02) -> T: ...
+async def eventually(condition: Callable[[], Any], limit: float = LIMIT_SECONDS, *, every: float = 0.02) -> Any:
     """What ``condition`` returns as soon as that is true, asked ``every`` so many seconds.
 
     Raises TimeoutError after ``limit`` seconds.

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import structlog
+import yarl
 from redis.asyncio import Redis
 from sqlalchemy import func, select
 
@@ -418,7 +419,7 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     headers = {"X-Twilio-Signature": RequestValidator("ab" * 16).compute_signature(url, fields)}
 
     async def call() -> Any:
-        target = aiohttp.client.URL(client.url + path, encoded=True)
+        target = yarl.URL(client.url + path, encoded=True)
         async with client.session.post(target, data=fields, headers=headers) as response:
             return response.status, response.headers
 

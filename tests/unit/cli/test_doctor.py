@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -112,7 +113,7 @@ def test_secret_files_must_be_their_owners(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error when nearly nothing is left, a warning before that."""
-    usage = host.shutil.disk_usage(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
     for free, expected in ((5e8, {"host.disk": Level.ERROR}), (2e9, {"host.disk": Level.WARNING}), (9e10, {})):
         full = usage._replace(total=100_000_000_000, free=int(free))
         monkeypatch.setattr("shutil.disk_usage", lambda _place, full=full: full)
