@@ -21,7 +21,7 @@ from tests.support.postgresql import new_database
 from tests.support.production import Process, Production, answers, production, request
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _END = {"delivered", "undelivered", "suppressed", "failed", "expired", "cancelled"}
 # Callbacks go to one process here. While that one is replaced, on a busy machine for longer than the provider calls
