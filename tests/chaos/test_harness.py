@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,31 +26,30 @@ from tests.support.production import free_port
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """One server for all: each test heals what it breaks. Its socket's path has to be short."""
-    folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        server = Postgres(folder / "pg")
-        yield server
-        server.stop()
-        assert "database system is ready" in (folder / "postgresql.log").read_text()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One server for all: each test heals what it breaks."""
+    log = tmp_path_factory.mktemp("chaos") / "postgresql.log"
+    server = Postgres(log)
+    yield server
+    server.stop()
+    assert "database system is ready" in log.read_text()
 
 
 def _write(postgres: Postgres) -> None:
     """Some four megabytes."""
-    address = f"host={Path(postgres.socket).parent} user=postgres dbname=postgres connect_timeout=2"
-    with psycopg.connect(address, autocommit=True) as connection:
+    with psycopg.connect(postgres.server.address, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS pages (page text)")
         connection.execute("INSERT INTO pages SELECT repeat('a', 1000) FROM generate_series(1, 4000)")
 
 
 def _limits(postgres: Postgres) -> set[str]:
     """How large a file may grow: the words of the kernel, as setting it asks for more rights than reading it."""
-    texts = [Path(f"/proc/{each.pid}/limits").read_text() for each in postgres.processes()]
-    return {line.split()[3] for text in texts for line in text.splitlines() if line.startswith("Max file size")}
+    limits = set()
+    for each in postgres.processes():
+        with suppress(OSError):  # it has ended since they were listed
+            lines = Path(f"/proc/{each.pid}/limits").read_text().splitlines()
+            limits |= {line.split()[3] for line in lines if line.startswith("Max file size")}
+    return limits
 
 
 def test_a_server_that_is_up_and_takes_nobody_in_is_started_anew(postgres: Postgres) -> None:
@@ -76,8 +74,7 @@ def test_a_full_disk_is_full_for_every_process_and_then_has_room_for_every_proce
 
 def test_a_full_disk_leaves_shared_memory_alone(postgres: Postgres) -> None:
     """Memory is no disk: a server that gets none in its recovery from a crash stays up and takes nobody in."""
-    address = f"host={Path(postgres.socket).parent} user=postgres dbname=postgres"
-    with psycopg.connect(address, autocommit=True) as connection:
+    with psycopg.connect(postgres.server.address, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE numbers AS SELECT g AS number FROM generate_series(1, 100000) g; ANALYZE numbers"
         )
@@ -93,7 +90,7 @@ def test_a_full_disk_leaves_shared_memory_alone(postgres: Postgres) -> None:
 
 def test_a_number_that_another_program_has_by_now_is_not_taken_for_the_server(postgres: Postgres) -> None:
     """A killed server leaves its process's number behind; who has it now is let live, and the server comes up."""
-    pid_file = Path(postgres.socket).parent / "postmaster.pid"
+    pid_file = postgres.server.folder / "data" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     postgres.kill()
     with subprocess.Popen(["sleep", "60"]) as other:

@@ -22,6 +22,7 @@ from tests.drills.drills import DRILLS, Drill
 from tests.drills.monitoring import ToolNotInstalled
 from tests.drills.runbook import CommandFailed
 from tests.drills.scene import Scene, scene
+from tests.support.waiting import eventually
 
 _PATIENCE = 240.0  # seconds for an alert to fire, and again to resolve; generous, for loaded machines
 _WARM_UP = 35  # messages sent before the fault
@@ -79,12 +80,11 @@ def main() -> int:
 
 def _play(name: str, factor: float, keep: Path | None) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="gwdrill", dir="/tmp"))
-    folder.chmod(0o755)
     try:
         return asyncio.run(play(name, folder, factor, lambda line: print(f"drill: {line}", file=sys.stderr)))
     finally:
         if keep:
-            shutil.copytree(folder, keep / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg", "data"))
+            shutil.copytree(folder, keep / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("data"))
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -112,6 +112,9 @@ async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], 
     await _until(stage, result, lambda firing: _pages(drill, firing))
     result.detected_after = round(time.monotonic() - began, 1)
     say(f"{drill.alert} after {result.detected_after} s; following its runbook")
+    told = await eventually(lambda: stage.watch.told.first(drill.alert, "firing", began), _PATIENCE)
+    assert told is not None
+    result.told_after = round(told - began, 1)
     paged = time.monotonic()
     await stage.hand.follow(drill.alert, "Check")
     await drill.mend(stage)
@@ -119,9 +122,7 @@ async def _run(drill: Drill, stage: Scene, result: Result, say: Callable[[str], 
     await _until(stage, result, lambda firing: not _pages(drill, firing))
     result.resolved_after = round(time.monotonic() - began, 1)
     say(f"resolved after {result.resolved_after} s")
-    told = stage.watch.told.first(drill.alert, "firing", began)
-    result.told_after = round(told - began, 1) if told else None
-    result.not_taken = await stage.load.answered(30)
+    result.not_taken = await stage.load.answered(_PATIENCE)
     audit = json.loads(await stage.hand.run('gateway ledger audit --from "$YESTERDAY" --json || test $? -eq 1'))
     result.contacts, result.violations = audit["contacts"], len(audit["violations"])
     if result.not_taken or result.violations:

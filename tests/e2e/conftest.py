@@ -5,35 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, select
 
-from gateway.app.app import Gateway, open_gateway
+from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
-from gateway.storage.schema import attempts, deliveries, events, inbox, notifications
-from tests.support.api_gateway import Client, app_of, serving
+from tests.support.api_gateway import app_of, serving
+from tests.support.app_client import AppClient
 from tests.support.ledgers import begun, empty_sqlite
-
-
-@dataclass(frozen=True)
-class AppClient(Client):
-    """A client whose key may send, read and manage, with the gateway behind it."""
-
-    gateway: Gateway
-
-    async def stored(self) -> int:
-        """Rows of everything that a request can leave behind."""
-        tables = (notifications, deliveries, attempts, events, inbox)
-        queries = [select(func.count()).select_from(table) for table in tables]
-        return await self.gateway.database.read(
-            lambda connection: sum(int(connection.execute(query).scalar_one()) for query in queries)
-        )
 
 
 def _session() -> aiohttp.ClientSession:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import Client, request
+from tests.support.app_client import AppClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

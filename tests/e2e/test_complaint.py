@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from channels.email.reports import return_path
 from gateway.core.states import State
-from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import request
+from tests.support.app_client import AppClient
 from tests.support.mails import COMPLAINT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from tests.e2e.conftest import AppClient
+from tests.support.app_client import AppClient
 from tests.support.browser import chromium, window
 
 

@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
 from gateway.core.controls import SwitchKind, SwitchScope
 from tests.support.browser import PASSWORD, chromium, sign_in, window
-from tests.test_path import REQUEST, Running, up
+from tests.support.whole_gateway import REQUEST, Running, up
 
 SMS = "#text-en-US_sms_liquid"
 TEMPLATE = "/editor/templates/overdue-first"
@@ -145,11 +145,11 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Off
 
         async def hold(route: Route) -> None:
             sent.append(route.request.url)
-            await asyncio.wait_for(previewed.wait(), 10)
+            await asyncio.wait_for(previewed.wait(), 60)
             await route.continue_()
 
         await mei.route("**/submit", hold)
-        async with mei.expect_request("**/preview", timeout=10_000):
+        async with mei.expect_request("**/preview", timeout=60_000):
             await mei.get_by_label("Comment").evaluate(
                 """comment => {
                     comment.value = "friendlier";

@@ -44,7 +44,7 @@ async def test_what_one_provider_cannot_take_the_other_does() -> None:
     try:
         async with open_gateway(settings) as gateway:
             await gateway.pipeline.accept("acme", [_incoming(number) for number in range(60)])
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while sms.received.messages < 60:
                     await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 100))
                     await asyncio.sleep(0.05)

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from gateway.core.controls import SwitchKind, SwitchScope
-from tests.e2e.conftest import AppClient
 from tests.support.api_gateway import request
+from tests.support.app_client import AppClient
 
 PASSWORD = "correct horse battery staple"
 

@@ -34,7 +34,7 @@ def _incoming(case: str, phone: str = ANSWERED) -> NotificationRequest:
 
 
 async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str, Any]:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             found = await gateway.reads.notification("acme", notification_id)
             assert found is not None
@@ -45,7 +45,7 @@ async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str
 
 async def _orphan(gateway: Gateway) -> None:
     """Until a receipt is in the ledger."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await gateway.database.read(lambda each: each.execute(select(receipts)).first()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -99,7 +99,7 @@ async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
         await _work(gateway)
         await _until(gateway, answer.id, "delivered")
         await smsc.says(b"STOP")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not (await gateway.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         [second] = await gateway.pipeline.accept("acme", [_incoming("C-2")])

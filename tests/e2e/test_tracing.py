@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from gateway.observability import logs, tracing
-from tests.test_path import REQUEST, Running, up
+from tests.support.whole_gateway import REQUEST, Running, up
 
 MORNING = "2026-11-24T10:00:00+08:00"
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.facts import Facts
 from gateway.core.reasons import HoldKind
 from gateway.policy import PackError, Packs, decide, inspect, load_packs, read_schema
-from tests.rules.test_policy_table import NEW_YORK, TAIPEI, at, contact, notification
+from tests.support.policy_cases import NEW_YORK, TAIPEI, at, contact, notification
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "policies"
 

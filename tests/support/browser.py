@@ -37,7 +37,7 @@ async def window(browser: Browser, url: str, **options: Any) -> AsyncIterator[Pa
     """One person's window. What its policy blocks or its scripts throw fails the test."""
     context = await browser.new_context(base_url=url, **{"locale": "en-GB", **options})
     page, faults = await context.new_page(), []
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda each: faults.append(each.text) if "Content Security Policy" in each.text else None)
     try:

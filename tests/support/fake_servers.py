@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from channels.base import CallbackRequest, Content, Message
+from tests.support.waiting import LIMIT_SECONDS
 
 TEXT = "Dear Chen Mei, 3,913.00 TWD was due on 1 November."
 NAME = "Chen Mei"
@@ -58,7 +59,7 @@ class CallbackCatcher:
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    async def wait_for(self, count: int, seconds: float = 5.0) -> list[CallbackRequest]:
+    async def wait_for(self, count: int, seconds: float = LIMIT_SECONDS) -> list[CallbackRequest]:
         """The first ``count`` requests, or a TimeoutError."""
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
@@ -87,6 +88,11 @@ class Scripted:
         self._talk = talk
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
+
+    @property
+    def conversations(self) -> int:
+        """How many connections have been accepted."""
+        return len(self._tasks)
 
     async def __aenter__(self) -> Scripted:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

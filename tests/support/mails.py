@@ -77,7 +77,7 @@ class Back:
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._provider.listen(self._heard, self._stop))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)

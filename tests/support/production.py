@@ -13,23 +13,26 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from sqlalchemy import text
 
 from gateway.app.embedded import simulated_providers
 from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.core.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, begun
+from tests.support.ledgers import begun
 
-_READY_SECONDS = 90.0  # a few on a quiet machine; a busy one needs the rest
+_READY_SECONDS = 180.0  # a few on a quiet machine; a busy one needs the rest
+_STOP_SECONDS = 60.0
 _SECRET = "a-secret-for-tests-only-0123456789"
 _ACCOUNT = "AC" + "0" * 32
 
@@ -76,22 +79,43 @@ class Process:
         if self.handle.poll() is None:
             self.handle.send_signal(signal.SIGTERM)
             try:
-                self.handle.wait(20)
+                self.handle.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Production:
-    """What runs, and a client for it."""
+    """What runs, and a client for one lender of it."""
 
     urls: list[str]
-    key: str
     apis: list[Process]
     workers: list[Process]
     outside: SimulatedProviders
     database: Database
     http: aiohttp.ClientSession
+    tenant: str = ""
+    key: str = ""
+    received_before: Mapping[str, int] = field(default_factory=dict)
+
+    async def new_lender(self) -> Production:
+        """The same processes for a lender of whom nothing is known yet: tests that share them don't see each other."""
+        tenant = f"lender-{uuid.uuid4().hex[:8]}"
+        keys = Keys(self.database, Signer(_SECRET.encode()))
+        _, key = await keys.create(tenant, "test", list(Scope), datetime.now(UTC))
+        before = (await self.outside.summary())["sms"]
+        return replace(self, tenant=tenant, key=key, received_before=before)
+
+    async def received(self) -> dict[str, int]:
+        """What the SMS provider has counted since this lender came."""
+        now = (await self.outside.summary())["sms"]
+        return {name: count - self.received_before[name] for name, count in now.items()}
+
+    async def states(self) -> dict[str, int]:
+        """How many of this lender's notifications are in each state."""
+        query = text("SELECT state, count(*) FROM notifications WHERE tenant = :tenant GROUP BY state")
+        rows = await self.database.read(lambda connection: connection.execute(query, {"tenant": self.tenant}).all())
+        return {row[0]: row[1] for row in rows}
 
     async def post(self, path: str, body: Any, *, api: int = 0, key: str = "") -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self.key}", **({"Idempotency-Key": key} if key else {})}
@@ -132,7 +156,6 @@ async def production(
         **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
     }
     database = Database(database_url)
-    _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "test", list(Scope), NOW)
     started = [
         Process(["api", "--port", str(port)], environment, folder / f"api-{number}.log")
         for number, port in enumerate(ports)
@@ -142,7 +165,7 @@ async def production(
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         try:
             await asyncio.gather(*(answers(http, url) for url in urls))
-            yield Production(urls, key, started, working, outside, database, http)
+            yield Production(urls, started, working, outside, database, http)
         finally:
             await asyncio.gather(*(asyncio.to_thread(each.stop) for each in [*working, *started]))
             await outside.stop()

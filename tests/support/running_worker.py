@@ -1,4 +1,4 @@
-"""A worker that runs for the time of a test, and waiting for what it does."""
+"""A worker that runs for the time of a test."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from functools import partial
 
 from gateway.queue.connection import open_pool
 from gateway.queue.jobs import WorkerOptions, run_worker
+from tests.support.waiting import LIMIT_SECONDS
 
-QUICK = WorkerOptions(timeout_seconds=5)
+# No dispatch of these tests is cut off because the machine is busy.
+PATIENT = WorkerOptions(timeout_seconds=LIMIT_SECONDS)
 
 
 @asynccontextmanager
 async def running(
-    url: str, dispatch: Callable[[Sequence[str]], Awaitable[None]], options: WorkerOptions = QUICK
+    url: str,
+    dispatch: Callable[[Sequence[str]], Awaitable[None]],
+    options: WorkerOptions = PATIENT,
+    *,
+    command_seconds: float = 5.0,
 ) -> AsyncIterator[asyncio.Event]:
-    """A worker for the time of a test."""
+    """A worker for the time of a test. ``command_seconds`` must exceed the time that it may wait to be called."""
     stop = asyncio.Event()
-    task = asyncio.create_task(run_worker(partial(open_pool, url, retries=0), dispatch, stop, options=options))
+    task = asyncio.create_task(
+        run_worker(partial(open_pool, url, timeout=command_seconds, retries=0), dispatch, stop, options=options)
+    )
     try:
         yield stop
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10) -> None:
-    """Wait for something that tells nobody when it happens."""
-    async with asyncio.timeout(seconds):
-        while True:
-            answer = condition()
-            if answer if isinstance(answer, bool) else await answer:
-                return
-            await asyncio.sleep(0.005)
+        await asyncio.wait_for(task, LIMIT_SECONDS)

@@ -44,11 +44,11 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=240.0, help="seconds to come to rest after the last fault")
     parser.add_argument("--only", default="", help="these kinds of fault, separated by commas")
     parser.add_argument("--break", dest="broken", default="", choices=["", *BREAKS], help="break it on purpose")
+    parser.add_argument("--until-broken", action="store_true", help="stop as soon as a promise is seen to be broken")
     parser.add_argument("--keep", type=Path, help="keep the processes' logs in this directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
-    folder.chmod(0o755)
     try:
         figures, beside = asyncio.run(_run(options, folder))
     except Exception:
@@ -56,7 +56,7 @@ def main() -> int:
         return 2
     finally:
         if options.keep:
-            shutil.copytree(folder, options.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pg"))
+            shutil.copytree(folder, options.keep, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     broken = [name for name in PROMISES if figures[name]] + [name for name in _BESIDE if beside[name]]
     if options.json:
@@ -83,7 +83,10 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
         until = datetime.now(UTC) + timedelta(seconds=seconds + 20)
         clients = Clients(urls, running.key, random.Random(options.seed + 2), until)
         faults = Faults(running, chance, [name for name in options.only.split(",") if name])
+        watching = asyncio.create_task(_stop_when_broken(running, clients, faults)) if options.until_broken else None
         await asyncio.gather(clients.run(options.rate, seconds), faults.run(seconds))
+        if watching is not None:
+            watching.cancel()
         healed = time.monotonic()
         await clients.answered()
         reviewed, unresolved = await _quiet(running, clients, healed + options.patience)
@@ -104,6 +107,16 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
             "refused": len(clients.refused),
             "arrived": arrived_by_kind(clients.notes, arrivals),
         }
+
+
+async def _stop_when_broken(running: Fleet, clients: Clients, faults: Faults) -> None:
+    """End requests and faults as soon as a promise is broken of which more time mends nothing."""
+    while True:
+        await asyncio.sleep(0.5)
+        found = judge(clients.notes, [*running.sms.arrivals, *running.mail.arrivals])
+        if any(found[name] for name in ("repeated", "outside_window", "over_cap", "after_opt_out")):
+            clients.stopped = faults.stopped = True
+            return
 
 
 async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int, int]:

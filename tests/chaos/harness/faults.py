@@ -30,6 +30,7 @@ class Faults:
         self._fleet = fleet
         self._chance = chance
         self.counted: Counter[str] = Counter()
+        self.stopped = False  # no further faults
         kinds: dict[str, Fault] = {
             "kill_api": self._kill_api,
             "kill_worker": self._kill_worker,
@@ -60,7 +61,7 @@ class Faults:
         end = loop.time() + seconds
         running: set[asyncio.Task[None]] = set()
         waiting: list[str] = []
-        while loop.time() < end:
+        while loop.time() < end and not self.stopped:
             if not waiting:
                 waiting = self._chance.sample(sorted(self._kinds), len(self._kinds))
             name = waiting.pop()

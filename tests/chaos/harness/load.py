@@ -67,13 +67,14 @@ class Clients:
     until: datetime  # no request outlives it
     notes: list[Note] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
+    stopped: bool = False  # no further requests
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, per_second: float, seconds: float) -> None:
         """Post at a steady rate; answers are waited for elsewhere."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while loop.time() < end:
+        while loop.time() < end and not self.stopped:
             self._start(self._post(self._make()))
             await asyncio.sleep(1 / per_second)
 

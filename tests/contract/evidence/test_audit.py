@@ -30,15 +30,13 @@ from gateway.core.requests import DecidedRequest
 from gateway.core.states import State
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings, audit_progress, events
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
 FIGURES = Figures.load(POLICIES)
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 HOUR = timedelta(hours=1)
 SENT = Accepted("SM1")
 

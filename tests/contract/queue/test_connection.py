@@ -15,7 +15,7 @@ from gateway.app.embedded.valkey import find_binary
 from gateway.queue.connection import connect, open_pool
 from gateway.queue.jobs import Queue
 from tests.support.production import free_port
-from tests.support.running_worker import until
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "valkey+unix:///x", "localhost:6379", ""])
@@ -42,7 +42,7 @@ async def test_every_command_has_a_time_limit(short_dir: Path) -> None:
     server = await asyncio.start_unix_server(silent, short_dir / "silent.sock")
     client = connect(f"unix://{short_dir}/silent.sock", timeout=0.2, retries=0)
     with pytest.raises(Exception, match="Timeout"):
-        await asyncio.wait_for(client.ping(), 2)
+        await asyncio.wait_for(client.ping(), LIMIT_SECONDS)
     await client.aclose()
     server.close()
 
@@ -78,7 +78,7 @@ async def test_master_is_found_through_sentinel(sentinel: tuple[int, int]) -> No
         except (RedisError, OSError):
             return False
 
-    await until(up)
+    await eventually(up)
     queue = Queue(lambda: open_pool(url), batch_size=10)
     assert await queue.enqueue(["dlv_1"]) is True
     direct = connect(f"redis://127.0.0.1:{master_port}/1")

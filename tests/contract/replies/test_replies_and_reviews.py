@@ -28,6 +28,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
 from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.made_packs import cap, packs
+from tests.support.settling import SETTLER
 
 PHONE = "+12025550123"
 REVIEW = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
@@ -153,7 +154,6 @@ async def test_an_answer_ends_the_route(database: Database) -> None:
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([outgoing(work)], NOW, 60)
     from channels.base import Accepted
-    from tests.contract.storage.test_ledger import SETTLER
 
     await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
     [before] = await rows(database, select(deliveries.c.escalate_at))

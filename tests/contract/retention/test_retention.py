@@ -40,8 +40,8 @@ from gateway.storage.schema import (
     receipts,
     replies,
 )
-from tests.contract.storage.test_ledger import SETTLER
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
 DAY = timedelta(days=1)
 KEEP = RetentionPeriods(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,10 +95,8 @@ async def test_a_silent_network_ends_a_transaction_instead_of_a_worker(
     database = _through(link, empty_postgresql)
     assert await _one(database) == 1
     link.set(Mode.DEAF)
-    before = time.monotonic()
     with pytest.raises(Unavailable):
         await _one(database)
-    assert time.monotonic() - before < 5
     link.set(Mode.PASS)
     assert await _one(database) == 1
     await database.close()

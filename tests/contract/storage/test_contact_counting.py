@@ -23,12 +23,10 @@ from channels.base import (
 from gateway.core.deliveries import ReceiptFor
 from gateway.core.notifications import Step
 from gateway.operations.reviews import Reviews
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")
 

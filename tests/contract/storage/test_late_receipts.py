@@ -21,13 +21,11 @@ from channels.base import (
 from gateway.core.deliveries import ClaimedDelivery, ReceiptFor, Transition
 from gateway.core.notifications import Step
 from gateway.core.states import State
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.settling import SETTLER
 
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 
 

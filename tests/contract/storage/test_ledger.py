@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, select, text
@@ -26,14 +25,11 @@ from gateway.core.errors import Unavailable
 from gateway.core.facts import DeclaredPreferences
 from gateway.core.notifications import new_id
 from gateway.core.states import State
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
-
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+from tests.support.settling import SETTLER
 
 
 async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> ClaimedDelivery:

@@ -21,14 +21,12 @@ from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
 from gateway.core.notifications import Step
 from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import State
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
 from gateway.storage.schema import api_keys, deliveries, notifications, receipts
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.settling import SETTLER
 
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 DEADLINE = 72 * 3600
 TAG = "ab" * 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from itertools import permutations
 from uuid import uuid4
 
@@ -29,13 +28,10 @@ from gateway.core.facts import BorrowerFacts, Facts
 from gateway.core.notifications import Step
 from gateway.core.reasons import EndReason
 from gateway.core.states import END_STATES, TRANSITIONS, State
-from gateway.stages.schedule import RetrySchedule
-from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+from tests.support.settling import SETTLER
 
 
 def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:

@@ -6,7 +6,9 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import structlog
+import yarl
 from sqlalchemy import func, select
+from starlette.requests import ClientDisconnect
 
 from gateway.api import notifications as notification_routes
 from gateway.api import receipts
+from gateway.api.http import disconnects
 from gateway.app.app import Gateway
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.observability import logs
@@ -27,6 +32,7 @@ from gateway.pipeline import Pipeline
 from gateway.storage.schema import inbox, notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
+from tests.support.waiting import eventually
 
 EVERYTHING = ("send", "read", "manage")
 
@@ -81,13 +87,27 @@ async def test_what_its_client_gave_up_is_not_done(
         await go_on.wait()
         return await accept(*arguments)
 
+    watching, gone = [], asyncio.Event()
+
+    @contextmanager
+    def watched(request: Any) -> Iterator[None]:
+        watching.append(request)
+        try:
+            with disconnects.cancel_on_disconnect(request):
+                yield
+        except ClientDisconnect:
+            gone.set()
+            raise
+
+    monkeypatch.setattr(disconnects, "_WATCH_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(notification_routes, "cancel_on_disconnect", watched)
     monkeypatch.setattr(gateway.store, "accept", slowly)
     first = asyncio.create_task(client.post("/v1/notifications", request()))
     await began.wait()
     second = asyncio.create_task(client.post("/v1/notifications", request(2)))
-    await asyncio.sleep(1.5)
+    await eventually(lambda: len(watching) == 2)
     second.cancel()
-    await asyncio.sleep(0.2)
+    await gone.wait()
     go_on.set()
     assert (await first).status == 202
     third = await client.post("/v1/notifications", request(3))
@@ -313,7 +333,7 @@ async def test_holds_opt_outs_and_the_timeline(client: Client) -> None:
     assert [(each["id"], each["channel"], each["source"]) for each in record["opt_outs"]] == [
         (made.json["id"], "sms", "letter")
     ]
-    assert "912" not in json.dumps(record)
+    assert not re.search(r"912\D?345\D?678", json.dumps(record))
     assert (await client.call("DELETE", "/v1/borrowers/B-1/holds/dispute")).status == 204
     assert (await client.call("DELETE", "/v1/borrowers/B-1/holds/dispute")).problem == "not_found"
     assert (await client.call("DELETE", f"/v1/borrowers/B-1/opt-outs/{made.json['id']}")).status == 204
@@ -407,7 +427,7 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     headers = {"X-Twilio-Signature": RequestValidator("ab" * 16).compute_signature(url, fields)}
 
     async def call() -> Any:
-        target = aiohttp.client.URL(client.url + path, encoded=True)
+        target = yarl.URL(client.url + path, encoded=True)
         async with client.session.post(target, data=fields, headers=headers) as response:
             return response.status, response.headers
 
@@ -485,7 +505,7 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
     """The next ``count`` events of a stream."""
     found: list[dict[str, Any]] = []
     current: dict[str, Any] = {}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(found) < count:
             line = (await response.content.readline()).decode().rstrip("\n")
             if not line and "data" in current:

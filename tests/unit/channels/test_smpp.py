@@ -75,7 +75,7 @@ class Listening:
         return True
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(10), self._came:
+        async with asyncio.timeout(60), self._came:
             await self._came.wait_for(lambda: len(self.receipts) + len(self.replies) >= count)
 
     async def end(self) -> None:
@@ -132,7 +132,9 @@ async def test_a_connection_that_was_lost_is_made_again(smsc: Smsc) -> None:
     provider = _provider(link.port)
     await provider.send(message(GOOD))
     link.set(Mode.CUT)
-    await asyncio.sleep(0.2)
+
+    session = await provider._transmitter.session()
+    await session.lost.wait()
     for number in (2, 3):
         with pytest.raises(TransientFailure):
             await provider.send(message(GOOD, number))

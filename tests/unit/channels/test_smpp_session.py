@@ -161,7 +161,7 @@ async def test_separate_binds() -> None:
         ("<script>", S.SENT, R.UNMAPPED, "000"),
     ],
 )
-async def test_no_receipt_vanishes(state: str, status: S, reason: R | None, code: str) -> None:
+async def test_no_receipt_vanishes(state: str, status: ReceiptStatus, reason: ProviderReason | None, code: str) -> None:
     """Whatever word an SMSC has for a state: it is understood, or recorded as what nobody has mapped."""
     smsc = WireSmsc()
     async with _running(smsc) as (_, heard):

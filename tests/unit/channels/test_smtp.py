@@ -28,10 +28,10 @@ from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
-from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE
+from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, TO
+from tests.support.waiting import eventually
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
-TO = "chen@example.com"
 R = ProviderReason
 
 
@@ -338,7 +338,7 @@ async def test_a_cancelled_send_gives_its_place_back() -> None:
     async with Scripted(_relay(body=None)) as slow, _sink() as sink:
         provider = _provider(slow.port, connections=1, data_timeout_seconds=30)
         task = asyncio.create_task(provider.send(message(TO, 1)))
-        await asyncio.sleep(0.1)
+        await eventually(lambda: slow.conversations)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

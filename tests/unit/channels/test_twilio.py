@@ -20,6 +20,7 @@ from channels.base import (
     LookupResult,
     PermanentFailure,
     ProviderReason,
+    Receipt,
     ReceiptStatus,
     SendFailure,
     TransientFailure,
@@ -30,6 +31,7 @@ from channels.sms.simulator import SmsSimulator
 from channels.sms.twilio import TwilioProvider
 from channels.sms.twilio_shapes import sign
 from tests.support.fake_servers import TEXT, CallbackCatcher, Scripted, clock, closed_port, message
+from tests.support.waiting import eventually
 
 SID, TOKEN, TO = "AC" + "1" * 32, "token", "+12025550100"
 
@@ -184,10 +186,14 @@ async def test_lookup_by_id(simulator: SmsSimulator) -> None:
     """With Twilio's id the very message is asked for, and its failure is told."""
     provider = _provider(simulator.url)
     accepted = await provider.send(message("+12025550199"))
-    await asyncio.sleep(0.05)
-    answer = await provider.lookup(message("+12025550199"), accepted.provider_message_id, clock())
-    assert answer.receipt is not None
-    assert (answer.receipt.status, answer.receipt.code) == (ReceiptStatus.UNDELIVERED, "30005")
+
+    async def told() -> Receipt | None:
+        answer = await provider.lookup(message("+12025550199"), accepted.provider_message_id, clock())
+        return answer.receipt if answer.receipt and answer.receipt.status is ReceiptStatus.UNDELIVERED else None
+
+    receipt = await eventually(told)
+    assert receipt is not None
+    assert receipt.code == "30005"
     assert (await provider.lookup(message(TO), "SM" + "0" * 32, clock())).result is LookupResult.ABSENT
     await provider.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -111,7 +112,7 @@ def test_secret_files_must_be_their_owners(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error when nearly nothing is left, a warning before that."""
-    usage = host.shutil.disk_usage(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
     for free, expected in ((5e8, {"host.disk": Level.ERROR}), (2e9, {"host.disk": Level.WARNING}), (9e10, {})):
         full = usage._replace(total=100_000_000_000, free=int(free))
         monkeypatch.setattr("shutil.disk_usage", lambda _place, full=full: full)
@@ -182,11 +183,11 @@ def test_each_unsafe_setting_of_postgresql_is_found(name: str, value: str, check
     assert set(bad(ledger.judge({**SOUND, name: value}))) == {check}
 
 
-async def test_a_real_postgresql_is_examined(empty_postgresql: str) -> None:
+async def test_a_real_postgresql_is_examined(durable_postgresql: str) -> None:
     """Content with a migrated server; finds a setting of the database, a clock that is off, a schema that is behind."""
-    settings = Settings(**{**PRODUCTION, "database_url": empty_postgresql})
+    settings = Settings(**{**PRODUCTION, "database_url": durable_postgresql})
     assert bad(await ledger.check(settings, now)).keys() <= {"ledger.checksums"}
-    engine = create_engine(empty_postgresql)
+    engine = create_engine(durable_postgresql)
     name = engine.url.database
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))

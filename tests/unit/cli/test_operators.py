@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import typer
+from rich.console import Console
 
 from gateway.app.app import Gateway
 from gateway.cli import console
@@ -103,7 +104,7 @@ def test_an_ambiguous_or_unknown_id_is_refused(
 def test_ids_are_never_cut() -> None:
     """However narrow the terminal is, an id stands on one line and other cells are folded."""
     identifier = "ntf_" + "0123456789abcdef" * 2
-    narrow = console.Console(width=60, highlight=False)
+    narrow = Console(width=60, highlight=False)
     with narrow.capture() as captured:
         narrow.print(console.table(None, ("notification_id", "reason"), [(identifier, "a" * 90)]))
     assert identifier in captured.get()

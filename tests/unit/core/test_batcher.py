@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.core.batcher import Batcher
+from tests.support.waiting import eventually
 
 
 class _Ledger:
@@ -61,12 +62,9 @@ async def test_what_is_left_goes_at_once_and_the_rest_of_a_moment_together() -> 
     ledger.go_on.set()
     coalescer = Batcher(ledger.write, min_interval=0.2)
     coalescer.submit_nowait([1])
-    await asyncio.sleep(0.05)
-    assert ledger.batches == [[1]]
+    await eventually(lambda: ledger.batches == [[1]])
     for number in (2, 3, 4):
         coalescer.submit_nowait([number])
     coalescer.submit_nowait([])
-    await asyncio.sleep(0.05)
-    assert ledger.batches == [[1]]
     await coalescer.drain()
     assert ledger.batches == [[1], [2, 3, 4]]

@@ -156,6 +156,7 @@ def test_server_speaks_for_itself(out: io.StringIO) -> None:
     assert _lines(out)[0]["event"] == "Uvicorn running on http://127.0.0.1:8080"
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_broken_records_and_warnings_leak_nothing(out: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
     """A record that can't be formatted is not printed with its arguments, nor a warning with its text."""
     logging.getLogger("some.library").warning("%d", PERSONAL["phone"])
