@@ -43,7 +43,7 @@ from channels.base import (
 from channels.options import Clock, ProviderOptions, is_loopback, service, tls_context
 from channels.outcomes import load_table
 from channels.sms.smpp_bind import FIRST_PAUSE, LONGEST_PAUSE, Bind
-from channels.sms.smpp_session import Endpoint, Incoming, SessionLost, SmppSession, incoming_queue
+from channels.sms.smpp_session import Endpoint, IncomingPdu, SessionLost, SmppSession, incoming_queue
 from channels.sms.smpp_text import (
     INTERNATIONAL,
     ShortMessagePart,
@@ -268,7 +268,7 @@ class SmppProvider:
             waited += pause
             pause *= 2
 
-    async def _hand_on(self, event: Incoming, heard: Heard, stopping: asyncio.Task[bool]) -> None:
+    async def _hand_on(self, event: IncomingPdu, heard: Heard, stopping: asyncio.Task[bool]) -> None:
         """Until it is stored, and then acknowledge it; at a stop the SMSC keeps it and sends it again."""
         receipts, replies = self._read(event)
         pause = FIRST_PAUSE
@@ -279,7 +279,7 @@ class SmppProvider:
             pause = min(2 * pause, LONGEST_PAUSE)
         await event.acknowledge()
 
-    def _read(self, event: Incoming) -> tuple[list[Receipt], list[Reply]]:
+    def _read(self, event: IncomingPdu) -> tuple[list[Receipt], list[Reply]]:
         octets = event.octets or event.tlvs.get(_TLV_PAYLOAD, b"")
         text = decoded(event.data_coding, event.esm_class, octets)
         receipted = _TLV_MESSAGE_ID in event.tlvs or _TLV_STATE in event.tlvs

@@ -65,7 +65,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingPdu:
     """A deliver_sm or data_sm. ``acknowledge`` tells the SMSC that it is stored; until then it may send it again."""
 
     source: str
@@ -194,7 +194,7 @@ class SmppSession:
 
         try:
             read = _read_data if command == _DATA_SM else _read_deliver
-            self._incoming.put_nowait(Incoming(*read(body), answer))
+            self._incoming.put_nowait(IncomingPdu(*read(body), answer))
         except asyncio.QueueFull:
             await answer(_QUEUE_FULL)
         except ValueError:
@@ -213,7 +213,7 @@ class SmppSession:
         self._end()
 
 
-Queue = asyncio.Queue[Incoming]
+Queue = asyncio.Queue[IncomingPdu]
 _Read = tuple[str, int, int, bytes, Mapping[int, bytes]]
 
 

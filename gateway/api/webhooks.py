@@ -48,7 +48,7 @@ async def show(who: Reading, endpoint_id: Identifier, endpoints: Uses[WebhookEnd
 
 @router.delete("/{endpoint_id}", status_code=204)
 async def remove(who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]) -> Response:
-    """Tell it nothing more. What it was told is forgotten with it."""
+    """Delete this webhook. What it was told is forgotten with it."""
     if not await endpoints.delete(who.tenant, endpoint_id):
         raise Problem("not_found")
     return Response(status_code=204)

@@ -72,7 +72,7 @@ class Gateway:
     frames: PreviewCache
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
-    chooser: ProviderRouter
+    router: ProviderRouter
     inbox: Inbox
     world: SimulatedProviders | None
     catalog: Catalog
@@ -168,7 +168,7 @@ def _whole(
         frames=hot.frames,
         channels=ways.channels,
         providers=ways.providers,
-        chooser=ways.chooser,
+        router=ways.router,
         inbox=ways.inbox,
         world=ways.world,
         catalog=texts.catalog,

@@ -36,7 +36,7 @@ class Providers:
 
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
-    chooser: ProviderRouter
+    router: ProviderRouter
     rates: Mapping[str, Rate]
     inbox: Inbox
     world: SimulatedProviders | None
@@ -52,8 +52,8 @@ async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: FeedNot
     for each in entries:
         provider = providers[str(each["name"])] = build_provider(channels, each, services)
         stack.push_async_callback(provider.close)
-    chooser = ProviderRouter(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
-    return Providers(channels, providers, chooser, _rates(entries), inbox, outside)
+    router = ProviderRouter(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
+    return Providers(channels, providers, router, _rates(entries), inbox, outside)
 
 
 async def _entries(

@@ -228,7 +228,7 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     gateway.metrics.review(ages.review, ages.oldest_review_seconds)
     gateway.metrics.paused(ages.paused)
     gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
-    health = gateway.chooser.health(gateway.clock())
+    health = gateway.router.health(gateway.clock())
     gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
     await heartbeat.beat(gateway.clock(), health)
     if isinstance(gateway.clock, LedgerClock):

@@ -59,7 +59,7 @@ def build_stages(
             digest=signer.digest,
         ),
         policy=decide,
-        router=ways.chooser,
+        router=ways.router,
         sender=sender,
         reconciler=OutcomeReconciler(
             ways.providers,

@@ -36,32 +36,32 @@ class TemplateServices:
 def build_desk(ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, path: PathParts) -> TemplateServices:
     """The desk, with the one lint for all texts."""
     catalog, clock = texts.catalog, ledger.clock
-    editions = VersionStore(ledger.database, clock)
+    versions = VersionStore(ledger.database, clock)
     trials = TestSender(
-        editions,
+        versions,
         ways.providers,
-        ways.chooser,
+        ways.router,
         path.switches,
         path.pace,
         normaliser(ways.channels),
         ledger.signer.digest,
         clock,
     )
-    shelf = _shelf(ledger, texts, editions)
+    shelf = _shelf(ledger, texts, versions)
     return TemplateServices(
-        TemplateWorkflow(editions, catalog, shelf, trials, _prices(ledger.settings), clock),
-        Transfer(editions, catalog, shelf),
-        PublicationWatcher(catalog, editions, path.metrics, clock),
+        TemplateWorkflow(versions, catalog, shelf, trials, _prices(ledger.settings), clock),
+        Transfer(versions, catalog, shelf),
+        PublicationWatcher(catalog, versions, path.metrics, clock),
     )
 
 
-def _shelf(ledger: LedgerParts, texts: LoadedTemplates, editions: VersionStore) -> TemplateRepository:
+def _shelf(ledger: LedgerParts, texts: LoadedTemplates, versions: VersionStore) -> TemplateRepository:
     lender, clock = ledger.settings.lender_name, ledger.clock
 
     def lint(version: TemplateVersion) -> list[linting.LintFinding]:
         return linting.lint(version, texts.listed, lender, policy.refuses_text(texts.packs, clock()))
 
-    return TemplateRepository(editions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
+    return TemplateRepository(versions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
 
 
 def _prices(settings: Settings) -> dict[str, Price]:

@@ -30,7 +30,7 @@ _LEVEL = 6  # zlib's own default; measured: level 9 takes three times as long fo
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ArchiveBatch:
     """Subjects that are removed together. ``records`` has one mapping for each: its rows by table."""
 
     subjects: Sequence[str]
@@ -48,7 +48,7 @@ class ArchiveFile:
         self._folder = folder
         self._name = f"{now:%Y-%m-%d}-{new_id('arc', now)[-8:]}.jsonl.gz" if folder is not None else ""
 
-    def append(self, batch: Batch) -> dict[str, Any]:
+    def append(self, batch: ArchiveBatch) -> dict[str, Any]:
         """Write a batch; on the disk when this returns. Answers what the ledger keeps of it."""
         lines = b"".join(msgspec.json.encode(_plain(record)) + b"\n" for record in batch.records)
         member = gzip.compress(lines, _LEVEL, mtime=0)

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, select, u
 from gateway.core.clock import Clock
 from gateway.core.states import END_STATES
 from gateway.retention import archives
-from gateway.retention.archives import ArchiveFile, Batch
+from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
@@ -43,7 +43,7 @@ from gateway.storage.schema import (
 
 _HEAD = "notifications"  # the table that a record of a notification begins with
 
-Remove = Callable[[Connection, Batch], None]
+Remove = Callable[[Connection, ArchiveBatch], None]
 
 
 class Retention:
@@ -94,7 +94,7 @@ class Retention:
         while not stop.is_set() and removed.records < most:
             limit = min(BATCH, most - removed.records)
 
-            def read(connection: Connection, after: str = after, limit: int = limit) -> Batch:
+            def read(connection: Connection, after: str = after, limit: int = limit) -> ArchiveBatch:
                 return _batch(connection, _old(connection, cutoff, after, limit))
 
             batch = await self._database.read(read)
@@ -108,7 +108,7 @@ class Retention:
                 removed.borrowers += await self._archive_and_remove(file, forgotten, now, removed, _remove_chains)
 
     async def _archive_and_remove(
-        self, file: ArchiveFile, batch: Batch, now: datetime, removed: RemovalCounts, remove: Remove
+        self, file: ArchiveFile, batch: ArchiveBatch, now: datetime, removed: RemovalCounts, remove: Remove
     ) -> int:
         """Archive on disk, then remove from the ledger; answers how many were removed, 0 where one has changed."""
         kept = await asyncio.to_thread(file.append, batch)
@@ -152,7 +152,7 @@ def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> li
     return [dict(row) for row in connection.execute(query.order_by(notifications.c.id).limit(limit)).mappings()]
 
 
-def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Batch:
+def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ArchiveBatch:
     """These notifications with their deliveries, attempts, receipts, feed messages and events."""
     ids = [row["id"] for row in rows]
     steps = _rows(connection, deliveries, deliveries.c.notification_id.in_(ids))
@@ -172,14 +172,14 @@ def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Batch:
             records[each["notification_id"] if name == "deliveries" else owner[each["delivery_id"]]][name].append(each)
     for subject, chain in archives.events_of(connection, ids).items():
         records[subject]["events"] = list(chain)
-    return Batch(ids, list(records.values()))
+    return ArchiveBatch(ids, list(records.values()))
 
 
 def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[str, Any]]:
     return [dict(row) for row in connection.execute(select(table).where(condition)).mappings()]
 
 
-def _unchanged(connection: Connection, batch: Batch) -> bool:
+def _unchanged(connection: Connection, batch: ArchiveBatch) -> bool:
     """Whether every chain still has the head that was read; the rows stay locked until they are removed."""
     _lock_claims(connection, batch)
     read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
@@ -194,7 +194,7 @@ def _unchanged(connection: Connection, batch: Batch) -> bool:
     return now == read and heads == {(row["tenant"], row["id"]): row["event_hash"] for row in people}
 
 
-def _claims(batch: Batch) -> Any:
+def _claims(batch: ArchiveBatch) -> Any:
     """The condition for the dedup claims of the removed notifications."""
     keys = [(row["tenant"], row["dedup_key"]) for record in batch.records for row in record.get(_HEAD, ())]
     return and_(
@@ -203,13 +203,13 @@ def _claims(batch: Batch) -> Any:
     )
 
 
-def _lock_claims(connection: Connection, batch: Batch) -> None:
+def _lock_claims(connection: Connection, batch: ArchiveBatch) -> None:
     """Claims come before notifications in the order of locks (gateway/storage/unit_of_work.py)."""
     claims = select(dedup_claims.c.dedup_key).where(_claims(batch))
     connection.execute(claims.order_by(dedup_claims.c.tenant, dedup_claims.c.dedup_key).with_for_update()).all()
 
 
-def _remove(connection: Connection, batch: Batch) -> None:
+def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     steps = [row for record in batch.records for row in record["deliveries"]]
     ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
     for table in (attempts, receipts, inbox):
@@ -245,7 +245,7 @@ def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -
 # ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────
 
 
-def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> Batch:
+def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], cutoff: datetime) -> ArchiveBatch:
     theirs = and_(notifications.c.tenant == borrowers.c.tenant, notifications.c.borrower_id == borrowers.c.id)
     written = and_(replies.c.tenant == borrowers.c.tenant, replies.c.borrower_id == borrowers.c.id)
     query = select(borrowers).where(
@@ -268,10 +268,10 @@ def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], 
         words = _rows(connection, replies, and_(replies.c.tenant == row["tenant"], replies.c.borrower_id == row["id"]))
         names.append(subject)
         records.append({"borrowers": [row], "replies": words, "events": chains[subject]})
-    return Batch(names, records)
+    return ArchiveBatch(names, records)
 
 
-def _remove_chains(connection: Connection, batch: Batch) -> None:
+def _remove_chains(connection: Connection, batch: ArchiveBatch) -> None:
     """The row itself stays, an id and a version: a request that is being accepted this instant may rely on it."""
     keys = [(row["tenant"], row["id"]) for record in batch.records for row in record["borrowers"]]
     _remove_events(connection, batch.subjects)

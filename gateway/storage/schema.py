@@ -439,7 +439,7 @@ sign_in_failures = Table(
     Column("wait_until", Instant),
 )
 
-# Up to which event what went out has been judged a second time (gateway/audit). One row.
+# Up to which event what went out has been judged a second time (gateway/evidence/audit). One row.
 audit_progress = Table(
     "audit_progress",
     metadata,

@@ -30,7 +30,7 @@ _FAILED = (State.FAILED, State.UNDELIVERED, State.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class StatusText:
     """A text of the pages' languages (``texts/``) with its values."""
 
     key: str
@@ -41,7 +41,7 @@ class Message:
 class Look:
     """Something that a person should look at; ``runbook`` is the page that says how."""
 
-    says: Message
+    says: StatusText
     runbook: str
 
 
@@ -51,7 +51,7 @@ class Number:
 
     name: str
     value: str
-    says: Message
+    says: StatusText
     troubled: bool = False
 
 
@@ -171,12 +171,12 @@ def _providers(alive: Sequence[RunningProcess], channels: Mapping[str, str]) -> 
 
 def _numbers(ages: Backlog) -> list[Number]:
     late, slow = ages.oldest_due_seconds > _LATE_SECONDS, ages.oldest_review_seconds > _REVIEW_SECONDS
-    oldest = Message("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
-    deliveries = Message("ops_deliveries")
+    oldest = StatusText("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
+    deliveries = StatusText("ops_deliveries")
     return [
-        Number("oldest_due", duration(ages.oldest_due_seconds), Message("ops_not_started"), late),
+        Number("oldest_due", duration(ages.oldest_due_seconds), StatusText("ops_not_started"), late),
         Number("due", f"{ages.due:,}", deliveries),
-        Number("unknown", f"{ages.unknown:,}", Message("ops_nobody_knows"), ages.unknown > 0),
+        Number("unknown", f"{ages.unknown:,}", StatusText("ops_nobody_knows"), ages.unknown > 0),
         Number("review", f"{ages.review:,}", oldest, slow),
         Number("paused", f"{ages.paused:,}", deliveries, ages.paused > 0),
     ]
@@ -223,7 +223,7 @@ def _failing(providers: Sequence[ProviderRow]) -> Iterator[Look]:
 
 
 def _look(key: str, runbook: str, **values: object) -> Look:
-    return Look(Message(f"ops_look_{key}", values), runbook)
+    return Look(StatusText(f"ops_look_{key}", values), runbook)
 
 
 def _deployed(processes: Sequence[RunningProcess]) -> tuple[str, datetime] | None:

@@ -50,7 +50,7 @@ def _rival(script: str, *arguments: str) -> Iterator[Asking]:
             process.stop()
 
 
-def _asking(process: machine.Process, port: int, key: str, path: str = "/v1/notifications") -> Asking:
+def _asking(process: machine.MeasuredProcess, port: int, key: str, path: str = "/v1/notifications") -> Asking:
     def ask(**what: Any) -> tuple[dict[str, Any], float]:
         before = machine.cpu_seconds(process.pid)
         answer = machine.load(port=port, path=path, key=key, **what)

@@ -15,7 +15,7 @@ import reminders
 from measuring import Measurement, of_rates
 from shape import TENANT, Shape, shape
 from sqlalchemy import make_url
-from wire import Wire, wire
+from wire import WireCounter, wire
 
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
@@ -39,7 +39,7 @@ def measure_round_trips(postgresql_url: str) -> dict[str, Measurement]:
             return asyncio.run(_round_trips(ours, through, [sql, redis]))
 
 
-async def _round_trips(ours: Shape, through: dict[str, str], wires: list[Wire]) -> dict[str, Measurement]:
+async def _round_trips(ours: Shape, through: dict[str, str], wires: list[WireCounter]) -> dict[str, Measurement]:
     environment = {**ours.environment, **through}
     given = {name.removeprefix("GATEWAY_").lower(): value for name, value in environment.items()}
     settings = Settings(**{**given, "providers": json.loads(given["providers"])})  # type: ignore[arg-type]

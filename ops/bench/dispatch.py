@@ -86,7 +86,7 @@ class _Runs:
 class Used:
     """The processor time of these processes for each item, starting up not counted."""
 
-    def __init__(self, processes: Sequence[machine.Process]) -> None:
+    def __init__(self, processes: Sequence[machine.MeasuredProcess]) -> None:
         self._processes = processes
         self._looks: list[tuple[int, float]] = []
 

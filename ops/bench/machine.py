@@ -38,7 +38,7 @@ def pin(processors: set[int], pid: int = 0) -> None:
 
 
 @dataclass
-class Process:
+class MeasuredProcess:
     """A child process. ``stdout`` is a pipe only where ``piped``."""
 
     handle: subprocess.Popen[str]
@@ -78,7 +78,7 @@ def start(
     on: set[int],
     environment: Mapping[str, str] | None = None,
     piped: bool = False,
-) -> Process:
+) -> MeasuredProcess:
     """Start a command on these processors; what it says on stderr (and stdout, if not ``piped``) goes into ``log``."""
     with log.open("ab") as output:
         handle = subprocess.Popen(
@@ -90,7 +90,7 @@ def start(
             start_new_session=True,
         )
     pin(on, handle.pid)
-    return Process(handle)
+    return MeasuredProcess(handle)
 
 
 def python(script: str, *arguments: str) -> list[str]:
@@ -104,7 +104,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_port(port: int, process: Process) -> None:
+def wait_for_port(port: int, process: MeasuredProcess) -> None:
     """Wait until somebody listens. Raises RuntimeError where the process ends or it takes too long."""
     until = time.monotonic() + _READY_SECONDS
     while time.monotonic() < until:

@@ -30,7 +30,7 @@ _CALLBACKS_AT_ONCE = 16
 _STATUSES = ("sent", "delivered")
 
 
-class World:
+class FakeProviders:
     """What came, and how to answer."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class World:
 class Http(asyncio.Protocol):
     """A server's side of one connection. Requests are not pipelined by anybody here."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeProviders) -> None:
         self._world = world
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -117,7 +117,7 @@ class Http(asyncio.Protocol):
 class Smtp(asyncio.Protocol):
     """A mail relay without extensions but SIZE and 8BITMIME: it takes everything and reports nothing."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeProviders) -> None:
         self._world = world
         self._buffer = b""
         self._in_data = False
@@ -160,7 +160,7 @@ class Smtp(asyncio.Protocol):
         self._transport.write(line + b"\r\n")
 
 
-async def _call_back(world: World) -> None:
+async def _call_back(world: FakeProviders) -> None:
     """Post the callbacks of the queue on one connection, one after the other."""
     reader: asyncio.StreamReader | None = None
     while True:
@@ -187,10 +187,10 @@ async def _call_back(world: World) -> None:
 
 
 async def _serve() -> None:
-    loop, world, stop = asyncio.get_running_loop(), World(), asyncio.Event()
+    loop, world, stop = asyncio.get_running_loop(), FakeProviders(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     ports = {}
-    protocols: dict[str, Callable[[World], asyncio.Protocol]] = {"http_port": Http, "smtp_port": Smtp}
+    protocols: dict[str, Callable[[FakeProviders], asyncio.Protocol]] = {"http_port": Http, "smtp_port": Smtp}
     for name, protocol in protocols.items():
         server = await loop.create_server(lambda made=protocol: made(world), "127.0.0.1", 0, backlog=1024)
         ports[name] = server.sockets[0].getsockname()[1]

@@ -77,7 +77,7 @@ def empty(database_url: str) -> None:
 class Outside:
     """The fake providers."""
 
-    process: machine.Process
+    process: machine.MeasuredProcess
     http_port: int
     smtp_port: int
 
@@ -120,22 +120,22 @@ class Shape:
     environment: Mapping[str, str]
     port: int
     key: str = ""
-    apis: list[machine.Process] = field(default_factory=list)
-    workers: list[machine.Process] = field(default_factory=list)
+    apis: list[machine.MeasuredProcess] = field(default_factory=list)
+    workers: list[machine.MeasuredProcess] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def database(self) -> Database:
         """The ledger, for us."""
         return Database(self.database_url or f"sqlite:///{self.folder.absolute()}/ledger.db")
 
-    def start_api(self, on: set[int] = machine.MEASURED, command: str = "api") -> machine.Process:
+    def start_api(self, on: set[int] = machine.MEASURED, command: str = "api") -> machine.MeasuredProcess:
         """Start the API (or ``serve``: with a worker in the same process) and wait until it listens."""
         process = self._run([command, "--port", str(self.port)], on)
         machine.wait_for_port(self.port, process)
         self.apis.append(process)
         return process
 
-    def start_worker(self, on: set[int] = machine.MEASURED) -> machine.Process:
+    def start_worker(self, on: set[int] = machine.MEASURED) -> machine.MeasuredProcess:
         process = self._run(["worker"], on)
         self.workers.append(process)
         return process
@@ -144,7 +144,7 @@ class Shape:
         while self.workers:
             self.workers.pop().stop()
 
-    def _run(self, arguments: list[str], on: set[int]) -> machine.Process:
+    def _run(self, arguments: list[str], on: set[int]) -> machine.MeasuredProcess:
         name = f"{arguments[0]}-{len(self.apis) + len(self.workers)}.log"
         command = [machine.sys.executable, "-c", "from gateway.cli import app; app()", *arguments]
         process = machine.start(command, self.folder / name, on=on, environment=self.environment)
@@ -210,6 +210,6 @@ def _providers(world: Outside) -> list[dict[str, Any]]:
     ]
 
 
-def processes_cpu(processes: list[machine.Process]) -> float:
+def processes_cpu(processes: list[machine.MeasuredProcess]) -> float:
     """What these have used so far, in seconds of a core."""
     return sum(machine.cpu_seconds(each.pid) for each in processes if os.path.exists(f"/proc/{each.pid}"))

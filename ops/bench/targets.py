@@ -11,7 +11,7 @@ Found = Mapping[str, Measurement]
 
 
 @dataclass(frozen=True)
-class Target:
+class BenchTarget:
     """``value`` of the measurements should be at least (or at most) ``limit``."""
 
     name: str
@@ -56,44 +56,46 @@ def _memory(found: Found) -> float:
 
 
 TARGETS = (
-    Target(
+    BenchTarget(
         "durable accept, 32 connections, one API process, ours / textbook",
         2.5,
         _ratio("accept_ours_postgresql_32", "accept_textbook_postgresql_32"),
     ),
-    Target("ours / bare FastAPI floor", 0.60, _ratio("accept_ours_postgresql_32", "accept_bare_fastapi_32")),
-    Target(
+    BenchTarget("ours / bare FastAPI floor", 0.60, _ratio("accept_ours_postgresql_32", "accept_bare_fastapi_32")),
+    BenchTarget(
         "batch endpoint, notifications accepted a second / single POST",
         5,
         _ratio("accept_ours_postgresql_batch_100", "accept_ours_postgresql_32"),
     ),
-    Target(
+    BenchTarget(
         "full dispatch of real messages over HTTP, one worker / arq no-op jobs, one worker",
         1.3,
         _ratio("dispatch_http_0ms", "noop_arq"),
     ),
-    Target("full dispatch, ours / textbook worker", 3, _ratio("dispatch_http_0ms", "dispatch_textbook")),
-    Target(
+    BenchTarget("full dispatch, ours / textbook worker", 3, _ratio("dispatch_http_0ms", "dispatch_textbook")),
+    BenchTarget(
         "two workers / one, where the provider waits 20 ms",
         1.7,
         _ratio("dispatch_http_20ms_two_workers", "dispatch_http_20ms_one_worker_anywhere"),
     ),
-    Target(
+    BenchTarget(
         "SMTP: ours / one aiosmtplib connection per message",
         3,
         _ratio("smtp_ours", "smtp_connection_per_message"),
     ),
-    Target("accept→provider p95 at 300/s", 250, lambda found: found["endtoend_300"].latency_ms["p95"], at_least=False),
-    Target("CPU per notification, 1 million waiting / 10 thousand waiting", 1.2, _cost, at_least=False),
-    Target("memory of a worker, likewise", 1.2, _memory, at_least=False),
-    Target(
+    BenchTarget(
+        "accept→provider p95 at 300/s", 250, lambda found: found["endtoend_300"].latency_ms["p95"], at_least=False
+    ),
+    BenchTarget("CPU per notification, 1 million waiting / 10 thousand waiting", 1.2, _cost, at_least=False),
+    BenchTarget("memory of a worker, likewise", 1.2, _memory, at_least=False),
+    BenchTarget(
         "round trips to SQL and Redis per 100 notifications, accept to sent",
         30,
         _rate("round_trips_per_100"),
         at_least=False,
     ),
-    Target("idle: CPU of api + worker", 3, _rate("idle_percent_of_a_core"), at_least=False),
-    Target("policy decisions a second, one core", 5_000, _rate("decisions")),
-    Target("SMS renders a second, one core", 10_000, _rate("renders_sms")),
-    Target("live preview on loopback, p95", 150, lambda found: found["preview"].latency_ms["p95"], at_least=False),
+    BenchTarget("idle: CPU of api + worker", 3, _rate("idle_percent_of_a_core"), at_least=False),
+    BenchTarget("policy decisions a second, one core", 5_000, _rate("decisions")),
+    BenchTarget("SMS renders a second, one core", 10_000, _rate("renders_sms")),
+    BenchTarget("live preview on loopback, p95", 150, lambda found: found["preview"].latency_ms["p95"], at_least=False),
 )

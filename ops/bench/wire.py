@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 _CHUNK = 65_536
 
 
-class Wire:
+class WireCounter:
     """A loopback port in front of a server.
 
     ``turns`` is how often a client began to say something after the server had spoken: what it says in one go, and
@@ -54,9 +54,9 @@ class Wire:
 
 
 @contextmanager
-def wire(host: str, port: int, socket: str = "") -> Iterator[Wire]:
+def wire(host: str, port: int, socket: str = "") -> Iterator[WireCounter]:
     """A wire to a server at a port, or at a Unix socket."""
-    made = Wire(host, port, socket)
+    made = WireCounter(host, port, socket)
     made.start()
     try:
         yield made

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)
-class Office:
+class EditorOffice:
     """One lender's people, before a gateway and a browser that all tests of this file share."""
 
     tenant: str
@@ -73,9 +73,9 @@ async def house() -> AsyncIterator[tuple[Running, Browser]]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def office(house: tuple[Running, Browser]) -> Office:
+async def office(house: tuple[Running, Browser]) -> EditorOffice:
     """A lender with two editors and an approver, and nothing written yet."""
-    made = Office(f"t{os.urandom(4).hex()}", *house)
+    made = EditorOffice(f"t{os.urandom(4).hex()}", *house)
     users, now = made.running.gateway.users, made.running.gateway.clock()
     tests = {"sms": PHONE, "email": made.email("mei")}
     for name, role in (("Mei Lin", "editor"), ("Ana Ruiz", "editor"), ("Tom Hale", "approver")):
@@ -91,7 +91,7 @@ async def _append(page: Page, words: str) -> None:
         await page.locator(SMS).press_sequentially(words)
 
 
-async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office: Office) -> None:
+async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office: EditorOffice) -> None:
     """Written, previewed, mended where the lint says, approved by another, published, sent, rolled back."""
     before = await office.sent_version()
     async with office.window() as mei, office.window() as tom:
@@ -137,7 +137,7 @@ async def test_a_text_goes_from_the_first_letter_to_the_borrower_and_back(office
         await expect(tom.locator(".history")).to_contain_text("friendlier")
 
 
-async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Office) -> None:
+async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: EditorOffice) -> None:
     """A button pressed right after a letter: the form goes once, and the waiting preview stays a preview."""
     async with office.window() as mei:
         await office.draft(mei)
@@ -162,7 +162,7 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Off
         assert len(sent) == 1
 
 
-async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
+async def test_a_new_template_begins_as_a_draft(office: EditorOffice) -> None:
     """By a form: an id that is free, languages and channels, blank or from another's words; then it is a draft."""
     async with office.window() as mei:
         await office.enter(mei, "mei")
@@ -190,7 +190,7 @@ async def test_a_new_template_begins_as_a_draft(office: Office) -> None:
         await expect(mei.locator(".entry")).to_contain_text(["Not live"])
 
 
-async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: Office) -> None:
+async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: EditorOffice) -> None:
     """The SMS says which character makes it UCS-2; a click mends it. Samples and variables are a click away as well."""
     async with office.window() as mei:
         await office.draft(mei)
@@ -228,7 +228,7 @@ async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(of
         await expect(mei.get_by_role("status")).to_contain_text("Saved")
 
 
-async def test_two_at_once_lose_nothing(office: Office) -> None:
+async def test_two_at_once_lose_nothing(office: EditorOffice) -> None:
     """The second to save is shown both texts; what only one of them changed is kept without a question."""
     async with office.window() as mei, office.window() as ana:
         await office.draft(mei)
@@ -254,7 +254,7 @@ async def test_two_at_once_lose_nothing(office: Office) -> None:
         assert await ana.locator(title).input_value() == "A word about your account"
 
 
-async def test_a_test_message_goes_to_the_editor(office: Office) -> None:
+async def test_a_test_message_goes_to_the_editor(office: EditorOffice) -> None:
     """Marked, to the address that the administrator vouched for, and nowhere else."""
     async with office.window() as mei:
         await office.draft(mei)
@@ -275,7 +275,7 @@ SIZES: dict[str, ViewportSize] = {"desktop": {"width": 1440, "height": 900}, "ph
 
 
 @pytest.mark.timeout(300)  # axe looks at a dozen pages, four times each; a busy machine needs a while
-async def test_every_page_keeps_to_wcag(office: Office) -> None:
+async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
     """On a desktop and a phone, light and dark, axe finds nothing against A and AA, and no page scrolls sideways.
 
     With GATEWAY_TEST_SCREENSHOTS=FOLDER, each page's pictures are left there to be looked at.
@@ -326,7 +326,7 @@ description = "what the lender's letters call the account"
 """
 
 
-async def _stage(office: Office) -> dict[str, str]:
+async def _stage(office: EditorOffice) -> dict[str, str]:
     """A template in each state, and the pages to look at."""
     gateway, tenant = office.running.gateway, office.tenant
     editing = gateway.editing
@@ -364,7 +364,7 @@ async def _stage(office: Office) -> dict[str, str]:
     }
 
 
-async def _changed_by_ana(office: Office) -> None:
+async def _changed_by_ana(office: EditorOffice) -> None:
     """A colleague saves the same text of the draft meanwhile."""
     editing, tenant = office.running.gateway.editing, office.tenant
     [ana] = [each for each in await office.running.gateway.users.list(tenant) if each.name == "Ana Ruiz"]

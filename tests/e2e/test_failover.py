@@ -49,7 +49,7 @@ async def test_what_one_provider_cannot_take_the_other_does() -> None:
                     await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 100))
                     await asyncio.sleep(0.05)
             assert sms.received.summary() == {"messages": 60, "duplicates": 0, "retries": 0}
-            health = gateway.chooser.health(gateway.clock())
+            health = gateway.router.health(gateway.clock())
             assert {name: each.share for name, each in health.items()} == {"gone": 0, "there": 1, "feed": 1}
     finally:
         await sms.stop()

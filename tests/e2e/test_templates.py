@@ -99,7 +99,7 @@ class Office:
         return str(found.json["template_version"])
 
 
-class Clock:
+class MovableClock:
     """The machine's clock, which a test sets forward."""
 
     def __init__(self) -> None:
@@ -110,15 +110,15 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> MovableClock:
     """The clock of the gateway that this test opens."""
-    made = Clock()
+    made = MovableClock()
     monkeypatch.setattr(storage, "system_clock", lambda settings: made)
     return made
 
 
 @pytest.fixture
-async def office(clock: Clock) -> AsyncIterator[Office]:
+async def office(clock: MovableClock) -> AsyncIterator[Office]:
     """Everything real; the providers are the simulators that speak the providers' protocols."""
     folder = Path(tempfile.mkdtemp(prefix="gw-"))
     sms, mail = SmsSimulator(ACCOUNT, "t", lambda: datetime.now(UTC)), SmtpSink(lambda: datetime.now(UTC))
@@ -353,7 +353,7 @@ async def test_a_diff_says_in_words_and_previews_what_changes(office: Office) ->
     assert "friendly note" not in shown["before"]["text"]
 
 
-async def test_a_planned_publication_takes_effect_at_its_time(office: Office, clock: Clock) -> None:
+async def test_a_planned_publication_takes_effect_at_its_time(office: Office, clock: MovableClock) -> None:
     """It waits for its time, and no request gets it before; taken back, it is approved as before."""
     saved = await office.draft()
     number = saved.json["number"]

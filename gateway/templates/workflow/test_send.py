@@ -57,7 +57,7 @@ class TestSender:
         self,
         versions: VersionStore,
         providers: Mapping[str, Provider],
-        chooser: ProviderRouter,
+        router: ProviderRouter,
         switches: Controls,
         pace: RateLimiter,
         normalise: Callable[[str, str], str],
@@ -66,7 +66,7 @@ class TestSender:
     ) -> None:
         self._store = versions
         self._providers = providers
-        self._chooser = chooser
+        self._chooser = router
         self._switches = switches
         self._pace = pace
         self._normalise = normalise

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 
-class Borrower(BaseModel):
+class BareBorrower(BaseModel):
     id: str
     name: str
     locale: str
@@ -22,7 +22,7 @@ class Borrower(BaseModel):
     addresses: dict[str, str]
 
 
-class Case(BaseModel):
+class BareCase(BaseModel):
     id: str
     product: str
     due_date: str
@@ -30,8 +30,8 @@ class Case(BaseModel):
 
 
 class Reminder(BaseModel):
-    borrower: Borrower
-    case: Case
+    borrower: BareBorrower
+    case: BareCase
     template: str
     variables: dict[str, Any]
     route: list[str]

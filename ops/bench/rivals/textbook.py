@@ -35,7 +35,7 @@ class Base(DeclarativeBase):
     pass
 
 
-class Notification(Base):
+class TextbookNotification(Base):
     __tablename__ = "textbook"
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -82,7 +82,7 @@ def api(port: int, database_url: str, redis_url: str) -> None:
         key = str(uuid.uuid4())
         async with app.state.sessions() as session, session.begin():
             body = reminder.model_dump()
-            session.add(Notification(id=key, idempotency_key=request.headers["idempotency-key"], body=body))
+            session.add(TextbookNotification(id=key, idempotency_key=request.headers["idempotency-key"], body=body))
         await app.state.redis.enqueue_job("send", key)
         return {"id": key, "state": "accepted"}
 
@@ -103,7 +103,7 @@ async def work(provider_url: str, database_url: str, redis_url: str) -> None:
 
     async def send(_context: dict[Any, Any], key: str) -> None:
         async with sessions() as session:
-            row = await session.get_one(Notification, key)
+            row = await session.get_one(TextbookNotification, key)
             text = f"Payment of {row.body['variables']['amount']} is due. Reply STOP to opt out."
             to = row.body["borrower"]["addresses"]["sms"]
             sent = await client.messages.create_async(to=to, from_="+15005550006", body=text)

@@ -49,7 +49,7 @@ _RECEIPT_HOURS = 20 / 3600
 
 
 @dataclass
-class Process:
+class FleetProcess:
     """One of our processes. While ``wanted`` it is started again when it ends."""
 
     name: str
@@ -219,8 +219,8 @@ class Fleet:
     valkey: Valkey
     sms: FaultySms
     mail: FaultyMail
-    apis: list[Process]
-    workers: list[Process]
+    apis: list[FleetProcess]
+    workers: list[FleetProcess]
     links: dict[str, Proxy]
     clients: list[Proxy] = field(default_factory=list)
     api_ports: list[int] = field(default_factory=list)
@@ -267,7 +267,7 @@ async def fleet(
     _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "chaos", list(Scope), datetime.now(UTC))
     await database.close()
 
-    def process(kind: str, number: int, *arguments: str) -> Process:
+    def process(kind: str, number: int, *arguments: str) -> FleetProcess:
         ledger = links[f"{kind}{number}-ledger"].port
         environment = {
             "GATEWAY_DATABASE_URL": f"postgresql+psycopg://postgres:@127.0.0.1:{ledger}/postgres",
@@ -280,7 +280,7 @@ async def fleet(
             "GATEWAY_UNKNOWN_GRACE_SECONDS": "1",
             "GATEWAY_RECEIPT_HOURS": str(_RECEIPT_HOURS),
         }
-        return Process(f"{kind}{number}", [kind, *arguments], environment, folder / f"{kind}-{number}.log", broken)
+        return FleetProcess(f"{kind}{number}", [kind, *arguments], environment, folder / f"{kind}-{number}.log", broken)
 
     running = Fleet(
         key,

@@ -38,7 +38,7 @@ SECRET = "s3cr3t-of-the-provider"
 SID = "AC" + "0" * 32
 
 
-class Inbox:
+class FakeInbox:
     """A feed in memory: the same promise as the real one, once for each delivery."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ async def _email(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
 
 
 async def _inapp(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
-    inbox = Inbox()
+    inbox = FakeInbox()
 
     async def break_down() -> dict[str, Any]:
         inbox.down = True

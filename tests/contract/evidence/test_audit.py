@@ -33,7 +33,7 @@ from gateway.evidence.audit.figures import Figures
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings, audit_progress, events
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
 FIGURES = Figures.load(POLICIES)
@@ -55,7 +55,7 @@ async def _attempt(
     store = store_on(database)
     assert await store.start([outgoing(work)], at, 60)
     answered = ended(work, result, at + timedelta(seconds=seconds), began=at)
-    await store.settle([answered], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([answered], RECORDER.after_attempt, RECORDER.after_receipt)
 
 
 async def _contact(database: Database, key: str, at: datetime = NOW, **options: Any) -> ClaimedDelivery:
@@ -171,7 +171,7 @@ async def test_a_contact_that_did_not_arrive_leaves_room_for_another(database: D
     first = await _contact(database, "k0", NOW - 9 * HOUR, case="C-0")
     receipt = Receipt("twilio", ReceiptStatus.UNDELIVERED, provider_message_id="SM1")
     arrived = [ReceiptFor(receipt, first.delivery.id, 1)]
-    await store_on(database).receive(arrived, NOW - 8 * HOUR, SETTLER.after_receipt)
+    await store_on(database).receive(arrived, NOW - 8 * HOUR, RECORDER.after_receipt)
     await _contact(database, "k1", NOW - 5 * HOUR, case="C-1")
     await _contact(database, "k2", NOW, case="C-2")
     assert await _found(database) == []
@@ -180,7 +180,7 @@ async def test_a_contact_that_did_not_arrive_leaves_room_for_another(database: D
 async def test_silence_leaves_no_room_for_another(database: Database) -> None:
     """The first went without a receipt until its deadline and may have arrived: the next within four hours is found."""
     first = await _contact(database, "k0", NOW - 2 * HOUR, case="C-0")
-    silent = SETTLER.after_lookup(
+    silent = RECORDER.after_lookup(
         replace(first.delivery, state=State.SENT), first.notification, LookupAnswer(LookupResult.ABSENT), NOW - HOUR
     )
     await store_on(database).apply([silent])

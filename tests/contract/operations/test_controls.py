@@ -25,7 +25,7 @@ from gateway.storage.schema import deliveries
 from gateway.storage.store import Store
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
+RECORDER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
 Pause = tuple[SwitchScope, str, str]
 
 
@@ -129,7 +129,7 @@ async def _failed(store: Store, key: str, **named: Any) -> ClaimedDelivery:
     work = await _claimed(store, key, route=draft("x").notification.route[:1], **named)
     await store.start([outgoing(work)], NOW, 60)
     failure = PermanentFailure(ProviderReason.PROVIDER_CONFIG, "20003")
-    await store.settle([ended(work, failure)], SETTLER.after_attempt, _never)
+    await store.settle([ended(work, failure)], RECORDER.after_attempt, _never)
     return work
 
 
@@ -196,7 +196,7 @@ async def test_what_is_sent_or_another_tenants_is_no_dead_letter(database: Datab
     store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
     work = await _claimed(store, "k")
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, _never)
+    await store.settle([ended(work, Accepted("SM1"))], RECORDER.after_attempt, _never)
     await _failed(store, "f")
     assert (
         await letters.redrive("acme", DeadLetterFilter(ids=[work.notification.id]), "try", "key:x", dry_run=False) == []

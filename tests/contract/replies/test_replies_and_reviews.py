@@ -28,7 +28,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
 from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.made_packs import cap, packs
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 PHONE = "+12025550123"
 REVIEW = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
@@ -155,7 +155,7 @@ async def test_an_answer_ends_the_route(database: Database) -> None:
     await store.start([outgoing(work)], NOW, 60)
     from channels.base import Accepted
 
-    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     [before] = await rows(database, select(deliveries.c.escalate_at))
     await said(database, Intent.OTHER)
     [after] = await rows(database, select(deliveries.c.escalate_at))

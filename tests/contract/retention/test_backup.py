@@ -25,7 +25,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
 from tests.support.postgresql import programs
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 SMS_THEN_MAIL = (Step("sms", timedelta(minutes=30)), Step("email"))
 
@@ -52,7 +52,7 @@ async def sent(database: Database, key: str, at_seconds: float = 0) -> None:
     [answer] = await store.accept([draft(key, now=now, borrower=f"B-{key}", case=f"C-{key}", route=SMS_THEN_MAIL)], now)
     [work] = await store.claim([answer.first_delivery or ""], now, 60)
     await store.start([outgoing(work)], now, 60)
-    await store.settle([ended(work, Accepted(f"SM-{key}"), now)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted(f"SM-{key}"), now)], RECORDER.after_attempt, RECORDER.after_receipt)
 
 
 async def waiting(database: Database, key: str) -> None:

@@ -41,7 +41,7 @@ from gateway.storage.schema import (
     replies,
 )
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 DAY = timedelta(days=1)
 KEEP = RetentionPeriods(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)
@@ -56,9 +56,9 @@ async def delivered(database: Database, key: str, *, days_ago: float, **options:
     [work] = await store.claim([answer.first_delivery or ""], then, 60)
     ready: Outgoing = outgoing(work)
     await store.start([ready], then, 60)
-    await store.settle([ended(work, Accepted(f"SM-{key}"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted(f"SM-{key}"))], RECORDER.after_attempt, RECORDER.after_receipt)
     receipt = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, f"SM-{key}"))
-    await store.receive([receipt], then, SETTLER.after_receipt)
+    await store.receive([receipt], then, RECORDER.after_receipt)
     changed = {"accepted_at": then, "updated_at": then}
     aged = update(notifications).where(notifications.c.id == answer.id).values(changed)
     await database.write(lambda connection: connection.execute(aged))
@@ -286,7 +286,7 @@ async def test_a_record_that_moved_is_left_alone(
     async def meanwhile(function: Any, *arguments: Any) -> Any:
         done = await real(function, *arguments)
         late = ReceiptFor(Receipt("twilio", ReceiptStatus.READ, "SM-old"))
-        await store_on(database).receive([late], NOW, SETTLER.after_receipt)
+        await store_on(database).receive([late], NOW, RECORDER.after_receipt)
         return done
 
     monkeypatch.setattr(asyncio, "to_thread", meanwhile)

@@ -25,7 +25,7 @@ from gateway.core.notifications import Step
 from gateway.operations.reviews import Reviews
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")
@@ -47,7 +47,7 @@ async def test_contacts_are_known_as_far_back_as_the_packs_count(database: Datab
 
 
 class _Message:
-    """One message on its way, by the settler's and the ledger's own hands. ``at`` counts seconds from now on."""
+    """One message on its way, by the recorder's and the ledger's own hands. ``at`` counts seconds from now on."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -63,11 +63,11 @@ class _Message:
     async def attempted(self, at: float, result: Accepted | SendFailure) -> None:
         [work] = await self.store.claim([self.id], later(at), 60)
         assert await self.store.start([outgoing(work)], later(at), 60)
-        await self.store.settle([ended(work, result, later(at))], SETTLER.after_attempt, SETTLER.after_receipt)
+        await self.store.settle([ended(work, result, later(at))], RECORDER.after_attempt, RECORDER.after_receipt)
 
     async def looked_up(self, at: float, answer: LookupAnswer) -> None:
         [work] = await self.store.claim([self.id], later(at), 60)
-        await self.store.apply([SETTLER.after_lookup(work.delivery, work.notification, answer, later(at))])
+        await self.store.apply([RECORDER.after_lookup(work.delivery, work.notification, answer, later(at))])
 
     async def reported(self, at: float, status: ReceiptStatus) -> None:
         await self.store.receive([ReceiptFor(Receipt("twilio", status, "SM1"), self.id, 1)], later(at), _RECEIPT)
@@ -82,7 +82,7 @@ class _Message:
         return bool(facts[KEY].facts.contacts)
 
 
-_RECEIPT = SETTLER.after_receipt
+_RECEIPT = RECORDER.after_receipt
 _FOUND = LookupAnswer(LookupResult.FOUND, Receipt("twilio", ReceiptStatus.SENT, "SM1"))
 _ABSENT = LookupAnswer(LookupResult.ABSENT)
 _NOBODY_KNOWS = LookupAnswer(LookupResult.UNSUPPORTED)

@@ -24,7 +24,7 @@ from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 
@@ -44,12 +44,14 @@ async def _started(database: Database) -> ClaimedDelivery:
 
 
 async def _settled(database: Database, work: ClaimedDelivery, result: Any, now: Any) -> None:
-    await store_on(database).settle([ended(work, result, now, began=NOW)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store_on(database).settle(
+        [ended(work, result, now, began=NOW)], RECORDER.after_attempt, RECORDER.after_receipt
+    )
 
 
 async def _heard(database: Database, work: ClaimedDelivery, status: ReceiptStatus, now: Any) -> None:
     arrived = ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)
-    await store_on(database).receive([arrived], now, SETTLER.after_receipt)
+    await store_on(database).receive([arrived], now, RECORDER.after_receipt)
 
 
 async def _states(database: Database) -> list[str]:
@@ -66,11 +68,11 @@ async def _lost(database: Database, *answers: LookupResult) -> ClaimedDelivery:
     """The attempt's worker is taken for lost, and the provider is asked as often as there are answers."""
     first = await _started(database)
     work = await _claimed(database, later(61))
-    await store_on(database).apply([SETTLER.lost_worker(work.delivery, later(61))])
+    await store_on(database).apply([RECORDER.lost_worker(work.delivery, later(61))])
     for number, answer in enumerate(answers, start=1):
         now = later(61 + 40 * number)
         work = await _claimed(database, now)
-        move = SETTLER.after_lookup(work.delivery, work.notification, LookupAnswer(answer), now)
+        move = RECORDER.after_lookup(work.delivery, work.notification, LookupAnswer(answer), now)
         await store_on(database).apply([move])
     return first
 
@@ -82,7 +84,7 @@ async def test_a_move_decided_under_an_older_claim_is_void(database: Database) -
     fast = await _claimed(database, later(161))
     absent = LookupAnswer(LookupResult.ABSENT)
     for work, now in ((fast, later(162)), (slow, later(163))):
-        move = SETTLER.after_lookup(work.delivery, work.notification, absent, now)
+        move = RECORDER.after_lookup(work.delivery, work.notification, absent, now)
         await store_on(database).apply([Transition(**{**_fields(move), "fence": work.delivery.fence})])
     assert (await _kinds(database)).count("resolved") == 1
     assert await _states(database) == ["retrying"]
@@ -131,7 +133,7 @@ async def test_an_escalation_that_a_receipt_overtook_opens_nothing(database: Dat
     first = await _started(database)
     await _settled(database, first, Accepted("SM1"), later(1))
     work = await _claimed(database, later(1802))
-    move = SETTLER.overdue(work.delivery, work.notification, later(1802))
+    move = RECORDER.overdue(work.delivery, work.notification, later(1802))
     assert move is not None
     assert move.next_step
     await _heard(database, work, ReceiptStatus.DELIVERED, later(1803))
@@ -145,7 +147,7 @@ async def test_two_workers_and_a_late_receipt_open_one_step(database: Database) 
     await _settled(database, first, Accepted("SM1"), later(1))
     one = await _claimed(database, later(1802))
     two = await _claimed(database, later(1863))
-    moves = [SETTLER.overdue(work.delivery, work.notification, later(1864)) for work in (one, two)]
+    moves = [RECORDER.overdue(work.delivery, work.notification, later(1864)) for work in (one, two)]
     await _heard(database, one, ReceiptStatus.UNDELIVERED, later(1864))
     for move in moves:
         assert move is not None

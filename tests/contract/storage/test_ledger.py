@@ -29,7 +29,7 @@ from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 
 async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> ClaimedDelivery:
@@ -200,7 +200,7 @@ async def test_how_an_attempt_may_end(database: Database, result: object, expect
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, result, later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, result, later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     assert await states(database) == expected
     assert (await column(database, select(attempts.c.outcome)))[0] != "started"
 
@@ -211,8 +211,8 @@ async def test_a_receipt_before_our_own_record_is_kept(database: Database) -> No
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
     arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
-    words, _ = await store.receive([arrived, arrived], later(1), SETTLER.after_receipt)
-    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
+    words, _ = await store.receive([arrived, arrived], later(1), RECORDER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(2))], RECORDER.after_attempt, RECORDER.after_receipt)
     assert words == ["moved", "duplicate"]
     assert await states(database) == ["delivered"]
 
@@ -223,10 +223,10 @@ async def test_an_orphan_receipt_is_parked_and_matched_later(database: Database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
     words, _ = await store.receive(
-        [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"))], later(1), SETTLER.after_receipt
+        [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"))], later(1), RECORDER.after_receipt
     )
     assert words == ["orphan"]
-    await store.settle([ended(work, Accepted("SM1"), later(2))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(2))], RECORDER.after_attempt, RECORDER.after_receipt)
     assert await states(database) == ["delivered"]
 
 
@@ -241,7 +241,7 @@ async def test_a_receipt_that_can_not_be_stored_leaves_the_others_of_its_batch_a
     bad = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, poison))
     good = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM1"), work.delivery.id, 1)
     others = [ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, f"SM-{n}")) for n in range(5)]
-    words, _ = await store.receive([*others, bad, good], later(1), SETTLER.after_receipt)
+    words, _ = await store.receive([*others, bad, good], later(1), RECORDER.after_receipt)
     assert [*words[:5], words[6]] == [*["orphan"] * 5, "moved"]
     assert words[5] == "invalid" or database.is_sqlite  # which bounds no text and holds a NUL
     assert await states(database) == ["delivered"]
@@ -257,7 +257,7 @@ async def test_an_attempt_whose_provider_id_can_not_be_stored_is_settled(databas
     failed = TransientFailure(ProviderReason.RATE_LIMITED, code="nul\x00")
     results = [Accepted("SM1"), Accepted("9" * 300), Accepted("SM3"), failed]
     attempted = [ended(work, result, later(1)) for work, result in zip(works, results, strict=True)]
-    await store.settle(attempted, SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle(attempted, RECORDER.after_attempt, RECORDER.after_receipt)
     assert sorted(map(str, await states(database))) == ["retrying", *["sent"] * 3]
     kept = {await store.owner("twilio", key) for key in ("SM1", "SM3")}
     assert kept == {works[0].delivery.id, works[2].delivery.id}
@@ -268,10 +268,10 @@ async def test_undelivered_opens_the_next_step_once(database: Database) -> None:
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     for code in ("30003", "30005"):
         receipt = Receipt("twilio", ReceiptStatus.UNDELIVERED, "SM1", reason=ProviderReason.UNREACHABLE, code=code)
-        await store.receive([ReceiptFor(receipt, work.delivery.id, 1)], later(2), SETTLER.after_receipt)
+        await store.receive([ReceiptFor(receipt, work.delivery.id, 1)], later(2), RECORDER.after_receipt)
     assert await states(database) == ["undelivered", "accepted"]
 
 
@@ -280,10 +280,10 @@ async def test_late_delivery_closes_the_step_it_made_needless(database: Database
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     for status in (ReceiptStatus.UNDELIVERED, ReceiptStatus.DELIVERED):
         await store.receive(
-            [ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)], later(2), SETTLER.after_receipt
+            [ReceiptFor(Receipt("twilio", status, "SM1"), work.delivery.id, 1)], later(2), RECORDER.after_receipt
         )
     assert await states(database) == ["delivered", "cancelled"]
     assert await column(database, select(notifications.c.state)) == ["delivered"]
@@ -313,7 +313,7 @@ async def test_events_are_chained_and_append_only(database: Database) -> None:
     store = store_on(database)
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
     assert [row.kind for row in rows] == ["accepted", "decided", "attempt_started", "sent"]
     head = ""
@@ -336,7 +336,7 @@ async def test_state_of_a_lost_worker_is_due_again(database: Database) -> None:
     assert await store.due(later(61), 10) == [work.delivery.id]
     [claimed] = await store.claim([work.delivery.id], later(61), 60)
     assert claimed.delivery.state is State.SENDING
-    await store.apply([SETTLER.lost_worker(claimed.delivery, later(61))])
+    await store.apply([RECORDER.lost_worker(claimed.delivery, later(61))])
     assert await states(database) == ["unknown"]
 
 
@@ -346,15 +346,15 @@ async def test_news_of_an_earlier_attempt_moves_nothing(database: Database) -> N
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
     [lost] = await store.claim([work.delivery.id], later(61), 60)
-    await store.apply([SETTLER.lost_worker(lost.delivery, later(61))])
-    absent = SETTLER.after_lookup(
+    await store.apply([RECORDER.lost_worker(lost.delivery, later(61))])
+    absent = RECORDER.after_lookup(
         replace(lost.delivery, state=State.UNKNOWN), work.notification, LookupAnswer(LookupResult.ABSENT), later(95)
     )
     await store.apply([absent])
     [again] = await store.claim([work.delivery.id], later(96), 60)
     assert await store.start([outgoing(again)], later(96), 60)
     late = ended(work, PermanentFailure(ProviderReason.INVALID_ADDRESS), later(97))
-    await store.settle([late], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([late], RECORDER.after_attempt, RECORDER.after_receipt)
     assert await states(database) == ["sending"]
 
 
@@ -364,7 +364,7 @@ async def test_a_providers_message_has_one_owner(database: Database) -> None:
     work = await accepted_and_claimed(database)
     await store.start([outgoing(work)], NOW, 60)
     assert await store.owner("twilio", "SM1") is None
-    await store.settle([ended(work, Accepted("SM1"), later(1))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     assert await store.owner("twilio", "SM1") == work.delivery.id
 
 

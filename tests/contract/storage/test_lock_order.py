@@ -30,7 +30,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, borrowers, dedup_claims, deliveries, notifications
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
-SETTLER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
+RECORDER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 _BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 
 
@@ -158,7 +158,7 @@ async def test_a_redrive_locks_claims_before_notifications(ledger: Database) -> 
     [work] = await _claimed(ledger, [delivery])
     store = store_on(ledger)
     await store.start([outgoing(work)], later(60), 60)
-    await store.settle([ended(work, Accepted("SM1"), later(61))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"), later(61))], RECORDER.after_attempt, RECORDER.after_receipt)
     await _set(ledger, delivery, state=State.FAILED)
     failed = update(notifications).where(notifications.c.id == first).values(state=State.FAILED)
     await ledger.write(lambda connection: connection.execute(failed))

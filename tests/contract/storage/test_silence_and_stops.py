@@ -25,7 +25,7 @@ from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
 from gateway.storage.schema import api_keys, deliveries, notifications, receipts
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 DEADLINE = 72 * 3600
@@ -40,21 +40,21 @@ async def _sent(
     [accepted] = await store.accept([draft("k", route=route)], NOW)
     [work] = await store.claim([accepted.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
-    await store.settle([ended(work, answer)], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, answer)], RECORDER.after_attempt, RECORDER.after_receipt)
     return work
 
 
 async def _heard(database: Database, work: ClaimedDelivery, status: ReceiptStatus, seconds: float) -> None:
     reason = ProviderReason.UNREACHABLE if status is ReceiptStatus.UNDELIVERED else None
     arrived = ReceiptFor(Receipt("twilio", status, "SM1", reason=reason), work.delivery.id, 1)
-    await store_on(database).receive([arrived], later(seconds), SETTLER.after_receipt)
+    await store_on(database).receive([arrived], later(seconds), RECORDER.after_receipt)
 
 
 async def _overdue(database: Database, seconds: float) -> Any:
-    """What the settler makes of the first delivery then; None: look it up."""
+    """What the recorder makes of the first delivery then; None: look it up."""
     rows = await database.read(lambda connection: connection.execute(select(deliveries.c.id)).all())
     [work] = await store_on(database).claim([row.id for row in rows], later(seconds), 60)
-    move = SETTLER.overdue(work.delivery, work.notification, later(seconds))
+    move = RECORDER.overdue(work.delivery, work.notification, later(seconds))
     if move is not None:
         await store_on(database).apply([move])
     return move
@@ -107,7 +107,7 @@ async def test_a_parked_receipt_that_both_sides_missed_is_matched(database: Data
     ]
     await database.write(lambda connection: connection.execute(insert(receipts), rows))
     for _ in range(2):
-        assert await store_on(database).match_parked(later(5), SETTLER.after_receipt) == []
+        assert await store_on(database).match_parked(later(5), RECORDER.after_receipt) == []
     assert (await _deliveries(database))[0][0] == State.DELIVERED
     query = select(receipts.c.delivery_id).order_by(receipts.c.provider_message_id)
     owners = await database.read(lambda connection: list(connection.execute(query).scalars()))
@@ -122,20 +122,20 @@ async def _unknown(database: Database) -> ClaimedDelivery:
 
 
 async def _looked_up(database: Database, work: ClaimedDelivery, answer: LookupAnswer) -> None:
-    await store_on(database).apply([SETTLER.after_lookup(work.delivery, work.notification, answer, later(41))])
+    await store_on(database).apply([RECORDER.after_lookup(work.delivery, work.notification, answer, later(41))])
 
 
 async def test_a_receipt_under_our_tag_is_found_by_who_asks(database: Database) -> None:
     """It waits without an owner, and with its own id has one afterwards; older ones and other tags say nothing."""
     store, work = store_on(database), await _unknown(database)
     arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM7", tag=TAG))
-    assert (await store.receive([arrived], later(30), SETTLER.after_receipt))[0] == ["orphan"]
+    assert (await store.receive([arrived], later(30), RECORDER.after_receipt))[0] == ["orphan"]
     found = await store.parked("twilio", TAG, NOW)
     assert found == arrived.receipt
     for provider, tag, since in (("other", TAG, NOW), ("twilio", "cd" * 16, NOW), ("twilio", TAG, later(31))):
         assert await store.parked(provider, tag, since) is None
     await _looked_up(database, work, LookupAnswer(LookupResult.FOUND, found))
-    await store.match_parked(later(42), SETTLER.after_receipt)
+    await store.match_parked(later(42), RECORDER.after_receipt)
     assert await _deliveries(database) == [(State.DELIVERED, "")]
     assert await store.parked("twilio", TAG, NOW) is None
 
@@ -145,13 +145,13 @@ async def test_a_receipt_under_our_tag_ends_a_review(database: Database, missed:
     """Come after it, or stored while the review was being recorded and neither transaction saw the other's row."""
     work, arrived = await _unknown(database), ReceiptFor(Receipt("twilio", ReceiptStatus.DELIVERED, "SM7", tag=TAG))
     if missed:
-        await store_on(database).receive([arrived], later(40), SETTLER.after_receipt)
+        await store_on(database).receive([arrived], later(40), RECORDER.after_receipt)
     await _looked_up(database, work, LookupAnswer(LookupResult.UNSUPPORTED, tag=TAG))
     assert await _deliveries(database) == [(State.REVIEW, EndReason.UNRESOLVED)]
     if missed:
-        await store_on(database).match_parked(later(42), SETTLER.after_receipt)
+        await store_on(database).match_parked(later(42), RECORDER.after_receipt)
     else:
-        await store_on(database).receive([arrived], later(42), SETTLER.after_receipt)
+        await store_on(database).receive([arrived], later(42), RECORDER.after_receipt)
     assert await _deliveries(database) == [(State.DELIVERED, "")]
 
 
@@ -166,7 +166,7 @@ async def test_a_review_waits_for_the_receipt_of_its_own_attempt(database: Datab
     words = []
     for tag in tags:
         arrived = ReceiptFor(Receipt("twilio", ReceiptStatus.UNDELIVERED, f"SM{tag[:2]}", tag=tag))
-        words += (await store_on(database).receive([arrived], later(50), SETTLER.after_receipt))[0]
+        words += (await store_on(database).receive([arrived], later(50), RECORDER.after_receipt))[0]
     assert words == ["orphan", "moved"]
 
 
@@ -187,7 +187,7 @@ async def test_a_cancel_under_way_stops_the_route_too(database: Database) -> Non
     [work] = await store.claim([accepted.first_delivery or ""], NOW, 60)
     assert await store.start([outgoing(work)], NOW, 60)
     assert await people_on(database).cancel("acme", work.notification.id, "test") == "too_late"
-    await store.settle([ended(work, Accepted("SM1"))], SETTLER.after_attempt, SETTLER.after_receipt)
+    await store.settle([ended(work, Accepted("SM1"))], RECORDER.after_attempt, RECORDER.after_receipt)
     await _overdue(database, 1801)
     assert [state for state, _ in await _deliveries(database)] == [State.SENT]
 
@@ -215,7 +215,7 @@ READ_ROUTE = (Step("sms", timedelta(minutes=30), "read"), Step("email"))
 
 async def _read(database: Database, work: ClaimedDelivery, seconds: float) -> None:
     receipt = Receipt("inapp", ReceiptStatus.READ, reference=work.delivery.id)
-    await store_on(database).receive([ReceiptFor(receipt, work.delivery.id)], later(seconds), SETTLER.after_receipt)
+    await store_on(database).receive([ReceiptFor(receipt, work.delivery.id)], later(seconds), RECORDER.after_receipt)
 
 
 async def test_what_is_not_read_in_time_goes_on(database: Database) -> None:

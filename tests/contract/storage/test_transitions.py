@@ -31,7 +31,7 @@ from gateway.core.states import END_STATES, TRANSITIONS, State
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import SETTLER
+from tests.support.settling import RECORDER
 
 
 def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:
@@ -58,11 +58,11 @@ async def _end_state(database: Database, words: Sequence[ReceiptStatus], recorde
     attempt = ended(work, Accepted("SM" + work.delivery.id), later(1))
     for position, word in enumerate([*words, None]):
         if position == min(recorded_at, len(words)):
-            await store.settle([attempt], SETTLER.after_attempt, SETTLER.after_receipt)
+            await store.settle([attempt], RECORDER.after_attempt, RECORDER.after_receipt)
         if word is not None:
             named = (work.delivery.id, 1) if position % 2 else ("", 0)
             receipt = ReceiptFor(Receipt("twilio", word, "SM" + work.delivery.id), *named)
-            await store.receive([receipt], later(2 + position), SETTLER.after_receipt)
+            await store.receive([receipt], later(2 + position), RECORDER.after_receipt)
     query = select(deliveries.c.state, notifications.c.state).join(
         notifications, notifications.c.id == deliveries.c.notification_id
     )
@@ -92,8 +92,8 @@ def test_a_stale_failure_of_an_earlier_attempt_changes_nothing() -> None:
     """A failure reported for attempt 1 says nothing about attempt 2; a delivery reported for it does."""
     notification = draft("k").notification
     delivery = Delivery("d", notification.id, 0, "sms", "", State.SENT, attempt=2, provider="twilio")
-    failed = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.UNDELIVERED), 1, NOW)
-    arrived = SETTLER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.DELIVERED), 1, NOW)
+    failed = RECORDER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.UNDELIVERED), 1, NOW)
+    arrived = RECORDER.after_receipt(delivery, notification, Receipt("twilio", ReceiptStatus.DELIVERED), 1, NOW)
     assert (failed.to, arrived.to) == (None, State.DELIVERED)
 
 
@@ -103,10 +103,12 @@ def test_what_must_arrive_is_resent_once_and_nothing_else_is() -> None:
     required = replace(plain, must_arrive=True)
     delivery = Delivery("d", plain.id, 0, "sms", "", State.UNKNOWN, attempt=1, provider="smsc")
     nobody_knows = LookupAnswer(LookupResult.UNSUPPORTED)
-    assert SETTLER.after_lookup(delivery, plain, nobody_knows, NOW).to is State.REVIEW
-    again = SETTLER.after_lookup(delivery, required, nobody_knows, NOW)
+    assert RECORDER.after_lookup(delivery, plain, nobody_knows, NOW).to is State.REVIEW
+    again = RECORDER.after_lookup(delivery, required, nobody_knows, NOW)
     assert (again.to, again.kind, again.changes["deliberate_resends"]) == (State.RETRYING, "resent", 1)
-    assert SETTLER.after_lookup(replace(delivery, deliberate_resends=1), required, nobody_knows, NOW).to is State.REVIEW
+    assert (
+        RECORDER.after_lookup(replace(delivery, deliberate_resends=1), required, nobody_knows, NOW).to is State.REVIEW
+    )
 
 
 def _ended(delivery: Delivery, result: SendFailure) -> Attempt:
@@ -124,7 +126,7 @@ def test_an_outage_uses_up_no_tries() -> None:
     ends = []
     for number, reason in enumerate(reasons, start=1):
         delivery = replace(delivery, attempt=number)
-        move = SETTLER.after_attempt(delivery, notification, _ended(delivery, TransientFailure(reason)))
+        move = RECORDER.after_attempt(delivery, notification, _ended(delivery, TransientFailure(reason)))
         delivery = replace(delivery, tries=move.changes.get("tries", delivery.tries))
         ends.append(move.to)
     assert ends == [State.RETRYING] * 6 + [State.FAILED]
@@ -138,7 +140,7 @@ def test_what_never_gets_there_is_given_up() -> None:
     absent, ends = LookupAnswer(LookupResult.ABSENT), []
     for number in range(1, 7):
         delivery = replace(delivery, attempt=number, contacted_at=NOW)
-        move = SETTLER.after_lookup(delivery, notification, absent, later(600))
+        move = RECORDER.after_lookup(delivery, notification, absent, later(600))
         delivery = replace(delivery, tries=move.changes.get("tries", delivery.tries))
         ends.append((move.to, move.due_at))
     assert ends == [(State.RETRYING, later(600))] * 5 + [(State.FAILED, None)]

@@ -89,7 +89,7 @@ async def test_a_worker_that_stops_claims_nothing(gateway: Gateway) -> None:
     assert await gateway.store.due(gateway.clock(), 10) == due
 
 
-class Hanging:
+class HangingProvider:
     """The feed, which takes one message at a time and answers when it is told to."""
 
     def __init__(self, feed: Provider) -> None:
@@ -110,7 +110,7 @@ async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once
     are due again, for any worker; and that one is recorded as delivered before the stop is through."""
     for number in range(3):
         await _accepted(gateway, number)
-    feed = Hanging(gateway.providers["feed"])
+    feed = HangingProvider(gateway.providers["feed"])
     gateway.providers["feed"] = feed  # type: ignore[index]
     gateway.pipeline._stages.sender._slots["feed"] = asyncio.Semaphore(1)
     started = await gateway.store.due(gateway.clock(), 10)

@@ -41,7 +41,7 @@ def _provider(smsc: WireSmsc, **changes: Any) -> SmppProvider:
     return SmppProvider.from_options("smsc", options, {"clock": clock})
 
 
-class Heard:
+class HeardPdus:
     """What a listening provider handed over, and whether it could be stored."""
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class Heard:
 
 
 @asynccontextmanager
-async def _running(smsc: WireSmsc, **changes: Any) -> AsyncIterator[tuple[SmppProvider, Heard]]:
+async def _running(smsc: WireSmsc, **changes: Any) -> AsyncIterator[tuple[SmppProvider, HeardPdus]]:
     """A provider that is bound and listens."""
     await smsc.start()
-    provider, heard, stop = _provider(smsc, **changes), Heard(), asyncio.Event()
+    provider, heard, stop = _provider(smsc, **changes), HeardPdus(), asyncio.Event()
     listening = asyncio.create_task(provider.listen(heard, stop))
     await provider.check()
     try:

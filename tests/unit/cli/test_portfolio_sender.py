@@ -18,7 +18,7 @@ from gateway.cli.portfolio.files import PortfolioRow, RowError
 Answer = Callable[[list[dict[str, Any]]], web.StreamResponse]
 
 
-class Server:
+class BatchServer:
     """Answers batches as told; remembers what it took."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[tuple[Server, ApiTarget]]:
-    made = Server()
+async def server() -> AsyncIterator[tuple[BatchServer, ApiTarget]]:
+    made = BatchServer()
     app = web.Application()
     app.router.add_post("/v1/notifications/batch", made.batch)
     runner = web.AppRunner(app)
@@ -69,7 +69,7 @@ def busy(status: int = 503, retry_after: str = "0") -> Answer:
     return lambda items: web.Response(status=status, headers={"Retry-After": retry_after})
 
 
-async def test_every_row_is_sent_once_in_batches(server: tuple[Server, ApiTarget]) -> None:
+async def test_every_row_is_sent_once_in_batches(server: tuple[BatchServer, ApiTarget]) -> None:
     """Batches of the size asked for, each row with its key, in one or the other."""
     made, where = server
     seen: list[int] = []
@@ -83,7 +83,7 @@ async def test_every_row_is_sent_once_in_batches(server: tuple[Server, ApiTarget
     assert (again.accepted, again.replayed) == (0, 23)
 
 
-async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tuple[Server, ApiTarget]) -> None:
+async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tuple[BatchServer, ApiTarget]) -> None:
     """A row counts as rejected once, however many of its fields are wrong, whoever noticed."""
     _, where = server
     told: list[RowError] = []
@@ -99,7 +99,7 @@ async def test_bad_rows_are_told_with_line_and_field_and_stop_nothing(server: tu
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_a_busy_gateway_is_asked_again(server: tuple[Server, ApiTarget], status: int) -> None:
+async def test_a_busy_gateway_is_asked_again(server: tuple[BatchServer, ApiTarget], status: int) -> None:
     """The same batch again, after Retry-After; nothing is lost."""
     made, where = server
     made.next = [busy(status), busy(status)]
@@ -108,7 +108,7 @@ async def test_a_busy_gateway_is_asked_again(server: tuple[Server, ApiTarget], s
     assert len(made.batches) == 3
 
 
-async def test_a_lost_answer_is_no_second_request(server: tuple[Server, ApiTarget]) -> None:
+async def test_a_lost_answer_is_no_second_request(server: tuple[BatchServer, ApiTarget]) -> None:
     """A batch that was taken, and whose answer was lost, counts as replayed when it is sent again."""
     made, where = server
 
@@ -122,7 +122,7 @@ async def test_a_lost_answer_is_no_second_request(server: tuple[Server, ApiTarge
     assert len(made.known) == 5
 
 
-async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[Server, ApiTarget]) -> None:
+async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[BatchServer, ApiTarget]) -> None:
     """Down to a single row, which is then the one rejected."""
     made, where = server
     made.next = [busy(413)] * 3  # four rows, then two, then the first one alone
@@ -131,7 +131,7 @@ async def test_a_batch_with_too_many_bytes_is_halved(server: tuple[Server, ApiTa
     assert tally.errors == [RowError(2, "", "is larger than the gateway takes")]
 
 
-async def test_a_refused_key_ends_the_run(server: tuple[Server, ApiTarget]) -> None:
+async def test_a_refused_key_ends_the_run(server: tuple[BatchServer, ApiTarget]) -> None:
     """What no repetition can mend is told at once, with the gateway's own words."""
     made, where = server
     problem = {"title": "No valid key", "detail": "Make one.", "errors": [{"pointer": "/a/b", "detail": "no"}]}
@@ -141,7 +141,7 @@ async def test_a_refused_key_ends_the_run(server: tuple[Server, ApiTarget]) -> N
     assert len(made.batches) == 1
 
 
-async def test_something_that_is_no_gateway_is_told(server: tuple[Server, ApiTarget]) -> None:
+async def test_something_that_is_no_gateway_is_told(server: tuple[BatchServer, ApiTarget]) -> None:
     """Another number of results, or no JSON at all, is not taken for success."""
     made, where = server
     made.next = [lambda items: web.json_response({"results": []})]

@@ -50,13 +50,13 @@ def _ended(provider: str, result: Accepted | SendFailure, now: datetime = NOW) -
     return Attempt(_work(0), provider, message, now, now, result)
 
 
-def _fail(chooser: ProviderRouter, provider: str, times: int = 20, now: datetime = NOW) -> None:
+def _fail(router: ProviderRouter, provider: str, times: int = 20, now: datetime = NOW) -> None:
     for _ in range(times):
-        chooser.learn(_ended(provider, UnknownOutcome(ProviderReason.TIMEOUT), now))
+        router.learn(_ended(provider, UnknownOutcome(ProviderReason.TIMEOUT), now))
 
 
-def _shares(chooser: ProviderRouter, now: datetime = NOW, switches: tuple[Switch, ...] = ()) -> Counter[str | None]:
-    return Counter(chooser.choose(_work(number), switches, now) for number in range(1000))
+def _shares(router: ProviderRouter, now: datetime = NOW, switches: tuple[Switch, ...] = ()) -> Counter[str | None]:
+    return Counter(router.choose(_work(number), switches, now) for number in range(1000))
 
 
 def _switch(kind: SwitchKind, scope: SwitchScope, value: str, tenant: str = "") -> Switch:
@@ -78,18 +78,18 @@ def test_the_same_message_gets_the_same_answer() -> None:
 
 def test_a_failing_provider_is_left_alone() -> None:
     """More than half of at least twenty attempts in a minute failed: the others carry its messages."""
-    chooser = _chooser()
-    _fail(chooser, "a")
-    assert _shares(chooser) == {"b": 1000}
+    router = _chooser()
+    _fail(router, "a")
+    assert _shares(router) == {"b": 1000}
 
 
 def test_few_failures_say_nothing() -> None:
     """Nineteen failures are too few, and nineteen older than a minute and one now are one."""
-    chooser = _chooser()
-    _fail(chooser, "a", 19)
-    assert _shares(chooser)["a"] > 0
-    _fail(chooser, "a", 1, NOW + timedelta(seconds=61))
-    assert _shares(chooser, NOW + timedelta(seconds=61))["a"] > 0
+    router = _chooser()
+    _fail(router, "a", 19)
+    assert _shares(router)["a"] > 0
+    _fail(router, "a", 1, NOW + timedelta(seconds=61))
+    assert _shares(router, NOW + timedelta(seconds=61))["a"] > 0
 
 
 @pytest.mark.parametrize(
@@ -105,61 +105,61 @@ def test_few_failures_say_nothing() -> None:
 )
 def test_what_is_not_the_providers_fault_does_not_count(result: Accepted | SendFailure) -> None:
     """Refused numbers, opted-out borrowers and "not so fast" leave a provider as healthy as it was."""
-    chooser = _chooser()
+    router = _chooser()
     for _ in range(100):
-        chooser.learn(_ended("a", result))
-    assert chooser.health(NOW)["a"].share == 1
+        router.learn(_ended("a", result))
+    assert router.health(NOW)["a"].share == 1
 
 
 def test_the_last_provider_is_never_dropped() -> None:
     """With all of them failing, messages go by weight as before, and wait where they fail."""
-    chooser = _chooser(a=1, b=1)
-    _fail(chooser, "a")
-    _fail(chooser, "b")
-    assert set(_shares(chooser)) == {"a", "b"}
+    router = _chooser(a=1, b=1)
+    _fail(router, "a")
+    _fail(router, "b")
+    assert set(_shares(router)) == {"a", "b"}
 
 
 def test_after_a_rest_one_message_probes() -> None:
     """Half a minute later a single message tries it, and another only some seconds after that."""
-    chooser, later = _chooser(), NOW + timedelta(seconds=31)
-    _fail(chooser, "a")
-    assert _shares(chooser, later) == {"a": 1, "b": 999}
-    assert _shares(chooser, later + timedelta(seconds=6))["a"] == 1
+    router, later = _chooser(), NOW + timedelta(seconds=31)
+    _fail(router, "a")
+    assert _shares(router, later) == {"a": 1, "b": 999}
+    assert _shares(router, later + timedelta(seconds=6))["a"] == 1
 
 
 def test_a_failed_probe_rests_it_again() -> None:
     """The probe fails: nothing more is risked for another half minute."""
-    chooser, later = _chooser(), NOW + timedelta(seconds=31)
-    _fail(chooser, "a")
-    chooser.choose(_work(1), (), later)
-    _fail(chooser, "a", 1, later)
-    assert _shares(chooser, later + timedelta(seconds=29)) == {"b": 1000}
+    router, later = _chooser(), NOW + timedelta(seconds=31)
+    _fail(router, "a")
+    router.choose(_work(1), (), later)
+    _fail(router, "a", 1, later)
+    assert _shares(router, later + timedelta(seconds=29)) == {"b": 1000}
 
 
 def test_a_good_probe_drifts_back() -> None:
     """After a success its share grows over a minute, from a tenth to the whole."""
-    chooser, later = _chooser(), NOW + timedelta(seconds=31)
-    _fail(chooser, "a")
-    chooser.choose(_work(1), (), later)
-    chooser.learn(_ended("a", Accepted("SM1"), later))
-    shares = [_shares(chooser, later + timedelta(seconds=seconds))["a"] for seconds in (0, 30, 60)]
+    router, later = _chooser(), NOW + timedelta(seconds=31)
+    _fail(router, "a")
+    router.choose(_work(1), (), later)
+    router.learn(_ended("a", Accepted("SM1"), later))
+    shares = [_shares(router, later + timedelta(seconds=seconds))["a"] for seconds in (0, 30, 60)]
     assert shares[0] < 150 < shares[1] < 450 < shares[2]
 
 
 def test_a_message_that_failed_goes_elsewhere() -> None:
     """A retry avoids the provider that has just failed with it, though that one may be well otherwise."""
-    chooser = _chooser()
+    router = _chooser()
     works = [_work(number, state=State.RETRYING, provider="a", attempt=1) for number in range(100)]
-    assert {chooser.choose(work, (), NOW) for work in works} == {"b"}
+    assert {router.choose(work, (), NOW) for work in works} == {"b"}
     assert _chooser(a=1).choose(works[0], (), NOW) == "a"
 
 
 def test_a_pin_overrules_weight_and_health() -> None:
     """An operator's word goes before all of it."""
-    chooser = _chooser(a=1, b=1000)
-    _fail(chooser, "a")
+    router = _chooser(a=1, b=1000)
+    _fail(router, "a")
     pin = _switch(SwitchKind.PIN, SwitchScope.PROVIDER, "a")
-    assert _shares(chooser, switches=(pin,)) == {"a": 1000}
+    assert _shares(router, switches=(pin,)) == {"a": 1000}
 
 
 def test_nothing_probes_against_an_operators_word() -> None:
@@ -168,17 +168,17 @@ def test_nothing_probes_against_an_operators_word() -> None:
         _switch(SwitchKind.PIN, SwitchScope.PROVIDER, "b"),
         _switch(SwitchKind.PAUSE, SwitchScope.PROVIDER, "a"),
     ):
-        chooser = _chooser()
-        _fail(chooser, "a")
-        assert _shares(chooser, NOW + timedelta(seconds=31), (switch,)) == {"b": 1000}
+        router = _chooser()
+        _fail(router, "a")
+        assert _shares(router, NOW + timedelta(seconds=31), (switch,)) == {"b": 1000}
 
 
 def test_a_message_that_failed_there_is_no_probe() -> None:
     """What a provider has just failed with goes elsewhere, though a probe is due."""
-    chooser, later = _chooser(), NOW + timedelta(seconds=31)
-    _fail(chooser, "a")
-    assert chooser.choose(_work(1, state=State.RETRYING, provider="a", attempt=1), (), later) == "b"
-    assert chooser.choose(_work(2), (), later) == "a"
+    router, later = _chooser(), NOW + timedelta(seconds=31)
+    _fail(router, "a")
+    assert router.choose(_work(1, state=State.RETRYING, provider="a", attempt=1), (), later) == "b"
+    assert router.choose(_work(2), (), later) == "a"
 
 
 def test_a_paused_provider_leaves_its_messages_to_the_others() -> None:
@@ -199,10 +199,10 @@ def test_none_that_may_carry_it() -> None:
 @given(steps=st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 20)), max_size=150))
 def test_whatever_happens_there_is_a_choice(steps: list[tuple[str, bool, int]]) -> None:
     """After any history of successes and failures some provider is chosen, and shares stay from 0 to 1."""
-    chooser, now = _chooser(), NOW
+    router, now = _chooser(), NOW
     for number, (provider, good, seconds) in enumerate(steps):
         now += timedelta(seconds=seconds)
         result = Accepted("SM") if good else TransientFailure(ProviderReason.CONNECTION_FAILED)
-        chooser.learn(_ended(provider, result, now))
-        assert chooser.choose(_work(number), (), now) in ("a", "b")
-        assert all(0 <= each.share <= 1 for each in chooser.health(now).values())
+        router.learn(_ended(provider, result, now))
+        assert router.choose(_work(number), (), now) in ("a", "b")
+        assert all(0 <= each.share <= 1 for each in router.health(now).values())

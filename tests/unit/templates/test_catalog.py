@@ -120,18 +120,24 @@ def test_a_version_is_its_text() -> None:
         CATALOG.resolve("", "overdue-first", "1-00000000", NOW)
 
 
+def _ledger_with(source: TemplateSource) -> PublishedVersions:
+    """A ledger that knows one version, without a database."""
+
+    class OneVersion(PublishedVersions):
+        def __init__(self) -> None:
+            """Nothing to open."""
+
+        async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
+            return [VersionSource("", "t", source.version, source.dump())]
+
+    return OneVersion()
+
+
 async def test_an_older_version_is_fetched_and_rendered() -> None:
     """A request pinned to a version that is not in the files any more is rendered with it."""
     old = made("old words for {{ name }}")
 
-    class Ledger(PublishedVersions):
-        def __init__(self) -> None:
-            """It has one version, and no database."""
-
-        async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
-            return [VersionSource("", "t", old.version, old.source.dump())]
-
-    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, _ledger_with(old.source))
     await catalog.ensure([("acme", "t", old.version)])
     found = catalog.resolve("acme", "t", old.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
@@ -145,14 +151,7 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
     with pytest.raises(BadTemplate, match="is not a template file"):
         TemplateVersion(source, LENDER)
 
-    class Ledger(PublishedVersions):
-        def __init__(self) -> None:
-            """It has one version, and no database."""
-
-        async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
-            return [VersionSource("", "t", source.version, source.dump())]
-
-    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, Ledger())
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, _ledger_with(source))
     await catalog.ensure([("acme", "t", source.version)])
     found = catalog.resolve("acme", "t", source.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "words for you"
