@@ -97,7 +97,7 @@ async def _fill(gateway: Gateway, taker: Taker, notifications: int) -> None:
         await gateway.pipeline.dispatch(due)
         taken, taker.taken = taker.taken, []
         for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
-            await gateway.pipeline.hear("sim", [Receipt("sim", status, each) for each in taken], ())
+            await gateway.pipeline.handle_provider_push("sim", [Receipt("sim", status, each) for each in taken], ())
 
 
 async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 from sqlalchemy import insert
-from textbook import Base, Notification, engine_of, redis_of
+from textbook import Base, TextbookNotification, engine_of, redis_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,7 +31,7 @@ async def fill(count: int, database_url: str, redis_url: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
         await connection.run_sync(Base.metadata.create_all)
-        await connection.execute(insert(Notification), rows)
+        await connection.execute(insert(TextbookNotification), rows)
     for start in range(0, count, _AT_ONCE):
         await asyncio.gather(*(redis.enqueue_job("send", row["id"]) for row in rows[start : start + _AT_ONCE]))
     await engine.dispose()
