@@ -54,7 +54,7 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
             wanted = not names or version.id in names
             by_name[version.id] = linting.lint(version, words, lender.name, refuses) if wanted else []
 
-        Catalog.load(where, lender=lender, look=look)
+        Catalog.load(where, lender=lender, on_compiled=look)
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
         raise

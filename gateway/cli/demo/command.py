@@ -99,14 +99,14 @@ class Demo:
 
     async def _announce(self, gateway: Gateway) -> ApiTarget:
         """A fresh key in place of the last run's, and demo.json for scripts."""
-        now = gateway.clock()
-        for key in await gateway.keys.list(TENANT):
+        now = gateway.ledger.clock()
+        for key in await gateway.ledger.keys.list(TENANT):
             if key.name == _KEY_NAME and key.revoked_at is None:
-                await gateway.keys.revoke(key.id, now)
-        _, secret = await gateway.keys.create(TENANT, _KEY_NAME, list(Scope), now)
-        url = f"http://{gateway.settings.host}:{gateway.settings.port}"
+                await gateway.ledger.keys.revoke(key.id, now)
+        _, secret = await gateway.ledger.keys.create(TENANT, _KEY_NAME, list(Scope), now)
+        url = f"http://{gateway.ledger.settings.host}:{gateway.ledger.settings.port}"
         borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, PortfolioRow))), "")
-        token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
+        token = gateway.ledger.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
         self.password = await _people(gateway)
         editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
         made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
@@ -116,13 +116,13 @@ class Demo:
 
     async def _settle(self, gateway: Gateway) -> bool:
         deadline = time.monotonic() + self.options.wait_seconds
-        remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+        remaining = await outcome.unsettled(gateway.ledger.database, TENANT, gateway.ledger.clock())
         with console.progress() as bar:
             task = bar.add_task("settled", total=remaining)
             most = remaining
             while remaining and time.monotonic() < deadline:
                 await asyncio.sleep(_POLL_SECONDS)
-                remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+                remaining = await outcome.unsettled(gateway.ledger.database, TENANT, gateway.ledger.clock())
                 most = max(most, remaining)
                 bar.update(task, completed=most - remaining, total=most)
         if remaining:
@@ -130,8 +130,8 @@ class Demo:
         return not remaining
 
     async def _result(self, gateway: Gateway, tally: Tally, seconds: float) -> dict[str, Any]:
-        summary = await gateway.reads.summary(TENANT)
-        messages, duplicates = await outcome.received(gateway.world, gateway.database, self.since)
+        summary = await gateway.ledger.reads.summary(TENANT)
+        messages, duplicates = await outcome.received(gateway.providers.simulators, gateway.ledger.database, self.since)
         return {
             "requests": tally.requests,
             "accepted": tally.accepted,
@@ -223,8 +223,8 @@ async def _people(gateway: Gateway) -> str:
     """The people who sign in at the editor's page, with a fresh password for all of them."""
     password = secrets.token_urlsafe(15)
     for email, name, role in _PEOPLE:
-        if not await gateway.users.set_password(email, password):
-            await gateway.users.add(TENANT, name, email, role, password, gateway.clock(), _TEST_ADDRESSES)
+        if not await gateway.ledger.users.set_password(email, password):
+            await gateway.ledger.users.add(TENANT, name, email, role, password, gateway.ledger.clock(), _TEST_ADDRESSES)
     return password
 
 

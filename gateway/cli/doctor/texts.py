@@ -51,7 +51,7 @@ def templates(settings: Settings, folder: Path, now: datetime) -> list[CheckResu
         def look(version: TemplateVersion) -> None:
             found.extend(linting.lint(version, words, lender.name, refuses))
 
-        live = Catalog.load(folder, lender=lender, look=look).live()
+        live = Catalog.load(folder, lender=lender, on_compiled=look).live()
     except (BadTemplate, OSError, ValueError) as broken:
         return [error("templates", f"they can't be used: {broken}", "gateway template lint")]
     if not live:

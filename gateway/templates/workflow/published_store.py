@@ -76,13 +76,13 @@ class PublishedVersions:
         if rows:
             await self._database.write(write)
 
-    async def found_good(self) -> set[str]:
-        """The marks of versions of the files that passed every check, in whatever process."""
+    async def valid_marks(self) -> set[str]:
+        """The marks (see ValidationCache) of built-in versions that passed every check in any process."""
         query = select(template_versions.c.found_good).where(template_versions.c.found_good != "")
         return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
 
-    async def find_good(self, marks: Sequence[tuple[str, str, str]]) -> None:
-        """Note (id, version, mark) of kept versions that passed every check."""
+    async def record_valid(self, marks: Sequence[tuple[str, str, str]]) -> None:
+        """Store the (id, version, mark) of stored versions that passed every check."""
         own = template_versions.c
         statement = (
             update(template_versions)

@@ -396,7 +396,7 @@ async def test_the_public_address_is_followed(short_dir: Path, redis_url: str, e
 
     async def found(url: str, secret: str = "0123456789abcdef") -> list[CheckResult]:
         settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
-        return await outside.public_url(settings, gateway.clock)
+        return await outside.public_url(settings, gateway.ledger.clock)
 
     async with open_api_gateway(short_dir, redis_url) as gateway, serving(app_of(gateway)) as url:
         assert bad(await found(url)) == {}
