@@ -1,25 +1,27 @@
-"""How a lender's own export becomes requests: a mapping in TOML, without any code in it.
+"""The mapping language: a TOML file that maps the columns of a lender's export to the fields of requests.
 
-    [where]                              # rows that don't meet all of this are passed over
+    [where]                              # rows that don't meet all conditions are skipped
     months_overdue = { at_least = 1 }    # also at_most, equals, one_of; a bare value means equals
 
-    [tables]                             # looked up by "{column:table}": a list by position, a table by key
+    [tables]                             # maps for "{column:table}"
     template = { first_reminder = "overdue-first", final_notice = "final-notice" }
 
-    [[choose]]                           # makes a new column: the first case that holds, else "otherwise"
+    [[choose]]                           # adds a column: the value of the first case that holds, else "otherwise"
     column = "stage"
     cases = [{ when = { months_overdue = { at_least = 3 } }, value = "final_notice" }]
     otherwise = "first_reminder"
 
-    [fields]                             # dotted path = a constant, or a text with placeholders
+    [fields]                             # dotted path = a constant (text, number, date, list) or a template text
     "borrower.id" = "B-{id:06d}"
+    "case.due_date" = 2026-10-31
     "template" = "{stage:template}"
 
-A placeholder is ``{column}``, with integer steps if need be (``//``, ``%`` and ``+``, from left to right) and
-after a colon a table's name, ``06d`` or ``.2f``: ``{id//100:area}``, ``{id%100:02d}``. A value that is one
-placeholder and nothing else keeps the type of a chosen value. ``{{`` is a brace.
+A placeholder in a template text is ``{column}``, ``{column:table}`` (looked up by the column's text), or a number
+format: ``{column:06d}`` for a whole number, ``{column:.2f}`` for a decimal. A value that consists of one placeholder
+keeps the type of a chosen value, such as a list. ``{{`` is a brace. There is no arithmetic: a value that has to be
+computed is added to the file first.
 
-Owns this language. Must not know files or requests. Nothing is evaluated but what is described here.
+Owns this language. Must not know files or requests. Evaluates no code.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ from typing import Any
 Row = Mapping[str, Any]
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_INSIDE = re.compile(r"([^:%/+]+)((?:(?://|%|\+)\d+)*)(?::(\w+|\.\d+f))?")
-_STEP = re.compile(r"(//|%|\+)(\d+)")
+_INSIDE = re.compile(r"([^:]+)(?::(\w+|\.\d+f))?")
 _NUMBER_FORMAT = re.compile(r"0?\d{0,2}d|\.\df")
-_LARGEST = Decimal(10) ** 15  # no amount or account number is larger; a longer one is not worth formatting
+_LARGEST = (
+    Decimal(10) ** 15
+)  # our choice: above any amount and account number, and bounds the length of a formatted one
 
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "at_least": lambda value, bound: bool(_number(value) >= Decimal(str(bound))),
@@ -65,7 +68,6 @@ class Unmappable(Exception):
 @dataclass(frozen=True, slots=True)
 class _Placeholder:
     column: str
-    steps: tuple[tuple[str, int], ...] = ()
     table: str = ""
     format: str = ""
 
@@ -77,7 +79,7 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    subject: _Placeholder
+    column: str
     comparison: str
     bound: Any
 
@@ -94,15 +96,15 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Mapper:
-    """A mapping, read and checked."""
+    """A parsed and checked mapping, applied to one row at a time."""
 
     where: tuple[_Condition, ...]
     choices: tuple[_Choice, ...]
     fields: tuple[tuple[str, Any], ...]
-    tables: Mapping[str, Any]
+    tables: Mapping[str, Mapping[str, Any]]
 
     def wants(self, row: Row) -> bool:
-        """Whether the row is to become a request. Raises Unmappable."""
+        """Whether the row meets all conditions of [where]. Raises Unmappable."""
         return all(self._holds(each, row) for each in self.where)
 
     def fields_of(self, row: Row) -> dict[str, Any]:
@@ -115,9 +117,9 @@ class Mapper:
     def columns(self) -> frozenset[str]:
         """The columns that the file must have."""
         made: set[str] = set()
-        wanted = {each.subject.column for each in self.where}
+        wanted = {each.column for each in self.where}
         for choice in self.choices:
-            wanted |= {each.subject.column for conditions, _ in choice.cases for each in conditions} - made
+            wanted |= {each.column for conditions, _ in choice.cases for each in conditions} - made
             for value in (*(value for _, value in choice.cases), choice.otherwise):
                 wanted |= _columns_in(value) - made
             made.add(choice.column)
@@ -134,11 +136,10 @@ class Mapper:
         return self._fill(choice.otherwise, columns, choice.column)
 
     def _holds(self, condition: _Condition, row: Row) -> bool:
-        value = self._value(condition.subject, row)
         try:
-            return _COMPARISONS[condition.comparison](value, condition.bound)
+            return _COMPARISONS[condition.comparison](_cell(row, condition.column), condition.bound)
         except ValueError as error:
-            raise Unmappable(condition.subject.column, str(error)) from None
+            raise Unmappable(condition.column, str(error)) from None
 
     def _fill(self, value: Any, row: Row, path: str) -> Any:
         if isinstance(value, _Text):
@@ -154,30 +155,15 @@ class Mapper:
         return value
 
     def _value(self, placeholder: _Placeholder, row: Row) -> Any:
-        column = placeholder.column
-        value = row.get(column)
-        if value is None:
-            raise Unmappable(column, "the row has no such column")
+        value = _cell(row, placeholder.column)
         try:
-            for operator, operand in placeholder.steps:
-                value = _step(value, operator, operand)
-            if placeholder.format:
-                return _formatted(value, placeholder.format)
-        except ValueError as error:
-            raise Unmappable(column, str(error)) from None
-        return self._looked_up(placeholder, value) if placeholder.table else value
-
-    def _looked_up(self, placeholder: _Placeholder, value: Any) -> Any:
-        table = self.tables[placeholder.table]
-        try:
-            if isinstance(table, dict):
-                return table[str(value)]
-            number = _whole(value)
-            if number < 0:
-                raise IndexError
-            return table[number]
-        except (KeyError, IndexError, ValueError):
+            if placeholder.table:
+                return self.tables[placeholder.table][str(value)]
+            return _formatted(value, placeholder.format) if placeholder.format else value
+        except KeyError:
             raise Unmappable(placeholder.column, f"has no entry in the mapping's table {placeholder.table}") from None
+        except ValueError as error:
+            raise Unmappable(placeholder.column, str(error)) from None
 
 
 def load(path: Path) -> Mapper:
@@ -195,18 +181,18 @@ def load(path: Path) -> Mapper:
 
 
 def parse(document: Mapping[str, Any]) -> Mapper:
-    """Check a mapping and make it ready. Raises MappingError."""
+    """Check the document and compile its template texts. Raises MappingError."""
     unknown = document.keys() - {"where", "tables", "choose", "fields"}
     if unknown:
         raise MappingError(f"[{min(unknown)}] is not a part of a mapping; there are where, tables, choose and fields")
     tables = document.get("tables", {})
     for name, table in tables.items():
-        if not isinstance(table, list | dict):
-            raise MappingError(f"tables.{name} must be a list or a table")
+        if not isinstance(table, dict):
+            raise MappingError(f"tables.{name} must be a table: key = value")
     if not document.get("fields"):
-        raise MappingError("[fields] is missing: it says what a request consists of")
+        raise MappingError("[fields] is missing: it defines the fields of a request")
     return Mapper(
-        where=_conditions(document.get("where", {}), tables),
+        where=_conditions(document.get("where", {})),
         choices=tuple(_choice(each, tables) for each in document.get("choose", [])),
         fields=tuple((path, _compile(value, tables, path)) for path, value in document["fields"].items()),
         tables=tables,
@@ -221,29 +207,28 @@ def _choice(entry: Mapping[str, Any], tables: Mapping[str, Any]) -> _Choice:
     for case in entry.get("cases", []):
         if not isinstance(case, dict) or case.keys() != {"when", "value"}:
             raise MappingError(f"choose {column}: every case is {{ when = {{…}}, value = … }}")
-        cases.append((_conditions(case["when"], tables), _compile(case["value"], tables, column)))
+        cases.append((_conditions(case["when"]), _compile(case["value"], tables, column)))
     otherwise = _compile(entry["otherwise"], tables, column) if "otherwise" in entry else _MISSING
     return _Choice(column, tuple(cases), otherwise)
 
 
-def _conditions(entries: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[_Condition, ...]:
+def _conditions(entries: Mapping[str, Any]) -> tuple[_Condition, ...]:
     found = []
-    for subject, wanted in entries.items():
-        placeholder = _placeholder(subject, tables, "a condition")
+    for column, wanted in entries.items():
         comparisons = wanted if isinstance(wanted, dict) else {"equals": wanted}
         for comparison, bound in comparisons.items():
             if comparison not in _COMPARISONS:
-                raise MappingError(f"{subject}: {comparison!r} is not one of {', '.join(_COMPARISONS)}")
+                raise MappingError(f"{column}: {comparison!r} is not one of {', '.join(_COMPARISONS)}")
             if comparison in ("at_least", "at_most") and not isinstance(bound, int | float):
-                raise MappingError(f"{subject}: {comparison} needs a number")
+                raise MappingError(f"{column}: {comparison} needs a number")
             if comparison == "one_of" and not isinstance(bound, list):
-                raise MappingError(f"{subject}: one_of needs a list")
-            found.append(_Condition(placeholder, comparison, bound))
+                raise MappingError(f"{column}: one_of needs a list")
+            found.append(_Condition(column, comparison, bound))
     return tuple(found)
 
 
 def _compile(value: Any, tables: Mapping[str, Any], where: str) -> Any:
-    """Texts become ``_Text`` where they have placeholders; lists and tables are gone through."""
+    """Compile texts with placeholders to ``_Text``, also inside of lists and tables."""
     if isinstance(value, str):
         parts = _parts(value, tables, where)
         return "".join(str(part) for part in parts) if all(isinstance(part, str) for part in parts) else _Text(parts)
@@ -273,17 +258,16 @@ def _parts(text: str, tables: Mapping[str, Any], where: str) -> tuple[str | _Pla
 def _placeholder(inside: str, tables: Mapping[str, Any], where: str) -> _Placeholder:
     match = _INSIDE.fullmatch(inside)
     if match is None:
-        raise MappingError(f"{where}: {{{inside}}} is not column, steps and format, such as {{id//100:02d}}")
-    steps = tuple((operator, int(operand)) for operator, operand in _STEP.findall(match[2] or ""))
-    if any(operator != "+" and not operand for operator, operand in steps):
-        raise MappingError(f"{where}: {{{inside}}} divides by zero")
-    column, specification = match[1].strip(), match[3] or ""
+        raise MappingError(
+            f"{where}: {{{inside}}} is not {{column}}, {{column:table}} or {{column:format}}, such as {{id:06d}}"
+        )
+    column, specification = match[1].strip(), match[2] or ""
     if not specification:
-        return _Placeholder(column, steps)
+        return _Placeholder(column)
     if specification in tables:
-        return _Placeholder(column, steps, table=specification)
+        return _Placeholder(column, table=specification)
     if _NUMBER_FORMAT.fullmatch(specification):
-        return _Placeholder(column, steps, format=specification)
+        return _Placeholder(column, format=specification)
     raise MappingError(f"{where}: {specification!r} is neither a table of this mapping nor a format like 06d or .2f")
 
 
@@ -295,6 +279,13 @@ def _columns_in(value: Any) -> set[str]:
     if isinstance(value, list):
         return {column for each in value for column in _columns_in(each)}
     return set()
+
+
+def _cell(row: Row, column: str) -> Any:
+    value = row.get(column)
+    if value is None:
+        raise Unmappable(column, "the row has no such column")
+    return value
 
 
 def _number(value: Any) -> Decimal:
@@ -315,13 +306,6 @@ def _whole(value: Any) -> int:
     return int(number)
 
 
-def _step(value: Any, operator: str, operand: int) -> int:
-    number = _whole(value)
-    if operator == "//":
-        return number // operand
-    return number % operand if operator == "%" else number + operand
-
-
 def _formatted(value: Any, specification: str) -> str:
     if specification.endswith("d"):
         return format(_whole(value), specification)
@@ -336,5 +320,5 @@ def _same(value: Any, wanted: Any) -> bool:
 
 def _as_text(value: Any, path: str) -> str:
     if isinstance(value, list | dict):
-        raise Unmappable(path, "a list can't stand inside a text")
+        raise Unmappable(path, "a list can't be part of a text")
     return str(value)
