@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -574,8 +575,8 @@ async def test_readiness_names_what_is_missing(gateway: Gateway, name: str, stat
     async def missing() -> str:
         return "is away"
 
-    gateway.readiness = Probe({name: missing})
-    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
+    changed = replace(gateway, readiness=Probe({name: missing}))
+    async with serving(app_of(changed)) as url, aiohttp.ClientSession() as session:
         answer = await Client(session, url, "").get("/readyz")
     assert (answer.status, answer.json["status"], answer.json["checks"][name]) == (status, word, "is away")
 
