@@ -1,4 +1,4 @@
-"""The services that the HTTP routes use, each found by its class."""
+"""Maps the services to the classes by which HTTP routes request them."""
 
 from __future__ import annotations
 

@@ -53,11 +53,11 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 class MappingError(ValueError):
-    """The mapping itself is wrong. The message is one line for its author."""
+    """The mapping is invalid. The message is one line."""
 
 
 class Unmappable(Exception):
-    """One row can't be mapped: ``field`` is the column or path at fault. Never quotes the row's value."""
+    """One row can't be mapped: ``field`` is the column or path. The message never has the row's value."""
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(f"{field}: {detail}")
