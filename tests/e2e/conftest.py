@@ -1,4 +1,4 @@
-"""The whole gateway as it runs embedded, with its HTTP side on a free port."""
+"""Fixtures: a whole gateway in embedded mode, with its HTTP API on a free port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input on the whole gateway: each kind has its status, its problem type and its pointer, and leaves nothing."""
+"""Invalid requests to a whole gateway: each has its status, problem type and pointer, and stores nothing."""
 
 from __future__ import annotations
 

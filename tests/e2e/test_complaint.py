@@ -1,4 +1,4 @@
-"""A borrower who calls a mail spam gets none any more: from the mailbox provider's report to the next request."""
+"""A spam complaint of a borrower: from the mailbox provider's report to the refusal of the next e-mail."""
 
 from __future__ import annotations
 

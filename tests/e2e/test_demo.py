@@ -1,4 +1,4 @@
-"""The demo as its users run it: a process, a file, and what comes out on stdout, on stderr and in the directory."""
+"""``gateway demo`` as a process with a portfolio file: stdout, stderr and the data directory."""
 
 from __future__ import annotations
 

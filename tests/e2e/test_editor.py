@@ -1,4 +1,4 @@
-"""The editor's page in a browser: what people do with it, from the first letter to the borrower's phone."""
+"""The editor's page in a browser: from writing a draft to the message on the borrower's phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets where at /editor, without a browser: sign-in, forms, roles, tenants, and what a frame may do."""
+"""Access control of /editor without a browser: sign-in, forms, roles, tenants, and framing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two providers for one channel: when one is gone, its messages go by the other, each once."""
+"""Two providers for one channel: when one is down, the other sends its messages, each once."""
 
 from __future__ import annotations
 

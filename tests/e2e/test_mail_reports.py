@@ -1,4 +1,4 @@
-"""A whole gateway that sends e-mail: which mails that come back may change anything, and which may not."""
+"""E-mails that a whole gateway receives: which may change a delivery or a borrower, and which may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status page of a whole gateway: who may see it, and what it says of pauses and of work that nobody does."""
+"""The status page of a whole gateway: access control, pauses, and work that no process does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whoever reads logs, metrics, traces, the queue, address lines or error pages learns of no borrower.
+"""Logs, metrics, traces, queue, URLs and error pages have no personal data.
 
-A whole gateway with its outside is driven with marked names, numbers, addresses and words: through all channels and
-outcomes, replies, bounces, reports, bad requests, and faults in the middle of it. Then everything that was written
-down outside of the ledger is searched for the marks.
+A whole gateway with simulated providers gets marked names, numbers, addresses and texts: all channels and outcomes,
+replies, bounces, reports, invalid requests and injected faults. Then all output outside of the ledger is searched for
+the marks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole gateway on an SMSC: a reminder goes out over SMPP, its receipt and the borrower's stop come back."""
+"""A whole gateway with an SMSC: a reminder is sent over SMPP; its receipt and the borrower's stop are received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Editors' work over HTTP on a whole gateway: written, checked, approved, published, sent, rolled back."""
+"""Template commands over HTTP on a whole gateway: draft, lint, approval, publication, sending, roll-back."""
 
 from __future__ import annotations
 

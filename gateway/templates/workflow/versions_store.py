@@ -212,9 +212,10 @@ class VersionStore:
     async def roll_back(
         self, tenant: str, template: str, to: int | None, shipped: bool, actor: str, comment: str
     ) -> StoredVersion | None:
-        """Make an earlier version live again at once, and return it; None for the built-in one. ``to`` None: the one before.
+        """Make an earlier version live again, and return it; None for the built-in one.
 
-        ``shipped``: whether there is a built-in one. Raises NothingToRollBack.
+        ``to``: its number (0: the built-in one; None: the one before). ``shipped``: whether there is a built-in one.
+        Raises NothingToRollBack.
         """
         return await self._with(tenant, template, lambda opened: opened.roll_back(to, shipped, actor, comment))
 

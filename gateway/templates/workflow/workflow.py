@@ -239,7 +239,7 @@ class TemplateWorkflow:
     async def roll_back(
         self, tenant: str, template: str, actor: str, comment: str, to: int | None = None
     ) -> StoredVersion | None:
-        """Make an earlier version live again at once, and return it; None for the built-in one. Raises NothingToRollBack."""
+        """Make an earlier version live again, and return it; None for the built-in one. Raises NothingToRollBack."""
         shipped = template in self._repository.shipped()
         stored = await self._store.roll_back(tenant, template, to, shipped, actor, comment)
         await self._catalog.refresh()

@@ -1,4 +1,4 @@
-"""The doctor finds every fault that is planted, says what to change, and is content where there is none."""
+"""``gateway doctor``: finds each injected problem with a remedy, and reports nothing for a healthy installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of operators against a running API: ids by their beginnings, reasons, and reviews in bulk."""
+"""The operators' commands with a running API: id prefixes, reasons, and bulk decisions of reviews."""
 
 from __future__ import annotations
 

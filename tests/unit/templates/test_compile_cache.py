@@ -1,4 +1,4 @@
-"""Texts are compiled at their first use, kept while there is room, and refused at the start all the same."""
+"""Compilation at the first use, its cache limit, and validation at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates that mean harm, or that a mistake made harmful: each ends in a clear error or in harmless text, at once."""
+"""Hostile or faulty templates: each ends in a clear error or harmless text, within a time limit."""
 
 from __future__ import annotations
 

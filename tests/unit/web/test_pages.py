@@ -1,4 +1,4 @@
-"""What all pages share: words in both languages, colours that can be read, assets that can be cached."""
+"""All pages: texts in both languages, colour contrast, and cacheable assets."""
 
 from __future__ import annotations
 
