@@ -52,14 +52,7 @@ def build_stages(
     capabilities = {name: each.capability for name, each in providers.by_name.items()}
     recorder = OutcomeRecorder(_schedule(settings, simulated=providers.simulators is not None), capabilities)
     return Stages(
-        validator=RequestValidator(
-            resolve=template_resolver(templates.catalog),
-            wrong_variables=templates.catalog.wrong_variables,
-            render=templates.catalog.render,
-            normalise=normaliser(providers.channels),
-            decide=decide,
-            digest=signer.digest,
-        ),
+        validator=_validator(ledger, providers, templates.catalog, decide),
         policy=decide,
         router=providers.router,
         sender=sender,
@@ -73,12 +66,28 @@ def build_stages(
             find_parked=store.parked,
         ),
         recorder=recorder,
-        classifier=ReplyClassifier(
-            templates.reply_lexicon.classify,
-            templates.reply_lexicon.answer,
-            lambda jurisdiction: [name for name, _, _ in templates.packs.in_force(jurisdiction, clock()).packs],
-            {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
-        ),
+        classifier=_classifier(ledger, templates),
+    )
+
+
+def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, decide: ContactPolicy) -> RequestValidator:
+    return RequestValidator(
+        resolve=template_resolver(catalog),
+        wrong_variables=catalog.wrong_variables,
+        render=catalog.render,
+        normalise=normaliser(providers.channels),
+        decide=decide,
+        digest=ledger.signer.digest,
+    )
+
+
+def _classifier(ledger: LedgerParts, templates: LoadedTemplates) -> ReplyClassifier:
+    settings, clock, packs = ledger.settings, ledger.clock, templates.packs
+    return ReplyClassifier(
+        templates.reply_lexicon.classify,
+        templates.reply_lexicon.answer,
+        lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],
+        {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
     )
 
 

@@ -26,55 +26,35 @@ Owns this language. Must not know files or requests. Evaluates no code.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.portfolio.template_texts import (
+    MappingError,
+    Placeholder,
+    TemplateText,
+    Unmappable,
+    as_text,
+    columns_in,
+    compile_value,
+    formatted,
+    number_of,
+)
+
+__all__ = ["Mapper", "MappingError", "Unmappable", "load", "parse"]
+
 Row = Mapping[str, Any]
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_INSIDE = re.compile(r"([^:]+)(?::(\w+|\.\d+f))?")
-_NUMBER_FORMAT = re.compile(r"0?\d{0,2}d|\.\df")
-_LARGEST = (
-    Decimal(10) ** 15
-)  # our choice: above any amount and account number, and bounds the length of a formatted one
-
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "at_least": lambda value, bound: bool(_number(value) >= Decimal(str(bound))),
-    "at_most": lambda value, bound: bool(_number(value) <= Decimal(str(bound))),
+    "at_least": lambda value, bound: bool(number_of(value) >= Decimal(str(bound))),
+    "at_most": lambda value, bound: bool(number_of(value) <= Decimal(str(bound))),
     "equals": lambda value, bound: _same(value, bound),
     "one_of": lambda value, bound: any(_same(value, each) for each in bound),
 }
-
-
-class MappingError(ValueError):
-    """The mapping is invalid. The message is one line."""
-
-
-class Unmappable(Exception):
-    """One row can't be mapped: ``field`` is the column or path. The message never has the row's value."""
-
-    def __init__(self, field: str, detail: str) -> None:
-        super().__init__(f"{field}: {detail}")
-        self.field = field
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class _Placeholder:
-    column: str
-    table: str = ""
-    format: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    parts: tuple[str | _Placeholder, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +101,10 @@ class Mapper:
         for choice in self.choices:
             wanted |= {each.column for conditions, _ in choice.cases for each in conditions} - made
             for value in (*(value for _, value in choice.cases), choice.otherwise):
-                wanted |= _columns_in(value) - made
+                wanted |= columns_in(value) - made
             made.add(choice.column)
         for _, value in self.fields:
-            wanted |= _columns_in(value) - made
+            wanted |= columns_in(value) - made
         return frozenset(wanted)
 
     def _choose(self, choice: _Choice, columns: Row) -> Any:
@@ -142,11 +122,11 @@ class Mapper:
             raise Unmappable(condition.column, str(error)) from None
 
     def _fill(self, value: Any, row: Row, path: str) -> Any:
-        if isinstance(value, _Text):
-            if len(value.parts) == 1 and isinstance(value.parts[0], _Placeholder):
+        if isinstance(value, TemplateText):
+            if len(value.parts) == 1 and isinstance(value.parts[0], Placeholder):
                 return self._value(value.parts[0], row)
             return "".join(
-                part if isinstance(part, str) else _as_text(self._value(part, row), path) for part in value.parts
+                part if isinstance(part, str) else as_text(self._value(part, row), path) for part in value.parts
             )
         if isinstance(value, list):
             return [self._fill(each, row, path) for each in value]
@@ -154,12 +134,12 @@ class Mapper:
             return {name: self._fill(each, row, path) for name, each in value.items()}
         return value
 
-    def _value(self, placeholder: _Placeholder, row: Row) -> Any:
+    def _value(self, placeholder: Placeholder, row: Row) -> Any:
         value = _cell(row, placeholder.column)
         try:
             if placeholder.table:
                 return self.tables[placeholder.table][str(value)]
-            return _formatted(value, placeholder.format) if placeholder.format else value
+            return formatted(value, placeholder.format) if placeholder.format else value
         except KeyError:
             raise Unmappable(placeholder.column, f"has no entry in the mapping's table {placeholder.table}") from None
         except ValueError as error:
@@ -194,7 +174,7 @@ def parse(document: Mapping[str, Any]) -> Mapper:
     return Mapper(
         where=_conditions(document.get("where", {})),
         choices=tuple(_choice(each, tables) for each in document.get("choose", [])),
-        fields=tuple((path, _compile(value, tables, path)) for path, value in document["fields"].items()),
+        fields=tuple((path, compile_value(value, tables, path)) for path, value in document["fields"].items()),
         tables=tables,
     )
 
@@ -207,8 +187,8 @@ def _choice(entry: Mapping[str, Any], tables: Mapping[str, Any]) -> _Choice:
     for case in entry.get("cases", []):
         if not isinstance(case, dict) or case.keys() != {"when", "value"}:
             raise MappingError(f"choose {column}: every case is {{ when = {{…}}, value = … }}")
-        cases.append((_conditions(case["when"]), _compile(case["value"], tables, column)))
-    otherwise = _compile(entry["otherwise"], tables, column) if "otherwise" in entry else _MISSING
+        cases.append((_conditions(case["when"]), compile_value(case["value"], tables, column)))
+    otherwise = compile_value(entry["otherwise"], tables, column) if "otherwise" in entry else _MISSING
     return _Choice(column, tuple(cases), otherwise)
 
 
@@ -227,60 +207,6 @@ def _conditions(entries: Mapping[str, Any]) -> tuple[_Condition, ...]:
     return tuple(found)
 
 
-def _compile(value: Any, tables: Mapping[str, Any], where: str) -> Any:
-    """Compile texts with placeholders to ``_Text``, also inside of lists and tables."""
-    if isinstance(value, str):
-        parts = _parts(value, tables, where)
-        return "".join(str(part) for part in parts) if all(isinstance(part, str) for part in parts) else _Text(parts)
-    if isinstance(value, list):
-        return [_compile(each, tables, where) for each in value]
-    if isinstance(value, dict):
-        return {name: _compile(each, tables, where) for name, each in value.items()}
-    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date, too
-
-
-def _parts(text: str, tables: Mapping[str, Any], where: str) -> tuple[str | _Placeholder, ...]:
-    parts: list[str | _Placeholder] = []
-    end = 0
-    for match in _PLACEHOLDER.finditer(text):
-        parts.append(text[end : match.start()])
-        end = match.end()
-        if match[0] in ("{{", "}}"):
-            parts.append(match[0][0])
-        elif match[1] is None:
-            raise MappingError(f"{where}: a lone brace in {text!r}; write it twice to mean itself")
-        else:
-            parts.append(_placeholder(match[1], tables, where))
-    parts.append(text[end:])
-    return tuple(part for part in parts if part != "")
-
-
-def _placeholder(inside: str, tables: Mapping[str, Any], where: str) -> _Placeholder:
-    match = _INSIDE.fullmatch(inside)
-    if match is None:
-        raise MappingError(
-            f"{where}: {{{inside}}} is not {{column}}, {{column:table}} or {{column:format}}, such as {{id:06d}}"
-        )
-    column, specification = match[1].strip(), match[2] or ""
-    if not specification:
-        return _Placeholder(column)
-    if specification in tables:
-        return _Placeholder(column, table=specification)
-    if _NUMBER_FORMAT.fullmatch(specification):
-        return _Placeholder(column, format=specification)
-    raise MappingError(f"{where}: {specification!r} is neither a table of this mapping nor a format like 06d or .2f")
-
-
-def _columns_in(value: Any) -> set[str]:
-    if isinstance(value, _Text):
-        return {part.column for part in value.parts if isinstance(part, _Placeholder)}
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return {column for each in value for column in _columns_in(each)}
-    return set()
-
-
 def _cell(row: Row, column: str) -> Any:
     value = row.get(column)
     if value is None:
@@ -288,37 +214,7 @@ def _cell(row: Row, column: str) -> Any:
     return value
 
 
-def _number(value: Any) -> Decimal:
-    try:
-        # Spreadsheets write 500000 as 5.00E+05; Decimal reads both exactly.
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        raise ValueError("is not a number") from None
-    if not number.is_finite() or abs(number) >= _LARGEST:
-        raise ValueError("is not a number of a sensible size")
-    return number
-
-
-def _whole(value: Any) -> int:
-    number = _number(value)
-    if number != number.to_integral_value():
-        raise ValueError("is not a whole number")
-    return int(number)
-
-
-def _formatted(value: Any, specification: str) -> str:
-    if specification.endswith("d"):
-        return format(_whole(value), specification)
-    return format(_number(value), specification)
-
-
 def _same(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        return _number(value) == Decimal(str(wanted))
+        return number_of(value) == Decimal(str(wanted))
     return str(value) == str(wanted)
-
-
-def _as_text(value: Any, path: str) -> str:
-    if isinstance(value, list | dict):
-        raise Unmappable(path, "a list can't be part of a text")
-    return str(value)
