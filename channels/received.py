@@ -1,6 +1,6 @@
-"""What the simulated outside world has received, and whether anything came twice.
+"""Counts the messages that the simulated providers have received, and the duplicates among them.
 
-Owns the count of duplicates, seen from the borrower's side. Must not know SMS or e-mail.
+Owns the definition of a duplicate from the borrower's point of view. Must not know SMS or e-mail.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import IO
 
 
 class Received:
-    """Counts messages by delivery. Not durable against a crash of its own process; it is a simulator's memory.
+    """Counts messages by delivery. Not durable against a crash of the simulator's process.
 
     A *duplicate* is a message for a delivery of which an earlier message did or still may reach the borrower.
     A *retry* is one whose every predecessor was reported as not delivered before it came.
-    With ``path`` what was seen is kept in a file, one line each (``+ key`` came, ``- key`` did not arrive), so
-    that a later run still knows it; ``messages`` and the other figures count this run only.
+    With ``path`` each event is stored as a line of a file (``+ key`` received, ``- key`` failed) for later runs;
+    ``messages`` and the other figures count this run only.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.messages = 0
         self.duplicates = 0
         self.retries = 0
-        self._open: dict[str, int] = {}  # key → messages that did or may reach the borrower
+        self._open: dict[str, int] = {}  # delivery → number of messages that reached or may reach the borrower
         self._seen: set[str] = set()
         self._file: IO[str] | None = None
         if path is not None:
@@ -33,7 +33,7 @@ class Received:
             self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def came(self, key: str) -> bool:
-        """Note a message of the delivery ``key``. True when it is a duplicate."""
+        """Count a message of the delivery ``key``. Returns whether it is a duplicate."""
         duplicate = self._open.get(key, 0) > 0
         self.messages += 1
         self.duplicates += duplicate
@@ -42,7 +42,7 @@ class Received:
         return duplicate
 
     def failed(self, key: str) -> None:
-        """Note that one message of the delivery did not arrive."""
+        """Record that one message of the delivery was not delivered."""
         self._note("-", key)
 
     def summary(self) -> dict[str, int]:
@@ -67,6 +67,6 @@ class Received:
 
 
 def delivery_of(reference: str) -> str:
-    """The delivery id in a reference ``<delivery id>.<attempt>.<signature>``; the whole where it is no such thing."""
+    """The delivery id in a reference ``<delivery id>.<attempt>.<signature>``; others are returned unchanged."""
     parts = reference.rsplit(".", 2)
     return parts[0] if len(parts) == 3 else reference

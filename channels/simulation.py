@@ -1,10 +1,10 @@
-"""The outside world as one child process: an SMS provider, a mail system, and what they saw.
+"""Runs the simulated providers in one process: an SMS provider, a mail server, and a summary of received messages.
 
     python -m channels.simulation --account-sid AC… --token-env NAME [--dsn-url URL --dsn-token-env NAME]
 
 Owns the process: its ports, its readiness line, its end. Must not know the gateway. Prints one JSON line when it is
-ready: ``{"sms_port", "smtp_port", "control_port", "pid"}``. ``GET /_simulator/summary`` on the control port counts
-what came. Ends on SIGTERM or SIGINT, and on Linux when its parent dies, however that dies.
+ready: ``{"sms_port", "smtp_port", "control_port", "pid"}``. ``GET /_simulator/summary`` on the control port returns
+the counts. Ends on SIGTERM or SIGINT, and on Linux when its parent process ends.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from channels.received import Received
 from channels.sms.simulator import SmsSimulator
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_MAIL_KEPT = 1000  # our choice: enough to look at, and no leak while the demo stays up
+_MAIL_KEPT = 1000  # messages kept; our choice: enough for an inspection, and bounded while the demo runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop. Returns the exit status."""
+    """Run until SIGTERM or SIGINT. Returns the exit status."""
     options = _parse(arguments)
     missing = [name for name in (options.token_env, options.dsn_token_env) if name and name not in os.environ]
     if missing:
@@ -135,11 +135,11 @@ def _control(sms: SmsSimulator, email: SmtpSink) -> web.Application:
 
 
 def _die_with_parent(parent: int) -> bool:
-    """Ask Linux for SIGTERM when the parent dies. False where it is dead already."""
+    """Make Linux send SIGTERM when the parent ends. Returns False if it has ended already."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    # It may have died before the request took hold; then we belong to somebody else by now.
+    # If the parent ended before prctl, another process has adopted this one.
     return not parent or os.getppid() == parent
 
 

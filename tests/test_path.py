@@ -50,8 +50,8 @@ async def test_a_reminder_goes_out_once_and_its_receipt_comes_back(morning: Runn
         "recalled",
         "our_choice",
     }
-    assert morning.gateway.world is not None
-    assert (await morning.gateway.world.summary())["sms"]["messages"] == 1
+    assert morning.gateway.providers.simulators is not None
+    assert (await morning.gateway.providers.simulators.summary())["sms"]["messages"] == 1
 
 
 async def test_the_same_request_again_is_the_same_answer(morning: Running) -> None:
@@ -62,8 +62,8 @@ async def test_the_same_request_again_is_the_same_answer(morning: Running) -> No
     _, other = await morning.call("POST", "/v1/notifications", REQUEST, **{"Idempotency-Key": "two"})
     assert (other["state"], other["reason"], other["duplicate_of"]) == ("suppressed", "duplicate", first["id"])
     await morning.until_at_rest(first["id"])
-    assert morning.gateway.world is not None
-    assert (await morning.gateway.world.summary())["sms"]["messages"] == 1
+    assert morning.gateway.providers.simulators is not None
+    assert (await morning.gateway.providers.simulators.summary())["sms"]["messages"] == 1
 
 
 async def test_at_night_it_waits_until_the_window_opens(night: Running) -> None:
@@ -117,8 +117,8 @@ async def test_an_unknown_outcome_is_resolved_and_never_sent_blindly(morning: Ru
         while "attempt_unknown" not in [event["kind"] for event in (await morning.read(answer["id"]))["events"]]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert (await morning.until_at_rest(answer["id"]))["state"] == "delivered"
-    assert morning.gateway.world is not None
-    sms = (await morning.gateway.world.summary())["sms"]
+    assert morning.gateway.providers.simulators is not None
+    sms = (await morning.gateway.providers.simulators.summary())["sms"]
     assert (sms["messages"], sms["duplicates"]) == (1, 0)
 
 
@@ -126,8 +126,8 @@ async def test_the_feed_holds_the_message_for_the_borrower(morning: Running) -> 
     """In-app: delivered when it is in the feed, unread until the borrower's own token reads it."""
     _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "route": ["inapp"]})
     await morning.until_at_rest(answer["id"])
-    now = morning.gateway.clock()
-    token = morning.gateway.signer.borrower_token("acme", "B-1001", now + timedelta(hours=1))
+    now = morning.gateway.ledger.clock()
+    token = morning.gateway.ledger.signer.borrower_token("acme", "B-1001", now + timedelta(hours=1))
     own = {"Authorization": f"Bearer {token}"}
     _, feed = await morning.call("GET", "/v1/inbox", **own)
     assert feed["unread_count"] == 1
@@ -141,5 +141,5 @@ async def test_every_event_is_sealed(morning: Running) -> None:
     """The ledger's hash chains hold after all of it."""
     _, answer = await morning.call("POST", "/v1/notifications", REQUEST)
     await morning.until_at_rest(answer["id"])
-    findings = await verify(morning.gateway.database)
+    findings = await verify(morning.gateway.ledger.database)
     assert not findings.broken

@@ -1,9 +1,8 @@
-"""A mail server for what comes back: the return path's own, over SMTP or LMTP (RFC 2033).
+"""A mail server for bounces, replies and complaints, over SMTP or LMTP (RFC 2033).
 
-Owns taking the mail and answering for it: 250 only once it is stored. Must not know what a report means. It takes mail
-for return paths, for reply addresses and for the address of complaints, and for nothing else. It is meant for a mail
-server beside it, not for the open Internet: it has no TLS and asks nobody who they are. A forged report needs our
-signed reference.
+Owns receiving the mail: it replies 250 only after the mail is stored. Must not know the meaning of a report. It accepts
+mail for return paths, reply addresses and the complaint address only. It is for a mail server in the same network and
+not for the Internet: it has no TLS and no authentication. A forged report would need a signed reference.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from channels.email.parsing import LARGEST
 
-# The mail (recipient, content, whether its sender is the null one) is stored: the reply to give for it.
+# (recipient, content, whether the sender is null) → the SMTP reply; called to store the mail.
 Take = Callable[[str, bytes, bool], Awaitable[str]]
 
 _BACKLOG = 100
-_IDENT = "gateway-reports"  # in the greeting: by it workers know each other
-_GREETING_SECONDS = 2.0  # our choice: it is on this machine, or beside it
+_IDENT = "gateway-reports"  # in the greeting: workers of this gateway recognise each other by it
+_GREETING_SECONDS = 2.0  # our choice: the peer is on this machine or in the same network
 _LISTENING: set[tuple[str, int]] = set()  # in this process
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen."""
+    """The address to listen on."""
 
     host: str
     port: int
@@ -38,10 +37,10 @@ class Address:
 
 
 async def listen(address: Address, wanted: Callable[[str], bool], take: Take, stop: asyncio.Event) -> None:
-    """Serve until told to stop. Several processes may listen on one address: the system shares it out.
+    """Serve until ``stop`` is set. Several processes may listen on one address (SO_REUSEPORT).
 
-    Raises OSError when the address can't be had: also where another program, or another provider of this process,
-    listens there in the same shared way, for then mail would come to one or the other as it happens.
+    Raises OSError when the address can't be bound, also where another program or another provider of this process
+    shares it by SO_REUSEPORT, since mail would reach either of them at random.
     """
     if (address.host, address.port) in _LISTENING:
         raise OSError(errno.EADDRINUSE, "another provider listens on this port")
@@ -55,7 +54,7 @@ async def listen(address: Address, wanted: Callable[[str], bool], take: Take, st
 
 
 async def _others(address: Address) -> bool:
-    """Whether somebody answers there who is no listener of ours."""
+    """Whether another server than a worker of this gateway listens there."""
     try:
         async with asyncio.timeout(_GREETING_SECONDS):
             reader, writer = await asyncio.open_connection(address.host, address.port)
@@ -68,7 +67,7 @@ async def _others(address: Address) -> bool:
         return True
     finally:
         writer.close()
-    # No greeting at all: a worker of ours that is just ending.
+    # No greeting: a worker of this gateway that is ending.
     return bool(greeting) and not greeting.rstrip().endswith(f" {_IDENT}".encode())
 
 
@@ -89,7 +88,7 @@ async def _serve(address: Address, wanted: Callable[[str], bool], take: Take, st
 
 
 class _ListenerHandler:
-    """aiosmtpd's hooks, named after the verbs."""
+    """aiosmtpd's hooks, which have the names of SMTP verbs."""
 
     def __init__(self, wanted: Callable[[str], bool], take: Take) -> None:
         self._wanted = wanted
@@ -100,7 +99,7 @@ class _ListenerHandler:
     ) -> str:
         if not self._wanted(address):
             return "550 5.1.1 this server takes reports and replies only"
-        if envelope.rcpt_tos:  # one answer for the content can't be two answers for two recipients
+        if envelope.rcpt_tos:  # the one reply to DATA can't differ by recipient
             return "452 4.5.3 one recipient at a time"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"

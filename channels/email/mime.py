@@ -1,8 +1,7 @@
-"""The message itself: from rendered content to the bytes that go after DATA.
+"""Encodes rendered content as an e-mail message: headers and body as bytes for the SMTP command DATA.
 
-Owns the headers and the body's encoding. Must not know SMTP. The bytes are put together here rather than by
-``email.message``, whose header folding costs more than the whole of the rest of a send; the tests read them back
-with ``email``.
+Owns the headers and the body's encoding. Must not know SMTP. Does not use ``email.message``, whose header folding takes
+longer than the rest of a send (measured); tests parse the bytes with ``email``.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _ASCII = bytes(range(128))
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the headers need beyond the content."""
+    """The values of the headers besides the content."""
 
     sender: str  # the From header, as ``from_header`` makes it
     recipient: str
@@ -52,9 +51,9 @@ def from_header(address: str, name: str) -> str:
 
 
 def build(envelope: Envelope, content: Content) -> bytes:
-    """The whole message, CRLF throughout, 7-bit but for a mailbox that isn't (SMTPUTF8).
+    """The message with CRLF line ends, 7-bit except for non-ASCII mailboxes (SMTPUTF8).
 
-    Raises PermanentFailure(CONTENT_REJECTED, header name) where a header would break out of its line.
+    Raises PermanentFailure(CONTENT_REJECTED, header name) where a header value has a line break.
     """
     lines = [
         f"From: {envelope.sender}",
@@ -63,7 +62,7 @@ def build(envelope: Envelope, content: Content) -> bytes:
         f"Subject: {_encoded('Subject', content.subject)}",
         f"Date: {format_datetime(envelope.date)}",
         f"Message-ID: <{envelope.message_id}>",
-        # RFC 3834: keeps out-of-office answers from coming back.
+        # RFC 3834: suppresses out-of-office replies.
         "Auto-Submitted: auto-generated",
         "MIME-Version: 1.0",
     ]
@@ -77,7 +76,7 @@ def build(envelope: Envelope, content: Content) -> bytes:
 def _body(content: Content) -> bytes:
     if not content.html:
         return _part("plain", content.text)
-    # The richest last: readers take the last they understand (RFC 2046 section 5.1.4).
+    # The preferred alternative is last (RFC 2046 section 5.1.4).
     boundary = _BOUNDARY.encode()
     return b"".join(
         (
@@ -94,7 +93,7 @@ def _part(subtype: str, text: str) -> bytes:
     raw = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8")
     if not raw.endswith(b"\n"):
         raw += b"\n"
-    # Quoted-printable stays readable and small while most is ASCII; a sixth is where base64 gets smaller (RFC 2045).
+    # Quoted-printable is smaller while at most a sixth is not ASCII, base64 above that (RFC 2045).
     if len(raw.translate(None, _ASCII)) * 6 <= len(raw):
         name, encoded = "quoted-printable", binascii.b2a_qp(raw, istext=True).replace(b"\n", b"\r\n")
     else:
@@ -112,8 +111,8 @@ def _safe(name: str, value: str) -> str:
 
 def _encoded(name: str, value: str) -> str:
     _safe(name, value)
-    # "=?" in plain text would be read back as an encoded word, and a word longer than a line cannot be folded: both
-    # are encoded, as is a blank at either end, which folding would eat.
+    # "=?" in plain text would be decoded as an encoded word, and a word longer than a line can't be folded: both
+    # are encoded, as is a blank at either end, which folding would remove.
     plain = value.isascii() and "=?" not in value and value == value.strip() and "  " not in value
     charset = None if plain and all(len(word) < 60 for word in value.split(" ")) else "utf-8"
     return Header(value, charset, maxlinelen=76, header_name=name).encode(linesep="\r\n")

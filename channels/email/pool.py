@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import aiosmtplib
 
-# One idle for longer asks NOOP before it is trusted; our choice: relays hang up after 5 s at the earliest.
+# A connection that was idle for longer is checked by NOOP first; our choice: relays close after 5 s at the earliest.
 _TRUSTED_IDLE = 2.0
-_QUIT_SECONDS = 2.0  # our choice; the message is long accepted, courtesy must not hold up the next
+_QUIT_SECONDS = 2.0  # our choice; QUIT is a courtesy and must not delay the next message
 
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """How to reach the relay. ``tls``: none, starttls or tls. Certificates are always checked."""
+    """The relay's address and credentials. ``tls``: none, starttls or tls. Certificates are always checked."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class RelaySettings:
 
 @dataclass(slots=True, eq=False)
 class RelayConnection:
-    """One client, how often it was used, and since when it has been idle (monotonic)."""
+    """A client, the number of its uses, and the time since which it is idle (monotonic)."""
 
     client: aiosmtplib.SMTP
     used: int = 0
@@ -48,7 +48,7 @@ class RelayConnection:
 
 
 class ConnectError(Exception):
-    """No usable connection. Nothing of any message was sent. ``error`` is the library's."""
+    """No usable connection; no part of a message was sent. ``error`` is the library's exception."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(type(error).__name__)
@@ -56,7 +56,7 @@ class ConnectError(Exception):
 
 
 class SmtpPool:
-    """At most ``connections`` at once; the most recently used first, so that spare ones age and go."""
+    """At most ``connections`` at the same time; the most recently used first, so that spare ones expire."""
 
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
@@ -67,9 +67,9 @@ class SmtpPool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[RelayConnection]:
-        """Lend a connection that was alive a moment ago. Raises ConnectError.
+        """Check out a live connection. Raises ConnectError.
 
-        It is kept for the next only when the block ends without an exception and hasn't set ``broken``.
+        It returns to the pool only if the block ends without an exception and without ``broken`` set.
         """
         async with self._gate:
             lent = await self._reuse() or await self._open()
@@ -88,7 +88,7 @@ class SmtpPool:
                 self._idle.append(lent)
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection; those lent out end when they come back."""
+        """Send QUIT on every idle connection; checked-out ones are closed when they are returned."""
         self._closed = True
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_quit(each) for each in idle))
@@ -120,7 +120,7 @@ class SmtpPool:
                 port=settings.port,
                 timeout=settings.timeout,
                 use_tls=settings.tls == "tls",
-                # Not "when offered": who strips the offer must not get the message in clear.
+                # Required, not opportunistic: stripping the STARTTLS offer must not yield the message in clear text.
                 start_tls=settings.tls == "starttls",
                 username=settings.username or None,
                 password=settings.password or None,

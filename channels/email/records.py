@@ -1,6 +1,6 @@
-"""What receiving mail servers look up about a sender in the DNS: SPF, DKIM, DMARC, and where reports go back to.
+"""Checks the DNS records of a sender's domains: SPF, DKIM, DMARC, and the MX records of the return path.
 
-Owns the advice that follows. Google, Yahoo and Microsoft refuse or hide mail in bulk without these records.
+Owns the advice for missing ones: Google, Yahoo and Microsoft refuse or hide bulk mail without these records.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dns.resolver
 
 from channels.base import Advice
 
-_SECONDS = 3.0  # for each question; our choice
+_SECONDS = 3.0  # per query; our choice
 
 
 async def advice(
@@ -23,7 +23,7 @@ async def advice(
     dkim_selector: str = "",
     resolver: dns.asyncresolver.Resolver | None = None,
 ) -> list[Advice]:
-    """What to add to the DNS of the domains of From, of the return path and of the signatures (where there are any)."""
+    """The records to add for the domains of From, of the return path and of the signatures (where there are any)."""
     asked = _Asked(resolver)
     if not await asked.reachable(return_domain):
         return [Advice(f"the DNS can't be asked about {return_domain}", "run it where the DNS can be reached")]
@@ -45,13 +45,13 @@ async def advice(
 
 
 class _Asked:
-    """Questions to the DNS; no such name and no such record are both an empty answer."""
+    """DNS queries; NXDOMAIN and NODATA both return an empty result."""
 
     def __init__(self, resolver: dns.asyncresolver.Resolver | None) -> None:
         self._resolver = resolver
 
     async def reachable(self, domain: str) -> bool:
-        """Whether there is a DNS that answers at all, be it that there is no such domain."""
+        """Whether a DNS server answers; NXDOMAIN is an answer, too."""
         try:
             self._resolver = self._resolver or dns.asyncresolver.Resolver()
             self._resolver.lifetime = _SECONDS

@@ -1,9 +1,9 @@
-"""A real SMTP server on loopback that keeps what it gets and reports on it. For demo and tests.
+"""An SMTP server on loopback that simulates a mail relay with delivery reports, for demo and tests.
 
-Owns the likeness of a mail system behind a relay. Must not know the gateway: it sees only SMTP, and posts the
-delivery reports that were asked for (RFC 3461, RFC 3464) to ``dsn_url``, as a mail server's pipe would.
+Owns the simulation. Must not know the gateway: it speaks SMTP only, and posts the requested delivery reports
+(RFC 3461, RFC 3464) to ``dsn_url``, as a mail server's pipe transport would.
 
-The recipient's local part, up to the first ``+``, chooses what happens:
+The recipient's local part, up to the first ``+``, selects the behaviour:
 
   bounce    550 5.1.1 at RCPT
   full      452 4.2.2 at RCPT, once for each recipient
@@ -35,7 +35,7 @@ from channels.received import Received
 _PLAIN_PATH = re.compile(r"\s*<([^<>\s\"\\()]+@[^<>\s\"\\()]+)>(.*)")
 _REPORTS_AT_ONCE = 16  # our choice
 _REPORT_TRIES = 6  # our choice, as for SMS
-_REPORT_BACKOFF = 0.2  # seconds, doubled each time; our choice
+_REPORT_BACKOFF = 0.2  # seconds, doubled at each retry; our choice
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*<([^>\r\n]+)>", re.IGNORECASE | re.MULTILINE)
 _DSN_PARAMETER = re.compile(r"\s(RET|ENVID|NOTIFY|ORCPT)=(\S+)", re.IGNORECASE)
 # octets: RFC 5321 section 4.5.3.1.4, SIZE (RFC 1870), SMTPUTF8 (RFC 6531), DSN (RFC 3461 section 5)
@@ -44,7 +44,7 @@ _LONGEST_COMMAND = 512 + 26 + 10 + 500
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message as the sink keeps it."""
+    """A stored message."""
 
     message_id: str
     sender: str
@@ -54,7 +54,7 @@ class Mail:
 
 @dataclass(slots=True)
 class SmtpSink:
-    """Build it, ``start`` it inside a loop, point the provider at ``port``, ``stop`` it."""
+    """Construct it, await ``start``, configure the provider with ``port``, and await ``stop``."""
 
     clock: Clock
     received: Received = field(default_factory=Received)
@@ -63,9 +63,9 @@ class SmtpSink:
     offer_dsn: bool = True
     delay_seconds: float = 0.0  # before a report
     port: int = 0
-    tls: ssl.SSLContext | None = None  # offers STARTTLS, and takes nothing without it
-    credentials: tuple[str, str] | None = None  # asks for this user and password; needs ``tls``
-    keep_messages: int = 10_000  # the newest so many; the counts go on
+    tls: ssl.SSLContext | None = None  # offers STARTTLS and requires it
+    credentials: tuple[str, str] | None = None  # requires this user and password; needs ``tls``
+    keep_messages: int = 10_000  # the number of newest messages kept; counts include all
     mails: deque[Mail] = field(init=False)
     connections: int = 0
     reports_sent: int = 0
@@ -86,14 +86,14 @@ class SmtpSink:
         loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
         handler = _SinkHandler(self)
-        # A backlog as large as a whole batch that connects at once.
+        # The backlog has room for a whole batch that connects at the same time.
         self._server = await loop.create_server(
             lambda: _Conversation(self, handler, loop), "127.0.0.1", self.port, backlog=512
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening, hang up, and drop reports that are still to come."""
+        """Stop listening, close all connections, and cancel pending reports."""
         if self._server is not None:
             self._server.close()
         for conversation in list(self._open):
@@ -106,12 +106,12 @@ class SmtpSink:
             await self._session.close()
 
     def summary(self) -> dict[str, int]:
-        """Messages, duplicates and reports so far."""
+        """The counts of messages, duplicates and reports."""
         reports = {"reports_sent": self.reports_sent, "reports_failed": self.reports_failed}
         return self.received.summary() | reports
 
     def refuse(self, recipient: str) -> str | None:
-        """The reply that refuses a recipient, if it is to be refused now."""
+        """The SMTP reply that refuses a recipient, if it is refused now."""
         magic = _magic(recipient)
         if magic == "bounce":
             return "550 5.1.1 no such mailbox"
@@ -121,7 +121,7 @@ class SmtpSink:
         return None
 
     def keep(self, envelope: Envelope, reference: str, notify: str) -> None:
-        """Store a message and plan its report."""
+        """Store a message and schedule its report."""
         raw: bytes = envelope.original_content or b""
         match = _MESSAGE_ID.search(raw)
         mail = Mail(match[1].decode() if match else "", envelope.mail_from or "", envelope.rcpt_tos[0], raw)
@@ -135,7 +135,7 @@ class SmtpSink:
             task.add_done_callback(self._tasks.discard)
 
     async def before_answer(self) -> None:
-        """A message is stored and its sender not yet told. Nothing happens here, but in servers that misbehave."""
+        """A hook between storing a message and the reply to DATA. Test servers override it to misbehave."""
 
     async def _report(self, mail: Mail, reference: str, failed: bool) -> None:
         await asyncio.sleep(self.delay_seconds)
@@ -167,7 +167,7 @@ class _SinkHandler:
     def __init__(self, sink: SmtpSink) -> None:
         self._sink = sink
 
-    async def handle_EHLO(  # aiosmtpd names its hooks after the verbs
+    async def handle_EHLO(  # aiosmtpd's hooks have the names of SMTP verbs
         self, server: _Conversation, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
@@ -191,7 +191,7 @@ class _SinkHandler:
 
 
 class _Conversation(SMTP):
-    """aiosmtpd's server, which refuses the parameters of DSN; here they are taken out before it looks."""
+    """aiosmtpd's server, with DSN parameters removed before it parses a command, since it refuses them."""
 
     def __init__(self, sink: SmtpSink, handler: _SinkHandler, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -204,7 +204,7 @@ class _Conversation(SMTP):
             auth_required=sink.credentials is not None,
             authenticator=self._check,
         )
-        # aiosmtpd keeps its limits on the class, and every new connection clears those of all others.
+        # aiosmtpd has its limits on the class, and every new connection resets those of all others.
         self.command_size_limits = defaultdict(lambda: _LONGEST_COMMAND)
         self._sink = sink
         self.envelope_id = ""
@@ -233,11 +233,11 @@ class _Conversation(SMTP):
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         found, arg = self._take(arg)
-        self.notify = found.get("NOTIFY", "FAILURE")  # what RFC 3461 section 4.1 lets a server assume
+        self.notify = found.get("NOTIFY", "FAILURE")  # the default of RFC 3461 section 4.1
         await super().smtp_RCPT(arg)
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        # aiosmtpd parses with the full grammar of RFC 5322, which is most of its time; plain addresses need none.
+        # aiosmtpd parses addresses by the full grammar of RFC 5322, which takes most of its time; plain ones skip it.
         if match := _PLAIN_PATH.fullmatch(arg):
             return match[1], match[2]
         found: tuple[str | None, str | None] = super()._getaddr(arg)
@@ -251,7 +251,7 @@ class _Conversation(SMTP):
 
 
 def report(mail: Mail, reference: str, failed: bool, date: str) -> bytes:
-    """A multipart/report as a mail server writes it (RFC 3464 and RFC 6522)."""
+    """A multipart/report as mail servers send it (RFC 3464 and RFC 6522)."""
     action, status = ("failed", "5.1.1") if failed else ("delivered", "2.1.5")
     lines = [
         "From: MAILER-DAEMON@sink.localhost",

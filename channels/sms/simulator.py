@@ -1,8 +1,8 @@
-"""A loopback server that speaks Twilio's Messages API, with signed status callbacks. For demo and tests.
+"""A loopback server that simulates Twilio's Messages API with signed status callbacks, for demo and tests.
 
-Owns the likeness of Twilio. Must not know the gateway: it sees only what comes over HTTP.
+Owns the simulation. Must not know the gateway: it speaks HTTP only.
 
-The last two digits of the To number choose what happens:
+The last two digits of the To number select the behaviour:
 
   00-89  delivered
   90     undelivered, 30003 (handset unreachable)
@@ -42,15 +42,15 @@ _REFUSED = {
     "91": (21610, "Attempt to send to unsubscribed recipient"),
     "95": (21211, "The 'To' number is not a valid phone number."),
 }
-_CALLBACKS_AT_ONCE = 32  # our choice: what one web server is glad to take
-_CALLBACK_TRIES = 6  # Twilio's most: the first and five repeats (rc=5)
-_CALLBACK_BACKOFF = 0.2  # seconds, doubled each time; our choice
+_CALLBACKS_AT_ONCE = 32  # our choice: concurrent callbacks that one web server can handle
+_CALLBACK_TRIES = 6  # Twilio's maximum: the first and five retries (rc=5)
+_CALLBACK_BACKOFF = 0.2  # seconds, doubled at each retry; our choice
 _LONGEST_BODY = 1600  # characters; Twilio's limit, error 21617
 
 
 @dataclass(slots=True)
 class SmsSimulator:
-    """Build it, ``start`` it inside a loop, point the provider's base_url at ``url``, ``stop`` it."""
+    """Construct it, await ``start``, configure the provider's base_url with ``url``, and await ``stop``."""
 
     account_sid: str
     auth_token: str
@@ -58,7 +58,7 @@ class SmsSimulator:
     received: Received = field(default_factory=Received)
     delay_seconds: float = 0.0  # before each of the callbacks "sent" and "delivered"
     slow_seconds: float = 5.0
-    hang_seconds: float = 120.0  # how long the answer hangs for 94: beyond any sane client's timeout
+    hang_seconds: float = 120.0  # the delay of the answer for 94: above any reasonable client's time-out; our choice
     port: int = 0
     messages: dict[str, Stored] = field(default_factory=dict)
     callbacks_sent: int = 0
@@ -72,7 +72,7 @@ class SmsSimulator:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
@@ -97,7 +97,7 @@ class SmsSimulator:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop listening and drop callbacks that are still to come."""
+        """Stop listening and cancel pending callbacks."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -122,7 +122,7 @@ class SmsSimulator:
     async def _create(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
         to, body = form.get("To", ""), form.get("Body", "")
-        # As Twilio does, nothing is taken from the fragment but the retry settings.
+        # Like Twilio, read only the retry settings from the URL's fragment.
         callback = form.get("StatusCallback", "").partition("#")[0]
         reference = parse_qs(urlsplit(callback).query).get("ref", [""])[0]
         if refusal := self._refusal(to, body, form, reference):
@@ -151,7 +151,7 @@ class SmsSimulator:
             self._tried.add(first)
             if magic == "96":
                 return error(429, 20429, "Too Many Requests", {"Retry-After": "1"})
-            # What a load balancer says: no JSON, no code.
+            # The answer of a load balancer: no JSON, no error code.
             return web.Response(status=503, text="upstream unavailable")
         return None
 
@@ -167,7 +167,7 @@ class SmsSimulator:
         return stored
 
     async def _follow(self, stored: Stored) -> None:
-        """The message's way to the handset, reported step by step."""
+        """Send the status callbacks of a message, one for each step to the handset."""
         magic = stored.to[-2:]
         await asyncio.sleep(self.slow_seconds if magic == "92" else self.delay_seconds)
         stored.status, stored.sent = "sent", self.clock()
@@ -246,7 +246,7 @@ class SmsSimulator:
         return web.json_response(self.summary())
 
     def summary(self) -> dict[str, int]:
-        """Messages, duplicates and callbacks so far."""
+        """The counts of messages, duplicates and callbacks."""
         callbacks = {"callbacks_sent": self.callbacks_sent, "callbacks_failed": self.callbacks_failed}
         return self.received.summary() | callbacks
 

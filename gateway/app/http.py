@@ -1,40 +1,41 @@
-"""The services that the HTTP routes use, each found by its class."""
+"""Maps the services to the classes by which HTTP routes request them."""
 
 from __future__ import annotations
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.identity.sessions import Attempts, Sessions
 
 
 def http_parts(gateway: Gateway) -> Parts:
     """One instance of each class that a route may name with ``Uses``."""
-    settings = gateway.settings
+    settings = gateway.ledger.settings
     return Parts(
         HttpSettings(settings.effective_public_url, settings.max_body_bytes, settings.test_addresses),
-        GatewayClock(gateway.clock),
-        ConfiguredChannels(gateway.channels, gateway.providers),
-        gateway.attempts,
-        gateway.database,
-        gateway.dead_letters,
-        gateway.editing,
-        gateway.forecaster,
-        gateway.frames,
-        gateway.inbox,
-        gateway.keys,
-        gateway.metrics,
-        gateway.packs,
-        gateway.people,
-        gateway.pipeline,
-        gateway.reads,
+        GatewayClock(gateway.ledger.clock),
+        ConfiguredChannels(gateway.providers.channels, gateway.providers.by_name),
+        Attempts(gateway.ledger.database, gateway.ledger.signer),
+        gateway.ledger.database,
+        gateway.operations.dead_letters,
+        gateway.editor.workflow,
+        gateway.operations.forecaster,
+        gateway.redis.preview_cache,
+        gateway.providers.inbox,
+        gateway.ledger.keys,
+        gateway.path.metrics,
+        gateway.templates.packs,
+        gateway.path.borrowers,
+        gateway.path.pipeline,
+        gateway.ledger.reads,
         gateway.readiness,
-        gateway.reviews,
-        gateway.sessions,
-        gateway.signer,
-        gateway.store,
-        gateway.switches,
-        gateway.transfer,
-        gateway.users,
-        gateway.wakeups,
-        gateway.webhook_endpoints,
-        gateway.webhook_guard,
+        gateway.operations.reviews,
+        Sessions(gateway.ledger.database, gateway.ledger.signer),
+        gateway.ledger.signer,
+        gateway.path.store,
+        gateway.path.controls,
+        gateway.editor.transfer,
+        gateway.ledger.users,
+        gateway.redis.feed_notifier,
+        gateway.webhooks.endpoints,
+        gateway.webhooks.guard,
     )

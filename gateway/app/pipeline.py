@@ -1,4 +1,4 @@
-"""The path of a reminder on real parts: the doors to the ledger that it goes through, its stages, and its pipeline."""
+"""Builds the pipeline, with its stages and the stores of the ledger that it uses."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ from gateway.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PathParts:
-    """The pipeline, and those of its parts that others use too."""
+    """The pipeline, and those of its parts that other services use too."""
 
     metrics: Metrics
     store: Store
-    people: BorrowerStore
-    switches: Controls
+    borrowers: BorrowerStore
+    controls: Controls
     stages: Stages
-    pace: RateLimiter
+    rate_limiter: RateLimiter
     pipeline: Pipeline
 
 
 def open_path(
-    stack: AsyncExitStack, ledger: LedgerParts, hot: RedisServices, ways: Providers, texts: LoadedTemplates
+    stack: AsyncExitStack, ledger: LedgerParts, redis: RedisServices, providers: Providers, templates: LoadedTemplates
 ) -> PathParts:
-    """The path, until the stack is left: then what has ended is written down."""
+    """Build the pipeline. Closing the stack records the outcomes of the provider calls that have finished."""
     database, digest, clock = ledger.database, ledger.signer.digest, ledger.clock
-    metrics = _metrics(ledger.settings, ways, texts)
-    releases = DeferralSpreader(ledger.settings.releases_per_second)
-    store = Store(database, route_rules(digest), metrics.transaction, releases, texts.packs.contact_horizon)
-    people = BorrowerStore(database, digest, clock)
-    switches = Controls(database, clock)
+    metrics = _metrics(ledger.settings, providers, templates)
+    spreader = DeferralSpreader(ledger.settings.releases_per_second)
+    store = Store(database, route_rules(digest), metrics.transaction, spreader, templates.packs.contact_horizon)
+    borrowers = BorrowerStore(database, digest, clock)
+    controls = Controls(database, clock)
     observer = PathObserver(metrics)
-    stages = build_stages(ledger, ways, texts, store, observer)
-    pace = RateLimiter(hot.buckets, ways.rates)
+    stages = build_stages(ledger, providers, templates, store, observer)
+    rate_limiter = RateLimiter(redis.buckets, providers.rates)
     resources = Resources(
         store=store,
-        borrowers=people,
+        borrowers=borrowers,
         replies=ReplyStore(database, digest, clock),
-        controls=switches,
-        catalog=texts.catalog,
-        providers=ways.providers,
-        rate_limiter=pace,
-        trigger=hot.queue.enqueue,
+        controls=controls,
+        catalog=templates.catalog,
+        providers=providers.by_name,
+        rate_limiter=rate_limiter,
+        trigger=redis.queue.enqueue,
         open_reference=ledger.signer.open_reference,
     )
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     stack.push_async_callback(pipeline.drain)
-    return PathParts(metrics, store, people, switches, stages, pace, pipeline)
+    return PathParts(metrics, store, borrowers, controls, stages, rate_limiter, pipeline)
 
 
-def _metrics(settings: Settings, ways: Providers, texts: LoadedTemplates) -> Metrics:
+def _metrics(settings: Settings, providers: Providers, templates: LoadedTemplates) -> Metrics:
     return Metrics(
-        channels=list(ways.channels),
-        providers=[(each.channel, name) for name, each in ways.providers.items()],
-        templates=[each.id for each in texts.catalog.live()],
+        channels=list(providers.channels),
+        providers=[(each.channel, name) for name, each in providers.by_name.items()],
+        templates=[each.id for each in templates.catalog.live()],
         tenants=settings.metrics_tenants,
     )

@@ -1,4 +1,4 @@
-"""How messages go out: the channels, and the configured providers; without any, simulators in a child process."""
+"""Builds the channels and the configured providers; without any, starts simulators in a child process."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import Rate
 from gateway.stages.route import ProviderRouter
 
-_SIMULATED_ACCOUNT = "AC" + "0" * 32  # the shape of a Twilio account; only the simulator knows it
+_SIMULATED_ACCOUNT = "AC" + "0" * 32  # has the form of a Twilio account id; valid at the simulator only
 
-# The simulator answers within milliseconds, or on purpose never: waiting longer for it teaches nothing.
+# The simulator answers within milliseconds, or deliberately never: a longer time-out would find nothing more.
 SIMULATED_SECONDS = 2.0
-# When "not there" counts: a request may still be stored after it was given up.
+# After this time "not found" is final: the simulator may still store a request whose call has timed out.
 SIMULATED_SETTLE_SECONDS = 2 * SIMULATED_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """How messages go out. ``world`` is the process of the simulators, None where providers are configured."""
+    """The channels, and the providers by name. ``simulators`` is None where providers are configured."""
 
     channels: Mapping[str, Channel]
-    providers: Mapping[str, Provider]
+    by_name: Mapping[str, Provider]
     router: ProviderRouter
     rates: Mapping[str, Rate]
     inbox: Inbox
-    world: SimulatedProviders | None
+    simulators: SimulatedProviders | None
 
 
-async def open_ways(stack: AsyncExitStack, ledger: LedgerParts, wakeups: FeedNotifier) -> Providers:
-    """Channels and providers, until the stack is left. Raises CannotStart."""
+async def open_providers(stack: AsyncExitStack, ledger: LedgerParts, feed_notifier: FeedNotifier) -> Providers:
+    """Build channels and providers, and register their closing on the stack. Raises CannotStart."""
     channels = registry.discover()
-    inbox = Inbox(ledger.database, ledger.clock, wakeups.publish)
-    entries, outside = await _entries(stack, ledger.settings, ledger.clock)
+    inbox = Inbox(ledger.database, ledger.clock, feed_notifier.publish)
+    entries, simulators = await _entries(stack, ledger.settings, ledger.clock)
     services = {"clock": ledger.clock, "inbox": inbox}
     providers: dict[str, Provider] = {}
     for each in entries:
         provider = providers[str(each["name"])] = build_provider(channels, each, services)
         stack.push_async_callback(provider.close)
     router = ProviderRouter(providers, {str(each["name"]): float(each.get("weight", 1)) for each in entries})
-    return Providers(channels, providers, router, _rates(entries), inbox, outside)
+    return Providers(channels, providers, router, _rates(entries), inbox, simulators)
 
 
 async def _entries(
@@ -66,46 +66,46 @@ async def _entries(
         return configured if any(each["channel"] == "inapp" for each in configured) else [*configured, feed], None
     if not settings.embedded:
         raise CannotStart("no providers are configured: set GATEWAY_PROVIDERS (see ops/operating.md)")
-    outside, simulated = await _simulators(stack, settings, clock)
-    return [*simulated, feed], outside
+    simulators, simulated = await _simulators(stack, settings, clock)
+    return [*simulated, feed], simulators
 
 
 async def _simulators(
     stack: AsyncExitStack, settings: Settings, clock: Clock
 ) -> tuple[SimulatedProviders, Sequence[Mapping[str, Any]]]:
-    """The simulators' process, and the entries of the providers that talk to it."""
+    """Start the simulators' process; returns it with the entries of the providers that call it."""
     sms_token, mail_token = secrets.token_hex(16), secrets.token_hex(16)
     offset = (clock() - datetime.now(UTC)).total_seconds()
-    outside = await simulated_providers.start(
+    simulators = await simulated_providers.start(
         [
             *("--account-sid", _SIMULATED_ACCOUNT, "--token-env", "SIMULATED_SMS_TOKEN"),
             *("--dsn-url", f"{settings.effective_public_url}/v1/receipts/mail-sink"),
             *("--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
             *("--slow-ms", str(1000 * SIMULATED_SECONDS)),
-            # In one word and without an exponent: a small negative number would be taken for an option.
+            # As ``--name=value`` and without an exponent: argparse takes a separate negative number for an option.
             *(f"--clock-offset={offset:.6f}", "--state-dir", str(settings.data_dir / "simulation")),
         ],
         {"SIMULATED_SMS_TOKEN": sms_token, "SIMULATED_MAIL_TOKEN": mail_token},
         settings.data_dir / "simulation.log",
     )
-    stack.push_async_callback(outside.stop)
+    stack.push_async_callback(simulators.stop)
     sms = {
         "account_sid": _SIMULATED_ACCOUNT,
         "auth_token": sms_token,
         "from_number": "+15005550006",  # Twilio's test number for "from"
-        "base_url": f"http://127.0.0.1:{outside.sms_port}",
+        "base_url": f"http://127.0.0.1:{simulators.sms_port}",
         "timeout_seconds": SIMULATED_SECONDS,
         "lookup_settle_seconds": SIMULATED_SETTLE_SECONDS,
     }
     mail = {
         "host": "127.0.0.1",
-        "port": outside.smtp_port,
+        "port": simulators.smtp_port,
         "tls": "none",
         "domain": "gateway.example.com",
         "from_address": "reminders@gateway.example.com",
         "callback_token": mail_token,
     }
-    return outside, [
+    return simulators, [
         {"channel": "sms", "kind": "twilio", "name": "sms-simulator", "options": sms},
         {"channel": "email", "kind": "smtp", "name": "mail-sink", "options": mail},
     ]

@@ -1,4 +1,4 @@
-"""The working memory: Redis or Valkey, one of our own where none is configured, and what is made on it."""
+"""Opens Redis or Valkey and the services on it; starts an embedded Valkey where no server is configured."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from gateway.queue.token_buckets import TokenBuckets
 
 @dataclass(frozen=True, slots=True)
 class RedisServices:
-    """What may be lost at any moment. ``ping`` raises where the server doesn't answer."""
+    """Services whose data may be lost at any time. ``ping`` raises where the server doesn't answer."""
 
     url: str
-    wakeups: FeedNotifier
+    feed_notifier: FeedNotifier
     queue: Queue
     buckets: TokenBuckets
-    frames: PreviewCache
+    preview_cache: PreviewCache
     ping: Callable[[], Awaitable[Any]]
 
 
-async def open_hot(stack: AsyncExitStack, ledger: LedgerParts) -> RedisServices:
-    """The working memory, until the stack is left. Raises CannotStart."""
+async def open_redis(stack: AsyncExitStack, ledger: LedgerParts) -> RedisServices:
+    """Connect, start the embedded server if needed, and register their closing on the stack. Raises CannotStart."""
     settings = ledger.settings
     url = settings.redis_url or await _embedded(stack, settings)
     redis = connect(url)
     stack.push_async_callback(redis.aclose)
-    wakeups = FeedNotifier(redis, ledger.signer.topic)
-    stack.push_async_callback(wakeups.close)
+    feed_notifier = FeedNotifier(redis, ledger.signer.topic)
+    stack.push_async_callback(feed_notifier.close)
     queue = Queue(partial(open_pool, url, timeout=0.5, retries=0), settings.batch_size)
     stack.push_async_callback(queue.close)
-    return RedisServices(url, wakeups, queue, TokenBuckets(redis), PreviewCache(redis), redis.ping)
+    return RedisServices(url, feed_notifier, queue, TokenBuckets(redis), PreviewCache(redis), redis.ping)
 
 
 async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:
@@ -56,6 +56,6 @@ async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:
 
 
 def _report(sentence: str) -> None:
-    """To the log, and to the terminal of whoever started the process: both may be looked at alone."""
+    """Write to the log and to standard error, since an operator may read only one of them."""
     structlog.get_logger("valkey").error("embedded_valkey_ended")
     print(f"gateway: {sentence}", file=sys.stderr)  # noqa: T201

@@ -107,7 +107,7 @@ async def _serve(
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()
-        gateway.pipeline.stop()
+        gateway.path.pipeline.stop()
         structlog.get_logger("serving").info("stopping", mode=kind)
         if server is not None:
             server.should_exit = True
@@ -116,9 +116,9 @@ async def _serve(
 
 
 async def _serve_metrics(gateway: Gateway) -> MetricsServer:
-    settings = gateway.settings
+    settings = gateway.ledger.settings
     try:
-        return await metrics_server.serve(gateway.metrics, gateway.readiness, settings.metrics_port, settings.host)
+        return await metrics_server.serve(gateway.path.metrics, gateway.readiness, settings.metrics_port, settings.host)
     except OSError as error:
         raise CannotStart(
             f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}; set GATEWAY_METRICS_PORT"
@@ -151,7 +151,7 @@ def _server(gateway: Gateway) -> Server:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
-        http=limited_protocol(HttpLimits(connections=gateway.settings.max_connections)),
+        http=limited_protocol(HttpLimits(connections=gateway.ledger.settings.max_connections)),
     )
     return Server(config)
 
@@ -159,11 +159,11 @@ def _server(gateway: Gateway) -> Server:
 def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
     tasks.create_task(
         run_worker(
-            lambda: open_pool(gateway.redis_url),
-            gateway.pipeline.dispatch,
+            lambda: open_pool(gateway.redis.url),
+            gateway.path.pipeline.dispatch,
             stop,
             # Longer than a batch can take: it begins nothing after half of its lease.
-            options=WorkerOptions(timeout_seconds=gateway.settings.lease_seconds),
+            options=WorkerOptions(timeout_seconds=gateway.ledger.settings.lease_seconds),
         ),
         name="worker",
     )
@@ -171,43 +171,43 @@ def _start_worker(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Even
 
 def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
     """What this kind of process does again and again."""
-    yield PeriodicWork("catalog", INTERVAL_SECONDS, gateway.follower.run_once)
+    yield PeriodicWork("catalog", INTERVAL_SECONDS, gateway.editor.watcher.run_once)
     heartbeat = _heartbeat(gateway, kind)
     # The readiness that it reports names the outage already.
     yield PeriodicWork("gauges", _GAUGES_SECONDS, partial(_refresh_gauges, gateway, heartbeat), log_unavailable=False)
     if kind == "api":
         return
-    settings = gateway.settings
+    settings = gateway.ledger.settings
     relay = DueScanner(
-        gateway.store.due,
-        gateway.queue.enqueue,
-        gateway.clock,
+        gateway.path.store.due,
+        gateway.redis.queue.enqueue,
+        gateway.ledger.clock,
         settings.relay_seconds,
-        gateway.metrics.relay_ran,
-        gateway.pipeline.match_parked,
+        gateway.path.metrics.relay_ran,
+        gateway.path.pipeline.match_parked,
     )
     yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
-    yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.run_once)
+    yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
     # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.
     yield PeriodicWork("audit", _AUDIT_SECONDS, partial(_audit, gateway), log_unavailable=False, continue_on_error=True)
 
 
 async def _audit(gateway: Gateway) -> None:
     """Judge what went out a second time. A page of ops/runbooks says what to do about what it finds."""
-    now = gateway.clock()
-    contacts = await gateway.auditor.catch_up(now)
-    gateway.metrics.audited(now, contacts, await gateway.auditor.lately(now))
+    now = gateway.ledger.clock()
+    contacts = await gateway.operations.auditor.catch_up(now)
+    gateway.path.metrics.audited(now, contacts, await gateway.operations.auditor.lately(now))
 
 
 def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.Event) -> None:
-    for name, provider in gateway.providers.items():
+    for name, provider in gateway.providers.by_name.items():
         if isinstance(provider, Listens):
             tasks.create_task(_listen_to(name, provider, gateway, stop), name=f"listen-{name}")
 
 
 async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: asyncio.Event) -> None:
     try:
-        await provider.listen(partial(gateway.pipeline.handle_provider_push, name), stop)
+        await provider.listen(partial(gateway.path.pipeline.handle_provider_push, name), stop)
     except OSError as error:
         raise CannotStart(
             f"provider {name} cannot listen: {error.strerror}; set another port in its options"
@@ -215,21 +215,21 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
 
 
 def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
-    release = " ".join(filter(None, [version("notification-gateway"), gateway.settings.build]))
-    return Heartbeat(gateway.database, kind, release)
+    release = " ".join(filter(None, [version("notification-gateway"), gateway.ledger.settings.build]))
+    return Heartbeat(gateway.ledger.database, kind, release)
 
 
 async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     """Bring the metrics of the ledger up to date, and record that this process lives. Raises Unavailable."""
-    gateway.metrics.depends_on((await gateway.readiness.ask()).checks)
-    ages = await gateway.store.ages(gateway.clock())
-    gateway.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.queue.waiting())
-    gateway.metrics.unknown(ages.unknown)
-    gateway.metrics.review(ages.review, ages.oldest_review_seconds)
-    gateway.metrics.paused(ages.paused)
-    gateway.metrics.switches(await gateway.switches.in_force(gateway.clock()))
-    health = gateway.router.health(gateway.clock())
-    gateway.metrics.provider_shares({name: each.share for name, each in health.items()})
-    await heartbeat.beat(gateway.clock(), health)
-    if isinstance(gateway.clock, LedgerClock):
-        gateway.metrics.clock_ahead(await gateway.clock.synchronise())
+    gateway.path.metrics.depends_on((await gateway.readiness.ask()).checks)
+    ages = await gateway.path.store.ages(gateway.ledger.clock())
+    gateway.path.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.redis.queue.waiting())
+    gateway.path.metrics.unknown(ages.unknown)
+    gateway.path.metrics.review(ages.review, ages.oldest_review_seconds)
+    gateway.path.metrics.paused(ages.paused)
+    gateway.path.metrics.switches(await gateway.path.controls.in_force(gateway.ledger.clock()))
+    health = gateway.providers.router.health(gateway.ledger.clock())
+    gateway.path.metrics.provider_shares({name: each.share for name, each in health.items()})
+    await heartbeat.beat(gateway.ledger.clock(), health)
+    if isinstance(gateway.ledger.clock, LedgerClock):
+        gateway.path.metrics.clock_ahead(await gateway.ledger.clock.synchronise())

@@ -1,4 +1,4 @@
-"""The decisions of the path, made from the packs, the templates and the providers."""
+"""Builds the stages of the pipeline from the policy packs, the templates and the providers."""
 
 from __future__ import annotations
 
@@ -34,54 +34,65 @@ def normaliser(channels: Mapping[str, Channel]) -> Callable[[str, str], str]:
 
 
 def build_stages(
-    ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, store: Store, observer: PathObserver
+    ledger: LedgerParts, providers: Providers, templates: LoadedTemplates, store: Store, observer: PathObserver
 ) -> Stages:
-    """Every decision of the path. Only the reconciler asks ``store``: what came in about a message, and whose it is."""
+    """All stages. Only the reconciler reads ``store``: parked callbacks, and the tenant that owns a message."""
     settings, signer, clock = ledger.settings, ledger.signer, ledger.clock
-    decide = ContactPolicy(texts.packs, {channel: _categories(ways, channel) for channel in ways.channels})
+    decide = ContactPolicy(
+        templates.packs, {channel: _categories(providers, channel) for channel in providers.channels}
+    )
     sender = Sender(
-        ways.providers,
+        providers.by_name,
         signer.reference,
         settings.effective_public_url,
         clock,
         signer.unsubscribe_token,
         observer,
     )
-    capabilities = {name: each.capability for name, each in ways.providers.items()}
-    recorder = OutcomeRecorder(_schedule(settings, simulated=ways.world is not None), capabilities)
+    capabilities = {name: each.capability for name, each in providers.by_name.items()}
+    recorder = OutcomeRecorder(_schedule(settings, simulated=providers.simulators is not None), capabilities)
     return Stages(
-        validator=RequestValidator(
-            resolve=template_resolver(texts.catalog),
-            wrong_variables=texts.catalog.wrong_variables,
-            render=texts.catalog.render,
-            normalise=normaliser(ways.channels),
-            decide=decide,
-            digest=signer.digest,
-        ),
+        validator=_validator(ledger, providers, templates.catalog, decide),
         policy=decide,
-        router=ways.router,
+        router=providers.router,
         sender=sender,
         reconciler=OutcomeReconciler(
-            ways.providers,
+            providers.by_name,
             sender,
             recorder,
             clock,
-            render=texts.catalog.render,
+            render=templates.catalog.render,
             find_owner=store.owner,
             find_parked=store.parked,
         ),
         recorder=recorder,
-        classifier=ReplyClassifier(
-            texts.words.classify,
-            texts.words.answer,
-            lambda jurisdiction: [name for name, _, _ in texts.packs.in_force(jurisdiction, clock()).packs],
-            {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
-        ),
+        classifier=_classifier(ledger, templates),
+    )
+
+
+def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, decide: ContactPolicy) -> RequestValidator:
+    return RequestValidator(
+        resolve=template_resolver(catalog),
+        wrong_variables=catalog.wrong_variables,
+        render=catalog.render,
+        normalise=normaliser(providers.channels),
+        decide=decide,
+        digest=ledger.signer.digest,
+    )
+
+
+def _classifier(ledger: LedgerParts, templates: LoadedTemplates) -> ReplyClassifier:
+    settings, clock, packs = ledger.settings, ledger.clock, templates.packs
+    return ReplyClassifier(
+        templates.reply_lexicon.classify,
+        templates.reply_lexicon.answer,
+        lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],
+        {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
     )
 
 
 def template_resolver(catalog: Catalog) -> Callable[[str, str, str | None, datetime], TemplateInfo]:
-    """The catalog's ``resolve``, with the part of a version that a request is validated against."""
+    """``Catalog.resolve``, reduced to the properties of a version that a request is validated against."""
 
     def resolve(tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateInfo:
         found = catalog.resolve(tenant, template_id, version, now)
@@ -90,10 +101,10 @@ def template_resolver(catalog: Catalog) -> Callable[[str, str, str | None, datet
     return resolve
 
 
-def _categories(ways: Providers, channel: str) -> frozenset[str]:
-    """What any of the channel's providers may carry."""
-    providers = (each for each in ways.providers.values() if each.channel == channel)
-    return frozenset(category for each in providers for category in each.capability.categories)
+def _categories(providers: Providers, channel: str) -> frozenset[str]:
+    """The message categories that at least one provider of the channel supports."""
+    of_channel = (each for each in providers.by_name.values() if each.channel == channel)
+    return frozenset(category for each in of_channel for category in each.capability.categories)
 
 
 def _schedule(settings: Settings, *, simulated: bool) -> RetrySchedule:

@@ -1,4 +1,4 @@
-"""The ledger by itself, and the clock that all processes on it share."""
+"""Opens the ledger's database, and the clock that all processes on one database share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.storage.reads import Reads
 
 @dataclass(slots=True)
 class LedgerParts:
-    """The ledger by itself."""
+    """The database with what needs nothing else: settings, clock, signer, read queries, API keys and users."""
 
     settings: Settings
     clock: Clock
@@ -39,7 +39,7 @@ class LedgerParts:
 
 
 def system_clock(settings: Settings) -> Clock:
-    """The system's clock in UTC; moved to ``settings.at`` for a demonstration."""
+    """The system clock in UTC, shifted to begin at ``settings.at`` in a demonstration."""
     if not settings.at:
         return lambda: datetime.now(UTC)
     offset = datetime.fromisoformat(settings.at).astimezone(UTC) - datetime.now(UTC)
@@ -47,7 +47,7 @@ def system_clock(settings: Settings) -> Clock:
 
 
 async def _clock(settings: Settings, database: Database) -> Clock:
-    """This machine's clock where there is only this process; the ledger's, where others share it."""
+    """The system clock for SQLite, which one process uses; for PostgreSQL the database's clock. Raises CannotStart."""
     system = system_clock(settings)
     if database.is_sqlite:
         return system
@@ -60,7 +60,7 @@ async def _clock(settings: Settings, database: Database) -> Clock:
 
 
 def embedded_ledger(data_dir: Path) -> Path:
-    """The file of the embedded ledger."""
+    """The file of the embedded SQLite ledger."""
     return data_dir.absolute() / "ledger.db"
 
 
@@ -73,12 +73,15 @@ async def open_ledger(
     create: bool = True,
     clock: Clock | None = None,
 ) -> AsyncIterator[LedgerParts]:
-    """The ledger alone. The embedded one belongs to one process: it is locked, and migrated.
+    """Open the ledger without Redis, providers and templates.
 
-    Without ``create`` an embedded ledger that does not exist is an error: a command that reads makes none. ``clock``
-    replaces the clock that the settings name, for tests.
+    Args:
+        locked: take the exclusive lock on the data directory of an embedded ledger.
+        migrated: bring the schema of an embedded ledger up to date.
+        create: create an embedded ledger that does not exist; read-only commands pass False.
+        clock: replaces the clock that the settings name, for tests.
 
-    Raises: CannotStart where another process has it, or where there is none.
+    Raises: CannotStart where another process holds the lock, there is no ledger, or the database doesn't answer.
     """
     file = embedded_ledger(settings.data_dir)
     if not (settings.database_url or create or file.exists()):

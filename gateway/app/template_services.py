@@ -1,4 +1,4 @@
-"""What editors do with templates: versions, publications, trials, transfers, and keeping up with other processes."""
+"""Builds the services for editing templates: workflow, test messages, import and export, publication watcher."""
 
 from __future__ import annotations
 
@@ -26,45 +26,47 @@ from gateway.templates.workflow.workflow import TemplateWorkflow
 
 @dataclass(frozen=True, slots=True)
 class TemplateServices:
-    """The editors' verbs, and the follower of what they did in any process."""
+    """The editing workflow, import and export, and the watcher that reads publications of other processes."""
 
-    editing: TemplateWorkflow
+    workflow: TemplateWorkflow
     transfer: Transfer
-    follower: PublicationWatcher
+    watcher: PublicationWatcher
 
 
-def build_desk(ledger: LedgerParts, ways: Providers, texts: LoadedTemplates, path: PathParts) -> TemplateServices:
-    """The desk, with the one lint for all texts."""
-    catalog, clock = texts.catalog, ledger.clock
+def build_template_services(
+    ledger: LedgerParts, providers: Providers, templates: LoadedTemplates, path: PathParts
+) -> TemplateServices:
+    """Build them with one lint function, so that every way to save a version runs the same checks."""
+    catalog, clock = templates.catalog, ledger.clock
     versions = VersionStore(ledger.database, clock)
-    trials = TestSender(
+    test_sender = TestSender(
         versions,
-        ways.providers,
-        ways.router,
-        path.switches,
-        path.pace,
-        normaliser(ways.channels),
+        providers.by_name,
+        providers.router,
+        path.controls,
+        path.rate_limiter,
+        normaliser(providers.channels),
         ledger.signer.digest,
         clock,
     )
-    shelf = _shelf(ledger, texts, versions)
+    repository = _repository(ledger, templates, versions)
     return TemplateServices(
-        TemplateWorkflow(versions, catalog, shelf, trials, _prices(ledger.settings), clock),
-        Transfer(versions, catalog, shelf),
+        TemplateWorkflow(versions, catalog, repository, test_sender, _prices(ledger.settings), clock),
+        Transfer(versions, catalog, repository),
         PublicationWatcher(catalog, versions, path.metrics, clock),
     )
 
 
-def _shelf(ledger: LedgerParts, texts: LoadedTemplates, versions: VersionStore) -> TemplateRepository:
+def _repository(ledger: LedgerParts, templates: LoadedTemplates, versions: VersionStore) -> TemplateRepository:
     lender, clock = ledger.settings.lender_name, ledger.clock
 
     def lint(version: TemplateVersion) -> list[linting.LintFinding]:
-        return linting.lint(version, texts.listed, lender, policy.refuses_text(texts.packs, clock()))
+        return linting.lint(version, templates.word_lists, lender, policy.refuses_text(templates.packs, clock()))
 
-    return TemplateRepository(versions, texts.catalog, texts.folder, lint, Callers(ledger.database), clock)
+    return TemplateRepository(versions, templates.catalog, templates.folder, lint, Callers(ledger.database), clock)
 
 
 def _prices(settings: Settings) -> dict[str, Price]:
-    """What an SMS costs, by country: ``"0.0075 USD"`` in the settings."""
-    words = {country: text.split() for country, text in settings.sms_prices.items()}
-    return {country: Price(Decimal(amount), currency) for country, (amount, currency) in words.items()}
+    """The price of an SMS segment by country; the settings have it as ``"0.0075 USD"``."""
+    parts = {country: text.split() for country, text in settings.sms_prices.items()}
+    return {country: Price(Decimal(amount), currency) for country, (amount, currency) in parts.items()}

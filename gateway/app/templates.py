@@ -1,4 +1,4 @@
-"""Where templates and contact rules are, and how they are read."""
+"""Finds the folders of templates and policy packs, and loads them at the start."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from gateway.templates.workflow.published_store import PublishedVersions
 
 @dataclass(frozen=True, slots=True)
 class LoadedTemplates:
-    """What is said and when it may be said: the templates, the contact rules, and the words of replies.
+    """The template catalog, the policy packs, and the lexicon that classifies replies.
 
-    ``folder`` has the templates that ship as they were written, ``listed`` the lint's words by language.
+    ``folder`` has the source files of the built-in templates, ``word_lists`` the lint's words by language.
     """
 
     catalog: Catalog
     packs: policy.Packs
-    words: ReplyLexicon
+    reply_lexicon: ReplyLexicon
     folder: Folder
-    listed: Mapping[str, linting.WordList]
+    word_lists: Mapping[str, linting.WordList]
 
 
 def templates_folder(settings: Settings) -> Path:
-    """The templates that ship: beside the package in a checkout, inside it in an installed wheel."""
+    """The folder of the built-in templates: beside the package in a checkout, inside it in an installed wheel."""
     if settings.templates_dir is not None:
         return settings.templates_dir
     here = Path(__file__).parents[1]
@@ -41,12 +41,12 @@ def templates_folder(settings: Settings) -> Path:
 
 
 def policies_folder(settings: Settings) -> Path:
-    """Where the policy packs are."""
+    """The folder of the policy packs."""
     return templates_folder(settings) / "policies"
 
 
 def load_catalog(settings: Settings, versions: PublishedVersions) -> Catalog:
-    """The templates, with the earlier versions that the ledger keeps. Raises CannotStart."""
+    """The built-in templates, with access to the versions stored in the ledger. Raises CannotStart."""
     try:
         return Catalog.load(templates_folder(settings), lender=_lender(settings), versions=versions)
     except (BadTemplate, ValueError, OSError) as error:
@@ -57,18 +57,18 @@ def _lender(settings: Settings) -> Lender:
     return Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
 
 
-async def read_texts(ledger: LedgerParts) -> LoadedTemplates:
-    """Everything in words, as it is published now; the ledger keeps the versions that ship. Raises CannotStart.
+async def load_templates(ledger: LedgerParts) -> LoadedTemplates:
+    """Load templates, policy packs and reply words, and store new built-in versions in the ledger.
 
-    A template that ships and fails the lint is refused as one is that can't be compiled.
+    Raises: CannotStart, also for a built-in template with a lint error.
     """
     versions = PublishedVersions(ledger.database)
     path, lender = templates_folder(ledger.settings), _lender(ledger.settings)
     try:
-        folder, listed = Folder.read(path), linting.load_words(path / "_lint")
-        verdicts = ValidationCache(lender, path / "_lint")
-        good = await versions.found_good()
-        catalog, new = _checked(folder, lender, versions, listed, lambda source: verdicts.mark(source) in good)
+        folder, word_lists = Folder.read(path), linting.load_words(path / "_lint")
+        cache = ValidationCache(lender, path / "_lint")
+        valid = await versions.valid_marks()
+        catalog, new = _catalog(folder, lender, versions, word_lists, lambda source: cache.mark(source) in valid)
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
     rules = policies_folder(ledger.settings)
@@ -78,32 +78,32 @@ async def read_texts(ledger: LedgerParts) -> LoadedTemplates:
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
     await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
-    await versions.find_good([(each.id, each.version, verdicts.mark(each.source)) for each in new])
+    await versions.record_valid([(each.id, each.version, cache.mark(each.source)) for each in new])
     await catalog.refresh()
-    return LoadedTemplates(catalog, packs, words, folder, listed)
+    return LoadedTemplates(catalog, packs, words, folder, word_lists)
 
 
-def _checked(
+def _catalog(
     folder: Folder,
     lender: Lender,
     versions: PublishedVersions,
-    listed: Mapping[str, linting.WordList],
-    good: Callable[[TemplateSource], bool],
+    word_lists: Mapping[str, linting.WordList],
+    is_valid: Callable[[TemplateSource], bool],
 ) -> tuple[Catalog, Sequence[TemplateVersion]]:
-    """The templates of the folder, and those that are new: compiled and read by the lint, as no start did before.
+    """The catalog of the folder, and its new versions: those that no earlier start has compiled and linted.
 
     Raises BadTemplate, CannotStart.
     """
     new: list[TemplateVersion] = []
-    wrong: list[str] = []
+    errors: list[str] = []
 
-    def look(version: TemplateVersion) -> None:
+    def lint_new(version: TemplateVersion) -> None:
         new.append(version)
-        # What the packs refuse is left out: they change with time, and are asked again for every request.
-        found = linting.lint(version, listed, lender.name, lambda *_: "")
-        wrong.extend(str(each) for each in found if each.level == "error")
+        # Without the policy packs: they change with time, and every request is checked against them again.
+        findings = linting.lint(version, word_lists, lender.name, lambda *_: "")
+        errors.extend(str(each) for each in findings if each.level == "error")
 
-    catalog = Catalog(folder.sources(), lender, versions, good=good, look=look)
-    if wrong:
-        raise CannotStart(f"templates: {len(wrong)} errors (gateway template lint has them all): {wrong[0]}")
+    catalog = Catalog(folder.sources(), lender, versions, is_valid=is_valid, on_compiled=lint_new)
+    if errors:
+        raise CannotStart(f"templates: {len(errors)} errors (gateway template lint lists all): {errors[0]}")
     return catalog, new

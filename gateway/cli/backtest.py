@@ -1,6 +1,6 @@
-"""Past decisions made again with changed packs: what would have been decided differently.
+"""Backtest of policy packs: repeats past decisions with changed packs, and compares the results.
 
-Owns the comparing. Both answers are computed from the same facts, so a difference comes from the packs alone.
+Owns the comparison. Both decisions are computed from the same facts, so a difference comes from the packs alone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gateway.core.verdicts import Verdict
 from gateway.evidence.history import History, PastDecision
 from gateway.templates import Catalog
 
-_EXAMPLES = 3  # notifications named for each kind of difference; our choice
+_EXAMPLES = 3  # example notifications for each kind of difference; our choice
 
 Change = tuple[str, str, str]  # when, the verdict before, the verdict after
 
 
 @dataclass(slots=True)
 class Backtest:
-    """How many decisions there were, and those that differ, by how."""
+    """The number of decisions, and those that differ, by the kind of difference."""
 
     decisions: int = 0
     changes: dict[Change, int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ async def backtest(
     tenant: str | None,
     advanced: Callable[[int], None],
 ) -> Backtest:
-    """Decide everything of ``[since, until)`` by both sets of packs. Raises Unavailable."""
+    """Repeat the decisions of ``[since, until)`` with both sets of packs. Raises Unavailable."""
     result = Backtest()
     horizon = max(present.contact_horizon, changed.contact_horizon)
     async for batch in history.decisions(since, until, horizon, tenant):
@@ -88,7 +88,7 @@ def _decided(decision: PastDecision, packs: policy.Packs, templates: Catalog) ->
 
 
 def _text(decision: PastDecision, templates: Catalog) -> str | None:
-    """The words that were sent; None where they can't be had any more, and no rule about words is asked."""
+    """The text that was sent; None where it was erased, so that rules about texts are skipped."""
     try:
         return templates.render(decision.notification, decision.channel).text
     except (RenderFailed, UnknownTemplate):

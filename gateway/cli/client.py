@@ -1,6 +1,6 @@
-"""Which gateway a command talks to, and how: URL and key, and one JSON answer at a time.
+"""The HTTP client of the commands: finds the gateway's URL and key, and makes JSON calls.
 
-Owns the errors that a terminal shows for a refused or failed call. Must not know what is asked.
+Owns the error messages of failed calls. Must not know the endpoints.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import aiohttp
 
-_ANSWER_SECONDS = 60.0  # a batch of 1,000 is committed in well under one; the rest is for a gateway that is busy
+_ANSWER_SECONDS = 60.0  # our choice: a batch of 1,000 is committed within a second; the rest is for a busy gateway
 
 
 class CallFailed(Exception):
-    """A call can't be made or was refused. The message is one line for the terminal.
+    """A call failed or was refused. The message is one line for the terminal.
 
     ``status`` is 0 where there was no answer; ``errors`` are the problem's, with their pointers.
     """
@@ -44,7 +44,7 @@ class ApiTarget:
 
 
 def find(url: str, key: str, data_dir: Path) -> ApiTarget:
-    """The target that options and environment name, or else the demo that is up. Raises CallFailed."""
+    """The target of the options and the environment, or else the running demo. Raises CallFailed."""
     if url and key:
         return ApiTarget(url.rstrip("/"), key)
     try:
@@ -53,7 +53,7 @@ def find(url: str, key: str, data_dir: Path) -> ApiTarget:
         missing = "--url (GATEWAY_URL)" if not url else "--key (GATEWAY_API_KEY)"
         raise CallFailed(f"{missing} is missing, and no demo is up in {data_dir}") from None
     if url and url.rstrip("/") != demo["url"]:
-        # The demo's key must not travel to somebody else's gateway.
+        # The demo's key must not be sent to another gateway.
         raise CallFailed("--key (GATEWAY_API_KEY) is missing")
     return ApiTarget(demo["url"], key or demo["api_key"])
 
@@ -90,7 +90,7 @@ def problem_line(status: int, problem: Any) -> str:
     if problem.get("detail"):
         words.append(str(problem["detail"]))
     words += [f"{dotted(each.get('pointer', ''))}: {each.get('detail', '')}" for each in problem.get("errors") or []]
-    # What is wrong with a template's text, and whom publishing it would break.
+    # Findings for a template's text, and the callers that publishing it would break.
     words += [f"{each['where']}:{each['line']}: {each['detail']}" for each in problem.get("findings") or []]
     for each in problem.get("consequences") or []:
         callers = [f"{one['client']} {one['name']} ({one['requests']} requests)" for one in each["callers"]]

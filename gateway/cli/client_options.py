@@ -1,4 +1,4 @@
-"""What the commands that ask a running gateway have in common: their options, and one call."""
+"""Options and the HTTP call shared by the commands on a running gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ask(
     method: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Any:
-    """One call: GET, or POST where there is a body, or ``method``; the JSON answer. Ends the program where it fails."""
+    """One call: GET, or POST where there is a body, or ``method``; the JSON answer. Exits on failure."""
 
     async def work(stop: asyncio.Event) -> Any:
         where = client.find(url, key, data_dir)
@@ -41,7 +41,7 @@ def ask(
 
 
 def instant_of(text: str, option: str) -> datetime:
-    """An option's RFC 3339 instant, in UTC where it names no offset. Ends the command where it is none."""
+    """An option's RFC 3339 instant, in UTC where it names no offset. Exits if it is invalid."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The commands: parse, one verb, answer. Tables and progress go to stderr unless they are the answer."""
+"""The main commands. Tables and progress bars go to stderr unless they are the result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def serve(host: Host = None, port: Port = None) -> None:
 
 @app.command()
 def api(host: Host = None, port: Port = None) -> None:
-    """The API alone; run as many as you need."""
+    """The API alone; several may run."""
     _serve(api=True, worker=False, host=host, port=port)
 
 
@@ -57,12 +57,12 @@ def api(host: Host = None, port: Port = None) -> None:
 def worker(
     metrics_port: Annotated[int | None, typer.Option(help="For /metrics (GATEWAY_METRICS_PORT).")] = None,
 ) -> None:
-    """A worker alone; run as many as you need."""
+    """A worker alone; several may run."""
     _serve(api=False, worker=True, metrics_port=metrics_port)
 
 
 def _serve(*, api: bool, worker: bool, **given: Any) -> None:
-    # These take most of a second to import, which the small commands need not pay.
+    # These imports take most of a second, which small commands avoid.
     from gateway.app import serving
     from gateway.observability import logs
 
@@ -86,9 +86,9 @@ def send(
     in_flight: Annotated[int, typer.Option(min=1, max=16, help="Calls at once.")] = sender.IN_FLIGHT,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Send a portfolio. Safe to run again: what was taken is replayed, not repeated.
+    """Send a portfolio. Safe to repeat: rows that were accepted before are replayed, not sent twice.
 
-    Exit status 0: all rows are with the gateway. 1: some were rejected, or it could not be reached.
+    Exit status 0: all rows were accepted. 1: some were rejected, or the gateway could not be reached.
     """
 
     async def work(stop: asyncio.Event) -> sender.Tally:
@@ -124,7 +124,7 @@ def status(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """One notification: its state, its deliveries and all that happened."""
+    """Show a notification: its state, deliveries and events."""
     found = _ask(f"/v1/notifications/{_segment(notification)}", url, key, data_dir)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
@@ -140,7 +140,7 @@ def timeline(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Everything that happened with one borrower, in order."""
+    """Show all events of a borrower, in order."""
     items: list[Any] = []
     path: str | None = f"/v1/borrowers/{_segment(borrower)}/timeline?limit=200"
     while path:
@@ -163,7 +163,7 @@ def decide(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """What the policy would say of a portfolio now: verdicts by reason. Nothing is stored or sent."""
+    """Decide a portfolio by the current policy, counted by decision and reason. Stores and sends nothing."""
     from gateway.cli.portfolio import decisions
 
     async def work(stop: asyncio.Event) -> decisions.DecisionCounts:
@@ -195,7 +195,7 @@ def demo(
     time_scale: Annotated[float, typer.Option(min=1, help="How many times shorter waits are.")] = 360,
     wait: Annotated[float, typer.Option(min=1, help="How many seconds to wait for end states at most.")] = 300,
 ) -> None:
-    """The whole gateway on this machine: sends a portfolio through all channels and shows what became of it."""
+    """Run a gateway on this machine, send a portfolio through all channels and show the results."""
     from gateway.cli.demo.command import DemoOptions
     from gateway.cli.demo.command import demo as run_demo
 

@@ -1,6 +1,6 @@
-"""What people see: progress bars and tables, all of it on stderr, so that stdout is left for answers.
+"""Progress bars and tables on stderr, so that stdout has results only.
 
-Owns the looks. Must not know where the figures come from.
+Owns the layout. Must not know the source of the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STDOUT = Console(highlight=False)
 
 
 class _Rate(ProgressColumn):
-    """Rows a second: lately, and over the whole run once it is over."""
+    """Rows per second: the recent rate, and at the end the rate of the whole run."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -56,14 +56,14 @@ def progress() -> Progress:
 
 
 def bad_row(error: RowError) -> None:
-    """One line for one row, above the bar."""
+    """Print a line for a row above the progress bar."""
     STDERR.print(
         f"line {error.line}: {escape(error.field + ': ' if error.field else '')}{escape(error.detail)}", soft_wrap=True
     )
 
 
 def tally(result: Tally) -> None:
-    """What became of the rows."""
+    """Print the counts of a run."""
     rate = result.requests / result.seconds if result.seconds else 0.0
     rows = [
         ("requests", result.requests),
@@ -76,9 +76,9 @@ def tally(result: Tally) -> None:
 
 
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table; numbers stand on the right."""
+    """A table with numbers right-aligned."""
     body = [list(row) for row in rows]
-    # A title is broken into lines as wide as its table, so it must not be wider.
+    # rich wraps a title at the table's width, so the table must be as wide as the title.
     width = len(title) + 4 if title else None
     made = Table(title=title, title_justify="left", min_width=width, show_header=any(columns), header_style="bold")
     for number, column in enumerate(columns):
@@ -92,7 +92,7 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
 
 
 def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """What was found: whole as JSON, or these columns of it as a table, in which null is empty."""
+    """Print a list as JSON, or the given columns as a table, in which null is empty."""
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -101,7 +101,7 @@ def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_js
 
 
 def counts(title: str, columns: tuple[str, str], figures: Mapping[str, int]) -> Table:
-    """Words with their counts, the largest first."""
+    """A table of counts, the largest first."""
     return table(title, columns, sorted(figures.items(), key=lambda each: (-each[1], each[0])))
 
 
@@ -137,7 +137,7 @@ def notification(found: Mapping[str, Any]) -> None:
 
 
 def timeline(events: Sequence[Mapping[str, Any]]) -> None:
-    """Events in order, in the borrower's own time where it is known."""
+    """Events in order, in the borrower's time zone where it is known."""
     rows = [
         (
             each["local_at"] or each["at"],

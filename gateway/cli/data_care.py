@@ -1,4 +1,4 @@
-"""Commands that keep the ledger: retention and archives, legal holds, backups, restores, space."""
+"""Commands for the ledger's data: retention and archives, legal holds, backups, restores, disk space."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def prune(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Remove what has been kept for long enough (GATEWAY_KEEP_…_DAYS). Nothing on legal hold. Run it daily."""
+    """Remove data whose retention period (GATEWAY_KEEP_…_DAYS) has ended, except on legal hold. Run it daily."""
     from gateway.retention.erasing import RemovalCounts
 
     if not dry_run and (archive is None) != no_archive:
@@ -92,7 +92,7 @@ def hold(
     actor: Actor = "unknown",
     data_dir: DataDir = None,
 ) -> None:
-    """Put records on legal hold: nothing of them is removed or erased until the hold is released."""
+    """Put records on legal hold: they are not removed or erased until the hold is released."""
     from gateway.retention.legal_holds import LegalHolds
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
@@ -104,7 +104,7 @@ def hold(
 def release(
     hold_id: Annotated[str, typer.Argument(metavar="ID")], actor: Actor = "unknown", data_dir: DataDir = None
 ) -> None:
-    """End a legal hold. What it held goes with the next prune, if its time has come."""
+    """End a legal hold. The next prune removes its records if their retention period has ended."""
     from gateway.retention.legal_holds import LegalHolds
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
@@ -120,7 +120,7 @@ def holds(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """The legal holds in force."""
+    """List the legal holds in force."""
     from gateway.retention.legal_holds import LegalHolds
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def holds(
 
 
 def backup(folder: Folder, data_dir: DataDir = None) -> None:
-    """Copy the whole ledger while it is in use, with a manifest of what must be in the copy."""
+    """Back up the ledger while it is in use, with a manifest to check the copy by."""
     from gateway.retention.backup import BackupFailed, back_up
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def restore(
     actor: Actor = "unknown",
     data_dir: DataDir = None,
 ) -> None:
-    """Make an empty ledger out of a backup, check it, and hold what may have been sent since (see quarantine)."""
+    """Restore a backup into an empty ledger, check it, and quarantine what may have been sent since."""
     from gateway.cli import evidence
     from gateway.operations.quarantine import Quarantine, QuarantineResult
     from gateway.retention.backup import BackupFailed, read_manifest
@@ -171,8 +171,8 @@ def restore(
             fail(str(failed))
             raise
         found = await evidence.verify(ledger.database)
-        said = reason or f"backup of {manifest['made_at']}"
-        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(said, f"cli:{actor}")
+        hold_reason = reason or f"backup of {manifest['made_at']}"
+        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(hold_reason, f"cli:{actor}")
         return held, found, manifest["made_at"]
 
     held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False, create=True)
@@ -189,7 +189,7 @@ def quarantine(
     actor: Actor = "unknown",
     data_dir: DataDir = None,
 ) -> None:
-    """After a restore by other means: pause all, and hold for review what may have been sent since the backup."""
+    """After another kind of restore: pause sending, and hold for review what may have been sent since the backup."""
     from gateway.operations.quarantine import Quarantine, QuarantineResult
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> QuarantineResult:
@@ -206,7 +206,7 @@ def _say_held(held: Any) -> None:
 
 
 def vacuum(data_dir: DataDir = None) -> None:
-    """Give back the space of what was removed. SQLite: while the gateway is stopped. PostgreSQL: at any time."""
+    """Free the disk space of removed data. SQLite: while the gateway is stopped. PostgreSQL: at any time."""
     from gateway.retention.sizes import vacuum as give_back
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
@@ -216,7 +216,7 @@ def vacuum(data_dir: DataDir = None) -> None:
 
 
 def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """How much each table takes with its indexes, and how much that is for one notification."""
+    """Show the size of each table with its indexes, in total and per notification."""
     from gateway.retention.sizes import Size, measure
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> list[Size]:

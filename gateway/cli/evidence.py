@@ -1,6 +1,6 @@
-"""The ledger's events as evidence: whether every chain holds, and all of them as JSON lines.
+"""Verifies the hash chains of the ledger's events, and exports the events as JSON lines.
 
-Owns the check. How a link is made is the ledger's (gateway/storage/events.py). Must not know terminals.
+Owns the verification. gateway/storage/events.py has the computation of a link. Must not know terminals.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memor
 
 @dataclass(slots=True)
 class Findings:
-    """What checking the chains came to. ``broken`` names subjects with what is wrong, in order of the ledger."""
+    """The result of a verification. ``broken`` has the subjects with their errors, in the order of the ledger."""
 
     events: int = 0
     subjects: int = 0
@@ -32,9 +32,9 @@ class Findings:
 
 
 async def verify(database: Database, folder: Path | None = None) -> Findings:
-    """Follow every chain from its first event to the head that its subject's own row names.
+    """Verify every chain from its first event to the head in its subject's row.
 
-    And the chain of what left the ledger; with ``folder``, where its archives are, their contents as well.
+    Also verifies the chain of archived events; with ``folder``, the contents of the archives, too.
     """
     return await database.read(lambda connection: _verify(connection, folder))
 
@@ -86,7 +86,7 @@ def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping
 
 
 async def export(database: Database, tenant: str | None, write: Callable[[str], Any]) -> int:
-    """Write every event, or one tenant's, as a line of JSON, in order; answers how many."""
+    """Write every event, or one tenant's, as a line of JSON, in order; returns their number."""
 
     def read(connection: Connection) -> int:
         number = 0

@@ -1,4 +1,4 @@
-"""Commands of operators: stop and resume, pin a provider, and try again what came to nothing."""
+"""Commands for operators: pause and resume, pin a provider, redrive failed notifications."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pause(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Stop sending now. What is accepted waits, and is decided anew before it is sent."""
+    """Stop sending now. Accepted notifications wait, and are decided again before they are sent."""
     _set("pause", scope, value, reason, until, everywhere, url, key, data_dir)
 
 
@@ -51,7 +51,7 @@ def pin(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Send a channel's messages by one provider, whatever the weights and its health."""
+    """Send a channel's messages by one provider, regardless of weights and health."""
     _set("pin", "provider", provider, reason, until, everywhere, url, key, data_dir)
 
 
@@ -69,7 +69,7 @@ def resume(
 
 
 def controls(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
-    """What is stopped or pinned now: by whom, why, and until when."""
+    """List the pauses and pins in force: actor, reason and end."""
     found = ask("/v1/controls", None, url, key, data_dir)["controls"]
     columns = ("id", "kind", "scope", "value", "everywhere", "reason", "actor", "since", "until")
     console.listing(found, columns, as_json=as_json)
@@ -108,7 +108,7 @@ def redrive(
 
 
 def _dead_letter(given: str, url: str, key: str, data_dir: Path) -> str:
-    """The id of the dead letter that is meant; a whole id is not looked up, for there may be many of them."""
+    """The full id of a dead letter; a complete id is not looked up, since there may be many dead letters."""
     if len(given) == _WHOLE_ID:
         return given
     known, cursor = list[str](), ""
@@ -130,7 +130,7 @@ def _set(
 
 
 def _end(text: str) -> dict[str, str]:
-    """A duration is counted by the gateway's clock, which is not this machine's."""
+    """The end of a duration, by the gateway's clock, which may differ from this machine's."""
     if not text:
         return {}
     if text[-1] in _UNITS and text[:-1].isdigit():

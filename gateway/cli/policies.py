@@ -1,4 +1,4 @@
-"""Commands for compliance: what the packs say, what is doubtful in them, and what a change of them would do."""
+"""Commands on policy packs: lint, show, diff and backtest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lint(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check packs. Warnings name figures that nobody has seen in the law's own text. Exit status 1 for errors."""
+    """Check packs. Warnings name figures that were not verified in the text of the law. Exit status 1 for errors."""
     from gateway.policy import inspect
 
     found = inspect.lint(_folder(folder), files or ())
@@ -51,7 +51,7 @@ def show(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The packs, the figures of one with their authorities, or those that a jurisdiction has."""
+    """Show all packs, the figures of one with their authorities, or those of a jurisdiction."""
     from gateway import policy
     from gateway.policy import inspect
 
@@ -90,7 +90,7 @@ def diff(
     new: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     as_json: AsJson = False,
 ) -> None:
-    """How two pack files differ, figure by figure."""
+    """Show the differences of two pack files, figure by figure."""
     from gateway.policy import inspect
 
     found = inspect.difference(old, new)
@@ -110,7 +110,7 @@ def backtest(
     as_json: AsJson = False,
     data_dir: Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger.")] = None,
 ) -> None:
-    """Decide past requests again, as if these packs had been in force; nothing is changed or sent."""
+    """Repeat past decisions with these packs; changes and sends nothing."""
     from gateway import policy
     from gateway.app.storage import open_ledger
     from gateway.app.templates import load_catalog, policies_folder

@@ -1,4 +1,4 @@
-"""Commands of the review queue: what waits for a person's decision, and deciding it."""
+"""Commands of the review queue: list and decide."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def waiting(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Everything that waits, the longest first within its kind."""
+    """List the reviews, the oldest first within each kind."""
     found = _waiting(filter_reason, url, key, data_dir)
-    # A borrower's own words are personal data: they are in the JSON, for who asks for it, and not on the screen.
+    # A borrower's text is personal data: it is in the JSON output, and not in the table.
     columns = ("id", "kind", "reason", "since", "borrower_id", "channel", "remedy")
     console.listing(found, columns, as_json=as_json)
 
@@ -67,7 +67,7 @@ def refuse(
 def _decide(
     verb: str, items: Sequence[str], filter_reason: str, reason: str, url: str, key: str, data_dir: Path
 ) -> None:
-    """Decide these, or all that wait for ``filter_reason``; one that somebody else decided meanwhile ends it."""
+    """Decide these reviews, or all with ``filter_reason``; exits at one that was decided meanwhile."""
     if bool(items) == bool(filter_reason):
         fail("give ids or --filter-reason, and not both", 2)
     known = [str(each["id"]) for each in _waiting(filter_reason, url, key, data_dir)]
@@ -80,7 +80,7 @@ def _decide(
 
 
 def _waiting(reason: str, url: str, key: str, data_dir: Path) -> list[dict[str, Any]]:
-    """All that waits, or all that waits for this reason."""
+    """All open reviews, or those with this reason."""
     found: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:

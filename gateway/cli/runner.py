@@ -1,6 +1,6 @@
-"""Running a command's coroutine: the event loop, signals, and errors as one line each.
+"""Runs a command's coroutine: event loop, signals, and one-line error messages.
 
-Owns the exit statuses: 0 done, 1 not done, 2 called wrongly, 130 interrupted. Must not know any command.
+Owns the exit statuses: 0 success, 1 failure, 2 usage error, 130 interrupted. Must not know the commands.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from gateway.cli.portfolio.files import PortfolioError
 from gateway.cli.portfolio.mapping import MappingError
 from gateway.core.errors import Unavailable
 
-DEMO_DIR = Path("var/demo")  # where a demo keeps its data
+DEMO_DIR = Path("var/demo")  # the default data directory of the demo
 
 T = TypeVar("T")
 
-_SHOWN_IDS = 3  # of those that an ambiguous beginning may mean; our choice
+_SHOWN_IDS = 3  # candidates shown for an ambiguous prefix; our choice
 _TOLD = (CannotStart, CallFailed, PortfolioError, MappingError, Unavailable)
 
 
 def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run ``work`` with an event that SIGINT and SIGTERM set; a second one of them ends the process at once."""
+    """Run ``work`` with an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
 
     async def main() -> T:
         stop = asyncio.Event()
@@ -53,21 +53,21 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     except _TOLD as error:
         fail(str(error))
     except BaseExceptionGroup as group:
-        told = _first_told(group)
-        if told is None:
+        reason = _first_error(group)
+        if reason is None:
             raise
-        fail(str(told))
+        fail(str(reason))
     raise AssertionError("unreachable: fail raises")
 
 
 def fail(line: str, status: int = 1) -> None:
-    """Say why on stderr, and end."""
+    """Print the reason on stderr and exit."""
     typer.echo(f"gateway: {line}", err=True)
     raise typer.Exit(status)
 
 
 def settings(**given: Any) -> Settings:
-    """Settings from the environment, and over it those that the command line gives (None: not given)."""
+    """Settings from the environment, overridden by options (None: not given)."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except (OSError, ValueError) as error:
@@ -78,8 +78,8 @@ def settings(**given: Any) -> Settings:
 def ledger_settings(data_dir: Path | None) -> Settings:
     """The settings of a command on the ledger itself.
 
-    Where no data directory is named and the default one has no ledger, the demo's is used, as by the commands that ask
-    a running gateway.
+    Without a data directory, and if the default one has no ledger, the demo's is used, as in commands on a running
+    gateway.
     """
     from gateway.app.storage import embedded_ledger
 
@@ -92,7 +92,7 @@ def ledger_settings(data_dir: Path | None) -> Settings:
 
 
 def why_refused(error: OSError | ValueError) -> str:
-    """What is wrong with settings that ``Settings`` refused; never their values, which may be secrets."""
+    """The errors of invalid settings, without their values, which may be secrets."""
     if not isinstance(error, ValidationError):
         return f"the settings can't be read: {type(error).__name__}"
     first = error.errors(include_input=False, include_url=False)[0]
@@ -100,9 +100,9 @@ def why_refused(error: OSError | ValueError) -> str:
     return place + first["msg"].removeprefix("Value error, ")
 
 
-def _first_told(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     for error in group.exceptions:
-        found = _first_told(error) if isinstance(error, BaseExceptionGroup) else error
+        found = _first_error(error) if isinstance(error, BaseExceptionGroup) else error
         if isinstance(found, _TOLD):
             return found
     return None
@@ -117,7 +117,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def full_id(given: str, known: Iterable[str], listed_by: str) -> str:
-    """The one id of ``known`` that is ``given`` or begins with it. Ends the command where there are several, or none.
+    """The id in ``known`` that equals ``given`` or begins with it. Exits where there are several or none.
 
     ``listed_by`` is the command that lists the ids.
     """

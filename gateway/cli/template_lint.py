@@ -1,4 +1,4 @@
-"""Commands for template editors: the lint of a folder, without a server. Those on a gateway are in templates.py."""
+"""Commands on a folder of templates, without a server. Commands on a gateway are in templates.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def templates() -> None:
 
 @app.command()
 def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) -> None:
-    """Unlawful, unkind, costly or broken words, each with its place and what to do. Exit status 1 for errors."""
+    """Find unlawful, unkind, costly or broken words, each with position and remedy. Exit status 1 for errors."""
     from gateway import policy
     from gateway.app.templates import templates_folder
     from gateway.templates import BadTemplate, Catalog, Lender
@@ -50,11 +50,11 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
         words = linting.load_words(where / "_lint")
         refuses = policy.refuses_text(policy.load_packs(where / "policies"), datetime.now(UTC))
 
-        def look(version: TemplateVersion) -> None:
+        def lint_version(version: TemplateVersion) -> None:
             wanted = not names or version.id in names
             by_name[version.id] = linting.lint(version, words, lender.name, refuses) if wanted else []
 
-        Catalog.load(where, lender=lender, look=look)
+        Catalog.load(where, lender=lender, on_compiled=lint_version)
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
         raise

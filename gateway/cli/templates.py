@@ -1,4 +1,4 @@
-"""Commands on a running gateway's templates: from a draft to publication and back, and from and to a folder."""
+"""Commands on a running gateway's templates: draft, review, publication, roll-back, import and export."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def list_templates(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """All templates: what is live, and what is under way."""
+    """List all templates with their live version and open versions."""
     found = ask(f"/v1/templates?search={quote(search)}", None, url, key, data_dir)["templates"]
     if as_json:
         _json(found)
@@ -51,7 +51,7 @@ def list_templates(
 def show(
     template: Template, url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR
 ) -> None:
-    """One template: its versions, and all that was done to it, by whom and why."""
+    """Show a template: its versions, and its changes with actor and reason."""
     versions = ask(_path(template, "versions"), None, url, key, data_dir)
     changes = ask(_path(template, "history"), None, url, key, data_dir)["changes"]
     if as_json:
@@ -74,7 +74,7 @@ def preview(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """What a borrower would get, on every channel; of an SMS, its segments, encoding and cost."""
+    """Show the message for every channel; for an SMS also segments, encoding and cost."""
     sample: dict[str, Any] = {"locale": locale} if locale else {}
     if variables is not None:
         sample["variables"] = _read_json(variables)
@@ -101,7 +101,7 @@ def diff(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """What a version changes: in words, and line by line."""
+    """Show the changes of a version, as a summary and line by line."""
     query = "" if against is None else f"?against={against}"
     found = ask(_path(template, "versions", number, "diff") + query, None, url, key, data_dir)
     if as_json:
@@ -120,7 +120,7 @@ def export(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Write what is live as files, byte for byte; what else lies in the folder stays."""
+    """Write the live versions as files, byte for byte; other files in the folder are kept."""
     from gateway.templates import BadTemplate
     from gateway.templates.folder import write_template
 
@@ -146,7 +146,7 @@ def import_template(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Begin drafts of what is different in a folder, or publish it. Exit status 1 when a template was refused."""
+    """Begin drafts of the templates that differ in a folder, or publish them. Exit status 1 when one was refused."""
     found = {each.parent.name: _read(each.parent) for each in sorted(folder.glob("*/template.toml"))}
     for name in names or ():
         if name not in found:
@@ -165,8 +165,8 @@ def import_template(
 
 
 def discard(template: Template, number: Number, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """Give a draft up, as it is now."""
-    match = _as_it_is(template, number, url, key, data_dir)
+    """Discard a draft."""
+    match = _if_match(template, number, url, key, data_dir)
     path = _path(template, "versions", number)
     answer = ask(path, None, url, key, data_dir, method="DELETE", headers=match)
     console.STDERR.print(f"{template} {answer['number']} is {answer['state']}")
@@ -175,22 +175,22 @@ def discard(template: Template, number: Number, url: Url = "", key: Key = "", da
 def submit(
     template: Template, number: Number, why: Why = "", url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR
 ) -> None:
-    """Hand a draft, as it is now, to a second person; its text can't change any more."""
-    match = _as_it_is(template, number, url, key, data_dir)
+    """Submit a draft for review; its text can't change any more."""
+    match = _if_match(template, number, url, key, data_dir)
     _move(template, number, "submit", {"comment": _said(why)}, url, key, data_dir, match)
 
 
 def approve(
     template: Template, number: Number, why: Why = "", url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR
 ) -> None:
-    """Say yes to what somebody else wrote and submitted."""
+    """Approve a version that another person wrote and submitted."""
     _move(template, number, "approve", {"comment": why}, url, key, data_dir)
 
 
 def reject(
     template: Template, number: Number, why: Why = "", url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR
 ) -> None:
-    """Say no; its editor begins another draft."""
+    """Reject a version; the editor can begin another draft."""
     _move(template, number, "reject", {"comment": _said(why)}, url, key, data_dir)
 
 
@@ -204,7 +204,7 @@ def publish(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Have an approved version live. A refusal names the callers that it would break."""
+    """Publish an approved version. A refusal names the callers that it would break."""
     body = {"comment": _said(why), "at": at or None, "confirm": confirm}
     _move(template, number, "publish", body, url, key, data_dir)
 
@@ -212,7 +212,7 @@ def publish(
 def unschedule(
     template: Template, number: Number, why: Why = "", url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR
 ) -> None:
-    """Take back a planned publication; the version is approved as before."""
+    """Cancel a scheduled publication; the version is approved as before."""
     _move(template, number, "unschedule", {"comment": _said(why)}, url, key, data_dir)
 
 
@@ -224,7 +224,7 @@ def rollback(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Have an earlier version live again, at once."""
+    """Make an earlier version live again at once."""
     answer = ask(_path(template, "roll-back"), {"comment": _said(why), "to": to}, url, key, data_dir)
     live, planned = answer["live"], answer["planned"]
     console.STDERR.print(f"{template} {live['number']} ({live['version']}) is live")
@@ -234,8 +234,8 @@ def rollback(
         )
 
 
-def _as_it_is(template: str, number: int, url: str, key: str, data_dir: Path) -> dict[str, str]:
-    """The header that names the draft's present text."""
+def _if_match(template: str, number: int, url: str, key: str, data_dir: Path) -> dict[str, str]:
+    """The If-Match header with the draft's current revision."""
     stored = ask(_path(template, "versions", number), None, url, key, data_dir)["stored_version"]
     if stored is None:
         fail(f"{template} 0 is the version of the files, and no draft", 2)

@@ -1,4 +1,4 @@
-"""Commands for webhooks: where a case system is told, what it was told, and telling it again."""
+"""Commands for webhooks: endpoints, delivery log and replay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.cli import console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, instant_of
 from gateway.cli.runner import DEMO_DIR, full_id
 
-app = typer.Typer(help="Where case systems are told of what happens.", no_args_is_help=True)
+app = typer.Typer(help="Webhook endpoints of case systems, their log and replay.", no_args_is_help=True)
 
 _PATH = "/v1/webhook-endpoints"
 Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows it, or the beginning of it.")]
@@ -21,7 +21,7 @@ Endpoint = Annotated[str, typer.Argument(metavar="ID", help="As the list shows i
 
 @app.command("list")
 def listed(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
-    """The endpoints."""
+    """List the endpoints."""
     columns = ("id", "url", "types", "last_sequence", "disabled_reason")
     console.listing(ask(_PATH, None, url, key, data_dir)["webhook_endpoints"], columns, as_json=as_json)
 
@@ -34,7 +34,7 @@ def create(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Tell a case system from now on. Prints the endpoint with its secret, which is not shown again."""
+    """Create an endpoint. Prints it with its secret, which is not shown again."""
     typer.echo(json.dumps(ask(_PATH, {"url": target, "types": types or []}, url, key, data_dir)))
 
 
@@ -48,13 +48,13 @@ def delete(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir =
 
 @app.command()
 def rotate(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """A new secret, printed once; the one before signs for another day."""
+    """Make a new secret, printed once; the previous one stays valid for a day."""
     typer.echo(json.dumps(ask(f"{_of(endpoint, url, key, data_dir)}/rotate", {}, url, key, data_dir)))
 
 
 @app.command()
 def enable(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
-    """Send to an endpoint again that was stopped because it answered 410 Gone."""
+    """Enable an endpoint that was disabled because it answered 410 Gone."""
     path = _of(endpoint, url, key, data_dir)
     ask(f"{path}/enable", {}, url, key, data_dir)
     console.STDERR.print(f"{path.rpartition('/')[2]} is enabled")
@@ -69,7 +69,7 @@ def log(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """What it was told lately, and what it answered."""
+    """Show the recent messages and the answers to them."""
     path = f"{_of(endpoint, url, key, data_dir)}/messages?limit=500" + (f"&state={quote(state)}" if state else "")
     columns = ("sequence", "id", "type", "state", "attempts", "outcome", "status", "attempted_at")
     console.listing(ask(path, None, url, key, data_dir)["messages"], columns, as_json=as_json)
@@ -79,18 +79,18 @@ def log(
 def replay(
     endpoint: Endpoint,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[MESSAGE]...", help="Only these.")] = None,
-    since: Annotated[str, typer.Option(help="What was to be told since then, RFC 3339.")] = "",
+    since: Annotated[str, typer.Option(help="Only messages created since then, RFC 3339.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="What had arrived as well.")] = False,
     url: Url = "",
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Tell it again, under the same ids; without ``--all`` what never arrived."""
+    """Send messages again with the same ids; without ``--all`` only those that failed."""
     body: dict[str, Any] = {"ids": ids or [], "all": everything}
     if since:
         body["since"] = instant_of(since, "--since").isoformat()
     answer = ask(f"{_of(endpoint, url, key, data_dir)}/replay", body, url, key, data_dir)
-    console.STDERR.print(f"{answer['replayed']} messages are told again")
+    console.STDERR.print(f"{answer['replayed']} messages will be sent again")
 
 
 def _of(endpoint: str, url: str, key: str, data_dir: Path) -> str:

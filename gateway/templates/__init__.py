@@ -1,4 +1,4 @@
-"""The template catalogue: what may be said, in which version, language and channel, and its one render function."""
+"""The template catalog: message texts by version, locale and channel, and the only function that renders them."""
 
 from gateway.templates.catalog import Catalog
 from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource

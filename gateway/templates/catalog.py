@@ -1,5 +1,6 @@
-"""The template versions that requests can use: built-in ones, those that tenants published, and older ones that
-accepted requests are pinned to. All are in memory; what tenants publish is read when the ledger's stamp changes.
+"""The template versions that requests can use, in memory: built-in, published by tenants, and older pinned ones.
+
+Publications are read from the ledger when its publication stamp changes.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ class Catalog:
         lender: Lender,
         versions: PublishedVersions | None = None,
         *,
-        good: Callable[[TemplateSource], bool] = lambda source: False,
-        look: Callable[[TemplateVersion], None] = lambda version: None,
+        is_valid: Callable[[TemplateSource], bool] = lambda source: False,
+        on_compiled: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> None:
-        """``good``: which sources need no check. ``look`` is shown each other one while it is compiled."""
+        """``is_valid``: whether a source was validated before. ``on_compiled`` is called with each of the others."""
         self.lender = lender
         self._ledger = versions
         self._files: dict[str, TemplateVersion] = {}
         for name, source in sources.items():
-            known = good(source)
-            self._files[name] = version = TemplateVersion(source, lender, checked=known)
-            if not known:
-                look(version)
-                version.drop_compiled()  # most texts of a large catalogue are not used for days
+            validated = is_valid(source)
+            self._files[name] = version = TemplateVersion(source, lender, checked=validated)
+            if not validated:
+                on_compiled(version)
+                version.drop_compiled()  # saves memory: most texts of a large catalog are not used for days
         self._versions: dict[Key, TemplateVersion] = {
             ("", each.id, each.version): each for each in self._files.values()
         }
@@ -58,20 +59,20 @@ class Catalog:
         *,
         lender: Lender,
         versions: PublishedVersions | None = None,
-        look: Callable[[TemplateVersion], None] = lambda version: None,
+        on_compiled: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> Catalog:
         """Read and check a folder of templates. Raises BadTemplate.
 
-        ``versions`` has those that are not in the folder (any more). ``look`` is shown each while it is compiled.
+        ``versions`` loads versions that are not in the folder. ``on_compiled`` is called with each compiled version.
         """
-        return cls(Folder.read(folder).sources(), lender, versions, look=look)
+        return cls(Folder.read(folder).sources(), lender, versions, on_compiled=on_compiled)
 
     def live(self) -> Sequence[TemplateVersion]:
-        """The versions of the files, by id: what a tenant has that published nothing itself."""
+        """The built-in versions, which apply to a tenant without publications of its own."""
         return list(self._files.values())
 
     def resolve(self, tenant: str, template_id: str, version: str | None, now: datetime) -> TemplateVersion:
-        """For a new request: the version that is live now, or the pinned one. Raises UnknownTemplate."""
+        """The version for a new request: ``version`` if given, else the live one. Raises UnknownTemplate."""
         standing = self._publications.get((tenant, template_id))
         found: TemplateVersion | None
         if version is not None:
@@ -86,9 +87,9 @@ class Catalog:
         return found
 
     async def ensure(self, keys: Iterable[Key]) -> None:
-        """Have these versions at hand: in a rolling upgrade, or after an edit, they may be another's.
+        """Load versions that are not in memory, for example published by another process in a rolling upgrade.
 
-        Of one that was written in an older form of the language, the channels can be rendered that still compile.
+        A version in an older form of the template language keeps the channels that still compile.
         """
         await self._fetch(keys, strict=False)
 
@@ -102,7 +103,7 @@ class Catalog:
                 made.drop_compiled()
 
     async def refresh(self) -> None:
-        """Take over what was published, planned or rolled back since the last time, by any process."""
+        """Read the publications, plans and roll-backs that any process has made since the last call."""
         if self._ledger is None or await self._ledger.newest_stamp() == self._stamp:
             return
         for standing in await self._ledger.changed(self._stamp):
@@ -110,7 +111,7 @@ class Catalog:
             try:
                 await self._fetch(((standing.tenant, standing.template, each) for each in wanted), strict=True)
             except BadTemplate:
-                # Written by a version of this program that understood it; what was live before stays live here.
+                # A newer release of this program wrote it; the version that was live before stays live in this process.
                 log = structlog.get_logger("catalog")
                 log.error("bad_template", tenant=standing.tenant, template=standing.template, reason="does_not_compile")
                 self._passed_over.add((standing.tenant, standing.template))
@@ -119,7 +120,7 @@ class Catalog:
             self._stamp = max(self._stamp, standing.stamp)
 
     def _take(self, standing: PublicationState) -> None:
-        """Remember it, unless a look that began later was faster and brought something newer."""
+        """Store a publication state, unless a concurrent refresh has stored a newer one."""
         key = (standing.tenant, standing.template)
         known = self._publications.get(key)
         if known is None or known.stamp <= standing.stamp:
@@ -127,21 +128,21 @@ class Catalog:
             self._passed_over.discard(key)
 
     def names(self) -> set[str]:
-        """The ids of all templates that somebody has, whoever it is."""
+        """The ids of the templates of all tenants."""
         return {*self._files, *(template for _, template in self._publications)}
 
     def skipped(self) -> int:
-        """Of how many templates the published version does not compile here, so that the one before stays live."""
+        """The number of templates whose published version does not compile, so that an earlier one stays live."""
         return len(self._passed_over)
 
     def planned(self, now: datetime) -> list[tuple[str, str]]:
-        """The (tenant, template) of which a planned publication has taken place, and is not written down yet."""
+        """The (tenant, template) whose planned publication is due and not recorded in the ledger yet."""
         return [
             key for key, each in self._publications.items() if each.planned_at is not None and each.planned_at <= now
         ]
 
     def wrong_variables(self, tenant: str, incoming: NotificationRequest, version: str) -> list[FieldError]:
-        """What is wrong with a request's variables, by the template's declaration of them."""
+        """Errors in a request's variables, by the version's declaration. Raises UnknownTemplate."""
         found = self._find(tenant, incoming.template, version)
         if found is None:
             raise UnknownTemplate(incoming.template)
@@ -162,6 +163,6 @@ class Catalog:
 
 
 def _barred(standing: PublicationState, version: str, now: datetime) -> bool:
-    """Whether no new request may ask for this version: it was rolled back, or its time has not come."""
+    """Whether new requests may not name this version: it was rolled back, or is planned for later."""
     early = version == standing.planned and standing.planned_at is not None and now < standing.planned_at
     return early or version in standing.withdrawn

@@ -1,7 +1,6 @@
-"""A folder of templates as it is on disk: each template's files byte for byte, and what all templates share.
+"""Reads and writes a folder of templates: each template's files byte for byte, and the files shared by all templates.
 
-The same files are what an editor's draft consists of (``"en-US/sms.liquid"`` → text), so that folder and ledger can
-take over from each other without loss.
+An editor's draft consists of the same files (``"en-US/sms.liquid"`` → text), so that export and import lose nothing.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _NAME = re.compile(
     r"template\.toml|[a-z]{2,3}-[A-Z]{2}/[a-z]+(\.[a-z]+){1,3}|examples/[a-z0-9][a-z0-9-]{0,59}\.json", re.ASCII
 )
 _MOST_FILES = 400  # our choice: thirty locales of a dozen parts
-_MOST_CHARACTERS = 100_000  # of one file; a mail program cuts a message off there
+_MOST_CHARACTERS = 100_000  # of one file; Gmail clips messages there
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What templates share, and the files of those that ship. ``shape`` says what settings must look like."""
+    """The shared files, and the files of the built-in templates. ``shape`` validates settings (JSON Schema)."""
 
     fragments: Mapping[str, str]
     shape: Validator
@@ -55,13 +54,13 @@ class Folder:
         return cls(fragments, shape, found)
 
     def sources(self) -> dict[str, TemplateSource]:
-        """Those that ship, by id. Raises BadTemplate."""
+        """The sources of the built-in templates, by id. Raises BadTemplate."""
         return {name: self.source(name, files) for name, files in self.templates.items()}
 
     def source(self, template_id: str, files: Mapping[str, str], version: str = "") -> TemplateSource:
-        """What compiling needs of these files, with the fragments of now. Raises BadTemplate, naming the file.
+        """The source of a version, with the current fragments. Raises BadTemplate with the file's name.
 
-        ``version`` takes the place of the editors' own number, where the ledger numbers.
+        ``version`` replaces the number in the settings for versions that the ledger numbers.
         """
         check(template_id, files)
         where = f"{template_id}/{SETTINGS}"
@@ -85,21 +84,21 @@ class Folder:
 
 
 def _shape(schema: dict[str, Any]) -> Validator:
-    """Checked here and not for each template, which takes longer than to check the template. Raises SchemaError."""
+    """Check the JSON Schema once: that takes longer than checking a template by it. Raises SchemaError."""
     made = validator_for(schema)
     made.check_schema(schema)
     return made(schema)
 
 
 def _toml_problem(error: tomllib.TOMLDecodeError) -> tuple[str, int, int]:
-    """In the parser's own words, with the place that it says at their end."""
+    """The TOML parser's message, with the position that stands at its end."""
     words, place, rest = str(error).partition(" (at line ")
     found = re.fullmatch(r"(\d+), column (\d+)\)", rest)
     return (words, int(found[1]), int(found[2])) if found else (words + place + rest, 0, 0)
 
 
 def check(template_id: str, files: Mapping[str, str]) -> None:
-    """Whether these can be a template's files. Raises BadTemplate."""
+    """Check names, number and sizes of a template's files. Raises BadTemplate."""
     if not _ID.fullmatch(template_id):
         words = translatable("a template ID has lowercase letters, digits and hyphens only, and starts with a letter")
         raise BadTemplate.at("id", words)
@@ -118,13 +117,13 @@ def check(template_id: str, files: Mapping[str, str]) -> None:
 
 
 def read_template(path: Path) -> dict[str, str]:
-    """A template's files, byte for byte. Others that lie there (an editor's back-up) are passed over."""
+    """A template's files, byte for byte. Other files there, such as a text editor's back-up, are ignored."""
     names = {str(file.relative_to(path)): file for file in sorted(path.rglob("*")) if file.is_file()}
     return {name: file.read_bytes().decode("utf-8") for name, file in names.items() if _NAME.fullmatch(name)}
 
 
 def write_template(folder: Path, template_id: str, files: Mapping[str, str]) -> None:
-    """Have a template's folder in ``folder`` hold exactly these files of its own. Raises BadTemplate."""
+    """Write a template's folder in ``folder``, and remove its files that are not in ``files``. Raises BadTemplate."""
     check(template_id, files)  # the names become paths
     path = folder / template_id
     for name in read_template(path) if path.is_dir() else ():

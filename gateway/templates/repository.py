@@ -1,6 +1,6 @@
-"""Texts of templates, from the files and from the ledger, and what the language and the lint say of them.
+"""Reads template texts from the built-in files and the ledger, compiles them and runs the lint.
 
-A text is what an editor sees: a template's files. Must not know who may do what with it.
+A text is the files of a template, as an editor sees them. Must not know permissions.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from gateway.templates.workflow.versions_store import VersionStore
 
 Lint = Callable[[TemplateVersion], Sequence[LintFinding]]
 
-_LATELY = timedelta(days=30)  # whose requests count when a version needs something new; our choice: a billing month
+_LATELY = timedelta(days=30)  # whose requests are compared with a new version; our choice: a billing month
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFiles:
-    """A template's text. ``number`` 0 is the version of the files, which is no row of the ledger."""
+    """A template's text. ``number`` 0 is the built-in version, which has no row in the ledger."""
 
     template: str
     number: int
     version: str
     files: Mapping[str, str]
     stored: StoredVersion | None = None
-    source: str = ""  # as frozen at its submission
+    source: str = ""  # stored at its submission
 
 
 class TemplateRepository:
-    """All texts of all tenants. The verbs may raise Unavailable."""
+    """The template texts of all tenants. Methods may raise Unavailable."""
 
     def __init__(
         self, versions: VersionStore, catalog: Catalog, folder: Folder, lint: Lint, callers: Callers, clock: Clock
@@ -54,11 +54,11 @@ class TemplateRepository:
         self._clock = clock
 
     def shipped(self) -> Sequence[str]:
-        """The templates that the files have."""
+        """The built-in templates."""
         return sorted(self._folder.templates)
 
     async def text(self, tenant: str, template: str, number: int) -> TemplateFiles:
-        """One version's files; 0 is the version of the files."""
+        """The files of one version; 0 is the built-in version."""
         if number == 0:
             files = self._folder.templates.get(template)
             if files is None:
@@ -67,14 +67,14 @@ class TemplateRepository:
         return written(await self._store.text((tenant, template, number)))
 
     async def live(self, tenant: str, template: str) -> TemplateFiles | None:
-        """The text that new requests get now, by the ledger; None where there is none."""
+        """The text for new requests, by the ledger; None where there is none."""
         own = live_version(await self._store.listed(tenant, template), self._clock())
         if own is None and template not in self._folder.templates:
             return None
         return await self.text(tenant, template, own.number if own else 0)
 
     async def consequences(self, tenant: str, after: TemplateFiles) -> list[Consequence]:
-        """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
+        """The consequences of publishing it now, for callers and for other plans. Raises BadText."""
         live = await self.live(tenant, after.template)
         if live is None:
             return []
@@ -89,19 +89,19 @@ class TemplateRepository:
         return found
 
     def findings(self, text: TemplateFiles) -> list[LintFinding]:
-        """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
+        """The findings for a text, the most severe first; an error blocks submitting and publishing."""
         try:
             return list(self._lint(self.compiled(text)))
         except BadText as error:
             return list(error.findings)
 
     def freeze(self, template: str, files: Mapping[str, str], number: int) -> tuple[str, str]:
-        """The version's name, and all that its rendering depends on."""
+        """The version's name, and its source with everything that rendering depends on."""
         source = self._folder.source(template, files, f"e{number}")
         return source.version, source.dump()
 
     def compiled(self, text: TemplateFiles) -> TemplateVersion:
-        """By its own source where that is frozen, with the shared texts of now where not. Raises BadText."""
+        """Compile the stored source of a submitted text, or a draft with the current shared texts. Raises BadText."""
         try:
             source = (
                 TemplateSource.parse(text.source) if text.source else self._folder.source(text.template, text.files)
@@ -111,9 +111,9 @@ class TemplateRepository:
             raise BadText(findings_of(error)) from None
 
     def compiled_partly(self, text: TemplateFiles, problems: list[TemplateProblem] | None = None) -> TemplateVersion:
-        """A draft as far as it compiles, for a preview; a channel with a mistake can't be rendered. Raises BadText.
+        """Compile a draft for a preview; channels with errors can't be rendered. Raises BadText.
 
-        The mistakes go to ``problems``.
+        The errors are added to ``problems``.
         """
         found = [] if problems is None else problems
         try:
@@ -122,7 +122,7 @@ class TemplateRepository:
             raise BadText(findings_of(error)) from None
 
     def draft_preview(self, text: TemplateFiles) -> tuple[TemplateVersion | None, list[LintFinding]]:
-        """An unfinished text as far as it compiles (None: its settings can't be read), and all that is to say of it."""
+        """The compilable parts of a draft (None: its settings can't be read), and its findings."""
         problems: list[TemplateProblem] = []
         try:
             version = self.compiled_partly(text, problems)
@@ -139,20 +139,20 @@ class TemplateRepository:
             return None
 
     def raise_for_errors(self, text: TemplateFiles) -> None:
-        """Raises BadText where an error blocks it."""
+        """Raise BadText if a finding is an error."""
         found = self.findings(text)
         if any(each.level == "error" for each in found):
             raise BadText(found)
 
 
 def live_version(versions: Sequence[StoredVersion], now: datetime) -> StoredVersion | None:
-    """The one that new requests get; None: that of the files. A plan whose time has come holds, noticed or not."""
+    """The version for new requests; None: the built-in one. A scheduled version is live from its time on."""
     planned = [each for each in versions if each.publish_at is not None and each.publish_at <= now]
     return next(iter([*planned, *(each for each in versions if each.state is TemplateState.PUBLISHED)]), None)
 
 
 def check_files(template: str, files: Mapping[str, str]) -> None:
-    """Whether these can be a template's files at all. Raises BadText."""
+    """Check names, number and sizes of the files. Raises BadText."""
     try:
         check(template, files)
     except BadTemplate as error:

@@ -1,7 +1,7 @@
-"""What was found good once is not looked at again: a mark for a template that passed every check of this program.
+"""Marks for templates that passed every check, so that a start doesn't validate unchanged templates again.
 
-Compiling and linting a thousand templates takes minutes, and comes to the same at each start with the same program,
-the same words and the same texts. The mark depends on all of these, so whatever changes has the template checked anew.
+Compiling and linting a thousand templates takes minutes, with the same result as long as program, word lists and texts
+are the same. The mark is a digest of all of these, so a change of any has the template validated again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LIBRARIES = ("python-liquid", "mrml", "css-inline", "babel")
 
 
 class ValidationCache:
-    """Marks of templates: one for each text, under one program, for one lender, with one set of the lint's words."""
+    """Computes the mark of a source, for this program, one lender and one set of word lists."""
 
     def __init__(self, lender: Lender, words: Path) -> None:
         """``words`` is the folder of the lint's word lists. Raises OSError."""
@@ -28,13 +28,13 @@ class ValidationCache:
         self._given = json.dumps(given, sort_keys=True)
 
     def mark(self, source: TemplateSource) -> str:
-        """64 hexadecimal digits, the same for what can only be judged the same."""
+        """64 hexadecimal digits (SHA-256), the same for sources whose validation has the same result."""
         return hashlib.sha256(f"{self._given}{source.digest}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def _program() -> str:
-    """What judges: this package, and the libraries that read, lay out and write texts."""
+    """A digest of the code that validates: this package, and the versions of the libraries that parse and render."""
     libraries = [f"{name} {version(name)}" for name in _LIBRARIES]
     return " ".join([platform.python_version(), *libraries, _digest_of(Path(__file__).parent, "**/*.py")])
 

@@ -1,1 +1,1 @@
-"""The pages that people look at."""
+"""The HTML pages: template editor, status page, sign-in."""

@@ -1,6 +1,6 @@
-"""Who looks at a page: their session, what their role lets them do, and that a form they send was ours.
+"""Access control of the pages: sessions, roles, and form tokens against cross-site request forgery.
 
-Every page's route is a ``PageRoute``: whatever is refused on the way becomes a page in the reader's language.
+Every page's route is a ``PageRoute``, which turns refusals into pages in the reader's language.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IPV6_HOME = 64  # bits: one household or office (RFC 6177)
 
 
 class SignInNeeded(Exception):
-    """Nobody is signed in, or not any more. ``form`` is what they tried to send, so that they can keep it."""
+    """There is no valid session. ``form`` has the submitted fields, so that the user can keep them."""
 
     def __init__(self, form: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class SignInNeeded(Exception):
 
 
 class NotAllowed(Exception):
-    """Their role does not let them, or the form was not ours; ``key`` is the text that says so."""
+    """The role does not permit it, or the form token is invalid; ``key`` is the page's text."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -52,12 +52,12 @@ def is_https(request: Request) -> bool:
 
 
 def cookie_name(request: Request) -> str:
-    """With the prefix that keeps other hosts from setting it (RFC 6265bis), where that works."""
+    """The cookie's name, with the prefix ``__Host-`` (RFC 6265bis) under https, so that other hosts can't set it."""
     return "__Host-gateway_session" if is_https(request) else "gateway_session"
 
 
 def client_network(request: Request) -> str:
-    """Where a request comes from, for counting failures: an IPv4 address, or an IPv6 home."""
+    """The network that failed sign-ins are counted for: an IPv4 address, or an IPv6 prefix."""
     host = request.client.host if request.client else ""
     try:
         address = ip_address(host)
@@ -69,13 +69,13 @@ def client_network(request: Request) -> str:
 
 
 async def session_of(request: Request) -> Session | None:
-    """Who is signed in. Raises Unavailable."""
+    """The session of a request, if there is one. Raises Unavailable."""
     token = request.cookies.get(cookie_name(request), "")
     return await part(request, Sessions).find(token, part(request, GatewayClock)()) if token else None
 
 
 def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Session]]:
-    """A dependency of pages that are looked at: answers the session of somebody with this role."""
+    """A dependency of GET pages: returns the session of a user with this role."""
 
     async def dependency(request: Request) -> Session:
         session = await session_of(request)
@@ -89,7 +89,7 @@ def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Sess
 
 
 async def authenticated_form(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
-    """Who sent a form, and what is in it. Raises SignInNeeded, NotAllowed."""
+    """A dependency of forms: the session and the fields, after the token check. Raises SignInNeeded, NotAllowed."""
     form = await read_form(request)
     session = await session_of(request)
     if session is None:
@@ -103,7 +103,7 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
 
 
 async def display_names(request: Request, session: Session) -> Callable[[str], str]:
-    """How those who did something are called on the pages: colleagues by their names, programs by their keys."""
+    """A function from an actor to its display name: a colleague's name, or an API key's id."""
     users = await part(request, Users).list(session.user.tenant)
     names = {each.actor: each.name for each in users}
     texts = pages_of(request).texts(request)
@@ -118,7 +118,7 @@ async def display_names(request: Request, session: Session) -> Callable[[str], s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form, the first of each name, with line ends as files have them. Raises NotAllowed."""
+    """The fields of a form, the first of each name, with LF line ends. Raises NotAllowed."""
     most = part(request, HttpSettings).max_body_bytes
     raw = bytearray()
     async for chunk in request.stream():
@@ -129,13 +129,13 @@ async def read_form(request: Request) -> dict[str, str]:
         pairs = parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS, encoding="utf-8", errors="strict"
         )
-    except ValueError:  # not ASCII, not UTF-8 behind the percent signs, or too many fields
+    except ValueError:  # not ASCII, not UTF-8 when percent-decoded, or too many fields
         raise NotAllowed("form_unreadable") from None
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
 def safe_back_path(path: str) -> str:
-    """A path of ours to go back to, or the start: "//elsewhere" and "/\\elsewhere" would lead away."""
+    """``path`` if it is a local path, else the start page: "//host" and "/\\host" lead to another site."""
     inside = path.startswith(("/editor", "/ops")) and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
 
@@ -164,7 +164,7 @@ class PageRoute(APIRoute):
 
 
 async def message(request: Request, status: int, key: str, otherwise: str = "", *, signed_in: bool = True) -> Response:
-    """A page with one sentence, and the way back. ``otherwise`` where this language has no text for ``key``."""
+    """A page with one sentence and a link back. ``otherwise`` is used where this language has no text for ``key``."""
     session = await session_of(request) if signed_in else None
     pages = pages_of(request)
     back = request.url.path if request.method == "GET" else request.url.path.rpartition("/")[0]

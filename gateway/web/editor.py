@@ -1,4 +1,4 @@
-"""The editor's pages that are looked at: the list, a template, a version with its preview, what it changes."""
+"""The editor's GET pages: the list, a template, a version with its preview, its differences."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def show_changes(
 
 @router.post("/templates/{template}/{number:int}/preview")
 async def show_preview(request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow]) -> Response:
-    """As somebody types: the pieces of the page that depend on it. Without JavaScript, the page with their text."""
+    """The parts of the page that depend on the text, requested during typing; without JavaScript the whole page."""
     session, form = await authenticated_form(request, Role.VIEWER)
     text = await workflow.text(session.user.tenant, template, number)
     if not is_htmx(request):
@@ -138,11 +138,11 @@ async def show_nothing(request: Request, session: Session = Depends(require_role
     return await message(request, 404, "nothing_here")
 
 
-# ── what several of them need ───────────────────────────────────────────────────────────────────────────────────────
+# ── shared functions ───────────────────────────────────────────────────────────────────────────────────────
 
 
 async def page(request: Request, session: Session, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
-    """A page for somebody signed in, with the names of their colleagues."""
+    """Render a page for a signed-in user, with the display names of colleagues."""
     role = session.user.role
     known = {
         "session": session,
@@ -157,18 +157,18 @@ async def page(request: Request, session: Session, name: str, values: Mapping[st
 async def show_text(
     request: Request, session: Session, text: TemplateFiles, form: Mapping[str, str], status: int = 200, **more: Any
 ) -> Response:
-    """A version's page; with ``form``, what somebody has written in it and not saved."""
+    """A version's page; ``form`` has unsaved text."""
     values = await _view_values(request, session, text, form)
     return await page(request, session, "version.html", {**values, "notice": "", "swapped": False, **more}, status)
 
 
 def files_of(form: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
-    """The texts of a form over those that are stored. A part that was not there stays away while it is empty."""
+    """The stored texts, replaced by those of a form. A part that did not exist is left out while it is empty."""
     found = dict(stored)
     for field, text in form.items():
         name = field.removeprefix(FIELD)
         if field.startswith(FIELD) and (text or name in stored):
-            # The page leaves out the line end that files have at their end.
+            # The page leaves out the last line end of a file.
             ends = text and not text.endswith("\n") and stored.get(name, "\n").endswith("\n")
             found[name] = f"{text}\n" if ends else text
     return found
@@ -185,16 +185,16 @@ async def _view_values(
         language = pages_of(request).texts(request).language
         locale = next((each for each in known if each.startswith(language)), known[0] if known else "")
 
-    # While somebody types, only the language on screen is looked at: all of them take longer than a keystroke.
+    # During typing only the displayed locale is checked: all of them take longer than a keystroke.
     looked_at = alone(files, locale) if is_htmx(request) else files
 
-    def look() -> EditorView:
+    def build_view() -> EditorView:
         drafted = workflow.draft_preview(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
         return editor_view(files, drafted, locale, samples.KINDS)
 
-    made = await asyncio.to_thread(look)  # compiling takes milliseconds in which others are served
+    made = await asyncio.to_thread(build_view)  # compiling takes milliseconds, which would block the event loop
     mail = made.shown.get("email")
     html = mail.content.html if mail and mail.content else ""
     frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""
@@ -213,7 +213,7 @@ async def _view_values(
 
 
 def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, form: Mapping[str, str]) -> Sample:
-    """The borrower of a form: one of the kinds, where a button asked for it, or what was typed."""
+    """The sample of a form: the kind selected by a button, or the typed values."""
     kind = form.get("kind", "")
     given = {name.removeprefix(VALUE): value for name, value in form.items() if name.startswith(VALUE)}
     if kind or not given:

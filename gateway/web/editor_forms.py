@@ -1,7 +1,7 @@
 """The editor's forms: one route for each command of the workflow's table, and one that adds a language.
 
-A form's fields become the command's parameters by name (``_FIELDS``); what the command returns, or refuses, becomes a
-page. Only the role is checked here; which command is allowed in which state is checked by the workflow.
+Maps a form's fields to the command's parameters by name (``_FIELDS``), and the result or refusal to a page. Checks the
+role only; the workflow checks the state.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LONGEST_NUMBER = 9  # digits
 
 
 class FormError(Exception):
-    """The form can't be used as it is; ``key`` is the text of the page that says what to change."""
+    """The form is invalid; ``key`` is the page's text with the remedy."""
 
     def __init__(self, key: str, status: int = 422) -> None:
         super().__init__(key)
@@ -59,7 +59,7 @@ class FormError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SubmittedForm:
-    """What somebody sent: the fields, for which target, and when. ``stored`` is the version's text, if it has one."""
+    """A submitted form: fields, target and time. ``stored`` is the version's text, if there is one."""
 
     session: Session
     fields: Mapping[str, str]
@@ -71,7 +71,7 @@ class SubmittedForm:
 
 @dataclass(frozen=True, slots=True)
 class TextConflict:
-    """A text that two people changed. ``pieces`` lead from theirs to mine."""
+    """A text that two users changed. ``pieces`` is the word diff from ``theirs`` (stored) to ``mine`` (submitted)."""
 
     name: str
     mine: str
@@ -87,7 +87,7 @@ async def _comment(form: SubmittedForm) -> str:
 
 
 async def _files(form: SubmittedForm) -> Mapping[str, str] | None:
-    """The texts on the page over the stored ones; for a new draft, the text of the version to begin from."""
+    """The stored texts, replaced by those of the page; for a new draft, the text of the version to begin from."""
     if form.stored is not None:
         return files_of(form.fields, form.stored.files)
     source = _number(form.fields, "from")
@@ -97,7 +97,7 @@ async def _files(form: SubmittedForm) -> Mapping[str, str] | None:
 
 
 async def _at(form: SubmittedForm) -> datetime | None:
-    """The time of a scheduled publication, which ``datetime-local`` gives without zone and the page labels UTC."""
+    """The time of a scheduled publication, in UTC: ``datetime-local`` has no zone, and the page labels it UTC."""
     if form.fields.get("when") != "later":
         return None
     try:
@@ -127,7 +127,7 @@ async def _address(form: SubmittedForm) -> str:
 
 
 async def _sample(form: SubmittedForm) -> SampleRequest:
-    """The sample on screen. What is written has to be saved first: a test sends the stored text."""
+    """The displayed sample. Unsaved text is refused, since a test sends the stored text."""
     if form.stored is None or files_of(form.fields, form.stored.files) != dict(form.stored.files):
         raise FormError("save_before_test", 409)
     stored = form.stored
@@ -185,7 +185,7 @@ for _command in COMMANDS.values():
 async def add_locale(
     request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
 ) -> Response:
-    """Save, with a further language that begins with the texts of the one on screen."""
+    """Save with an additional locale, whose texts are copied from the displayed one."""
     command = COMMANDS["save"]
     session, fields = await authenticated_form(request, _ROLES[command.permission])
     new, old = fields.get("new_locale", "").strip()[:_LONGEST_LOCALE], fields.get("locale", "")
@@ -215,7 +215,7 @@ async def _read(
 
 
 async def _answer(request: Request, command: Command, form: SubmittedForm) -> Response:
-    """Give the command, and answer with the page that follows from its result or its refusal."""
+    """Run the command, and return the page for its result or refusal."""
     try:
         return await _done(request, command, form, await _run(command, form))
     except FormError as error:
@@ -264,23 +264,23 @@ async def _done(request: Request, command: Command, form: SubmittedForm, result:
 
 
 def to_version(template: str, number: int, done: str, locale: str = "") -> Response:
-    """Back to a version's page, with the message ``done_{done}``."""
+    """Redirect to a version's page with the message ``done_{done}``."""
     where = f"&locale={quote(locale)}" if locale else ""
     return RedirectResponse(f"/editor/templates/{quote(template)}/{number}?done={done}{where}", 303, headers())
 
 
-# ── pages for what can't be done ────────────────────────────────────────────────────────────────────────────────────
+# ── pages for refusals ────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _notice(request: Request, form: SubmittedForm, key: str, status: int, words: str = "") -> Response:
-    """The version's page with everything that was written, and a notice. The text is read again: it may be saved."""
+    """The version's page with the submitted text and a notice. Reads the stored text again, as it may have changed."""
     target = form.target
     text = await form.workflow.text(target.tenant, target.template, target.number)
     return await show_text(request, form.session, text, form.fields, status, notice=key, words=words)
 
 
 async def _show_conflict(request: Request, form: SubmittedForm, meanwhile: EditedMeanwhile) -> Response:
-    """Both texts side by side where two people changed the same; what only one of them changed is taken from them."""
+    """Show a conflict: texts that both users changed side by side; texts that one of them changed are merged."""
     theirs = dict(meanwhile.current.files)
     merged, conflicts = dict(theirs), []
     for name, mine in files_of(form.fields, theirs).items():
@@ -288,7 +288,7 @@ async def _show_conflict(request: Request, form: SubmittedForm, meanwhile: Edite
         if mine == before or digest(mine) == seen:
             continue  # unchanged on this page
         merged[name] = mine
-        if digest(before) != seen:  # changed by the others as well
+        if digest(before) != seen:  # changed by another user, too
             shown = before.removesuffix("\n"), mine.removesuffix("\n")
             conflicts.append(TextConflict(name, shown[1], shown[0], await asyncio.to_thread(pieces, *shown)))
     values: dict[str, Any] = {

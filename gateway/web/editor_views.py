@@ -1,6 +1,6 @@
-"""What the editor's page shows of a version: its texts by locale and channel, the samples, the preview, the findings.
+"""View models of the editor's page: texts by locale and channel, samples, preview and findings of a version.
 
-Puts into shape what the catalogue answers, for the templates in ``pages/``. Decides nothing and knows nothing of HTTP.
+Converts the workflow's results for the templates in ``pages/``. Must not know HTTP or permissions.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.workflow import DraftPreview
 
-FIELD = "f."  # before the names of a form's texts
-SEEN = "seen."  # before the digest of the text as the page had it
-VALUE = "v."  # before the names of sample values
+FIELD = "f."  # prefix of the form fields with texts
+SEEN = "seen."  # prefix of the fields with the digest of each text as it was displayed
+VALUE = "v."  # prefix of the fields with sample values
 
-_PREVIEW_LINE = 110  # characters; what wide inboxes show (our choice)
-_FRAGMENT = 90  # characters; enough to know a shared text by
+_PREVIEW_LINE = 110  # characters; our choice: what wide inboxes show
+_FRAGMENT = 90  # characters; our choice: enough to recognise a shared text
 _NO_WORDS = re.compile(r"\{% comment %\}.*?\{% endcomment %\}|<mj-style>.*?</mj-style>|<[^>]*>|\{%.*?%\}", re.DOTALL)
-_DIGEST = 16  # hex digits: enough to tell whether a text was touched
-# The settings may not be TOML at the moment, so they are not parsed for this.
+_DIGEST = 16  # hex digits; our choice: enough to detect a change of a text
+# A pattern, since the settings may be invalid TOML during editing.
 _DEFAULT = re.compile(r"^default_locale\s*=\s*[\"']([A-Za-z-]+)", re.MULTILINE)
 _TITLE = re.compile(r"^title\s*=\s*[\"'](.+)[\"']\s*$", re.MULTILINE)
-# How a variable is written with what its type wants around it.
+# The output tag by type of variable.
 _WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} | date }}}}"}
 
 
 @dataclass(frozen=True, slots=True)
 class PartText:
-    """One text to write in. ``findings`` are those that stand in it."""
+    """An editable text, with the ``findings`` in it."""
 
     name: str  # "en-US/sms.liquid"
     file: str  # "sms.liquid"
-    text: str  # without the line end that files have at their end
+    text: str  # without the last line end of the file
     findings: Sequence[LintFinding] = ()
 
     @property
@@ -60,7 +60,7 @@ class ChannelTexts:
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One locale. ``errors``: how many block it."""
+    """A locale's tab. ``errors``: the number of its errors."""
 
     locale: str
     channels: Sequence[ChannelTexts]
@@ -69,7 +69,7 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class NonGsmCharacter:
-    """A character that makes an SMS dear. ``instead``: what says the same. ``here``: it stands in the editor's text."""
+    """A character that forces UCS-2. ``instead``: its replacement. ``here``: it is in the editor's text."""
 
     character: str
     name: str
@@ -79,7 +79,7 @@ class NonGsmCharacter:
 
 @dataclass(frozen=True, slots=True)
 class SmsPreview:
-    """An SMS as it travels."""
+    """An SMS with its segments."""
 
     texts: Sequence[str]
     encoding: str
@@ -90,7 +90,7 @@ class SmsPreview:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Something that can be put into a text at one click."""
+    """A snippet that one click inserts into a text."""
 
     text: str
     what: str
@@ -98,12 +98,12 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class EditorView:
-    """All that the page shows of one version in one locale."""
+    """Everything that the page shows of a version in one locale."""
 
     locale: str
     tabs: Sequence[Tab]
     settings: PartText
-    general: Sequence[LintFinding]  # those that stand in no text that can be written in here
+    general: Sequence[LintFinding]  # findings outside of the editable texts
     shown: Mapping[str, ChannelPreview]
     bubbles: SmsPreview | None
     preview_line: str
@@ -120,7 +120,7 @@ class EditorView:
 
 
 def digest(text: str) -> str:
-    """Whether a text is still what it was, in a few letters."""
+    """A short digest of a text, to detect changes."""
     return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()[:_DIGEST]
 
 
@@ -154,26 +154,26 @@ def editor_view(files: Mapping[str, str], drafted: DraftPreview, locale: str, ki
 
 
 def title_of(files: Mapping[str, str]) -> str:
-    """What a template is called; "" while its settings say nothing that can be read."""
+    """A template's title; "" while its settings can't be parsed."""
     found = _TITLE.search(files.get(SETTINGS, ""))
     return found[1] if found else ""
 
 
 def alone(files: Mapping[str, str], locale: str) -> dict[str, str]:
-    """A template's files with one locale's texts, and those of the default one, without which it is none."""
+    """A template's files with the texts of one locale and of the required default locale."""
     kept = {locale, *locales_of(files)[:1]}
     return {name: text for name, text in files.items() if "/" not in name or name.partition("/")[0] in kept}
 
 
 def locales_of(files: Mapping[str, str]) -> list[str]:
-    """The locales that a template has texts in, the default one first."""
+    """The locales of a template's texts, the default one first."""
     found = {name.partition("/")[0] for name in files if "/" in name and not name.startswith("examples/")}
     default = _DEFAULT.search(files.get(SETTINGS, ""))
     return sorted(found, key=lambda each: (default is None or each != default[1], each))
 
 
 def written(spec: VariableSpec) -> str:
-    """How a variable stands in a text."""
+    """The output tag of a variable, with the filter of its type."""
     return _WRITTEN.get(spec.type, "{{{{ {name} }}}}").format(name=spec.name)
 
 
@@ -183,7 +183,7 @@ def _shown_text(files: Mapping[str, str], name: str) -> str:
 
 def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[LintFinding]]) -> Tab:
     channels = {channel: list(parts) for channel, parts in PARTS.items()}
-    for name in files:  # a part that no channel has (any more) can be seen, and emptied
+    for name in files:  # a part without a channel is shown, so that it can be emptied
         place, _, file = name.partition("/")
         if place == locale and not any(file in parts for parts in channels.values()):
             channels.setdefault("other", []).append(file)
@@ -200,7 +200,7 @@ def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[
 
 
 def _own(drafted: DraftPreview, locale: str) -> dict[str, ChannelPreview]:
-    """By channel. Where this locale's text does not compile, its mistake, instead of another locale's text."""
+    """The previews by channel. A text of this locale that does not compile is shown as its error, without fallback."""
     found = {each.channel: each for each in drafted.shown}
     for channel, parts in PARTS.items():
         names = {f"{locale}/{part}" for part in parts}
@@ -211,7 +211,7 @@ def _own(drafted: DraftPreview, locale: str) -> dict[str, ChannelPreview]:
 
 
 def _place(finding: LintFinding) -> str:
-    """Which text it stands in: ``en-US/sms.liquid``."""
+    """The file that a finding is in: ``en-US/sms.liquid``."""
     return finding.where.partition("/")[2]
 
 
@@ -228,7 +228,7 @@ def _bubbles(shown: ChannelPreview | None, source: str) -> SmsPreview | None:
 
 
 def _preview_line(shown: ChannelPreview | None) -> str:
-    """What stands behind the subject in an inbox: the beginning of the mail's text, hidden or not."""
+    """The preview line of an inbox: the beginning of the e-mail's text, hidden or not."""
     if shown is None or shown.content is None:
         return ""
     bare = re.sub(r"<(head|style|title)\b.*?</\1>|<!--.*?-->|<[^>]*>", " ", shown.content.html, flags=re.DOTALL | re.I)
@@ -240,7 +240,7 @@ def _called(character: str) -> str:
 
 
 def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
-    """The shared texts of a locale, each with the beginning of what it says, somewhere at least."""
+    """The shared texts of a locale, each with its beginning, in some jurisdiction at least."""
     found: dict[str, str] = {}
     for name, text in sorted(fragments.items()):
         place, _, file = name.partition("/")

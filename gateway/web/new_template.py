@@ -1,4 +1,4 @@
-"""``/editor/new``: a template that is new. Its first text is a draft like any other, under the rules of any other."""
+"""``/editor/new``: creates a template, whose first text is an ordinary draft."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_TITLE = 80  # as templates/schema.json
 
 
 class InvalidNewTemplate(Exception):
-    """The form can't be taken like this; ``key`` is the text that says what to change."""
+    """The form is invalid; ``key`` is the page's text with the remedy."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -42,7 +42,7 @@ async def show_form(
 
 @router.post("")
 async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
-    """Keep a draft of the new template, and open it."""
+    """Store the first draft of the new template, and redirect to it."""
     session, form = await authenticated_form(request, Role.EDITOR)
     user = session.user
     template, start = form.get("template", "").strip(), form.get("start", "")
@@ -55,9 +55,9 @@ async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
         made = await workflow.begin(user.tenant, template, user.actor, "", files)
     except InvalidNewTemplate as refusal:
         return await _form(request, workflow, session, form, refusal.key)
-    except BadText:  # the texts come from us or are live somewhere, so it is the id
+    except BadText:  # the texts are blank or copied from a live version, so the id is invalid
         return await _form(request, workflow, session, form, "new_bad_id")
-    except DraftExists:  # somebody else has just begun it
+    except DraftExists:  # another user has created it at the same time
         return await _form(request, workflow, session, form, "new_taken")
     return to_version(template, made.number, "create", plan.locales[0])
 

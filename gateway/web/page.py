@@ -1,8 +1,8 @@
-"""What all pages for people share: templates, style, language, and the headers under which they are served.
+"""Shared by all pages: Jinja templates, assets, language, and security headers.
 
-A page is a file in ``pages/`` that extends ``base.html``. It loads nothing but our own assets, whose address has a
-hash of their content; its policy allows no script or style in the page itself, so that nothing injected could run.
-Knows nothing of what is on the pages.
+A page is a file in ``pages/`` that extends ``base.html``. It loads local assets only, whose URLs have a hash of their
+content; its content security policy forbids inline scripts and styles, so that injected ones can't run. Must not know
+the content of the pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.web.translations import PageTexts
 
 
 def policy(**allowed: str) -> str:
-    """A content policy that allows this (``script_src="'self'"``) and nothing else; nobody may frame the page."""
+    """A content security policy that permits these sources (``script_src="'self'"``) only; framing is forbidden."""
     closed = {"default_src": "'none'", "base_uri": "'none'", "form_action": "'none'", "frame_ancestors": "'none'"}
     return "; ".join(f"{name.replace('_', '-')} {sources}" for name, sources in {**closed, **allowed}.items())
 
@@ -39,7 +39,7 @@ _YEAR = 365 * 24 * 3600
 
 
 def headers(policy: str = POLICY) -> dict[str, str]:
-    """The headers of every page."""
+    """The HTTP headers of every page."""
     return {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
@@ -82,7 +82,7 @@ class Pages:
         return Response(page, status, headers(), "text/html")
 
     def asset(self, name: str) -> str:
-        """The address of one of our files."""
+        """The URL of an asset."""
         return f"/assets/{self._assets[name][0]}/{name}"
 
     def router(self) -> APIRouter:
@@ -100,7 +100,7 @@ class Pages:
 
         @routes.get("/language/{chosen}")
         async def choose_language(request: Request, chosen: str, back: str = "/editor") -> Response:
-            # Only a path of ours: "//elsewhere" and "/\elsewhere" would lead away.
+            # Local paths only: "//host" and "/\host" lead to another site.
             inside = back.startswith("/") and back[1:2] not in ("/", "\\") and back.isprintable()
             answer = RedirectResponse(back if inside else "/editor", 303, headers())
             if chosen in translations.LANGUAGES:

@@ -1,7 +1,7 @@
-"""Plots drawn by the server as SVG: nothing to load, nothing to run, readable without colour.
+"""Draws plots as SVG on the server: no scripts, and readable without colour.
 
-Colours are CSS classes (``series-0`` …), so that light and dark are the style sheet's business. Each plot is a picture
-with a text that says the same (WCAG 2.2, success criterion 1.1.1).
+Colours are CSS classes (``series-0`` …), so that the style sheet has the light and dark schemes. Each plot has an
+equivalent text (WCAG 2.2, success criterion 1.1.1).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from math import floor, log10
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT = 640, 200  # in the picture's own units; it scales to its place
+_WIDTH, _HEIGHT = 640, 200  # in units of the SVG's viewBox
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 8, 14, 30
 
 
 @dataclass(frozen=True, slots=True)
 class PlotSeries:
-    """One thing over time: a name, and a number for each step."""
+    """A series: a name, and a number for each step."""
 
     name: str
     values: Sequence[float]

@@ -1,14 +1,14 @@
-"""A previewed mail as a frame shows it: with a policy of its own, and in the colours that the editor asked to see.
+"""Serves a previewed e-mail for a frame, with its own content security policy and a selected colour scheme.
 
-The mail itself is what is sent, byte for byte; only which of its two styles applies is fixed here, where a mail
-program would ask the reader's device.
+The e-mail is the one that is sent, byte for byte, except for its media queries for the colour scheme, which are fixed
+here instead of by the reader's device.
 """
 
 from __future__ import annotations
 
 import re
 
-# Nothing runs, nothing is sent, nothing is reached but pictures by TLS; and only our own page may frame it.
+# No scripts, no forms, no requests but images by https; only pages of this site may frame it.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src https: data:; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox"
@@ -22,10 +22,10 @@ _HEAD = re.compile(r"<head\b[^>]*>", re.IGNORECASE)
 
 
 def in_scheme(html: str, scheme: str) -> str:
-    """The mail as a device in ``scheme`` shows it."""
-    # "all" and "not all" are what the query would come to on such a device.
+    """The e-mail as a device with the colour ``scheme`` shows it."""
+    # "all" and "not all" are the results of the query on such a device.
     fixed = _QUERY.sub(lambda found: "(min-width: 0)" if found[1].lower() == scheme else "(max-width: 0)", html)
-    # A mail that says nothing about schemes is shown as written, on white: so do mail programs.
+    # Without media queries an e-mail is shown unchanged on white, as mail programs do.
     understands = bool(_META.search(fixed))
     fixed = _META.sub(lambda found: found[1] + scheme, fixed)
     if understands:

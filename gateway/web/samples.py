@@ -1,4 +1,4 @@
-"""The sample that an editor chose or typed for the preview."""
+"""Reads the sample that an editor selected or typed for the preview."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ KINDS = ("usual", "long_name", "big_amount", "right_to_left", "chinese")  # one 
 
 
 def sample(version: TemplateVersion, files: Mapping[str, str], locale: str, kind: str) -> Sample:
-    """The borrower of one of ``KINDS``; an unknown kind is the usual one."""
+    """The sample of one of ``KINDS``; the usual one for an unknown kind."""
     found = samples(version, locale, files)
     return found.get(kind, found["usual"])
 
 
 def typed(version: TemplateVersion, given: Mapping[str, str]) -> dict[str, Any]:
-    """Sample values as an editor typed them, in the types of a request; an empty one is not given."""
+    """Typed sample values, converted to the types of a request; empty ones are left out."""
     found: dict[str, Any] = {}
     for name, spec in version.variables.items():
         value = given.get(name, "").strip()

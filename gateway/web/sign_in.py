@@ -1,4 +1,4 @@
-"""Signing in and out. A failure says nothing about whether there is such a user, and takes as long either way."""
+"""Sign-in and sign-out. The answer and the duration of a failure do not reveal whether the user exists."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from gateway.web.access import (
 )
 from gateway.web.page import headers
 
-_VISIT = "gateway_visit"  # names a browser before anybody is signed in, for the form's token
+_VISIT = "gateway_visit"  # identifies a browser before the sign-in, for the form token
 _VISIT_BYTES = 16
-_DEVICE = "gateway_device"  # marks a browser in which somebody has signed in, for counting failures
+_DEVICE = "gateway_device"  # marks a browser with an earlier sign-in, for counting failures
 _DEVICE_SECONDS = 180 * 86_400  # our choice
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)

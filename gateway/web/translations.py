@@ -1,6 +1,6 @@
-"""The pages' own words: one file for each language (``texts/``), and which of them a reader gets.
+"""The texts of the pages: one file for each language (``texts/``), and the choice of a reader's language.
 
-Knows nothing of what the words are about. The languages of the messages themselves are another matter.
+The locales of messages to borrowers are independent of these languages.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _WRITTEN = {"en": ("en_GB", "d MMM y, HH:mm"), "zh": ("zh_Hans", "y年M月d日 H
 
 @dataclass(frozen=True, slots=True)
 class PageTexts:
-    """One language. Called with a key and its values, it answers the text; an unknown key is an error."""
+    """The texts of a language. A call with a key and its values returns the text; an unknown key is an error."""
 
     language: str
     texts: Mapping[str, str]
-    sentences: Mapping[str, str] = field(default_factory=dict)  # of the catalogue, by their English
+    sentences: Mapping[str, str] = field(default_factory=dict)  # translations of sentences, by the English pattern
 
     def __call__(self, key: str, **values: object) -> str:
         text = self.texts[key]
         return text.format(**values) if values else text
 
     def maybe(self, key: str, otherwise: str) -> str:
-        """The text of ``key``, where this language has one; for words that come from elsewhere."""
+        """The text of ``key``, where this language has one, else ``otherwise``."""
         return self.texts.get(key, otherwise)
 
     def translate(self, sentence: str) -> str:
-        """A sentence of the catalogue in this language. What comes from elsewhere stays as it is."""
+        """The translation of a translatable sentence. Other strings are returned unchanged."""
         if not isinstance(sentence, Translatable):
             return sentence
         words = self.sentences.get(sentence.pattern, sentence.pattern)
@@ -47,7 +47,7 @@ class PageTexts:
         return words.format(**values) if values else words
 
     def when(self, instant: datetime | None) -> str:
-        """An instant as people read it, in UTC; "" for none."""
+        """An instant in UTC for display; "" for None."""
         if instant is None:
             return ""
         locale, pattern = _WRITTEN[self.language]
@@ -58,12 +58,12 @@ def load() -> dict[str, PageTexts]:
     """All languages."""
     folder = resources.files("gateway.web").joinpath("texts")
     read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
-    # English has no table of sentences: what the code says is English.
+    # English has no table of sentences: the patterns in the code are English.
     return {each: PageTexts(each, words, words.pop("sentences", {})) for each, words in read.items()}
 
 
 def choose(cookie: str, accepted: str) -> str:
-    """The language that was chosen before, or the browser's first that we have (RFC 9110 section 12.5.4)."""
+    """The selected language, or the first of Accept-Language that is available (RFC 9110 section 12.5.4)."""
     if cookie in LANGUAGES:
         return cookie
     weighted = []

@@ -66,11 +66,11 @@ async def _path(gateway: Gateway, first: int, size: int) -> None:
     for number in range(first, first + size):
         raw = json.loads(reminders.one(number))
         requests.append(NotificationIn.model_validate(raw).incoming(f"count-{number}", raw))
-    accepted = await gateway.pipeline.accept(TENANT, requests)
+    accepted = await gateway.path.pipeline.accept(TENANT, requests)
     ids = [each.first_delivery for each in accepted if getattr(each, "first_delivery", None)]
-    most = gateway.settings.batch_size
+    most = gateway.ledger.settings.batch_size
     for start in range(0, len(ids), most):
-        await gateway.pipeline.dispatch(ids[start : start + most])  # type: ignore[arg-type]
+        await gateway.path.pipeline.dispatch(ids[start : start + most])  # type: ignore[arg-type]
 
 
 def measure_idle(postgresql_url: str, seconds: float) -> dict[str, Measurement]:

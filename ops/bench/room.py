@@ -92,12 +92,14 @@ async def _fill(gateway: Gateway, taker: Taker, notifications: int) -> None:
     """Accept all, then follow each to its end."""
     for start in range(0, notifications, _AT_ONCE):
         batch = [_request(number) for number in range(start, min(start + _AT_ONCE, notifications))]
-        await gateway.pipeline.accept("acme", batch)
-    while due := await gateway.store.due(gateway.clock(), _AT_ONCE):
-        await gateway.pipeline.dispatch(due)
+        await gateway.path.pipeline.accept("acme", batch)
+    while due := await gateway.path.store.due(gateway.ledger.clock(), _AT_ONCE):
+        await gateway.path.pipeline.dispatch(due)
         taken, taker.taken = taker.taken, []
         for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
-            await gateway.pipeline.handle_provider_push("sim", [Receipt("sim", status, each) for each in taken], ())
+            await gateway.path.pipeline.handle_provider_push(
+                "sim", [Receipt("sim", status, each) for each in taken], ()
+            )
 
 
 async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -> dict[str, Any]:
@@ -115,18 +117,23 @@ async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -
     await database.close()
     async with open_gateway(settings) as gateway:
         taker = Taker()
-        gateway.providers["sim"] = taker  # type: ignore[index]
+        gateway.providers.by_name["sim"] = taker  # type: ignore[index]
         began = time.perf_counter()
         await _fill(gateway, taker, notifications)
         filled = time.perf_counter() - began
-        sizes = await gateway.database.read(measure)
-        states = (await gateway.reads.summary("acme"))["states"]
+        sizes = await gateway.ledger.database.read(measure)
+        states = (await gateway.ledger.reads.summary("acme"))["states"]
         if "delivered" not in states:
             raise SystemExit(f"nothing was delivered, so there is nothing to measure: {states}")
         copied = await _timed(
-            asyncio.to_thread(back_up, gateway.database.engine, folder / "backup", "", gateway.clock())
+            asyncio.to_thread(back_up, gateway.ledger.database.engine, folder / "backup", "", gateway.ledger.clock())
         )
-        retention = Retention(gateway.database, _KEEP, lambda: gateway.clock() + _LATER, gateway.packs.contact_horizon)
+        retention = Retention(
+            gateway.ledger.database,
+            _KEEP,
+            lambda: gateway.ledger.clock() + _LATER,
+            gateway.templates.packs.contact_horizon,
+        )
         began = time.perf_counter()
         removed = await retention.prune(folder / "archive", most=notifications, stop=asyncio.Event())
         pruned = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The whole gateway as it runs embedded, with its HTTP side on a free port."""
+"""Fixtures: a whole gateway in embedded mode, with its HTTP API on a free port."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ async def _open_app() -> AsyncIterator[AppClient]:
     settings = Settings(data_dir=directory, at="2026-11-24T10:00:00+08:00")
     try:
         async with open_gateway(settings) as gateway:
-            _, key = await gateway.keys.create("acme", "test", ["send", "read", "manage"], gateway.clock())
+            _, key = await gateway.ledger.keys.create(
+                "acme", "test", ["send", "read", "manage"], gateway.ledger.clock()
+            )
             async with serving(app_of(gateway)) as url, _session() as session:
                 yield AppClient(session, url, key, gateway)
     finally:

@@ -1,4 +1,4 @@
-"""Bad input on the whole gateway: each kind has its status, its problem type and its pointer, and leaves nothing."""
+"""Invalid requests to a whole gateway: each has its status, problem type and pointer, and stores nothing."""
 
 from __future__ import annotations
 
@@ -150,9 +150,9 @@ async def test_a_body_without_a_length(shared_app_client: AppClient) -> None:
 async def test_an_unknown_key_and_a_wrong_scope(shared_app_client: AppClient) -> None:
     """401 and 403, before anything in the body is looked at."""
     gateway = shared_app_client.gateway
-    _, reading = await gateway.keys.create("acme", "reader", ["read"], gateway.clock())
-    key_id, revoked = await gateway.keys.create("acme", "gone", ["send"], gateway.clock())
-    await gateway.keys.revoke(key_id, gateway.clock())
+    _, reading = await gateway.ledger.keys.create("acme", "reader", ["read"], gateway.ledger.clock())
+    key_id, revoked = await gateway.ledger.keys.create("acme", "gone", ["send"], gateway.ledger.clock())
+    await gateway.ledger.keys.revoke(key_id, gateway.ledger.clock())
     for token, status, kind in (
         ("", 401, "unauthorized"),
         ("ndg_0123456789ab_" + "0" * 64, 401, "unauthorized"),

@@ -1,4 +1,4 @@
-"""The demo as its users run it: a process, a file, and what comes out on stdout, on stderr and in the directory."""
+"""``gateway demo`` as a process with a portfolio file: stdout, stderr and the data directory."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_the_commands_find_the_demo_that_is_up(
     missing = in_process("status", "ntf_0", *where)
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert_one_line(["demo", "--port", "0", *where], "another gateway")
-    assert_one_line(["key", "revoke", "nobody", *where], "no live key")
+    assert_one_line(["key", "revoke", "nobody", *where], "there is no 'nobody'")
 
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0

@@ -1,4 +1,4 @@
-"""``/docs`` in a browser: readable without internet, from our own address alone."""
+"""``/docs`` in a browser: works without internet access, with local assets only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The editor's page in a browser: what people do with it, from the first letter to the borrower's phone."""
+"""The editor's page in a browser: from writing a draft to the message on the borrower's phone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EditorOffice:
     async def sent_version(self) -> dict[str, Any]:
         """What a new request is sent as."""
         gateway = self.running.gateway
-        _, key = await gateway.keys.create(self.tenant, "case system", ["send", "read"], gateway.clock())
+        _, key = await gateway.ledger.keys.create(self.tenant, "case system", ["send", "read"], gateway.ledger.clock())
         number = os.urandom(4).hex()
         case, borrower = {**REQUEST["case"], "id": f"C-{number}"}, {**REQUEST["borrower"], "id": f"B-{number}"}
         body = {**REQUEST, "case": case, "borrower": {**borrower, "locale": "en-US"}}
@@ -76,7 +76,7 @@ async def house() -> AsyncIterator[tuple[Running, Browser]]:
 async def office(house: tuple[Running, Browser]) -> EditorOffice:
     """A lender with two editors and an approver, and nothing written yet."""
     made = EditorOffice(f"t{os.urandom(4).hex()}", *house)
-    users, now = made.running.gateway.users, made.running.gateway.clock()
+    users, now = made.running.gateway.ledger.users, made.running.gateway.ledger.clock()
     tests = {"sms": PHONE, "email": made.email("mei")}
     for name, role in (("Mei Lin", "editor"), ("Ana Ruiz", "editor"), ("Tom Hale", "approver")):
         email = made.email(name.split()[0].lower())
@@ -258,7 +258,7 @@ async def test_a_test_message_goes_to_the_editor(office: EditorOffice) -> None:
     """Marked, to the address that the administrator vouched for, and nowhere else."""
     async with office.window() as mei:
         await office.draft(mei)
-        world = office.running.gateway.world
+        world = office.running.gateway.providers.simulators
         assert world is not None
         before = (await world.summary())["sms"]["messages"]
         await mei.locator("#shown-sms").get_by_role("button", name="Send me a test").click()
@@ -329,8 +329,8 @@ description = "what the lender's letters call the account"
 async def _stage(office: EditorOffice) -> dict[str, str]:
     """A template in each state, and the pages to look at."""
     gateway, tenant = office.running.gateway, office.tenant
-    editing = gateway.editing
-    users = {each.name.split()[0]: each.actor for each in await gateway.users.list(tenant)}
+    editing = gateway.editor.workflow
+    users = {each.name.split()[0]: each.actor for each in await gateway.ledger.users.list(tenant)}
     mei, tom = users["Mei"], users["Tom"]
 
     async def submitted(template: str, words: str, settings: str = "") -> int:
@@ -351,7 +351,7 @@ async def _stage(office: EditorOffice) -> dict[str, str]:
         await editing.approve(tenant, template, number, tom, "")
     await office.sent_version()  # so that the status page has something to show
     kind, scope = SwitchKind.PAUSE, SwitchScope.TEMPLATE
-    await gateway.switches.set(kind, scope, "wrong-contact", tenant, "a wrong number in it", tom, None)
+    await gateway.path.controls.set(kind, scope, "wrong-contact", tenant, "a wrong number in it", tom, None)
     return {
         "list": "/editor",
         "template": TEMPLATE,
@@ -366,8 +366,8 @@ async def _stage(office: EditorOffice) -> dict[str, str]:
 
 async def _changed_by_ana(office: EditorOffice) -> None:
     """A colleague saves the same text of the draft meanwhile."""
-    editing, tenant = office.running.gateway.editing, office.tenant
-    [ana] = [each for each in await office.running.gateway.users.list(tenant) if each.name == "Ana Ruiz"]
+    editing, tenant = office.running.gateway.editor.workflow, office.tenant
+    [ana] = [each for each in await office.running.gateway.ledger.users.list(tenant) if each.name == "Ana Ruiz"]
     draft = await editing.text(tenant, "overdue-first", 2)
     assert draft.stored is not None
     files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].replace("Thank you", "Many thanks")}

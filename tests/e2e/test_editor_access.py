@@ -1,4 +1,4 @@
-"""Who gets where at /editor, without a browser: sign-in, forms, roles, tenants, and what a frame may do."""
+"""Access control of /editor without a browser: sign-in, forms, roles, tenants, and framing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.identity.sessions import Attempts
 from gateway.identity.users import Role
 from gateway.web import editor_forms, preview_frames
 from gateway.web.access import safe_back_path
@@ -56,7 +57,7 @@ def _token(page: str) -> str:
 @pytest.fixture
 async def stranger(app_client: AppClient) -> AsyncIterator[Person]:
     """A browser in which nobody is signed in; acme has a viewer, an editor and an approver."""
-    users, now = app_client.gateway.users, app_client.gateway.clock()
+    users, now = app_client.gateway.ledger.users, app_client.gateway.ledger.clock()
     for role in Role:
         await users.add("acme", role.title(), f"{role}@example.com", role, PASSWORD, now)
     await users.add("other", "Other", "other@example.com", "approver", PASSWORD, now)
@@ -86,7 +87,8 @@ async def test_a_failure_says_nothing_and_many_have_to_wait(stranger: Person, ap
         answers.append((status, text.replace(email, "")))
     assert answers[0] == answers[1]
     assert answers[0][0] == 403
-    attempts, now = app_client.gateway.attempts, app_client.gateway.clock()
+    ledger = app_client.gateway.ledger
+    attempts, now = Attempts(ledger.database, ledger.signer), ledger.clock()
     for _ in range(24):  # from elsewhere, one after the other
         now += await attempts.begin("editor@example.com", "192.0.2.1", now)
     assert await stranger.sign_in("editor@example.com") == 429
@@ -178,7 +180,7 @@ async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client
         "/editor/templates/new-one/1?done=create&locale=en-US",
     )
     assert (await stranger.post("/editor/new", form))[0] == 422  # it is taken now
-    [made] = await app_client.gateway.editing.versions("acme", "new-one")
+    [made] = await app_client.gateway.editor.workflow.versions("acme", "new-one")
     assert made.state == "draft"
     stranger.http.cookie_jar.clear()
     await stranger.sign_in("other@example.com")
@@ -203,7 +205,7 @@ async def test_another_lender_sees_nothing(stranger: Person, app_client: AppClie
 
 async def test_a_version_goes_live_at_its_time_or_not_at_all(stranger: Person, app_client: AppClient) -> None:
     """A plan needs a time that has not passed, can be taken back, and what publishing would break is said first."""
-    editing, users = app_client.gateway.editing, await app_client.gateway.users.list("acme")
+    editing, users = app_client.gateway.editor.workflow, await app_client.gateway.ledger.users.list("acme")
     mei, tom = (next(each.actor for each in users if each.role == role) for role in ("editor", "approver"))
     draft = await editing.begin("acme", "overdue-first", mei)
     needed = '[variables.reference]\ntype = "text"\nexample = "A-1"\ndescription = "what to quote"\n'

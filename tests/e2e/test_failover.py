@@ -1,4 +1,4 @@
-"""Two providers for one channel: when one is gone, its messages go by the other, each once."""
+"""Two providers for one channel: when one is down, the other sends its messages, each once."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ async def test_what_one_provider_cannot_take_the_other_does() -> None:
     settings = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", time_scale=100, providers=providers)
     try:
         async with open_gateway(settings) as gateway:
-            await gateway.pipeline.accept("acme", [_incoming(number) for number in range(60)])
+            await gateway.path.pipeline.accept("acme", [_incoming(number) for number in range(60)])
             async with asyncio.timeout(60):
                 while sms.received.messages < 60:
-                    await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 100))
+                    await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 100))
                     await asyncio.sleep(0.05)
             assert sms.received.summary() == {"messages": 60, "duplicates": 0, "retries": 0}
-            health = gateway.router.health(gateway.clock())
+            health = gateway.providers.router.health(gateway.ledger.clock())
             assert {name: each.share for name, each in health.items()} == {"gone": 0, "there": 1, "feed": 1}
     finally:
         await sms.stop()

@@ -1,4 +1,4 @@
-"""A whole gateway that sends e-mail: which mails that come back may change anything, and which may not."""
+"""E-mails that a whole gateway receives: which may change a delivery or a borrower, and which may not."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def _sending_mail(port: int) -> AsyncIterator[Gateway]:
     try:
         chosen = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", providers=[entry])
         async with open_gateway(chosen) as gateway:
-            await gateway.keys.create("acme", "test", ["send"], gateway.clock())
+            await gateway.ledger.keys.create("acme", "test", ["send"], gateway.ledger.clock())
             yield gateway
     finally:
         rmtree(folder, ignore_errors=True)
@@ -92,11 +92,11 @@ async def _sending_mail(port: int) -> AsyncIterator[Gateway]:
 
 async def _receive(gateway: Gateway, raw: bytes) -> list[str]:
     callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-    return await gateway.pipeline.receive("mail", callback)
+    return await gateway.path.pipeline.receive("mail", callback)
 
 
 async def _delivery(gateway: Gateway, notification_id: str) -> dict[str, Any]:
-    found = await gateway.reads.notification("acme", notification_id)
+    found = await gateway.ledger.reads.notification("acme", notification_id)
     assert found is not None
     delivery: dict[str, Any] = found["deliveries"][0]
     return delivery
@@ -116,15 +116,15 @@ async def _delivery(gateway: Gateway, notification_id: str) -> dict[str, Any]:
 async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> None:
     """A report without a signed reference opts nobody out: least of all who waits for a first e-mail without an id."""
     async with _sending_mail(await closed_port()) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming()])
-        await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
+        [answer] = await gateway.path.pipeline.accept("acme", [_incoming()])
+        await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
         async with asyncio.timeout(60):
             while (await _delivery(gateway, answer.id))["state"] != "retrying":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert await _receive(gateway, raw) == ["unverified"]
-        assert not (await gateway.reads.borrower("acme", "B-1") or {}).get("opt_outs")
+        assert not (await gateway.ledger.reads.borrower("acme", "B-1") or {}).get("opt_outs")
         assert (await _delivery(gateway, answer.id))["state"] == "retrying"
-        exposed = gateway.metrics.render()[0].decode()
+        exposed = gateway.path.metrics.render()[0].decode()
         counted = [line for line in exposed.splitlines() if 'result="unverified"' in line and line.endswith(" 1.0")]
         assert len(counted) == 1
 
@@ -132,27 +132,27 @@ async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> Non
 async def test_nothing_is_looked_up_by_an_empty_id() -> None:
     """The ledger itself answers that nobody owns the empty id, although deliveries have it."""
     async with _sending_mail(await closed_port()) as gateway:
-        await gateway.pipeline.accept("acme", [_incoming()])
-        assert await gateway.store.owner("mail", "") is None
-        assert await gateway.store.owner("", "") is None
+        await gateway.path.pipeline.accept("acme", [_incoming()])
+        assert await gateway.path.store.owner("mail", "") is None
+        assert await gateway.path.store.owner("", "") is None
 
 
 @pytest.mark.parametrize("signed", [True, False])
 async def test_a_stop_by_mail_holds_for_the_address_that_was_written_to(signed: bool) -> None:
     """The signed reference in the reply address says whose reply it is, whatever From says."""
     async with _sending_mail(await closed_port()) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming()])
+        [answer] = await gateway.path.pipeline.accept("acme", [_incoming()])
         delivery = await _delivery(gateway, answer.id)
-        reference = gateway.signer.reference(delivery["id"], 1)
+        reference = gateway.ledger.signer.reference(delivery["id"], 1)
         if not signed:
             reference = reference[:-4] + ("0000" if not reference.endswith("0000") else "1111")
         to = reply_address(reference, "lender.example")
         raw = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <1@x>\r\n\r\nSTOP\r\n".encode()
         callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-        assert await gateway.pipeline.reply("mail", callback) == (b"", "text/plain")
-        shown = await gateway.reads.borrower("acme", "B-1") or {}
+        assert await gateway.path.pipeline.reply("mail", callback) == (b"", "text/plain")
+        shown = await gateway.ledger.reads.borrower("acme", "B-1") or {}
         assert [each["channel"] for each in shown.get("opt_outs", ())] == (["email"] if signed else [])
         case = {**request()["case"], "id": "C-another"}
         body = request(route=["email"], case=case)
-        [second] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+        [second] = await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
         assert second.state == ("suppressed" if signed else "accepted")

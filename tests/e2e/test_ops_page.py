@@ -1,4 +1,4 @@
-"""The status page of a whole gateway: who may see it, and what it says of pauses and of work that nobody does."""
+"""The status page of a whole gateway: access control, pauses, and work that no process does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.identity.sessions import Sessions
 from tests.support.api_gateway import request
 from tests.support.app_client import AppClient
 
@@ -16,8 +17,9 @@ PASSWORD = "correct horse battery staple"
 async def _signed_in(app_client: AppClient, tenant: str = "acme") -> aiohttp.ClientSession:
     gateway = app_client.gateway
     email = f"sre@{tenant}.example.com"
-    user = await gateway.users.add(tenant, "Ada", email, "viewer", PASSWORD, gateway.clock())
-    cookie = await gateway.sessions.open(user, gateway.clock())
+    user = await gateway.ledger.users.add(tenant, "Ada", email, "viewer", PASSWORD, gateway.ledger.clock())
+    sessions = Sessions(gateway.ledger.database, gateway.ledger.signer)
+    cookie = await sessions.open(user, gateway.ledger.clock())
     return aiohttp.ClientSession(app_client.url, cookies={"gateway_session": cookie})
 
 
@@ -43,7 +45,7 @@ async def test_it_counts_what_was_accepted_and_says_that_no_worker_runs(app_clie
 async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> None:
     """One tenant's reasons are not shown to another; what stops everybody is."""
     for tenant, why in (("acme", "wrong amounts"), ("", "provider moves")):
-        await app_client.gateway.switches.set(SwitchKind.PAUSE, SwitchScope.ALL, "", tenant, why, "key:x", None)
+        await app_client.gateway.path.controls.set(SwitchKind.PAUSE, SwitchScope.ALL, "", tenant, why, "key:x", None)
     for tenant, told in (("acme", True), ("other", False)):
         async with await _signed_in(app_client, tenant) as visitor, visitor.get("/ops") as answer:
             text = await answer.text()
@@ -56,7 +58,7 @@ async def test_a_ledger_that_falls_behind_is_told(app_client: AppClient) -> None
     """A process that was ready says so when its ledger is set back under it, and what is to be done."""
     assert (await app_client.get("/readyz")).status == 200
     back = text("UPDATE alembic_version SET version_num = '0001'")
-    await app_client.gateway.database.write(lambda connection: connection.execute(back))
+    await app_client.gateway.ledger.database.write(lambda connection: connection.execute(back))
     answer = await app_client.get("/readyz")
     assert answer.status == 503
     assert "run gateway ledger migrate" in answer.json["checks"]["migrations"]

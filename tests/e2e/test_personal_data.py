@@ -1,8 +1,8 @@
-"""Whoever reads logs, metrics, traces, the queue, address lines or error pages learns of no borrower.
+"""Logs, metrics, traces, queue, URLs and error pages have no personal data.
 
-A whole gateway with its outside is driven with marked names, numbers, addresses and words: through all channels and
-outcomes, replies, bounces, reports, bad requests, and faults in the middle of it. Then everything that was written
-down outside of the ledger is searched for the marks.
+A whole gateway with simulated providers gets marked names, numbers, addresses and texts: all channels and outcomes,
+replies, bounces, reports, invalid requests and injected faults. Then all output outside of the ledger is searched for
+the marks.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ async def _watched() -> AsyncIterator[Watched]:
             mail_port = free_port()
             settings = _settings(folder, sms, api, outside, mail_port)
             async with _served(settings) as gateway, aiohttp.ClientSession() as http:
-                _, key = await gateway.keys.create("acme", "test", ["send", "read", "manage"], gateway.clock())
+                _, key = await gateway.ledger.keys.create(
+                    "acme", "test", ["send", "read", "manage"], gateway.ledger.clock()
+                )
                 watched = Watched(gateway, http, key, sms, api, mail_port, log, spans)
                 async with _monitored(gateway, watched.commands):
                     yield watched
@@ -221,7 +223,7 @@ async def _served(settings: Settings) -> AsyncIterator[Gateway]:
 @asynccontextmanager
 async def _monitored(gateway: Gateway, commands: list[str]) -> AsyncIterator[None]:
     """Every command that Valkey gets, with its arguments."""
-    redis = connect(gateway.redis_url)
+    redis = connect(gateway.redis.url)
 
     async def listen() -> None:
         async with redis.monitor() as monitor:
@@ -317,11 +319,11 @@ def _mail_to_the_listener(port: int) -> None:
 
 async def _faults(watched: Watched) -> None:
     """Exceptions of our own code and of the database's driver, each with a borrower's data in its hands."""
-    database = watched.gateway.database
+    database = watched.gateway.ledger.database
     _, answer = await watched.send(60, ["sms"], send_at="2026-11-24T12:00:00+08:00")
     broken = json.loads(answer)["id"]
     damage = update(notifications).where(notifications.c.id == broken).values(body=f'{{"borrower": "{NAME} {NUMBER}"}}')
-    due = update(deliveries).where(deliveries.c.notification_id == broken).values(due_at=watched.gateway.clock())
+    due = update(deliveries).where(deliveries.c.notification_id == broken).values(due_at=watched.gateway.ledger.clock())
     await database.write(lambda connection: (connection.execute(damage), connection.execute(due)))
     await asyncio.sleep(1)  # the relay triggers it, and dispatching it fails
     assert (await watched.call("GET", f"/v1/notifications/{broken}"))[0] == 500
@@ -343,7 +345,8 @@ async def test_nothing_personal_is_written_down_outside_of_the_ledger(capfd: Any
         await _faults(watched)
         _, metrics = await watched.call("GET", "/metrics")
         files = {
-            path.name: path.read_text("utf-8", "replace") for path in watched.gateway.settings.data_dir.glob("*.log")
+            path.name: path.read_text("utf-8", "replace")
+            for path in watched.gateway.ledger.settings.data_dir.glob("*.log")
         }
     printed = capfd.readouterr()
     # Twilio finds a message by its number, and has no way to ask but this: the one address line with a number in it,

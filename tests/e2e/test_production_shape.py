@@ -1,6 +1,6 @@
-"""Two API and two worker processes on PostgreSQL and Valkey: exactly once, however many are at it, whoever dies.
+"""Two API and two worker processes on PostgreSQL and Valkey: each message is sent once, also when a process is killed.
 
-The processes are shared by all tests of the file, each of which is a lender of its own.
+All tests of the file share the processes; each has a tenant of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole gateway on an SMSC: a reminder goes out over SMPP, its receipt and the borrower's stop come back."""
+"""A whole gateway with an SMSC: a reminder is sent over SMPP; its receipt and the borrower's stop are received."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _incoming(case: str, phone: str = ANSWERED) -> NotificationRequest:
 async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str, Any]:
     async with asyncio.timeout(60):
         while True:
-            found = await gateway.reads.notification("acme", notification_id)
+            found = await gateway.ledger.reads.notification("acme", notification_id)
             assert found is not None
             if found["state"] == state:
                 return found
@@ -46,7 +46,7 @@ async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str
 async def _orphan(gateway: Gateway) -> None:
     """Until a receipt is in the ledger."""
     async with asyncio.timeout(60):
-        while not await gateway.database.read(lambda each: each.execute(select(receipts)).first()):  # noqa: ASYNC110
+        while not await gateway.ledger.database.read(lambda each: each.execute(select(receipts)).first()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -63,11 +63,11 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
     try:
         chosen = Settings(data_dir=folder, at="2026-11-24T10:00:00+08:00", providers=[entry], **settings)
         async with open_gateway(chosen) as gateway:
-            await gateway.keys.create("acme", "test", ["send"], gateway.clock())
-            provider = gateway.providers["smsc"]
+            await gateway.ledger.keys.create("acme", "test", ["send"], gateway.ledger.clock())
+            provider = gateway.providers.by_name["smsc"]
             assert isinstance(provider, Listens)
             listening = asyncio.create_task(
-                provider.listen(partial(gateway.pipeline.handle_provider_push, "smsc"), stop)
+                provider.listen(partial(gateway.path.pipeline.handle_provider_push, "smsc"), stop)
             )
             yield gateway
             stop.set()
@@ -79,13 +79,13 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
 
 async def _work(gateway: Gateway) -> None:
     """Once, what a worker does all the time."""
-    await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
-    await gateway.pipeline.match_parked()
+    await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
+    await gateway.path.pipeline.match_parked()
 
 
 async def _unanswered(gateway: Gateway) -> str:
     """The id of a reminder that was handed over, and nobody knows what became of it."""
-    [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
+    [answer] = await gateway.path.pipeline.accept("acme", [_incoming("C-1", UNANSWERED)])
     await _work(gateway)
     await _until(gateway, answer.id, "unknown")
     return answer.id
@@ -95,14 +95,14 @@ async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
     """The receipt ends the delivery, and after the borrower's stop nothing is sent to that number any more."""
     smsc = Smsc()
     async with _on(smsc) as gateway:
-        [answer] = await gateway.pipeline.accept("acme", [_incoming("C-1")])
+        [answer] = await gateway.path.pipeline.accept("acme", [_incoming("C-1")])
         await _work(gateway)
         await _until(gateway, answer.id, "delivered")
         await smsc.says(b"STOP")
         async with asyncio.timeout(60):
-            while not (await gateway.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
+            while not (await gateway.ledger.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        [second] = await gateway.pipeline.accept("acme", [_incoming("C-2")])
+        [second] = await gateway.path.pipeline.accept("acme", [_incoming("C-2")])
         assert (second.state, second.reason) == ("suppressed", "opted_out")
 
 
@@ -148,7 +148,7 @@ async def test_a_stop_is_confirmed_over_the_connection() -> None:
         body = request(route=["sms"])
         body["borrower"] |= {"jurisdiction": "us", "locale": "en", "time_zones": ["America/New_York"]}
         body["borrower"]["addresses"]["sms"] = ANSWERED
-        await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+        await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
         async with asyncio.timeout(15):
             while smsc.session is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -174,8 +174,8 @@ async def test_a_refused_bind_puts_nothing_in_doubt() -> None:
         for number, body in enumerate(bodies):
             body["borrower"]["addresses"]["sms"] = f"+12025550{100 + number}"
         requests = [NotificationIn(**body).incoming("", body) for body in bodies]
-        answers = await gateway.pipeline.accept("acme", requests)
-        await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 100))
+        answers = await gateway.path.pipeline.accept("acme", requests)
+        await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 100))
         for answer in answers:
             found = await _until(gateway, answer.id, "retrying")
             assert [each["reason"] for each in found["deliveries"]] == ["provider_config"]

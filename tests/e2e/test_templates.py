@@ -1,4 +1,4 @@
-"""Editors' work over HTTP on a whole gateway: written, checked, approved, published, sent, rolled back."""
+"""Template commands over HTTP on a whole gateway: draft, lint, approval, publication, sending, roll-back."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def office(clock: MovableClock) -> AsyncIterator[Office]:
                 ("acme", ("send", "read")),
                 ("other", ("admin",)),
             ):
-                _, key = await gateway.keys.create(tenant, "test", scopes, gateway.clock())
+                _, key = await gateway.ledger.keys.create(tenant, "test", scopes, gateway.ledger.clock())
                 clients.append(Client(session, url, key))
             yield Office(gateway, sms, mail, *clients)
     finally:
@@ -195,7 +195,7 @@ async def test_who_wrote_it_does_not_approve_it(office: Office) -> None:
     number = saved.json["number"]
     await office.do(number, "submit", office.editor, saved.headers["ETag"])
     assert (await office.do(number, "approve", office.editor)).problem == "forbidden"
-    _, key = await office.gateway.keys.create("acme", "both", ("admin",), office.gateway.clock())
+    _, key = await office.gateway.ledger.keys.create("acme", "both", ("admin",), office.gateway.ledger.clock())
     both = office.editor.holding(key)
     second = await office.do(number, "reject")
     assert second.json["state"] == "rejected"
@@ -328,7 +328,7 @@ async def test_files_and_store_take_over_from_each_other_without_loss(office: Of
     found = await office.editor.get(f"{TEMPLATE}/versions/{number + 1}")
     assert found.json["files"] == changed
     assert (await office.editor.post("/v1/templates/import", {**body, "publish": True})).problem == "forbidden"
-    _, key = await office.gateway.keys.create("acme", "pipeline", ("admin",), office.gateway.clock())
+    _, key = await office.gateway.ledger.keys.create("acme", "pipeline", ("admin",), office.gateway.ledger.clock())
     pipeline = office.editor.holding(key)
     [refused] = (await pipeline.post("/v1/templates/import", {**body, "publish": True})).json["results"]
     assert (refused["outcome"], "open draft" in refused["detail"]) == ("refused", True)
@@ -395,14 +395,14 @@ async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     test = {"channel": "sms", "address": REFUSED_PHONE}
     answer = await office.editor.post(f"{TEMPLATE}/versions/0/test", test)
     assert (answer.status, answer.json["outcome"]) == (200, "invalid_address")
-    _, key = await office.gateway.keys.create("acme", "operator", ("manage",), office.gateway.clock())
+    _, key = await office.gateway.ledger.keys.create("acme", "operator", ("manage",), office.gateway.ledger.clock())
     operator = office.editor.holding(key)
     pause = {"scope": "channel", "value": "sms", "reason": "wrong sender"}
     made = await operator.post("/v1/controls", pause)
     paused = await office.editor.post(f"{TEMPLATE}/versions/0/test", {**test, "address": EDITORS_PHONE})
     assert (paused.status, paused.problem) == (409, "paused")
     await operator.call("DELETE", f"/v1/controls/{made.json['id']}")
-    store = VersionStore(office.gateway.database, office.gateway.clock)
+    store = VersionStore(office.gateway.ledger.database, office.gateway.ledger.clock)
     actor = (await office.editor.get(f"{TEMPLATE}/history")).json["changes"][0]["actor"]
     for _ in range(29):
         await store.note(("acme", "overdue-first", 0), "template_test_started", actor, {})

@@ -1,4 +1,4 @@
-"""Traces: one reminder is followed from the request to the receipt, and nothing personal is said on the way."""
+"""Traces of a whole gateway: a reminder from the request to the receipt, without personal data."""
 
 from __future__ import annotations
 

@@ -21,6 +21,6 @@ class AppClient(Client):
         """Rows of everything that a request can leave behind."""
         tables = (notifications, deliveries, attempts, events, inbox)
         queries = [select(func.count()).select_from(table) for table in tables]
-        return await self.gateway.database.read(
+        return await self.gateway.ledger.database.read(
             lambda connection: sum(int(connection.execute(query).scalar_one()) for query in queries)
         )

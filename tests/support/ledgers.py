@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, insert, select
 from channels.base import Accepted, Content, Message, SendFailure
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
-from gateway.app.templates import read_texts
+from gateway.app.templates import load_templates
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import fingerprint
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing
@@ -64,7 +64,7 @@ def _templates() -> tuple[Mapping[str, Any], ...]:
 
     async def start(folder: str) -> None:
         async with open_ledger(Settings(data_dir=Path(folder))) as ledger:
-            await read_texts(ledger)
+            await load_templates(ledger)
 
     with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as aside:  # for a loop may run here already
         url = empty_sqlite(Path(folder))

@@ -78,9 +78,9 @@ async def up(at: str) -> AsyncIterator[Running]:
     for each in done:
         each.result()
     gateway: Gateway = ready.result()
-    _, key = await gateway.keys.create("acme", "case system", ["send", "read", "manage"], gateway.clock())
+    _, key = await gateway.ledger.keys.create("acme", "case system", ["send", "read", "manage"], gateway.ledger.clock())
     async with aiohttp.ClientSession() as http:
-        url = f"http://127.0.0.1:{gateway.settings.port}"
+        url = f"http://127.0.0.1:{gateway.ledger.settings.port}"
         yield Running(url, {"Authorization": f"Bearer {key}"}, gateway, http)
     stop.set()
     await running

@@ -1,1 +1,1 @@
-"""The parts that the embedded default starts for itself: a Valkey server, the simulated world, and their lock."""
+"""The embedded mode: a Valkey server and simulated providers as child processes, and the data directory's lock."""

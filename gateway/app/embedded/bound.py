@@ -1,13 +1,13 @@
-"""Run a command that ends when its parent ends, however the parent ends. Started as a script, never imported.
+"""Runs a command that ends when its parent process ends, also by SIGKILL. Started as a script, never imported.
 
     python -I -S bound.py exec|watch PARENT_PID COMMAND [ARGUMENT ...]
 
-``exec``: Linux tells the command by SIGTERM when its parent dies (prctl(2), PR_SET_PDEATHSIG; the setting
-survives execve(2)), and this program becomes the command. ``watch``: where that does not exist, or where the
-parent thread is not the main one (the signal follows the *thread* that forked), this program stays, looks
-twice a second whether its parent is still there, and passes SIGTERM on.
+``exec``: Linux sends SIGTERM when the parent dies (prctl(2), PR_SET_PDEATHSIG; the setting survives execve(2)), and
+this program execs the command. ``watch``: for other systems, and where the parent thread is not the main one (the
+signal is bound to the *thread* that forked), this program keeps running, checks twice a second whether its parent
+runs, and forwards SIGTERM.
 
-A program of its own because the alternative, ``preexec_fn``, is documented as unsafe in a process with threads.
+A separate program because the alternative, ``preexec_fn``, is documented as unsafe in a process with threads.
 Uses nothing but the standard library and no site-packages, so it costs some 15 ms.
 """
 
@@ -20,7 +20,7 @@ import sys
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_LOOK_SECONDS = 0.5  # how long an orphan may live; our choice
+_LOOK_SECONDS = 0.5  # the longest time that an orphan runs; our choice
 
 
 def _exec(parent: int, command: list[str]) -> int:
@@ -28,7 +28,7 @@ def _exec(parent: int, command: list[str]) -> int:
 
     if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         return _watch(parent, command)
-    # Had the parent died before the request was made, no signal would ever come.
+    # If the parent died before prctl, no signal will come.
     return os.execv(command[0], command) if os.getppid() == parent else 1
 
 

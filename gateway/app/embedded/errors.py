@@ -1,7 +1,7 @@
-"""Why the embedded default cannot start, as one line that says what to do."""
+"""The error of a process that can't start."""
 
 from __future__ import annotations
 
 
 class CannotStart(Exception):
-    """Something outside of us is in the way. The message is one line, with the remedy, for the terminal."""
+    """The environment prevents a start. The message is one line for the terminal, with the remedy."""

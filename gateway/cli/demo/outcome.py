@@ -1,6 +1,6 @@
-"""What a demo's run has come to: who still waits, and what arrived at the receiving side.
+"""The result of a demo's run: unsettled notifications, and the messages that the simulators received.
 
-Owns the demo's questions to the ledger and to the simulated world. Must not know terminals.
+Owns the demo's queries of the ledger and of the simulators. Must not know terminals.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from gateway.core.states import END_STATES, State
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, inbox, notifications
 
-# Not to be waited for: review needs a person, and a wait of more than this is hours or a cap, not a retry.
+# Not waited for: review needs a person, and a longer wait than this is a contact window or a cap, not a retry.
 _SOON = timedelta(minutes=1)
-# A delivery of a notification that is settled already may still be under way, and its message be counted next.
+# A delivery of a settled notification may still be in progress, and its message is counted later.
 _UNDER_WAY = (State.ACCEPTED, State.SENDING, State.RETRYING, State.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What the ledger held before a run: the newest feed message and the latest instant."""
+    """The state of the ledger before a run: the newest feed message and the latest instant."""
 
     feed: int
     last: datetime | None
 
 
 async def before(database: Database) -> Before:
-    """Look at the ledger at rest."""
+    """Read the state before a run."""
 
     def read(connection: Connection) -> Before:
         feed = connection.execute(select(func.coalesce(func.max(inbox.c.seq), 0))).scalar_one()
@@ -43,7 +43,7 @@ async def before(database: Database) -> Before:
 
 
 async def unsettled(database: Database, tenant: str, now: datetime) -> int:
-    """How many notifications will still move by themselves soon, or have a delivery that will."""
+    """The number of notifications that will change soon without a person, or have a delivery that will."""
     horizon = now + _SOON
     moving = and_(
         notifications.c.state.not_in([*END_STATES, State.REVIEW]),
@@ -60,12 +60,14 @@ async def unsettled(database: Database, tenant: str, now: datetime) -> int:
     return await database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
 
-async def received(world: SimulatedProviders | None, database: Database, since: Before) -> tuple[dict[str, int], int]:
-    """Messages by channel and duplicates, as the receiving side counted them since the start of this process.
+async def received(
+    simulators: SimulatedProviders | None, database: Database, since: Before
+) -> tuple[dict[str, int], int]:
+    """Messages by channel, and duplicates, counted by the simulators since the start of this process.
 
     In the feed a duplicate is a second message of one delivery. Raises aiohttp.ClientError, TimeoutError.
     """
-    outside: Mapping[str, Any] = await world.summary() if world is not None else {}
+    outside: Mapping[str, Any] = await simulators.summary() if simulators is not None else {}
     query = select(func.count(), func.count(inbox.c.delivery_id.distinct())).where(inbox.c.seq > since.feed)
     in_feeds, different = await database.read(lambda connection: connection.execute(query).one())
     messages = {channel: int(outside.get(channel, {}).get("messages", 0)) for channel in ("sms", "email")}

@@ -1,1 +1,1 @@
-"""``gateway doctor``: what is wrong with an installation, and what to change."""
+"""``gateway doctor``: checks an installation, and names a remedy for each problem."""

@@ -1,4 +1,4 @@
-"""``gateway doctor``: everything that can be looked at without sending or changing anything, and what to change."""
+"""``gateway doctor``: runs all checks, which neither send nor change anything."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON on stdout.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
 ) -> None:
-    """What is wrong with this installation, and what to change. Sends and changes nothing.
+    """Check this installation and show a remedy for each problem. Sends and changes nothing.
 
-    Run it where a process runs, with its environment. Exit status 0: nothing is wrong; 1: something is.
+    Run it on the machine and with the environment of a process. Exit status 0: no problem; 1: a problem.
     """
     try:
         settings = Settings()
@@ -42,7 +42,7 @@ def doctor(
 
 
 async def examine(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
-    """All checks, those that wait for others at once."""
+    """Run all checks; those that wait for other servers run concurrently."""
     from gateway.app.storage import system_clock
     from gateway.app.templates import templates_folder
     from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts

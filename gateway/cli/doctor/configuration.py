@@ -1,4 +1,4 @@
-"""The settings by themselves: misspelt, unsafe, forgotten. Pure; asks nobody."""
+"""Checks the settings: misspelt, unsafe or missing ones. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
-# What commands and scripts read besides the settings.
+# Variables that commands and scripts read besides the settings.
 _OTHERS = frozenset(
     {"GATEWAY_URL", "GATEWAY_API_KEY", "GATEWAY_VENV", "GATEWAY_VALKEY_SERVER", "GATEWAY_TEST_POSTGRESQL"}
 )
 _SHORTEST_SECRET = 32  # characters: openssl rand -hex 32 gives 64; RFC 2104 section 3 wants the hash's length in bytes
-_FEWEST_SIGNS = 8  # a word repeated has fewer different characters
+_FEWEST_SIGNS = 8  # a repeated word has fewer different characters
 _PUBLIC_URL = "public_url"
 
 
 def check(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
-    """What is wrong with the settings and with the environment that they came from."""
+    """Problems of the settings and of the environment variables."""
     found = [*_names(environment), *_shape(settings), *_secret(settings), *_public_url(settings), *_lender(settings)]
     return found or [ok("configuration", "the settings make sense")]
 
@@ -31,7 +31,7 @@ def _names(environment: Mapping[str, str]) -> list[CheckResult]:
     known |= {f"GATEWAY_{name.upper()}_FILE" for name in _FROM_FILES}
     found = []
     for name in sorted(environment):
-        # Kubernetes puts the addresses of a service named "gateway" into every container.
+        # Kubernetes sets variables for a service named "gateway" in every container.
         service = name.startswith(("GATEWAY_SERVICE_", "GATEWAY_PORT_"))
         if name.startswith("GATEWAY_") and name not in known and not service:
             near = difflib.get_close_matches(name, known, 1)

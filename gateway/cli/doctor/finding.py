@@ -1,4 +1,4 @@
-"""What the doctor says: one sentence for each thing that was looked at, with the remedy where there is one."""
+"""The result of a check: a sentence, its level, and a remedy where there is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad. ``ERROR``: it does not work, or not as promised. ``WARNING``: it will bite one day."""
+    """The severity. ``ERROR``: it does not work, or breaks a guarantee. ``WARNING``: it may fail later."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``check`` is its name in dots (``ledger.migrations``), ``remedy`` what to change; "" where all is well."""
+    """``check`` is a dotted name (``ledger.migrations``), ``remedy`` the change to make; "" without a problem."""
 
     check: str
     level: Level

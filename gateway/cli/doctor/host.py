@@ -1,4 +1,4 @@
-"""This machine: secret files, the data directory, its disk, and what Python links. Asks nobody else."""
+"""Checks this machine: secret files, data directory, disk, SQLite and time zones. Needs no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.core.private_files import exposed
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full
-_OTHERS_MAY = 0o027  # its group may read it: container platforms give a secret to the process that way
+_OTHERS_MAY = 0o027  # group-readable is permitted: container platforms mount secrets this way
 _WAL_RESET_FIXED = (3, 51, 3)  # sqlite.org: a WAL that two connections reset at once loses its newest transactions
 _FREE_PAGES = 0.25  # our choice: below it a vacuum is not worth its pause
 _ZONES_AGE_DAYS = 400  # the zone database has had at least one release in every year
@@ -24,7 +24,7 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"
 
 
 def check(settings: Settings, environment: Mapping[str, str], now: datetime) -> list[CheckResult]:
-    """What of this machine would bite."""
+    """Problems of this machine."""
     place = settings.data_dir
     return [
         *secret_files(settings, environment),
@@ -36,7 +36,7 @@ def check(settings: Settings, environment: Mapping[str, str], now: datetime) -> 
 
 
 def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
-    """Files with secrets are their owner's alone."""
+    """Check that only the owner can read files with secrets."""
     named = {
         name: Path(path) for name, path in environment.items() if name.startswith("GATEWAY_") and name.endswith("_FILE")
     }
@@ -53,22 +53,22 @@ def secret_files(settings: Settings, environment: Mapping[str, str]) -> list[Che
 
 
 def disk(data_dir: Path) -> list[CheckResult]:
-    """The data directory can be written, and there is room."""
+    """Check that the data directory is writable and its disk has room."""
     place = next((each for each in (data_dir.absolute(), *data_dir.absolute().parents) if each.exists()), Path("/"))
     if not os.access(place, os.W_OK):
         what = f"{data_dir} can't be written by this user"
         return [error("host.disk", what, "give it to this user, or set GATEWAY_DATA_DIR to another directory")]
     usage = shutil.disk_usage(place)
-    said = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free at {data_dir}"
+    detail = f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free at {data_dir}"
     if usage.free < _LEAST_BYTES:
-        return [error("host.disk", said, "free some, or give it a larger disk: see ops/data-care.md for what can go")]
+        return [error("host.disk", detail, "free some, or give it a larger disk: see ops/data-care.md for what can go")]
     if usage.free < _LEAST_SHARE * usage.total:
-        return [warning("host.disk", said, "free some before it is full: see ops/data-care.md for what can go")]
-    return [ok("host.disk", said)]
+        return [warning("host.disk", detail, "free some before it is full: see ops/data-care.md for what can go")]
+    return [ok("host.disk", detail)]
 
 
 def permissions(data_dir: Path) -> list[CheckResult]:
-    """The data directory and its files hold borrowers' data: nobody but the gateway's user may read them."""
+    """Check that only the gateway's user can read the data directory, which has borrowers' data."""
     if not data_dir.is_dir():
         return []
     found = [str(each) for each in (data_dir, *sorted(data_dir.glob("ledger.db*"))) if exposed(each)]
@@ -79,7 +79,7 @@ def permissions(data_dir: Path) -> list[CheckResult]:
 
 
 def sqlite(settings: Settings) -> list[CheckResult]:
-    """The embedded ledger's file, and the SQLite that this Python links."""
+    """Check the embedded ledger's file, and the version of Python's SQLite."""
     if settings.database_url and not settings.database_url.startswith("sqlite"):
         return [skipped("host.sqlite", "the ledger is not SQLite")]
     path = Path(settings.database_url.removeprefix("sqlite:///") or settings.data_dir / "ledger.db")
@@ -122,7 +122,7 @@ def _file(path: Path) -> list[CheckResult]:
 
 
 def _file_system(path: Path) -> str:
-    """The kind of the file system that ``path`` is on; "" where this system does not say."""
+    """The type of the file system of ``path``; "" where it is unknown."""
     try:
         lines = Path("/proc/mounts").read_text().splitlines()
     except OSError:
@@ -133,7 +133,7 @@ def _file_system(path: Path) -> str:
 
 
 def zones(now: datetime) -> list[CheckResult]:
-    """The rules of the time zones, which decide when a borrower may be contacted."""
+    """Check the age of the time zone database, which the contact windows depend on."""
     newest = version("tzdata")
     age = (now.date() - datetime(int(newest.split(".")[0]), 1, 1).date()).days  # noqa: DTZ001 – a year, no instant
     if age > 365 + _ZONES_AGE_DAYS:

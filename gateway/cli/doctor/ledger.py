@@ -1,4 +1,4 @@
-"""PostgreSQL as the ledger: reachable, writable, durable, large enough, and of one mind with us about the time."""
+"""Checks PostgreSQL: reachable, writable, durable settings, enough connections, and the clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.storage.schema import processes, webhook_endpoints
 _CONNECT_SECONDS = 5
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
 _SKEW_SECONDS = 1.0  # our choice; decisions are made by the ledger's clock, logs and certificates by this machine's
-_PROCESSES = 4  # two of each kind: the least that an upgrade without a pause needs
+_PROCESSES = 4  # two of each kind: the minimum for an upgrade without downtime
 _STATEMENT_MS = 10_000  # our own limit for a transaction that hangs: a shorter one here would cut healthy ones
 _ASKED = (
     "fsync", "full_page_writes", "synchronous_commit", "server_encoding",
@@ -33,7 +33,7 @@ _DURABLE = frozenset({"on", "remote_apply", "remote_write", "local"})
 
 
 async def check(settings: Settings, clock: Clock) -> list[CheckResult]:
-    """What is wrong with the server that GATEWAY_DATABASE_URL names."""
+    """Problems of the server of GATEWAY_DATABASE_URL."""
     if not settings.database_url or settings.database_url.startswith("sqlite"):
         return [skipped("ledger", "the ledger is SQLite: see host.sqlite")]
     return await asyncio.to_thread(_check, settings.database_url, clock)
@@ -49,7 +49,7 @@ def _check(url: str, clock: Clock) -> list[CheckResult]:
         with engine.connect() as connection:
             return _on(connection, clock)
     except SQLAlchemyError as broken:
-        # The driver's message may hold the user and the host, and is what whoever runs this needs least.
+        # The driver's message is left out: it may have the user and the host.
         cause = getattr(broken, "orig", None) or broken
         return [error("ledger.reachable", f"the ledger can't be reached ({type(cause).__name__})", remedy)]
     finally:
@@ -72,7 +72,7 @@ def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:
 
 
 def judge(settings: Mapping[str, str]) -> list[CheckResult]:
-    """What PostgreSQL's settings mean for the promises of a 202."""
+    """Check the PostgreSQL settings that the durability of a 202 depends on."""
     found: list[CheckResult] = []
     if settings["fsync"] != "on" or settings["full_page_writes"] != "on":
         what = "fsync or full_page_writes is off: a power cut loses what was acknowledged, or the whole ledger"
@@ -106,43 +106,43 @@ def judge(settings: Mapping[str, str]) -> list[CheckResult]:
 
 
 def skew(connection: Connection, clock: Clock) -> list[CheckResult]:
-    """This machine's clock against the ledger's, by which all decisions are made."""
+    """Compare this machine's clock with the ledger's, which all decisions use."""
     before = clock()
     theirs: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     after = clock()
     ahead = (before + (after - before) / 2 - theirs).total_seconds()
-    said = f"this machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the ledger's"
+    detail = f"this machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the ledger's"
     if abs(ahead) > _SKEW_SECONDS + (after - before).total_seconds() / 2:
-        return [error("ledger.clock", said, "run an NTP client (chrony, systemd-timesyncd) on both machines")]
-    return [ok("ledger.clock", said)]
+        return [error("ledger.clock", detail, "run an NTP client (chrony, systemd-timesyncd) on both machines")]
+    return [ok("ledger.clock", detail)]
 
 
 def connections(connection: Connection, clock: Clock) -> list[CheckResult]:
-    """Whether the server has room for the processes that run now, or for the least that should."""
+    """Check that max_connections is enough for the running processes, or for the recommended minimum."""
     running = select(func.count()).where(processes.c.seen_at > clock() - GONE_AFTER)
     alive = int(connection.execute(running).scalar_one())
     names = ["max_connections", "superuser_reserved_connections"]
     limits = {name: int(value) for name, value in _settings(connection, names).items()}
     room = limits["max_connections"] - limits["superuser_reserved_connections"]
     wanted = max(alive, _PROCESSES) * CONNECTIONS_PER_PROCESS
-    said = f"{max(alive, _PROCESSES)} processes use up to {wanted} of {room} connections"
+    detail = f"{max(alive, _PROCESSES)} processes use up to {wanted} of {room} connections"
     if wanted > room:
-        return [error("ledger.connections", said, f"ALTER SYSTEM SET max_connections = {wanted * 2}, and restart it")]
+        return [error("ledger.connections", detail, f"ALTER SYSTEM SET max_connections = {wanted * 2}, and restart it")]
     if wanted * 2 > room:
-        what = said + "; an upgrade runs twice as many processes for a while"
+        what = detail + "; an upgrade runs twice as many processes for a while"
         return [
             warning("ledger.connections", what, f"ALTER SYSTEM SET max_connections = {wanted * 2 + 20}, and restart it")
         ]
-    return [ok("ledger.connections", said)]
+    return [ok("ledger.connections", detail)]
 
 
 def webhooks(connection: Connection) -> list[CheckResult]:
-    """The case systems' addresses: given up, failing, without a name in the DNS, or open to whoever listens."""
+    """Check the webhook endpoints: disabled, failing, without DNS record, or without TLS."""
     found = []
     for row in connection.execute(select(webhook_endpoints).order_by(webhook_endpoints.c.id)):
         name, host = f"webhook.{row.id}", urlsplit(row.url).hostname or ""
         if row.disabled_at is not None:
-            what = f"{host} is told nothing any more ({row.disabled_reason})"
+            what = f"{host} gets no webhooks any more ({row.disabled_reason})"
             found.append(warning(name, what, f"mend it, then POST /v1/webhook-endpoints/{row.id}/enable, or delete it"))
         elif not _has_address(host):
             found.append(error(name, f"{host} has no address", "add it to the DNS, or delete the endpoint"))
@@ -150,7 +150,7 @@ def webhooks(connection: Connection) -> list[CheckResult]:
             what = f"{host} did not take the last {row.failures} messages"
             found.append(warning(name, what, "its log says why: GET /v1/webhook-endpoints/ID/messages"))
         elif not row.url.startswith("https://"):
-            what = f"{host} is told over http: whoever is between reads what became of borrowers' reminders"
+            what = f"{host} gets webhooks over http: the network in between can read the states of reminders"
             found.append(warning(name, what, "give it an https:// address"))
     return found
 

@@ -1,4 +1,4 @@
-"""What the gateway talks to, and what talks to it: providers, and its own public address."""
+"""Checks the providers, and the gateway's public address."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 
 _SECONDS = 10.0
-_TENANT, _BORROWER = "gateway-doctor", "nobody"  # whose feed is asked for: it is empty
+_TENANT, _BORROWER = "gateway-doctor", "nobody"  # a borrower without messages, whose feed is requested
 
 
 async def providers(settings: Settings, clock: Clock) -> list[CheckResult]:
-    """Each provider that can say so: reachable, and our credentials are good. Nothing is sent."""
+    """Check that providers are reachable and accept the credentials, where they have a check. Sends nothing."""
     channels = registry.discover()
-    # Nothing is put into a feed here, so that anything serves as one.
+    # No message is put into the feed, so a placeholder is enough.
     services = {"clock": clock, "inbox": object()}
     found: list[CheckResult] = []
     built: dict[str, Provider] = {}
@@ -59,7 +59,7 @@ async def _provider(name: str, provider: Provider) -> list[CheckResult]:
 
 
 async def public_url(settings: Settings, clock: Clock) -> list[CheckResult]:
-    """Whether the public address leads to a gateway with this ledger's secret, whatever is in front of it."""
+    """Check that the public address leads to a gateway with this secret key, through all proxies."""
     if settings.embedded or not settings.public_url:
         return [skipped("public_url", "there is none to ask")]
     url = settings.effective_public_url

@@ -1,4 +1,4 @@
-"""Redis or Valkey: reachable, the primary, with room, and told never to throw anything away by itself."""
+"""Checks Redis or Valkey: reachable, version, primary, memory, and the eviction policy noeviction."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.queue.connection import connect
 
-_OLDEST = (6, 2)  # Redis 6.2 has all that our scripts and arq use, and is in Debian 12's predecessor
+_OLDEST = (6, 2)  # Redis 6.2 has all commands that the scripts and arq use
 _FULL = 0.8  # our choice
 _TIMEOUT_SECONDS = 3.0
 
 
 async def check(settings: Settings) -> list[CheckResult]:
-    """What is wrong with the server that GATEWAY_REDIS_URL names."""
+    """Problems of the server of GATEWAY_REDIS_URL."""
     if not settings.redis_url:
         return [skipped("redis", "the embedded Valkey is started, set up and ended by gateway serve")]
     remedy = "check GATEWAY_REDIS_URL, the server, and the network between"
@@ -25,39 +25,39 @@ async def check(settings: Settings) -> list[CheckResult]:
     except ValueError as wrong:
         return [error("redis.reachable", str(wrong), remedy)]
     try:
-        said: Mapping[str, Any] = await redis.info()
+        info: Mapping[str, Any] = await redis.info()
     except Exception as broken:
-        # Redis' own refusals (a wrong password) and the network's look alike here but for the class.
+        # Refusals by Redis (a wrong password) and network errors differ by their class only.
         return [error("redis.reachable", f"Redis does not answer ({type(broken).__name__})", remedy)]
     finally:
         with suppress(Exception):
             await redis.aclose()
-    return judge(said)
+    return judge(info)
 
 
-def judge(said: Mapping[str, Any]) -> list[CheckResult]:
-    """What Redis' INFO means for us."""
+def judge(info: Mapping[str, Any]) -> list[CheckResult]:
+    """Problems shown by the output of INFO."""
     found: list[CheckResult] = []
-    version = str(said.get("valkey_version") or said.get("redis_version", "0"))
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         found.append(error("redis.version", f"Redis {version} is too old", "use Redis 6.2, or any Valkey"))
-    if said.get("role") not in (None, "master"):
+    if info.get("role") not in (None, "master"):
         what = "this is a replica: it takes no writes"
         found.append(error("redis.role", what, "point GATEWAY_REDIS_URL at the primary, or at Sentinel: sentinel://…"))
-    policy = said.get("maxmemory_policy", "noeviction")
+    policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         what = f"maxmemory-policy is {policy}: a full Redis would silently forget triggers and providers' rates"
         found.append(error("redis.eviction", what, "CONFIG SET maxmemory-policy noeviction, and in its configuration"))
-    limit, used = int(said.get("maxmemory", 0)), int(said.get("used_memory", 0))
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if limit and used > _FULL * limit:
         what = f"{used / limit:.0%} of maxmemory is used"
         found.append(warning("redis.memory", what, "raise maxmemory, or find what else uses this Redis"))
-    if said.get("rdb_last_bgsave_status", "ok") != "ok" or said.get("aof_last_write_status", "ok") != "ok":
+    if info.get("rdb_last_bgsave_status", "ok") != "ok" or info.get("aof_last_write_status", "ok") != "ok":
         what = "Redis can't save to its disk, and then refuses writes"
         found.append(
             error("redis.persistence", what, "free its disk; or turn saving off: nothing in it is needed later")
         )
     if found:
         return found
-    kept = "kept on disk" if said.get("aof_enabled") else "not kept on disk, which is fine: the ledger is the truth"
+    kept = "kept on disk" if info.get("aof_enabled") else "not kept on disk, which is fine: the ledger is the truth"
     return [ok("redis", f"version {version}, noeviction, {used / 1e6:.0f} MB used; {kept}")]

@@ -1,4 +1,4 @@
-"""Templates and contact rules: whether they can be used, and what their linters say."""
+"""Checks templates and policy packs with their linters."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gateway.templates.checks import lint as linting
 
 
 def check(settings: Settings, folder: Path, now: datetime) -> list[CheckResult]:
-    """What is wrong with the templates and the policy packs in use."""
+    """Problems of the templates and policy packs in use."""
     return [*policies(folder / "policies"), *templates(settings, folder, now)]
 
 
 def policies(folder: Path) -> list[CheckResult]:
-    """Broken packs stop the gateway; unverified figures are for the lender's lawyers."""
+    """Check the policy packs: errors prevent a start; unverified figures need the lender's lawyers."""
     try:
         found = inspect.lint(folder)
         load_words(folder / "replies.toml")
@@ -41,17 +41,17 @@ def policies(folder: Path) -> list[CheckResult]:
 
 
 def templates(settings: Settings, folder: Path, now: datetime) -> list[CheckResult]:
-    """Broken templates stop the gateway; unlawful words should stop whoever runs it."""
+    """Check the templates: compile errors prevent a start; lint errors are reported."""
     lender = Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
     found: list[linting.LintFinding] = []
     try:
         words = linting.load_words(folder / "_lint")
         refuses = policy.refuses_text(policy.load_packs(folder / "policies"), now)
 
-        def look(version: TemplateVersion) -> None:
+        def lint_version(version: TemplateVersion) -> None:
             found.extend(linting.lint(version, words, lender.name, refuses))
 
-        live = Catalog.load(folder, lender=lender, look=look).live()
+        live = Catalog.load(folder, lender=lender, on_compiled=lint_version).live()
     except (BadTemplate, OSError, ValueError) as broken:
         return [error("templates", f"they can't be used: {broken}", "gateway template lint")]
     if not live:

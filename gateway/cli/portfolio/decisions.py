@@ -1,6 +1,6 @@
-"""A portfolio's verdicts: every row asked of ``POST /v1/decisions``, counted by verdict and reason.
+"""Requests a decision for every row of a portfolio from ``POST /v1/decisions``, and counts them by verdict and reason.
 
-Owns the asking. Must not know files or terminals, nor any rule.
+Owns the requests. Must not know files, terminals or policy rules.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import aiohttp
 from gateway.cli.client import ApiTarget, CallFailed, call, dotted
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 
-_AT_ONCE = 16  # our choice: keeps one API process busy without crowding others out
-_UNFIT = frozenset({413, 422})  # the row's own fault
+_AT_ONCE = 16  # concurrent requests; our choice: uses one API process fully, and leaves room for other clients
+_UNFIT = frozenset({413, 422})  # the request of the row is invalid
 
 
 @dataclass(slots=True)
 class DecisionCounts:
-    """How often each verdict was given for each reason, and the earliest ``until`` of those that wait."""
+    """The number of decisions by verdict and reason, and the earliest ``until`` of deferred ones."""
 
     number: dict[tuple[str, str], int] = field(default_factory=dict)
     earliest: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class DecisionCounts:
         which = (str(verdict["verdict"]), str(verdict["reason"]))
         self.number[which] = self.number.get(which, 0) + 1
         until = verdict.get("until")
-        if until:  # UTC and of one form, so that the order of the texts is that of the instants
+        if until:  # UTC in one format, so that texts compare like instants
             self.earliest[which] = min(until, self.earliest.get(which, until))
 
     def rows(self) -> list[tuple[str, str, int, str]]:
@@ -57,11 +57,11 @@ async def decide(
     row_done: Callable[[], None],
     bad_row: Callable[[RowError], None],
 ) -> DecisionCounts:
-    """Ask for every row. Raises CallFailed."""
+    """Request the decision for every row. Raises CallFailed."""
     verdicts = DecisionCounts()
     source = iter(rows)
 
-    async def take_turns(session: aiohttp.ClientSession) -> None:
+    async def request_rows(session: aiohttp.ClientSession) -> None:
         for row in source:
             answer = row if isinstance(row, RowError) else await _ask(session, target, row)
             if isinstance(answer, RowError):
@@ -74,7 +74,7 @@ async def decide(
     try:
         async with target.session() as session, asyncio.TaskGroup() as tasks:
             for _ in range(_AT_ONCE):
-                tasks.create_task(take_turns(session))
+                tasks.create_task(request_rows(session))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
     return verdicts

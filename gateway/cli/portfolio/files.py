@@ -1,7 +1,7 @@
-"""A portfolio file as a stream of requests: JSONL, or CSV with dotted paths or a mapping; .gz of either.
+"""Reads a portfolio file as a stream of requests: JSONL, or CSV with dotted paths or a mapping; also .gz.
 
-Owns file formats and line numbers. Must not know the network, nor what makes a request valid: that is the
-gateway's word. A row that can't be read becomes a ``RowError`` in its place, and the rest goes on.
+Owns file formats and line numbers. Must not know the network or the validation of requests, which the gateway does. A
+row that can't be parsed is returned as a ``RowError``, and reading continues.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class PortfolioRow:
-    """A request as the file has it, and the line it begins on. ``key`` is its idempotency key."""
+    """A request, and the line that it begins on. ``key`` is its idempotency key."""
 
     line: int
     key: str
@@ -56,12 +56,12 @@ def read(path: Path, mapper: Mapper | None = None) -> Iterator[PortfolioRow | Ro
 
 
 def count(path: Path, mapper: Mapper | None = None) -> int:
-    """How many rows ``read`` will give, for a progress bar: nothing but the filter is worked out."""
+    """The number of rows that ``read`` yields, for a progress bar; only the filter is evaluated."""
     return sum(1 for _ in _lines(path, mapper))
 
 
 def _lines(path: Path, mapper: Mapper | None) -> Iterator[tuple[int, RowError | str | Mapping[str, str]]]:
-    """What is on each line that counts: a text of JSON, or CSV cells by column."""
+    """Yield each row with its line number: a JSON text, or CSV cells by column."""
     name = path.name.lower().removesuffix(".gz")
     with _open(path) as file:
         try:
@@ -80,7 +80,7 @@ def _lines(path: Path, mapper: Mapper | None) -> Iterator[tuple[int, RowError | 
 
 
 def row_key(request: Mapping[str, Any]) -> str:
-    """The idempotency key of a row that brings none: the same row has the same key in whatever file it stands."""
+    """The idempotency key of a row without one: a digest of the row, the same in every file."""
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"row-{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:_KEY_HEX]}"
 
@@ -171,7 +171,7 @@ def _row(line: int, request: dict[str, Any]) -> PortfolioRow | RowError:
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted paths as nested objects; a number in a path is a place in a list. Empty cells are left out.
+    """Dotted paths as nested objects; a number in a path is a list index. Empty cells are left out.
 
     Raises: Unmappable where one path says that a value is a text and another that it is an object.
     """
@@ -180,14 +180,14 @@ def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
         if value == "" or value is None:
             continue
         *parents, last = path.split(".")
-        place = root
+        node = root
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
                 raise Unmappable(path, "is inside of a value that another column gives")
-        if last in place:
+        if last in node:
             raise Unmappable(path, "is given by two columns")
-        place[last] = value
+        node[last] = value
     listed: dict[str, Any] = {name: _listed(value) for name, value in root.items()}
     return listed
 

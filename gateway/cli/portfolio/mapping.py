@@ -1,83 +1,65 @@
-"""How a lender's own export becomes requests: a mapping in TOML, without any code in it.
+"""The mapping language: a TOML file that maps the columns of a lender's export to the fields of requests.
 
-    [where]                              # rows that don't meet all of this are passed over
+    [where]                              # rows that don't meet all conditions are skipped
     months_overdue = { at_least = 1 }    # also at_most, equals, one_of; a bare value means equals
 
-    [tables]                             # looked up by "{column:table}": a list by position, a table by key
+    [tables]                             # maps for "{column:table}"
     template = { first_reminder = "overdue-first", final_notice = "final-notice" }
 
-    [[choose]]                           # makes a new column: the first case that holds, else "otherwise"
+    [[choose]]                           # adds a column: the value of the first case that holds, else "otherwise"
     column = "stage"
     cases = [{ when = { months_overdue = { at_least = 3 } }, value = "final_notice" }]
     otherwise = "first_reminder"
 
-    [fields]                             # dotted path = a constant, or a text with placeholders
+    [fields]                             # dotted path = a constant (text, number, date, list) or a template text
     "borrower.id" = "B-{id:06d}"
+    "case.due_date" = 2026-10-31
     "template" = "{stage:template}"
 
-A placeholder is ``{column}``, with integer steps if need be (``//``, ``%`` and ``+``, from left to right) and
-after a colon a table's name, ``06d`` or ``.2f``: ``{id//100:area}``, ``{id%100:02d}``. A value that is one
-placeholder and nothing else keeps the type of a chosen value. ``{{`` is a brace.
+A placeholder in a template text is ``{column}``, ``{column:table}`` (looked up by the column's text), or a number
+format: ``{column:06d}`` for a whole number, ``{column:.2f}`` for a decimal. A value that consists of one placeholder
+keeps the type of a chosen value, such as a list. ``{{`` is a brace. There is no arithmetic: a value that has to be
+computed is added to the file first.
 
-Owns this language. Must not know files or requests. Nothing is evaluated but what is described here.
+Owns this language. Must not know files or requests. Evaluates no code.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.portfolio.template_texts import (
+    MappingError,
+    Placeholder,
+    TemplateText,
+    Unmappable,
+    as_text,
+    columns_in,
+    compile_value,
+    formatted,
+    number_of,
+)
+
+__all__ = ["Mapper", "MappingError", "Unmappable", "load", "parse"]
+
 Row = Mapping[str, Any]
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_INSIDE = re.compile(r"([^:%/+]+)((?:(?://|%|\+)\d+)*)(?::(\w+|\.\d+f))?")
-_STEP = re.compile(r"(//|%|\+)(\d+)")
-_NUMBER_FORMAT = re.compile(r"0?\d{0,2}d|\.\df")
-_LARGEST = Decimal(10) ** 15  # no amount or account number is larger; a longer one is not worth formatting
-
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "at_least": lambda value, bound: bool(_number(value) >= Decimal(str(bound))),
-    "at_most": lambda value, bound: bool(_number(value) <= Decimal(str(bound))),
+    "at_least": lambda value, bound: bool(number_of(value) >= Decimal(str(bound))),
+    "at_most": lambda value, bound: bool(number_of(value) <= Decimal(str(bound))),
     "equals": lambda value, bound: _same(value, bound),
     "one_of": lambda value, bound: any(_same(value, each) for each in bound),
 }
 
 
-class MappingError(ValueError):
-    """The mapping itself is wrong. The message is one line for its author."""
-
-
-class Unmappable(Exception):
-    """One row can't be mapped: ``field`` is the column or path at fault. Never quotes the row's value."""
-
-    def __init__(self, field: str, detail: str) -> None:
-        super().__init__(f"{field}: {detail}")
-        self.field = field
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class _Placeholder:
-    column: str
-    steps: tuple[tuple[str, int], ...] = ()
-    table: str = ""
-    format: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    parts: tuple[str | _Placeholder, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    subject: _Placeholder
+    column: str
     comparison: str
     bound: Any
 
@@ -94,15 +76,15 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Mapper:
-    """A mapping, read and checked."""
+    """A parsed and checked mapping, applied to one row at a time."""
 
     where: tuple[_Condition, ...]
     choices: tuple[_Choice, ...]
     fields: tuple[tuple[str, Any], ...]
-    tables: Mapping[str, Any]
+    tables: Mapping[str, Mapping[str, Any]]
 
     def wants(self, row: Row) -> bool:
-        """Whether the row is to become a request. Raises Unmappable."""
+        """Whether the row meets all conditions of [where]. Raises Unmappable."""
         return all(self._holds(each, row) for each in self.where)
 
     def fields_of(self, row: Row) -> dict[str, Any]:
@@ -115,14 +97,14 @@ class Mapper:
     def columns(self) -> frozenset[str]:
         """The columns that the file must have."""
         made: set[str] = set()
-        wanted = {each.subject.column for each in self.where}
+        wanted = {each.column for each in self.where}
         for choice in self.choices:
-            wanted |= {each.subject.column for conditions, _ in choice.cases for each in conditions} - made
+            wanted |= {each.column for conditions, _ in choice.cases for each in conditions} - made
             for value in (*(value for _, value in choice.cases), choice.otherwise):
-                wanted |= _columns_in(value) - made
+                wanted |= columns_in(value) - made
             made.add(choice.column)
         for _, value in self.fields:
-            wanted |= _columns_in(value) - made
+            wanted |= columns_in(value) - made
         return frozenset(wanted)
 
     def _choose(self, choice: _Choice, columns: Row) -> Any:
@@ -134,18 +116,17 @@ class Mapper:
         return self._fill(choice.otherwise, columns, choice.column)
 
     def _holds(self, condition: _Condition, row: Row) -> bool:
-        value = self._value(condition.subject, row)
         try:
-            return _COMPARISONS[condition.comparison](value, condition.bound)
+            return _COMPARISONS[condition.comparison](_cell(row, condition.column), condition.bound)
         except ValueError as error:
-            raise Unmappable(condition.subject.column, str(error)) from None
+            raise Unmappable(condition.column, str(error)) from None
 
     def _fill(self, value: Any, row: Row, path: str) -> Any:
-        if isinstance(value, _Text):
-            if len(value.parts) == 1 and isinstance(value.parts[0], _Placeholder):
+        if isinstance(value, TemplateText):
+            if len(value.parts) == 1 and isinstance(value.parts[0], Placeholder):
                 return self._value(value.parts[0], row)
             return "".join(
-                part if isinstance(part, str) else _as_text(self._value(part, row), path) for part in value.parts
+                part if isinstance(part, str) else as_text(self._value(part, row), path) for part in value.parts
             )
         if isinstance(value, list):
             return [self._fill(each, row, path) for each in value]
@@ -153,31 +134,16 @@ class Mapper:
             return {name: self._fill(each, row, path) for name, each in value.items()}
         return value
 
-    def _value(self, placeholder: _Placeholder, row: Row) -> Any:
-        column = placeholder.column
-        value = row.get(column)
-        if value is None:
-            raise Unmappable(column, "the row has no such column")
+    def _value(self, placeholder: Placeholder, row: Row) -> Any:
+        value = _cell(row, placeholder.column)
         try:
-            for operator, operand in placeholder.steps:
-                value = _step(value, operator, operand)
-            if placeholder.format:
-                return _formatted(value, placeholder.format)
-        except ValueError as error:
-            raise Unmappable(column, str(error)) from None
-        return self._looked_up(placeholder, value) if placeholder.table else value
-
-    def _looked_up(self, placeholder: _Placeholder, value: Any) -> Any:
-        table = self.tables[placeholder.table]
-        try:
-            if isinstance(table, dict):
-                return table[str(value)]
-            number = _whole(value)
-            if number < 0:
-                raise IndexError
-            return table[number]
-        except (KeyError, IndexError, ValueError):
+            if placeholder.table:
+                return self.tables[placeholder.table][str(value)]
+            return formatted(value, placeholder.format) if placeholder.format else value
+        except KeyError:
             raise Unmappable(placeholder.column, f"has no entry in the mapping's table {placeholder.table}") from None
+        except ValueError as error:
+            raise Unmappable(placeholder.column, str(error)) from None
 
 
 def load(path: Path) -> Mapper:
@@ -195,20 +161,20 @@ def load(path: Path) -> Mapper:
 
 
 def parse(document: Mapping[str, Any]) -> Mapper:
-    """Check a mapping and make it ready. Raises MappingError."""
+    """Check the document and compile its template texts. Raises MappingError."""
     unknown = document.keys() - {"where", "tables", "choose", "fields"}
     if unknown:
         raise MappingError(f"[{min(unknown)}] is not a part of a mapping; there are where, tables, choose and fields")
     tables = document.get("tables", {})
     for name, table in tables.items():
-        if not isinstance(table, list | dict):
-            raise MappingError(f"tables.{name} must be a list or a table")
+        if not isinstance(table, dict):
+            raise MappingError(f"tables.{name} must be a table: key = value")
     if not document.get("fields"):
-        raise MappingError("[fields] is missing: it says what a request consists of")
+        raise MappingError("[fields] is missing: it defines the fields of a request")
     return Mapper(
-        where=_conditions(document.get("where", {}), tables),
+        where=_conditions(document.get("where", {})),
         choices=tuple(_choice(each, tables) for each in document.get("choose", [])),
-        fields=tuple((path, _compile(value, tables, path)) for path, value in document["fields"].items()),
+        fields=tuple((path, compile_value(value, tables, path)) for path, value in document["fields"].items()),
         tables=tables,
     )
 
@@ -221,120 +187,34 @@ def _choice(entry: Mapping[str, Any], tables: Mapping[str, Any]) -> _Choice:
     for case in entry.get("cases", []):
         if not isinstance(case, dict) or case.keys() != {"when", "value"}:
             raise MappingError(f"choose {column}: every case is {{ when = {{…}}, value = … }}")
-        cases.append((_conditions(case["when"], tables), _compile(case["value"], tables, column)))
-    otherwise = _compile(entry["otherwise"], tables, column) if "otherwise" in entry else _MISSING
+        cases.append((_conditions(case["when"]), compile_value(case["value"], tables, column)))
+    otherwise = compile_value(entry["otherwise"], tables, column) if "otherwise" in entry else _MISSING
     return _Choice(column, tuple(cases), otherwise)
 
 
-def _conditions(entries: Mapping[str, Any], tables: Mapping[str, Any]) -> tuple[_Condition, ...]:
+def _conditions(entries: Mapping[str, Any]) -> tuple[_Condition, ...]:
     found = []
-    for subject, wanted in entries.items():
-        placeholder = _placeholder(subject, tables, "a condition")
+    for column, wanted in entries.items():
         comparisons = wanted if isinstance(wanted, dict) else {"equals": wanted}
         for comparison, bound in comparisons.items():
             if comparison not in _COMPARISONS:
-                raise MappingError(f"{subject}: {comparison!r} is not one of {', '.join(_COMPARISONS)}")
+                raise MappingError(f"{column}: {comparison!r} is not one of {', '.join(_COMPARISONS)}")
             if comparison in ("at_least", "at_most") and not isinstance(bound, int | float):
-                raise MappingError(f"{subject}: {comparison} needs a number")
+                raise MappingError(f"{column}: {comparison} needs a number")
             if comparison == "one_of" and not isinstance(bound, list):
-                raise MappingError(f"{subject}: one_of needs a list")
-            found.append(_Condition(placeholder, comparison, bound))
+                raise MappingError(f"{column}: one_of needs a list")
+            found.append(_Condition(column, comparison, bound))
     return tuple(found)
 
 
-def _compile(value: Any, tables: Mapping[str, Any], where: str) -> Any:
-    """Texts become ``_Text`` where they have placeholders; lists and tables are gone through."""
-    if isinstance(value, str):
-        parts = _parts(value, tables, where)
-        return "".join(str(part) for part in parts) if all(isinstance(part, str) for part in parts) else _Text(parts)
-    if isinstance(value, list):
-        return [_compile(each, tables, where) for each in value]
-    if isinstance(value, dict):
-        return {name: _compile(each, tables, where) for name, each in value.items()}
-    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date, too
-
-
-def _parts(text: str, tables: Mapping[str, Any], where: str) -> tuple[str | _Placeholder, ...]:
-    parts: list[str | _Placeholder] = []
-    end = 0
-    for match in _PLACEHOLDER.finditer(text):
-        parts.append(text[end : match.start()])
-        end = match.end()
-        if match[0] in ("{{", "}}"):
-            parts.append(match[0][0])
-        elif match[1] is None:
-            raise MappingError(f"{where}: a lone brace in {text!r}; write it twice to mean itself")
-        else:
-            parts.append(_placeholder(match[1], tables, where))
-    parts.append(text[end:])
-    return tuple(part for part in parts if part != "")
-
-
-def _placeholder(inside: str, tables: Mapping[str, Any], where: str) -> _Placeholder:
-    match = _INSIDE.fullmatch(inside)
-    if match is None:
-        raise MappingError(f"{where}: {{{inside}}} is not column, steps and format, such as {{id//100:02d}}")
-    steps = tuple((operator, int(operand)) for operator, operand in _STEP.findall(match[2] or ""))
-    if any(operator != "+" and not operand for operator, operand in steps):
-        raise MappingError(f"{where}: {{{inside}}} divides by zero")
-    column, specification = match[1].strip(), match[3] or ""
-    if not specification:
-        return _Placeholder(column, steps)
-    if specification in tables:
-        return _Placeholder(column, steps, table=specification)
-    if _NUMBER_FORMAT.fullmatch(specification):
-        return _Placeholder(column, steps, format=specification)
-    raise MappingError(f"{where}: {specification!r} is neither a table of this mapping nor a format like 06d or .2f")
-
-
-def _columns_in(value: Any) -> set[str]:
-    if isinstance(value, _Text):
-        return {part.column for part in value.parts if isinstance(part, _Placeholder)}
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return {column for each in value for column in _columns_in(each)}
-    return set()
-
-
-def _number(value: Any) -> Decimal:
-    try:
-        # Spreadsheets write 500000 as 5.00E+05; Decimal reads both exactly.
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        raise ValueError("is not a number") from None
-    if not number.is_finite() or abs(number) >= _LARGEST:
-        raise ValueError("is not a number of a sensible size")
-    return number
-
-
-def _whole(value: Any) -> int:
-    number = _number(value)
-    if number != number.to_integral_value():
-        raise ValueError("is not a whole number")
-    return int(number)
-
-
-def _step(value: Any, operator: str, operand: int) -> int:
-    number = _whole(value)
-    if operator == "//":
-        return number // operand
-    return number % operand if operator == "%" else number + operand
-
-
-def _formatted(value: Any, specification: str) -> str:
-    if specification.endswith("d"):
-        return format(_whole(value), specification)
-    return format(_number(value), specification)
+def _cell(row: Row, column: str) -> Any:
+    value = row.get(column)
+    if value is None:
+        raise Unmappable(column, "the row has no such column")
+    return value
 
 
 def _same(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        return _number(value) == Decimal(str(wanted))
+        return number_of(value) == Decimal(str(wanted))
     return str(value) == str(wanted)
-
-
-def _as_text(value: Any, path: str) -> str:
-    if isinstance(value, list | dict):
-        raise Unmappable(path, "a list can't stand inside a text")
-    return str(value)

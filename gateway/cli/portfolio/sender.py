@@ -1,8 +1,7 @@
-"""Sending a portfolio: batches, a few at a time, repeated until they are taken or refused.
+"""Sends a portfolio in concurrent batches, with retries until each is accepted or refused.
 
-Owns the client's side of ``POST /v1/notifications/batch``. Must not know files or terminals. Repeating is safe
-because every row has its idempotency key; so a batch whose answer was lost is simply sent again, and its rows
-then count as replayed.
+Owns the client of ``POST /v1/notifications/batch``. Must not know files or terminals. Retries are safe: every row
+has an idempotency key, so after a lost answer the batch is sent again, and its rows count as replayed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from gateway.cli.client import ApiTarget, CallFailed, dotted, problem_line
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 
-BATCH_SIZE = 500  # half of what the endpoint takes: an answer often enough for a progress bar
-IN_FLIGHT = 3  # one being made, one being committed, one on the way; more gained nothing here
-_GIVE_UP_SECONDS = 300.0  # our choice: a restart or a failover of the database takes less
-_BUSY = frozenset({429, 502, 503, 504})  # worth repeating: full, or its proxy or ledger is away
-_LONGEST_PAUSE = 30.0  # seconds, also where Retry-After asks for more: somebody is watching the bar
+BATCH_SIZE = 500  # half of the endpoint's limit; our choice: frequent answers for the progress bar
+IN_FLIGHT = 3  # one being built, one in transit, one being committed; more was not faster (measured)
+_GIVE_UP_SECONDS = 300.0  # our choice: longer than a restart or a failover of the database
+_BUSY = frozenset({429, 502, 503, 504})  # statuses to retry: overloaded, or the proxy or the ledger is unavailable
+_LONGEST_PAUSE = 30.0  # seconds, also where Retry-After is longer; our choice for an interactive command
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the rows of one run."""
+    """The counts of one run."""
 
     requests: int = 0
     accepted: int = 0
@@ -54,7 +53,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """How to send. ``rows_done`` and ``bad_row`` are told as it goes on."""
+    """How to send. ``rows_done`` and ``bad_row`` are called during the run."""
 
     batch_size: int = BATCH_SIZE
     in_flight: int = IN_FLIGHT
@@ -76,7 +75,7 @@ class _TooLarge(Exception):
 
 
 async def send(rows: Iterable[PortfolioRow | RowError], target: ApiTarget, options: SendOptions | None = None) -> Tally:
-    """Send all rows; bad ones are counted and passed over. Raises CallFailed when going on makes no sense."""
+    """Send all rows; invalid ones are counted and skipped. Raises CallFailed when a retry is useless."""
     options = options or SendOptions()
     tally = Tally()
     started = time.monotonic()
@@ -85,7 +84,7 @@ async def send(rows: Iterable[PortfolioRow | RowError], target: ApiTarget, optio
     async def take_turns(session: aiohttp.ClientSession) -> None:
         for batch in batches:
             await _deliver(session, target, batch, tally, options)
-            # The gateway of a demo is on this same loop; reading the next batch must not starve it.
+            # A demo's gateway runs in the same event loop; reading the next batch must not block it.
             await asyncio.sleep(0)
 
     try:
@@ -194,7 +193,7 @@ async def _post_once(
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """RFC 9110 section 10.2.3; the form with a date is left to the backoff."""
+    """The seconds of Retry-After (RFC 9110 section 10.2.3); for a date, the backoff is used."""
     return float(retry_after) if retry_after and retry_after.isdecimal() else None
 
 
@@ -206,7 +205,7 @@ def _count(row: PortfolioRow, result: Mapping[str, Any], tally: Tally, options: 
             for each in problems
         ]
         _reject(first, tally, options)
-        for each in others:  # further fields of the same row: told, but the row counts once
+        for each in others:  # further errors of the same row are reported, and the row is counted once
             tally.errors.append(each)
             options.bad_row(each)
         return

@@ -1,6 +1,6 @@
-"""The word lists: what a message must not say, in which language, why, and what says it better.
+"""Word lists of the lint: words that a message must not use, by language, each with its reason and its remedy.
 
-The words themselves are data (``templates/_lint``), for people who write messages to add to.
+The words are data (``templates/_lint``), to which writers of messages can add.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LEVELS = ("error", "warning", "hint")
 
 @dataclass(frozen=True, slots=True)
 class WordListEntry:
-    """Words of one kind. ``instead`` has kinder words for some of them, by the words in lower case."""
+    """Words of one kind. ``instead`` maps words in lower case to a suggested wording."""
 
     kind: str
     level: str
@@ -25,12 +25,12 @@ class WordListEntry:
     why: str
     remedy: str
     instead: Mapping[str, str]
-    except_in: frozenset[str]  # categories of templates in which they are in place
+    except_in: frozenset[str]  # template categories in which they are allowed
 
 
 @dataclass(frozen=True, slots=True)
 class WordList:
-    """One language's words. ``lock_screen`` are those that tell a bystander of a debt."""
+    """The words of one language. ``lock_screen`` matches words that reveal a debt to a bystander."""
 
     entries: Sequence[WordListEntry]
     lock_screen: re.Pattern[str]
@@ -67,13 +67,13 @@ def _entry(raw: Mapping[str, Any]) -> WordListEntry:
 
 
 def _any(words: Sequence[str]) -> re.Pattern[str]:
-    """Any of these, the longest first: whole words where the script has spaces between them, over line ends too."""
+    """A pattern for any of the words, longest first; whole words in scripts with spaces, also across line ends."""
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile("|".join(_one(each) for each in longest_first) or r"(?!)", re.IGNORECASE)
 
 
 def _one(words: str) -> str:
     found = r"\s+".join(re.escape(each) for each in words.split())
-    # Indian scripts end words in signs that patterns don't count as letters; Thai and Chinese don't part words at all.
+    # Indic vowel signs don't match \w, and Thai and Chinese have no spaces: \b is no word boundary there.
     spaced = all(ord(each) < 0x0900 for each in words)
     return rf"\b{found}\b" if spaced else found

@@ -1,6 +1,6 @@
-"""Our form of Liquid: which tags and filters there are, what filters take, and limits that no text gets around.
+"""The dialect of Liquid: its tags and filters, the types that filters accept, and the limits on rendering.
 
-Filters write for the message's locale; how something is written there is in formats.py.
+Filters format values for the message's locale with formats.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_HTML_BYTES = 100_000  # Gmail clips messages beyond 102 kB
 
 
 class _Limited(Environment):
-    """An environment with limits; they are class attributes in this library."""
+    """A Liquid environment with limits, which are class attributes in python-liquid."""
 
     loop_iteration_limit = 1_000
     local_namespace_limit = 20_000
@@ -79,7 +79,7 @@ FILTERS = {
     "number": _in_locale(_number),
     "plural": _in_locale(_plural),
 }
-# What a filter can be given, by the declared type, and how it is written.
+# The types that each filter accepts, and its syntax.
 WANTS: Mapping[str, tuple[tuple[str, ...], int, str]] = {
     "money": (("money",), 1, "{{ amount | money: currency }}"),
     "date": (("date",), 0, "{{ due_date | date }}"),

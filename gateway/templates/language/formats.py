@@ -1,4 +1,4 @@
-"""Money, dates, numbers and plurals as a locale writes them, by Babel. What repeats within a portfolio is cached."""
+"""Formats money, dates, numbers and plurals for a locale with Babel; caches what repeats in a portfolio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATE_STYLES = ("short", "medium", "long", "full")
 
 @lru_cache(maxsize=256)
 def locale_of(name: str) -> Locale:
-    """Raises ValueError or UnknownLocaleError for a name that is none."""
+    """Parse a locale name. Raises ValueError or UnknownLocaleError."""
     return Locale.parse(name, sep="-")
 
 

@@ -1,8 +1,8 @@
-"""The templates' language: Liquid with few tags, few filters and hard limits.
+"""Compiles the template language: Liquid with few tags, few filters and hard limits.
 
-A template is written by people who don't program, and by nobody we have to trust: it can't reach Python, can't
-run long and can't grow large. Every variable and filter is checked before a text is used, in branches not taken as
-well. Errors name line and column where the editor wrote, and never a variable's value.
+Templates are untrusted input: they can't call Python, and their running time and output size are limited. Every
+variable and filter is checked at compile time, in all branches. Errors have the line and column of the source, and
+never a variable's value.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from liquid.expression import Expression
 from gateway.core.errors import RenderFailed
 from gateway.templates.language.dialect import BLOCKS, TAGS, WANTS, WITHIN, environment
 from gateway.templates.language.source import TemplateProblem
-from gateway.templates.language.source_positions import ExpandedSource, Place, SourceError
+from gateway.templates.language.source_positions import ExpandedSource, SourceError, SourcePosition
 from gateway.templates.rendering import mail
 from gateway.templates.rendering.markup import LIQUID
 from gateway.templates.translatable import translatable
 
-_MOST_TAGS = 500  # of one part, our choice: reading that many takes some 20 ms
+_MOST_TAGS = 500  # of one part; our choice: parsing that many takes some 20 ms
 _LONGEST_TAG = 400  # characters; our choice
 _OPENING = re.compile(r"\{[{%]")
-_DEEPEST = 10  # conditions and loops within each other; our choice
+_DEEPEST = 10  # depth of nested conditions and loops; our choice
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """One output of a variable: which, through which filters, and where."""
+class VariableOutput:
+    """An output tag: the variable, its filters, and the position in the source."""
 
     variable: str
     filters: tuple[str, ...]
-    place: Place
+    place: SourcePosition
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """What a text compiles to. It does not depend on where the text stands, so that several parts can share it."""
+    """A compiled text. It has no reference to its part, so that parts with the same text share it."""
 
     template: BoundTemplate
     tags: tuple[tuple[int, int], ...]  # of a mail: see mail.Html
-    uses: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
+    outputs: tuple[tuple[str, tuple[str, ...], int], ...]  # variable, filters, offset in the expanded text
     variables: frozenset[str]
 
 
 class CompiledPart:
-    """One compiled part of a message. ``source`` is what the editor wrote, with the shared texts written in."""
+    """A compiled part of a message. ``source`` is the editor's text with shared texts inserted."""
 
     __slots__ = ("_compiled", "is_mail", "source", "where")
 
@@ -64,17 +64,19 @@ class CompiledPart:
         self._compiled = compiled
 
     @property
-    def uses(self) -> list[Use]:
-        """Each output of a variable, in order."""
-        return [Use(name, filters, self.source.place(offset)) for name, filters, offset in self._compiled.uses]
+    def outputs(self) -> list[VariableOutput]:
+        """All output tags, in order."""
+        return [
+            VariableOutput(name, filters, self.source.place(offset)) for name, filters, offset in self._compiled.outputs
+        ]
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names of all variables in the text, by whole path."""
+        """The full paths of all variables in the text."""
         return self._compiled.variables
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """``values`` by whole path ("amount", "borrower.name"). Raises RenderFailed, which never has values in it."""
+        """Render ``values`` by full path ("amount", "borrower.name"). Raises RenderFailed, which never has values."""
         nested: dict[str, Any] = {}
         for name, value in values.items():
             outer, _, inner = name.partition(".")
@@ -92,7 +94,7 @@ class CompiledPart:
                 translatable("{where}: {detail}", where=self.where, detail=type(error).__name__)
             ) from None
 
-    def _place(self, offset: int) -> Place | None:
+    def _place(self, offset: int) -> SourcePosition | None:
         if offset < 0:
             return None
         if not self.is_mail:
@@ -103,7 +105,7 @@ class CompiledPart:
 
 @dataclass(frozen=True, slots=True)
 class PartScope:
-    """What a part may speak of. ``types`` by whole path; ``fragments`` and ``constants`` are written in."""
+    """The names that a part may use: variable ``types`` by full path, ``fragments`` and ``constants``."""
 
     locale: str
     types: Mapping[str, str]
@@ -112,7 +114,7 @@ class PartScope:
 
 
 def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> CompiledPart | list[TemplateProblem]:
-    """Compile one part, or say everything that is wrong with it."""
+    """Compile one part, or return all its problems."""
     try:
         source = ExpandedSource(text, scope.fragments, scope.constants, html=is_mail)
     except SourceError as error:
@@ -124,8 +126,8 @@ def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> C
     return CompiledPart(where, source, compiled, is_mail=is_mail)
 
 
-# An editor's preview compiles a template at each keystroke, of which one part has changed; a large one has a hundred
-# texts. Templates share texts: a subject, what is the same in all jurisdictions.
+# An editor's preview compiles all texts (up to a hundred) after each keystroke, of which one has changed; and parts of
+# several jurisdictions have the same text.
 @lru_cache(maxsize=512)
 def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _Compiled | list[SourceError]:
     known = dict(types)
@@ -140,14 +142,14 @@ def _compile(text: str, types: tuple[tuple[str, str], ...], is_mail: bool) -> _C
     except SourceError as error:
         return [error]
     variables = frozenset(_path(use) for uses in analysis.globals.values() for use in uses)
-    uses = tuple(_uses(template))
+    outputs = tuple(_outputs(template))
     if html:
         template = _parse(html.html, html=True)
-    return _Compiled(template, html.tags if html else (), uses, variables)
+    return _Compiled(template, html.tags if html else (), outputs, variables)
 
 
 def _check_tags(text: str) -> None:
-    """That tags are known, few, short and closed: the parser takes its time, and often says nothing of where."""
+    """Check that tags are known, few, short and closed: the parser is slow, and its errors often have no position."""
     open_blocks: list[tuple[str, int]] = []
     for count, (offset, tag) in enumerate(_tags(text)):
         if count >= _MOST_TAGS:
@@ -178,7 +180,7 @@ def _check_tags(text: str) -> None:
 
 
 def _tags(text: str) -> Iterator[tuple[int, str]]:
-    """Offset and text of each tag, in one pass: a pattern looks to the end again for each one that isn't closed."""
+    """Offset and text of each tag, in one pass: a pattern takes quadratic time where many tags are not closed."""
     end = 0
     while found := _OPENING.search(text, end):
         start, closing = found.start(), "}}" if found[0] == "{{" else "%}"
@@ -205,7 +207,7 @@ def _parse(text: str, *, html: bool) -> BoundTemplate:
 
 
 def _first_wrong(text: str, made: Environment) -> int:
-    """The first tag that can't be read by itself: the parser gives no place for one that ends too early."""
+    """The first tag that can't be parsed by itself: for a tag that ends too early, the parser gives no position."""
     for found in LIQUID.finditer(text):
         name = _tag_name(found[0])
         if found[0].startswith("{%") and (name.startswith("end") or name in ("else", "break", "continue")):
@@ -225,7 +227,7 @@ def _path(use: Any) -> str:
 
 
 def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]) -> Iterator[SourceError]:
-    """Unknown variables and filters, and filters of the wrong kind of value, also where no example leads."""
+    """Find unknown variables and filters, and filters on the wrong type of value, in all branches."""
     for uses in analysis.globals.values():
         for use in uses:
             if (name := _path(use)) not in known:
@@ -237,7 +239,7 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
     for node in _nodes(template.nodes):
         for name in map(str, (*node.template_scope(), *node.block_scope())):
             if name in roots:
-                # Otherwise an address that was checked could become one that was not.
+                # A filter could turn a checked URL into another one.
                 detail = translatable("{name} is already a variable: choose another name", name=repr(name))
                 yield SourceError(detail, node.token.start_index)
     for name, spans in analysis.filters.items():
@@ -257,7 +259,7 @@ def _check_uses(template: BoundTemplate, analysis: Any, known: Mapping[str, str]
             yield SourceError(detail, first.token.start_index)
 
 
-def _uses(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:
+def _outputs(template: BoundTemplate) -> Iterator[tuple[str, tuple[str, ...], int]]:
     for each in _filtered(template):
         if isinstance(each.left, Path):
             yield _name(each.left), tuple(one.name for one in each.filters or ()), each.left.token.start_index
@@ -276,7 +278,7 @@ def _filtered(template: BoundTemplate) -> Iterator[Any]:
 def _nodes(nodes: Sequence[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node
-        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]  # it is not asked for partials
+        yield from _nodes(list(node.children(None)))  # type: ignore[arg-type]  # the template has no partials
 
 
 def _expressions(expression: Expression) -> Iterator[Any]:
@@ -286,12 +288,12 @@ def _expressions(expression: Expression) -> Iterator[Any]:
         yield from _expressions(each)
 
 
-def _problem(where: str, place: Place | None, detail: str) -> TemplateProblem:
+def _problem(where: str, place: SourcePosition | None, detail: str) -> TemplateProblem:
     if place is None:
         return TemplateProblem(where, 0, 0, detail)
     return TemplateProblem(where, place.line, place.column, place.sentence(detail))
 
 
 def _message(error: LiquidError) -> str:
-    """The library quotes names and tags of the template, never values; a quoted text is cut short all the same."""
+    """The library's message, shortened. It quotes names and tags of the template, never values."""
     return re.sub(r"\s+", " ", str(error.args[0] if error.args else type(error).__name__))[:120]

@@ -1,4 +1,4 @@
-"""What a template consists of before it is compiled, and what keeps it from being compiled."""
+"""The source of a template, and the problems that keep it from being compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAGMENTS = "_fragments"
 
 @dataclass(frozen=True, slots=True)
 class TemplateProblem:
-    """Why a part can't be compiled. ``line`` and ``column`` count from 1, 0 where it has no place."""
+    """A compile error. ``line`` and ``column`` count from 1, 0 for the whole part."""
 
     where: str  # template/locale/part
     line: int
@@ -32,7 +32,7 @@ class TemplateProblem:
 
 
 class BadTemplate(Exception):
-    """A template can't be used. The message has all ``problems``, with file, line and column where there are any."""
+    """A template can't be compiled. The message lists all ``problems`` with file, line and column."""
 
     def __init__(self, problems: Sequence[TemplateProblem]) -> None:
         super().__init__("; ".join(str(each) for each in problems))
@@ -40,13 +40,13 @@ class BadTemplate(Exception):
 
     @classmethod
     def at(cls, where: str, detail: str, line: int = 0, column: int = 0) -> BadTemplate:
-        """One that says this."""
+        """A BadTemplate with this one problem."""
         return cls([TemplateProblem(where, line, column, detail)])
 
 
 @dataclass(frozen=True, slots=True)
 class Lender:
-    """Who writes: stands in every message."""
+    """The sender, named in every message."""
 
     name: str
     phone: str
@@ -55,7 +55,7 @@ class Lender:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """One template's files, with the shared fragments as they were: all that its rendering depends on."""
+    """A template's files and the shared fragments of their time: everything that rendering depends on."""
 
     id: str
     settings: Mapping[str, Any]  # template.toml
@@ -63,7 +63,7 @@ class TemplateSource:
     fragments: Mapping[str, str]  # "en-US/opt-out.liquid" → text
 
     def dump(self) -> str:
-        """As JSON, for the ledger: a pinned version outlives the files it came from."""
+        """As JSON, for the ledger: a version that requests are pinned to is kept longer than its files."""
         return json.dumps(
             {"id": self.id, "settings": self.settings, "parts": self.parts, "fragments": self.fragments},
             sort_keys=True,
@@ -80,5 +80,5 @@ class TemplateSource:
 
     @property
     def version(self) -> str:
-        """The editors' number and what it stood for: another text is another version, whatever the number says."""
+        """The editors' number with a digest of the content, so that another text is always another version."""
         return f"{self.settings['version']}-{self.digest[:8]}"

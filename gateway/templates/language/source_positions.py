@@ -1,7 +1,7 @@
-"""A part's text with the shared texts and the lender's constants written in, and where each character came from.
+"""A part's text with shared texts and the lender's constants inserted, and the source position of each character.
 
-Everything that complains of a text (the language, the mail check, the lint) speaks of the expanded one; an editor is
-shown the line and column of what they wrote.
+The compiler, the e-mail check and the lint report offsets in the expanded text; editors see line and column in their
+own text.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from html import escape
 
 from gateway.templates.translatable import translatable
 
-_NESTING = 4  # shared texts within shared texts; our choice, and the end of any circle
-_MOST_CHARACTERS = 100_000  # of a part with all that it takes in; Gmail clips messages beyond 102 kB
+_NESTING = 4  # depth of shared texts in shared texts; our choice; also ends a cycle
+_MOST_CHARACTERS = 100_000  # of an expanded part; Gmail clips messages beyond 102 kB
 _INSERTED = re.compile(
     r"""\{%\s*render\s+(?P<quote>['"])(?P<fragment>[a-z0-9-]+)(?P=quote)\s*%\}|\{\{\s*(?P<constant>[a-z]+(?:\.[a-z_]+)?)\s*\}\}"""
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Line and column in the part, from 1; ``inside`` says where in a shared text, "" for the part's own."""
+class SourcePosition:
+    """Line and column in the part, from 1; ``inside`` is the position in a shared text, "" outside of one."""
 
     line: int
     column: int
     inside: str = ""
 
     def sentence(self, detail: str) -> str:
-        """What is wrong here, with the shared text that it stands in."""
+        """``detail``, with the name of the shared text if the position is in one."""
         return (
             translatable("{detail} (in the shared text {place})", detail=detail, place=self.inside)
             if self.inside
@@ -39,9 +39,9 @@ class Place:
 
 
 class SourceError(Exception):
-    """The text can't be put together, or means nothing; ``offset`` is where in the expanded text, -1 for nowhere."""
+    """The text can't be expanded or parsed; ``offset`` is in the expanded text, -1 where it is unknown."""
 
-    def __init__(self, detail: str, offset: int = -1, place: Place | None = None) -> None:
+    def __init__(self, detail: str, offset: int = -1, place: SourcePosition | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.offset = offset
@@ -58,10 +58,10 @@ class _Chunk:
 
 
 class ExpandedSource:
-    """``text`` is what is compiled."""
+    """The expanded text (``text``), and a map from its offsets to source positions."""
 
     def __init__(self, part: str, fragments: Mapping[str, str], constants: Mapping[str, str], *, html: bool) -> None:
-        """Raises SourceError for a shared text that isn't there, or that never ends."""
+        """Raises SourceError for an unknown or too deeply nested shared text, and for a text that is too long."""
         self._part = part
         self._fragments = fragments
         self._constants = constants
@@ -72,18 +72,18 @@ class ExpandedSource:
         self._add(part, "", 0, 0)
         self.text = "".join(self._texts)
 
-    def place(self, offset: int) -> Place:
-        """Where the character at ``offset`` of the expanded text was written."""
+    def place(self, offset: int) -> SourcePosition:
+        """The source position of the character at ``offset`` of the expanded text."""
         chunk = (
             self._chunks[bisect_right(self._chunks, offset, key=lambda each: each.start) - 1] if self._chunks else None
         )
         if chunk is None:
-            return Place(1, 1)
+            return SourcePosition(1, 1)
         moved = offset - chunk.start if chunk.verbatim else 0
         if not chunk.fragment:
-            return Place(*_line_and_column(self._part, chunk.origin + moved))
+            return SourcePosition(*_line_and_column(self._part, chunk.origin + moved))
         line, column = _line_and_column(self._fragments[chunk.fragment], chunk.within + moved)
-        return Place(*_line_and_column(self._part, chunk.origin), f"{chunk.fragment}:{line}:{column}")
+        return SourcePosition(*_line_and_column(self._part, chunk.origin), f"{chunk.fragment}:{line}:{column}")
 
     def _add(self, text: str, fragment: str, origin: int, depth: int) -> None:
         done = 0
@@ -95,14 +95,14 @@ class ExpandedSource:
             else:
                 value = self._constants.get(found["constant"])
                 if value is None or "{" in value:
-                    continue  # a variable, or one that would be read as the language itself
+                    continue  # a variable, or a constant that would be parsed as a tag
                 self._put(text[done : found.start()], fragment, origin if fragment else done, done)
                 self._put(escape(value) if self._html else value, fragment, at, found.start(), verbatim=False)
             done = found.end()
         self._put(text[done:], fragment, origin if fragment else done, done)
 
     def _include(self, name: str, at: int, depth: int) -> None:
-        place = Place(*_line_and_column(self._part, at))
+        place = SourcePosition(*_line_and_column(self._part, at))
         if name not in self._fragments:
             known = ", ".join(sorted(self._fragments)) or "none"
             words = translatable("unknown shared text {name}; this language has: {known}", name=repr(name), known=known)

@@ -1,4 +1,4 @@
-"""What a template wants to be told: its variables, their types, and what is wrong with those given."""
+"""A template's variables: declarations, types, and the validation of the values in a request."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class VariableSpec:
 
     @property
     def value_of_example(self) -> str | int:
-        """The example as a request would give it."""
+        """The example as JSON value of a request."""
         return int(self.example) if self.type == "integer" and self.example.lstrip("-").isdigit() else self.example
 
 
 @dataclass(frozen=True, slots=True)
 class VariableProblem:
-    """What is wrong with one variable, and the remedy. Never repeats the value."""
+    """An invalid variable: the error and the remedy, never the value."""
 
     pointer: str
     detail: str
@@ -87,7 +87,7 @@ def _url(value: Any) -> str:
     return value
 
 
-# Each type: what turns a JSON value into what the template sees, and how to say what is wanted.
+# For each type: the conversion of a JSON value for rendering, and the description of what is expected.
 _TYPES: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "money": (_money, translatable('must be a decimal amount in a string, like "3913.00"')),
     "currency": (_currency, translatable("must be an ISO 4217 code, like TWD")),
@@ -103,7 +103,7 @@ TYPES = frozenset(_TYPES)
 
 
 def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[VariableProblem]:
-    """Everything that is wrong with ``given``, at once."""
+    """All errors in ``given``."""
     problems = [
         VariableProblem(f"/variables/{name}", translatable("is missing: {what}", what=spec.description))
         for name, spec in specs.items()
@@ -121,7 +121,7 @@ def check(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> list[V
 
 
 def values(specs: Mapping[str, VariableSpec], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template sees; an optional variable that was not given is nil. ``given`` has passed ``check``."""
+    """The values for rendering; a missing optional variable is nil. ``given`` has passed ``check``."""
     return {
         name: None if given.get(name) is None else _TYPES[spec.type][0](given[name]) for name, spec in specs.items()
     }

@@ -1,4 +1,4 @@
-"""One version of one template, compiled: immutable, and the only thing that renders."""
+"""One compiled version of one template: immutable, and the only code that renders messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COUNTRIES = {"gb": "uk"}
 
 
 def jurisdiction_of(name: str) -> str:
-    """``us-fl`` is in the us, and gb is another name of the uk."""
+    """The country's jurisdiction: ``us`` for ``us-fl``; ``gb`` is an alias of ``uk``."""
     country = name.lower().replace("_", "-").partition("-")[0]
     return _COUNTRIES.get(country, country)
 
@@ -46,10 +46,10 @@ Compiled = Sequence[tuple[str, CompiledPart]]  # by the field of Content that ea
 
 
 class TemplateVersion:
-    """A version whose texts have been checked, each compiled. Raises BadTemplate with every problem of every part.
+    """A checked and compiled version. Raises BadTemplate with every problem of every part.
 
-    ``problems`` given: they go there instead, for an editor's draft; a channel with a problem can't be rendered.
-    ``checked``: it is known to have none, so nothing is compiled before it is used.
+    ``problems``: a list that receives the problems instead, for a draft; a channel with a problem can't be rendered.
+    ``checked``: the version was validated before, so each part is compiled at its first use.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class TemplateVersion:
     def _compile_message(
         self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[TemplateProblem]
     ) -> Compiled:
-        """The parts that can be compiled. What is wrong with the others goes to ``problems``."""
+        """Compile the parts; those with errors are left out, and the errors added to ``problems``."""
         scope = PartScope(locale, self._types, fragments, self._lender | {"locale": locale})
         compiled = []
         for file, field in PARTS[channel].items():
@@ -148,9 +148,9 @@ class TemplateVersion:
         return compiled
 
     def drop_compiled(self, only: tuple[str, str, str] | None = None) -> None:
-        """Let go of what is compiled, or of one (locale, channel, jurisdiction): it is compiled again at its next use.
+        """Free the compiled parts, or those of one (locale, channel, jurisdiction); the next use compiles them again.
 
-        A render under way keeps what it has.
+        A concurrent render keeps its own reference.
         """
         places = [only] if only else [(*place, each) for place, found in self._parts.items() for each in found]
         for locale, channel, jurisdiction in places:
@@ -220,7 +220,7 @@ class TemplateVersion:
 
 
 class _Recent:
-    """The messages that were compiled at their first use: of those of all versions, the oldest make room."""
+    """Limits the number of compiled messages of all versions: the ones compiled first are dropped first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -238,7 +238,7 @@ _recent = _Recent(_MOST_KEPT)
 
 
 def _types(variables: Mapping[str, VariableSpec]) -> dict[str, str]:
-    """What a text may speak of, and the type of each."""
+    """The names that a text may use, with their types."""
     types = {name: each.type for name, each in variables.items()}
     types |= {"borrower.name": "text", "locale": "text", "lender.name": "text", "lender.phone": "text"}
     types["lender.help_url"] = "url"
@@ -256,9 +256,9 @@ def _script(locale: str) -> str:
 
 
 def _fragments(fragments: Mapping[str, str], locale: str) -> dict[str, dict[str, str]]:
-    """The shared texts of a locale by jurisdiction: ``help.uk.liquid`` takes the place of ``help.liquid`` in the uk.
+    """The shared texts of a locale by jurisdiction: ``help.uk.liquid`` replaces ``help.liquid`` in the uk.
 
-    A locale without any has those of its language elsewhere.
+    A locale without any uses those of another locale of its language.
     """
     named = dict(_named(fragments, locale))
     language = [each for each in sorted({path.partition("/")[0] for path in fragments}) if _alike(each, locale)]

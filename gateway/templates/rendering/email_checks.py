@@ -1,4 +1,4 @@
-"""How a mail looks and where links lead: contrast, images' words, the preview line, addresses that can be trusted."""
+"""Checks of e-mails: contrast, alternative texts, the preview line, dark mode, and the targets of links."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gateway.templates.rendering import markup
 from gateway.templates.translatable import translatable
 
 _LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
-_LEAST_LARGE = 3.0  # the same, for text of 24 pixels and more
+_LEAST_LARGE = 3.0  # the same criterion, for text of 24 pixels and more
 _LARGE_PIXELS = 24.0
 _SHORTENERS = ("bit.ly", "tinyurl.com", "t.co", "goo.gl", "ow.ly", "is.gd", "t.cn", "reurl.cc", "lihi.io", "url.cn")
 _LINK = re.compile(r"\b(?:https?|ftp)://[^\s\x00\"'<>）。，、]+", re.IGNORECASE)
-# Calls to these cost the caller more than a call: CONC 7.9 forbids them in the UK, and 900 numbers are the same.
+# Premium-rate numbers: CONC 7.9 forbids them in the UK; 900 numbers are their North American form.
 _DEAR_NUMBER = re.compile(r"(?<!\d)(?:\+44\s?|0)(?:9\d|8[47]\d)[\d\s]{6,}|(?<!\d)(?:\+?1[-. ])?900[-. ]\d{3}[-. ]\d{4}")
 _VAGUE = re.compile(r"(click here|here|link|点击这里|點擊這裡|点此|點此)", re.IGNORECASE)
 _RULE = re.compile(r"\{(?P<what>[^{}]*)\}")
 _COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
 _DEFAULTS: Mapping[str, Mapping[str, str]] = {
-    # What MJML has where nothing is said.
+    # MJML's default colours.
     "mj-text": {"color": "#000000", "font-size": "13px"},
     "mj-button": {"color": "#ffffff", "background-color": "#414141", "font-size": "13px"},
     "mj-table": {"color": "#000000", "font-size": "13px"},
@@ -43,7 +43,7 @@ class Issue:
 
 
 def links(source: str, words: str) -> Iterator[Issue]:
-    """Links and numbers that a reader should not be sent to. ``words`` is ``source`` with the language hidden."""
+    """Links and telephone numbers that a message must not have. ``words`` is ``source`` with its tags blanked out."""
     hrefs = [] if "<" not in source else [found.span(1) for found in re.finditer(r"href\s*=\s*[\"']([^\"']*)", source)]
     for start, end in hrefs:
         if re.search(r"\{\{[^}]*(?:borrower|\|\s*(?:money|date))", source[start:end]):
@@ -85,8 +85,8 @@ def _is_number(host: str) -> bool:
     return True
 
 
-def faults(source: str, most: int) -> Iterator[Issue]:
-    """What is wrong with a mail's looks, ``most`` of a kind. ``source`` has been checked by ``markup.elements``."""
+def issues(source: str, most: int) -> Iterator[Issue]:
+    """Problems of an e-mail's layout, at most ``most`` of a kind. ``source`` has passed ``markup.elements``."""
     if not re.search(r"<mj-preview>\s*\S", source):
         detail = translatable(
             "there is no preview text, so inboxes show the beginning of the message beside the subject"
@@ -95,8 +95,8 @@ def faults(source: str, most: int) -> Iterator[Issue]:
     if "prefers-color-scheme" not in source:
         detail = translatable("there are no styles for dark mode")
         yield Issue("hint", "no_dark_mode", 0, detail, translatable("Use {% render 'mail-style' %}."))
-    for look in (_pictures, _link_words, _element_contrast, _style_contrast):
-        yield from islice(look(source), most)
+    for check in (_pictures, _link_words, _element_contrast, _style_contrast):
+        yield from islice(check(source), most)
 
 
 def _pictures(source: str) -> Iterator[Issue]:
@@ -129,7 +129,7 @@ def _link_words(source: str) -> Iterator[Issue]:
 
 
 def _element_contrast(source: str) -> Iterator[Issue]:
-    """Text on the background that it stands on, by the elements' own attributes."""
+    """The contrast of text and background, by the elements' attributes."""
     defaults: dict[str, dict[str, str]] = {name: dict(values) for name, values in _DEFAULTS.items()}
     everywhere: dict[str, str] = {}
     background: dict[str, str] = {}
@@ -159,12 +159,15 @@ def _innermost(background: Mapping[str, str]) -> str:
 def _style_contrast(source: str) -> Iterator[Issue]:
     for style in re.finditer(r"<mj-style[^>]*>(.*?)</mj-style>", source, re.DOTALL):
         for rule in _RULE.finditer(style[1]):
-            said = {
+            declared = {
                 name.strip().lower(): value
                 for name, _, value in (each.partition(":") for each in rule["what"].split(";"))
             }
-            front, behind = said.get("color", ""), said.get("background-color") or said.get("background") or ""
-            yield from _too_faint(front, behind, style.start(1) + rule.start("what"), said.get("font-size", ""))
+            front, behind = (
+                declared.get("color", ""),
+                declared.get("background-color") or declared.get("background") or "",
+            )
+            yield from _too_faint(front, behind, style.start(1) + rule.start("what"), declared.get("font-size", ""))
 
 
 def _too_faint(front: str, behind: str, offset: int, size: str) -> Iterator[Issue]:

@@ -1,7 +1,7 @@
-"""E-mail bodies: MJML, once checked, is turned into the HTML that mail programs read.
+"""Compiles e-mail bodies from checked MJML to HTML.
 
-Liquid's tags are put aside while the layout is made, and put back afterwards, so that a mail is laid out once and not
-for every borrower.
+Liquid tags are replaced by placeholders while MJML is compiled and restored afterwards, so that the layout is compiled
+once and not for every borrower.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """``html`` with Liquid's tags in it; ``tags`` has where each begins there, and where it was in the source."""
+    """``html`` contains Liquid tags; ``tags`` has the offset of each in it, and its offset in the source."""
 
     html: str
     tags: tuple[tuple[int, int], ...]
 
 
 def compiled(source: str, addresses: frozenset[str]) -> Html:
-    """MJML to HTML. ``addresses`` are the variables that are https addresses. Raises SourceError with the offset."""
+    """Compile MJML to HTML. ``addresses`` are the variables with https URLs. Raises SourceError with the offset."""
     for _ in elements(source, addresses):
         pass
     tags = LIQUID.findall(source)
@@ -39,7 +39,9 @@ def compiled(source: str, addresses: frozenset[str]) -> Html:
     try:
         made = mrml.to_html(_without_tags(source, mark, tags), *_options()).content
     except BaseException as error:
-        if not isinstance(error, OSError) and type(error).__name__ != "PanicException":  # which is no Exception
+        if (
+            not isinstance(error, OSError) and type(error).__name__ != "PanicException"
+        ):  # pyo3's panic is a BaseException
             raise
         detail = translatable("the layout can't be built: check for a missing quote or bracket")
         raise SourceError(detail) from None
@@ -50,19 +52,19 @@ def compiled(source: str, addresses: frozenset[str]) -> Html:
 
 
 def _options() -> tuple[mrml.ParserOptions, mrml.RenderOptions]:
-    """No includes, and no web fonts: by itself the compiler has the reader's mail program fetch some from elsewhere."""
+    """Disable includes and web fonts: by default MJML links fonts that mail programs fetch from a third party."""
     return mrml.ParserOptions(include_loader=mrml.noop_loader()), mrml.RenderOptions(fonts={})
 
 
 def _unused(source: str) -> str:
-    """What stands for a tag while the layout is made: letters, which are the same in a text and in an attribute."""
+    """A placeholder for a tag, which does not occur in the source: letters, valid in texts and in attributes."""
     return next(mark for number in count() if (mark := f"liquid{number}x") not in source)
 
 
 def _without_tags(source: str, mark: str, tags: Sequence[str]) -> str:
-    """The source with each of Liquid's tags put aside: control tags as comments where elements may stand.
+    """The source with each Liquid tag replaced: control tags between elements by comments, others by placeholders.
 
-    A bare > is written as &gt;: the compiler panics at one that comes after certain letters.
+    A bare > is escaped as &gt;: the compiler panics at one that follows certain letters.
     """
     numbers = iter(range(len(tags)))
     held = LIQUID.sub(lambda found: f"\ue000{next(numbers)}\ue001", source)
@@ -96,6 +98,6 @@ def _with_tags(html: str, mark: str, tags: Sequence[str], starts: Sequence[int])
 
 
 def preview(html: str) -> str:
-    """The preview line that a mail program shows beside the subject, "" where the mail has none of its own."""
+    """The preview line that a mail program shows beside the subject, "" where the e-mail has none."""
     found = re.search(r"<body\b[^>]*>\s*<div style=\"display:\s*none[^\"]*\">(.*?)</div>", html, re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]*>", "", found[1])).split()) if found else ""

@@ -1,7 +1,7 @@
-"""What may stand in a mail: a closed list of elements and attributes, links by https, no script, no remote style.
+"""The permitted markup of e-mails: a closed list of elements and attributes, https links, no scripts, no remote styles.
 
-The MJML compiler lets unknown elements pass silently and says "unable to parse" without a place; so everything is
-checked here first, with Liquid's tags in it. Knows nothing of how the layout is made.
+The MJML compiler drops unknown elements silently, and its "unable to parse" has no position; so the source is checked
+here first, with its Liquid tags. Must not know the layout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HELD = re.compile(r"\ue000\d+\ue001")
 _INLINE = frozenset(("a", "b", "br", "em", "i", "img", "small", "span", "strong", "sub", "sup", "u"))
 _FLOW = _INLINE | {"p", "h1", "h2", "h3", "ul", "ol", "li", "blockquote", "hr", "table", "tbody", "tr", "td", "th"}
 _VOID = frozenset(("br", "hr", "img"))
-# What may stand in each element of MJML; in those with text, HTML of the list above.
+# The permitted children of each MJML element; elements with text permit the HTML of the list above.
 _CHILDREN: Mapping[str, frozenset[str]] = {
     "": frozenset(("mjml",)),
     "mjml": frozenset(("mj-head", "mj-body")),
@@ -92,17 +92,17 @@ _MJML_ATTRIBUTES = (
         )
     )
 )
-_MOST_ELEMENTS = 500  # our choice: a long mail has fifty
-_DEEPEST = 40  # elements within each other; our choice: the layout's compiler takes each by a call of its own
+_MOST_ELEMENTS = 500  # our choice: a long e-mail has fifty
+_DEEPEST = 40  # depth of nested elements; our choice: the MJML compiler recurses for each
 _LINK = re.compile(r"(https://|mailto:|tel:)", re.IGNORECASE)
 _SITE = re.compile(r"https://[^/\s]+/|mailto:|tel:", re.IGNORECASE)
-_WORDS_ONLY = ("alt", "title", "href", "src")  # where a variable may stand in an attribute
+_WORDS_ONLY = ("alt", "title", "href", "src")  # attributes that may have a variable
 _BAD_STYLE = re.compile(r"url\s*\(|@import|expression\s*\(|behavior\s*:|-moz-binding|javascript:|\\|<", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One opening tag, for the lint. ``offset`` is in the source."""
+    """An opening tag, for the lint. ``offset`` is in the source."""
 
     name: str
     attributes: Mapping[str, str]
@@ -110,7 +110,7 @@ class Element:
 
 
 def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
-    """The opening tags, in order, while checking that everything is allowed and closed. Raises SourceError."""
+    """Yield the opening tags in order; checks that all elements are permitted and closed. Raises SourceError."""
     if any(each in source for each in "\ue000\ue001"):
         raise SourceError(translatable("contains a private-use character, which can't be displayed"), 0)
     masked, tags = _masked(source)
@@ -140,7 +140,7 @@ def elements(source: str, addresses: frozenset[str]) -> Iterator[Element]:
 
 
 def _masked(source: str) -> tuple[str, dict[int, str]]:
-    """The source with each of Liquid's tags hidden, at the same length; the tags by their offset."""
+    """The source with each Liquid tag blanked out at the same length, and the tags by offset."""
     tags: dict[int, str] = {}
 
     def mask(found: re.Match[str]) -> str:
@@ -270,7 +270,7 @@ def _value(name: str, value: str, offset: int, tags: Mapping[int, str], addresse
 
 
 def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: frozenset[str]) -> None:
-    """A link begins with https, or is a variable that does; other variables come after the site's name."""
+    """Check that a link begins with https or a URL variable; other variables are permitted after the host name."""
     before = value[: held[0][0]].strip() if held else value.strip()
     if held and not before:
         if variable(held[0][1]) not in addresses:
@@ -284,7 +284,7 @@ def _link(value: str, held: Sequence[tuple[int, str]], offset: int, addresses: f
 
 
 def variable(tag: str) -> str:
-    """What stands in an output tag: a variable, where there is no filter."""
+    """The variable of an output tag without filters."""
     return tag.strip("{}- \n")
 
 
@@ -293,7 +293,7 @@ def _shown(name: str) -> str:
 
 
 def words(source: str) -> str:
-    """What a reader sees of the source, at the same offsets: elements, styles and Liquid's tags are hidden."""
+    """The words that a reader sees, at the same offsets: elements, styles and Liquid tags are blanked out."""
     hidden = re.compile(
         r"<mj-style(?:[^<>]*[^<>/])?>[^<]*</mj-style>|\{\{.*?\}\}|\{%.*?%\}|<[^<>]*>", re.DOTALL | re.IGNORECASE
     )

@@ -1,4 +1,4 @@
-"""How many SMS segments a text takes, and which characters make it dear.
+"""Counts the SMS segments of a text, and finds the characters that force the expensive encoding UCS-2.
 
 Source: 3GPP TS 23.038 (GSM 7-bit default alphabet and its extension table) and TS 23.040 (concatenation): 160
 septets alone or 153 each; 70 UTF-16 code units alone or 67 each. A character of two units is never split.
@@ -16,7 +16,7 @@ _BASIC = frozenset(
 )
 _EXTENSION = frozenset("\f^{}\\[~]|€")
 
-# Characters that word processors and number formats slip in, and what says the same in GSM 7-bit.
+# Characters that word processors and number formats insert, with their equivalent in GSM 7-bit.
 REPLACEMENTS: Mapping[str, str] = {
     "\u2018": "'",
     "\u2019": "'",
@@ -58,14 +58,14 @@ class Segments:
 
     @property
     def avoidable(self) -> bool:
-        """Whether the text could do without UCS-2: no letter of its language forces it, only signs and spaces."""
+        """Whether only signs and spaces force UCS-2, and no letter of the language does."""
         return bool(self.forcing) and all(
             instead or unicodedata.category(character)[0] in "CSZ" for character, instead in self.forcing
         )
 
 
 def segments(text: str) -> Segments:
-    """Count ``text`` as a phone network does."""
+    """Count the segments of ``text`` by 3GPP TS 23.040."""
     foreign = _foreign(text)
     forcing = tuple((each, REPLACEMENTS.get(each, "")) for each in foreign)
     units = sum(_widths(text, gsm=not foreign))
@@ -73,7 +73,7 @@ def segments(text: str) -> Segments:
 
 
 def split(text: str) -> list[str]:
-    """The text as the segments carry it; the receiving phone puts them together again."""
+    """Split the text into its segments."""
     gsm = not _foreign(text)
     widths = _widths(text, gsm=gsm)
     if sum(widths) <= (_GSM_ALONE if gsm else _UCS2_ALONE):
@@ -89,7 +89,7 @@ def split(text: str) -> list[str]:
 
 
 def _foreign(text: str) -> tuple[str, ...]:
-    """The characters that GSM 7-bit doesn't have, each once, in order."""
+    """The characters that GSM 7-bit lacks, each once, in order."""
     return tuple(dict.fromkeys(each for each in text if each not in _BASIC and each not in _EXTENSION))
 
 

@@ -1,4 +1,4 @@
-"""Who has been asking for a template lately, and with which variables: what a change of it may break."""
+"""Reads the recent callers of a template and their variables, which a change of it may break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, notifications
 
-MOST_COUNTED = 10_000  # of one caller; more are as many. Our choice: a few milliseconds of an index
+MOST_COUNTED = 10_000  # counted of one caller; our choice: a few milliseconds of an index scan
 _SAMPLES = 200  # of the newest requests of one caller; our choice
 
 
@@ -28,13 +28,13 @@ class RecentCaller:
 
 
 class Callers:
-    """The callers of a tenant's templates."""
+    """Queries for the callers of a tenant's templates."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def recent(self, tenant: str, template: str, since: datetime) -> list[RecentCaller]:
-        """Everyone who asked for the template since then. Raises Unavailable."""
+        """The callers that requested the template since then. Raises Unavailable."""
         keys = select(api_keys.c.id, api_keys.c.name).where(api_keys.c.tenant == tenant)
         first = f"ntf_{int(since.timestamp() * 1000):012x}"  # ids are in order of time
 

@@ -1,4 +1,4 @@
-"""The commands on templates, in one table: what each is called, who may give it, what it takes and what it calls.
+"""The commands on templates, in one table: name, permission, parameters and function of each.
 
 The HTTP API (gateway/api/templates/routes.py) and the editor's forms (gateway/web/editor_forms.py) are built from this
 table, so that a new command is one entry here. Both check the permission before they read anything else. What is
@@ -30,7 +30,7 @@ class Permission(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a command is given for."""
+    """The object of a command."""
 
     TEMPLATE = "template"
     VERSION = "version"
@@ -39,9 +39,9 @@ class Subject(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whose template and which version, and who gives the command (``user:<id>`` or ``key:<id>``).
+    """The tenant, template and version, and the actor (``user:<id>`` or ``key:<id>``).
 
-    ``test_addresses`` are those that the actor may send tests to, by channel.
+    ``test_addresses``: the addresses that the actor may send tests to, by channel.
     """
 
     tenant: str
@@ -61,7 +61,7 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why it is done, kept as evidence. API keys have to give one; a person is known by name and may leave it out."""
+    """The reason, kept as evidence. API keys have to give one; users may leave it out."""
 
     comment: str
 
@@ -110,7 +110,7 @@ class TestMessage:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What is live now (None: nothing), and the scheduled version that will replace it."""
+    """The live version (None: none), and the scheduled version that will replace it."""
 
     live: TemplateFiles | None
     planned: StoredVersion | None
@@ -124,7 +124,7 @@ class Command:
     """One entry. ``name`` is the last part of the URL; ``parameters`` is one of the dataclasses above.
 
     ``run`` raises TemplateRefusal (gateway/templates/workflow/refusals.py) and Unavailable. ``may_need_confirmation``:
-    it can raise NeedsConfirmation, and is given again with ``confirm``.
+    it can raise NeedsConfirmation, and is then repeated with ``confirm``.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Whom a new version would break: what it wants to be told, against what callers have been telling.
+"""Compares a new version's variables with those of recent requests, to find the callers that it would break.
 
-Pure: the requests of the last days are handed in.
+Pure functions: the requests are arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.templates.workflow.callers import RecentCaller
 
 @dataclass(frozen=True, slots=True)
 class BrokenCaller:
-    """A caller whose requests would be refused: ``share`` of those looked at, 0 to 1; ``why`` never has a value."""
+    """A caller whose requests would be refused: ``share`` of its samples, 0 to 1; ``why`` never has a value."""
 
     client: str
     name: str
@@ -34,7 +34,7 @@ class Consequence:
 
 
 def caller_changes(before: Mapping[str, VariableSpec], after: Mapping[str, VariableSpec]) -> list[Translatable]:
-    """In words, what a caller of ``before`` has to change for ``after``; empty where nothing."""
+    """Sentences on what a caller of ``before`` has to change for ``after``; empty where nothing."""
     found = []
     for name, spec in after.items():
         old = before.get(name)
@@ -55,7 +55,7 @@ def caller_changes(before: Mapping[str, VariableSpec], after: Mapping[str, Varia
 
 
 def broken_callers(callers: Sequence[RecentCaller], after: Mapping[str, VariableSpec]) -> list[BrokenCaller]:
-    """Those of whose requests at least one would be refused, the busiest first."""
+    """The callers with at least one request that would be refused, the busiest first."""
     found = []
     for each in callers:
         problems = [check(after, given) for given in each.samples]

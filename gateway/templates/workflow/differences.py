@@ -1,4 +1,4 @@
-"""How two versions of a template differ: in words for people, word by word in the files, and in what borrowers read."""
+"""The differences of two versions: a summary in sentences, a word diff of the files, and the rendered messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gateway.templates.language.version import PARTS, TemplateVersion
 from gateway.templates.translatable import Translatable, translatable
 from gateway.templates.workflow.preview import ChannelPreview, all_previews
 
-# A word, a run of spaces, or one sign: a Chinese character is a word of its own.
+# A token is a word, a run of spaces, or one sign; a Chinese character is a token.
 _TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)
-_MOST_TOKENS = 4_000  # comparing takes their square at worst; longer texts are compared by line. Our choice
+_MOST_TOKENS = 4_000  # our choice: comparing takes quadratic time at worst; longer texts are compared by line
 _WORDS = {
     "sms": translatable("the SMS"),
     "email": translatable("the e-mail"),
@@ -32,7 +32,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class DiffPiece:
-    """A stretch of text: ``same``, ``removed`` or ``added``. Put together in order, they are both texts."""
+    """A piece of text: ``same``, ``removed`` or ``added``; in order, they make up both texts."""
 
     kind: str
     text: str
@@ -40,7 +40,7 @@ class DiffPiece:
 
 @dataclass(frozen=True, slots=True)
 class FileDifference:
-    """One file. ``change``: added, removed or changed; ``unified`` is the usual diff of its lines."""
+    """One file. ``change``: added, removed or changed; ``unified`` is its unified diff."""
 
     name: str
     change: str
@@ -50,7 +50,7 @@ class FileDifference:
 
 @dataclass(frozen=True, slots=True)
 class MessageDifference:
-    """What a borrower reads on one channel in one locale, before and after. None: not there, or not renderable."""
+    """The rendered message of one channel and locale, before and after. None: missing, or can't be rendered."""
 
     channel: str
     locale: str
@@ -75,7 +75,7 @@ def difference(
     compiled_before: TemplateVersion | None,
     compiled_after: TemplateVersion | None,
 ) -> Difference:
-    """What changed from ``before`` to ``after`` (files), with what was compiled of each, if it could be."""
+    """The differences of the files ``before`` and ``after``, with the compiled version of each, if there is one."""
     names = sorted(before.keys() | after.keys(), key=lambda name: (name != SETTINGS, name))
     files = tuple(
         _file(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
@@ -86,7 +86,7 @@ def difference(
 
 
 def pieces(before: str, after: str) -> tuple[DiffPiece, ...]:
-    """Both texts, word by word."""
+    """A word diff of two texts."""
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     if max(len(old), len(new)) > _MOST_TOKENS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
@@ -174,7 +174,7 @@ def _became(change: str, what: str) -> Translatable:
 
 
 def _fragments(files: Sequence[FileDifference], shown: Sequence[MessageDifference]) -> list[Translatable]:
-    """What reads otherwise though none of its own files did: a shared text has changed."""
+    """Messages that changed though none of their files did: a shared text has changed."""
     touched = {each.name.rpartition("/")[0] for each in files}
     if SETTINGS in {each.name for each in files}:
         return []
@@ -202,7 +202,7 @@ def _shown(before: TemplateVersion | None, after: TemplateVersion | None) -> tup
 
 
 def _contents(version: TemplateVersion | None) -> dict[tuple[str, str], Content]:
-    """By (channel, locale); a locale that falls back to another has nothing of its own."""
+    """The rendered messages by (channel, locale), without locales that fall back to another."""
     if version is None:
         return {}
     shown: Sequence[ChannelPreview] = [each for each in all_previews(version) if each.content is not None]

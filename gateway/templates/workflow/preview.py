@@ -1,6 +1,6 @@
-"""What a borrower would get of one version, on every channel at once, by the one render function.
+"""Previews of a version on every channel, rendered by the function of the sending path.
 
-Owns nothing of the words: what stands here is what is sent, byte for byte.
+A preview is byte for byte the message that would be sent.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
 from gateway.templates.translatable import joined
 
-NAME = "Alexandra Example"  # of the borrower in samples; nobody's
+NAME = "Alexandra Example"  # of the borrower in samples; fictional
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one SMS segment costs."""
+    """The price of one SMS segment."""
 
     amount: Decimal
     currency: str
@@ -29,9 +29,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ChannelPreview:
-    """One channel's message. ``content`` None: it can't be rendered, and ``error`` says why and where.
+    """One channel's message. ``content`` None: it can't be rendered; ``error`` has the reason and the position.
 
-    ``locale`` is the one used, which may be another than the one asked for. ``segments`` and ``cost`` are of SMS only;
+    ``locale`` is the one used, after fallback. ``segments`` and ``cost`` are for SMS only;
     ``cost`` is None where no price is set.
     """
 
@@ -44,13 +44,13 @@ class ChannelPreview:
 
 
 def examples(version: TemplateVersion) -> dict[str, Any]:
-    """The variables as the template's own examples have them."""
+    """The variables with the values of the template's examples."""
     return {name: each.value_of_example for name, each in version.variables.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Whom a preview is rendered for. ``jurisdiction`` "": that of the locale's country."""
+    """The borrower and the variables of a preview. ``jurisdiction`` "": that of the locale's country."""
 
     locale: str
     variables: Mapping[str, Any]
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """A sample as a caller asks for it. None: the template's default locale, and the examples of its variables."""
+    """A caller's choice of a sample. None: the template's default locale, and the examples of its variables."""
 
     locale: str | None = None
     variables: Mapping[str, Any] | None = None
@@ -68,7 +68,7 @@ class SampleRequest:
     jurisdiction: str = ""
 
     def resolve(self, version: TemplateVersion) -> Sample:
-        """The sample for this version."""
+        """The sample to render this version with."""
         variables = examples(version) if self.variables is None else self.variables
         return Sample(self.locale or version.default_locale, variables, self.name, self.jurisdiction)
 
@@ -76,7 +76,7 @@ class SampleRequest:
 def preview(
     version: TemplateVersion, sample: Sample, prices: Mapping[str, Price] | None = None
 ) -> list[ChannelPreview]:
-    """Every channel of the version. ``prices`` of a segment are by country ("tw"); "" for all others."""
+    """Render every channel of the version. ``prices`` are by country ("tw"), "" for all others."""
     return [_shown(version, channel, sample, prices or {}) for channel in version.channels]
 
 
@@ -96,7 +96,7 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
 
 
 def rendered(version: TemplateVersion, channel: str, sample: Sample) -> Content:
-    """The message by the one render function. Raises RenderFailed."""
+    """Render one message. Raises RenderFailed."""
     return version.render(channel, sample.locale, sample.variables, sample.name, sample.jurisdiction)
 
 
@@ -106,6 +106,6 @@ def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price 
 
 
 def all_previews(version: TemplateVersion, prices: Mapping[str, Price] | None = None) -> Sequence[ChannelPreview]:
-    """Every channel in every locale, with the template's own examples."""
+    """Render every channel in every locale, with the template's examples."""
     given = examples(version)
     return [each for locale in version.locales for each in preview(version, Sample(locale, given), prices)]

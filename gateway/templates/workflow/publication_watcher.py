@@ -1,7 +1,7 @@
-"""Keeps a process's catalogue up to date with what is published, rolled back or scheduled in any process.
+"""Keeps a process's catalog up to date with the publications of all processes.
 
-Runs in every process: a publication takes effect everywhere within a second, a scheduled one at its time, and no
-request has to ask the ledger.
+Runs in every process: a publication takes effect everywhere within a second, a scheduled one at its time, and
+requests need no query.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ INTERVAL_SECONDS = 1.0  # our choice: the delay of a publication in other proces
 
 
 class PublicationWatcher:
-    """Refreshes a catalogue once a second, and records scheduled publications that have taken effect."""
+    """Refreshes a catalog once a second, and records scheduled publications that have taken effect."""
 
     def __init__(self, catalog: Catalog, versions: VersionStore, metrics: Metrics, clock: Clock) -> None:
         self._catalog = catalog
@@ -24,9 +24,9 @@ class PublicationWatcher:
         self._clock = clock
 
     async def run_once(self) -> None:
-        """Refresh the catalogue and record what was published by plan. Raises Unavailable."""
+        """Refresh the catalog and record scheduled publications that are due. Raises Unavailable."""
         await self._catalog.refresh()
         for tenant, template in self._catalog.planned(self._clock()):
-            # In memory it is live since its time. This records it in the ledger; the first process to do so wins.
+            # The catalog uses it from its time on. This records it in the ledger; the first process succeeds.
             await self._store.publish_due(tenant, template)
         self._metrics.templates_followed(self._clock(), self._catalog.names(), self._catalog.skipped())

@@ -1,7 +1,7 @@
-"""Template versions as rendering needs them: a request that was accepted with one can always be rendered with it.
+"""Stores the sources of versions that requests are pinned to, so that an accepted request can always be rendered.
 
-Two kinds: those of the files, which every tenant has (tenant ""), and those that a tenant published itself, which
-nobody else can reach. What is live of the second kind is read here by stamp; who may publish is in versions.py.
+Two kinds: built-in versions, for every tenant (tenant ""), and versions that a tenant published, for this tenant only.
+The live versions of tenants are read by stamp; versions_store.py has the rules for publishing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway.storage.statements import StatementTemplate
 
 Key = tuple[str, str, str]  # (tenant, template id, version)
 
-# Those that a request may be pinned to: they are live, were live, or will be.
+# States of versions that a request may be pinned to: live, replaced, or scheduled.
 _USABLE = (
     TemplateState.PUBLISHED,
     TemplateState.SCHEDULED,
@@ -33,7 +33,7 @@ _NEWEST_STAMP = StatementTemplate(lambda _: "SELECT coalesce(max(stamp), 0) FROM
 
 @dataclass(frozen=True, slots=True)
 class VersionSource:
-    """A version with all that its rendering depends on."""
+    """The source of a version, with everything that rendering depends on."""
 
     tenant: str
     template: str
@@ -43,9 +43,9 @@ class VersionSource:
 
 @dataclass(frozen=True, slots=True)
 class PublicationState:
-    """What is live of one of a tenant's templates. ``published`` "": what the files have.
+    """The live version of a tenant's template. ``published`` "": the built-in one.
 
-    ``planned`` takes its place at ``planned_at`` by itself. ``withdrawn`` were rolled back: no new request gets them.
+    ``planned`` replaces it at ``planned_at``. ``withdrawn`` were rolled back, and refused for new requests.
     """
 
     tenant: str
@@ -61,13 +61,13 @@ class PublicationState:
 
 
 class PublishedVersions:
-    """Keeps the sources of versions, and finds them again."""
+    """Stores and loads the sources of versions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, versions: Sequence[tuple[str, str, str]], now: datetime) -> None:
-        """Store (id, version, source) of versions of the files that are new; a version never changes."""
+        """Store the (id, version, source) of new built-in versions; a stored version never changes."""
         rows = [{"id": key, "version": version, "source": text, "created_at": now} for key, version, text in versions]
 
         def write(connection: Connection) -> None:
@@ -76,30 +76,30 @@ class PublishedVersions:
         if rows:
             await self._database.write(write)
 
-    async def found_good(self) -> set[str]:
-        """The marks of versions of the files that passed every check, in whatever process."""
+    async def valid_marks(self) -> set[str]:
+        """The marks (see ValidationCache) of built-in versions that passed every check in any process."""
         query = select(template_versions.c.found_good).where(template_versions.c.found_good != "")
         return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
 
-    async def find_good(self, marks: Sequence[tuple[str, str, str]]) -> None:
-        """Note (id, version, mark) of kept versions that passed every check."""
+    async def record_valid(self, marks: Sequence[tuple[str, str, str]]) -> None:
+        """Store the (id, version, mark) of stored versions that passed every check."""
         own = template_versions.c
         statement = (
             update(template_versions)
             .where(own.id == bindparam("of_id"), own.version == bindparam("of_version"))
             .values(found_good=bindparam("mark"))
         )
-        # In one order, so that two processes that start at once wait for each other and never deadlock.
+        # In one order, so that two processes that start at the same time can't deadlock.
         rows = [{"of_id": key, "of_version": version, "mark": mark} for key, version, mark in sorted(marks)]
         if rows:
             await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def fetch(self, keys: Sequence[Key]) -> list[VersionSource]:
-        """Those that are known: a tenant's own, and those of the files, which are answered with the tenant ""."""
+        """The versions that exist: of the tenants, and built-in ones with the tenant ""."""
         own, shared = template_editions.c, template_versions.c
-        mine = or_(*(and_(own.tenant == t, own.template == key, own.version == v) for t, key, v in keys))
+        requested = or_(*(and_(own.tenant == t, own.template == key, own.version == v) for t, key, v in keys))
         files = or_(*(and_(shared.id == key, shared.version == v) for _, key, v in keys))
-        of_tenants = select(own.tenant, own.template, own.version, own.source).where(mine, own.state.in_(_USABLE))
+        of_tenants = select(own.tenant, own.template, own.version, own.source).where(requested, own.state.in_(_USABLE))
         of_files = select(shared.id, shared.version, shared.source).where(files)
 
         def read(connection: Connection) -> list[VersionSource]:
@@ -109,12 +109,12 @@ class PublishedVersions:
         return await self._database.read(read)
 
     async def newest_stamp(self) -> int:
-        """Moves on whenever what is live changes anywhere."""
+        """The highest publication stamp, which grows with each change of a live version."""
         [(stamp,)] = await self._database.query(_NEWEST_STAMP.of)
         return int(stamp)
 
     async def changed(self, since: int) -> list[PublicationState]:
-        """What is live of the templates whose stamp is beyond ``since``, in order of the stamps."""
+        """The publication states with a stamp above ``since``, in the order of their stamps."""
         own = template_editions.c
         query = (
             select(templates.c.tenant, templates.c.id, templates.c.stamp, own.version, own.state, own.publish_at)

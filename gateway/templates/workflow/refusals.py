@@ -1,18 +1,18 @@
-"""Why something can't be done to a template's version, the whole tree:
+"""Refusals of the commands on template versions:
 
   TemplateRefusal
   ├── NoSuchVersion       there is no such template or version for this tenant
   ├── WrongState          its state does not allow it
-  ├── DraftExists         another draft is open; it comes along
-  ├── EditedMeanwhile     the draft was saved by somebody else since; what is stored now comes along
+  ├── DraftExists         another draft is open; the exception has it
+  ├── EditedMeanwhile     another user has saved the draft since; the exception has the stored text
   ├── SamePerson          a second person has to do it
   ├── AlreadyScheduled    another version is to be published
   ├── NothingToRollBack   nothing was live before
-  ├── BadText             it can't be used; the findings come along
-  ├── NeedsConfirmation   it would break callers, or undo somebody's work; say that you know
-  └── TestSendRefused       a test message can't be sent: not to this address, or not now
+  ├── BadText             the text can't be used; the exception has the findings
+  ├── NeedsConfirmation   it would break callers or undo other work; repeat with confirmation
+  └── TestSendRefused       a test message can't be sent to this address, or not now
 
-``kind`` is the word of the problem (gateway/api/http/problems.py), and of the page's message.
+``kind`` is the problem type (gateway/api/http/problems.py), and the key of the page's message.
 """
 
 from __future__ import annotations

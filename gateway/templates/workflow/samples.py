@@ -1,7 +1,7 @@
-"""Whom a template is tried with: who is usual in a locale, and those who break messages.
+"""Sample borrowers for previews and lint: a usual one for each locale, and edge cases such as the longest values.
 
-A template's own ``examples/<locale>.json`` comes first: ``{"borrower": {"name": …}, "variables": {…}}``. Where it has
-none, the examples of its variables, with the money of the locale's country.
+A template's ``examples/<locale>.json`` comes first: ``{"borrower": {"name": …}, "variables": {…}}``. Without one, the
+examples of its variables are used, with the currency of the locale's country.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from babel.numbers import get_territory_currencies
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import NAME, Sample
 
-# What is unusual about each. The names are nobody's.
+# The property that each kind has. The names are fictional.
 KINDS = ("usual", "everything", "required_only", "longest", "long_name", "big_amount", "right_to_left", "chinese")
 _NAMES = {
     "longest": "Maria-Magdalena Wolfeschlegelsteinhausen-Bergerdorff de la Santísima Trinidad",
@@ -24,17 +24,17 @@ _NAMES = {
     "right_to_left": "شهرزاد بنت عبد الرحمن",
     "chinese": "歐陽美玲",
 }
-_BIG = "98765432.10"  # longer than any that a layout was tried with
+_BIG = "98765432.10"  # a name longer than layouts are designed for
 _LONG: Mapping[str, str] = {
     "money": _BIG,
-    "date": "2026-09-30",  # the longest month, in English and its neighbours
+    "date": "2026-09-30",  # the longest month name in English and related languages
     "url": "https://payments.example.com/accounts/0123456789/pay?reference=0123456789",
 }
-_IN_FORCE = date(2026, 1, 1)  # of currencies: a day on which today's are in use
+_IN_FORCE = date(2026, 1, 1)  # the date whose currencies are used; our choice
 
 
 def samples(version: TemplateVersion, locale: str, files: Mapping[str, str] | None = None) -> dict[str, Sample]:
-    """The samples of a locale by kind. ``files`` are the template's, by path: its examples are among them."""
+    """The samples of a locale by kind. ``files`` are the template's files by path, with its examples."""
     name, own = _own(version, (files or {}).get(f"examples/{locale.lower()}.json", ""))
     declared = _declared(version, locale)
     everything = declared | own
@@ -49,7 +49,7 @@ def samples(version: TemplateVersion, locale: str, files: Mapping[str, str] | No
 
 
 def _own(version: TemplateVersion, text: str) -> tuple[str, dict[str, Any]]:
-    """The template's sample for a locale; one that can't be read is as good as none. What it leaves out is left out."""
+    """The template's sample for a locale; one that can't be parsed is ignored. Missing variables stay missing."""
     try:
         given = json.loads(text)
         name, variables = str(given["borrower"]["name"]), dict(given["variables"])
@@ -59,7 +59,7 @@ def _own(version: TemplateVersion, text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _declared(version: TemplateVersion, locale: str) -> dict[str, Any]:
-    """The examples of the declarations, with the money of the locale's country."""
+    """The examples of the declarations, with the currency of the locale's country."""
     country = locale.partition("-")[2].upper()
     currencies = get_territory_currencies(country, _IN_FORCE) if country else []
     found: dict[str, Any] = {each: spec.value_of_example for each, spec in version.variables.items()}

@@ -1,6 +1,6 @@
-"""The first text of a template that is new: from another template's text, or from nothing.
+"""Makes the first text of a new template, from another template's text or from a blank one.
 
-Answers files as an editor sees them, which may still lack what the lint wants. Must not know who begins it.
+Returns files as an editor sees them, which may still have lint errors. Must not know permissions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.version import PARTS
 
-# What a text is before anybody has written it: it compiles, and says who writes.
+# The blank text of each part: it compiles, and names the sender.
 _BLANK: Mapping[str, str] = {
     "sms.liquid": "{{ lender.name }}: \n",
     "email.subject.liquid": "{{ lender.name }}\n",
@@ -43,7 +43,7 @@ _BLANK: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """What somebody wants to write: a title, a category of the policy, and at least one locale and one channel."""
+    """A new template: a title, a category of the policy, and at least one locale and one channel."""
 
     title: str
     category: str
@@ -52,9 +52,9 @@ class NewTemplate:
 
 
 def starting_files(plan: NewTemplate, source: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A new template's files. ``source``: the text to begin from, whose words are taken as far as they are wanted.
+    """The files of a new template. ``source``: the text to copy, for the wanted locales and channels.
 
-    A locale that the source lacks gets its default locale's words, to be translated; a channel that it lacks is blank.
+    A locale that the source lacks gets the default locale's text, for translation; a channel that it lacks is blank.
     """
     words = source or {SETTINGS: "[variables]\n"}
     default = tomllib.loads(words[SETTINGS]).get("default_locale", "")
@@ -75,11 +75,11 @@ def starting_files(plan: NewTemplate, source: Mapping[str, str] | None = None) -
 
 
 def _with(settings: str, values: Mapping[str, str]) -> str:
-    """The settings with these lines at their head; everything else, remarks too, stays as it is."""
+    """The settings with these lines at the top; everything else, comments included, is unchanged."""
     tables = re.search(r"^\[", settings, re.MULTILINE)
     head, rest = (settings[: tables.start()], settings[tables.start() :]) if tables else (settings, "")
     for name in values:
         head = re.sub(rf"^{name}\s*=.*\n?", "", head, flags=re.MULTILINE)
-    # A JSON string without escapes for what isn't ASCII is a TOML string.
+    # A JSON string with unescaped non-ASCII characters is a valid TOML string.
     lines = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
     return lines + (head or "\n") + rest

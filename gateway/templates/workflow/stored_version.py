@@ -1,6 +1,6 @@
-"""A version of a tenant's template as the ledger stores it: its row, its text, and the changes made to it.
+"""The stored form of a tenant's template version: its row, its text, and its changes.
 
-Owns how rows become values. Must not know which change is allowed when (see unit_of_work.py and versions_store.py).
+Owns the mapping of rows to values. Must not know the permitted transitions (unit_of_work.py, versions_store.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Key = tuple[str, str, int]  # (tenant, template, number)
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One version of a tenant's template. ``version`` is what requests are pinned to, "" while it is a draft.
+    """One version of a tenant's template. Requests are pinned to ``version``, "" while it is a draft.
 
-    ``replaced`` is the number that was live before it (0: the version of the files). Times are UTC.
+    ``replaced`` is the number of the version that was live before it (0: the built-in one). Times are UTC.
     """
 
     tenant: str
@@ -48,7 +48,7 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True)
 class VersionText:
-    """a version with what is written in it. ``source`` is "" while it is a draft."""
+    """A version with its text. ``source`` is "" while it is a draft."""
 
     stored: StoredVersion
     files: Mapping[str, str]
@@ -57,7 +57,7 @@ class VersionText:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that was done to a template, by whom, when and why."""
+    """One change of a template: kind, actor, time and reason."""
 
     at: datetime
     actor: str

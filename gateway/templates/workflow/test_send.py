@@ -1,7 +1,7 @@
-"""Test sends: a version as it will reach a borrower, to an address of the editor's own, by the real provider.
+"""Sends a test message: a rendered version, through the real provider, to an address of the editor's own.
 
-Outside everything that counts contacts: no notification, no delivery, no cap; it is written in the template's chain of
-events, before and after. What is sent is what the preview shows, but for the mark in front of its first line.
+A test is no contact: it makes no notification and no delivery, and counts for no cap. It is recorded in the template's
+event chain before and after the call. The message is that of the preview, with a mark before its first line.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from gateway.templates.workflow.refusals import TestSendRefused
 from gateway.templates.workflow.versions_store import VersionStore
 
 MARK = "[TEST] "
-_MOST = 30  # of one person in an hour and on one template; our choice: every locale and channel once, and again
+_MOST = 30  # per actor, template and hour; our choice: every locale and channel twice
 _HOUR = timedelta(hours=1)
 STARTED, ENDED = "template_test_started", "template_test_ended"
 
 
 @dataclass(frozen=True, slots=True)
 class TestSend:
-    """What became of a test send. ``outcome``: accepted, or why not, in the providers' words."""
+    """The result of a test send. ``outcome``: accepted, or the provider's reason."""
 
     id: str
     channel: str
@@ -44,14 +44,14 @@ class TestSend:
 
 
 def marked(channel: str, content: Content) -> Content:
-    """The message with the mark where it is seen first: the subject or title, or the SMS itself."""
+    """The message with the mark at its beginning: of the subject or title, or of the text of an SMS."""
     if channel == "sms":
         return replace(content, text=MARK + content.text)
     return replace(content, subject=MARK + content.subject)
 
 
 class TestSender:
-    """Sends tests by the providers of now."""
+    """Sends tests through the configured providers."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class TestSender:
         own: Collection[str],
         actor: str,
     ) -> TestSend:
-        """Render and send one message. ``own`` are the addresses that the caller has proved to be theirs.
+        """Render and send one message. ``own`` are the caller's verified addresses.
 
-        Raises: TrialRefused, RenderFailed, Unavailable.
+        Raises: TestSendRefused, RenderFailed, Unavailable.
         """
         now = self._clock()
         address = self._own_address(channel, address, own)
@@ -150,7 +150,7 @@ class TestSender:
             address=work.notification.borrower.addresses[work.delivery.channel],
             content=content,
             reference=work.delivery.id,
-            callback_url="",  # nobody waits for the receipt of a test
+            callback_url="",  # the receipt of a test is ignored
             valid_until=None,
             category=work.notification.category,
         )
@@ -166,7 +166,7 @@ class TestSender:
 def _work(
     tenant: str, version: TemplateVersion, channel: str, address: str, actor: str, now: datetime
 ) -> ClaimedDelivery:
-    """What the choice of a provider looks at, for a message that belongs to nobody."""
+    """A delivery for the provider router; the message belongs to no notification."""
     identifier = new_id("tst", now)
     notification = Notification(
         id=identifier,

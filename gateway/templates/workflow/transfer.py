@@ -1,4 +1,4 @@
-"""Between a folder of templates and the ledger, without loss: what is live as files, and files as drafts or live."""
+"""Exports live template versions to files, and imports files as drafts or as live versions, both byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.templates.workflow.versions_store import VersionStore
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What importing one template came to: unchanged, draft, published or refused (``detail`` says why)."""
+    """The result of importing a template: unchanged, draft, published or refused (``detail`` has the reason)."""
 
     template: str
     outcome: str
@@ -24,7 +24,7 @@ class Imported:
 
 
 class Transfer:
-    """Export and import, of one tenant at a time."""
+    """Exports and imports the templates of one tenant."""
 
     def __init__(self, versions: VersionStore, catalog: Catalog, repository: TemplateRepository) -> None:
         self._store = versions
@@ -32,7 +32,7 @@ class Transfer:
         self._repository = repository
 
     async def export(self, tenant: str) -> dict[str, Mapping[str, str]]:
-        """The files of every template, as they are live."""
+        """The files of the live version of every template."""
         names = {*self._repository.shipped(), *(each.template for each in await self._store.listed(tenant))}
         found = {name: await self._repository.live(tenant, name) for name in sorted(names)}
         return {name: text.files for name, text in found.items() if text is not None}
@@ -48,9 +48,9 @@ class Transfer:
         publish: bool = False,
         confirmed: bool = False,
     ) -> Imported:
-        """Begin a draft from files, or with ``publish`` have them live: ``comment`` says who reviewed them where.
+        """Begin a draft from files, or with ``publish`` publish them; ``comment`` then names the review done elsewhere.
 
-        Never writes over a draft that is open: that is a refusal, for this template.
+        An open draft is never overwritten: this template is refused.
         """
         live = await self._repository.live(tenant, template)
         if live is not None and dict(live.files) == dict(files):

@@ -1,7 +1,7 @@
-"""A tenant's template held open in the ledger: its versions under one lock, and what happens to them.
+"""The unit of work of a tenant's template: its versions under a row lock, and their state transitions.
 
-This is the only place where a version changes its state. Each change is an event of the template's own chain; what
-changes what is live moves the stamp that every process looks at.
+The only place where a version changes its state. Each change is an event in the template's chain; a change of the live
+version increases the publication stamp, which every process polls.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from gateway.templates.workflow.stored_version import (
     text_from,
 )
 
-_LOCK = 0x7E4B1A7E  # any number that nothing else in this database uses for an advisory lock
+_LOCK = 0x7E4B1A7E  # arbitrary; the key of an advisory lock that nothing else in this database uses
 _GATEWAY = "gateway"
 _EVENT_DETAILS = (
     "version",
     "publish_at",
     "published_at",
     "approved_by",
-)  # what an event says of a move besides who and why
+)  # the details of a transition's event, besides actor and reason
 
 
 class TemplateUnitOfWork:
-    """A tenant's template, held locked until the transaction ends, and what happens to its versions."""
+    """A tenant's template, locked until the transaction ends, with the transitions of its versions."""
 
     def __init__(self, connection: Connection, tenant: str, template: str, now: datetime) -> None:
         self.connection, self.tenant, self.template, self.now = connection, tenant, template, now
@@ -52,7 +52,7 @@ class TemplateUnitOfWork:
         self._publish_due()
 
     def _publish_due(self) -> None:
-        """What was to be live by now is live since its own time, whoever notices it first."""
+        """Record a scheduled publication that is due, with its scheduled time."""
         planned = self.in_state(TemplateState.SCHEDULED)
         if planned is not None and planned.publish_at is not None and planned.publish_at <= self.now:
             self.go_live(planned, planned.publish_at, _GATEWAY, "as planned")
@@ -65,7 +65,7 @@ class TemplateUnitOfWork:
         return text_from(row)
 
     def in_state(self, state: TemplateState) -> StoredVersion | None:
-        """The version in a state of which there is at most one: draft, scheduled, published."""
+        """The version in a state that at most one version has: draft, scheduled, published."""
         columns = template_editions.c
         query = select(*COLUMNS).where(
             columns.tenant == self.tenant, columns.template == self.template, columns.state == state
@@ -106,7 +106,7 @@ class TemplateUnitOfWork:
         self.connection.execute(changed)
 
     def go_live(self, stored: StoredVersion, at: datetime, actor: str, comment: str) -> None:
-        """Put it in the place of what is live."""
+        """Make a version live; the live one is superseded."""
         current = self.in_state(TemplateState.PUBLISHED)
         if current is not None:
             self.move(current, TemplateState.SUPERSEDED, "template_superseded", actor, f"by version {stored.number}")
@@ -123,7 +123,7 @@ class TemplateUnitOfWork:
         self._publication_changed = True
 
     def roll_back(self, to: int | None, shipped: bool, actor: str, comment: str) -> StoredVersion | None:
-        """Make an earlier version live again; None where that is the version of the files, if they have it."""
+        """Make an earlier version live again, and return it; None for the built-in one, if there is one."""
         current = self.in_state(TemplateState.PUBLISHED)
         if current is None:
             raise NothingToRollBack("the version of the files is live already")
@@ -141,7 +141,7 @@ class TemplateUnitOfWork:
         return self.text(number).stored
 
     def mark_publication_changed(self) -> None:
-        """What will be live has changed: other processes have to hear of it as well."""
+        """Increase the stamp after a change of the schedule, so that other processes read it, too."""
         self._publication_changed = True
 
     def record(self, kind: str, number: int, state: str, actor: str, comment: str, detail: Mapping[str, Any]) -> None:
@@ -165,7 +165,7 @@ class TemplateUnitOfWork:
         self._chain.write(self.connection)
 
     def _next_stamp(self) -> int:
-        """One more than any there is. One transaction at a time: who has seen a stamp must never miss a smaller one."""
+        """The next stamp. A lock serialises transactions: a reader of a stamp must never miss a smaller one."""
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         return int(self.connection.execute(select(func.coalesce(func.max(templates.c.stamp), 0) + 1)).scalar_one())

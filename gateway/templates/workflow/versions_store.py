@@ -1,8 +1,7 @@
-"""The verbs of a tenant's template versions in the ledger: who may follow whom, and what is live when.
+"""Stores the versions of tenants' templates, and enforces their life cycle: draft, review, publication, roll-back.
 
-A version has one life, from a draft to its end (``TEMPLATE_TRANSITIONS`` in core/states.py).
-Knows nothing of the templates' language: texts are files, kept as they were written; what rendering needs is frozen at
-submission and handed in.
+States and transitions are ``TEMPLATE_TRANSITIONS`` in core/states.py. Must not know the template language: texts are
+files, stored as written; the source for rendering is an argument of ``submit``.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ from gateway.templates.workflow.stored_version import (
 )
 from gateway.templates.workflow.unit_of_work import TemplateUnitOfWork
 
-REVIEWED_ELSEWHERE = "elsewhere"  # stands for the second person of a text that was reviewed before it came here
+REVIEWED_ELSEWHERE = "elsewhere"  # the approver of a text that was reviewed outside of the gateway
 
 T = TypeVar("T")
 
 
 class VersionStore:
-    """The verbs of a version's life. Each is one transaction, durable when it returns. All raise Unavailable."""
+    """The commands on versions. Each is one transaction, durable when it returns. All raise Unavailable."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -55,7 +54,7 @@ class VersionStore:
     async def begin(
         self, tenant: str, template: str, files: Mapping[str, str], based_on: str, actor: str, comment: str = ""
     ) -> VersionText:
-        """Begin a draft. Raises DraftExists (with its text) where one is open: there is one at a time."""
+        """Begin a draft. Raises DraftExists (with its text) where one is open."""
 
         def work(opened: TemplateUnitOfWork) -> VersionText:
             existing = opened.in_state(TemplateState.DRAFT)
@@ -68,7 +67,7 @@ class VersionStore:
     async def save(
         self, key: Key, revision: int, files: Mapping[str, str], actor: str, comment: str = ""
     ) -> VersionText:
-        """Keep a draft's new text. Raises EditedMeanwhile (with the present text) unless it is at ``revision``."""
+        """Store a draft's new text. Raises EditedMeanwhile (with the stored text) unless it is at ``revision``."""
 
         def work(opened: TemplateUnitOfWork) -> VersionText:
             before = opened.text(key[2])
@@ -93,7 +92,7 @@ class VersionStore:
         return await self._with(*key[:2], work)
 
     async def discard(self, key: Key, revision: int, actor: str, comment: str) -> StoredVersion:
-        """Give a draft up."""
+        """Discard a draft."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
@@ -106,7 +105,7 @@ class VersionStore:
     async def submit(
         self, key: Key, revision: int, version: str, source: str, actor: str, comment: str
     ) -> StoredVersion:
-        """Hand a draft to a second person. From then on its text can't change, and ``source`` is what is rendered."""
+        """Submit a draft for review. Its text can't change from then on; ``source`` is stored for rendering."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             before = opened.text(key[2])
@@ -126,7 +125,7 @@ class VersionStore:
         return await self._with(*key[:2], work)
 
     async def approve(self, key: Key, actor: str, comment: str = "") -> StoredVersion:
-        """Raises SamePerson for who wrote in it or submitted it."""
+        """Approve a submitted version. Raises SamePerson for an actor that has edited or submitted it."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             stored = opened.text(key[2]).stored
@@ -138,7 +137,7 @@ class VersionStore:
         return await self._with(*key[:2], work)
 
     async def reject(self, key: Key, actor: str, comment: str) -> StoredVersion:
-        """Say no to what is submitted or approved; its editor begins another draft from it."""
+        """Reject a submitted or approved version; the editor can begin another draft from it."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             stored = opened.text(key[2]).stored
@@ -148,7 +147,7 @@ class VersionStore:
         return await self._with(*key[:2], work)
 
     async def publish(self, key: Key, actor: str, comment: str, at: datetime | None = None) -> StoredVersion:
-        """Have it live from ``at`` on; None, or a time that has passed: from now on."""
+        """Publish an approved version at ``at``; at once for None or a time in the past."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             stored = opened.text(key[2]).stored
@@ -176,9 +175,9 @@ class VersionStore:
         actor: str,
         comment: str,
     ) -> StoredVersion:
-        """Have a text live that a second person read elsewhere, as ``comment`` says: all steps at once, each recorded.
+        """Publish a text that was reviewed elsewhere, as ``comment`` says: all steps at once, each recorded.
 
-        ``freeze`` answers version and source for the number that it gets. Raises DraftExists.
+        ``freeze`` returns version and source for a number. Raises DraftExists.
         """
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
@@ -198,7 +197,7 @@ class VersionStore:
         return await self._with(tenant, template, work)
 
     async def unschedule(self, key: Key, actor: str, comment: str) -> StoredVersion:
-        """Take back a planned publication; it is approved as before."""
+        """Cancel a scheduled publication; the version is approved as before."""
 
         def work(opened: TemplateUnitOfWork) -> StoredVersion:
             stored = opened.text(key[2]).stored
@@ -213,18 +212,19 @@ class VersionStore:
     async def roll_back(
         self, tenant: str, template: str, to: int | None, shipped: bool, actor: str, comment: str
     ) -> StoredVersion | None:
-        """Have an earlier version live again at once: ``to``, or the one before. None: that of the files (0).
+        """Make an earlier version live again, and return it; None for the built-in one.
 
-        ``shipped`` is whether the files have one. Raises NothingToRollBack.
+        ``to``: its number (0: the built-in one; None: the one before). ``shipped``: whether there is a built-in one.
+        Raises NothingToRollBack.
         """
         return await self._with(tenant, template, lambda opened: opened.roll_back(to, shipped, actor, comment))
 
     async def publish_due(self, tenant: str, template: str) -> None:
-        """Write down that a planned publication has taken place; safe to repeat."""
+        """Record a scheduled publication that is due; idempotent."""
         await self._with(tenant, template, lambda opened: None)
 
     async def text(self, key: Key) -> VersionText:
-        """Raises NoSuchVersion."""
+        """A version with its text. Raises NoSuchVersion."""
         columns = template_editions.c
         same = and_(columns.tenant == key[0], columns.template == key[1], columns.number == key[2])
         row = await self._database.read(
@@ -235,7 +235,7 @@ class VersionStore:
         return text_from(row)
 
     async def listed(self, tenant: str, template: str | None = None) -> list[StoredVersion]:
-        """A tenant's versions, of one template or all, the newest first within each."""
+        """A tenant's versions, of one template or all; the newest first within a template."""
         columns = template_editions.c
         query = select(*COLUMNS).where(columns.tenant == tenant)
         if template is not None:
@@ -246,13 +246,13 @@ class VersionStore:
         )
 
     async def note(self, key: Key, kind: str, actor: str, detail: Mapping[str, Any]) -> None:
-        """Write down what was done with a version without changing it; number 0 is that of the files."""
+        """Record an event that does not change the version; number 0 is the built-in one."""
         await self._with(*key[:2], lambda opened: opened.record(kind, key[2], "", actor, "", detail))
 
     async def history(
         self, tenant: str, template: str, number: int | None = None, since: datetime | None = None
     ) -> list[Change]:
-        """All that was done, in order."""
+        """All changes, in order."""
         query = select(events).where(events.c.subject == template_subject(tenant, template)).order_by(events.c.seq)
         if since is not None:
             query = query.where(events.c.at >= since)

@@ -1,10 +1,9 @@
-"""The life of a tenant's templates, as the editor's page, the API and the command line have it: one verb for each step.
+"""The workflow of a tenant's templates, for the editor's page, the API and the command line: a method for each step.
 
-Puts together what the ledger holds (who, when, what is live), what the language says of a text, and what the lint
-finds. Whoever calls has checked what the caller may do (roles, scopes); that a second person approves is held here and
-below. Knows nothing of HTTP.
+Combines the stored versions, the compiler and the lint. Callers check roles and scopes; the approval by a second
+person is enforced here and in the store. Must not know HTTP.
 
-Every refusal is a ``TemplateRefusal`` (templates/workflow/refusals.py); each verb may raise ``Unavailable`` as well.
+Every refusal is a ``TemplateRefusal`` (templates/workflow/refusals.py); each method may raise ``Unavailable``, too.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
 from gateway.templates.workflow.versions_store import VersionStore
 
-# States in which somebody is expected to do something, or time is.
+# States that wait for a person or for a scheduled time.
 _UNDER_WAY = (TemplateState.DRAFT, TemplateState.SUBMITTED, TemplateState.APPROVED, TemplateState.SCHEDULED)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSummary:
-    """One template in the list. ``live`` is the version that new requests get, "" where there is none."""
+    """One template in the list. ``live`` is the version for new requests, "" where there is none."""
 
     template: str
     title: str
     category: str
     live: str
-    own: bool  # the live version is the tenant's own, not that of the files
+    own: bool  # the live version is the tenant's own, not the built-in one
     under_way: tuple[StoredVersion, ...]  # the newest first
-    stored: StoredVersion | None  # that is live, where it is the tenant's own
-    shipped: bool  # the files have it
+    stored: StoredVersion | None  # of the live version, where it is the tenant's own
+    shipped: bool  # there is a built-in version
 
 
 @dataclass(frozen=True, slots=True)
 class DraftPreview:
-    """An unfinished text as far as it goes. ``version`` None: its settings can't be read."""
+    """The preview of a draft. ``version`` None: its settings can't be parsed."""
 
     version: TemplateVersion | None
     sample: Sample | None
@@ -58,7 +57,7 @@ class DraftPreview:
 
 
 class TemplateWorkflow:
-    """The verbs, each for one tenant. ``actor`` is ``user:<id>`` or ``key:<id>``."""
+    """The steps, each for one tenant. ``actor`` is ``user:<id>`` or ``key:<id>``."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class TemplateWorkflow:
         self._prices = prices
         self._clock = clock
 
-    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def summaries(self, tenant: str, search: str = "") -> list[TemplateSummary]:
         """All templates of a tenant, by id; ``search`` in id and title."""
@@ -94,7 +93,7 @@ class TemplateWorkflow:
         own, shipped = live_version(versions, now), template in self._repository.shipped()
         try:
             shown = self._catalog.resolve(tenant, template, own.version if own else None, now)
-        except UnknownTemplate:  # never published, or so lately that this process has not heard of it
+        except UnknownTemplate:  # not published, or after this process's last refresh
             version = own.version if own else ""
             return TemplateSummary(template, template, "", version, own is not None, under_way, own, shipped)
         return TemplateSummary(
@@ -102,37 +101,37 @@ class TemplateWorkflow:
         )
 
     async def versions(self, tenant: str, template: str) -> list[StoredVersion]:
-        """A template's versions, the newest first; none where the tenant has only that of the files."""
+        """A template's versions, the newest first; none where the tenant has the built-in one only."""
         found = await self._store.listed(tenant, template)
         if not found and template not in self._repository.shipped():
             raise NoSuchVersion(f"there is no template {template} here")
         return found
 
     def locales(self) -> list[str]:
-        """Those that the templates of the files are written in."""
+        """The locales of the built-in templates."""
         return sorted({locale for each in self._catalog.live() for locale in each.locales})
 
     async def text(self, tenant: str, template: str, number: int) -> TemplateFiles:
-        """One version's files; 0 is the version of the files. Raises NoSuchVersion."""
+        """The files of one version; 0 is the built-in one. Raises NoSuchVersion."""
         return await self._repository.text(tenant, template, number)
 
     async def live(self, tenant: str, template: str) -> TemplateFiles | None:
-        """The text that new requests get now; None where there is none."""
+        """The text for new requests; None where there is none."""
         return await self._repository.live(tenant, template)
 
     def preview(
         self, template: str, files: Mapping[str, str], sample: SampleRequest | None = None
     ) -> list[ChannelPreview]:
-        """What a borrower would get on each channel, as far as the text compiles. Raises BadText where it doesn't."""
+        """The rendered message for each channel. Raises BadText where the text doesn't compile."""
         version = self._repository.compiled_partly(TemplateFiles(template, 0, "", files))
         return preview(version, (sample or SampleRequest()).resolve(version), self._prices)
 
     def draft_preview(
         self, template: str, files: Mapping[str, str], choose: Callable[[TemplateVersion], Sample]
     ) -> DraftPreview:
-        """The preview and the findings of a text that somebody is writing: what compiles of it is shown.
+        """The preview of the parts of a draft that compile, and its findings.
 
-        ``choose`` answers whom it is shown for, once it is known what variables there are.
+        ``choose`` returns the sample for the compiled version, whose variables it needs.
         """
         version, found = self._repository.draft_preview(TemplateFiles(template, 0, "", files))
         if version is None:
@@ -141,7 +140,7 @@ class TemplateWorkflow:
         return DraftPreview(version, sample, preview(version, sample, self._prices), found)
 
     async def difference(self, tenant: str, template: str, number: int, against: int | None = None) -> Difference:
-        """What a version changes, compared with ``against`` (0: that of the files) or with what is live."""
+        """The differences of a version from ``against`` (0: the built-in one) or from the live version."""
         after = await self.text(tenant, template, number)
         before = await self.live(tenant, template) if against is None else await self.text(tenant, template, against)
         old = self._repository.compiled_or_none(before) if before is not None else None
@@ -149,11 +148,11 @@ class TemplateWorkflow:
         return await asyncio.to_thread(difference, files, after.files, old, self._repository.compiled_or_none(after))
 
     async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
-        """What publishing it now would do to callers, or undo; empty where it is harmless. Raises BadText."""
+        """The consequences of publishing it now, for callers and for other plans. Raises BadText."""
         return await self._repository.consequences(tenant, await self.text(tenant, template, number))
 
     async def history(self, tenant: str, template: str, number: int | None = None) -> list[Change]:
-        """All that was done, in order, with who, when and why."""
+        """All changes in order, with actor, time and reason."""
         return await self._store.history(tenant, template, number)
 
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,7 +160,7 @@ class TemplateWorkflow:
     async def begin(
         self, tenant: str, template: str, actor: str, comment: str = "", files: Mapping[str, str] | None = None
     ) -> TemplateFiles:
-        """Begin a draft, from ``files`` or from what is live. Raises DraftExists, BadText."""
+        """Begin a draft from ``files``, or from the live text. Raises DraftExists, BadText."""
         live = await self.live(tenant, template)
         chosen = files if files is not None else live.files if live else None
         if chosen is None:
@@ -180,7 +179,7 @@ class TemplateWorkflow:
         actor: str,
         comment: str = "",
     ) -> TemplateFiles:
-        """Keep a draft's text, finished or not. Raises EditedMeanwhile (with the present text), BadText."""
+        """Store a draft's text, finished or not. Raises EditedMeanwhile (with the stored text), BadText."""
         check_files(template, files)
         return written(await self._store.save((tenant, template, number), revision, files, actor, comment))
 
@@ -190,7 +189,7 @@ class TemplateWorkflow:
         return await self._store.discard((tenant, template, number), revision, actor, comment)
 
     def lint(self, template: str, files: Mapping[str, str]) -> list[LintFinding]:
-        """Everything that is to be said of a text, the worst first; an error blocks submitting and publishing."""
+        """The findings for a text, the most severe first; an error blocks submitting and publishing."""
         return self._repository.findings(TemplateFiles(template, 0, "", files))
 
     # ── from draft to publication ───────────────────────────────────────────────────────────────────────────
@@ -198,14 +197,14 @@ class TemplateWorkflow:
     async def submit(
         self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str
     ) -> StoredVersion:
-        """Hand a draft to a second person. Raises BadText where the lint has errors, EditedMeanwhile."""
+        """Submit a draft for review. Raises BadText where the lint has errors, EditedMeanwhile."""
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._repository.raise_for_errors, text)
         version, source = self._repository.freeze(template, text.files, number)
         return await self._store.submit((tenant, template, number), revision, version, source, actor, comment)
 
     async def approve(self, tenant: str, template: str, number: int, actor: str, comment: str = "") -> StoredVersion:
-        """Raises SamePerson for who wrote in it or submitted it."""
+        """Approve a submitted version. Raises SamePerson for an actor that has edited or submitted it."""
         return await self._store.approve((tenant, template, number), actor, comment)
 
     async def reject(self, tenant: str, template: str, number: int, actor: str, comment: str) -> StoredVersion:
@@ -222,7 +221,7 @@ class TemplateWorkflow:
         *,
         confirmed: bool = False,
     ) -> StoredVersion:
-        """Have it live from ``at`` on, or from now on. Raises NeedsConfirmation with the warnings, BadText."""
+        """Publish a version at ``at``, or at once. Raises NeedsConfirmation with the warnings, BadText."""
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._repository.raise_for_errors, text)
         if not confirmed and (found := await self._repository.consequences(tenant, text)):
@@ -232,7 +231,7 @@ class TemplateWorkflow:
         return stored
 
     async def unschedule(self, tenant: str, template: str, number: int, actor: str, comment: str) -> StoredVersion:
-        """Take back a planned publication."""
+        """Cancel a scheduled publication."""
         stored = await self._store.unschedule((tenant, template, number), actor, comment)
         await self._catalog.refresh()
         return stored
@@ -240,7 +239,7 @@ class TemplateWorkflow:
     async def roll_back(
         self, tenant: str, template: str, actor: str, comment: str, to: int | None = None
     ) -> StoredVersion | None:
-        """Have an earlier version live again at once; None: that of the files. Raises NothingToRollBack."""
+        """Make an earlier version live again, and return it; None for the built-in one. Raises NothingToRollBack."""
         shipped = template in self._repository.shipped()
         stored = await self._store.roll_back(tenant, template, to, shipped, actor, comment)
         await self._catalog.refresh()

@@ -1,4 +1,4 @@
-"""Two at once on one template: each is done or told, one version is live, and every process agrees which."""
+"""Concurrent commands on one template: each succeeds or is refused, and all processes agree on one live version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A template version's life in the ledger: legal moves only, a second person, live at its time, and nothing lost."""
+"""The life cycle of a template version in the ledger: permitted transitions, second person, scheduled publication."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
-    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "manage"), NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
@@ -152,7 +152,7 @@ async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gatew
     """RFC 8058: the POST is the wish; the page that scanners fetch changes nothing; a forged link is unknown."""
     accepted = await client.post("/v1/notifications", request(route=["email"]))
     shown = (await client.get(accepted.json["links"]["self"])).json
-    token = gateway.signer.unsubscribe_token(shown["deliveries"][0]["id"])
+    token = gateway.ledger.signer.unsubscribe_token(shown["deliveries"][0]["id"])
     page = await client.get(f"/v1/unsubscribe/{token}")
     assert (page.status, page.headers["Referrer-Policy"]) == (200, "no-referrer")
     assert (await client.get("/v1/borrowers/B-1")).json["opt_outs"] == []
@@ -166,7 +166,7 @@ async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gatew
 
 def test_only_what_may_be_declined_carries_the_link(gateway: Gateway) -> None:
     """A service message that the borrower asked for has no unsubscribe button."""
-    headers = gateway.pipeline._stages.sender._headers
+    headers = gateway.path.pipeline._stages.sender._headers
     assert set(headers("dlv_1", Category.COLLECTIONS)) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
     assert headers("dlv_1", Category.SERVICE) == {}
     assert Message.__dataclass_fields__["headers"].type
@@ -175,19 +175,19 @@ def test_only_what_may_be_declined_carries_the_link(gateway: Gateway) -> None:
 async def test_what_waits_for_a_person_goes_on_when_its_hold_ends(client: Client, gateway: Gateway) -> None:
     """A vulnerable borrower's hold had an end: at that instant it is decided anew, as nobody had decided it."""
     held = draft("k", route=(Step("inapp"),), verdict=Verdict(VerdictKind.REVIEW, PolicyReason.HOLD, valid_until=NOW))
-    live = gateway.catalog.resolve("acme", "overdue-first", None, NOW).version
+    live = gateway.templates.catalog.resolve("acme", "overdue-first", None, NOW).version
     sendable = replace(held.notification, template_version=live, variables=request()["variables"])
-    [made] = await gateway.store.accept([replace(held, notification=sendable)], NOW)
+    [made] = await gateway.path.store.accept([replace(held, notification=sendable)], NOW)
     assert (await client.get("/v1/reviews")).json["reviews"][0]["reason"] == "hold"
-    [due] = await gateway.store.due(NOW, 10)
+    [due] = await gateway.path.store.due(NOW, 10)
     for state in ("accepted", "delivered"):
-        await gateway.pipeline.dispatch([due])
+        await gateway.path.pipeline.dispatch([due])
         shown = (await client.get(f"/v1/notifications/{made.id}")).json
         assert shown["state"] == state
     assert "looked_at_again" in [each["kind"] for each in shown["events"]]
     never = Verdict(VerdictKind.REVIEW, PolicyReason.UNKNOWN_ZONE)
-    await gateway.store.accept([draft("n", verdict=never)], NOW)
-    assert await gateway.store.due(NOW, 10) == []
+    await gateway.path.store.accept([draft("n", verdict=never)], NOW)
+    assert await gateway.path.store.due(NOW, 10) == []
 
 
 async def test_a_stop_that_only_the_provider_recognises_is_in_force(client: Client) -> None:

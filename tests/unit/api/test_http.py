@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,14 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
-    _, key = await gateway.keys.create("acme", "test", EVERYTHING, NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", EVERYTHING, NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
 async def stored(gateway: Gateway) -> int:
     query = select(func.count()).select_from(notifications)
-    return await gateway.database.read(lambda connection: int(connection.execute(query).scalar_one()))
+    return await gateway.ledger.database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
 
 # ── accept ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +81,7 @@ async def test_what_its_client_gave_up_is_not_done(
 ) -> None:
     """While one request is being stored another one waits, and its client hangs up: it is not stored later on, for
     that client asks again, and a process that is behind would do everything twice."""
-    began, go_on, accept = asyncio.Event(), asyncio.Event(), gateway.store.accept
+    began, go_on, accept = asyncio.Event(), asyncio.Event(), gateway.path.store.accept
 
     async def slowly(*arguments: Any) -> Any:
         began.set()
@@ -101,7 +102,7 @@ async def test_what_its_client_gave_up_is_not_done(
 
     monkeypatch.setattr(disconnects, "_WATCH_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(notification_routes, "cancel_on_disconnect", watched)
-    monkeypatch.setattr(gateway.store, "accept", slowly)
+    monkeypatch.setattr(gateway.path.store, "accept", slowly)
     first = asyncio.create_task(client.post("/v1/notifications", request()))
     await began.wait()
     second = asyncio.create_task(client.post("/v1/notifications", request(2)))
@@ -118,13 +119,13 @@ async def test_a_key_is_looked_up_once_for_all_who_come_by_it(
     client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thirty requests at once, none of them known yet: one question to the ledger, and thirty answers."""
-    asked, find = [], gateway.keys.find
+    asked, find = [], gateway.ledger.keys.find
 
     async def counted(key_id: str) -> Any:
         asked.append(key_id)
         return await find(key_id)
 
-    monkeypatch.setattr(gateway.keys, "find", counted)
+    monkeypatch.setattr(gateway.ledger.keys, "find", counted)
     answers = await asyncio.gather(*(client.get("/v1/notifications") for _ in range(30)))
     assert ({each.status for each in answers}, len(asked)) == ({200}, 1)
 
@@ -136,7 +137,7 @@ async def test_the_same_key_answers_the_same(client: Client, gateway: Gateway) -
     assert len({answer.json["id"] for answer in answers}) == 1
     assert sorted(answer.status for answer in answers) == [200] * 49 + [202]
     assert sum(answer.headers.get("Idempotent-Replayed") == "true" for answer in answers) == 49
-    live = gateway.catalog.resolve("acme", "overdue-first", None, NOW).version
+    live = gateway.templates.catalog.resolve("acme", "overdue-first", None, NOW).version
     other = await client.post("/v1/notifications", request(template_version=live), headers=headers)
     assert (other.status, other.problem) == (422, "idempotency_key_reused")
     assert await stored(gateway) == 1
@@ -151,7 +152,7 @@ async def test_what_was_taken_is_not_refused_when_it_comes_again_too_late(
     taken = await client.post("/v1/notifications", first, headers=keys[0])
     many = {"notifications": [{**second, "idempotency_key": "k-2"}, {**other, "idempotency_key": "k-3"}]}
     batched = await client.post("/v1/notifications/batch", {"notifications": many["notifications"][:1]})
-    monkeypatch.setattr(gateway.pipeline, "_clock", lambda: NOW + timedelta(hours=2))
+    monkeypatch.setattr(gateway.path.pipeline, "_clock", lambda: NOW + timedelta(hours=2))
     again = await client.post("/v1/notifications", first, headers=keys[0])
     assert (again.status, again.json["id"]) == (200, taken.json["id"])
     results = (await client.post("/v1/notifications/batch", many)).json["results"]
@@ -214,9 +215,9 @@ async def test_an_item_is_the_same_request_alone(client: Client) -> None:
 async def test_scopes_and_tenants(client: Client, gateway: Gateway) -> None:
     """A key does what its scopes say, and sees its own tenant only; admin may do all."""
     made = (await client.post("/v1/notifications", request())).json["links"]
-    _, reading = await gateway.keys.create("acme", "reader", ["read"], NOW)
-    _, other = await gateway.keys.create("rival", "other", EVERYTHING, NOW)
-    _, admin = await gateway.keys.create("acme", "admin", ["admin"], NOW)
+    _, reading = await gateway.ledger.keys.create("acme", "reader", ["read"], NOW)
+    _, other = await gateway.ledger.keys.create("rival", "other", EVERYTHING, NOW)
+    _, admin = await gateway.ledger.keys.create("acme", "admin", ["admin"], NOW)
     refusal = await client.holding(reading).post("/v1/notifications", request())
     assert (refusal.status, refusal.problem) == (403, "forbidden")
     assert "send" in refusal.json["detail"]
@@ -237,29 +238,29 @@ async def test_without_a_key(client: Client, token: str) -> None:
 
 async def test_a_key_is_stored_as_a_digest_and_can_be_revoked(gateway: Gateway) -> None:
     """The table opens nothing; a revoked key is not replaced by guessing, and is told apart."""
-    key_id, key = await gateway.keys.create("acme", "ci", ["send", "send"], NOW)
+    key_id, key = await gateway.ledger.keys.create("acme", "ci", ["send", "send"], NOW)
     secret = key.rpartition("_")[2]
-    found = await gateway.keys.find(key_id)
+    found = await gateway.ledger.keys.find(key_id)
     assert found is not None
     assert secret not in repr(found)
-    assert gateway.keys.matches(found, secret)
-    assert not gateway.keys.matches(found, "0" * 64)
-    assert [each.scopes for each in await gateway.keys.list("acme")] == [frozenset({"send"})]
-    assert await gateway.keys.list("rival") == []
-    assert [await gateway.keys.revoke(key_id, NOW) for _ in range(2)] == [True, False]
+    assert gateway.ledger.keys.matches(found, secret)
+    assert not gateway.ledger.keys.matches(found, "0" * 64)
+    assert [each.scopes for each in await gateway.ledger.keys.list("acme")] == [frozenset({"send"})]
+    assert await gateway.ledger.keys.list("rival") == []
+    assert [await gateway.ledger.keys.revoke(key_id, NOW) for _ in range(2)] == [True, False]
     with pytest.raises(ValueError, match="no-such"):
-        await gateway.keys.create("acme", "ci", ["no-such"], NOW)
+        await gateway.ledger.keys.create("acme", "ci", ["no-such"], NOW)
 
 
 async def test_keys_cost_no_sql_per_request(client: Client, gateway: Gateway) -> None:
     """Made-up and real keys are looked up once in a few seconds; a health check costs nothing at all."""
     token = "ndg_" + "0" * 12 + "_" + "0" * 64
     await client.holding(token).get("/v1/notifications")
-    before = gateway.database.statements
+    before = gateway.ledger.database.statements
     for _ in range(5):
         assert (await client.holding(token).get("/v1/notifications")).status == 401
         assert (await client.get("/healthz")).status == 200
-    assert gateway.database.statements == before
+    assert gateway.ledger.database.statements == before
 
 
 # ── lists, people ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -382,10 +383,10 @@ async def test_too_late_to_cancel(client: Client, gateway: Gateway) -> None:
     """409 once there is nothing left to stop."""
     made = (await client.post("/v1/notifications", request(route=["inapp"]))).json
     [delivery] = (await client.get(made["links"]["self"])).json["deliveries"]
-    await gateway.pipeline.dispatch([delivery["id"]])
+    await gateway.path.pipeline.dispatch([delivery["id"]])
     answer = await client.post(made["links"]["cancel"])
     assert (answer.status, answer.problem) == (409, "too_late")
-    counted = await gateway.reads.summary("acme")
+    counted = await gateway.ledger.reads.summary("acme")
     assert counted["states"] == {"delivered": 1}
     assert (counted["deliveries"], counted["sent"]) == ({"inapp": {"delivered": 1}}, {"inapp": 1})
 
@@ -412,7 +413,7 @@ async def test_callbacks_from_strangers(client: Client, gateway: Gateway) -> Non
     assert (await stranger.post("/v1/receipts/no-such", data={"a": "b"})).problem == "not_found"
     answer = await stranger.post("/v1/receipts/twilio?ref=x", data={"MessageSid": "SM1"})
     assert (answer.status, answer.problem) == (403, "bad_signature")
-    assert b'reason="bad_signature"} 1.0' in gateway.metrics.render()[0]
+    assert b'reason="bad_signature"} 1.0' in gateway.path.metrics.render()[0]
 
 
 async def test_a_signed_callback_is_taken_and_trouble_is_ours(
@@ -422,8 +423,8 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     from twilio.request_validator import RequestValidator
 
     fields = {"MessageSid": "SM" + "0" * 32, "MessageStatus": "delivered", "AccountSid": "AC" + "0" * 32}
-    path = f"/v1/receipts/twilio?ref={quote(gateway.signer.reference('dlv_' + '0' * 32, 1))}&x=%2F"
-    url = gateway.settings.effective_public_url + path
+    path = f"/v1/receipts/twilio?ref={quote(gateway.ledger.signer.reference('dlv_' + '0' * 32, 1))}&x=%2F"
+    url = gateway.ledger.settings.effective_public_url + path
     headers = {"X-Twilio-Signature": RequestValidator("ab" * 16).compute_signature(url, fields)}
 
     async def call() -> Any:
@@ -454,7 +455,7 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
 @pytest.fixture
 def borrower(client: Client, gateway: Gateway) -> Client:
     """The app of borrower B-1."""
-    return client.holding(gateway.signer.borrower_token("acme", "B-1", NOW + timedelta(hours=1)))
+    return client.holding(gateway.ledger.signer.borrower_token("acme", "B-1", NOW + timedelta(hours=1)))
 
 
 async def test_the_feed(borrower: Client, client: Client, gateway: Gateway) -> None:
@@ -466,7 +467,7 @@ async def test_the_feed(borrower: Client, client: Client, gateway: Gateway) -> N
             )
         ).json
         [delivery] = (await client.get(made["links"]["self"])).json["deliveries"]
-        await gateway.pipeline.dispatch([delivery["id"]])
+        await gateway.path.pipeline.dispatch([delivery["id"]])
     page = await borrower.get("/v1/inbox?limit=2")
     assert (len(page.json["items"]), page.json["unread_count"], page.headers["Cache-Control"]) == (2, 3, "no-store")
     older = await borrower.get(page.headers["Link"].partition("<")[2].partition(">")[0])
@@ -481,24 +482,24 @@ async def test_the_feed(borrower: Client, client: Client, gateway: Gateway) -> N
     assert shown["deliveries"][0]["read_at"]
     assert (await borrower.post("/v1/inbox/read-all")).json == {"read": 1, "unread_count": 0}
 
-    other = borrower.holding(gateway.signer.borrower_token("acme", "B-2", NOW + timedelta(hours=1)))
+    other = borrower.holding(gateway.ledger.signer.borrower_token("acme", "B-2", NOW + timedelta(hours=1)))
     assert (await other.get("/v1/inbox")).json["items"] == []
     assert (await other.post(f"/v1/inbox/{newest['id']}/read")).problem == "not_found"
     assert (await other.post(f"/v1/inbox/{newest['id']}/archive")).problem == "not_found"
-    late = borrower.holding(gateway.signer.borrower_token("acme", "B-1", NOW))
+    late = borrower.holding(gateway.ledger.signer.borrower_token("acme", "B-1", NOW))
     assert (await late.get("/v1/inbox")).problem == "unauthorized"
     assert (await client.get("/v1/inbox")).problem == "unauthorized"
 
 
 async def test_puts_share_a_commit_and_happen_once(gateway: Gateway) -> None:
     """Many at once take few transactions; a delivery that comes twice is one message."""
-    before = gateway.database.statements
+    before = gateway.ledger.database.statements
     ids = [f"dlv_{number % 50:032x}" for number in range(100)]
-    created = await asyncio.gather(*(gateway.inbox.put("acme", "B-1", each, "t", "x") for each in ids))
+    created = await asyncio.gather(*(gateway.providers.inbox.put("acme", "B-1", each, "t", "x") for each in ids))
     assert sum(created) == 50
-    assert gateway.database.statements - before <= 6
+    assert gateway.ledger.database.statements - before <= 6
     query = select(func.count()).select_from(inbox)
-    assert await gateway.database.read(lambda connection: connection.execute(query).scalar_one()) == 50
+    assert await gateway.ledger.database.read(lambda connection: connection.execute(query).scalar_one()) == 50
 
 
 async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[str, Any]]:
@@ -520,13 +521,13 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
 async def test_the_stream_brings_news_and_resumes(borrower: Client, gateway: Gateway) -> None:
     """A new message arrives at once with the count; after a break the stream goes on behind the last id seen."""
     headers = {"Authorization": f"Bearer {borrower.token}"}
-    await gateway.inbox.put("acme", "B-1", "dlv_0", "before", "x")
+    await gateway.providers.inbox.put("acme", "B-1", "dlv_0", "before", "x")
     async with borrower.session.get(borrower.url + "/v1/inbox/stream", headers=headers) as response:
         assert response.content_type == "text/event-stream"
         [first] = await events_of(response, 1)
         assert (first["event"], first["data"]) == ("unread", {"unread_count": 1})
-        await gateway.inbox.put("acme", "B-2", "dlv_1", "for somebody else", "x")
-        await gateway.inbox.put("acme", "B-1", "dlv_2", "first", "line\nline")
+        await gateway.providers.inbox.put("acme", "B-2", "dlv_1", "for somebody else", "x")
+        await gateway.providers.inbox.put("acme", "B-1", "dlv_2", "first", "line\nline")
         [news] = await events_of(response, 1)
         assert (news["event"], news["data"]["message"]["title"], news["data"]["unread_count"]) == (
             "message",
@@ -537,7 +538,7 @@ async def test_the_stream_brings_news_and_resumes(borrower: Client, gateway: Gat
         [counted] = await events_of(response, 1)
         assert (counted["event"], counted["data"]) == ("unread", {"unread_count": 1})
     for number in (3, 4):
-        await gateway.inbox.put("acme", "B-1", f"dlv_{number}", str(number), "x")
+        await gateway.providers.inbox.put("acme", "B-1", f"dlv_{number}", str(number), "x")
     headers["Last-Event-ID"] = news["id"]
     async with borrower.session.get(borrower.url + "/v1/inbox/stream", headers=headers) as response:
         missed = await events_of(response, 2)
@@ -574,8 +575,8 @@ async def test_readiness_names_what_is_missing(gateway: Gateway, name: str, stat
     async def missing() -> str:
         return "is away"
 
-    gateway.readiness = Probe({name: missing})
-    async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
+    changed = replace(gateway, readiness=Probe({name: missing}))
+    async with serving(app_of(changed)) as url, aiohttp.ClientSession() as session:
         answer = await Client(session, url, "").get("/readyz")
     assert (answer.status, answer.json["status"], answer.json["checks"][name]) == (status, word, "is away")
 

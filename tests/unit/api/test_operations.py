@@ -24,13 +24,13 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """An operator of the tenant acme, who is no administrator of all."""
-    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "manage"), NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
 
 async def _key(gateway: Gateway, client: Client, tenant: str, *scopes: str) -> Client:
-    _, key = await gateway.keys.create(tenant, "test", scopes, NOW)
+    _, key = await gateway.ledger.keys.create(tenant, "test", scopes, NOW)
     return client.holding(key)
 
 

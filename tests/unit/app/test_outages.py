@@ -48,7 +48,7 @@ class Away:
 
 async def _accepted(gateway: Gateway, number: int = 1) -> str:
     body = request(number, route=["inapp"])
-    [answer] = await gateway.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+    [answer] = await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
     assert isinstance(answer, AcceptResult)
     return answer.id
 
@@ -56,9 +56,9 @@ async def _accepted(gateway: Gateway, number: int = 1) -> str:
 async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: Gateway) -> None:
     """The message is out and the ledger is gone: the worker keeps what it knows, and writes it when it can."""
     identifier = await _accepted(gateway)
-    gateway.pipeline._store = Away(gateway.store, times=2)  # type: ignore[assignment]
-    await gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10))
-    found = await gateway.reads.notification("acme", identifier)
+    gateway.path.pipeline._store = Away(gateway.path.store, times=2)  # type: ignore[assignment]
+    await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
+    found = await gateway.ledger.reads.notification("acme", identifier)
     assert found is not None
     assert found["state"] == "delivered"
 
@@ -66,16 +66,18 @@ async def test_a_providers_answer_outlives_the_ledgers_outage(gateway: Gateway) 
 async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: Gateway) -> None:
     """The job's time is over while the ledger is away: the record is written all the same, before a clean stop ends."""
     identifier = await _accepted(gateway)
-    away = Away(gateway.store, times=2)
-    gateway.pipeline._store = away  # type: ignore[assignment]
-    dispatching = asyncio.create_task(gateway.pipeline.dispatch(await gateway.store.due(gateway.clock(), 10)))
+    away = Away(gateway.path.store, times=2)
+    gateway.path.pipeline._store = away  # type: ignore[assignment]
+    dispatching = asyncio.create_task(
+        gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
+    )
     await away.asked.wait()
     dispatching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await dispatching
-    gateway.pipeline.stop()
-    await gateway.pipeline.drain()
-    found = await gateway.reads.notification("acme", identifier)
+    gateway.path.pipeline.stop()
+    await gateway.path.pipeline.drain()
+    found = await gateway.ledger.reads.notification("acme", identifier)
     assert found is not None
     assert found["state"] == "delivered"
 
@@ -83,10 +85,10 @@ async def test_it_outlives_a_dispatch_that_is_cut_off(gateway: Gateway) -> None:
 async def test_a_worker_that_stops_claims_nothing(gateway: Gateway) -> None:
     """After SIGTERM a job that was still in the queue leaves its deliveries to the other workers, unclaimed."""
     await _accepted(gateway)
-    gateway.pipeline.stop()
-    due = await gateway.store.due(gateway.clock(), 10)
-    await gateway.pipeline.dispatch(due)
-    assert await gateway.store.due(gateway.clock(), 10) == due
+    gateway.path.pipeline.stop()
+    due = await gateway.path.store.due(gateway.ledger.clock(), 10)
+    await gateway.path.pipeline.dispatch(due)
+    assert await gateway.path.store.due(gateway.ledger.clock(), 10) == due
 
 
 class HangingProvider:
@@ -110,21 +112,21 @@ async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once
     are due again, for any worker; and that one is recorded as delivered before the stop is through."""
     for number in range(3):
         await _accepted(gateway, number)
-    feed = HangingProvider(gateway.providers["feed"])
-    gateway.providers["feed"] = feed  # type: ignore[index]
-    gateway.pipeline._stages.sender._slots["feed"] = asyncio.Semaphore(1)
-    started = await gateway.store.due(gateway.clock(), 10)
+    feed = HangingProvider(gateway.providers.by_name["feed"])
+    gateway.providers.by_name["feed"] = feed  # type: ignore[index]
+    gateway.path.pipeline._stages.sender._slots["feed"] = asyncio.Semaphore(1)
+    started = await gateway.path.store.due(gateway.ledger.clock(), 10)
     async with asyncio.TaskGroup() as tasks:
-        dispatching = tasks.create_task(gateway.pipeline.dispatch(started))
+        dispatching = tasks.create_task(gateway.path.pipeline.dispatch(started))
         await feed.begun.wait()
-        gateway.pipeline.stop()
+        gateway.path.pipeline.stop()
         async with asyncio.timeout(60):
-            while len(given_back := await gateway.store.due(gateway.clock(), 10)) < 2:  # noqa: ASYNC110 – in a database
+            while len(given_back := await gateway.path.store.due(gateway.ledger.clock(), 10)) < 2:  # noqa: ASYNC110 – in a database
                 await asyncio.sleep(0.01)
         assert not dispatching.done()
         feed.may_answer.set()
-    await gateway.pipeline.drain()
+    await gateway.path.pipeline.drain()
     assert len(given_back) == 2
-    assert await gateway.store.due(gateway.clock(), 10) == given_back
-    counted = await gateway.reads.summary("acme")
+    assert await gateway.path.store.due(gateway.ledger.clock(), 10) == given_back
+    counted = await gateway.ledger.reads.summary("acme")
     assert counted["states"] == {"delivered": 1, "retrying": 2}

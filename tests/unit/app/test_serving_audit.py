@@ -38,7 +38,9 @@ class _Failing:
 async def test_a_fault_in_the_audit_stops_nothing() -> None:
     """After a ledger that is away, and after a fault of its own, it goes on; the figures are those of the last time."""
     stop, metrics = asyncio.Event(), Metrics([], [])
-    parts = MagicMock(auditor=_Failing(stop), metrics=metrics, clock=lambda: NOW, settings=Settings())
+    parts = MagicMock()
+    parts.operations.auditor, parts.path.metrics = _Failing(stop), metrics
+    parts.ledger.clock, parts.ledger.settings = lambda: NOW, Settings()
     [audit] = [each for each in serving._periodic(parts, "worker") if each.name == "audit"]
 
     async def no_pause(_stop: asyncio.Event, _seconds: float) -> None:

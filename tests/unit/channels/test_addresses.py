@@ -1,4 +1,4 @@
-"""What each channel takes for an address, and that a refusal never repeats it."""
+"""Address validation of each channel; a refusal never contains the address."""
 
 from __future__ import annotations
 

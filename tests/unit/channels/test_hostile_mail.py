@@ -1,4 +1,4 @@
-"""Mail made to keep a worker busy: what exceeds a limit is refused, and the event loop never waits for a parser."""
+"""E-mails made to exhaust a worker: what exceeds a limit is refused, and the event loop is not blocked by parsing."""
 
 from __future__ import annotations
 

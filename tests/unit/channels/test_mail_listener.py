@@ -1,4 +1,4 @@
-"""What comes back by mail: the listener for reports, over SMTP and LMTP; and signatures on what goes out."""
+"""The listener for bounces and replies over SMTP and LMTP, and DKIM signatures of sent messages."""
 
 from __future__ import annotations
 

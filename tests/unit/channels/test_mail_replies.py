@@ -1,4 +1,4 @@
-"""Replies by e-mail: whose they are, which a person wrote, and what of them is theirs."""
+"""Replies by e-mail: matching to a borrower, automatic answers, and removal of quoted text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of a message: what goes in comes out at the reader's end, and nothing else gets in."""
+"""The bytes of an e-mail: parsing returns the content, and values can't inject headers."""
 
 from __future__ import annotations
 

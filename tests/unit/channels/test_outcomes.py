@@ -1,4 +1,4 @@
-"""The tables of provider codes: what the codes that matter mean, and that none falls through."""
+"""The tables of provider codes: the meaning of important codes, and a default for unknown ones."""
 
 from __future__ import annotations
 

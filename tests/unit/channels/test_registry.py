@@ -1,4 +1,4 @@
-"""Channels are found among what is installed, and nothing broken passes unnoticed."""
+"""Discovery of installed channels; a broken one is reported."""
 
 from __future__ import annotations
 

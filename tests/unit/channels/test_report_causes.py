@@ -1,4 +1,4 @@
-"""Reports as real servers write them: which cause is found, wherever it stands."""
+"""Delivery reports as real servers write them: the cause is found in each form."""
 
 from __future__ import annotations
 

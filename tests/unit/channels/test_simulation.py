@@ -1,4 +1,4 @@
-"""The outside world as a process: it starts, counts, remembers, and never outlives its parent."""
+"""The simulated providers as a process: start, counts, stored state, and the end with its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMS over SMPP 3.4, against a real SMSC on loopback: handing over, segmentation, receipts, replies."""
+"""SMS over SMPP 3.4 with a real SMSC on loopback: submission, segmentation, receipts, replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMPP on the level of PDUs: refused binds, what SMSCs make of receipts, TLS, and goodbyes."""
+"""SMPP at the level of PDUs: refused binds, forms of receipts, TLS, and unbind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMTP: what each kind of trouble with a relay means, TLS and login, the pool, and reports."""
+"""SMTP: the outcome of each kind of failure of a relay, TLS and login, the pool, and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twilio: what each kind of trouble on the wire means, validity, look-up and signatures."""
+"""Twilio: the outcome of each kind of failure, validity periods, look-up and signatures."""
 
 from __future__ import annotations
 

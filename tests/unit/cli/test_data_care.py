@@ -1,4 +1,4 @@
-"""The commands that keep a ledger, as an operator types them."""
+"""The commands for the ledger's data: retention, holds, backup and restore."""
 
 from __future__ import annotations
 

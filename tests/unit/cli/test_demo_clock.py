@@ -1,4 +1,4 @@
-"""The demo's day."""
+"""The start time of the demo's clock."""
 
 from __future__ import annotations
 

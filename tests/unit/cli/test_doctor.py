@@ -1,4 +1,4 @@
-"""The doctor finds every fault that is planted, says what to change, and is content where there is none."""
+"""``gateway doctor``: finds each injected problem with a remedy, and reports nothing for a healthy installation."""
 
 from __future__ import annotations
 
@@ -396,7 +396,7 @@ async def test_the_public_address_is_followed(short_dir: Path, redis_url: str, e
 
     async def found(url: str, secret: str = "0123456789abcdef") -> list[CheckResult]:
         settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
-        return await outside.public_url(settings, gateway.clock)
+        return await outside.public_url(settings, gateway.ledger.clock)
 
     async with open_api_gateway(short_dir, redis_url) as gateway, serving(app_of(gateway)) as url:
         assert bad(await found(url)) == {}

@@ -1,4 +1,4 @@
-"""The check of the events' chains, on a real ledger that somebody with access to the file has changed."""
+"""Verification of the event chains, on a ledger file that was changed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on the ledger itself: which ledger they find, and that reading makes none."""
+"""Commands on the ledger: which data directory they use, and that read commands create no ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of operators against a running API: ids by their beginnings, reasons, and reviews in bulk."""
+"""The operators' commands with a running API: id prefixes, reasons, and bulk decisions of reviews."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def command(gateway: Gateway) -> AsyncIterator[Run]:
     """Runs a command as an operator of the tenant acme does; its exit status, and all that it printed."""
-    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "manage"), NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession():
 
         async def run(*arguments: str) -> tuple[int, str]:
@@ -53,26 +53,28 @@ async def test_a_pause_is_ended_by_the_beginning_of_its_id(command: Run, gateway
     """Which is enough while it is the only one; without a reason nothing is paused."""
     assert (await command("pause", "channel", "sms"))[0] == 2
     assert (await command("pause", "channel", "sms", "--reason", "wrong amounts", "--until", "2h"))[0] == 0
-    [pause] = await gateway.switches.listed("acme", ended=False)
+    [pause] = await gateway.path.controls.listed("acme", ended=False)
     status, said = await command("resume", "nothing")
     assert (status, "gateway controls lists the ids" in said) == (1, True)
     status, said = await command("resume", str(pause["id"])[:7])
     assert (status, str(pause["id"]) in said) == (0, True)
-    assert await gateway.switches.listed("acme", ended=False) == []
+    assert await gateway.path.controls.listed("acme", ended=False) == []
 
 
 async def test_reviews_are_decided_by_ids_or_by_their_reason(command: Run, gateway: Gateway) -> None:
     """One is refused by its id, the rest is approved at once; redrive takes none of them."""
-    await gateway.store.accept([draft(f"k{number}", borrower=f"B-{number}", verdict=HELD) for number in range(3)], NOW)
-    first, *_ = await gateway.reviews.waiting("acme", None, 10, "")
+    await gateway.path.store.accept(
+        [draft(f"k{number}", borrower=f"B-{number}", verdict=HELD) for number in range(3)], NOW
+    )
+    first, *_ = await gateway.operations.reviews.waiting("acme", None, 10, "")
     assert (await command("review", "approve", "--reason", "both, or neither"))[0] == 2
     status, said = await command("redrive", "--filter-reason", "hold", "--reason", "try")
     assert (status, "redriven" in said) == (0, False)
     assert (await command("review", "refuse", str(first["id"]), "--reason", "in hospital"))[0] == 0
-    assert len(await gateway.reviews.waiting("acme", None, 10, "")) == 2
+    assert len(await gateway.operations.reviews.waiting("acme", None, 10, "")) == 2
     status, said = await command("review", "approve", "--filter-reason", "hold", "--reason", "the holds were wrong")
     assert (status, said.count("approved")) == (0, 2)
-    assert await gateway.reviews.waiting("acme", None, 10, "") == []
+    assert await gateway.operations.reviews.waiting("acme", None, 10, "") == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Portfolio files: line numbers, errors that name the field, keys that stay the same."""
+"""Portfolio files: line numbers, errors with the field's name, and stable idempotency keys."""
 
 from __future__ import annotations
 

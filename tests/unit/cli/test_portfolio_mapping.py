@@ -1,8 +1,12 @@
-"""The mapping language: what it can say, and how it says no."""
+"""The mapping language for portfolio files, and the mapping of the public card portfolio."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,23 +36,18 @@ def fields(value: Any, row: dict[str, str], **tables: Any) -> Any:
         ("plain", "plain"),
         ("{id}", "1234"),
         ("B-{id:06d}", "B-001234"),
-        ("{id%100:02d}", "34"),
-        ("{id//100}", 12),
-        ("{id//100%10}", 2),
-        ("{id+1:d}", "1235"),
-        ("{id//100:area}", "twelve"),
         ("{bill:.2f} TWD", "500000.00 TWD"),
         ("{{{id}}}", "{1234}"),
         ("{kind:words}", "spelt out"),
+        ("{rate %/year}", "12"),
         (["{id}", {"a": "{id:d}"}], ["1234", {"a": "1234"}]),
         (7, 7),
     ],
 )
 def test_a_placeholder_gives(text: Any, expected: Any) -> None:
-    """Columns, integer steps from left to right, number formats and tables, at any depth of a value."""
-    row = {"id": "1234", "bill": "5.00E+05", "kind": "short"}
-    area = [str(number) for number in range(12)] + ["twelve"]
-    assert fields(text, row, area=area, words={"short": "spelt out"}) == expected
+    """Columns, number formats and tables, at any depth of a value; a column's name may have signs."""
+    row = {"id": "1234", "bill": "5.00E+05", "kind": "short", "rate %/year": "12"}
+    assert fields(text, row, words={"short": "spelt out"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,15 +57,14 @@ def test_a_placeholder_gives(text: Any, expected: Any) -> None:
         ("{id:.2f}", {"id": "many"}, "not a number"),
         ("{id:.2f}", {"id": "1e999999"}, "sensible size"),
         ("{id:.2f}", {"id": "NaN"}, "sensible size"),
-        ("{id//100:area}", {"id": "900"}, "no entry"),
-        ("{id//100:area}", {"id": "-1"}, "no entry"),
+        ("{id:words}", {"id": "many"}, "no entry"),
         ("{id}", {}, "no such column"),
     ],
 )
 def test_a_row_that_cannot_be_mapped_names_its_column(text: str, row: dict[str, str], detail: str) -> None:
     """The column is named, and the value is never quoted."""
     with pytest.raises(Unmappable, match=detail) as caught:
-        fields(text, row, area=["zero", "one"])
+        fields(text, row, words={"one": "1"})
     assert caught.value.field == "id"
     assert "many" not in str(caught.value)
 
@@ -78,14 +76,14 @@ def test_a_row_that_cannot_be_mapped_names_its_column(text: str, row: dict[str, 
         ({"fields": {"x": "1"}, "filter": {}}, "filter"),
         ({"fields": {"x": "{id"}}, "lone brace"),
         ({"fields": {"x": "{id:nowhere}"}}, "nowhere"),
-        ({"fields": {"x": "{id.__class__:06d}{}"}}, "is not column"),
-        ({"fields": {"x": "{id//0}"}}, "zero"),
+        ({"fields": {"x": "{id.__class__:06d}{}"}}, "is not {column}"),
+        ({"fields": {"x": "{id:%d}"}}, "is not"),
         ({"fields": {"x": "1"}, "where": {"a": {"above": 1}}}, "above"),
         ({"fields": {"x": "1"}, "where": {"a": {"at_least": "1"}}}, "number"),
         ({"fields": {"x": "1"}, "where": {"a": {"one_of": 1}}}, "list"),
         ({"fields": {"x": "1"}, "choose": [{"column": "y", "cases": [{"value": 1}]}]}, "every case"),
         ({"fields": {"x": "1"}, "choose": [{"cases": []}]}, "column"),
-        ({"fields": {"x": "1"}, "tables": {"t": 1}}, "tables.t"),
+        ({"fields": {"x": "1"}, "tables": {"t": ["a"]}}, "tables.t"),
     ],
 )
 def test_a_wrong_mapping_is_refused_before_any_row(document: dict[str, Any], message: str) -> None:
@@ -130,10 +128,18 @@ def test_the_first_case_that_holds_is_chosen() -> None:
         mapper.fields_of({"n": "1"})
 
 
+def prepare(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "ops/prepare-card-portfolio"), str(source), str(output)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
 def card_file(folder: Path, *rows: str) -> Path:
-    path = folder / "card.csv.gz"
-    path.write_bytes(gzip.compress("\n".join([CARD_COLUMNS, *rows, ""]).encode()))
-    return path
+    """A file like the public one with these rows, prepared."""
+    source, output = folder / "card.csv.gz", folder / "prepared.csv.gz"
+    source.write_bytes(gzip.compress("\n".join([CARD_COLUMNS, *rows, ""]).encode()))
+    done = prepare(source, output)
+    assert done.returncode == 0, done.stderr
+    return output
 
 
 def test_the_card_mapping_makes_requests(tmp_path: Path) -> None:
@@ -175,12 +181,44 @@ def test_the_card_mapping_makes_requests(tmp_path: Path) -> None:
     ]
 
 
-def test_no_two_accounts_share_a_number_that_anybody_could_have() -> None:
-    """All 30,000 accounts have numbers of their own, reserved for fiction, that the SMS channel takes."""
-    mapper = mapping.load(CARD_MAPPING)
-    text = dict(mapper.fields)["borrower.addresses.sms"]
-    numbers = [mapper._fill(text, {"id": str(number)}, "sms") for number in range(1, 30001)]
+def test_no_two_accounts_share_a_number_that_anybody_could_have(tmp_path: Path) -> None:
+    """All 30,000 accounts get numbers of their own, reserved for fiction, that the SMS channel takes."""
+    source, output = tmp_path / "ids.csv", tmp_path / "prepared.csv"
+    source.write_text("".join(["id\n", *(f"{number}\n" for number in range(1, 30_001))]))
+    assert prepare(source, output).returncode == 0
+    with output.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = [row["phone"] for row in rows]
     assert len(set(numbers)) == 30_000
     assert all(number[5:10] == "55501" for number in numbers)
     assert all(SMS.normalise(number) == number for number in numbers[::97])
     assert Counter(number[-2:] for number in numbers)["94"] == 300
+    assert all(row["email"].endswith("@example.com") for row in rows)
+
+
+def test_preparing_twice_writes_the_same_bytes(tmp_path: Path) -> None:
+    """The added columns depend on the id alone, and the gzip header has no time."""
+    first = card_file(tmp_path, f"1,20000,24,2,{',' * 17}1")
+    again = tmp_path / "again.csv.gz"
+    assert prepare(tmp_path / "card.csv.gz", again).returncode == 0
+    assert again.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column id"),
+        ("id,phone\n1,2\n", "'?phone"),
+        ("id\n1\n30100\n", "line 3: id must be a whole number"),
+        ("id\n-1\n", "line 2"),
+        ("id,age\n1\n", "line 2"),
+    ],
+)
+def test_a_source_that_cannot_be_prepared_leaves_no_output(tmp_path: Path, text: str, message: str) -> None:
+    """One line on standard error, exit status 1, and no half-written file."""
+    source, output = tmp_path / "card.csv", tmp_path / "prepared.csv"
+    source.write_text(text)
+    done = prepare(source, output)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert re.search(message, done.stderr)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["card.csv"]

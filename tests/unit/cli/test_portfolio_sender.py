@@ -1,4 +1,4 @@
-"""Sending a portfolio, against a server on loopback that is busy, slow, strict or broken."""
+"""Sending a portfolio to a loopback server that is busy, slow, strict or broken."""
 
 from __future__ import annotations
 

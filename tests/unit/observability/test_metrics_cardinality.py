@@ -21,7 +21,7 @@ def _series(text: str) -> set[str]:
 async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis_url: str) -> None:
     """Requests of ten thousand borrowers, each with a case of their own, are taken: not one series more."""
     async with open_api_gateway(tmp_path, redis_url) as gateway:
-        _, key = await gateway.keys.create("acme", "test", ["send"], gateway.clock())
+        _, key = await gateway.ledger.keys.create("acme", "test", ["send"], gateway.ledger.clock())
         async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
             client = Client(session, url, key)
             before = _series((await client.get("/metrics")).raw.decode())

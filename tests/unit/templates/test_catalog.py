@@ -1,4 +1,4 @@
-"""The template catalogue: what ships renders, what is wrong is refused with its place, hostile templates end."""
+"""The template catalog: built-in templates render, invalid ones are refused with position, hostile ones end in time."""
 
 from __future__ import annotations
 

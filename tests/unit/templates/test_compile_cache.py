@@ -1,4 +1,4 @@
-"""Texts are compiled at their first use, kept while there is room, and refused at the start all the same."""
+"""Compilation at the first use, its cache limit, and validation at the start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
-from gateway.app.templates import LoadedTemplates, read_texts
+from gateway.app.templates import LoadedTemplates, load_templates
 from gateway.core.errors import RenderFailed
 from gateway.templates import Catalog, Lender, TemplateVersion
 from gateway.templates.language import version
@@ -93,7 +93,7 @@ def test_what_goes_wrong_in_a_mail_has_its_place() -> None:
 
 async def _start(folder: Path, data: Path, lender: str = "Example Bank") -> LoadedTemplates:
     async with open_ledger(Settings(data_dir=data, templates_dir=folder, lender_name=lender)) as ledger:
-        return await read_texts(ledger)
+        return await load_templates(ledger)
 
 
 @pytest.fixture

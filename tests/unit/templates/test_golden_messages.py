@@ -1,6 +1,6 @@
-"""What borrowers read: every shipped message, as the examples make it, beside what it was when somebody read it last.
+"""Golden files of every built-in message, rendered with its examples.
 
-After a change that is meant: ``REWRITE_GOLDEN=1 pytest tests/unit/templates/test_golden_messages.py``; read the diff.
+After an intended change: ``REWRITE_GOLDEN=1 pytest tests/unit/templates/test_golden_messages.py``; read the diff.
 """
 
 from __future__ import annotations

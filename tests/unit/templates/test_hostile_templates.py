@@ -1,4 +1,4 @@
-"""Templates that mean harm, or that a mistake made harmful: each ends in a clear error or in harmless text, at once."""
+"""Hostile or faulty templates: each ends in a clear error or harmless text, within a time limit."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_a_link_stays_the_address_it_was_given() -> None:
 def test_a_hostile_style_is_looked_at_in_no_time(style: str) -> None:
     """The lint reads what compiles; nothing in it goes back over what it has read."""
     began = time.process_time()
-    found = list(email_checks.faults(_mail("<mj-text>x</mj-text>", f"<mj-style>{style}</mj-style>"), 20))
+    found = list(email_checks.issues(_mail("<mj-text>x</mj-text>", f"<mj-style>{style}</mj-style>"), 20))
     assert time.process_time() - began < MOST_SECONDS
     assert len([each for each in found if each.rule == "contrast"]) == (20 if "background" in style else 0)
 

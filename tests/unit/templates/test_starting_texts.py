@@ -1,4 +1,4 @@
-"""The first text of a new template: what it takes from another, and that it can be worked with at once."""
+"""The first text of a new template: what is copied from another one; the result compiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates as texts: kept byte for byte, compared in words, and checked against what callers give."""
+"""Template texts: stored byte for byte, compared, and checked against callers' requests."""
 
 from __future__ import annotations
 

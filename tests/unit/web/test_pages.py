@@ -1,4 +1,4 @@
-"""What all pages share: words in both languages, colours that can be read, assets that can be cached."""
+"""All pages: texts in both languages, colour contrast, and cacheable assets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from gateway.core.reasons import PolicyReason
 from gateway.templates.checks.word_lists import load_words
-from gateway.templates.language.source_positions import Place
+from gateway.templates.language.source_positions import SourcePosition
 from gateway.templates.translatable import joined, translatable
 from gateway.web import translations
 from gateway.web.page import Pages
@@ -114,7 +114,13 @@ def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> No
 
 
 # Where a sentence stands among a call's arguments.
-SENTENCES = {"LintFinding": (4, 5), "_at": (4, 5), "Issue": (3, 4), "TemplateProblem": (3,), "VariableProblem": (1,)}
+SENTENCES = {
+    "LintFinding": (4, 5),
+    "finding_at": (4, 5),
+    "Issue": (3, 4),
+    "TemplateProblem": (3,),
+    "VariableProblem": (1,),
+}
 SENTENCES |= {"SourceError": (0,), "RenderFailed": (0,)}
 
 
@@ -131,7 +137,7 @@ def test_no_sentence_is_put_together_out_of_sight() -> None:
 
 def test_every_rule_has_its_name_in_every_language() -> None:
     """The lint's own rules, those of the word lists, and the reasons for which the policy refuses a text."""
-    rules = _texts(call.args[1] for call in _calls("LintFinding", "Issue", "_at"))
+    rules = _texts(call.args[1] for call in _calls("LintFinding", "Issue", "finding_at"))
     rules |= {each.kind for each in ENTRIES} | {"opt_out_text_missing", "opt_out_text_forbidden"}
     assert len(rules) > 30
     for texts in translations.load().values():
@@ -148,7 +154,7 @@ def test_every_reason_has_its_words_in_every_language() -> None:
 def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> None:
     """Numbers and names stay; a sentence within a sentence is said as well; what comes from elsewhere stays."""
     inner = translatable("the attribute {name} is not allowed here", name="'onclick'")
-    outer = Place(3, 1, "help:1:2").sentence(inner)
+    outer = SourcePosition(3, 1, "help:1:2").sentence(inner)
     assert outer == "the attribute 'onclick' is not allowed here (in the shared text help:1:2)"
     texts = translations.load()
     assert texts["en"].translate(outer) == outer

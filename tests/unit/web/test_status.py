@@ -1,4 +1,4 @@
-"""The status page's content: what needs a look and what doesn't, the verdict mix, the plots."""
+"""The content of the status page: items that need attention, decisions, plots."""
 
 from __future__ import annotations
 

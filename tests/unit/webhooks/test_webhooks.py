@@ -77,7 +77,7 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[Client]:
     """A case system's client, of the tenant acme."""
-    _, key = await gateway.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "manage"), NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession() as session:
         yield Client(session, url, key)
 
@@ -85,7 +85,7 @@ async def client(gateway: Gateway) -> AsyncIterator[Client]:
 async def turns(gateway: Gateway, most: int = 20) -> None:
     """Until there is nothing to tell."""
     for _ in range(most):
-        if not await gateway.webhooks.run_once():
+        if not await gateway.webhooks.runner.run_once():
             return
 
 
@@ -97,7 +97,7 @@ async def test_a_case_system_is_told_what_became_of_its_request(
     assert made.status == 201
     accepted = (await client.post("/v1/notifications", request(route=["inapp"]))).json
     shown = (await client.get(accepted["links"]["self"])).json
-    await gateway.pipeline.dispatch([shown["deliveries"][0]["id"]])
+    await gateway.path.pipeline.dispatch([shown["deliveries"][0]["id"]])
     await turns(gateway)
     [(headers, body)] = receiver.heard
     message = Webhook(made.json["secret"]).verify(body, headers)
@@ -113,7 +113,7 @@ async def test_a_case_system_is_told_what_became_of_its_request(
         1,
     )
     assert line["body"] == json.loads(body)
-    metrics = gateway.metrics.render()[0].decode()
+    metrics = gateway.path.metrics.render()[0].decode()
     assert 'gateway_webhook_attempts_total{outcome="delivered"} 1.0' in metrics
     assert "gateway_webhook_messages_waiting 0.0" in metrics
 
@@ -200,8 +200,8 @@ async def test_endpoints_are_their_tenants(client: Client, gateway: Gateway) -> 
     """Another tenant sees and ends nothing; a key that may only read makes none."""
     path = "/v1/webhook-endpoints"
     made = (await client.post(path, {"url": "https://cases.example.com/hooks"})).json
-    _, other_key = await gateway.keys.create("other", "test", ("read", "manage"), NOW)
-    _, reading = await gateway.keys.create("acme", "reader", ("read",), NOW)
+    _, other_key = await gateway.ledger.keys.create("other", "test", ("read", "manage"), NOW)
+    _, reading = await gateway.ledger.keys.create("acme", "reader", ("read",), NOW)
     other = client.holding(other_key)
     assert (await other.get(path)).json == {"webhook_endpoints": []}
     for call in (other.get(f"{path}/{made['id']}"), other.call("DELETE", f"{path}/{made['id']}")):
@@ -320,7 +320,9 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: G
     """As a worker runs it: told soon after it happened, ended at once when the worker ends."""
     await client.post("/v1/webhook-endpoints", {"url": receiver.url})
     stop = asyncio.Event()
-    running = asyncio.create_task(run_periodically(PeriodicWork("webhooks", 0.05, gateway.webhooks.run_once), stop))
+    running = asyncio.create_task(
+        run_periodically(PeriodicWork("webhooks", 0.05, gateway.webhooks.runner.run_once), stop)
+    )
     await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
     async with asyncio.timeout(60):
         while not receiver.heard:  # noqa: ASYNC110 – the receiver is another program in life
