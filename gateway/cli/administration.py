@@ -24,7 +24,11 @@ DataDir = Annotated[Path | None, typer.Option(help="The data directory of the em
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
 Scopes = Annotated[
     list[str] | None,
-    typer.Option("--scope", help="What it may do (see ops/operating.md); may be repeated."),
+    typer.Option(
+        "--scope",
+        help="send, read, manage, templates:read, templates:edit, templates:approve; admin: all within its tenant; "
+        "platform: controls of all tenants. May be repeated; default: send, read.",
+    ),
 ]
 
 

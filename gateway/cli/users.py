@@ -36,7 +36,12 @@ def add(
     email: Email,
     tenant: Annotated[str, typer.Option(help="Whose templates these will be.")],
     name: Annotated[str, typer.Option(help="As colleagues see it.")],
-    role: Annotated[str, typer.Option(help="viewer; editor: writes, submits; approver: approves, publishes too.")],
+    role: Annotated[
+        str,
+        typer.Option(
+            help="viewer; editor: writes, submits; approver: approves, publishes too; platform: totals of all tenants."
+        ),
+    ],
     test_address: Tests = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,

@@ -26,7 +26,11 @@ _LONGEST_NAME = 80  # the column's width
 
 
 class Scope(StrEnum):
-    """What a key may do. ``admin`` may do everything."""
+    """What a key may do.
+
+    ``admin`` may do everything within the key's own tenant. ``platform`` sets and ends controls of every tenant and of
+    other tenants; it includes no right to a tenant's data, and no other scope includes it.
+    """
 
     SEND = "send"
     READ = "read"
@@ -35,6 +39,7 @@ class Scope(StrEnum):
     TEMPLATES_EDIT = "templates:edit"
     TEMPLATES_APPROVE = "templates:approve"
     ADMIN = "admin"
+    PLATFORM = "platform"
 
 
 # Who may do something with templates may look at them.
@@ -54,6 +59,9 @@ class ApiKey:
     revoked_at: datetime | None
 
     def may(self, scope: Scope) -> bool:
+        """Whether the key has ``scope``, or one that includes it."""
+        if scope is Scope.PLATFORM:
+            return scope in self.scopes
         return not self.scopes.isdisjoint((scope, Scope.ADMIN, *_INCLUDED.get(scope, ())))
 
 

@@ -28,6 +28,12 @@ class Caller:
 
     tenant: str
     actor: str
+    key: ApiKey
+
+    def require(self, scope: Scope) -> None:
+        """Raises Problem 403 where the key lacks ``scope``."""
+        if not self.key.may(scope):
+            raise Problem("forbidden", f"The key needs the scope {scope}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +91,21 @@ def _bearer(request: Request) -> str:
     return credentials.strip()
 
 
-async def caller(request: Request, scope: Scope) -> Caller:
-    """Whose key this is. Raises Problem: 401 without a valid key, 403 when the key lacks ``scope``."""
+async def caller(request: Request, *scopes: Scope) -> Caller:
+    """Whose key this is. Raises Problem: 401 without a valid key, 403 when the key has none of ``scopes``."""
     key = await part(request, KeyRing).open(_bearer(request))
     if key is None:
         raise unauthorized("The API key is unknown or revoked.")
-    if not key.may(scope):
-        raise Problem("forbidden", f"The key needs the scope {scope}.")
-    return Caller(key.tenant, f"key:{key.id}")
+    if not any(key.may(scope) for scope in scopes):
+        raise Problem("forbidden", f"The key needs the scope {' or '.join(scopes)}.")
+    return Caller(key.tenant, f"key:{key.id}", key)
 
 
-def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+def needs(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency that returns the caller. Raises Problem: 401 and 403, see ``caller``."""
 
     async def dependency(request: Request) -> Caller:
-        return await caller(request, scope)
+        return await caller(request, *scopes)
 
     return dependency
 
