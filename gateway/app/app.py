@@ -26,6 +26,7 @@ from gateway.core.signing import Signer
 from gateway.dry_run import Forecaster
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
+from gateway.identity.admin_log import AdminLog
 from gateway.identity.keys import Keys
 from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import Users
@@ -66,6 +67,7 @@ class Gateway:
     reads: Reads
     keys: Keys
     users: Users
+    admin_log: AdminLog
     redis_url: str
     wakeups: FeedNotifier
     queue: Queue
@@ -162,6 +164,7 @@ def _whole(
         reads=ledger.reads,
         keys=ledger.keys,
         users=ledger.users,
+        admin_log=ledger.admin_log,
         redis_url=hot.url,
         wakeups=hot.wakeups,
         queue=hot.queue,

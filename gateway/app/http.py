@@ -13,6 +13,7 @@ def http_parts(gateway: Gateway) -> Parts:
         HttpSettings(settings.effective_public_url, settings.max_body_bytes, settings.test_addresses),
         GatewayClock(gateway.clock),
         ConfiguredChannels(gateway.channels, gateway.providers),
+        gateway.admin_log,
         gateway.attempts,
         gateway.database,
         gateway.dead_letters,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import console, data_care
+from gateway.cli import acts, console, data_care
 from gateway.cli.client_options import instant_of
 from gateway.cli.runner import fail, full_id, ledger_settings, run
 
@@ -45,7 +45,10 @@ def create(
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         # Not locked: a running gateway has the directory, and one more short writer does it no harm.
-        async with open_ledger(ledger_settings(data_dir), locked=False) as ledger:
+        async with (
+            open_ledger(ledger_settings(data_dir), locked=False) as ledger,
+            acts.recorded(ledger, "key create", tenant),
+        ):
             try:
                 return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
             except ValueError as error:
@@ -96,9 +99,10 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 
     async def work(stop: asyncio.Event) -> str:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
-            live = [each.id for each in await ledger.keys.list(None) if each.revoked_at is None]
+            live = {each.id: each.tenant for each in await ledger.keys.list(None) if each.revoked_at is None}
             identifier = full_id(key_id, live, "gateway key list")
-            await ledger.keys.revoke(identifier, ledger.clock())
+            async with acts.recorded(ledger, "key revoke", live[identifier], key_id=identifier):
+                await ledger.keys.revoke(identifier, ledger.clock())
             return identifier
 
     console.STDERR.print(f"key {run(work)} is revoked")

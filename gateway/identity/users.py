@@ -134,6 +134,12 @@ class Users:
             query = query.where(users.c.tenant == tenant)
         return await self._database.read(lambda connection: [user_of(row) for row in connection.execute(query)])
 
+    async def find(self, email: str) -> User | None:
+        """The user of this address, disabled ones too."""
+        query = select(users).where(users.c.email == _normal(email))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else user_of(row)
+
     async def disable(self, email: str, now: datetime) -> bool:
         """Disable a user and end all sessions. False where there is no enabled user with this address."""
 

@@ -404,6 +404,14 @@ api_keys = Table(
     Column("revoked_at", Instant),
 )
 
+# Heads of the administrators' logs (gateway/identity/admin_log.py). Tenant "": what concerns no single tenant.
+admin_logs = Table(
+    "admin_logs",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("event_hash", String(64), nullable=False, server_default=""),
+)
+
 # People who write and approve templates. The password is an Argon2 hash, which has its salt and costs in it.
 users = Table(
     "users",

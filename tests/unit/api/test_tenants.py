@@ -144,14 +144,15 @@ async def test_what_the_platform_stops_for_one_tenant_stays_stopped(client: Clie
 
 
 async def test_the_platform_has_no_right_to_a_tenants_data(client: Client, gateway: Gateway) -> None:
-    """With the scope platform alone, every operation but those on controls is refused."""
+    """With the scope platform alone, every operation but those on controls and the administrators' log is refused."""
     ids = await _filled(client, "acme")
     _, key = await gateway.keys.create("acme", "platform", ["platform"], NOW)
     platform = client.holding(key)
     for operation in await operations(client):
-        if operation.path.startswith("/v1/controls"):
+        if operation.path.startswith(("/v1/controls", "/v1/admin-log")):
             continue
         assert (await operation.call(platform, ids)).status == 403, operation
     own = {"scope": "channel", "value": "sms", "reason": "a test"}
     assert (await platform.post("/v1/controls", own)).status == 403
-    assert SECRET not in (await platform.get("/v1/controls")).raw.decode()
+    for path in ("/v1/controls", "/v1/admin-log"):
+        assert SECRET not in (await platform.get(path)).raw.decode()
