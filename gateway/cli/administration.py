@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,16 @@ keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
 data_care.install(ledger_app)
 
+_DAY_DIGITS = 4  # 27 years
+
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
+Expires = Annotated[
+    str, typer.Option("--expires", help="When it ends: 90d, or an instant (RFC 3339); default: never.", metavar="WHEN")
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", help="From where it may be used, as 10.0.0.0/8; may be repeated; default: everywhere."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
 Scopes = Annotated[
     list[str] | None,
@@ -37,6 +46,8 @@ def create(
     tenant: Annotated[str, typer.Option(help="Whose requests these will be.")],
     name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
     scope: Scopes = None,
+    expires: Expires = "",
+    network: Networks = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -50,7 +61,9 @@ def create(
             acts.recorded(ledger, "key create", tenant),
         ):
             try:
-                return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
+                now, scopes = ledger.clock(), scope or ["send", "read"]
+                end = _expiry(expires, now) if expires else None
+                return await ledger.keys.create(tenant, name, scopes, now, expires_at=end, networks=network or ())
             except ValueError as error:
                 fail(str(error), 2)
                 raise
@@ -61,6 +74,13 @@ def create(
     else:
         console.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
         typer.echo(key)
+
+
+def _expiry(text: str, now: datetime) -> datetime:
+    days = text.removesuffix("d")
+    if days != text and days.isascii() and days.isdigit() and len(days) <= _DAY_DIGITS:
+        return now + timedelta(days=int(days))
+    return instant_of(text, "--expires")
 
 
 @keys_app.command("list")
@@ -82,13 +102,15 @@ def list_keys(
                     "name": key.name,
                     "scopes": " ".join(sorted(key.scopes)),
                     "created_at": instant(key.created_at) or "",
+                    "expires_at": instant(key.expires_at) or "",
+                    "networks": " ".join(map(str, key.networks)),
                     "revoked_at": instant(key.revoked_at) or "",
                 }
                 for key in await ledger.keys.list(tenant)
             ]
 
     found = run(work)
-    columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
+    columns = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "networks", "revoked_at")
     console.listing(found, columns, as_json=as_json)
 
 

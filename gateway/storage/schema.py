@@ -402,6 +402,8 @@ api_keys = Table(
     Column("scopes", String(200), nullable=False),  # space-separated
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("expires_at", Instant),  # NULL: never
+    Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
 )
 
 # Heads of the administrators' logs (gateway/identity/admin_log.py). Tenant "": what concerns no single tenant.

@@ -103,7 +103,12 @@ def _bearer(request: Request) -> str:
 
 
 async def caller(request: Request, *scopes: Scope) -> Caller:
-    """Whose key this is. Raises Problem: 401 without a valid key, 403 when the key has none of ``scopes``."""
+    """Whose key this is.
+
+    Raises Problem: 401 without a valid key or with an expired one; 403 when the key may not be used from the client's
+    address (which uvicorn takes from X-Forwarded-For of the proxies that FORWARDED_ALLOW_IPS names), or has none of
+    ``scopes``.
+    """
     who = await _authenticated(request)
     _require(who, scopes)
     return who
@@ -113,6 +118,10 @@ async def _authenticated(request: Request) -> Caller:
     key = await part(request, KeyRing).open(_bearer(request))
     if key is None:
         raise unauthorized("The API key is unknown or revoked.")
+    if key.expired(part(request, GatewayClock)()):
+        raise unauthorized(f"The API key {key.id} has expired. Make another: gateway key create.")
+    if not key.allows_from(request.client.host if request.client else ""):
+        raise Problem("network_not_allowed")
     return Caller(key.tenant, f"key:{key.id}", key)
 
 
