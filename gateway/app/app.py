@@ -41,6 +41,7 @@ from gateway.queue.preview_cache import PreviewCache
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.stages.route import ProviderRouter
 from gateway.storage.database import Database
+from gateway.storage.digest_key import has_digest_key
 from gateway.storage.migrate import REVISION, pending_migration, pending_migration_at
 from gateway.storage.reads import Reads
 from gateway.storage.statements import StatementTemplate
@@ -110,6 +111,11 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         ledger = await stack.enter_async_context(open_ledger(settings, clock=clock))
         if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
+        if not await has_digest_key(ledger.database, ledger.signer.key_check()):
+            raise CannotStart(
+                "GATEWAY_SECRET_KEY is not the key of this ledger's digests: opt-outs and API keys would not be found. "
+                "Give that key back; to change what signs, see Keys in ops/deploy/README.md"
+            )
         hot = await open_hot(stack, ledger)
         ways = await open_ways(stack, ledger, hot.wakeups)
         texts = await read_texts(ledger)

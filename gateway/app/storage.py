@@ -61,6 +61,13 @@ async def _clock(settings: Settings, database: Database) -> Clock:
     return shared
 
 
+def _signer(settings: Settings) -> Signer:
+    try:
+        return Signer(settings.key())
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+
+
 def embedded_ledger(data_dir: Path) -> Path:
     """The file of the embedded ledger."""
     return data_dir.absolute() / "ledger.db"
@@ -93,7 +100,7 @@ async def open_ledger(
         stack.push_async_callback(database.close)
         if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
-        signer = Signer(settings.key())
+        signer = _signer(settings)
         now = clock or await _clock(settings, database)
         yield LedgerParts(
             settings,

@@ -406,6 +406,14 @@ api_keys = Table(
     Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
 )
 
+# By which key the digests of this ledger were made (gateway/storage/digest_key.py). One row.
+digest_key = Table(
+    "digest_key",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("key_check", String(64), nullable=False),
+)
+
 # Heads of the administrators' logs (gateway/identity/admin_log.py). Tenant "": what concerns no single tenant.
 admin_logs = Table(
     "admin_logs",

@@ -5,7 +5,6 @@ Every page's route is a ``PageRoute``: whatever is refused on the way becomes a 
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
@@ -18,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import GatewayClock, HttpSettings, part
 from gateway.core.errors import Unavailable
+from gateway.core.signing import Signer
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.sessions import Session, Sessions
 from gateway.identity.users import Role, Users
@@ -101,7 +101,7 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
     if session is None:
         raise SignInNeeded(form)
     token = request.headers.get("x-form-token") or form.get("form_token", "")
-    if not hmac.compare_digest(token.encode(), session.form_token.encode()):
+    if not part(request, Signer).is_form_token(session.id, token):
         raise NotAllowed("form_foreign")
     if role is not Role.VIEWER:
         await _record(request, session, permitted=session.user.role.may(role))
