@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from gateway.api import (
+    admin_log,
     borrowers,
     cases,
     controls,
@@ -56,6 +57,7 @@ def create_app(parts: Parts) -> ASGIApp:
         suppressions,
         dead_letters,
         controls,
+        admin_log,
         templates,
         webhooks,
         receipts,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Managing, Reading
+from gateway.api.http.authentication import Managing, Reading, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
@@ -30,7 +30,11 @@ router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
 
 @router.get("")
 async def show(
-    who: Reading, borrower_id: Identifier, reads: Uses[Reads], forecaster: Uses[Forecaster], clock: Uses[GatewayClock]
+    who: ReadingWords,
+    borrower_id: Identifier,
+    reads: Uses[Reads],
+    forecaster: Uses[Forecaster],
+    clock: Uses[GatewayClock],
 ) -> Response:
     """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
     found = await reads.borrower(who.tenant, borrower_id)

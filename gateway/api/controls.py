@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies
-from gateway.api.http.authentication import Managing, Reading, caller
+from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
@@ -21,21 +21,27 @@ from gateway.operations.controls import Controls
 
 router = APIRouter(prefix="/v1/controls", tags=["controls"])
 
+# A platform's key may have no right in any tenant: it sets, ends and lists the platform's controls only.
+Looking = Annotated[Caller, Depends(needs(Scope.READ, Scope.PLATFORM))]
+Controlling = Annotated[Caller, Depends(needs(Scope.MANAGE, Scope.PLATFORM))]
+
 
 @router.get("")
 async def in_force(
-    who: Reading,
+    who: Looking,
     controls: Uses[Controls],
     ended: Annotated[bool, Query(description="Those of the past as well.")] = False,
 ) -> Response:
-    """What is stopped or pinned now: by whom, why and until when."""
-    return bodies.answer({"controls": await controls.listed(who.tenant, ended=ended)})
+    """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may end."""
+    tenant = who.tenant if who.key.may(Scope.READ) else ""
+    found = await controls.listed(tenant, platform=who.key.may(Scope.PLATFORM), ended=ended)
+    return bodies.answer({"controls": found})
 
 
 @router.post("", status_code=201, openapi_extra=body(ControlIn))
 async def set_control(
     request: Request,
-    who: Managing,
+    who: Controlling,
     controls: Uses[Controls],
     configured: Uses[ConfiguredChannels],
     clock: Uses[GatewayClock],
@@ -43,22 +49,28 @@ async def set_control(
     """Stop or pin. When this answers, it holds for every message that is not being handed over already."""
     given = await bodies.read_model(request, ControlIn)
     _check(given, configured, clock())
-    if given.everywhere or given.scope is SwitchScope.TENANT:
-        await caller(request, Scope.ADMIN)
-    tenant = "" if given.everywhere else given.value if given.scope is SwitchScope.TENANT else who.tenant
+    whole_tenant = given.scope is SwitchScope.TENANT
+    # Another tenant's control belongs to the platform, so that this tenant's administrators can't end it.
+    of_platform = given.everywhere or (whole_tenant and (given.value != who.tenant or not who.key.may(Scope.ADMIN)))
+    who.require(Scope.PLATFORM if of_platform else Scope.ADMIN if whole_tenant else Scope.MANAGE)
+    tenant = "" if of_platform else who.tenant
     until = given.until if given.duration is None else clock() + given.duration
     found = await controls.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
     return bodies.answer(found, 201)
 
 
 @router.delete("/{control_id}")
-async def end(request: Request, who: Managing, control_id: Identifier, controls: Uses[Controls]) -> Response:
-    """Resume: what was held up is due at once, and decided anew. An administrator's control needs the scope admin."""
+async def end(who: Controlling, control_id: Identifier, controls: Uses[Controls]) -> Response:
+    """Resume: what was held up is due at once, and decided anew.
+
+    A control of the platform takes the scope platform, one of the whole tenant the scope admin.
+    """
     found = await controls.found(control_id)
-    if found is None:
+    if found is None or found.tenant not in ("", who.tenant):
         raise Problem("not_found", "No pause or pin with this id is in force.")
-    if found.tenant != who.tenant or found.scope is SwitchScope.TENANT:
-        await caller(request, Scope.ADMIN)
+    who.require(
+        Scope.PLATFORM if not found.tenant else Scope.ADMIN if found.scope is SwitchScope.TENANT else Scope.MANAGE
+    )
     released = await controls.end(control_id, who.actor)
     return bodies.answer({"id": control_id, "released": released or 0})
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Managing, Reading
+from gateway.api.http.authentication import Managing, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 @router.get("")
 async def waiting(
     request: Request,
-    who: Reading,
+    who: ReadingWords,
     reviews: Uses[Reviews],
     reason: Annotated[str | None, Query(max_length=40, pattern="^[a-z_]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,

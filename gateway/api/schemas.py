@@ -272,8 +272,8 @@ class ControlIn(RequestModel):
     """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 
     It ends at ``until``, or when ``duration`` has passed, or when somebody ends it. It holds for the caller's
-    tenant, or with ``everywhere`` for every tenant. For that, and for the scope ``tenant``, the key needs the scope
-    admin.
+    tenant, or with ``everywhere`` for every tenant. That, and to name another tenant,
+    takes the scope platform; to name the caller's own tenant takes the scope admin.
     """
 
     kind: SwitchKind = SwitchKind.PAUSE

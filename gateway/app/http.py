@@ -14,6 +14,7 @@ def http_parts(gateway: Gateway) -> Parts:
         HttpSettings(settings.effective_public_url, settings.max_body_bytes, settings.test_addresses),
         GatewayClock(gateway.ledger.clock),
         ConfiguredChannels(gateway.providers.channels, gateway.providers.by_name),
+        gateway.ledger.admin_log,
         Attempts(gateway.ledger.database, gateway.ledger.signer),
         gateway.ledger.database,
         gateway.operations.dead_letters,

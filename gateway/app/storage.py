@@ -16,6 +16,7 @@ from gateway.core.clock import Clock
 from gateway.core.errors import Unavailable
 from gateway.core.signing import Signer
 from gateway.evidence.history import History
+from gateway.identity.admin_log import AdminLog
 from gateway.identity.keys import Keys
 from gateway.identity.users import Users
 from gateway.storage.clock import LedgerClock
@@ -36,6 +37,7 @@ class LedgerParts:
     keys: Keys
     users: Users
     history: History
+    admin_log: AdminLog
 
 
 def system_clock(settings: Settings) -> Clock:
@@ -57,6 +59,13 @@ async def _clock(settings: Settings, database: Database) -> Clock:
     except Unavailable as error:
         raise CannotStart(f"the ledger can't be reached ({error}): check GATEWAY_DATABASE_URL") from error
     return shared
+
+
+def _signer(settings: Settings) -> Signer:
+    try:
+        return Signer(settings.key())
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 def embedded_ledger(data_dir: Path) -> Path:
@@ -94,14 +103,16 @@ async def open_ledger(
         stack.push_async_callback(database.close)
         if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
-        signer = Signer(settings.key())
+        signer = _signer(settings)
+        now = clock or await _clock(settings, database)
         yield LedgerParts(
             settings,
-            clock or await _clock(settings, database),
+            now,
             database,
             signer,
             Reads(database),
             Keys(database, signer),
             Users(database),
             History(database),
+            AdminLog(database, now),
         )

@@ -6,13 +6,13 @@ import asyncio
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import console, data_care
+from gateway.cli import acts, console, data_care
 from gateway.cli.client_options import instant_of
 from gateway.cli.runner import fail, full_id, ledger_settings, run
 
@@ -20,11 +20,24 @@ keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is
 ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
 data_care.install(ledger_app)
 
+_DAY_DIGITS = 4  # 27 years
+
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
+Expires = Annotated[
+    str, typer.Option("--expires", help="When it ends: 90d, or an instant (RFC 3339); default: never.", metavar="WHEN")
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", help="From where it may be used, as 10.0.0.0/8; may be repeated; default: everywhere."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
 Scopes = Annotated[
     list[str] | None,
-    typer.Option("--scope", help="What it may do (see ops/operating.md); may be repeated."),
+    typer.Option(
+        "--scope",
+        help="send, read, manage, templates:read, templates:edit, templates:approve; admin: all within its tenant; "
+        "platform: controls of all tenants. May be repeated; default: send, read.",
+    ),
 ]
 
 
@@ -33,6 +46,8 @@ def create(
     tenant: Annotated[str, typer.Option(help="Whose requests these will be.")],
     name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
     scope: Scopes = None,
+    expires: Expires = "",
+    network: Networks = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -41,9 +56,14 @@ def create(
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
         # Not locked: a running gateway has the directory, and one more short writer does it no harm.
-        async with open_ledger(ledger_settings(data_dir), locked=False) as ledger:
+        async with (
+            open_ledger(ledger_settings(data_dir), locked=False) as ledger,
+            acts.recorded(ledger, "key create", tenant),
+        ):
             try:
-                return await ledger.keys.create(tenant, name, scope or ["send", "read"], ledger.clock())
+                now, scopes = ledger.clock(), scope or ["send", "read"]
+                end = _expiry(expires, now) if expires else None
+                return await ledger.keys.create(tenant, name, scopes, now, expires_at=end, networks=network or ())
             except ValueError as error:
                 fail(str(error), 2)
                 raise
@@ -54,6 +74,13 @@ def create(
     else:
         console.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
         typer.echo(key)
+
+
+def _expiry(text: str, now: datetime) -> datetime:
+    days = text.removesuffix("d")
+    if days != text and days.isascii() and days.isdigit() and len(days) <= _DAY_DIGITS:
+        return now + timedelta(days=int(days))
+    return instant_of(text, "--expires")
 
 
 @keys_app.command("list")
@@ -75,13 +102,15 @@ def list_keys(
                     "name": key.name,
                     "scopes": " ".join(sorted(key.scopes)),
                     "created_at": instant(key.created_at) or "",
+                    "expires_at": instant(key.expires_at) or "",
+                    "networks": " ".join(map(str, key.networks)),
                     "revoked_at": instant(key.revoked_at) or "",
                 }
                 for key in await ledger.keys.list(tenant)
             ]
 
     found = run(work)
-    columns = ("id", "tenant", "name", "scopes", "created_at", "revoked_at")
+    columns = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "networks", "revoked_at")
     console.listing(found, columns, as_json=as_json)
 
 
@@ -92,9 +121,10 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 
     async def work(stop: asyncio.Event) -> str:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
-            live = [each.id for each in await ledger.keys.list(None) if each.revoked_at is None]
+            live = {each.id: each.tenant for each in await ledger.keys.list(None) if each.revoked_at is None}
             identifier = full_id(key_id, live, "gateway key list")
-            await ledger.keys.revoke(identifier, ledger.clock())
+            async with acts.recorded(ledger, "key revoke", live[identifier], key_id=identifier):
+                await ledger.keys.revoke(identifier, ledger.clock())
             return identifier
 
     console.STDERR.print(f"key {run(work)} is revoked")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import client, console, operations, policies, reviews, template_lint, users, webhooks
+from gateway.cli import acts, client, console, operations, policies, reviews, template_lint, users, webhooks
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.client_options import AsJson, DataDir, Key, Url
 from gateway.cli.doctor.command import doctor
@@ -34,6 +34,7 @@ app.add_typer(users.app, name="user")
 app.add_typer(webhooks.app, name="webhook")
 operations.install(app)
 app.command()(doctor)
+app.command("admin-log")(acts.admin_log)
 
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]

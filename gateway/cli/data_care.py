@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from gateway.cli import console
+from gateway.cli import acts, console
 from gateway.cli.runner import fail, full_id, ledger_settings, run, settings
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def prune(
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> RemovalCounts:
         retention = _retention(ledger)
-        return await retention.due() if dry_run else await retention.prune(archive, most=most, stop=stop)
+        if dry_run:
+            return await retention.due()
+        async with acts.recorded(ledger, "ledger prune"):
+            return await retention.prune(archive, most=most, stop=stop)
 
     found = asdict(_with_ledger(chosen, work))
     if as_json:
@@ -96,7 +99,8 @@ def hold(
     from gateway.retention.legal_holds import LegalHolds
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> str:
-        return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, reason, f"cli:{actor}")
+        async with acts.recorded(ledger, "ledger hold", tenant, borrower_id=borrower, case_id=case):
+            return await LegalHolds(ledger.database, ledger.clock).put(tenant, borrower, case, reason, f"cli:{actor}")
 
     typer.echo(_with_ledger(ledger_settings(data_dir), work, locked=False))
 
@@ -109,8 +113,10 @@ def release(
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> None:
         holds = LegalHolds(ledger.database, ledger.clock)
-        known = [str(each["id"]) for each in await holds.list(released=False)]
-        await holds.release(full_id(hold_id, known, "gateway ledger holds"), f"cli:{actor}")
+        known = {str(each["id"]): str(each["tenant"]) for each in await holds.list(released=False)}
+        identifier = full_id(hold_id, known, "gateway ledger holds")
+        async with acts.recorded(ledger, "ledger release", known[identifier], hold_id=identifier):
+            await holds.release(identifier, f"cli:{actor}")
 
     _with_ledger(ledger_settings(data_dir), work, locked=False)
 
@@ -137,11 +143,12 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> dict[str, Any]:
         key_check = ledger.signer.key_check()
-        try:
-            return await asyncio.to_thread(back_up, ledger.database.engine, folder, key_check, ledger.clock())
-        except BackupFailed as failed:
-            fail(str(failed))
-            raise
+        async with acts.recorded(ledger, "ledger backup"):
+            try:
+                return await asyncio.to_thread(back_up, ledger.database.engine, folder, key_check, ledger.clock())
+            except BackupFailed as failed:
+                fail(str(failed))
+                raise
 
     found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     rows = sum(found["rows"].values())
@@ -172,7 +179,10 @@ def restore(
             raise
         found = await evidence.verify(ledger.database)
         hold_reason = reason or f"backup of {manifest['made_at']}"
-        held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(hold_reason, f"cli:{actor}")
+        async with acts.recorded(ledger, "ledger restore"):  # now that there is a ledger to record it in
+            held = await Quarantine(ledger.database, ledger.signer.digest, ledger.clock).hold(
+                hold_reason, f"cli:{actor}"
+            )
         return held, found, manifest["made_at"]
 
     held, found, made_at = _with_ledger(settings(data_dir=data_dir), work, migrated=False, create=True)
@@ -194,7 +204,8 @@ def quarantine(
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> QuarantineResult:
         found = Quarantine(ledger.database, ledger.signer.digest, ledger.clock)
-        return await found.hold(reason, f"cli:{actor}", everything=everything)
+        async with acts.recorded(ledger, "ledger quarantine"):
+            return await found.hold(reason, f"cli:{actor}", everything=everything)
 
     _say_held(_with_ledger(ledger_settings(data_dir), work))
 

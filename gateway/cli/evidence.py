@@ -16,8 +16,8 @@ from sqlalchemy import Connection, select
 from gateway.core.codec import instant
 from gateway.retention import archives
 from gateway.storage.database import Database
-from gateway.storage.events import borrower_subject, link, template_subject
-from gateway.storage.schema import borrowers, events, notifications, templates
+from gateway.storage.events import admin_subject, borrower_subject, link, template_subject
+from gateway.storage.schema import admin_logs, borrowers, events, notifications, templates
 
 _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice
 
@@ -74,6 +74,8 @@ def _heads(connection: Connection) -> Iterator[tuple[str, str]]:
     of_templates = select(templates.c.tenant, templates.c.id, templates.c.event_hash)
     for tenant, template, head in connection.execution_options(**options).execute(of_templates):
         yield template_subject(tenant, template), head
+    for tenant, head in connection.execute(select(admin_logs.c.tenant, admin_logs.c.event_hash)):
+        yield admin_subject(tenant), head
 
 
 def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from gateway.cli.runner import DEMO_DIR, fail, full_id
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
 Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]
-Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope admin.")]
+Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope platform.")]
 
 _WHOLE_ID = len("ntf_") + 32
 _UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import console
+from gateway.cli import acts, console
 from gateway.cli.runner import fail, ledger_settings, run
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ def add(
     email: Email,
     tenant: Annotated[str, typer.Option(help="Whose templates these will be.")],
     name: Annotated[str, typer.Option(help="As colleagues see it.")],
-    role: Annotated[str, typer.Option(help="viewer; editor: writes, submits; approver: approves, publishes too.")],
+    role: Annotated[
+        str,
+        typer.Option(
+            help="viewer; editor: writes, submits; approver: approves, publishes too; platform: totals of all tenants."
+        ),
+    ],
     test_address: Tests = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -52,7 +57,10 @@ def add(
     password = _password()
 
     async def work(stop: asyncio.Event) -> User:
-        async with open_ledger(ledger_settings(data_dir), locked=False) as ledger:
+        async with (
+            open_ledger(ledger_settings(data_dir), locked=False) as ledger,
+            acts.recorded(ledger, "user add", tenant),
+        ):
             try:
                 return await ledger.users.add(tenant, name, email, role, password, ledger.clock(), addresses)
             except BadUser as error:
@@ -103,7 +111,11 @@ def disable(email: Email, data_dir: DataDir = None) -> None:
 
     async def work(stop: asyncio.Event) -> bool:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
-            return await ledger.users.disable(email, ledger.clock())
+            user = await ledger.users.find(email)
+            if user is None:
+                return False
+            async with acts.recorded(ledger, "user disable", user.tenant, user_id=user.id):
+                return await ledger.users.disable(email, ledger.clock())
 
     if not run(work):
         fail("there is no user with this address who could sign in")
@@ -120,11 +132,15 @@ def set_password(email: Email, data_dir: DataDir = None) -> None:
 
     async def work(stop: asyncio.Event) -> bool:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
-            try:
-                return await ledger.users.set_password(email, password)
-            except BadUser as error:
-                fail(str(error), 2)
-                raise
+            user = await ledger.users.find(email)
+            if user is None:
+                return False
+            async with acts.recorded(ledger, "user set-password", user.tenant, user_id=user.id):
+                try:
+                    return await ledger.users.set_password(email, password)
+                except BadUser as error:
+                    fail(str(error), 2)
+                    raise
 
     if not run(work):
         fail("there is no user with this address")

@@ -40,6 +40,12 @@ class Switch:
     since: datetime
     until: datetime | None = None
 
+    def concerns(self, tenant: str) -> bool:
+        """Whether it may hold up a message of this tenant, so that the tenant is shown it."""
+        if self.scope is SwitchScope.TENANT:
+            return self.value == tenant
+        return self.tenant in ("", tenant)
+
     def pins(self, notification: Notification) -> bool:
         """Whether this message is to go by the provider that ``value`` names."""
         return self.kind is SwitchKind.PIN and self.tenant in ("", notification.tenant)

@@ -1,5 +1,7 @@
-"""Keyed digests, references and tokens: everything that is derived from the one secret key.
+"""Keyed digests, references and tokens: everything that is derived from the secret keys.
 
+What leaves the gateway and comes back is signed, with a key that can be changed: the newest signs, and every key of the
+ring verifies. What the ledger is searched by is a digest, under one key that never changes with the others.
 Addresses appear outside the request body only as keyed digests (HMAC) made here. Callback URLs carry signed references,
 which name a delivery and prove that this gateway wrote them.
 """
@@ -9,25 +11,81 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-_REFERENCE_BYTES = 12  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
+_WHOLE_HEX = 64  # all 256 bits
+_REFERENCE_HEX = 24  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
 _ATTEMPT_DIGITS = 9  # an attempt's number is a 32-bit column
 _DIGEST_HEX = 32  # 128 bits: no collisions among the addresses of a country
 
 
-class Signer:
-    """Signs with HMAC-SHA256 under one key, each purpose with its own prefix."""
+_SHORTEST_KEY = 16  # characters; the doctor asks for more
+_MOST_KEYS = 8  # our choice: each costs a few microseconds for what is forged
+_DIGEST_MARK = b"digest:"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeys:
+    """The secret's keys. The first of ``signing`` signs, each of them verifies; ``digest`` makes all digests."""
+
+    signing: tuple[bytes, ...] = field(repr=False)
+    digest: bytes = field(repr=False)
+
+
+def read_keys(secret: bytes) -> SecretKeys:
+    """The keys of GATEWAY_SECRET_KEY: one key a line, the newest first, and ``digest:KEY`` for the digests' key.
+
+    One key alone is for both. Raises ValueError with the remedy, never with a key.
+    """
+    lines = [each.strip() for each in secret.splitlines() if each.strip()]
+    signing = tuple(each for each in lines if not each.startswith(_DIGEST_MARK))
+    digests = [each.removeprefix(_DIGEST_MARK) for each in lines if each.startswith(_DIGEST_MARK)]
+    if not digests and len(signing) == 1:
+        digests = list(signing)
+    if len(digests) != 1:
+        raise ValueError(
+            "GATEWAY_SECRET_KEY with several keys must name the one of the digests in one line digest:KEY; it is the "
+            "key that was there alone: see Keys in ops/deploy/README.md"
+        )
+    if not 1 <= len(signing) <= _MOST_KEYS:
+        raise ValueError(f"GATEWAY_SECRET_KEY must have 1 to {_MOST_KEYS} keys besides that of the digests")
+    if min(map(len, (*signing, *digests))) < _SHORTEST_KEY:
+        raise ValueError(
+            f"GATEWAY_SECRET_KEY must have at least {_SHORTEST_KEY} characters in each key; make one with: "
+            "openssl rand -hex 32"
+        )
+    return SecretKeys(signing, digests[0])
+
+
+class _Macs:
+    """HMAC-SHA256 under one key, each purpose with its own prefix."""
 
     def __init__(self, key: bytes) -> None:
-        if len(key) < 16:
-            raise ValueError("GATEWAY_SECRET_KEY must have at least 16 characters; make one with: openssl rand -hex 32")
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)  # the key is hashed once, and not for each signature
 
-    def _mac(self, purpose: str, *parts: str) -> bytes:
+    def __call__(self, purpose: str, *parts: str) -> bytes:
         mac = self._keyed.copy()
         mac.update("\x1f".join((purpose, *parts)).encode())
         return mac.digest()
+
+
+class Signer:
+    """Signs and digests with HMAC-SHA256 under the keys of a secret. Raises ValueError, see ``read_keys``."""
+
+    def __init__(self, secret: bytes) -> None:
+        keys = read_keys(secret)
+        self._rings = tuple(map(_Macs, keys.signing))
+        self._mac = _Macs(keys.digest)  # of digests
+
+    def _sign(self, length: int, purpose: str, *parts: str) -> str:
+        """A signature by the newest key, of ``length`` hexadecimal digits."""
+        return self._rings[0](purpose, *parts).hex()[:length]
+
+    def _verify(self, signature: str, length: int, purpose: str, *parts: str) -> bool:
+        """Whether it is the signature by any key. Each is compared in constant time."""
+        given = signature.encode("utf-8", "replace")
+        return any(hmac.compare_digest(mac(purpose, *parts).hex()[:length].encode(), given) for mac in self._rings)
 
     def digest(self, tenant: str, channel: str, address: str) -> str:
         """The stand-in for an address in the ledger: same address, same digest, for one tenant and channel."""
@@ -42,41 +100,41 @@ class Signer:
         return self._mac("api-key", secret).hex()
 
     def key_check(self) -> str:
-        """Shows whether two keys are the same, and nothing of either. Goes into backups."""
+        """Shows whether two digest keys are the same, and nothing of either. Goes into the ledger and backups."""
         return self._mac("key-check").hex()[:_DIGEST_HEX]
 
     def reference(self, delivery_id: str, attempt: int) -> str:
         """``<delivery id>.<attempt>.<signature>``: goes to the provider and comes back with its callbacks."""
-        return (
-            f"{delivery_id}.{attempt}.{self._mac('reference', delivery_id, str(attempt)).hex()[: _REFERENCE_BYTES * 2]}"
-        )
+        return f"{delivery_id}.{attempt}.{self._sign(_REFERENCE_HEX, 'reference', delivery_id, str(attempt))}"
 
     def open_reference(self, reference: str) -> tuple[str, int] | None:
         """The delivery id and attempt of a reference of ours; None for anything else."""
         delivery_id, _, rest = reference.partition(".")
-        number, _, _ = rest.partition(".")
+        number, _, signature = rest.partition(".")
         # int() refuses more than 4,300 digits, and "²", of which str.isdigit says that it is one; encode() refuses a
         # lone surrogate, which is what undecodable octets of a mail's header become.
         if not (reference.isascii() and number.isdigit() and len(number) <= _ATTEMPT_DIGITS):
             return None
-        known = hmac.compare_digest(self.reference(delivery_id, int(number)).encode(), reference.encode())
+        # The text as it was written: int() takes "01" for 1, and one attempt has one reference.
+        canonical = str(int(number)) == number
+        known = canonical and self._verify(signature, _REFERENCE_HEX, "reference", delivery_id, number)
         return (delivery_id, int(number)) if known else None
 
     def unsubscribe_token(self, delivery_id: str) -> str:
         """``<delivery id>.<signature>``: the right to stop messages at that delivery's address, and no other right."""
-        return f"{delivery_id}.{self._mac('unsubscribe', delivery_id).hex()[: _REFERENCE_BYTES * 2]}"
+        return f"{delivery_id}.{self._sign(_REFERENCE_HEX, 'unsubscribe', delivery_id)}"
 
     def open_unsubscribe_token(self, token: str) -> str | None:
         """The delivery id of a token of ours; None for anything else."""
-        delivery_id = token.partition(".")[0]
-        known = token.isascii() and hmac.compare_digest(self.unsubscribe_token(delivery_id).encode(), token.encode())
+        delivery_id, _, signature = token.partition(".")
+        known = token.isascii() and self._verify(signature, _REFERENCE_HEX, "unsubscribe", delivery_id)
         return delivery_id if known else None
 
     def borrower_token(self, tenant: str, borrower_id: str, expires_at: datetime) -> str:
         """A token with which one borrower's app reads its own feed until ``expires_at``."""
         body = "\x1f".join((tenant, borrower_id, str(int(expires_at.timestamp()))))
         encoded = urlsafe_b64encode(body.encode()).decode().rstrip("=")
-        return f"bt_{encoded}.{self._mac('borrower', body).hex()}"
+        return f"bt_{encoded}.{self._sign(_WHOLE_HEX, 'borrower', body)}"
 
     def open_borrower_token(self, token: str, now: datetime) -> tuple[str, str] | None:
         """The tenant and borrower of a valid token; None where it is forged, damaged or expired."""
@@ -87,7 +145,7 @@ class Signer:
             body = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
         except ValueError:
             return None
-        if not hmac.compare_digest(self._mac("borrower", body).hex().encode(), signature.encode()):
+        if not self._verify(signature, _WHOLE_HEX, "borrower", body):
             return None
         tenant, borrower_id, expires = body.split("\x1f")
         if datetime.fromtimestamp(int(expires), UTC) <= now:
@@ -95,22 +153,30 @@ class Signer:
         return tenant, borrower_id
 
     def webhook_secret(self, endpoint_id: str, version: int) -> str:
-        """What signs the messages to a case system's endpoint, as Standard Webhooks writes it."""
+        """What signs the messages to a case system's endpoint, as Standard Webhooks writes it.
+
+        Derived from the digests' key, because the case system has a copy of it: each endpoint's is changed by itself
+        (``version``), with a day for the change.
+        """
         return f"whsec_{b64encode(self._mac('webhook', endpoint_id, str(version))).decode()}"
 
     def session_token(self, session_id: str) -> str:
         """``<session id>.<signature>``: what a browser keeps of a session, so that made-up ones cost no SQL."""
-        return f"{session_id}.{self._mac('session', session_id).hex()}"
+        return f"{session_id}.{self._sign(_WHOLE_HEX, 'session', session_id)}"
 
     def open_session_token(self, token: str) -> str | None:
         """The session id of a token of ours; None for anything else."""
-        session_id = token.partition(".")[0]
-        known = token.isascii() and hmac.compare_digest(self.session_token(session_id).encode(), token.encode())
+        session_id, _, signature = token.partition(".")
+        known = token.isascii() and self._verify(signature, _WHOLE_HEX, "session", session_id)
         return session_id if known else None
 
     def form_token(self, session_id: str) -> str:
         """What every form of a session carries, to show that the form was ours."""
-        return self._mac("form", session_id).hex()
+        return self._sign(_WHOLE_HEX, "form", session_id)
+
+    def is_form_token(self, session_id: str, token: str) -> bool:
+        """Whether ``token`` is the session's, by whichever key it was made."""
+        return self._verify(token, _WHOLE_HEX, "form", session_id)
 
     def sign_in_digest(self, kind: str, value: str) -> str:
         """The stand-in for who tried to sign in (``user``, ``source``), and for a session (``session``)."""

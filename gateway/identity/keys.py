@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -23,10 +24,15 @@ PREFIX = "ndg"
 _ID_BYTES = 6  # names a row; needs no secrecy
 _SECRET_BYTES = 32  # 256 bits, so that a fast keyed hash is enough and no slow password hash is needed
 _LONGEST_NAME = 80  # the column's width
+_LONGEST_NETWORKS = 500  # the column's width
 
 
 class Scope(StrEnum):
-    """What a key may do. ``admin`` may do everything."""
+    """What a key may do.
+
+    ``admin`` may do everything within the key's own tenant. ``platform`` sets and ends controls of every tenant and of
+    other tenants; it includes no right to a tenant's data, and no other scope includes it.
+    """
 
     SEND = "send"
     READ = "read"
@@ -35,6 +41,7 @@ class Scope(StrEnum):
     TEMPLATES_EDIT = "templates:edit"
     TEMPLATES_APPROVE = "templates:approve"
     ADMIN = "admin"
+    PLATFORM = "platform"
 
 
 # Who may do something with templates may look at them.
@@ -43,7 +50,10 @@ _INCLUDED = {Scope.TEMPLATES_READ: (Scope.TEMPLATES_EDIT, Scope.TEMPLATES_APPROV
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as stored. ``digest`` is keyed with the gateway's secret, so a stolen table opens nothing."""
+    """A key as stored. ``digest`` is keyed with the gateway's secret, so a stolen table opens nothing.
+
+    ``expires_at`` None: it does not expire. ``networks`` (): it may be used from every address.
+    """
 
     id: str
     tenant: str
@@ -52,8 +62,28 @@ class ApiKey:
     scopes: frozenset[str]
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def allows_from(self, host: str) -> bool:
+        """Whether the key may be used from this client address; an unreadable one is in no network."""
+        if not self.networks:
+            return True
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped  # a server that listens on both families sees IPv4 clients so
+        return any(address in each for each in self.networks)
 
     def may(self, scope: Scope) -> bool:
+        """Whether the key has ``scope``, or one that includes it."""
+        if scope is Scope.PLATFORM:
+            return scope in self.scopes
         return not self.scopes.isdisjoint((scope, Scope.ADMIN, *_INCLUDED.get(scope, ())))
 
 
@@ -64,11 +94,28 @@ class Keys:
         self._database = database
         self._signer = signer
 
-    async def create(self, tenant: str, name: str, scopes: Iterable[str], now: datetime) -> tuple[str, str]:
+    async def create(
+        self,
+        tenant: str,
+        name: str,
+        scopes: Iterable[str],
+        now: datetime,
+        *,
+        expires_at: datetime | None = None,
+        networks: Iterable[str] = (),
+    ) -> tuple[str, str]:
         """Create a key; answers its id and the whole key, which can't be shown again.
 
-        Raises: ValueError for an unknown scope, none at all, or a name that is too long.
+        ``networks`` are addresses or networks in CIDR notation (RFC 4632), such as 10.0.0.0/8.
+
+        Raises: ValueError for an unknown scope, none at all, a name that is too long, an expiry that is past, or what
+        is no network.
         """
+        allowed = " ".join(str(ip_network(each)) for each in networks)
+        if len(allowed) > _LONGEST_NETWORKS:
+            raise ValueError(f"a key's networks take at most {_LONGEST_NETWORKS} characters together; give larger ones")
+        if expires_at is not None and expires_at <= now:
+            raise ValueError("a key's expiry has to be in the future")
         wanted = sorted({Scope(each) for each in scopes})
         if not wanted:
             raise ValueError(f"a key needs at least one scope of: {', '.join(Scope)}")
@@ -82,6 +129,8 @@ class Keys:
             "digest": self._signer.key_digest(secret),
             "scopes": " ".join(wanted),
             "created_at": now,
+            "expires_at": expires_at,
+            "networks": allowed,
         }
         await self._database.write(lambda connection: connection.execute(insert(api_keys), [row]))
         return identifier, f"{PREFIX}_{identifier}_{secret}"
@@ -121,6 +170,7 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def _key(row: Any) -> ApiKey:
+    scopes, networks = frozenset(row.scopes.split()), tuple(map(ip_network, row.networks.split()))
     return ApiKey(
-        row.id, row.tenant, row.name, row.digest, frozenset(row.scopes.split()), row.created_at, row.revoked_at
+        row.id, row.tenant, row.name, row.digest, scopes, row.created_at, row.revoked_at, row.expires_at, networks
     )

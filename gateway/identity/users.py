@@ -35,13 +35,22 @@ _AT_ONCE = 2
 
 
 class Role(StrEnum):
-    """A user's rights on templates. Each role has the rights of those before it."""
+    """A user's rights. Viewer, editor and approver are rights on the tenant's templates, each including those before.
+
+    ``platform`` is for those who run the gateway for all tenants: a viewer who may see totals over tenants besides. A
+    page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
+    where the page shows less to others. No other role includes it, and it includes neither editing nor approving.
+    """
 
     VIEWER = "viewer"
     EDITOR = "editor"  # writes, submits, sends tests
     APPROVER = "approver"  # approves what others wrote, publishes, rolls back
+    PLATFORM = "platform"
 
     def may(self, needed: Role) -> bool:
+        """Whether this role has the rights of ``needed``."""
+        if Role.PLATFORM in (self, needed):
+            return self is Role.PLATFORM and needed in (Role.PLATFORM, Role.VIEWER)
         order = list(Role)
         return order.index(self) >= order.index(needed)
 
@@ -124,6 +133,12 @@ class Users:
         if tenant is not None:
             query = query.where(users.c.tenant == tenant)
         return await self._database.read(lambda connection: [user_of(row) for row in connection.execute(query)])
+
+    async def find(self, email: str) -> User | None:
+        """The user of this address, disabled ones too."""
+        query = select(users).where(users.c.email == _normal(email))
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else user_of(row)
 
     async def disable(self, email: str, now: datetime) -> bool:
         """Disable a user and end all sessions. False where there is no enabled user with this address."""

@@ -33,6 +33,7 @@ ALLOWED = frozenset(
         *("event", "level", "timestamp", "logger", "line", "trace_id", "span_id"),
         *("error", "error_code", "error_at", "caused_by"),
         *("tenant", "request_id", "notification_id", "delivery_id", "attempt", "fence", "step", "key_id", "event_id"),
+        "actor",  # an id of a key, a person or an operating system's account, after its kind
         *("channel", "provider", "provider_kind", "template", "template_version", "category", "pack", "rule"),
         *("state", "outcome", "reason", "code", "verdict", "when", "kind", "status", "result", "operation", "stage"),
         *("method", "route", "status_code", "seconds", "milliseconds", "lag_seconds", "wait_seconds"),

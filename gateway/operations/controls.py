@@ -43,9 +43,15 @@ class Controls:
             self._known_at = time.monotonic()
         return [each for each in self._known if each.until is None or each.until > now]
 
-    async def listed(self, tenant: str, *, ended: bool) -> list[dict[str, Any]]:
-        """A tenant's switches, the newest first; with ``ended`` the past ones as well."""
-        query = select(switches).where(switches.c.tenant.in_(["", tenant]))
+    async def listed(self, tenant: str, *, platform: bool = False, ended: bool) -> list[dict[str, Any]]:
+        """The switches that apply to a tenant, the newest first; with ``ended`` the past ones as well.
+
+        With ``platform`` also those that the platform's administrators set for one other tenant. ``tenant`` "" has none
+        of a tenant's own.
+        """
+        concerns = or_(switches.c.scope != SwitchScope.TENANT, switches.c.value == tenant)
+        of_platform = switches.c.tenant == "" if platform else and_(switches.c.tenant == "", concerns)
+        query = select(switches).where(or_(switches.c.tenant == tenant, of_platform))
         if not ended:
             query = query.where(switches.c.ended_at.is_(None))
             query = query.where(or_(switches.c.until.is_(None), switches.c.until > self._clock()))
@@ -62,7 +68,11 @@ class Controls:
         actor: str,
         until: datetime | None,
     ) -> dict[str, Any]:
-        """Set a switch. It is in force for every hand-over that starts after this has returned."""
+        """Set a switch. It is in force for every hand-over that starts after this has returned.
+
+        ``tenant`` is whose switch it is; "" for the platform's, which hold for every tenant, or with the scope tenant
+        for the one that ``value`` names.
+        """
         now = self._clock()
         row = {
             "id": new_id("swi", now),
@@ -125,7 +135,7 @@ def _view(row: Any) -> dict[str, Any]:
         "kind": row.kind,
         "scope": row.scope,
         "value": row.value,
-        "everywhere": row.tenant == "",
+        "everywhere": row.tenant == "" and row.scope != SwitchScope.TENANT,
         "reason": row.reason,
         "actor": row.actor,
         "since": instant(row.since),

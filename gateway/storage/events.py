@@ -1,7 +1,8 @@
 """The append-only event log: every event is chained by hash to the one before it of the same subject.
 
-A subject is a notification, a borrower (``borrower:<tenant>/<id>``) or a tenant's template (``template:…``). Changing
-or removing an event breaks the chain from there on, and the chain's head is in the subject's own row.
+A subject is a notification, a borrower (``borrower:<tenant>/<id>``), a tenant's template (``template:…``) or its
+administrators' log (``admin:<tenant>``). Changing or removing an event breaks the chain from there on, and the chain's
+head is in the subject's own row.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
 from gateway.storage.schema import events
 from gateway.storage.statements import Statement, execute_pipelined
+
+ADMIN_ACT = "admin_act"  # the kind of every entry of an administrators' log
+
+
+def admin_subject(tenant: str) -> str:
+    return f"admin:{tenant}"
 
 
 def borrower_subject(tenant: str, borrower_id: str) -> str:

@@ -402,6 +402,24 @@ api_keys = Table(
     Column("scopes", String(200), nullable=False),  # space-separated
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("expires_at", Instant),  # NULL: never
+    Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
+)
+
+# By which key the digests of this ledger were made (gateway/storage/digest_key.py). One row.
+digest_key = Table(
+    "digest_key",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("key_check", String(64), nullable=False),
+)
+
+# Heads of the administrators' logs (gateway/identity/admin_log.py). Tenant "": what concerns no single tenant.
+admin_logs = Table(
+    "admin_logs",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("event_hash", String(64), nullable=False, server_default=""),
 )
 
 # People who write and approve templates. The password is an Argon2 hash, which has its salt and costs in it.

@@ -5,8 +5,8 @@ Every page's route is a ``PageRoute``, which turns refusals into pages in the re
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -17,6 +17,8 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import GatewayClock, HttpSettings, part
 from gateway.core.errors import Unavailable
+from gateway.core.signing import Signer
+from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.sessions import Session, Sessions
 from gateway.identity.users import Role, Users
 from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
@@ -89,17 +91,39 @@ def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Sess
 
 
 async def authenticated_form(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
-    """A dependency of forms: the session and the fields, after the token check. Raises SignInNeeded, NotAllowed."""
+    """A dependency of forms: the session and the fields, after the token check. Raises SignInNeeded, NotAllowed.
+
+    What takes more than a viewer's role is an entry of the administrators' log, committed before the page's route does
+    it. ``PageRoute`` adds that it was refused. This is the one place where the pages' part of that log is written.
+    """
     form = await read_form(request)
     session = await session_of(request)
     if session is None:
         raise SignInNeeded(form)
     token = request.headers.get("x-form-token") or form.get("form_token", "")
-    if not hmac.compare_digest(token.encode(), session.form_token.encode()):
+    if not part(request, Signer).is_form_token(session.id, token):
         raise NotAllowed("form_foreign")
+    if role is not Role.VIEWER:
+        await _record(request, session, permitted=session.user.role.may(role))
     if not session.user.role.may(role):
         raise NotAllowed("role_missing")
     return session, form
+
+
+async def _record(request: Request, session: Session, *, permitted: bool) -> None:
+    user, target = session.user, {name: str(value) for name, value in request.path_params.items()}
+    operation = f"{request.method} {request.scope['route'].path}"
+    act = AdminAct(user.tenant, user.actor, operation, target, str(request.scope["request_id"]))
+    if permitted:
+        request.state.admin_act = act
+    await part(request, AdminLog).record(act if permitted else act.ended(ActOutcome.REFUSED, "forbidden"))
+
+
+async def _record_refusal(request: Request, reason: str) -> None:
+    """Where the act of this request was recorded as begun: that it was not done."""
+    act: AdminAct | None = getattr(request.state, "admin_act", None)
+    if act is not None:
+        await part(request, AdminLog).record(act.ended(ActOutcome.REFUSED, reason))
 
 
 async def display_names(request: Request, session: Session) -> Callable[[str], str]:
@@ -148,14 +172,19 @@ class PageRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await handle(request)
+                response = await handle(request)
+                if response.status_code >= HTTPStatus.BAD_REQUEST:
+                    await _record_refusal(request, "invalid_request")
+                return response
             except SignInNeeded as needed:
                 return await _sign_in(request, needed)
             except NotAllowed as refused:
                 return await message(request, 403, refused.key)
             except NoSuchVersion:
+                await _record_refusal(request, "not_found")
                 return await message(request, 404, "nothing_here")
             except TemplateRefusal as refusal:
+                await _record_refusal(request, refusal.kind)
                 return await message(request, 409, f"refusal_{refusal.kind}", str(refusal))
             except Unavailable:
                 return await message(request, 503, "ledger_away", signed_in=False)

@@ -70,6 +70,6 @@ async def show_now(request: Request, session: Session = Depends(require_role()))
 async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await part(request, StatusCache).look()
     # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
-    mine = [each for each in seen.switches if each.tenant in ("", session.user.tenant)]
+    mine = [each for each in seen.switches if each.concerns(session.user.tenant)]
     values = {"status": seen, "switches": mine, "session": session, "who": await display_names(request, session)}
     return pages_of(request).respond(request, name, values)

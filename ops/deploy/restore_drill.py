@@ -140,7 +140,7 @@ def _request(number: int) -> dict[str, Any]:
 def _before(site: Site, backup: Path) -> None:
     """Send some reminders while others wait; back up; send the others; kill the process."""
     with site.serving() as process:
-        scopes = [part for scope in ("send", "read", "manage", "admin") for part in ("--scope", scope)]
+        scopes = [part for scope in ("send", "read", "manage", "platform") for part in ("--scope", scope)]
         site.key = json.loads(site.run("key", "create", "--tenant", "acme", "--json", *scopes))["key"]
         site.send(0)
         site.until_received(_EACH)

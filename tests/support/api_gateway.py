@@ -48,9 +48,11 @@ async def open_api_gateway(directory: Path, redis_url: str, **settings: Any) -> 
     """The gateway as ``open_gateway`` makes it, with a clock that stands at ``NOW``, and no worker.
 
     NOW is six in the evening in Taipei: the policy permits what ``request`` asks for. The ledger is one that was
-    started before, since compiling and checking the templates that ship takes seconds.
+    started before, since compiling and checking the templates that ship takes seconds. Opened again in the same
+    directory, it has the ledger that was there.
     """
-    begun(empty_sqlite(directory))
+    if not (directory / "ledger.db").exists():
+        begun(empty_sqlite(directory))
     values = {"secret_key": "0123456789abcdef", "providers": PROVIDERS, "releases_per_second": 0, **settings}
     chosen = Settings(data_dir=directory, redis_url=redis_url, **values)
     async with open_gateway(chosen, clock=lambda: NOW) as gateway:

@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
 
 from gateway.api.http.parts import GatewayClock, Uses, part
-from gateway.api.http.problems import Problem, unauthorized
+from gateway.api.http.problems import KINDS, Problem, unauthorized
+from gateway.core.errors import InvalidData, Unavailable
+from gateway.core.requests import RejectedRequest
 from gateway.core.signing import Signer
+from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.keys import ApiKey, Keys, Scope, split
 
 _CACHE_SECONDS = 5.0  # our choice: how long a revoked key may go on working
+# Scopes whose every use that may change something is an entry of the administrators' log.
+ADMINISTRATIVE = frozenset(
+    {Scope.MANAGE, Scope.TEMPLATES_EDIT, Scope.TEMPLATES_APPROVE, Scope.ADMIN, Scope.PLATFORM},
+)
+_SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1: methods that change nothing
+_LONGEST_REASON = 40  # the column's width
 _CACHE_SIZE = 10_000  # made-up ids end up here as well, so there must be an end to it
 
 
@@ -28,6 +39,12 @@ class Caller:
 
     tenant: str
     actor: str
+    key: ApiKey
+
+    def require(self, scope: Scope) -> None:
+        """Raises Problem 403 where the key lacks ``scope``."""
+        if not self.key.may(scope):
+            raise Problem("forbidden", f"The key needs the scope {scope}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +102,97 @@ def _bearer(request: Request) -> str:
     return credentials.strip()
 
 
-async def caller(request: Request, scope: Scope) -> Caller:
-    """Whose key this is. Raises Problem: 401 without a valid key, 403 when the key lacks ``scope``."""
+async def caller(request: Request, *scopes: Scope) -> Caller:
+    """Whose key this is.
+
+    Raises Problem: 401 without a valid key or with an expired one; 403 when the key may not be used from the client's
+    address (which uvicorn takes from X-Forwarded-For of the proxies that FORWARDED_ALLOW_IPS names), or has none of
+    ``scopes``.
+    """
+    who = await _authenticated(request)
+    _require(who, scopes)
+    return who
+
+
+async def _authenticated(request: Request) -> Caller:
     key = await part(request, KeyRing).open(_bearer(request))
     if key is None:
         raise unauthorized("The API key is unknown or revoked.")
-    if not key.may(scope):
-        raise Problem("forbidden", f"The key needs the scope {scope}.")
-    return Caller(key.tenant, f"key:{key.id}")
+    if key.expired(part(request, GatewayClock)()):
+        raise unauthorized(f"The API key {key.id} has expired. Make another: gateway key create.")
+    if not key.allows_from(request.client.host if request.client else ""):
+        raise Problem("network_not_allowed")
+    return Caller(key.tenant, f"key:{key.id}", key)
 
 
-def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that returns the caller. Raises Problem: 401 and 403, see ``caller``."""
+def _require(who: Caller, scopes: Sequence[Scope]) -> None:
+    if not any(who.key.may(scope) for scope in scopes):
+        raise Problem("forbidden", f"The key needs the scope {' or '.join(scopes)}.")
 
-    async def dependency(request: Request) -> Caller:
-        return await caller(request, scope)
+
+def needs(*scopes: Scope, reads_words: bool = False) -> Callable[[Request], AsyncIterator[Caller]]:
+    """A dependency that returns the caller, who has one of ``scopes``. Raises Problem: 401 and 403, see ``caller``.
+
+    This is the one place where the API's part of the administrators' log is written: each request by a scope of
+    ``ADMINISTRATIVE`` that may change something, and with ``reads_words`` each request that shows what a borrower
+    wrote. The entry is committed before the route runs; a refusal or failure has a second one.
+    """
+    administrative = not ADMINISTRATIVE.isdisjoint(scopes)
+
+    async def dependency(request: Request) -> AsyncIterator[Caller]:
+        who = await _authenticated(request)
+        if not (reads_words or (administrative and request.method not in _SAFE)):
+            _require(who, scopes)
+            yield who
+            return
+        act = AdminAct(
+            who.tenant,
+            who.actor,
+            f"{request.method} {request.scope['route'].path}",
+            {name: str(value) for name, value in request.path_params.items()},
+            str(request.scope["request_id"]),
+        )
+        async with recorded(part(request, AdminLog), act, lambda: _require(who, scopes)):
+            yield who
 
     return dependency
 
 
+@asynccontextmanager
+async def recorded(log: AdminLog, act: AdminAct, check: Callable[[], None]) -> AsyncIterator[None]:
+    """Record an act when ``check`` lets it pass, and how it ended where it was not done.
+
+    Raises: what ``check`` and the block raise; Unavailable where the entry can't be written, and the block is not run.
+    """
+    try:
+        check()
+    except Problem as refused:
+        await log.record(act.ended(ActOutcome.REFUSED, refused.kind))
+        raise
+    await log.record(act)
+    try:
+        yield
+    except Exception as error:
+        outcome = ActOutcome.REFUSED if _is_refusal(error) else ActOutcome.FAILED
+        reason = error.kind if isinstance(error, Problem) else _snake(type(error).__name__)
+        with suppress(Unavailable):  # the caller gets the error that was there first
+            await log.record(act.ended(outcome, reason))
+        raise
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the request was at fault, and not the gateway."""
+    if isinstance(error, Problem):
+        return KINDS[error.kind].status < 500
+    return isinstance(error, (InvalidData, RejectedRequest, RequestValidationError))
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name).lstrip("_")[:_LONGEST_REASON]
+
+
 Reading = Annotated[Caller, Depends(needs(Scope.READ))]
+ReadingWords = Annotated[Caller, Depends(needs(Scope.READ, reads_words=True))]
 Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
 Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 

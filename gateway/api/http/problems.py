@@ -43,6 +43,12 @@ KINDS: Mapping[str, ProblemType] = {
         "Send Authorization: Bearer with an API key (gateway key create), or with a borrower token for the inbox.",
     ),
     "forbidden": ProblemType(403, "The key is not allowed to do this", "Use a key with the scope named in detail."),
+    "network_not_allowed": ProblemType(
+        403,
+        "The key may not be used from this address",
+        "Call from a network that the key was made for (gateway key list), or use another key. Behind a proxy, "
+        "FORWARDED_ALLOW_IPS has to name it.",
+    ),
     "same_person": ProblemType(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
     "not_your_address": ProblemType(
         403,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
+from gateway.core.signing import read_keys
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
 # Variables that commands and scripts read besides the settings.
@@ -60,11 +61,14 @@ def _secret(settings: Settings) -> list[CheckResult]:
             return []
         what = "GATEWAY_SECRET_KEY is not set, so every machine makes its own and refuses the others' references"
         return [error("configuration.secret", what, make)]
-    if len(secret) < _SHORTEST_SECRET or len(set(secret)) < _FEWEST_SIGNS:
-        what = f"GATEWAY_SECRET_KEY is weak: {len(secret)} characters, {len(set(secret))} different ones"
-        return [
-            error("configuration.secret", what, make + ". Addresses' digests change with it: see ops/deploy/README.md")
-        ]
+    try:
+        keys = read_keys(secret.encode())
+    except ValueError as wrong:
+        return [error("configuration.secret", str(wrong), "see Keys in ops/deploy/README.md")]
+    for key in {*keys.signing, keys.digest}:
+        if len(key) < _SHORTEST_SECRET or len(set(key)) < _FEWEST_SIGNS:
+            what = f"GATEWAY_SECRET_KEY is weak: a key of {len(key)} characters, {len(set(key))} different ones"
+            return [error("configuration.secret", what, f"{make}. See Keys in ops/deploy/README.md")]
     return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, create_engine, func, select, text
@@ -17,10 +17,11 @@ from gateway.core.clock import Clock
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS
 from gateway.storage.migrate import pending_migration_on
-from gateway.storage.schema import processes, webhook_endpoints
+from gateway.storage.schema import api_keys, processes, webhook_endpoints
 
 _CONNECT_SECONDS = 5
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
+_EXPIRES_SOON = timedelta(days=14)  # our choice: long enough for a change at a lender's case system
 _SKEW_SECONDS = 1.0  # our choice; decisions are made by the ledger's clock, logs and certificates by this machine's
 _PROCESSES = 4  # two of each kind: the minimum for an upgrade without downtime
 _STATEMENT_MS = 10_000  # our own limit for a transaction that hangs: a shorter one here would cut healthy ones
@@ -63,7 +64,22 @@ def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
     if missing:
         return [*found, error("ledger.migrations", missing, "gateway ledger migrate, before this version is started")]
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
-    return [*found, *connections(connection, clock), *webhooks(connection)]
+    return [*found, *connections(connection, clock), *webhooks(connection), *keys(connection, clock)]
+
+
+def keys(connection: Connection, clock: Clock) -> list[CheckResult]:
+    """API keys that expire soon; those that have expired were noticed by their users."""
+    now = clock()
+    soon = (api_keys.c.expires_at > now) & (api_keys.c.expires_at <= now + _EXPIRES_SOON)
+    query = select(api_keys).where(soon, api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.expires_at)
+    return [
+        warning(
+            "ledger.keys",
+            f"the API key {row.id} of {row.tenant} expires on {row.expires_at:%Y-%m-%d}",
+            "gateway key create makes its successor; let its user change over, then gateway key revoke",
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:

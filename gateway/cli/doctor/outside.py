@@ -68,7 +68,11 @@ async def public_url(settings: Settings, clock: Clock) -> list[CheckResult]:
         await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return [error("public_url.dns", f"{host} has no address", "add it to the DNS, or mend GATEWAY_PUBLIC_URL")]
-    token = Signer(settings.key()).borrower_token(_TENANT, _BORROWER, clock() + timedelta(minutes=1))
+    try:
+        signer = Signer(settings.key())
+    except ValueError:
+        return [skipped("public_url", "the secret key can't be used: see configuration.secret")]
+    token = signer.borrower_token(_TENANT, _BORROWER, clock() + timedelta(minutes=1))
     try:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         headers = {"Authorization": f"Bearer {token}"}

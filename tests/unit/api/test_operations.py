@@ -58,11 +58,11 @@ async def test_a_duration_is_counted_by_the_gateways_clock(client: Client) -> No
     assert made.json["until"] == "2026-11-24T12:00:00.000Z"
 
 
-async def test_stopping_every_tenant_takes_an_administrator(client: Client, gateway: Gateway) -> None:
+async def test_stopping_every_tenant_takes_the_platforms_administrator(client: Client, gateway: Gateway) -> None:
     """A tenant's operator stops their own messages only, and can't end what stops everybody's."""
     everything = {"scope": "all", "everywhere": True, "reason": "incident 7"}
     assert (await client.post("/v1/controls", everything)).status == 403
-    admin = await _key(gateway, client, "platform", "admin")
+    admin = await _key(gateway, client, "operations", "platform")
     made = await admin.post("/v1/controls", everything)
     assert made.status == 201
     assert [each["everywhere"] for each in (await client.get("/v1/controls")).json["controls"]] == [True]
@@ -72,11 +72,11 @@ async def test_stopping_every_tenant_takes_an_administrator(client: Client, gate
     assert (await admin.call("DELETE", path)).status == 404
 
 
-async def test_an_administrator_stops_one_tenant(client: Client, gateway: Gateway) -> None:
+async def test_the_platforms_administrator_stops_one_tenant(client: Client, gateway: Gateway) -> None:
     """The tenant sees by whom and why, is told so with every 202, and can't end it; others send on."""
     stop = {"scope": "tenant", "value": "acme", "reason": "runaway case system"}
     assert (await client.post("/v1/controls", stop)).status == 403
-    admin = await _key(gateway, client, "platform", "admin")
+    admin = await _key(gateway, client, "operations", "platform")
     made = await admin.post("/v1/controls", stop)
     assert made.status == 201
     answer = await client.post("/v1/notifications", request(route=["sms"]))

@@ -32,6 +32,9 @@ from gateway.app.templates import templates_folder
 from gateway.cli import app
 from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
 from gateway.cli.doctor.finding import CheckResult, Level
+from gateway.core.signing import Signer
+from gateway.identity.keys import Keys
+from gateway.storage.database import Database
 from gateway.storage.schema import webhook_endpoints
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.smsc import Smsc
@@ -239,6 +242,22 @@ async def test_failing_webhooks_are_found(empty_postgresql: str) -> None:
         "webhook.d": Level.WARNING,
         "webhook.e": Level.WARNING,
     }
+
+
+async def test_keys_that_expire_soon_are_found(empty_postgresql: str) -> None:
+    """Within 14 days, and neither revoked nor expired already."""
+    database = Database(empty_postgresql)
+    keys, began = Keys(database, Signer(SECRET.encode())), now() - timedelta(days=60)
+    made = {
+        days: (await keys.create("acme", "", ["read"], began, expires_at=now() + timedelta(days=days)))[0]
+        for days in (-1, 13, 15)
+    }
+    revoked, _ = await keys.create("acme", "", ["read"], began, expires_at=now() + timedelta(days=2))
+    await keys.revoke(revoked, now())
+    await keys.create("acme", "", ["read"], began)
+    [found] = await database.read(lambda connection: ledger.keys(connection, now))
+    assert (found.check, found.level, made[13] in found.what) == ("ledger.keys", Level.WARNING, True)
+    await database.close()
 
 
 # ── Redis ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli import acts, app
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, draft, empty_sqlite, outgoing, store_on
 
@@ -24,6 +26,8 @@ _READING = [
     ["user", "list"],
     ["policy", "backtest", "--pack", "tw.yaml", "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"],
 ]
+# Commands on the ledger itself that change nothing, besides those of ``_READING``; or whose act has no ledger yet.
+_UNRECORDED = {"ledger vacuum", "ledger migrate"}
 _PACK = Path(__file__).parents[3] / "templates" / "policies" / "tw.yaml"
 
 
@@ -78,3 +82,38 @@ def test_nothing_audited_is_no_success(folder: Path) -> None:
     assert result.exit_code == 1
     assert "nothing was audited" in result.output
     assert CliRunner().invoke(app, ["ledger", "audit", "--from", "2026-01-01T00:00:00Z"]).exit_code == 0
+
+
+def _own_commands() -> set[str]:
+    """The commands that open the ledger themselves, in place of asking a running gateway."""
+    found = set()
+    for group in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for name, command in getattr(group, "commands", {}).items():
+            if "data_dir" in {each.name for each in command.params} and "url" not in {
+                each.name for each in command.params
+            }:
+                found.add(f"{group.name} {name}")
+    return found
+
+
+def test_every_command_that_changes_the_ledger_is_recorded() -> None:
+    """Each records its own name in the administrators' log, or is listed as one that changes nothing."""
+    folder = Path(acts.__file__).parent
+    text = "".join(each.read_text("utf-8") for each in folder.glob("*.py"))
+    recorded = set(re.findall(r'acts\.recorded\(ledger, "([a-z -]+)"', text))
+    reading = {" ".join(each[:2]) for each in _READING} - {"ledger prune"}
+    assert recorded == _own_commands() - reading - _UNRECORDED
+
+
+def test_keys_made_and_revoked_are_in_the_administrators_log(folder: Path) -> None:
+    """With the key's id and tenant; the chain holds, and verify follows it."""
+    _empty(folder / "data")
+    runner, place = CliRunner(), ["--data-dir", str(folder / "data")]
+    made = json.loads(runner.invoke(app, ["key", "create", "--tenant", "acme", "--json", *place]).stdout)
+    assert runner.invoke(app, ["key", "revoke", made["id"], *place]).exit_code == 0
+    entries = json.loads(runner.invoke(app, ["admin-log", "--json", *place]).stdout)
+    assert [(each["operation"], each["tenant"], each["target"]) for each in reversed(entries)] == [
+        ("gateway key create", "acme", {}),
+        ("gateway key revoke", "acme", {"key_id": made["id"]}),
+    ]
+    assert json.loads(runner.invoke(app, ["ledger", "verify", "--json", *place]).stdout)["broken"] == []

@@ -36,6 +36,28 @@ def test_people_are_let_in_and_out(tmp_path: Path) -> None:
     assert run(tmp_path, "set-password", "nobody@acme.example", typed=PASSWORD)[0] == 1
 
 
+def test_each_change_is_an_entry_of_the_administrators_log(tmp_path: Path) -> None:
+    """By the account of the operating system, with the user's id; no address, no name."""
+    mei = ("mei@acme.example", "--tenant", "acme", "--name", "Mei Lin", "--role", "editor")
+    run(tmp_path, "add", *mei, typed=PASSWORD)
+    run(tmp_path, "add", *mei, typed=PASSWORD)
+    run(tmp_path, "set-password", "mei@acme.example", typed=PASSWORD)
+    run(tmp_path, "disable", "mei@acme.example")
+    shown = CliRunner().invoke(app, ["admin-log", "--json", "--data-dir", str(tmp_path)])
+    entries = json.loads(shown.stdout)
+    (user,) = json.loads(run(tmp_path, "list", "--json")[1])
+    assert [(each["operation"], each["outcome"], each["target"]) for each in reversed(entries)] == [
+        ("gateway user add", "begun", {}),
+        ("gateway user add", "begun", {}),
+        ("gateway user add", "refused", {}),
+        ("gateway user set-password", "begun", {"user_id": user["id"]}),
+        ("gateway user disable", "begun", {"user_id": user["id"]}),
+    ]
+    assert {each["tenant"] for each in entries} == {"acme"}
+    assert all(each["actor"].startswith("cli") for each in entries)
+    assert "mei" not in shown.stdout.lower()
+
+
 @pytest.mark.parametrize(
     ("changes", "typed", "word"),
     [

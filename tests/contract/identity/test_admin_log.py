@@ -1,0 +1,39 @@
+"""The administrators' log in the ledger, on SQLite and PostgreSQL: one chain a tenant, whoever writes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.cli import evidence
+from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
+from gateway.storage.database import Database
+from gateway.storage.digest_key import has_digest_key
+from tests.support.ledgers import NOW
+
+
+async def test_acts_at_once_make_one_chain(database: Database) -> None:
+    """Twenty acts of three tenants at once, first ones among them: all are there, and every chain holds."""
+    log = AdminLog(database, lambda: NOW)
+    acts = [AdminAct(f"t{n % 3}", "key:x", "POST /v1/controls", {"id": str(n)}) for n in range(20)]
+    await asyncio.gather(*(log.record(each) for each in acts))
+    assert {each["target"]["id"] for each in await log.listed(None, 100)} == {str(n) for n in range(20)}
+    assert {each["target"]["id"] for each in await log.listed("t1", 100)} == {str(n) for n in range(1, 20, 3)}
+    found = await evidence.verify(database)
+    assert (found.events, found.subjects, found.broken) == (20, 3, [])
+
+
+async def test_the_end_of_an_act_follows_its_beginning(database: Database) -> None:
+    """The latest first; with the longest tenant that a column holds."""
+    log, act = AdminLog(database, lambda: NOW), AdminAct("t" * 64, "user:y", "gateway key create", request_id="r1")
+    await log.record(act)
+    await log.record(act.ended(ActOutcome.FAILED, "unavailable"))
+    found = await log.listed("t" * 64, 10)
+    assert [(each["outcome"], each["request_id"]) for each in found] == [("failed", "r1"), ("begun", "r1")]
+    assert [each["seq"] for each in await log.listed(None, 10, before=found[0]["seq"])] == [found[1]["seq"]]
+
+
+async def test_a_ledger_keeps_to_its_first_digest_key(database: Database) -> None:
+    """Of processes that start at once with different keys, one kind starts; and so at every later start."""
+    answers = await asyncio.gather(*(has_digest_key(database, f"key {n % 2}") for n in range(6)))
+    assert sum(answers) == 3
+    assert [await has_digest_key(database, f"key {n}") for n in range(2)] == [answers[0], answers[1]]
