@@ -7,11 +7,12 @@ event to the borrower's chain.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
-from gateway.borrowers.addresses import know_address
+from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
 from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
@@ -145,9 +146,9 @@ class BorrowerStore:
         return identifier
 
     async def opt_out_delivery(self, delivery_id: str, source: str, *, wait: bool = False) -> None:
-        """The borrower of this delivery opted out at its address, says ``source``; once per address.
+        """Whoever uses this delivery's address opted out, says ``source``: for its borrower, and for the address.
 
-        ``wait``: wait for messages in flight. Not while one of that borrower is settled: it would wait for itself.
+        ``wait``: wait for messages in flight. Not while one of that address is settled: it would wait for itself.
         """
         query = select(
             deliveries.c.tenant, deliveries.c.borrower_id, deliveries.c.channel, deliveries.c.address_digest
@@ -166,7 +167,18 @@ class BorrowerStore:
             return {"opt_outs": encode([*known, stored])}
 
         what = ChangeRecord("opted_out", source, detail=_opt_out_detail(stored))
-        await self._change((row.tenant, row.borrower_id), what, change, wait=wait)
+        address = (row.tenant, row.channel, row.address_digest)
+
+        def write(connection: Connection) -> bool:
+            key = (row.tenant, row.borrower_id)
+            new = opt_out_address(connection, address, source, now)
+            return change_borrower(connection, self._rules, key, what, change, now) or new
+
+        if await self._database.write(write):
+            changed = [(row.tenant, row.borrower_id)]
+            await change_borrowers_at(
+                self._database, self._rules, [address], source, self._clock, changed=changed, wait=wait
+            )
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
@@ -183,15 +195,27 @@ class BorrowerStore:
         return await self._database.write(write)
 
     async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
-        """Remove an opt-out by its id; False where there is none. The record that it stood remains."""
+        """Remove an opt-out by its id; False where there is none. The record that it stood remains.
+
+        The opt-out of its address is lifted with one that the borrower wrote or clicked; those of others stay.
+        """
+        lifted: list[StoredOptOut] = []
 
         def change(row: Any) -> dict[str, Any] | None:
             before = opt_outs_from(row.opt_outs)
-            kept = [each for each in before if each.id != opt_out_id]
-            return None if len(kept) == len(before) else {"opt_outs": encode(kept)}
+            lifted[:] = [each for each in before if each.id == opt_out_id]
+            return {"opt_outs": encode([each for each in before if each not in lifted])} if lifted else None
 
         what = ChangeRecord("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
-        return await self._change((tenant, borrower_id), what, change)
+        found = await self._change((tenant, borrower_id), what, change)
+        now = self._clock()
+        # In a transaction of its own: the row of an address is locked before that of a borrower.
+        for each in lifted:
+            channel, digest = each.opt_out.channel, each.opt_out.address
+            if channel and digest and each.own_words:
+                key = (tenant, channel, digest)
+                await self._database.write(partial(opt_in_address, key=key, now=now))
+        return found
 
     async def give_consent(
         self, tenant: str, borrower_id: str, category: Category, source: str, evidence: str, actor: str
@@ -232,12 +256,19 @@ class BorrowerStore:
         await self._database.write(write)
 
     async def set_suppression(self, tenant: str, channel: str, address: str, reason: str) -> None:
-        """Suppress an address for every borrower, or with ``reason`` "" lift the suppression."""
+        """Suppress an address for every borrower, or with ``reason`` "" let it be used again.
+
+        The latter also lifts what its user wrote (a new user has the number, say); borrowers' own opt-outs stay.
+        """
         key = (tenant, channel, self._digest(tenant, channel, address))
-        now = self._clock() if reason else None
-        await self._database.write(
-            lambda connection: know_address(connection, key, suppressed=reason, suppressed_at=now)
-        )
+        now = self._clock()
+
+        def write(connection: Connection) -> None:
+            know_address(connection, key, suppressed=reason, suppressed_at=now if reason else None)
+            if not reason:
+                opt_in_address(connection, key, now)
+
+        await self._database.write(write)
 
     async def _change(self, key: tuple[str, str], what: ChangeRecord, change: Change, *, wait: bool = True) -> bool:
         """Change a borrower's row, and wait until nothing decided before the change is in flight."""

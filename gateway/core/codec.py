@@ -19,6 +19,11 @@ _decoder_stated = msgspec.json.Decoder(DeclaredPreferences)
 _encoder = msgspec.json.Encoder()
 
 
+# Sources of opt-outs that START revokes: the borrower's own, here or at the provider; never a lender's record.
+REPLY = "reply"
+_OWN_WORDS = (REPLY, "provider:", "one_click")
+
+
 class StoredOptOut(msgspec.Struct, frozen=True):
     """An opt-out with what identifies and proves it."""
 
@@ -30,6 +35,11 @@ class StoredOptOut(msgspec.Struct, frozen=True):
     def definite(self) -> StoredOptOut:
         """The same opt-out, confirmed: it no longer waits for a person to read the reply."""
         return StoredOptOut(self.id, replace(self.opt_out, provisional=False), self.source, self.evidence)
+
+    @property
+    def own_words(self) -> bool:
+        """Whether the borrower said it, here or at the provider; False: the lender recorded it."""
+        return self.source.startswith(_OWN_WORDS)
 
     def of(self, channel: str | None, address: str | None) -> bool:
         """Whether this is about exactly that address, in whatever category."""

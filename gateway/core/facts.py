@@ -48,6 +48,7 @@ class AddressFacts:
 
     suppressed: str = ""
     confirmed_at: datetime | None = None  # the borrower wrote from it
+    opted_out_at: datetime | None = None  # whoever uses it said no, and has not taken that back
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,11 +136,20 @@ class _KnownFacts:
                 digest: AddressFacts(
                     row.suppressed if row.suppressed_at is not None and row.suppressed_at < at else "",
                     row.confirmed_at if row.confirmed_at is not None and row.confirmed_at < at else None,
+                    _opted_out_at(row, at),
                 )
                 for (tenant, digest), row in self._addresses.items()
                 if tenant == notification.tenant
             },
         )
+
+
+def _opted_out_at(row: Row[Any], at: datetime) -> datetime | None:
+    """Since when the address was opted out at that instant, by its latest opt-out: no earlier one is kept."""
+    if row.opted_out_at is None or row.opted_out_at >= at or (row.opted_in_at is not None and row.opted_in_at < at):
+        return None
+    since: datetime = row.opted_out_at
+    return since
 
 
 def _changes_of(people: Sequence[Key]) -> Any:

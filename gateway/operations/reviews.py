@@ -11,15 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
+from gateway.borrowers.addresses import change_borrowers_at, opt_out_address
 from gateway.borrowers.changes import ChangeRecord, change_borrower
 from gateway.core.clock import Clock
-from gateway.core.codec import encode, instant, opt_outs_from
+from gateway.core.codec import REPLY, encode, instant, opt_outs_from
 from gateway.core.deliveries import Transition
 from gateway.core.errors import NotApprovable
 from gateway.core.reasons import EndReason, Intent, PolicyReason
 from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
+from gateway.storage.facts import AddressKey
 from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
 from gateway.storage.unit_of_work import UnitOfWork
@@ -64,10 +66,19 @@ class Reviews:
         return await self._decide(tenant, item, why, actor, approved=False)
 
     async def _decide(self, tenant: str, item: str, why: str, actor: str, *, approved: bool) -> bool:
-        decide = self._decide_reply if item.startswith("rep_") else self._decide_delivery
-        return await self._database.write(
-            lambda connection: decide(connection, tenant, item, why, actor, approved=approved)
-        )
+        opted_out: list[tuple[AddressKey, str]] = []
+
+        def decide(connection: Connection) -> bool:
+            opted_out.clear()
+            if not item.startswith("rep_"):
+                return self._decide_delivery(connection, tenant, item, why, actor, approved=approved)
+            return self._decide_reply(connection, tenant, item, why, actor, opted_out, approved=approved)
+
+        found = await self._database.write(decide)
+        for key, borrower_id in opted_out:
+            changed = [(tenant, borrower_id)]
+            await change_borrowers_at(self._database, self._rules, [key], REPLY, self._clock, changed=changed)
+        return found
 
     def _decide_delivery(
         self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
@@ -105,13 +116,28 @@ class Reviews:
         return True
 
     def _decide_reply(
-        self, connection: Connection, tenant: str, item: str, why: str, actor: str, *, approved: bool
+        self,
+        connection: Connection,
+        tenant: str,
+        item: str,
+        why: str,
+        actor: str,
+        opted_out: list[tuple[AddressKey, str]],
+        *,
+        approved: bool,
     ) -> bool:
+        """``opted_out`` receives the address that a confirmed stop is about, with the borrower."""
         now = self._clock()
         mine = and_(replies.c.id == item, replies.c.tenant == tenant, UNREAD_REPLIES)
         row = connection.execute(update(replies).where(mine).values(resolved_at=now).returning(replies)).first()
         if row is None:
             return False
+
+        if not approved:
+            query = select(deliveries.c.address_digest).where(deliveries.c.id == row.delivery_id)
+            for digest in connection.execute(query).scalars():  # none once retention has removed it
+                opt_out_address(connection, (tenant, row.channel, digest), REPLY, now)
+                opted_out.append(((tenant, row.channel, digest), row.borrower_id))
 
         def change(borrower: Any) -> dict[str, Any]:
             known = opt_outs_from(borrower.opt_outs)

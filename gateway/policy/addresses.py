@@ -1,4 +1,4 @@
-"""Rules on the address itself: it is suppressed, or it has not been confirmed recently."""
+"""Rules on the address itself: it is suppressed or opted out, or it has not been confirmed recently."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ class AddressSuppressed(Rule):
         if known is None or not known.suppressed:
             return self.allowed
         return self.origin.suppress(PolicyReason.ADDRESS_SUPPRESSED, known.suppressed)
+
+
+class AddressOptedOut(Rule):
+    """Whoever uses the address opted out: it is used for nobody, whatever each borrower of that address said."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        known = context.facts.addresses.get(context.address_digest)
+        if known is None or known.opted_out_at is None:
+            return self.allowed
+        return self.origin.suppress(PolicyReason.OPTED_OUT, "address")
 
 
 class AddressFreshness(Rule):
@@ -67,6 +79,8 @@ def rules(source: PackSection) -> list[Rule]:
     made: list[Rule] = []
     if "suppression" in sections:
         made.append(AddressSuppressed(source.origin("suppression", sections["suppression"])))
+    if "opt_out" in sections:
+        made.append(AddressOptedOut(source.origin("opt_out_address", sections["opt_out"])))
     if "freshness" in sections:
         made.append(AddressFreshness(source.origin("freshness", sections["freshness"]), sections["freshness"]))
     return made

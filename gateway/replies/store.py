@@ -1,7 +1,8 @@
 """Records borrowers' replies: once each, with their sender, and in effect before they are answered.
 
 A reply names no tenant and no borrower: both are found by the address's digest. A number that several borrowers
-share speaks for all of them.
+share speaks for all of them, and a stop for whoever is written to there later
+(ops/decisions/0020-opt-outs-of-addresses.md).
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from channels.base import Reply
-from gateway.borrowers.addresses import know_address
+from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
 from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
+from gateway.core.codec import REPLY, encode, holds_from, notification_from, opt_outs_from
 from gateway.core.codec import StoredOptOut as Stored
-from gateway.core.codec import encode, holds_from, notification_from, opt_outs_from
 from gateway.core.deliveries import RecordedReply, Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Borrower, new_id
@@ -29,13 +30,14 @@ from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
+from gateway.storage.facts import AddressKey
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
 from gateway.storage.unit_of_work import UnitOfWork
 
-_SOURCE = "reply"
 _LONGEST_ID = 128  # the column's
-# Sources of opt-outs that START revokes: the borrower's own, here or at the provider; never a lender's record.
-_OWN_WORDS = (_SOURCE, "provider:", "one_click")
+
+# Whose reply it is before anybody is known at its address: what it says is judged without a country's own words.
+_NOBODY = Borrower("", "", "", "", (), {})
 
 Classify = Callable[[str, Borrower], Intent]
 
@@ -48,6 +50,9 @@ class _Sender:
     borrower: Borrower
     delivery_id: str
     digest: str
+
+    def key(self, channel: str) -> AddressKey:
+        return (self.tenant, channel, self.digest)
 
 
 class ReplyStore:
@@ -71,20 +76,36 @@ class ReplyStore:
         """
         now, reply = self._clock(), _storable(reply)
 
-        def read(connection: Connection) -> list[_Sender]:
-            digests = _digest_of(connection, delivery_id) if delivery_id else None
-            return _senders(connection, self._digest, channel, address, digests)
+        def read(connection: Connection) -> tuple[set[AddressKey], list[_Sender]]:
+            keys = _address_of(connection, delivery_id) if delivery_id else self._keys(connection, channel, address)
+            return keys, _senders(connection, channel, [digest for _, _, digest in keys])
 
+        keys, senders = await self._database.read(read)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
         # made up for when the provider brings the reply again.
         taken = []
-        for sender in await self._database.read(read):
+        for sender in senders:
             work = partial(self._record, sender=sender, reply=reply, channel=channel, classify=classify, now=now)
             taken.append(await self._database.write(work))
+        stops = [each.new and each.intent is Intent.STOP for each in taken]
+        stopped = {sender.key(channel) for sender, stop in zip(senders, stops, strict=True) if stop}
+        # Of tenants to whom nobody is known there yet: the same sender may write to that address for them.
+        others = keys - {sender.key(channel) for sender in senders}
+        intent = classify(reply.text, _NOBODY) if others else Intent.OTHER
+        if intent in (Intent.STOP, Intent.START):
+            await self._database.write(lambda connection: _tell_addresses(connection, sorted(others), intent, now))
+            stopped |= others if intent is Intent.STOP else set()
+        people = [(each.tenant, each.borrower.id) for each in taken]
+        await change_borrowers_at(self._database, self._rules, stopped, REPLY, self._clock, changed=people)
         for each in taken:
             if each.new and each.intent in STOPS:
                 await wait_for_in_flight(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
         return taken
+
+    def _keys(self, connection: Connection, channel: str, address: str) -> set[AddressKey]:
+        """The address as every tenant knows it: they share the providers, and so the senders that are answered."""
+        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
+        return {(tenant, channel, self._digest(tenant, channel, address)) for tenant in tenants}
 
     def _record(
         self,
@@ -115,10 +136,11 @@ class ReplyStore:
             return taken
         wrong = intent is Intent.WRONG_PARTY
         known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
-        know_address(connection, (sender.tenant, channel, sender.digest), **known)
+        know_address(connection, sender.key(channel), **known)
+        _tell_addresses(connection, [sender.key(channel)], intent, now)
         detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
         key = (sender.tenant, sender.borrower.id)
-        what = ChangeRecord("replied", _SOURCE, intent, detail)
+        what = ChangeRecord("replied", REPLY, intent, detail)
         change = _Change(intent, channel, sender.digest, str(row["id"]), now)
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
         change_borrower(connection, self._rules, key, what, change, now, stop)
@@ -127,9 +149,19 @@ class ReplyStore:
         )
 
 
-def _digest_of(connection: Connection, delivery_id: str) -> list[str]:
-    query = select(deliveries.c.address_digest).where(deliveries.c.id == delivery_id)
-    return list(connection.execute(query).scalars())
+def _tell_addresses(connection: Connection, keys: Sequence[AddressKey], intent: Intent, now: datetime) -> None:
+    """What a certain stop or start says of these addresses, which come in order: their rows are locked."""
+    for key in keys:
+        if intent is Intent.STOP:
+            opt_out_address(connection, key, REPLY, now)
+        elif intent is Intent.START:
+            opt_in_address(connection, key, now)
+
+
+def _address_of(connection: Connection, delivery_id: str) -> set[AddressKey]:
+    query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest)
+    rows = connection.execute(query.where(deliveries.c.id == delivery_id))
+    return {(row.tenant, row.channel, row.address_digest) for row in rows}
 
 
 def _storable(reply: Reply) -> Reply:
@@ -148,13 +180,8 @@ def _plain(text: str) -> str:
     return text.replace("\0", " ").encode(errors="replace").decode()
 
 
-def _senders(
-    connection: Connection, digest: Digest, channel: str, address: str, digests: Sequence[str] | None
-) -> list[_Sender]:
+def _senders(connection: Connection, channel: str, digests: Sequence[str]) -> list[_Sender]:
     """The borrowers who were written to at this address, by any tenant; each with the latest message."""
-    if digests is None:
-        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
-        digests = [digest(tenant, channel, address) for tenant in tenants]
     rows = connection.execute(
         select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
@@ -185,7 +212,7 @@ class _Change:
             self.stopped = bool(added)
             return {"opt_outs": encode([*known, *added])}
         if self._intent is Intent.START:
-            kept = [each for each in known if not (each.of(*self._at) and _own(each.source))]
+            kept = [each for each in known if not (each.of(*self._at) and each.own_words)]
             return {"opt_outs": encode(kept)}
         if self._intent is Intent.WRONG_PARTY:
             held = holds_from(row.holds)
@@ -200,11 +227,7 @@ class _Change:
         if any(provisional or not each.opt_out.provisional for each in standing):
             return []
         opt_out = OptOut(self._now, *self._at, provisional=provisional)
-        return [Stored(new_id("oo", self._now), opt_out, _SOURCE, self._reply_id)]
-
-
-def _own(source: str) -> bool:
-    return source.startswith(_OWN_WORDS)
+        return [Stored(new_id("oo", self._now), opt_out, REPLY, self._reply_id)]
 
 
 def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
@@ -212,9 +235,9 @@ def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
     if delivery_id not in page.deliveries:
         return  # retention removed it meanwhile
     owner = page.owner(delivery_id)
-    page.stop_route(owner, EndReason.REPLIED, "replied", now, _SOURCE)
+    page.stop_route(owner, EndReason.REPLIED, "replied", now, REPLY)
     for delivery in sorted(owner.route.deliveries.values(), key=lambda each: each.step):
         if delivery.state in PENDING_STATES and delivery.step > 0:
             page.apply(
-                Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=_SOURCE)
+                Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=REPLY)
             )

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from gateway.core.clock import Clock
 from gateway.core.states import END_STATES
@@ -236,10 +236,13 @@ def _remove_closed_cases(connection: Connection, keys: Sequence[tuple[str, str]]
 
 
 def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
-    """Remove addresses that no delivery refers to. A suppressed address stays, as a digest."""
+    """Remove addresses that no delivery refers to. One that is suppressed or opted out stays, as a digest."""
     used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
     mine = matching(addresses.c.tenant, addresses.c.digest, keys)
-    connection.execute(delete(addresses).where(mine, addresses.c.suppressed == "", ~used))
+    free = and_(
+        addresses.c.suppressed == "", or_(addresses.c.opted_out_at.is_(None), addresses.c.opted_in_at.is_not(None))
+    )
+    connection.execute(delete(addresses).where(mine, free, ~used))
 
 
 # ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────

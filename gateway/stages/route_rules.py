@@ -149,6 +149,8 @@ def start(
 ) -> Transition | None:
     """Whether an attempt may begin, judged on the locked rows: ``to`` SENDING where it may.
 
+    ``borrower_version`` is None where the borrower's address was opted out since the decision.
+
     None: the claim was lost (fencing token), or the delivery was stopped meanwhile. A borrower who changed since the
     decision (compare-and-set on the version) is due at once, to be decided anew with the facts of now.
     """

@@ -15,7 +15,7 @@ from gateway.core.routes import RouteRules
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
-from gateway.storage.facts import Key, ask_facts, facts_from, lock_borrowers
+from gateway.storage.facts import AddressKey, Key, ask_facts, ask_opted_out, facts_from, lock_borrowers
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.storage.schema import attempts
 from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
@@ -76,31 +76,49 @@ _NEXT_VERSION = StatementTemplate(
 def start(
     connection: Connection, rules: RouteRules, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
 ) -> set[str]:
-    """Begin attempts under the locks of their borrowers, notifications and deliveries; the ids that have begun."""
+    """Begin attempts under the locks of their borrowers, notifications and deliveries; the ids that have begun.
+
+    An address that was opted out since the decision is a change of the borrower, whoever's reply it was
+    (ops/decisions/0020-opt-outs-of-addresses.md).
+    """
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     known = {each.work.notification.id: each.work.notification for each in outgoing}
     # In the order in which locks are taken.
-    locked, *switched, owners, steps = execute_pipelined(
+    locked, opted_out, *switched, owners, steps = execute_pipelined(
         connection,
         [
             lock_borrowers(connection, keys),
+            ask_opted_out(connection, map(_address_of, outgoing)),
             *ask_in_force(connection, now),
             *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
         ],
     )
     versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    refusing = {tuple(row) for row in opted_out}
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
     unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
     started: dict[str, Key] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = unit_of_work.deliveries[each.work.delivery.id]
-        transition = rules.start(each, delivery, versions.get(key), switches, now, lease_until)
+        changed = _address_of(each) in refusing and not _known_as_opted_out(each)
+        transition = rules.start(each, delivery, None if changed else versions.get(key), switches, now, lease_until)
         if transition is not None and unit_of_work.apply(transition) and transition.to is State.SENDING:
             started[delivery.id] = key
     begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
     next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
     unit_of_work.write(*begun, *next_versions)
     return set(started)
+
+
+def _address_of(outgoing: Outgoing) -> AddressKey:
+    delivery = outgoing.work.delivery
+    return (outgoing.work.notification.tenant, delivery.channel, delivery.address_digest)
+
+
+def _known_as_opted_out(outgoing: Outgoing) -> bool:
+    """Whether the decision saw the address's opt-out, and the packs in force permit the message all the same."""
+    known = outgoing.work.borrower.facts.addresses.get(outgoing.work.delivery.address_digest)
+    return known is not None and known.opted_out_at is not None
 
 
 def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:

@@ -47,7 +47,7 @@ def _facts(sql: Dialect) -> str:
         f"FROM cases WHERE {sql.matching(('tenant', 'id'), 'case_keys')} AND closed_at IS NOT NULL",
     )
     used = sql.document(
-        "digest, suppressed, confirmed_at",
+        "digest, suppressed, confirmed_at, CASE WHEN opted_in_at IS NULL THEN opted_out_at END",
         f"FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'address_keys')}",
     )
     return f"SELECT {people}, {contacts}, {closed}, {used}"
@@ -57,7 +57,7 @@ _FACTS = StatementTemplate(_facts)
 _decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
 _decode_contacts = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
 _decode_closed = msgspec.json.Decoder(list[tuple[str, str]]).decode
-_decode_used = msgspec.json.Decoder(list[tuple[str, str, int | None]]).decode
+_decode_used = msgspec.json.Decoder(list[tuple[str, str, int | None, int | None]]).decode
 
 
 def ask_facts(
@@ -87,8 +87,8 @@ def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]
     for tenant, case_id in _decode_closed(found_closed or "[]"):
         closed.setdefault(tenant, set()).add(case_id)
     used = {
-        digest: AddressFacts(suppressed, None if confirmed is None else instant_of(confirmed))
-        for digest, suppressed, confirmed in _decode_used(found_used or "[]")
+        digest: AddressFacts(suppressed, _instant_or_none(confirmed), _instant_or_none(opted_out))
+        for digest, suppressed, confirmed, opted_out in _decode_used(found_used or "[]")
     }
     found: dict[Key, BorrowerFacts] = {}
     for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
@@ -108,6 +108,10 @@ def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]
     }
 
 
+def _instant_or_none(stored: int | None) -> datetime | None:
+    return None if stored is None else instant_of(stored)
+
+
 def _by_time(contact: Contact) -> datetime:
     return contact.at
 
@@ -123,3 +127,16 @@ _LOCKED = StatementTemplate(
 def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
     """The statement that takes the borrowers' row locks, in order, and gives tenant, id and version of each."""
     return _LOCKED.of(connection, keys=sorted(set(keys)))
+
+
+_OPTED_OUT = StatementTemplate(
+    lambda sql: (
+        f"SELECT tenant, channel, digest FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'keys')}"
+        " AND opted_out_at IS NOT NULL AND opted_in_at IS NULL"
+    )
+)
+
+
+def ask_opted_out(connection: Connection, keys: Iterable[AddressKey]) -> Statement:
+    """The statement for those of these addresses that are opted out, as tenant, channel and digest."""
+    return _OPTED_OUT.of(connection, keys=sorted(set(keys)))

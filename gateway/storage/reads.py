@@ -17,6 +17,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from gateway.core.codec import holds_from, instant, notification_from, opt_outs_from
 from gateway.core.notifications import Notification
 from gateway.core.states import State
+from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
 
@@ -93,6 +94,10 @@ class Reads:
     async def borrower(self, tenant: str, borrower_id: str) -> dict[str, Any] | None:
         """A borrower's holds, opt-outs, consents, replies and recent contacts; None for an unknown one."""
         return await self._database.read(lambda connection: _borrower(connection, tenant, borrower_id))
+
+    async def suppressions(self, tenant: str, limit: int, after: tuple[str, str] = ("", "")) -> list[dict[str, Any]]:
+        """Addresses that are used for nobody, in order of (channel, digest), from after that one."""
+        return await self._database.read(lambda connection: suppressions(connection, tenant, limit, after))
 
     async def latest(self, tenant: str, borrower_id: str) -> Notification | None:
         """The last request for a borrower: its zones, addresses and case are the latest known."""
@@ -223,6 +228,7 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         "id": borrower_id,
         "holds": [] if row is None else _holds(row.holds),
         "opt_outs": [] if row is None else _opt_outs(row.opt_outs),
+        "opted_out_addresses": opted_out_addresses(connection, tenant, borrower_id),
         "consents": [] if row is None else row.consents.split(),
         "replies": [
             {"id": each.id, "at": instant(each.received_at), "channel": each.channel, "intent": each.intent}

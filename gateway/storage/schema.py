@@ -246,6 +246,10 @@ addresses = Table(
     Column("suppressed", String(40), nullable=False, server_default=""),
     Column("suppressed_at", Instant),
     Column("confirmed_at", Instant),  # the borrower wrote from it
+    # Opted out by whoever uses the address, from the one instant until the other, or still where that is NULL.
+    Column("opted_out_at", Instant),
+    Column("opted_in_at", Instant),
+    Column("opt_out_source", String(80), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "channel", "digest"),
 )
 

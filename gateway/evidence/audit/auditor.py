@@ -24,7 +24,16 @@ from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
-from gateway.storage.schema import attempts, audit_findings, audit_progress, cases, deliveries, events, notifications
+from gateway.storage.schema import (
+    addresses,
+    attempts,
+    audit_findings,
+    audit_progress,
+    cases,
+    deliveries,
+    events,
+    notifications,
+)
 from gateway.storage.tail import Tail
 
 _RANGE_EVENTS = 5_000  # events looked at in one round: half a second at most on SQLite; our choice
@@ -38,6 +47,7 @@ _COMPLETE_SECONDS = 30.0  # our choice: a transaction of ours is cut off after t
 _LOOK_AGAIN_SECONDS = 0.05  # our choice
 _METRIC_WINDOW = timedelta(days=1)  # for how long a finding is in the metric, and its alert fires; our choice
 
+_ADDRESS = (("tenant", "tenant"), ("channel", "channel"), ("digest", "address_digest"))
 _AUDITED_KINDS = ("attempt_started", "receipt", "ignored")
 
 
@@ -161,7 +171,12 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
     for row in connection.execute(select(attempts).where(wanted)):
         finished.setdefault(row.delivery_id, {})[row.number] = row.finished_at
     columns = (notifications.c.category, notifications.c.dedup_key, notifications.c.body)
-    query = select(deliveries, *columns).join(notifications, notifications.c.id == deliveries.c.notification_id)
+    same = (addresses.c[at] == deliveries.c[its] for at, its in _ADDRESS)
+    query = (
+        select(deliveries, *columns, addresses.c.opted_out_at, addresses.c.opted_in_at)
+        .join(notifications, notifications.c.id == deliveries.c.notification_id)
+        .outerjoin(addresses, and_(*same))
+    )
     return {
         row.id: (
             row.tenant,
@@ -175,6 +190,8 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
                 row.dedup_key,
                 msgspec.json.decode(row.body),
                 finished.get(row.id, {}),
+                row.opted_out_at,
+                row.opted_in_at,
             ),
         )
         for row in connection.execute(query.where(deliveries.c.id.in_(ids)))

@@ -16,7 +16,8 @@ from typing import Any
 from gateway.core.reasons import Violation
 from gateway.evidence.audit.figures import Figures, RuleSection, closed_in, within_period, within_wish
 
-# Hand-overs that a payment crosses may be under way for as long as a transaction may take (ledger/database.py).
+# Hand-overs that a payment or another borrower's stop crosses may be under way for as long as a transaction may take
+# (gateway/storage/database.py).
 _CROSSING = timedelta(seconds=10)
 
 _OPEN = frozenset({"sending", "sent", "unknown", "delivered"})
@@ -53,6 +54,8 @@ class Sent:
     dedup_key: str
     body: Mapping[str, Any]  # as the ledger keeps it
     finished: Mapping[int, datetime]  # by attempt: when the provider had answered
+    address_opted_out_at: datetime | None = None  # by whoever uses it, until the next instant or still
+    address_opted_in_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -202,6 +205,9 @@ class Replay:
             here = said["address"] in (None, sent.address_digest) or not sent.address_digest
             if all(named) and here and not (said["provisional"] and sent.approved == "opted_out"):
                 yield Violation.AFTER_OPT_OUT, f"opt-out {stored['id']} of {said['at']}"
+        said_at, lifted_at = sent.address_opted_out_at, sent.address_opted_in_at
+        if said_at is not None and at > said_at + _CROSSING and (lifted_at is None or at < lifted_at):
+            yield Violation.AFTER_OPT_OUT, f"the address opted out at {said_at:%Y-%m-%dT%H:%M:%SZ}"
         for hold in json.loads(self._known["holds"]):
             for source in sources:
                 rule = source.sections.get("holds", {}).get(hold["kind"])

@@ -11,8 +11,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from liquid import Environment, StrictUndefined
-from liquid.exceptions import LiquidError
+from liquid import BoundTemplate, Environment, RenderContext, StrictUndefined
+from liquid.exceptions import LiquidError, LoopIterationLimitError
 from liquid.filter import with_context
 
 from gateway.templates.language import formats
@@ -26,10 +26,31 @@ _MOST_BYTES = 10_000  # of one rendered part; our choice: 60 SMS segments, a lon
 _MOST_HTML_BYTES = 100_000  # Gmail clips messages beyond 102 kB
 
 
-class _Limited(Environment):
-    """A Liquid environment with limits, which are class attributes in python-liquid."""
+class _CountingContext(RenderContext):
+    """One render, with one budget of iterations for all of its loops.
 
-    loop_iteration_limit = 1_000
+    The library multiplies the lengths of loops within each other, and forgets those that have ended: loops in a row
+    each had the whole budget.
+    """
+
+    iterations = 0
+
+    def raise_for_loop_limit(self, length: int = 1) -> None:
+        """Called when a loop begins, in each round of the loop around it; ``length`` is how many rounds it takes."""
+        self.iterations += length
+        if self.iterations > (self.env.loop_iteration_limit or 0):
+            raise LoopIterationLimitError("loop iteration limit reached", token=None)
+
+
+class _CountedTemplate(BoundTemplate):
+    context_class = _CountingContext
+
+
+class _Limited(Environment):
+    """An environment with limits for each render of a part; they are class attributes in this library."""
+
+    template_class = _CountedTemplate
+    loop_iteration_limit = 1_000  # rounds of all loops together; our choice: no message lists so much
     local_namespace_limit = 20_000
     context_depth_limit = 14  # each loop takes one, beside the library's own four
     output_stream_limit = _MOST_BYTES

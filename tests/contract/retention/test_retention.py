@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from channels.base import Accepted, Receipt, ReceiptStatus
+from gateway.borrowers.addresses import know_address
 from gateway.borrowers.inbox import Inbox
 from gateway.cli.evidence import verify
 from gateway.core.deliveries import Outgoing, ReceiptFor
@@ -216,6 +218,17 @@ async def test_a_no_is_remembered_when_all_else_is_gone(database: Database, tmp_
     )
     assert left == {"B-1": (False, False), "B-2": (True, True), "B-3": (False, True)}
     assert (await verify(database, tmp_path)).broken == []
+
+
+async def test_an_addresss_opt_out_stays_when_its_messages_are_gone(database: Database, tmp_path: Path) -> None:
+    """As a keyed digest, while it stands; one that START lifted goes with the last message."""
+    key = ("acme", "sms", digest("acme", "sms", "+12025550123"))
+    for opted_in_at, left in ((None, 1), (NOW, 0)):
+        await delivered(database, f"k{left}", days_ago=1200, borrower=f"B-{left}", case=f"C-{left}")
+        said = {"opted_out_at": NOW - 1150 * DAY, "opted_in_at": opted_in_at}
+        await database.write(partial(know_address, key=key, **said))
+        await retention(database).prune(tmp_path, most=100, stop=NEVER)
+        assert await rows(database, addresses) == left
 
 
 async def test_feed_orphans_words_and_addresses(database: Database) -> None:

@@ -158,7 +158,11 @@ async def test_one_click_unsubscribes_and_looking_does_not(client: Client, gatew
     assert (await client.get("/v1/borrowers/B-1")).json["opt_outs"] == []
     form = {"List-Unsubscribe": "One-Click"}
     for _ in range(2):
-        assert (await client.post(f"/v1/unsubscribe/{token}", data=form)).status == 200
+        done = await client.post(f"/v1/unsubscribe/{token}", data=form)
+        assert done.status == 200
+        assert all(each in done.raw.decode() for each in ("no more e-mails", "我们不会再", "我們不會再"))
+    assert all(each in page.raw.decode() for each in ("Stop these e-mails", "停止发送", "停止寄送"))
+    assert not any(each in page.raw.decode() for each in ("B-1", "Chen", "example.com"))
     opt_outs = (await client.get("/v1/borrowers/B-1")).json["opt_outs"]
     assert [(each["channel"], each["source"]) for each in opt_outs] == [("email", "one_click")]
     assert (await client.post(f"/v1/unsubscribe/{token[:-1]}x", data=form)).status == 404

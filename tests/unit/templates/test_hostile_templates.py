@@ -74,6 +74,8 @@ def _timed(make: Callable[[], Content]) -> Content | str:
         ("{% for i in (1..100000000) %}x{% endfor %}", "loop iteration limit"),
         ("{% for i in (1..900) %}{% for j in (1..900) %}x{% endfor %}{% endfor %}", "loop iteration limit"),
         ("{% for i in (1..30) %}" * 5 + "x" + "{% endfor %}" * 5, "loop iteration limit"),
+        ("{% for i in (1..990) %}{% endfor %}" * 95, "loop iteration limit"),
+        ("{% for i in (1..40) %}" + "{% for j in (1..9) %}{% endfor %}" * 3 + "{% endfor %}", "loop iteration limit"),
         ("{% for i in (1..900) %}" + "{{ name }}" * 8 + "{% endfor %}", "output stream limit"),
         ("{{ name }}" * 400, "output stream limit"),
         ("{% if name %}" * 3_000 + "{% endif %}" * 3_000, "deep"),
