@@ -74,9 +74,14 @@ class AdminLog:
             self._clock(),
             ADMIN_ACT,
             act.actor,
-            state=act.outcome,
             reason=act.reason,
-            detail={"operation": act.operation, "target": dict(act.target), "request_id": act.request_id},
+            # The outcome is no state of a message: what counts those by the column of that name must not count it.
+            detail={
+                "operation": act.operation,
+                "target": dict(act.target),
+                "outcome": act.outcome,
+                "request_id": act.request_id,
+            },
         )
         own = admin_logs.c.tenant == act.tenant
 
@@ -126,7 +131,7 @@ def _view(row: Any) -> dict[str, Any]:
         "actor": row.actor,
         "operation": detail["operation"],
         "target": detail["target"],
-        "outcome": row.state,
+        "outcome": detail["outcome"],
         "reason": row.reason,
         "request_id": detail["request_id"],
         "hash": row.hash,

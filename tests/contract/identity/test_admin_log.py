@@ -6,6 +6,7 @@ import asyncio
 
 from gateway.cli import evidence
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
+from gateway.operations.activity import Activity
 from gateway.storage.database import Database
 from gateway.storage.digest_key import has_digest_key
 from tests.support.ledgers import NOW
@@ -30,6 +31,16 @@ async def test_the_end_of_an_act_follows_its_beginning(database: Database) -> No
     found = await log.listed("t" * 64, 10)
     assert [(each["outcome"], each["request_id"]) for each in found] == [("failed", "r1"), ("begun", "r1")]
     assert [each["seq"] for each in await log.listed(None, 10, before=found[0]["seq"])] == [found[1]["seq"]]
+
+
+async def test_an_act_that_failed_is_no_message_that_failed(database: Database) -> None:
+    """The status page counts events by their state: an entry has none."""
+    log, act = AdminLog(database, lambda: NOW), AdminAct("acme", "key:x", "POST /v1/controls")
+    for outcome in ActOutcome:
+        await log.record(act.ended(outcome, "unavailable"))
+    minutes = await Activity(database).last_hour(NOW)
+    groups = [each for counts in minutes.values() for each in counts]
+    assert {(each.kind, each.state) for each in groups} == {("admin_act", "")}
 
 
 async def test_a_ledger_keeps_to_its_first_digest_key(database: Database) -> None:
