@@ -53,14 +53,11 @@ class QuotaBuckets:
     async def _take_batch(self, requests: Sequence[Sequence[Charge]]) -> Answers:
         if self._elapsed() < self._away_until:
             return [self._local.take(charges) for charges in requests]
-        keys: list[str] = []
-        arguments: list[int | float] = []
-        for charges in requests:
-            arguments.append(len(charges))
-            for charge in charges:
-                limit = charge.limit
-                keys.append(f"{KEY_PREFIX}{limit.name}:{limit.owner}")
-                arguments += (charge.wanted, limit.per_second, limit.capacity)
+        keys = [f"{KEY_PREFIX}{each.limit.name}:{each.limit.owner}" for charges in requests for each in charges]
+        arguments = [
+            " ".join(f"{each.wanted} {each.limit.per_second} {each.limit.capacity}" for each in charges)
+            for charges in requests
+        ]
         try:
             found = iter(await self._script(keys, arguments))
         except (RedisError, OSError):

@@ -5,7 +5,8 @@
 --                  at      microseconds since the epoch, by the server's own clock
 --   count of a day day     days since the epoch (UTC)
 --                  used    how much of the capacity that day has used
--- ARGV     for each request: how many limits it has; then for each of them, in the order of KEYS:
+-- ARGV[i]  a request: its limits in the order of KEYS, as three numbers each, separated by blanks (one argument, because
+--          a client's library spends more on packing arguments than all the rest costs):
 --            wanted      a whole number; below 0 gives back, and is never refused
 --            per_second  tokens added per second; 0 for the count of a day
 --            capacity    tokens that the bucket holds, or the day's count, >= 1
@@ -42,29 +43,27 @@ local function write(key, rate, capacity, left)
   end
 end
 
-local answers, argument, first = {}, 1, 1
-while argument <= #ARGV do
-  local count = tonumber(ARGV[argument])
+local answers = {}
+for _, request in ipairs(ARGV) do
   local limits, fits = {}, true
-  for at = 1, count do
-    local base = argument + 3 * (at - 1)
-    local wanted, rate, capacity = tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
-    local left = read(KEYS[first + at - 1], rate, capacity)
-    limits[at] = {wanted = wanted, rate = rate, capacity = capacity, left = left}
+  for wanted, rate, capacity in string.gmatch(request, '(%S+) (%S+) (%S+)') do
+    wanted, rate, capacity = tonumber(wanted), tonumber(rate), tonumber(capacity)
+    local key = KEYS[#answers + #limits + 1]
+    local left = read(key, rate, capacity)
+    limits[#limits + 1] = {key = key, wanted = wanted, rate = rate, capacity = capacity, left = left}
     -- Tolerance for floating point: 0.3 + 0.7 must make one token.
     fits = fits and wanted <= left + 1e-9
   end
-  for at, limit in ipairs(limits) do
+  for _, limit in ipairs(limits) do
     local wait, rate = 0, limit.rate
     if fits then
       limit.left = math.min(limit.capacity, math.max(0, limit.left - limit.wanted))
-      write(KEYS[first + at - 1], rate, limit.capacity, limit.left)
+      write(limit.key, rate, limit.capacity, limit.left)
     elseif limit.wanted > limit.left + 1e-9 then
       wait = rate == 0 and until_midnight or math.max(1, math.ceil((limit.wanted - limit.left) / rate * 1000))
     end
     local reset = rate == 0 and until_midnight or math.ceil((limit.capacity - limit.left) / rate * 1000)
     answers[#answers + 1] = {math.floor(limit.left + 1e-9), wait, reset}
   end
-  argument, first = argument + 1 + 3 * count, first + count
 end
 return answers
