@@ -15,6 +15,7 @@ class QuotaName(StrEnum):
     KEY_REQUESTS = "key_requests_per_second"
     KEY_NOTIFICATIONS = "key_notifications_per_second"
     KEY_DAY = "key_notifications_per_day"
+    BORROWER_REQUESTS = "borrower_requests_per_second"
 
 
 TENANT_QUOTAS = (QuotaName.TENANT_REQUESTS, QuotaName.TENANT_NOTIFICATIONS, QuotaName.TENANT_DAY)
@@ -22,7 +23,7 @@ TENANT_QUOTAS = (QuotaName.TENANT_REQUESTS, QuotaName.TENANT_NOTIFICATIONS, Quot
 
 @dataclass(frozen=True, slots=True)
 class QuotaLimit:
-    """A limit of one owner (a tenant's name, or an API key's id).
+    """A limit of one owner: a tenant's name, an API key's id, or a keyed digest that stands for a borrower.
 
     A token bucket of ``capacity`` tokens that gains ``per_second``; with ``per_second`` 0, a count of ``capacity`` for
     each day, which begins at midnight UTC.

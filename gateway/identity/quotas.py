@@ -32,15 +32,21 @@ class Quota(BaseModel):
 
 
 class TenantQuota(Quota):
-    """A tenant's limits, and those of each of its API keys."""
+    """A tenant's limits, those of each of its API keys, and the rate at which each borrower's app may ask."""
 
     key: Quota = Quota()
+    borrower_requests_per_second: float | None = Field(None, ge=0, le=_HIGHEST_RATE)
 
 
 # Protects the whole from one tenant: four times the most that one process accepted (ops/bench/results: 731 requests and
 # 1,350 notifications a second), rounded. A single process is never refused by it; a tenant can't fill many. Keys and
-# days have no limit unless one is set. Our choice.
-DEFAULT = TenantQuota(requests_per_second=3_000, notifications_per_second=5_000, burst_seconds=BURST_SECONDS)
+# days have no limit unless one is set. A borrower's app asks some times when it is opened. Our choice.
+DEFAULT = TenantQuota(
+    requests_per_second=3_000,
+    notifications_per_second=5_000,
+    burst_seconds=BURST_SECONDS,
+    borrower_requests_per_second=50,
+)
 
 
 class QuotaRules:
@@ -49,6 +55,7 @@ class QuotaRules:
     def __init__(self, configured: Mapping[str, TenantQuota]) -> None:
         self._configured = configured
         self._limits = lru_cache(_CACHED_OWNERS)(self._find_limits)
+        self._borrower_rate = lru_cache(_CACHED_OWNERS)(self._find_borrower_rate)
 
     def of(self, tenant: str) -> tuple[Quota, Quota]:
         """The limits of a tenant, and those of each of its keys."""
@@ -61,6 +68,16 @@ class QuotaRules:
         by_requests, by_notifications = self._limits(tenant, key_id)
         found = [Charge(each, requests) for each in by_requests] if requests else []
         return found + [Charge(each, notifications) for each in by_notifications] if notifications else found
+
+    def borrower_charges(self, tenant: str, borrower: str) -> list[Charge]:
+        """What a request of a borrower's app takes. ``borrower`` is a digest: it becomes part of a key in Redis."""
+        rate = self._borrower_rate(tenant)
+        limits = _bucket(QuotaName.BORROWER_REQUESTS, borrower, rate, Quota())
+        return [Charge(each, 1) for each in limits]
+
+    def _find_borrower_rate(self, tenant: str) -> float | None:
+        given = (self._configured.get(name, DEFAULT).borrower_requests_per_second for name in (tenant, ""))
+        return next((each for each in given if each is not None), DEFAULT.borrower_requests_per_second)
 
     def largest_batch(self, tenant: str) -> float:
         """How many notifications can pass together at most; infinite without a limit of notifications."""

@@ -92,14 +92,20 @@ class LocalQuotaBuckets:
         until_midnight = math.ceil(1000 * (_DAY_SECONDS - now % _DAY_SECONDS))
         if fits:
             left = min(limit.capacity, max(0.0, left - charge.wanted))
-            if len(self._left) >= _MOST_LOCAL:
-                self._left.clear()
-            self._left[limit.name, limit.owner] = (left, now)
+            self._write(limit, left, now)
         elif charge.wanted > left + _TOLERANCE:
             lacking = charge.wanted - left
             wait = max(1, math.ceil(lacking / limit.per_second * 1000)) if limit.per_second else until_midnight
         refill = math.ceil((limit.capacity - left) / limit.per_second * 1000) if limit.per_second else until_midnight
         return _state(limit, math.floor(left + _TOLERANCE), wait, refill)
+
+    def _write(self, limit: QuotaLimit, left: float, now: float) -> None:
+        """Keep the count; beyond the limit of memory, the one that was used longest ago is forgotten."""
+        key = (limit.name, limit.owner)
+        self._left.pop(key, None)
+        if len(self._left) >= _MOST_LOCAL:
+            del self._left[next(iter(self._left))]
+        self._left[key] = (left, now)
 
 
 def _state(limit: QuotaLimit, left: int, wait_ms: int, reset_ms: int) -> QuotaState:

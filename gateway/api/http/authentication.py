@@ -200,8 +200,9 @@ Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 
 
 async def reader(request: Request, signer: Uses[Signer], clock: Uses[GatewayClock]) -> Reader:
-    """A dependency that returns whose feed may be read. Raises Problem 401."""
+    """A dependency that returns whose feed may be read. Raises Problem: 401, and 429 over the borrower's quota."""
     opened = signer.open_borrower_token(_bearer(request), clock())
     if opened is None:
         raise unauthorized("The borrower token is not valid, or not any more.")
+    await part(request, QuotaGuard).charge_borrower(request, opened[0], signer.topic(*opened))
     return Reader(*opened)

@@ -51,6 +51,10 @@ class QuotaGuard:
             await self._buckets.take(self._rules.charges(tenant, key_id, -1, 0))
             raise
 
+    async def charge_borrower(self, request: Request, tenant: str, borrower: str) -> None:
+        """Charge a request of a borrower's app; ``borrower`` is a digest. Raises Problem 429."""
+        await self._take(request, tenant, self._rules.borrower_charges(tenant, borrower))
+
     async def give_back(self, tenant: str, key_id: str, notifications: int) -> None:
         """Give back what repeated requests took: their notifications were counted when they first came."""
         if notifications:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from redis import Redis
 
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
+from tests.support.waiting import clear_of_midnight
 
 SLOW = 0.001  # a second: what a test takes is not back while it runs
+
+
+@pytest.fixture(autouse=True)
+def _one_day() -> None:
+    """The day does not end in the middle of a test."""
+    clear_of_midnight()
 
 
 @asynccontextmanager
@@ -132,6 +141,21 @@ async def test_a_key_without_the_scope_is_charged_and_one_request_only_once(tmp_
         assert (await manager.post("/v1/controls", body)).status == 403
         assert (await client.get("/v1/notifications")).status == 200
         assert (await client.get("/v1/notifications")).status == 429
+
+
+async def test_a_borrowers_app_has_a_limit_of_its_own(tmp_path: Path, redis_url: str) -> None:
+    """One borrower's app that asks too often gets 429, another's does not; no key in Redis names a borrower."""
+    async with limited(tmp_path, redis_url, borrower_requests_per_second=SLOW) as (client, gateway):
+        tokens = [
+            gateway.ledger.signer.borrower_token("acme", each, NOW + timedelta(hours=1)) for each in ("B-17", "B-18")
+        ]
+        first, second = (client.holding(token) for token in tokens)
+        assert [(await first.get("/v1/inbox")).status for _ in range(2)] == [200, 429]
+        assert (await second.get("/v1/inbox")).status == 200
+        with Redis.from_url(redis_url) as redis:
+            keys = redis.keys("gateway:quota:*")
+    assert len(keys) == 2
+    assert not any(b"B-1" in each for each in keys)
 
 
 @pytest.mark.parametrize("path", ["/v1/notifications", "/v1/templates"])

@@ -50,6 +50,14 @@ def test_a_slow_rate_holds_at_least_one() -> None:
     }
 
 
+def test_a_borrowers_app_has_a_rate_of_its_own() -> None:
+    """The tenant's, else the entry "", else the default; 0 means no limit."""
+    given = {"acme": {"borrower_requests_per_second": 2}, "free": {"borrower_requests_per_second": 0}, "other": {}}
+    rules = QuotaRules({name: TenantQuota.model_validate(each) for name, each in given.items()})
+    found = [rules.borrower_charges(tenant, "digest") for tenant in ("acme", "free", "other", "unnamed")]
+    assert [[each.limit.per_second for each in charges] for charges in found] == [[2], [], [50], [50]]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
