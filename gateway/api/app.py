@@ -27,9 +27,13 @@ from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
 from gateway.api.http.parts import Parts, check_complete
+from gateway.api.http.quotas import QuotaGuard
 from gateway.api.http.request_ids import RequestId
 from gateway.api.templates import routes as templates
 from gateway.identity.keys import Keys
+from gateway.identity.quotas import QuotaRules
+from gateway.observability.metrics import Metrics
+from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
 from gateway.web.page import Pages
 
@@ -45,7 +49,8 @@ def create_app(parts: Parts) -> ASGIApp:
         redoc_url=None,
     )
     pages_of_web = Pages()
-    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(parts))
+    quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
+    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts))
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (

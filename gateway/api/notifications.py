@@ -19,6 +19,7 @@ from gateway.api.http.disconnects import cancel_on_disconnect
 from gateway.api.http.openapi import body, header
 from gateway.api.http.parts import Uses, part
 from gateway.api.http.problems import Problem, refused, unavailable
+from gateway.api.http.quotas import QuotaGuard
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
@@ -43,7 +44,7 @@ _KEY_HEADER = header("Idempotency-Key", "At most 255 visible ASCII characters. T
 async def accept(request: Request) -> Response:
     """Take a reminder: 202 when it is stored, 200 when this idempotency key was answered before."""
     with _Counted(request, AcceptOperation.SINGLE):
-        who = await caller(request, Scope.SEND)
+        who = await caller(request, Scope.SEND, notifications=1)
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request)
         item = bodies.validated(NotificationIn, raw)
@@ -54,6 +55,7 @@ async def accept(request: Request) -> Response:
     if result.outcome == "conflict":
         raise _reused()
     if result.outcome == "replayed":
+        await part(request, QuotaGuard).give_back(who.tenant, who.key.id, 1)
         return bodies.answer(_view(result), 200, {"Idempotent-Replayed": "true"})
     return bodies.answer(_view(result), 202, {"Location": f"{router.prefix}/{result.id}"})
 
@@ -65,6 +67,7 @@ async def accept_batch(request: Request) -> Response:
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
         items = _items(await bodies.read_json(request))
+        await part(request, QuotaGuard).charge_batch(request, who.tenant, who.key.id, len(items))
         checked = [_checked(number, item, key) for number, item in enumerate(items)]
         good = [each for each in checked if isinstance(each, NotificationRequest)]
         for each in checked:
@@ -76,6 +79,7 @@ async def accept_batch(request: Request) -> Response:
         _result(number, each if isinstance(each, Problem) else next(accepted)) for number, each in enumerate(checked)
     ]
     statuses = [each["status"] for each in results]
+    await part(request, QuotaGuard).give_back(who.tenant, who.key.id, statuses.count(200))
     return bodies.answer(
         {
             "results": results,

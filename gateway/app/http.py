@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.identity.quotas import QuotaRules
 from gateway.identity.sessions import Attempts, Sessions
 
 
@@ -27,6 +28,8 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.templates.packs,
         gateway.path.borrowers,
         gateway.path.pipeline,
+        gateway.redis.quota_buckets,
+        QuotaRules(settings.quotas),
         gateway.ledger.reads,
         gateway.readiness,
         gateway.operations.reviews,

@@ -18,8 +18,11 @@ from gateway.app.storage import LedgerParts
 from gateway.queue.connection import connect, open_pool
 from gateway.queue.jobs import Queue
 from gateway.queue.preview_cache import PreviewCache
+from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import TokenBuckets
+
+_QUOTA_SECONDS = 0.5  # after which a process counts quotas by itself; our choice, as for triggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class RedisServices:
     feed_notifier: FeedNotifier
     queue: Queue
     buckets: TokenBuckets
+    quota_buckets: QuotaBuckets
     preview_cache: PreviewCache
     ping: Callable[[], Awaitable[Any]]
 
@@ -44,7 +48,11 @@ async def open_redis(stack: AsyncExitStack, ledger: LedgerParts) -> RedisService
     stack.push_async_callback(feed_notifier.close)
     queue = Queue(partial(open_pool, url, timeout=0.5, retries=0), settings.batch_size)
     stack.push_async_callback(queue.close)
-    return RedisServices(url, feed_notifier, queue, TokenBuckets(redis), PreviewCache(redis), redis.ping)
+    # Requests wait for it: a server that hangs must not hold them up.
+    quick = connect(url, timeout=_QUOTA_SECONDS, retries=0)
+    stack.push_async_callback(quick.aclose)
+    buckets, quota_buckets = TokenBuckets(redis), QuotaBuckets(quick)
+    return RedisServices(url, feed_notifier, queue, buckets, quota_buckets, PreviewCache(redis), redis.ping)
 
 
 async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:

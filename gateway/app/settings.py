@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.core.private_files import private_directory
+from gateway.identity.quotas import TenantQuota
 
 
 class Settings(BaseSettings):
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     sms_prices: dict[str, str] = Field(default_factory=dict)
     # JSON: {"acme": {"email": ["editor@acme.example"]}}: where a tenant's API keys may have test messages sent
     test_addresses: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+
+    # JSON: {"acme": {"requests_per_second": 50, "notifications_per_day": 100000, "key": {...}}, "": {...}}: quotas of
+    # tenants and of each of their API keys; "" is the default. 0: no limit. See ops/operating.md.
+    quotas: dict[str, TenantQuota] = Field(default_factory=dict)
 
     webhook_networks: list[str] = Field(
         default_factory=list

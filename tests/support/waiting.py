@@ -41,3 +41,10 @@ def eventually_blocking(condition: Callable[[], T], limit: float = LIMIT_SECONDS
             raise TimeoutError(f"not within {limit} s")
         time.sleep(every)
     return found
+
+
+def clear_of_midnight() -> None:
+    """Wait for the next day (UTC) where this one ends within the limit: for tests of what is counted by the day."""
+    left = 86_400 - time.time() % 86_400
+    if left < LIMIT_SECONDS:
+        time.sleep(left)

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 
 from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.api.http.problems import KINDS, Problem, unauthorized
+from gateway.api.http.quotas import QuotaGuard
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.requests import RejectedRequest
 from gateway.core.signing import Signer
@@ -102,19 +103,19 @@ def _bearer(request: Request) -> str:
     return credentials.strip()
 
 
-async def caller(request: Request, *scopes: Scope) -> Caller:
-    """Whose key this is.
+async def caller(request: Request, *scopes: Scope, notifications: int = 0) -> Caller:
+    """Whose key this is; the request, and its ``notifications``, are charged to the quotas of key and tenant.
 
     Raises Problem: 401 without a valid key or with an expired one; 403 when the key may not be used from the client's
     address (which uvicorn takes from X-Forwarded-For of the proxies that FORWARDED_ALLOW_IPS names), or has none of
-    ``scopes``.
+    ``scopes``; 429 over a quota.
     """
-    who = await _authenticated(request)
+    who = await _authenticated(request, notifications)
     _require(who, scopes)
     return who
 
 
-async def _authenticated(request: Request) -> Caller:
+async def _authenticated(request: Request, notifications: int = 0) -> Caller:
     key = await part(request, KeyRing).open(_bearer(request))
     if key is None:
         raise unauthorized("The API key is unknown or revoked.")
@@ -122,6 +123,7 @@ async def _authenticated(request: Request) -> Caller:
         raise unauthorized(f"The API key {key.id} has expired. Make another: gateway key create.")
     if not key.allows_from(request.client.host if request.client else ""):
         raise Problem("network_not_allowed")
+    await part(request, QuotaGuard).charge(request, key.tenant, key.id, notifications)
     return Caller(key.tenant, f"key:{key.id}", key)
 
 
@@ -198,8 +200,9 @@ Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 
 
 async def reader(request: Request, signer: Uses[Signer], clock: Uses[GatewayClock]) -> Reader:
-    """A dependency that returns whose feed may be read. Raises Problem 401."""
+    """A dependency that returns whose feed may be read. Raises Problem: 401, and 429 over the borrower's quota."""
     opened = signer.open_borrower_token(_bearer(request), clock())
     if opened is None:
         raise unauthorized("The borrower token is not valid, or not any more.")
+    await part(request, QuotaGuard).charge_borrower(request, opened[0], signer.topic(*opened))
     return Reader(*opened)

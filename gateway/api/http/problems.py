@@ -104,6 +104,11 @@ KINDS: Mapping[str, ProblemType] = {
     "revision_required": ProblemType(
         428, "If-Match is missing", "Send the ETag of the text that you edited in If-Match."
     ),
+    "quota_exceeded": ProblemType(
+        429,
+        "The quota is exceeded",
+        "Nothing was taken or stored. Send the same request again after the seconds in Retry-After.",
+    ),
     "too_many_tests": ProblemType(429, "Too many test messages", "Try again later; see the detail."),
     "idempotency_key_reused": ProblemType(
         422,

@@ -36,6 +36,7 @@ class RequestId:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope["response_headers"] = {}  # what dependencies add to the response, whatever it is
         given = headers.get("x-request-id", "")
         request_id = scope["request_id"] = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
         logs.request_id.set(request_id)
@@ -45,7 +46,9 @@ class RequestId:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers.update(scope["response_headers"])
             await send(message)
 
         asked_by_machine = scope["path"] in _UNTOLD

@@ -7,9 +7,11 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from gateway.api.schemas import MOST_IN_BATCH
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 from gateway.core.signing import read_keys
+from gateway.identity.quotas import QuotaRules
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
 # Variables that commands and scripts read besides the settings.
@@ -24,6 +26,7 @@ _PUBLIC_URL = "public_url"
 def check(settings: Settings, environment: Mapping[str, str]) -> list[CheckResult]:
     """Problems of the settings and of the environment variables."""
     found = [*_names(environment), *_shape(settings), *_secret(settings), *_public_url(settings), *_lender(settings)]
+    found += _quotas(settings)
     return found or [ok("configuration", "the settings make sense")]
 
 
@@ -95,6 +98,25 @@ def _is_private(host: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return host == "localhost" or "." not in host
+
+
+def _quotas(settings: Settings) -> list[CheckResult]:
+    """Limits that refuse what the API takes otherwise, or that can never be reached."""
+    found, rules = [], QuotaRules(settings.quotas)
+    for name in settings.quotas:
+        tenant, key = rules.of(name)
+        who = f"GATEWAY_QUOTAS[{name!r}]" + ("" if name else ", the default")
+        largest = rules.largest_batch(name)
+        if largest < MOST_IN_BATCH:
+            what = f"{who}: batches of more than {largest} never pass, though the API takes {MOST_IN_BATCH}"
+            remedy = "raise burst_seconds or the limit, or have the case system send smaller batches"
+            found.append(warning("configuration.quotas", what, remedy))
+        for limit in ("requests_per_second", "notifications_per_second", "notifications_per_day"):
+            most, each = getattr(tenant, limit), getattr(key, limit)
+            if most and each and each > most:
+                what = f"{who}: a key's {limit} is above its tenant's, and is never reached"
+                found.append(warning("configuration.quotas", what, f"lower key.{limit}, or leave it out"))
+    return found
 
 
 def _lender(settings: Settings) -> list[CheckResult]:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.quotas import TENANT_QUOTAS, QuotaName
 from gateway.core.reasons import Intent, PolicyReason, Violation
 from gateway.core.states import WebhookOutcome
 from gateway.core.verdicts import VerdictKind
@@ -83,6 +84,9 @@ class Meters:
         made = self._series
         self._accepted = made.counter("accepted", "Accepted requests by outcome.", outcome=AcceptOutcome)
         self._refused = made.counter("refused", "Rejected requests by problem type.", reason=RefusedReason)
+        self._quota_refused = made.counter(
+            "quota_refused", "Requests refused with 429, by the limit that had no room.", limit=QuotaName
+        )
         self._decisions = made.counter(
             "decisions", "Decisions of the contact policy.", verdict=VerdictKind, reason=PolicyReason, when=DecidedWhen
         )
@@ -152,6 +156,13 @@ class Meters:
             tenant=tenants,
             channel=channels,
             outcome=AttemptOutcome,
+        )
+
+        self._quota_used = made.gauge(
+            "quota_used_ratio",
+            "Share of a tenant's limit that is used, at its last request to this process: 0 unused, 1 nothing left.",
+            tenant=tenants,
+            limit=TENANT_QUOTAS,
         )
 
     def _make_waiting(self) -> None:

@@ -62,6 +62,9 @@ class MetricFactory:
     def count(self, counter: Counter, **labels: str) -> None:
         self._series(counter, labels).inc()
 
+    def set(self, gauge: Gauge, value: float, **labels: str) -> None:
+        self._series(gauge, labels).set(value)
+
     def observe(self, histogram: Histogram, value: float, trace_id: str = "", **labels: str) -> None:
         """Observe a value; ``trace_id``, if any, becomes its exemplar."""
         series = self._series(histogram, labels) if labels else histogram

@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
 from gateway.core.notifications import Notification
+from gateway.core.quotas import TENANT_QUOTAS, QuotaState
 from gateway.core.reasons import Violation
 from gateway.observability import tracing
 from gateway.observability.metrics.meters import Meters
@@ -35,6 +36,17 @@ class Metrics(Meters):
 
     def refused(self, reason: str) -> None:
         self._series.count(self._refused, reason=reason)
+
+    def quota_refused(self, limit: str) -> None:
+        self._series.count(self._quota_refused, limit=limit)
+
+    def quota_used(self, tenant: str, states: Iterable[QuotaState]) -> None:
+        """What is used of the tenant's limits. Keys have no series: their number is not bounded."""
+        label = self._tenant_label(tenant)
+        for each in states:
+            if each.limit.name in TENANT_QUOTAS:
+                used = 1 - each.remaining / each.limit.capacity
+                self._series.set(self._quota_used, used, tenant=label, limit=each.limit.name)
 
     def answered(self, operation: str, seconds: float) -> None:
         """A request to take reminders was answered this long after it came."""

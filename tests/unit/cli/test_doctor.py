@@ -85,6 +85,13 @@ def test_a_sound_configuration_has_no_finding() -> None:
         ({"public_url": "http://gateway.lender.test"}, "configuration.public_url", Level.ERROR),
         ({"public_url": "http://10.0.0.7:8080"}, "configuration.public_url", Level.WARNING),
         ({"lender_name": "Example Bank"}, "configuration.lender", Level.ERROR),
+        ({"quotas": {"acme": {"notifications_per_second": 100}}}, "configuration.quotas", Level.WARNING),
+        ({"quotas": {"": {"notifications_per_day": 999}}}, "configuration.quotas", Level.WARNING),
+        (
+            {"quotas": {"acme": {"requests_per_second": 9, "key": {"requests_per_second": 10}}}},
+            "configuration.quotas",
+            Level.WARNING,
+        ),
     ],
 )
 def test_each_fault_of_the_settings_is_found(changes: Mapping[str, Any], check: str, level: Level) -> None:

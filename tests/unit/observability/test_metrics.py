@@ -22,7 +22,7 @@ from tests.support.ledgers import NOW, draft
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
-    *("le", "intent", "kind", "scope", "dependency", "source", "template", "tenant"),
+    *("le", "intent", "kind", "scope", "dependency", "source", "template", "tenant", "limit"),
 }
 
 
