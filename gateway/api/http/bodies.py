@@ -20,9 +20,8 @@ from gateway.core.requests import FieldError
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read(request: Request) -> bytes:
-    """The body. Raises Problem 413 beyond ``max_body_bytes``, before reading it where its length is declared."""
-    most = part(request, HttpSettings).max_body_bytes
+async def read(request: Request, most: int) -> bytes:
+    """The body. Raises Problem 413 beyond ``most`` bytes, before reading it where its length is declared."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
@@ -46,7 +45,7 @@ async def read_json(request: Request) -> Any:
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise Problem("unsupported_media_type")
-    raw = await read(request)
+    raw = await read(request, part(request, HttpSettings).max_body_bytes)
     try:
         return from_json(raw, allow_inf_nan=False)
     except ValueError as error:
