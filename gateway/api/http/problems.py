@@ -152,6 +152,21 @@ class Problem(Exception):
         return found | self.extra
 
 
+class ErrorBudget:
+    """How many more errors one answer may list; several problems of a batch share it."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_ERRORS
+
+    def spend(self, problem: Problem, found: int) -> Problem:
+        """``problem`` with as many errors as are left. ``found``: how many there are, listed or not."""
+        problem.errors = problem.errors[: self.left]
+        self.left -= len(problem.errors)
+        if len(problem.errors) < found:
+            problem.detail = f"An answer lists {_MOST_ERRORS} errors at most: fix those first."
+        return problem
+
+
 def refused(refusal: RejectedRequest) -> Problem:
     """What the accept stage refuses. Its reasons are words of ``KINDS``."""
     return Problem(refusal.reason, KINDS[refusal.reason].remedy, refusal.errors)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from pydantic import BaseModel
 
 from channels.email.parsing import LARGEST
+from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.pipeline import Pipeline
-from tests.support.api_gateway import Client, app_of, open_api_gateway, serving
+from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 
 
@@ -84,3 +89,122 @@ async def test_a_mail_may_be_larger_than_a_form(client: Client) -> None:
     for size, problem in ((LARGEST, "bad_signature"), (LARGEST + 1, "too_large")):
         refused = await client.holding("").post("/v1/receipts/relay", data=b"x" * size)
         assert refused.problem == problem
+
+
+# ── JSON bodies ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ONE, MANY, DECIDE, HOLD = (
+    "/v1/notifications",
+    "/v1/notifications/batch",
+    "/v1/decisions",
+    "/v1/borrowers/B-1/holds/dispute",
+)
+JSON = {"Content-Type": "application/json"}
+
+
+def nested(depth: int) -> Any:
+    """A list in a list, ``depth`` of them."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.fixture
+def validated(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseModel]]:
+    """The models that were asked to validate something."""
+    asked: list[type[BaseModel]] = []
+    for model in (BatchItemIn, NotificationIn, HoldIn):
+        validate = model.model_validate
+
+        def counted(value: Any, model: Any = model, validate: Any = validate) -> Any:
+            asked.append(model)
+            return validate(value)
+
+        monkeypatch.setattr(model, "model_validate", counted)
+    return asked
+
+
+TOO_MUCH = [
+    ("bytes", request(metadata={"a": "x" * 17_000}), 413, "too_large"),
+    ("depth", request(metadata={"a": nested(7)}), 422, "invalid_request"),
+    ("values", request(metadata={str(number): 0 for number in range(500)}), 422, "invalid_request"),
+    ("unknown fields", {str(number): 0 for number in range(501)}, 422, "invalid_request"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "problem"), [row[1:] for row in TOO_MUCH], ids=[row[0] for row in TOO_MUCH])
+async def test_an_item_beyond_its_limits_is_not_validated(
+    client: Client, validated: list[type[BaseModel]], body: Any, status: int, problem: str
+) -> None:
+    """More than 16 kB, 8 levels or 500 values: refused before validation, alone and in its place of a batch."""
+    alone = await client.post(ONE, body)
+    assert (alone.status, alone.problem) == (status, problem)
+    assert validated == []
+    batch = (await client.post(MANY, {"notifications": [request(), body]})).json
+    assert [each["status"] for each in batch["results"]] == [202, status]
+    assert validated == [BatchItemIn]
+
+
+async def test_an_item_at_its_limits_is_taken(client: Client) -> None:
+    """Variables and metadata may be as deep and as many as their own limits say."""
+    body = request(metadata={"a": nested(5), **{str(number): 0 for number in range(200)}, "text": "x" * 4000})
+    assert (await client.post(ONE, body)).status == 202
+
+
+async def test_errors_of_a_batch_end_at_fifty(client: Client) -> None:
+    """A thousand empty items: fifty errors in all, then items without errors that say why; the answer stays small."""
+    answer = await client.post(MANY, {"notifications": [{}] * 1000})
+    results = answer.json["results"]
+    assert (len(results), answer.json["rejected"], {each["status"] for each in results}) == (1000, 1000, {422})
+    assert sum(len(each.get("errors", ())) for each in results) == 50
+    assert "errors" not in results[-1]
+    assert results[-1]["detail"] == "An answer lists 50 errors at most: fix those first."
+    assert len(answer.raw) < 200_000
+
+
+async def test_a_batch_of_unknown_fields_is_answered_beside_others(client: Client) -> None:
+    """3 MB of unknown fields: other requests are answered before that one, and its answer is small."""
+    item = "{" + ",".join(f'"{number:05}":0' for number in range(300)) + "}"
+    body = '{"notifications":[' + ",".join([item] * 900) + "]}"
+    large = asyncio.create_task(client.post(MANY, data=body.encode(), headers=JSON))
+    while not large.done():
+        assert (await client.get("/healthz")).status == 200
+    answer = await large
+    assert (answer.json["rejected"], len(answer.raw) < 200_000) == (900, True)
+
+
+BROAD = b'{"notifications":[' + b",".join([b"1"] * 400_000) + b"]}"
+DEEP = b'{"notifications":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(("path", "method"), [(ONE, "POST"), (MANY, "POST"), (DECIDE, "POST"), (HOLD, "PUT")])
+@pytest.mark.parametrize("body", [BROAD, DEEP], ids=["broad", "deep"])
+async def test_no_body_is_too_much(client: Client, path: str, method: str, body: bytes) -> None:
+    """Hundreds of thousands of values or levels are a 4xx with a sentence, on every route that reads JSON."""
+    refused = await client.call(method, path, data=body, headers=JSON)
+    assert refused.problem in ("too_large", "invalid_request")
+
+
+async def test_a_small_body_is_judged_before_it_is_validated(client: Client, validated: list[type[BaseModel]]) -> None:
+    """What is no notification has limits too: 10,000 values and 8 levels."""
+    for value in ([0] * 10_001, nested(9)):
+        refused = await client.call("PUT", HOLD, {"reason": value})
+        assert (refused.status, refused.pointers) == (422, [""])
+    assert validated == []
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"notifications":[{"a":"\xff"}]}', b'{"notifications":[1', b'{"notifications":[1]}}']
+)
+async def test_a_batch_that_is_no_json_is_refused_whole(client: Client, body: bytes) -> None:
+    """400 for what is no JSON anywhere, although the items are decoded one by one."""
+    refused = await client.post(MANY, data=body, headers=JSON)
+    assert (refused.status, refused.problem) == (400, "malformed_json")
+
+
+async def test_errors_of_one_body_end_at_fifty(client: Client) -> None:
+    """One item with 100 unknown fields lists 50 errors, and says that there are more."""
+    refused = await client.post(ONE, json.loads("{" + ",".join(f'"x{number}":0' for number in range(100)) + "}"))
+    assert (refused.status, len(refused.pointers)) == (422, 50)
+    assert refused.json["detail"] == "An answer lists 50 errors at most: fix those first."
