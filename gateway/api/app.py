@@ -44,7 +44,7 @@ def create_app(parts: Parts) -> ASGIApp:
         redoc_url=None,
     )
     pages_of_web = Pages()
-    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(parts))
+    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), pages_of_web, ops.StatusCache(parts), inbox.OpenStreams())
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (

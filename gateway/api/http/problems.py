@@ -98,6 +98,7 @@ KINDS: Mapping[str, ProblemType] = {
     "revision_required": ProblemType(
         428, "If-Match is missing", "Send the ETag of the text that you edited in If-Match."
     ),
+    "too_many_streams": ProblemType(429, "Too many streams are open", "Try again after the time in Retry-After."),
     "too_many_tests": ProblemType(429, "Too many test messages", "Try again later; see the detail."),
     "idempotency_key_reused": ProblemType(
         422,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -14,11 +17,16 @@ import pytest
 from pydantic import BaseModel
 
 from channels.email.parsing import LARGEST
+from gateway.api import inbox
+from gateway.api.app import create_app
+from gateway.api.http.parts import GatewayClock, Parts
 from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
+from gateway.app.http import http_parts
 from gateway.pipeline import Pipeline
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -208,3 +216,67 @@ async def test_errors_of_one_body_end_at_fifty(client: Client) -> None:
     refused = await client.post(ONE, json.loads("{" + ",".join(f'"x{number}":0' for number in range(100)) + "}"))
     assert (refused.status, len(refused.pointers)) == (422, 50)
     assert refused.json["detail"] == "An answer lists 50 errors at most: fix those first."
+
+
+# ── streams ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STREAM = "/v1/inbox/stream"
+
+
+def app_of_borrower(client: Client, gateway: Gateway, borrower: str = "B-1") -> Client:
+    return client.holding(gateway.signer.borrower_token("acme", borrower, NOW + timedelta(hours=1)))
+
+
+async def open_stream(stack: AsyncExitStack, borrower: Client) -> aiohttp.ClientResponse:
+    """A stream of which the first event has come; it ends with ``stack``."""
+    headers = {"Authorization": f"Bearer {borrower.token}"}
+    response = await stack.enter_async_context(borrower.session.get(borrower.url + STREAM, headers=headers))
+    assert (await response.content.readline()).startswith(b"event: unread")
+    return response
+
+
+async def test_a_borrower_has_three_streams(client: Client, gateway: Gateway) -> None:
+    """The fourth is 429 until one of the three has ended; other borrowers are not concerned."""
+    borrower = app_of_borrower(client, gateway)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await open_stream(stack, borrower)
+        async with AsyncExitStack() as third:
+            await open_stream(third, borrower)
+            assert b"gateway_inbox_streams 3.0" in gateway.metrics.render()[0]
+            refused = await borrower.get(STREAM)
+            assert (refused.status, refused.problem) == (429, "too_many_streams")
+            assert int(refused.headers["Retry-After"]) > 0
+            await open_stream(stack, app_of_borrower(client, gateway, "B-2"))
+
+        async def ended() -> bool:
+            await gateway.wakeups.publish("acme", "B-1")
+            return b"gateway_inbox_streams 3.0" in gateway.metrics.render()[0]
+
+        await eventually(ended)
+        await open_stream(stack, borrower)
+
+
+async def test_a_process_has_a_limit_of_streams(
+    client: Client, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit of the process, a borrower without any stream is refused as well."""
+    monkeypatch.setattr(inbox, "_STREAMS", 1)
+    async with AsyncExitStack() as stack:
+        await open_stream(stack, app_of_borrower(client, gateway))
+        refused = await app_of_borrower(client, gateway, "B-2").get(STREAM)
+        assert (refused.status, refused.problem) == (429, "too_many_streams")
+
+
+async def test_a_stream_ends_with_its_token(client: Client, gateway: Gateway) -> None:
+    """When the token has expired, the stream ends without the message that comes then."""
+    now = NOW
+    others = [each for each in http_parts(gateway) if not isinstance(each, GatewayClock)]
+    app = create_app(Parts(GatewayClock(lambda: now), *others))
+    async with serving(app) as url, AsyncExitStack() as stack:
+        borrower = replace(app_of_borrower(client, gateway), url=url)
+        response = await open_stream(stack, borrower)
+        now = NOW + timedelta(hours=1)
+        await gateway.inbox.put("acme", "B-1", "dlv_1", "too late", "x")
+        async with asyncio.timeout(60):
+            assert b"too late" not in await response.content.read()
