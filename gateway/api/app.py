@@ -25,8 +25,9 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
-from gateway.api.http.parts import Parts, check_complete
+from gateway.api.http.parts import HttpSettings, Parts, check_complete
 from gateway.api.http.request_ids import RequestId
+from gateway.api.http.transport_security import StrictTransport
 from gateway.api.templates import routes as templates
 from gateway.identity.keys import Keys
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
@@ -71,4 +72,5 @@ def create_app(parts: Parts) -> ASGIApp:
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
-    return FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    answering = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    return StrictTransport(answering) if parts[HttpSettings].public_url.startswith("https://") else answering
