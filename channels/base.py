@@ -224,6 +224,8 @@ class Capability:
     ``idempotent``: sending the same delivery again has no further effect, so an unknown outcome may simply
     be sent again. ``looks_up``: ``lookup`` can answer ABSENT with authority. ``concurrency``: calls at once.
     ``slow_callbacks``: reading a callback may take longer than an event loop may be kept waiting, so a thread does it.
+    ``callback_bytes``: the largest callback that is read; the default is our choice, several times what a form of a
+    provider's has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
@@ -231,6 +233,7 @@ class Capability:
     looks_up: bool = False
     concurrency: int = 50
     slow_callbacks: bool = False
+    callback_bytes: int = 65_536
 
 
 @runtime_checkable

@@ -39,7 +39,7 @@ from channels.base import (
 )
 from channels.email import listener, records
 from channels.email.mime import Envelope, build, from_header
-from channels.email.parsing import TooComplex
+from channels.email.parsing import LARGEST, TooComplex
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
 from channels.email.refusals import no_connection, refusal
 from channels.email.replies import MailReply, read_reply
@@ -92,7 +92,7 @@ class SmtpProvider:
         except ValueError:
             raise ValueError(f"provider {name}: option from_address or from_name has control characters") from None
         connections = int(options.number("connections", 20, 1, 500))
-        self.capability = Capability(concurrency=connections, slow_callbacks=True)
+        self.capability = Capability(concurrency=connections, slow_callbacks=True, callback_bytes=LARGEST)
         self._settings = RelaySettings(
             host=options.text("host"),
             port=int(options.number("port", 25, 1, 65_535)),

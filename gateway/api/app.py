@@ -26,9 +26,10 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
-from gateway.api.http.parts import Parts, check_complete
+from gateway.api.http.parts import HttpSettings, Parts, check_complete
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.http.request_ids import RequestId
+from gateway.api.http.transport_security import StrictTransport
 from gateway.api.templates import routes as templates
 from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
@@ -50,7 +51,9 @@ def create_app(parts: Parts) -> ASGIApp:
     )
     pages_of_web = Pages()
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
-    app.state.parts = Parts(*parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts))
+    app.state.parts = Parts(
+        *parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts), inbox.OpenStreams()
+    )
     app.add_middleware(RequestId)
     problems.install(app)
     for part in (
@@ -78,4 +81,5 @@ def create_app(parts: Parts) -> ASGIApp:
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
-    return FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    answering = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    return StrictTransport(answering) if parts[HttpSettings].public_url.startswith("https://") else answering

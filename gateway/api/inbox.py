@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
@@ -17,12 +19,14 @@ from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reader, reader
-from gateway.api.http.parts import Uses
+from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
 from gateway.borrowers.inbox import Inbox, InboxItem
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable
 from gateway.core.requests import FieldError
+from gateway.core.signing import Signer
+from gateway.observability.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.queue.subscriptions import FeedNotifier
 
@@ -34,6 +38,35 @@ MessageId = Annotated[int, Path(ge=1, lt=2**53)]  # what a browser's numbers can
 _POLL_SECONDS = 15.0  # a wake-up may be lost with Redis; then a message is late by this much
 _RETRY_MS = 2000  # how soon a browser comes back; our choice
 _READ_ALL_AT_ONCE = 200
+_STREAMS_OF_ONE = 3  # our choice: a telephone, a tablet and a browser
+_STREAMS = 400  # of one process; our choice: half of the connections that it accepts by default
+_RETRY_SECONDS = "30"  # our choice: twice what a stream takes at most to notice that its client has gone
+
+
+class OpenStreams:
+    """The streams that this process serves, so that no borrower and no crowd takes all its connections."""
+
+    def __init__(self) -> None:
+        self._open: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def place(self, who: Reader, metrics: Metrics) -> Iterator[None]:
+        """Take a stream's place while the block runs. Raises Problem 429 where there is none."""
+        key = (who.tenant, who.borrower_id)
+        if self._open[key] >= _STREAMS_OF_ONE:
+            detail = f"A borrower may have {_STREAMS_OF_ONE} streams open; close one."
+            raise Problem("too_many_streams", detail, headers={"Retry-After": _RETRY_SECONDS})
+        if self._open.total() >= _STREAMS:
+            raise Problem("too_many_streams", headers={"Retry-After": _RETRY_SECONDS})
+        self._open[key] += 1
+        metrics.inbox_streams(self._open.total())
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+            metrics.inbox_streams(self._open.total())
 
 
 @router.get("")
@@ -107,18 +140,34 @@ async def _resume_from(who: Borrower, inbox: Uses[Inbox], last_event_id: Annotat
     return int(last_event_id)
 
 
+async def _stream_place(who: Borrower, streams: Uses[OpenStreams], metrics: Uses[Metrics]) -> AsyncIterator[None]:
+    with streams.place(who, metrics):
+        yield
+
+
 @router.get("/stream", response_class=EventSourceResponse)
 async def stream(
-    who: Borrower, position: Annotated[int, Depends(_resume_from)], inbox: Uses[Inbox], notifier: Uses[FeedNotifier]
+    request: Request,
+    who: Borrower,
+    position: Annotated[int, Depends(_resume_from)],
+    _place: Annotated[None, Depends(_stream_place)],
+    inbox: Uses[Inbox],
+    notifier: Uses[FeedNotifier],
+    signer: Uses[Signer],
+    clock: Uses[GatewayClock],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events: ``message`` for each new message, ``unread`` when only the count has changed."""
+    """Server-sent events: ``message`` for each new message, ``unread`` when only the count has changed.
+
+    The stream ends when its token expires, and a borrower has at most three at a time.
+    """
     told: int | None = None
     with notifier.listen(who.tenant, who.borrower_id) as bell:
         while True:
             try:
+                await reader(request, signer, clock)
                 items, unread = await inbox.after(who.tenant, who.borrower_id, position)
-            except Unavailable:
-                return  # the caller comes back by itself, and finds another process or a healthy ledger
+            except (Unavailable, Problem):
+                return  # with a valid token the app comes back, and finds another process or a healthy ledger
             for item in items:
                 position = item.id
                 yield _event("message", {"message": _view(item), "unread_count": unread}, position)

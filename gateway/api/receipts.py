@@ -1,4 +1,8 @@
-"""Providers' callbacks: receipts, and borrowers' replies. Many, so there is nothing here but the hand-over."""
+"""Providers' callbacks: receipts, and borrowers' replies. Many, so there is nothing here but the hand-over.
+
+Anybody can send one, so an unknown provider, a body that is too large and a form of too many fields are refused before
+anything is parsed; a provider refuses what has no signature before it parses the rest.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ from starlette.routing import Route
 
 from channels.base import BadSignature, CallbackRequest, MalformedCallback
 from gateway.api.http import bodies
-from gateway.api.http.parts import HttpSettings, Uses, part
+from gateway.api.http.parts import ConfiguredChannels, HttpSettings, Uses, part
 from gateway.api.http.problems import Problem
 from gateway.observability.metrics import Metrics
 from gateway.pipeline import Pipeline
 
 router = APIRouter(prefix="/v1", tags=["callbacks"])
+
+_MOST_FIELDS = 200  # of a form; our choice: Twilio's webhooks have some 30
 
 
 @router.post("/receipts/{provider}", status_code=204)
@@ -26,7 +32,7 @@ async def receive(request: Request) -> Response:
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
     with _refusing(request) as provider:
-        await part(request, Pipeline).receive(provider, await _callback(request))
+        await part(request, Pipeline).receive(provider, await _callback(request, provider))
     return Response(status_code=204)
 
 
@@ -40,7 +46,7 @@ async def inbound(request: Request, pipeline: Uses[Pipeline]) -> Response:
     The answer is in the provider's own form, and may carry one message to the borrower.
     """
     with _refusing(request) as provider:
-        content, media_type = await pipeline.reply(provider, await _callback(request))
+        content, media_type = await pipeline.reply(provider, await _callback(request, provider))
     return Response(content, media_type=media_type)
 
 
@@ -58,9 +64,17 @@ def _refusing(request: Request) -> Iterator[str]:
     except MalformedCallback:
         metrics.callback_refused(provider, "malformed")
         raise Problem("malformed_callback") from None
+    except Problem as problem:
+        metrics.callback_refused(provider, problem.kind)
+        raise
 
 
-async def _callback(request: Request) -> CallbackRequest:
+async def _callback(request: Request, provider: str) -> CallbackRequest:
+    """The callback as it came. Raises KeyError for an unknown provider, Problem 413, MalformedCallback."""
+    body = await bodies.read(request, part(request, ConfiguredChannels).providers[provider].capability.callback_bytes)
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    if is_form and body.count(b"&") >= _MOST_FIELDS:
+        raise MalformedCallback("number of fields")
     public_url = part(request, HttpSettings).public_url
     # The signature covers the address as the provider sees it: before any proxy, and still percent-encoded.
     path = request.scope.get("raw_path", b"").decode("ascii", "replace") or request.url.path
@@ -69,5 +83,5 @@ async def _callback(request: Request) -> CallbackRequest:
         url=f"{public_url}{path}?{query}" if query else f"{public_url}{path}",
         headers={name.lower(): value for name, value in request.headers.items()},
         query=dict(request.query_params),
-        body=await bodies.read(request),
+        body=body,
     )

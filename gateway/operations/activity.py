@@ -35,10 +35,11 @@ Minutes = Mapping[int, Mapping[EventGroup, int]]  # by minutes since 1970
 
 
 class Activity:
-    """The last hour's events of all tenants, as counts. Not for two tasks at once."""
+    """The last hour's events of one tenant, as counts. Not for two tasks at once."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tenant: str) -> None:
         self._database = database
+        self._tenant = tenant
         self._tail = Tail()
         self._complete: dict[int, Counter[EventGroup]] = {}
         self._counted = 0  # events up to this number are in ``_complete``
@@ -50,7 +51,10 @@ class Activity:
         complete = max(self._counted, safe)
         counted = self._counted
         done, moving = await self._database.read(
-            lambda connection: (_count(connection, counted, complete), _count(connection, complete, newest))
+            lambda connection: (
+                _count(connection, self._tenant, counted, complete),
+                _count(connection, self._tenant, complete, newest),
+            )
         )
         first = int(now.timestamp()) // 60 - MINUTES + 1
         _add(self._complete, done)
@@ -65,12 +69,13 @@ def _newest(connection: Connection) -> int:
     return connection.execute(select(func.max(events.c.seq))).scalar() or 0
 
 
-def _count(connection: Connection, after: int, until: int) -> dict[int, Counter[EventGroup]]:
+def _count(connection: Connection, tenant: str, after: int, until: int) -> dict[int, Counter[EventGroup]]:
     found: dict[int, Counter[EventGroup]] = {}
     if until > after:
         minute = (type_coerce(events.c.at, BigInteger) // _MINUTE_US).label("minute")
         group = (minute, events.c.kind, events.c.state, events.c.reason)
-        query = select(*group, func.count().label("number")).where(events.c.seq > after, events.c.seq <= until)
+        wanted = (events.c.seq > after, events.c.seq <= until, events.c.tenant == tenant)
+        query = select(*group, func.count().label("number")).where(*wanted)
         for row in connection.execute(query.group_by(*group)):
             found.setdefault(row.minute, Counter())[EventGroup(row.kind, row.state, row.reason)] = row.number
     return found

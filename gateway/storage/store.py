@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, func, literal_column, select, update
+from sqlalchemy import Connection, and_, func, literal_column, select, true, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
@@ -116,24 +116,26 @@ class Store:
             row[0] for row in await self._database.query(lambda connection: _DUE.of(connection, now=now, most=most))
         ]
 
-    async def ages(self, now: datetime) -> Backlog:
-        """How much is due, in review and of unknown outcome, and since when. For the gauges."""
+    async def ages(self, now: datetime, tenant: str | None = None) -> Backlog:
+        """How much is due, in review and of unknown outcome, and since when: of one tenant, or (None) of all."""
+        of_tenant = true() if tenant is None else deliveries.c.tenant == tenant
+        replies_of_tenant = true() if tenant is None else replies.c.tenant == tenant
 
         def read(connection: Connection) -> Backlog:
-            due = and_(deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            due = and_(of_tenant, deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
             counts = connection.execute(select(func.count(), func.min(deliveries.c.due_at)).where(due)).one()
             waiting = connection.execute(
                 select(deliveries.c.state, func.count(), func.min(notifications.c.updated_at))
                 .join(notifications, notifications.c.id == deliveries.c.notification_id)
-                .where(_OPEN_QUESTIONS)
+                .where(_OPEN_QUESTIONS, of_tenant)
                 .group_by(deliveries.c.state)
             )
             by_state = {row[0]: (row[1], row[2]) for row in waiting}
             review, review_since = by_state.get(State.REVIEW, (0, None))
             unread, unread_since = connection.execute(
-                select(func.count(), func.min(replies.c.received_at)).where(UNREAD_REPLIES)
+                select(func.count(), func.min(replies.c.received_at)).where(UNREAD_REPLIES, replies_of_tenant)
             ).one()
-            held_up = and_(deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
+            held_up = and_(of_tenant, deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
             return Backlog(
                 due=counts[0],
                 oldest_due_seconds=_seconds(now, counts[1]),

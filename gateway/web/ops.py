@@ -1,4 +1,7 @@
-"""``/ops``: how the gateway does, for people without dashboards. Counts and words of closed lists, no borrower."""
+"""``/ops``: how the gateway does, for people without dashboards. Counts and words of closed lists, no borrower.
+
+A user sees the numbers of their tenant. Those of all tenants are in the metrics.
+"""
 
 from __future__ import annotations
 
@@ -26,31 +29,32 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 class StatusCache:
-    """The page's content, and the little that it keeps from one look to the next."""
+    """The page's content for each tenant, and the little that it keeps from one look to the next."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._activity = Activity(parts[Database])
-        self._seen: Status | None = None
-        self._seen_at = float("-inf")
+        self._activities: dict[str, Activity] = {}
+        self._seen: dict[str, tuple[float, Status]] = {}
         self._lock = asyncio.Lock()
 
-    async def look(self) -> Status:
+    async def look(self, tenant: str) -> Status:
         """Raises Unavailable."""
         async with self._lock:
-            if self._seen is None or time.monotonic() - self._seen_at > _FRESH_SECONDS:
-                self._seen = await self._read()
-                self._seen_at = time.monotonic()
-            return self._seen
+            read_at, seen = self._seen.get(tenant, (float("-inf"), None))
+            if seen is None or time.monotonic() - read_at > _FRESH_SECONDS:
+                seen = await self._read(tenant)
+                self._seen[tenant] = (time.monotonic(), seen)
+            return seen
 
-    async def _read(self) -> Status:
+    async def _read(self, tenant: str) -> Status:
         parts, now = self._parts, self._parts[GatewayClock]()
+        activity = self._activities.setdefault(tenant, Activity(parts[Database], tenant))
         return status(
             now,
-            await parts[Store].ages(now),
-            await self._activity.last_hour(now),
+            await parts[Store].ages(now, tenant),
+            await activity.last_hour(now),
             await read_processes(parts[Database]),
-            await parts[Controls].in_force(now),
+            [each for each in await parts[Controls].in_force(now) if each.tenant in ("", tenant)],
             {name: provider.channel for name, provider in parts[ConfiguredChannels].providers.items()},
             (await parts[Probe].ask()).checks,
         )
@@ -68,8 +72,11 @@ async def show_now(request: Request, session: Session = Depends(require_role()))
 
 
 async def _page(request: Request, session: Session, name: str) -> Response:
-    seen = await part(request, StatusCache).look()
-    # The numbers are of all tenants. Who paused what, and why, is told to whom it concerns.
-    mine = [each for each in seen.switches if each.concerns(session.user.tenant)]
-    values = {"status": seen, "switches": mine, "session": session, "who": await display_names(request, session)}
+    seen = await part(request, StatusCache).look(session.user.tenant)
+    values = {
+        "status": seen,
+        "switches": seen.switches,
+        "session": session,
+        "who": await display_names(request, session),
+    }
     return pages_of(request).respond(request, name, values)

@@ -42,6 +42,17 @@ async def test_it_counts_what_was_accepted_and_says_that_no_worker_runs(app_clie
     assert "sms-simulator" in text
 
 
+async def test_a_tenants_numbers_are_its_own(app_client: AppClient) -> None:
+    """What one tenant has accepted, and what is due of it, is not counted on another tenant's page."""
+    assert (await app_client.post("/v1/notifications", request())).status == 202
+    for tenant, accepted in (("acme", 1), ("other", 0)):
+        async with await _signed_in(app_client, tenant) as visitor, visitor.get("/ops") as answer:
+            assert f"accepted: {accepted}; sent to providers: 0." in await answer.text()
+    gateway = app_client.gateway
+    found = [(await gateway.path.store.ages(gateway.ledger.clock(), tenant)).due for tenant in ("acme", "other", None)]
+    assert found == [1, 0, 1]
+
+
 async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> None:
     """One tenant's reasons are not shown to another; what stops everybody is."""
     for tenant, why in (("acme", "wrong amounts"), ("", "provider moves")):

@@ -109,6 +109,7 @@ KINDS: Mapping[str, ProblemType] = {
         "The quota is exceeded",
         "Nothing was taken or stored. Send the same request again after the seconds in Retry-After.",
     ),
+    "too_many_streams": ProblemType(429, "Too many streams are open", "Try again after the time in Retry-After."),
     "too_many_tests": ProblemType(429, "Too many test messages", "Try again later; see the detail."),
     "idempotency_key_reused": ProblemType(
         422,
@@ -161,6 +162,21 @@ class Problem(Exception):
         if self.errors:
             found["errors"] = [{"pointer": each.pointer, "detail": each.detail} for each in self.errors[:_MOST_ERRORS]]
         return found | self.extra
+
+
+class ErrorBudget:
+    """How many more errors one answer may list; several problems of a batch share it."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_ERRORS
+
+    def spend(self, problem: Problem, found: int) -> Problem:
+        """``problem`` with as many errors as are left. ``found``: how many there are, listed or not."""
+        problem.errors = problem.errors[: self.left]
+        self.left -= len(problem.errors)
+        if len(problem.errors) < found:
+            problem.detail = f"An answer lists {_MOST_ERRORS} errors at most: fix those first."
+        return problem
 
 
 def refused(refusal: RejectedRequest) -> Problem:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from gateway.api.http import bodies
 from gateway.api.http.authentication import Caller, needs
+from gateway.api.http.bodies import JsonLimits
 from gateway.api.http.openapi import body, header
 from gateway.api.http.parts import HttpSettings, Uses
 from gateway.api.http.problems import Problem
@@ -40,6 +41,8 @@ from gateway.templates.workflow.workflow import TemplateWorkflow
 
 router = APIRouter(prefix="/v1/templates", tags=["templates"])
 
+# Our choice: 200 templates of 100 files each, of 25 kB on average in all.
+_LIMITS = JsonLimits(5_000_000, 20_000)
 _IF_MATCH = header("If-Match", "The ETag of the text that yours is based on; required.")
 Reading = Annotated[Caller, Depends(needs(Scope.TEMPLATES_READ))]
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
@@ -72,7 +75,7 @@ async def export(transfer: Uses[Transfer], who: Reading) -> Response:
 @router.post("/import", openapi_extra=body(ImportIn))
 async def import_templates(request: Request, transfer: Uses[Transfer], who: Editing) -> Response:
     """Begin drafts from files; with `publish`, publish them at once. One result for each template."""
-    given = await bodies.read_model(request, ImportIn)
+    given = await bodies.read_model(request, ImportIn, _LIMITS)
     if given.publish:
         who.require(Scope.ADMIN)  # nobody here has seen the second person who approved them
     results = [
@@ -140,7 +143,7 @@ async def diff(
 @router.post("/{template}/lint", openapi_extra=body(TextIn))
 async def lint(request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
     """Check a text. The findings, errors first; an error blocks submitting and publishing."""
-    given = await bodies.read_model(request, TextIn)
+    given = await bodies.read_model(request, TextIn, _LIMITS)
     with answers.refusals():
         files = await _files(workflow, who, template, given)
     # In a thread, as the preview: compiling a large text takes long enough to block the event loop.
@@ -151,7 +154,7 @@ async def lint(request: Request, workflow: Uses[TemplateWorkflow], who: Reading,
 @router.post("/{template}/preview", openapi_extra=body(PreviewIn))
 async def preview(request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
     """The message on each channel, exactly as sent; for an SMS, its segments and their cost."""
-    given = await bodies.read_model(request, PreviewIn)
+    given = await bodies.read_model(request, PreviewIn, _LIMITS)
     with answers.refusals():
         files = await _files(workflow, who, template, given)
         shown = await asyncio.to_thread(workflow.preview, template, files, given.sample.request())
@@ -206,7 +209,7 @@ def _add_route(command: Command) -> None:
         who: Caller = permitted,
     ) -> Response:
         revision = _revision(request) if command.subject is Subject.DRAFT else 0
-        given = await bodies.read_model(request, model) if model else None
+        given = await bodies.read_model(request, model, _LIMITS) if model else None
         addresses = settings.test_addresses.get(who.tenant, {})
         target = Target(who.tenant, template, who.actor, number, revision, addresses)
         with answers.refusals():

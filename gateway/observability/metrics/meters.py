@@ -192,6 +192,7 @@ class Meters:
         for channel, provider in pairs:
             self._series.present(self._share, channel=[channel], provider=[provider])
             self._share.labels(channel=channel, provider=provider).set(1)
+        self._streams = gauge("inbox_streams", "Open streams of borrowers' feeds.")
         self._up = gauge(
             "dependency_up", "Whether a dependency is usable, as in /readyz: 1 or 0.", dependency=Dependency
         )

@@ -116,6 +116,9 @@ class Metrics(Meters):
         for provider, share in shares.items():
             self._share.labels(channel=self._channels[provider], provider=provider).set(share)
 
+    def inbox_streams(self, count: int) -> None:
+        self._streams.set(count)
+
     def depends_on(self, found: Mapping[str, str]) -> None:
         """The result of /readyz: each dependency with "" where it is available."""
         for each in Dependency:

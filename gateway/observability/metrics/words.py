@@ -65,6 +65,7 @@ class CallbackRefusal(StrEnum):
 
     BAD_SIGNATURE = "bad_signature"
     MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
 
 
 class LedgerOperation(StrEnum):

@@ -38,7 +38,7 @@ async def test_an_act_that_failed_is_no_message_that_failed(database: Database) 
     log, act = AdminLog(database, lambda: NOW), AdminAct("acme", "key:x", "POST /v1/controls")
     for outcome in ActOutcome:
         await log.record(act.ended(outcome, "unavailable"))
-    minutes = await Activity(database).last_hour(NOW)
+    minutes = await Activity(database, "acme").last_hour(NOW)
     groups = [each for counts in minutes.values() for each in counts]
     assert {(each.kind, each.state) for each in groups} == {("admin_act", "")}
 

@@ -30,7 +30,7 @@ async def _happen(database: Database, seconds: float, number: int = 1, kind: str
 
 async def test_activity_counts_each_event_once_however_often_one_looks(database: Database) -> None:
     """Looks at any pace count what came in between, once, in its minute."""
-    activity = Activity(database)
+    activity = Activity(database, "acme")
     total = 0
     for second in range(0, 90, 3):
         await _happen(database, second, number=2)
@@ -43,7 +43,7 @@ async def test_activity_counts_each_event_once_however_often_one_looks(database:
 
 async def test_activity_forgets_what_is_older_than_an_hour(database: Database) -> None:
     """The plot is of the last hour: older minutes are gone, also those that were counted while they were new."""
-    activity = Activity(database)
+    activity = Activity(database, "acme")
     await _happen(database, 0)
     assert sum(map(len, (await activity.last_hour(NOW)).values())) == 1
     assert sum(map(len, (await activity.last_hour(NOW + timedelta(minutes=MINUTES))).values())) == 0
@@ -52,7 +52,7 @@ async def test_activity_forgets_what_is_older_than_an_hour(database: Database) -
 async def test_a_late_commit_is_counted(empty_postgresql: str) -> None:
     """A transaction that took its number before others and commits after them is not overlooked."""
     database = Database(empty_postgresql)
-    activity = Activity(database)
+    activity = Activity(database, "acme")
     with database.engine.connect() as late:
         late.execute(insert(events), [_row(seq=1)])
         await database.write(lambda connection: connection.execute(insert(events), [_row(seq=2)]))
