@@ -141,6 +141,7 @@ def _open_beside(
     stack.push_async_callback(sender.close)
     outbox = WebhookOutbox(ledger.database)
     webhooks = Webhooks(outbox, sender, path.metrics, ledger.clock)
+    stack.push_async_callback(webhooks.finish)
     readiness = _probe(ledger.database, hot, texts.catalog)
     stack.push_async_callback(readiness.close)
     return _Auxiliary(desk, guard, webhooks, readiness)
