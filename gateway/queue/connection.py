@@ -11,6 +11,7 @@ The user before the hosts is the servers'; the Sentinels have their own.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -32,7 +33,7 @@ def open_pool(url: str, *, timeout: float = 5.0, retries: int = 2) -> Connection
     connections and time-outs, with exponential backoff; 0 for callers that must not wait.
     Raises ValueError for an unknown URL scheme.
     """
-    options = {
+    options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, _CONNECT_SECONDS),
         "health_check_interval": _HEALTH_SECONDS,
@@ -44,6 +45,8 @@ def open_pool(url: str, *, timeout: float = 5.0, retries: int = 2) -> Connection
     if not url.startswith(("redis://", "rediss://", "unix://")):
         # The message does not repeat the URL, which may contain a password.
         raise ValueError("GATEWAY_REDIS_URL must begin with redis://, rediss://, unix://, sentinel:// or sentinels://")
+    if url.startswith("rediss://"):
+        options["ssl_check_hostname"] = True  # redis-py 5 checks the certificate alone by default
     pool: ConnectionPool = ConnectionPool.from_url(url, **options)
     return pool
 
@@ -54,7 +57,7 @@ def connect(url: str, *, timeout: float = 5.0, retries: int = 2) -> Redis:
     return client
 
 
-def _sentinel_pool(url: str, options: dict[str, object]) -> ConnectionPool:
+def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
     parts = urlsplit(url)
     name = parts.path.strip("/")
     hosts = parts.netloc.rpartition("@")[2].split(",")
