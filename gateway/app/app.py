@@ -113,6 +113,7 @@ def _open_webhooks(stack: AsyncExitStack, ledger: LedgerParts, path: PathParts) 
     sender = WebhookSender(guard, secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
     runner = Webhooks(WebhookOutbox(ledger.database), sender, path.metrics, ledger.clock)
+    stack.push_async_callback(runner.finish)
     return WebhookServices(guard, WebhookEndpoints(ledger.database, secret, ledger.clock), runner)
 
 

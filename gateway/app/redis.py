@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 import structlog
 
 from gateway.app.embedded import valkey
+from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
+from gateway.core.errors import Unavailable
 from gateway.queue.connection import connect, open_pool
 from gateway.queue.jobs import Queue
 from gateway.queue.preview_cache import PreviewCache
 from gateway.queue.quota_buckets import QuotaBuckets
+from gateway.queue.rights import refusal
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import TokenBuckets
 
@@ -44,6 +47,11 @@ async def open_redis(stack: AsyncExitStack, ledger: LedgerParts) -> RedisService
     url = settings.redis_url or await _embedded(stack, settings)
     redis = connect(url)
     stack.push_async_callback(redis.aclose)
+    if settings.redis_url:
+        # A refusal does not pass by itself, as an outage does: the gateway starts without Redis, and waits for it.
+        with suppress(Unavailable):
+            if refused := await refusal(redis):
+                raise CannotStart(f'Redis refuses {refused}: see "Redis\' rights" in ops/deploy/README.md')
     feed_notifier = FeedNotifier(redis, ledger.signer.topic)
     stack.push_async_callback(feed_notifier.close)
     queue = Queue(partial(open_pool, url, timeout=0.5, retries=0), settings.batch_size)

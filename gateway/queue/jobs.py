@@ -23,7 +23,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
-from arq.utils import timestamp_ms
+from arq.utils import poll, timestamp_ms
 from arq.worker import Worker, func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
@@ -216,6 +216,11 @@ class _Worker(Worker):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._picking = asyncio.Lock()
+
+    async def main(self) -> None:
+        """arq's loop without the INFO before it, which Redis users without @dangerous may not send."""
+        async for _ in poll(self.poll_delay_s):
+            await self._poll_iteration()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         async with self._picking:

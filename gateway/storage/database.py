@@ -45,10 +45,20 @@ _TRUSTED_IDLE = 5.0
 # A prepared statement's plan is made once for a connection, perhaps while the tables are small, and then kept: without
 # this, it may scan whole tables until the next ANALYZE. The busy paths find their rows by index, and large reads are
 # paged. Measured: two thirds of PostgreSQL's time for a message went into such plans.
-_PLANNED_BY_INDEX = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+#
+# A connection pooler (PgBouncer in transaction mode) may give each transaction another server process: session settings
+# and prepared statements do not last, and belong to other clients as well. So there are none behind a pooler, which it
+# is known by: the process id that it gave to the client at the start is not that of the server process that answers.
+# Statements are planned each time then, with the statistics of the moment, and need no such settings.
+_PLAN_BY_INDEX = (
+    "SELECT set_config(name, 'off', false) FROM unnest(ARRAY['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin'])"
+    " AS name WHERE pg_backend_pid() = %s"
+)
+_POOLED = "pooled"  # in a connection's info: whether a pooler is between
 
 
-def _postgresql_engine(url: str) -> Engine:
+def postgresql_engine(url: str) -> Engine:
+    """A pool of connections to PostgreSQL, directly or through a pooler in session or transaction mode."""
     engine = create_engine(
         url,
         pool_size=_POSTGRESQL_THREADS,
@@ -60,7 +70,9 @@ def _postgresql_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: Any) -> None:
         record.info[_SOCKET_HANDLE] = socket.socket(fileno=os.dup(connection.fileno()))
-        connection.execute("; ".join(f"SET {each} = off" for each in _PLANNED_BY_INDEX))
+        record.info[_POOLED] = not connection.execute(_PLAN_BY_INDEX, [connection.info.backend_pid]).fetchall()
+        if record.info[_POOLED]:
+            connection.prepare_threshold = None
         connection.commit()
 
     @event.listens_for(engine, "close")
@@ -68,6 +80,11 @@ def _postgresql_engine(url: str) -> Engine:
         record.info.pop(_SOCKET_HANDLE).close()
 
     return engine
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler is between this connection and PostgreSQL."""
+    return bool(connection.info.get(_POOLED))
 
 
 def _sqlite_engine(url: str, *, reader: bool) -> Engine:
@@ -114,7 +131,7 @@ class Database:
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
             self._readers = ThreadPoolExecutor(2, thread_name_prefix="ledger-read")
         else:
-            self.engine = _postgresql_engine(url)
+            self.engine = postgresql_engine(url)
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer

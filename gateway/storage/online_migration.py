@@ -29,11 +29,9 @@ def add_index(name: str, table: str, columns: Sequence[str], where: str = "") ->
         op.create_index(name, table, list(columns), sqlite_where=condition)
         return
     with op.get_context().autocommit_block():
-        # It waits for transactions, not for a table, and nobody waits behind it.
-        op.execute("SET lock_timeout = 0")
+        # It waits for transactions, not for a table, and nobody waits behind it: no limit outside a transaction.
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
         op.create_index(name, table, list(columns), postgresql_where=condition, postgresql_concurrently=True)
-        op.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
 
 
 def drop_index(name: str, table: str) -> None:
@@ -42,9 +40,7 @@ def drop_index(name: str, table: str) -> None:
         op.drop_index(name, table, if_exists=True)
         return
     with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = 0")
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
 
 
 def widen_text(table: str, column: str, length: int) -> None:

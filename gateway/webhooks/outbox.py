@@ -9,12 +9,12 @@ tenant without endpoints costs nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
 
 from gateway.core.states import WebhookOutcome
 from gateway.storage.database import Database
@@ -82,9 +82,27 @@ class WebhookOutbox:
             lambda connection: sum(_collect(connection, each, safe, now) for each in _locked(connection, ids))
         )
 
-    async def claim(self, now: datetime, most: int) -> list[WebhookMessage]:
-        """Lease due messages, at most ``most``; of one notification only the earliest undelivered one."""
-        return await self._database.write(lambda connection: _claim(connection, now, most))
+    async def endpoints_due(self, now: datetime, busy: Collection[str], most: int) -> list[str]:
+        """Ids of at most ``most`` endpoints that have messages to deliver now, without those in ``busy``.
+
+        Endpoints whose last attempt failed come last, and otherwise the order is random: no endpoint can keep another
+        one out when there are more than ``most``.
+        """
+        waiting = select(_messages.id).where(_messages.endpoint_id == _endpoints.id, _due(now)).exists()
+        query = (
+            select(_endpoints.id)
+            .where(_callable(now), _endpoints.id.not_in(list(busy)), waiting)
+            .order_by(_endpoints.failures > 0, func.random())
+            .limit(most)
+        )
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def claim(self, endpoint_id: str, now: datetime, most: int) -> list[WebhookMessage]:
+        """Lease due messages of one endpoint, at most ``most``; of one notification only the earliest undelivered one.
+
+        Of an endpoint whose last attempt failed one message is leased: it probes whether the endpoint works again.
+        """
+        return await self._database.write(lambda connection: _claim(connection, endpoint_id, now, most))
 
     async def record(self, results: Sequence[DeliveryResult], now: datetime) -> None:
         """Record the results of attempts, and schedule retries."""
@@ -165,7 +183,13 @@ def _events_after(endpoint: Any, safe: int) -> Any:
     )
 
 
-def _claim(connection: Connection, now: datetime, most: int) -> list[WebhookMessage]:
+def _callable(now: datetime) -> ColumnElement[bool]:
+    """The endpoint is enabled and not in a pause after failures."""
+    return and_(_endpoints.disabled_at.is_(None), or_(_endpoints.rests_until.is_(None), _endpoints.rests_until <= now))
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    """The message is due, and no earlier one of the same subject is undelivered."""
     earlier = webhook_messages.alias("earlier")
     blocked = (
         select(earlier.c.id)
@@ -173,29 +197,28 @@ def _claim(connection: Connection, now: datetime, most: int) -> list[WebhookMess
         .where(earlier.c.sequence < _messages.sequence, earlier.c.state == "pending")
         .exists()
     )
+    return and_(_messages.state == "pending", _messages.due_at <= now, ~blocked)
+
+
+def _claim(connection: Connection, endpoint_id: str, now: datetime, most: int) -> list[WebhookMessage]:
+    endpoint = connection.execute(select(webhook_endpoints).where(_endpoints.id == endpoint_id, _callable(now))).first()
+    if endpoint is None:
+        return []
     free = (
         select(_messages.id)
-        .join(webhook_endpoints, _endpoints.id == _messages.endpoint_id)
-        .where(_messages.state == "pending", _messages.due_at <= now, ~blocked)
-        .where(_endpoints.disabled_at.is_(None), or_(_endpoints.rests_until.is_(None), _endpoints.rests_until <= now))
+        .where(_messages.endpoint_id == endpoint_id, _due(now))
         .order_by(_messages.due_at, _messages.sequence)
-        .limit(most)
-        .with_for_update(of=webhook_messages, skip_locked=True)
+        .limit(1 if endpoint.failures else most)
+        .with_for_update(skip_locked=True)
     )
     ids = list(connection.execute(free).scalars())
     if not ids:
         return []
     leased = {"attempts": _messages.attempts + 1, "due_at": now + _LEASE, "attempted_at": now}
-    connection.execute(update(webhook_messages).where(_messages.id.in_(ids)).values(**leased))
-    rows = connection.execute(
-        select(webhook_messages, _endpoints.url, _endpoints.secret_version, _endpoints.previous_until)
-        .join(webhook_endpoints, _endpoints.id == _messages.endpoint_id)
-        .where(_messages.id.in_(ids))
-        .order_by(_messages.endpoint_id, _messages.sequence)
-    )
-    return [
-        WebhookMessage(row.id, row.endpoint_id, row.url, row.body, row.attempts, _versions(row, now)) for row in rows
-    ]
+    change = update(webhook_messages).where(_messages.id.in_(ids)).values(**leased).returning(webhook_messages)
+    rows = sorted(connection.execute(change).all(), key=lambda row: row.sequence)
+    versions = _versions(endpoint, now)
+    return [WebhookMessage(row.id, endpoint_id, endpoint.url, row.body, row.attempts, versions) for row in rows]
 
 
 def _versions(row: Any, now: datetime) -> tuple[int, ...]:
@@ -219,9 +242,8 @@ def _record(connection: Connection, results: Sequence[DeliveryResult], now: date
         ],
     )
     for endpoint_id in sorted({each.message.endpoint_id for each in results}):
-        _record_endpoint(
-            connection, endpoint_id, [each for each in results if each.message.endpoint_id == endpoint_id], now
-        )
+        outcomes = {each.outcome for each in results if each.message.endpoint_id == endpoint_id}
+        _record_endpoint(connection, endpoint_id, outcomes, now)
 
 
 def _after(result: DeliveryResult, now: datetime) -> tuple[str, datetime | None, int | None, str]:
@@ -234,13 +256,12 @@ def _after(result: DeliveryResult, now: datetime) -> tuple[str, datetime | None,
 
 
 def _record_endpoint(
-    connection: Connection, endpoint_id: str, results: Sequence[DeliveryResult], now: datetime
+    connection: Connection, endpoint_id: str, outcomes: Collection[WebhookOutcome], now: datetime
 ) -> None:
-    outcomes = {each.outcome for each in results}
     this = update(webhook_endpoints).where(_endpoints.id == endpoint_id)
     if WebhookOutcome.GONE in outcomes:
         connection.execute(this.values(disabled_at=now, disabled_reason=_GONE))
-    elif outcomes <= _ENDPOINT_FAILURES:
+    elif _ENDPOINT_FAILURES.issuperset(outcomes):
         failures = connection.execute(select(_endpoints.failures).where(_endpoints.id == endpoint_id)).scalar() or 0
         rest = min(timedelta(seconds=2 ** min(failures, 10)), _MAX_COOLDOWN)
         connection.execute(this.values(failures=failures + 1, rests_until=now + rest))

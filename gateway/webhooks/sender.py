@@ -14,14 +14,19 @@ from gateway.webhooks.guard import Forbidden, Guard, GuardedResolver
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage
 
 _SECONDS = 10  # time-out of a request; our choice: a receiver should store the message and process it later
-_CONNECTIONS, _CONNECTIONS_PER_HOST = 50, 8  # our choice
 _MAX_RETRY_AFTER = 86_400  # seconds; our choice
 
 
 class WebhookSender:
-    """Signs with ``secret(endpoint id, version)``; calls only addresses that ``guard`` permits."""
+    """Signs with ``secret(endpoint id, version)``; calls only addresses that ``guard`` permits.
 
-    def __init__(self, guard: Guard, secret: Callable[[str, int], str], clock: Clock) -> None:
+    A request may take ``timeout_seconds``, which must be well below the outbox's lease.
+    """
+
+    def __init__(
+        self, guard: Guard, secret: Callable[[str, int], str], clock: Clock, *, timeout_seconds: float = _SECONDS
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._guard = guard
         self._secret = secret
         self._clock = clock
@@ -32,11 +37,11 @@ class WebhookSender:
         if not messages:
             return []
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(self._guard), limit=_CONNECTIONS, limit_per_host=_CONNECTIONS_PER_HOST
-            )
+            # The caller limits what is sent at once. A limit of connections per host would let one endpoint delay
+            # another one behind the same host, and count the wait as the receiver's time-out.
+            connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._guard), limit=0)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=_SECONDS), cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
             )
         session = self._session
         return list(await asyncio.gather(*(self._post(session, each) for each in messages)))

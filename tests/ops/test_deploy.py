@@ -175,6 +175,16 @@ def test_compose_has_the_production_shape() -> None:
                 assert (DEPLOY / "compose" / source).resolve().exists(), source
 
 
+def test_every_image_of_compose_has_a_version() -> None:
+    """A tag that is not latest: what runs changes when somebody changes the file."""
+    images = [each["image"] for each in composition()["services"].values()]
+    assert images
+    for image in images:
+        name, _, tag = image.rpartition(":")
+        assert name, image
+        assert tag != "latest"
+
+
 def test_prometheus_in_compose_is_the_one_that_is_tested() -> None:
     """The same jobs, intervals and rule files as ops/prometheus, and promtool accepts it."""
     ours = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())

@@ -8,23 +8,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.core.clock import Clock
 from gateway.operations.processes import GONE_AFTER
-from gateway.storage.database import CONNECTIONS_PER_PROCESS
+from gateway.storage.database import CONNECTIONS_PER_PROCESS, is_pooled, postgresql_engine
 from gateway.storage.migrate import pending_migration_on
 from gateway.storage.schema import api_keys, processes, webhook_endpoints
 
-_CONNECT_SECONDS = 5
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
 _EXPIRES_SOON = timedelta(days=14)  # our choice: long enough for a change at a lender's case system
 _SKEW_SECONDS = 1.0  # our choice; decisions are made by the ledger's clock, logs and certificates by this machine's
 _PROCESSES = 4  # two of each kind: the minimum for an upgrade without downtime
 _STATEMENT_MS = 10_000  # our own limit for a transaction that hangs: a shorter one here would cut healthy ones
+_POOLER_LOOKS = 5  # our choice
 _ASKED = (
     "fsync", "full_page_writes", "synchronous_commit", "server_encoding",
     "default_transaction_isolation", "statement_timeout", "autovacuum", "data_checksums",
@@ -43,12 +43,12 @@ async def check(settings: Settings, clock: Clock) -> list[CheckResult]:
 def _check(url: str, clock: Clock) -> list[CheckResult]:
     remedy = "check GATEWAY_DATABASE_URL, the server, and the network between"
     try:
-        engine = create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS})
+        engine = postgresql_engine(url)
     except (SQLAlchemyError, ImportError, ValueError) as broken:
         return [error("ledger.reachable", f"the URL can't be used ({type(broken).__name__})", remedy)]
     try:
         with engine.connect() as connection:
-            return _on(connection, clock)
+            return [*pooler(engine, connection), *_on(connection, clock)]
     except SQLAlchemyError as broken:
         # The driver's message is left out: it may have the user and the host.
         cause = getattr(broken, "orig", None) or broken
@@ -64,7 +64,9 @@ def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
     if missing:
         return [*found, error("ledger.migrations", missing, "gateway ledger migrate, before this version is started")]
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
-    return [*found, *connections(connection, clock), *webhooks(connection), *keys(connection, clock)]
+    # Behind a pooler, its own limits count, which only its administrator can see.
+    room = [] if is_pooled(connection) else connections(connection, clock)
+    return [*found, *room, *webhooks(connection), *keys(connection, clock)]
 
 
 def keys(connection: Connection, clock: Clock) -> list[CheckResult]:
@@ -80,6 +82,26 @@ def keys(connection: Connection, clock: Clock) -> list[CheckResult]:
         )
         for row in connection.execute(query)
     ]
+
+
+def pooler(engine: Engine, connection: Connection) -> list[CheckResult]:
+    """Whether a pooler is between, and in which mode. Ends the connection's transaction."""
+    if not is_pooled(connection):
+        return [ok("ledger.pooler", "no pooler between: statements are prepared")]
+    process = text("SELECT pg_backend_pid()")
+    mine = connection.execute(process).scalar_one()
+    connection.rollback()
+    # A session keeps its server process. In transaction mode another one gets the process that became free last; where
+    # there is much traffic it may be a third one's, so a few look.
+    for _ in range(_POOLER_LOOKS):
+        with engine.connect() as other:
+            if other.execute(process).scalar_one() == mine:
+                what = "a pooler in transaction mode: statements are not prepared, and there are no session settings"
+                return [ok("ledger.pooler", what)]
+        mine = connection.execute(process).scalar_one()
+        connection.rollback()
+    what = "a pooler in session mode, as far as can be seen: statements are not prepared"
+    return [ok("ledger.pooler", what)]
 
 
 def _settings(connection: Connection, names: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
+from gateway.core.errors import Unavailable
 from gateway.queue.connection import connect
+from gateway.queue.rights import refusal, server_info
 
 _OLDEST = (6, 2)  # Redis 6.2 has all commands that the scripts and arq use
 _FULL = 0.8  # our choice
@@ -25,13 +27,19 @@ async def check(settings: Settings) -> list[CheckResult]:
     except ValueError as wrong:
         return [error("redis.reachable", str(wrong), remedy)]
     try:
-        info: Mapping[str, Any] = await redis.info()
-    except Exception as broken:
-        # Refusals by Redis (a wrong password) and network errors differ by their class only.
-        return [error("redis.reachable", f"Redis does not answer ({type(broken).__name__})", remedy)]
+        refused = await refusal(redis)
+        info = None if refused else await server_info(redis)
+    except Unavailable as broken:
+        return [error("redis.reachable", f"no answer ({broken})", remedy)]
     finally:
         with suppress(Exception):
             await redis.aclose()
+    if refused:
+        what = f"Redis refuses {refused}: no process starts"
+        return [error("redis.rights", what, 'grant it: "Redis\' rights" in ops/deploy/README.md has the ACL rule')]
+    if info is None:
+        what = "INFO is refused, so version, role, memory and eviction can't be looked at"
+        return [warning("redis.info", what, "ACL SETUSER … +info: only gateway doctor uses it")]
     return judge(info)
 
 

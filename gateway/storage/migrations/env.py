@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
+from sqlalchemy import Connection, event
 
 from gateway.storage.online_migration import LOCK_SECONDS
 from gateway.storage.schema import metadata
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":
-    connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    connection.commit()
+    # In each transaction: behind a pooler, a session's setting would stay with a server process that others use.
+    @event.listens_for(connection, "begin")
+    def _limit_waits(begun: Connection) -> None:
+        driver: Any = begun.connection.driver_connection
+        if not driver.autocommit:
+            begun.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+
+
 context.configure(
     connection=connection,
     target_metadata=metadata,

@@ -21,7 +21,7 @@ from tests.support.waiting import LIMIT_SECONDS, eventually
 @pytest.mark.parametrize("url", ["http://localhost", "valkey+unix:///x", "localhost:6379", ""])
 def test_unknown_kind_is_refused_without_repeating_it(url: str) -> None:
     """A URL of another kind is refused with the kinds there are; it may hold a password, so it isn't quoted."""
-    with pytest.raises(ValueError, match="redis://, rediss://, unix:// or sentinel://") as caught:
+    with pytest.raises(ValueError, match="redis://, rediss://, unix://, sentinel:// or sentinels://") as caught:
         open_pool(f"{url}?password=hunter2")
     assert "hunter2" not in str(caught.value)
 

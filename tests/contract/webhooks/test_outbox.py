@@ -161,6 +161,13 @@ async def test_an_event_that_is_committed_late_is_not_skipped(database: Database
     ]
 
 
+async def claimed(outbox: WebhookOutbox, now: datetime) -> list[WebhookMessage]:
+    """Lease what is due at every endpoint, as a worker does it."""
+    due = await outbox.endpoints_due(now, (), 100)
+    found = [each for endpoint in due for each in await outbox.claim(endpoint, now, 10)]
+    return sorted(found, key=lambda each: json.loads(each.body)["data"]["sequence"])
+
+
 async def record_all(
     outbox: WebhookOutbox, found: list[WebhookMessage], outcome: WebhookOutcome, now: datetime
 ) -> None:
@@ -174,12 +181,12 @@ async def test_messages_of_one_notification_are_delivered_in_order(database: Dat
     await failed_delivery(database, "k2", borrower="B-2")
     outbox = WebhookOutbox(database)
     await collected(outbox)
-    first = await outbox.claim(NOW, 10)
+    first = await claimed(outbox, NOW)
     assert [json.loads(each.body)["data"]["sequence"] for each in first] == [1, 3]
-    assert await outbox.claim(NOW, 10) == []
+    assert await claimed(outbox, NOW) == []
     await record_all(outbox, first[:1], WebhookOutcome.DELIVERED, NOW)
     await record_all(outbox, first[1:], WebhookOutcome.REFUSED, NOW)
-    second = await outbox.claim(NOW, 10)
+    second = await claimed(outbox, NOW)
     assert [json.loads(each.body)["data"]["sequence"] for each in second] == [2]
 
 
@@ -189,9 +196,9 @@ async def test_the_message_of_a_dead_worker_is_leased_again(database: Database) 
     await failed_delivery(database)
     outbox = WebhookOutbox(database)
     await collected(outbox)
-    [lost] = await outbox.claim(NOW, 10)
-    assert await outbox.claim(later(59), 10) == []
-    [again] = await outbox.claim(later(61), 10)
+    [lost] = await claimed(outbox, NOW)
+    assert await claimed(outbox, later(59)) == []
+    [again] = await claimed(outbox, later(61))
     assert (again.id, again.attempts) == (lost.id, 2)
     await record_all(outbox, [lost], WebhookOutcome.REFUSED, later(62))
     await record_all(outbox, [again], WebhookOutcome.DELIVERED, later(62))
@@ -209,7 +216,7 @@ async def test_attempts_span_about_three_days(database: Database) -> None:
     await collected(outbox)
     now, tries = NOW, 0
     while True:
-        found = await outbox.claim(now, 10)
+        found = await claimed(outbox, now)
         if not found:
             break
         tries += 1
@@ -222,7 +229,7 @@ async def test_attempts_span_about_three_days(database: Database) -> None:
     assert tries == 10
     assert timedelta(days=2.5) < now - NOW < timedelta(days=4)
     assert await endpoints.replay("acme", endpoint["id"], failed=True) == 1
-    [again] = await outbox.claim(now, 10)
+    [again] = await claimed(outbox, now)
     assert again.attempts == 1
     assert await endpoints.replay("other", endpoint["id"], failed=True) is None
 
@@ -236,22 +243,40 @@ async def test_a_failing_endpoint_is_paused_and_others_go_on(database: Database)
     await failed_delivery(database, "k2", borrower="B-2")
     outbox = WebhookOutbox(database)
     await collected(outbox)
-    for each in await outbox.claim(NOW, 10):
+    for each in await claimed(outbox, NOW):
         outcome = WebhookOutcome.UNREACHABLE if each.endpoint_id == broken["id"] else WebhookOutcome.DELIVERED
         await record_all(outbox, [each], outcome, NOW)
-    again = await outbox.claim(later(0.5), 10)
+    again = await claimed(outbox, later(0.5))
     assert again == []
     rests = select(webhook_endpoints.c.failures).where(webhook_endpoints.c.id == works["id"])
     assert await database.read(lambda connection: connection.execute(rests).scalar()) == 0
-    found = await outbox.claim(later(30), 10)
+    found = await claimed(outbox, later(30))
     assert {each.endpoint_id for each in found} == {broken["id"]}
     await record_all(outbox, found, WebhookOutcome.GONE, later(30))
-    assert await outbox.claim(later(90_000), 10) == []
+    assert await claimed(outbox, later(90_000)) == []
     shown = await endpoints.find("acme", broken["id"])
     assert shown is not None
     assert shown["disabled_reason"] == "gone"
     assert await endpoints.enable("acme", broken["id"])
-    assert len(await outbox.claim(later(90_000), 10)) == 2
+    assert len(await claimed(outbox, later(90_000))) == 2
+
+
+async def test_a_failing_endpoint_gets_one_message_and_healthy_ones_come_first(database: Database) -> None:
+    """After its pause a failing endpoint is probed with one message, when the healthy endpoints have their places."""
+    endpoints = endpoints_on(database)
+    broken = await endpoints.create("acme", URL, ["delivery.sent"])
+    works = await endpoints.create("acme", URL, ["delivery.sent"])
+    for number in range(3):
+        await failed_delivery(database, f"k{number}", borrower=f"B-{number}")
+    outbox = WebhookOutbox(database)
+    await collected(outbox)
+    found = await outbox.claim(broken["id"], NOW, 10)
+    assert len(found) == 3
+    await record_all(outbox, found, WebhookOutcome.UNREACHABLE, NOW)
+    assert await outbox.endpoints_due(later(60), (), 1) == [works["id"]]
+    assert await outbox.endpoints_due(later(60), (), 2) == [works["id"], broken["id"]]
+    assert await outbox.endpoints_due(later(60), [works["id"]], 1) == [broken["id"]]
+    assert len(await outbox.claim(broken["id"], later(60), 10)) == 1
 
 
 async def test_both_secrets_sign_for_a_day_after_a_rotation(database: Database) -> None:
@@ -264,9 +289,9 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(database: Database) 
     rotated = await endpoints.rotate("acme", endpoint["id"])
     assert rotated is not None
     assert rotated["secret"] == f"{endpoint['id']}.2"
-    [message] = await outbox.claim(NOW, 10)
+    [message] = await claimed(outbox, NOW)
     assert message.secret_versions == (2, 1)
-    [message] = await outbox.claim(NOW + timedelta(days=1), 10)
+    [message] = await claimed(outbox, NOW + timedelta(days=1))
     assert message.secret_versions == (2,)
 
 
@@ -277,7 +302,7 @@ async def test_the_log_is_of_one_tenant_and_goes_with_the_endpoint(database: Dat
     await failed_delivery(database)
     outbox = WebhookOutbox(database)
     await collected(outbox)
-    await record_all(outbox, await outbox.claim(NOW, 10), WebhookOutcome.DELIVERED, NOW)
+    await record_all(outbox, await claimed(outbox, NOW), WebhookOutcome.DELIVERED, NOW)
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], None, 10, None)] == [2, 1]
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], "delivered", 10, None)] == [1]
     assert [each["sequence"] for each in await endpoints.log("acme", endpoint["id"], None, 10, 2)] == [1]
@@ -311,4 +336,4 @@ async def test_many_events_are_collected_in_several_transactions(database: Datab
     assert await collected(outbox) == 800
     assert [each.sequence for each in await messages(database)] == list(range(1, 401))
     await database.write(lambda connection: connection.execute(update(webhook_endpoints).values(disabled_at=NOW)))
-    assert await outbox.claim(NOW, 10) == []
+    assert await claimed(outbox, NOW) == []

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from gateway.app.app import Gateway
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.core.states import WebhookOutcome
 from gateway.webhooks.guard import Guard
-from gateway.webhooks.outbox import WebhookMessage
+from gateway.webhooks.outbox import WebhookMessage, WebhookOutbox
+from gateway.webhooks.runner import Webhooks
 from gateway.webhooks.sender import WebhookSender
 from gateway.webhooks.types import TYPES
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
+from tests.support.waiting import eventually
 
 LOOPBACK = ["127.0.0.0/8"]
 
@@ -33,11 +35,14 @@ class Receiver:
     """A case system that keeps what it is told and answers what it is asked to, in turn; then 204."""
 
     url: str = ""
+    hangs: asyncio.Event | None = None  # answers wait for it
     heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         self.heard.append((dict(request.headers), await request.read()))
+        if self.hangs is not None:
+            await self.hangs.wait()
         status = self.answers.pop(0) if self.answers else 204
         return web.Response(status=status, headers={"Location": "/other"} if status == 302 else {})
 
@@ -82,11 +87,11 @@ async def client(gateway: Gateway) -> AsyncIterator[Client]:
         yield Client(session, url, key)
 
 
-async def turns(gateway: Gateway, most: int = 20) -> None:
-    """Until there is nothing to tell."""
-    for _ in range(most):
-        if not await gateway.webhooks.runner.run_once():
-            return
+async def turns(gateway: Gateway) -> None:
+    """Enough turns for whatever a test has to tell: each delivers at least one message of every endpoint."""
+    for _ in range(5):
+        await gateway.webhooks.runner.run_once()
+        await gateway.webhooks.runner.finish()
 
 
 async def test_a_case_system_is_told_what_became_of_its_request(
@@ -330,6 +335,38 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: G
     stop.set()
     async with asyncio.timeout(60):
         await running
+
+
+async def test_a_receiver_that_hangs_delays_no_other(client: Client, gateway: Gateway) -> None:
+    """Ten endpoints get all that happens, in order, while the eleventh answers nothing; it gets everything later."""
+    kinds = [("PUT", "hold_set"), ("DELETE", "hold_lifted")] * 2
+    # The hanging request never times out here, so whatever waits for it waits for ever.
+    sender = WebhookSender(Guard(LOOPBACK), gateway.ledger.signer.webhook_secret, gateway.ledger.clock, timeout_seconds=3600)
+    webhooks = Webhooks(WebhookOutbox(gateway.ledger.database), sender, gateway.path.metrics, gateway.ledger.clock)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sender.close)
+        hanging, *good = [await stack.enter_async_context(receiving()) for _ in range(11)]
+        hanging.hangs = asyncio.Event()
+        for each in (hanging, *good):
+            await client.post("/v1/webhook-endpoints", {"url": each.url})
+        for at, (method, _) in enumerate(kinds, start=1):
+            await client.call(method, "/v1/borrowers/B-1/holds/dispute", {})
+
+            async def told(told: int = at) -> bool:
+                await webhooks.run_once()
+                return all(len(each.heard) == told for each in good) and len(hanging.heard) == 1
+
+            await eventually(told)
+        for each in good:
+            assert [json.loads(body)["type"] for _, body in each.heard] == [f"borrower.{kind}" for _, kind in kinds]
+        hanging.hangs.set()
+
+        async def all_told() -> bool:
+            await webhooks.run_once()
+            return len(hanging.heard) == len(kinds)
+
+        await eventually(all_told)
+        await webhooks.finish()
 
 
 async def test_the_commands_do_what_the_api_does(client: Client, gateway: Gateway, receiver: Receiver) -> None:
