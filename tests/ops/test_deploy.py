@@ -116,7 +116,7 @@ from gateway.app.settings import Settings
 async def main():
     stop = asyncio.Event()
     async def ready(running):
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{running.settings.port}") as http:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{running.ledger.settings.port}") as http:
             for path in ("/readyz", "/inbox", "/docs", "/metrics"):
                 async with http.get(path) as answer:
                     print(path, answer.status)

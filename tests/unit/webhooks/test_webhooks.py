@@ -341,7 +341,9 @@ async def test_a_receiver_that_hangs_delays_no_other(client: Client, gateway: Ga
     """Ten endpoints get all that happens, in order, while the eleventh answers nothing; it gets everything later."""
     kinds = [("PUT", "hold_set"), ("DELETE", "hold_lifted")] * 2
     # The hanging request never times out here, so whatever waits for it waits for ever.
-    sender = WebhookSender(Guard(LOOPBACK), gateway.ledger.signer.webhook_secret, gateway.ledger.clock, timeout_seconds=3600)
+    sender = WebhookSender(
+        Guard(LOOPBACK), gateway.ledger.signer.webhook_secret, gateway.ledger.clock, timeout_seconds=3600
+    )
     webhooks = Webhooks(WebhookOutbox(gateway.ledger.database), sender, gateway.path.metrics, gateway.ledger.clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(sender.close)
