@@ -74,4 +74,4 @@ async def _embedded(stack: AsyncExitStack, settings: Settings) -> str:
 def _report(sentence: str) -> None:
     """Write to the log and to standard error, since an operator may read only one of them."""
     structlog.get_logger("valkey").error("embedded_valkey_ended")
-    print(f"gateway: {sentence}", file=sys.stderr)  # noqa: T201
+    print(f"gateway: {sentence}", file=sys.stderr)  # noqa: T201 – for the terminal

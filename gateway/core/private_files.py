@@ -11,9 +11,14 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO  # the permission bits of group and others
 
 
 def private_directory(path: Path) -> Path:
-    """Make the directory if need be, and take group's and others' permissions from it. Raises OSError."""
+    """Make the directory if need be, and take group's and others' permissions from it. Raises OSError.
+
+    A directory that others use too keeps its permissions: one with the sticky bit (/tmp), the root, the home directory
+    and the working directory. The files in it are private all the same.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return _owner_only(path)
+    shared = path.stat().st_mode & stat.S_ISVTX or path.resolve() in (Path("/"), Path.home(), Path.cwd())
+    return path if shared else _owner_only(path)
 
 
 def private_file(path: Path) -> Path:
@@ -24,7 +29,11 @@ def private_file(path: Path) -> Path:
 
 def open_private(path: Path, mode: str, encoding: str | None = None) -> Any:
     """``open`` for writing, of a file that only its owner may read. Raises OSError."""
-    file = open(path, mode, encoding=encoding, opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
+    file = open(path, mode, encoding=encoding, opener=opener)  # noqa: SIM115 – the caller closes it
     _owner_only(path)
     return file
 

@@ -40,6 +40,17 @@ def test_new_and_old_files_and_directories_are_closed_to_others(tmp_path: Path) 
         assert not exposed(old / name)
 
 
+def test_a_directory_that_others_use_keeps_its_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data directory of /tmp or of the working directory must not lock everybody else out; its files are private."""
+    sticky, working = tmp_path / "sticky", tmp_path / "working"
+    for directory, mode in ((sticky, 0o1777), (working, 0o755)):
+        directory.mkdir()
+        directory.chmod(mode)
+    monkeypatch.chdir(working)
+    assert [_mode(private_directory(each)) for each in (sticky, working)] == [0o1777, 0o755]
+    assert not exposed(private_file(sticky / "ledger.db"))
+
+
 def test_a_first_command_makes_a_private_ledger(tmp_path: Path) -> None:
     """``gateway key create`` on nothing: the data directory 0700, every file in it 0600; so is an export."""
     place, export = tmp_path / "data", tmp_path / "events.jsonl"
