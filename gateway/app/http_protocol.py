@@ -74,7 +74,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._head_bytes += len(data)
             if self._head_bytes > self._limits.head + self._limits.url:
                 self._refuse(414 if len(self.url or b"") > self._limits.url else 431)
-            elif self._deadline is None and not self._completed:  # between requests, uvicorn's keep-alive timer runs
+            # Between requests uvicorn's keep-alive timer runs; and the next request must not cut off a slow answer.
+            elif self._deadline is None and not self._completed and not self._owes_answer():
                 self._arm(self._limits.head_seconds)
         elif self._body_open and self._deadline is None:
             self._arm(self._limits.body_seconds)
@@ -108,6 +109,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refused = True
             super().send_400_response(msg)
 
+    def _owes_answer(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _arm(self, seconds: float) -> None:
         self._deadline = self.loop.call_later(seconds, self._expired)
 
@@ -127,7 +131,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         # A pipelined request waits for its predecessor's answer, which a refusal must not replace.
         is_current = self._body_open and status == 408
-        answering = self.cycle is not None and not self.cycle.response_complete and not is_current
+        answering = self._owes_answer() and not is_current
         if not answering and not (is_current and self.cycle.response_started):
             title, detail = _DETAILS[status]
             body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()

@@ -109,7 +109,7 @@ async def test_every_rule_and_every_panel_has_data(watch: Watch, demo: tuple[Pat
     wanted |= {("recorded", rule["name"]) for rule in await watch.rules() if rule["type"] == "recording"}
     wanted.add(("audited", _AUDITED))  # the audit looks once in a while, whatever the panels have
     empty = wanted
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + _SETTLED_SECONDS
     number = 0
     while empty and time.monotonic() < deadline:
         await _traffic(keys, number := number + 1)

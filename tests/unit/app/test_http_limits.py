@@ -12,14 +12,20 @@ import aiohttp
 import pytest
 import uvicorn
 
-from gateway.app.http_protocol import HttpLimits, limited_protocol
+from gateway.app.http_protocol import HttpLimits, LimitedHttpProtocol, limited_protocol
 from gateway.app.serving import Server
+from tests.support.waiting import eventually
 
 _LIMIT = 60.0  # seconds that a test waits for a condition
 
+_slow_began, _slow_may_end = asyncio.Event(), asyncio.Event()
+
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body and answer with its length."""
+    """Read the body and answer with its length; to /slow when its test says so."""
+    if scope["path"] == "/slow":
+        _slow_began.set()
+        await _slow_may_end.wait()
     size, more = 0, True
     while more:
         message = await receive()
@@ -36,6 +42,13 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def _serving(limits: HttpLimits) -> AsyncIterator[int]:
     """The port of a server with these limits."""
+    async with _running(limits) as (_, port):
+        yield port
+
+
+@asynccontextmanager
+async def _running(limits: HttpLimits) -> AsyncIterator[tuple[Server, int]]:
+    """A server with these limits, and its port."""
     config = uvicorn.Config(
         _app, lifespan="off", log_config=None, http=limited_protocol(limits), timeout_graceful_shutdown=1
     )
@@ -45,7 +58,7 @@ async def _serving(limits: HttpLimits) -> AsyncIterator[int]:
     while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
         await asyncio.sleep(0.005)
     try:
-        yield listener.getsockname()[1]
+        yield server, listener.getsockname()[1]
     finally:
         server.should_exit = True
         await task
@@ -138,6 +151,23 @@ async def test_connections_beyond_the_limit_are_answered_503() -> None:
         async with asyncio.timeout(_LIMIT):
             while not answer.startswith(b"HTTP/1.1 200"):
                 answer = await _exchange(port, _head(fields="\r\n"))
+
+
+async def test_half_of_a_next_request_does_not_cut_off_a_slow_answer() -> None:
+    """No deadline runs for a request's head while its predecessor's answer is due."""
+    async with _running(HttpLimits()) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\na")
+        await _slow_began.wait()
+        writer.write(b"GET / HT")
+        [connection] = server.server_state.connections
+        assert isinstance(connection, LimitedHttpProtocol)
+        await eventually(lambda: connection._head_bytes > 0)
+        assert connection._deadline is None
+        _slow_may_end.set()
+        async with asyncio.timeout(_LIMIT):
+            assert (await reader.read(12)) == b"HTTP/1.1 200"
+        writer.close()
 
 
 async def test_a_refused_pipelined_request_does_not_replace_its_predecessors_answer() -> None:
