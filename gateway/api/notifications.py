@@ -215,13 +215,14 @@ async def list_notifications(
     case_id: Annotated[str | None, Query(max_length=128)] = None,
     state: State | None = None,
     template: Annotated[str | None, Query(max_length=64)] = None,
+    id_prefix: Annotated[str | None, Query(pattern="^ntf_[0-9a-f]{1,32}$", description="How the id begins.")] = None,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="Accepted at or after.")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="Accepted before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """Notifications, newest first."""
-    which = Filter(borrower_id, case_id, state, template, _in_range(since, "from"), _in_range(until, "to"))
+    which = Filter(borrower_id, case_id, state, template, _in_range(since, "from"), _in_range(until, "to"), id_prefix)
     if any("\x00" in value for value in (borrower_id, case_id, template) if value):
         return bodies.answer({"notifications": [], "next_cursor": None})  # PostgreSQL has no such text, so none match
     before = cursors.decode(cursor, _ID)

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 _ANSWER_SECONDS = 60.0  # our choice: a batch of 1,000 is committed within a second; the rest is for a busy gateway
 
@@ -37,6 +38,8 @@ class ApiTarget:
 
     def session(self) -> aiohttp.ClientSession:
         """A session that carries the key. Close it."""
+        import aiohttp  # a fifth of a second, which commands that call nobody avoid
+
         return aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self.key}", "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS),
@@ -68,6 +71,8 @@ async def call(
     headers: Mapping[str, str] | None = None,
 ) -> Any:
     """GET, or POST where there is a body; the JSON answer. Raises CallFailed, also for a problem answer."""
+    import aiohttp
+
     method = method or ("GET" if body is None else "POST")
     try:
         async with session.request(method, target.url + path, json=body, headers=headers) as response:

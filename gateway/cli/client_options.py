@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +38,15 @@ def ask(
             return await client.call(session, where, path, body, method=method, headers=headers)
 
     return run(work)
+
+
+def pages(path: str, name: str, url: str, key: str, data_dir: Path) -> Iterator[dict[str, Any]]:
+    """The items of a list that is read page by page; ``name`` is the answer's member that has them."""
+    cursor: str | None = ""
+    while cursor is not None:
+        page = ask(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
+        yield from page[name]
+        cursor = page["next_cursor"]
 
 
 def instant_of(text: str, option: str) -> datetime:

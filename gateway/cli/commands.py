@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,70 +14,39 @@ import typer
 
 from gateway.cli import acts, client, console, operations, policies, reviews, template_lint, users, webhooks
 from gateway.cli.administration import keys_app, ledger_app
-from gateway.cli.client_options import AsJson, DataDir, Key, Url
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
 from gateway.cli.doctor.command import doctor
+from gateway.cli.panels import EVIDENCE, OPERATIONS, PORTFOLIOS, PROCESSES, SETTINGS
 from gateway.cli.portfolio import files, mapping, sender
-from gateway.cli.runner import DEMO_DIR, fail, run, settings
+from gateway.cli.runner import DEMO_DIR, fail, full_id, run, settings
 
 app = typer.Typer(
     name="gateway",
-    help="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback with local variables would show borrowers' data
 )
-app.add_typer(keys_app, name="key")
-app.add_typer(ledger_app, name="ledger")
-app.add_typer(reviews.app, name="review")
-app.add_typer(policies.app, name="policy")
-app.add_typer(template_lint.app, name="template")
-app.add_typer(users.app, name="user")
-app.add_typer(webhooks.app, name="webhook")
-operations.install(app)
-app.command()(doctor)
-app.command("admin-log")(acts.admin_log)
-
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]
 Host = Annotated[str | None, typer.Option(help="The address to listen on (GATEWAY_HOST).")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on (GATEWAY_PORT).")]
 
 
-@app.command()
-def serve(host: Host = None, port: Port = None) -> None:
-    """API and worker in one process; with the embedded default, all parts on this machine."""
-    _serve(api=True, worker=True, host=host, port=port)
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gateway {version('notification-gateway')}")
+        raise typer.Exit
 
 
-@app.command()
-def api(host: Host = None, port: Port = None) -> None:
-    """The API alone; several may run."""
-    _serve(api=True, worker=False, host=host, port=port)
-
-
-@app.command()
-def worker(
-    metrics_port: Annotated[int | None, typer.Option(help="For /metrics (GATEWAY_METRICS_PORT).")] = None,
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """A worker alone; several may run."""
-    _serve(api=False, worker=True, metrics_port=metrics_port)
+    """Payment reminders for regulated lenders: decided, sent once, followed to the end."""
 
 
-def _serve(*, api: bool, worker: bool, **given: Any) -> None:
-    # These imports take most of a second, which small commands avoid.
-    from gateway.app import serving
-    from gateway.observability import logs
-
-    chosen = settings(**given)
-    if chosen.embedded and not (api and worker):
-        fail(
-            "the embedded default is one process: use gateway serve, or set GATEWAY_DATABASE_URL and GATEWAY_REDIS_URL"
-        )
-    logs.configure(chosen.log_level)
-    run(lambda stop: serving.serve(chosen, api=api, worker=worker, stop=stop))
-
-
-@app.command()
+@app.command(rich_help_panel=PORTFOLIOS)
 def send(
     file: File,
     mapping_file: MappingFile = None,
@@ -117,23 +87,24 @@ def send(
     raise typer.Exit(1 if tally.rejected else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=PORTFOLIOS)
 def status(
-    notification: Annotated[str, typer.Argument(metavar="ID", help="A notification's id.")],
+    notification: Annotated[str, typer.Argument(metavar="ID", help="A notification's id, or the beginning of it.")],
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Show a notification: its state, deliveries and events."""
-    found = _ask(f"/v1/notifications/{_segment(notification)}", url, key, data_dir)
+    identifier = _notification(notification, url, key, data_dir)
+    found = ask(f"/v1/notifications/{_segment(identifier)}", None, url, key, data_dir)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     console.notification(found)
 
 
-@app.command()
+@app.command(rich_help_panel=PORTFOLIOS)
 def timeline(
     borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
     url: Url = "",
@@ -142,29 +113,27 @@ def timeline(
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
     """Show all events of a borrower, in order."""
-    items: list[Any] = []
-    path: str | None = f"/v1/borrowers/{_segment(borrower)}/timeline?limit=200"
-    while path:
-        page = _ask(path, url, key, data_dir)
-        items += page["events"]
-        cursor = page.get("next_cursor")
-        path = f"/v1/borrowers/{_segment(borrower)}/timeline?limit=200&cursor={cursor}" if cursor else None
+    found = pages(f"/v1/borrowers/{_segment(borrower)}/timeline?limit=500", "events", url, key, data_dir)
+    items = list(found)
+    if not items:
+        fail(f"there is no borrower {borrower!r}: nothing was ever accepted or recorded for this id")
     if as_json:
         typer.echo(json.dumps(items, ensure_ascii=False))
         return
     console.timeline(items)
 
 
-@app.command()
+@app.command(rich_help_panel=PORTFOLIOS)
 def decide(
     file: File,
     mapping_file: MappingFile = None,
     url: Url = "",
     key: Key = "",
     as_json: AsJson = False,
+    each_row: Annotated[bool, typer.Option("--rows", help="A line for each row of the file.")] = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Decide a portfolio by the current policy, counted by decision and reason. Stores and sends nothing."""
+    """Decide a portfolio by the current policy: each decision with its rule. Stores and sends nothing."""
     from gateway.cli.portfolio import decisions
 
     async def work(stop: asyncio.Event) -> decisions.DecisionCounts:
@@ -179,11 +148,45 @@ def decide(
     if as_json:
         typer.echo(json.dumps(verdicts.view(), ensure_ascii=False))
     else:
-        console.STDOUT.print(console.table(None, ("verdict", "reason", "number", "earliest"), verdicts.rows()))
+        console.decisions(verdicts, each_row=each_row)
     raise typer.Exit(1 if verdicts.errors else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESSES)
+def serve(host: Host = None, port: Port = None) -> None:
+    """API and worker in one process; with the embedded default, all parts on this machine."""
+    _serve(api=True, worker=True, host=host, port=port)
+
+
+@app.command(rich_help_panel=PROCESSES)
+def api(host: Host = None, port: Port = None) -> None:
+    """The API alone; several may run."""
+    _serve(api=True, worker=False, host=host, port=port)
+
+
+@app.command(rich_help_panel=PROCESSES)
+def worker(
+    metrics_port: Annotated[int | None, typer.Option(help="For /metrics (GATEWAY_METRICS_PORT).")] = None,
+) -> None:
+    """A worker alone; several may run."""
+    _serve(api=False, worker=True, metrics_port=metrics_port)
+
+
+def _serve(*, api: bool, worker: bool, **given: Any) -> None:
+    # These imports take most of a second, which small commands avoid.
+    from gateway.app import serving
+    from gateway.observability import logs
+
+    chosen = settings(**given)
+    if chosen.embedded and not (api and worker):
+        fail(
+            "the embedded default is one process: use gateway serve, or set GATEWAY_DATABASE_URL and GATEWAY_REDIS_URL"
+        )
+    logs.configure(chosen.log_level)
+    run(lambda stop: serving.serve(chosen, api=api, worker=worker, stop=stop))
+
+
+@app.command(rich_help_panel=PROCESSES)
 def demo(
     file: Annotated[Path | None, typer.Option(help="A portfolio; default: the one that ships.")] = None,
     mapping_file: MappingFile = None,
@@ -223,14 +226,25 @@ def _shipped(name: str) -> Path:
     return path
 
 
-def _ask(path: str, url: str, key: str, data_dir: Path) -> Any:
-    async def work(stop: asyncio.Event) -> Any:
-        where = client.find(url, key, data_dir)
-        async with where.session() as session:
-            return await client.call(session, where, path)
-
-    return run(work)
+def _notification(given: str, url: str, key: str, data_dir: Path) -> str:
+    """The full id of a notification; a complete id is not looked up."""
+    if len(given) == operations.WHOLE_ID:
+        return given
+    found = ask(f"/v1/notifications?limit=200&id_prefix={_segment(given)}", None, url, key, data_dir)
+    return full_id(given, (str(each["id"]) for each in found["notifications"]), "GET /v1/notifications")
 
 
 def _segment(identifier: str) -> str:
     return quote(identifier, safe="")
+
+
+app.command(rich_help_panel=PROCESSES)(doctor)
+operations.install(app)
+app.add_typer(reviews.app, name="review", rich_help_panel=OPERATIONS)
+app.add_typer(template_lint.app, name="template", rich_help_panel=SETTINGS)
+app.add_typer(policies.app, name="policy", rich_help_panel=SETTINGS)
+app.add_typer(keys_app, name="key", rich_help_panel=SETTINGS)
+app.add_typer(users.app, name="user", rich_help_panel=SETTINGS)
+app.add_typer(webhooks.app, name="webhook", rich_help_panel=SETTINGS)
+app.add_typer(ledger_app, name="ledger", rich_help_panel=EVIDENCE)
+app.command("admin-log", rich_help_panel=EVIDENCE)(acts.admin_log)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -26,8 +26,12 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.portfolio.files import RowError
-from gateway.cli.portfolio.sender import Tally
+if TYPE_CHECKING:
+    from gateway.cli.portfolio.decisions import DecisionCounts
+    from gateway.cli.portfolio.files import RowError
+    from gateway.cli.portfolio.sender import Tally
+
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T")  # RFC 3339
 
 STDERR = Console(stderr=True, highlight=False)
 STDOUT = Console(highlight=False)
@@ -83,8 +87,11 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
     made = Table(title=title, title_justify="left", min_width=width, show_header=any(columns), header_style="bold")
     for number, column in enumerate(columns):
         numeric = bool(body) and all(isinstance(row[number], int) for row in body)
-        # An id is copied from the screen, so its column is as wide as the longest one. Others are folded, never cut.
-        least = max((len(str(row[number])) for row in body), default=0) if re.search(r"(^|_)id$", column) else None
+        cells = [str(row[number]) for row in body]
+        # Ids are copied from the screen and instants compared, so such a column is as wide as the longest. Others are
+        # folded, never cut.
+        whole = re.search(r"(^|_)id$", column) or all(_INSTANT.match(each) for each in cells if each)
+        least = max((len(each) for each in cells), default=0) if whole else None
         made.add_column(column, justify="right" if numeric else "left", min_width=least, overflow="fold")
     for row in body:
         made.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
@@ -112,11 +119,11 @@ def notification(found: Mapping[str, Any]) -> None:
         ("id", found["id"]),
         ("state", _with_reason(found)),
         ("verdict", f"{verdict.get('verdict', '')} {verdict.get('reason', '')}".strip()),
-        ("waits until", found.get("defer_until") or ""),
+        ("waits until (UTC)", found.get("defer_until") or ""),
         ("duplicate of", found.get("duplicate_of") or ""),
         ("borrower, case", f"{found['borrower_id']}, {found['case_id']} ({found['stage']})"),
         ("template", f"{found['template']} {found['template_version']}"),
-        ("accepted", found["accepted_at"]),
+        ("accepted (UTC)", found["accepted_at"]),
     ]
     STDOUT.print(table(None, ("", ""), [(name, value) for name, value in facts if value]))
     attempts = [
@@ -137,10 +144,11 @@ def notification(found: Mapping[str, Any]) -> None:
 
 
 def timeline(events: Sequence[Mapping[str, Any]]) -> None:
-    """Events in order, in the borrower's time zone where it is known."""
+    """Events in order, in UTC and by the borrower's clock where their time zone is known."""
     rows = [
         (
-            each["local_at"] or each["at"],
+            each["at"],
+            each["local_at"] or "",
             each["kind"],
             each.get("channel") or "",
             each["state"],
@@ -149,7 +157,28 @@ def timeline(events: Sequence[Mapping[str, Any]]) -> None:
         )
         for each in events
     ]
-    STDOUT.print(table("events", ("at", "what", "channel", "state", "reason", "by"), rows))
+    columns = ("at (UTC)", "borrower's local time", "what", "channel", "state", "reason", "by")
+    STDOUT.print(table("events", columns, rows))
+
+
+def decisions(found: DecisionCounts, *, each_row: bool) -> None:
+    """Decisions counted with the rule that decided, or one line for each row of the file."""
+    from gateway.web import translations  # the words of the pages, which load Babel
+
+    words = translations.load()["en"]
+    if each_row:
+        rows = [
+            (each.line, each.verdict, words(f"reason_{each.reason}"), each.until or "", each.rule)
+            for each in sorted(found.decided, key=lambda each: each.line)
+        ]
+        STDOUT.print(table(None, ("row", "decision", "why", "until (UTC)", "rule"), rows))
+    counted = [
+        (verdict, words(f"reason_{reason}"), number, earliest, rule, line)
+        for verdict, reason, number, earliest, rule, line in found.groups()
+    ]
+    if found.errors:
+        counted.append(("rejected", "The row is no valid request", len(found.errors), "", "", found.errors[0].line))
+    STDOUT.print(table(None, ("decision", "why", "number", "earliest (UTC)", "rule", "first row"), counted))
 
 
 def _with_reason(found: Mapping[str, Any]) -> str:

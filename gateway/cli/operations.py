@@ -6,26 +6,28 @@ import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
+from gateway.cli.panels import OPERATIONS
 from gateway.cli.runner import DEMO_DIR, fail, full_id
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
 Until = Annotated[str, typer.Option(help="When it ends by itself: 30m, 4h, 2d, or an instant (RFC 3339).")]
 Everywhere = Annotated[bool, typer.Option("--everywhere", help="For every tenant; the key needs the scope platform.")]
 
-_WHOLE_ID = len("ntf_") + 32
+WHOLE_ID = len("ntf_") + 32  # characters of a notification's id
+_SCOPES = ("all", "tenant", "template", "channel", "provider")
 _UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601
 
 
 def install(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (pause, pin, resume, controls, redrive):
-        app.command()(command)
+    for command in (pause, pin, resume, controls, dead_letters, redrive):
+        app.command(rich_help_panel=OPERATIONS)(command)
 
 
 def pause(
@@ -56,22 +58,50 @@ def pin(
 
 
 def resume(
-    control: Annotated[str, typer.Argument(metavar="ID", help="As gateway controls shows it, or the beginning of it.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|SCOPE", help="An id of gateway controls or the beginning of it, or a scope as it was paused."
+        ),
+    ],
+    value: Annotated[str, typer.Argument(help="Which one of the scope, as it was paused.")] = "",
     url: Url = "",
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """End a pause or a pin."""
-    known = (str(each["id"]) for each in ask("/v1/controls", None, url, key, data_dir)["controls"])
-    identifier = full_id(control, known, "gateway controls")
-    answer = ask(f"/v1/controls/{quote(identifier, safe='')}", None, url, key, data_dir, method="DELETE")
-    console.STDERR.print(f"{answer['id']} is ended; {answer['released']} deliveries are due again")
+    """End a pause or a pin: by its id, or as it was set (gateway resume channel sms)."""
+    found = ask("/v1/controls", None, url, key, data_dir)["controls"]
+    if what in _SCOPES:
+        ended = [str(each["id"]) for each in found if (each["scope"], each["value"]) == (what, value)]
+        if not ended:
+            fail(f"{f'{what} {value}'.strip()} is neither paused nor pinned; gateway controls lists what is")
+    else:
+        ended = [full_id(what, (str(each["id"]) for each in found), "gateway controls")]
+    for identifier in ended:
+        answer = ask(f"/v1/controls/{quote(identifier, safe='')}", None, url, key, data_dir, method="DELETE")
+        console.STDERR.print(f"{answer['id']} is ended; {answer['released']} deliveries are due again")
 
 
 def controls(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """List the pauses and pins in force: actor, reason and end."""
     found = ask("/v1/controls", None, url, key, data_dir)["controls"]
     columns = ("id", "kind", "scope", "value", "everywhere", "reason", "actor", "since", "until")
+    console.listing(found, columns, as_json=as_json)
+
+
+def dead_letters(
+    filter_reason: Annotated[str, typer.Option(help="Only those that failed for this reason.")] = "",
+    channel: Annotated[str, typer.Option(help="Only those that failed on this channel.")] = "",
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List notifications that failed, the oldest first; gateway redrive tries them again."""
+    asked = {"limit": "500", "reason": filter_reason, "channel": channel}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    found = list(pages(f"/v1/dead-letters?{query}", "dead_letters", url, key, data_dir))
+    columns = ("notification_id", "reason", "channel", "template", "since")
     console.listing(found, columns, as_json=as_json)
 
 
@@ -109,14 +139,10 @@ def redrive(
 
 def _dead_letter(given: str, url: str, key: str, data_dir: Path) -> str:
     """The full id of a dead letter; a complete id is not looked up, since there may be many dead letters."""
-    if len(given) == _WHOLE_ID:
+    if len(given) == WHOLE_ID:
         return given
-    known, cursor = list[str](), ""
-    while cursor is not None:
-        page = ask(f"/v1/dead-letters?limit=500&cursor={cursor}".removesuffix("&cursor="), None, url, key, data_dir)
-        known += [str(each["notification_id"]) for each in page["dead_letters"]]
-        cursor = page["next_cursor"]
-    return full_id(given, known, "GET /v1/dead-letters")
+    found = pages("/v1/dead-letters?limit=500", "dead_letters", url, key, data_dir)
+    return full_id(given, (str(each["notification_id"]) for each in found), "gateway dead-letters")
 
 
 def _set(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import console
-from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
 from gateway.cli.runner import DEMO_DIR, fail, full_id
 
 app = typer.Typer(help="What waits for a person's decision.", no_args_is_help=True)
@@ -81,11 +81,5 @@ def _decide(
 
 def _waiting(reason: str, url: str, key: str, data_dir: Path) -> list[dict[str, Any]]:
     """All open reviews, or those with this reason."""
-    found: list[dict[str, Any]] = []
-    cursor: str | None = ""
-    while cursor is not None:
-        path = f"/v1/reviews?limit={_PAGE}" + (f"&reason={quote(reason)}" if reason else "")
-        page = ask(path + (f"&cursor={cursor}" if cursor else ""), None, url, key, data_dir)
-        found += page["reviews"]
-        cursor = page["next_cursor"]
-    return found
+    path = f"/v1/reviews?limit={_PAGE}" + (f"&reason={quote(reason)}" if reason else "")
+    return list(pages(path, "reviews", url, key, data_dir))

@@ -10,17 +10,18 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 
 from gateway.app.embedded.errors import CannotStart
-from gateway.app.settings import Settings
 from gateway.cli.client import CallFailed
 from gateway.cli.portfolio.files import PortfolioError
 from gateway.cli.portfolio.mapping import MappingError
 from gateway.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from gateway.app.settings import Settings
 
 DEMO_DIR = Path("var/demo")  # the default data directory of the demo
 
@@ -68,6 +69,8 @@ def fail(line: str, status: int = 1) -> None:
 
 def settings(**given: Any) -> Settings:
     """Settings from the environment, overridden by options (None: not given)."""
+    from gateway.app.settings import Settings  # a third of a second, which ``--help`` avoids
+
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except (OSError, ValueError) as error:
@@ -93,6 +96,8 @@ def ledger_settings(data_dir: Path | None) -> Settings:
 
 def why_refused(error: OSError | ValueError) -> str:
     """The errors of invalid settings, without their values, which may be secrets."""
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return f"the settings can't be read: {type(error).__name__}"
     first = error.errors(include_input=False, include_url=False)[0]

@@ -36,6 +36,7 @@ class Filter:
     template: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    id_prefix: str | None = None
 
     def conditions(self) -> list[Any]:
         columns = notifications.c
@@ -45,6 +46,8 @@ class Filter:
             found.append(columns.accepted_at >= self.since)
         if self.until is not None:
             found.append(columns.accepted_at < self.until)
+        if self.id_prefix is not None:  # a range, which the index on (tenant, ..., id) or the primary key serves
+            found += [columns.id >= self.id_prefix, columns.id < self.id_prefix + "g"]
         return found
 
 

@@ -7,14 +7,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.app.settings import Settings
 from gateway.cli import console
 from gateway.cli.doctor.finding import CheckResult, Level, error
 from gateway.cli.runner import run, why_refused
+
+if TYPE_CHECKING:
+    from gateway.app.settings import Settings
 
 _STYLE = {Level.OK: "green", Level.SKIPPED: "dim", Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
@@ -27,6 +29,8 @@ def doctor(
 
     Run it on the machine and with the environment of a process. Exit status 0: no problem; 1: a problem.
     """
+    from gateway.app.settings import Settings
+
     try:
         settings = Settings()
     except (ValueError, OSError) as refused:

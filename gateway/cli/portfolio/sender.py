@@ -11,13 +11,15 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from gateway.cli.client import ApiTarget, CallFailed, dotted, problem_line
 from gateway.cli.portfolio.files import PortfolioRow, RowError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 BATCH_SIZE = 500  # half of the endpoint's limit; our choice: frequent answers for the progress bar
 IN_FLIGHT = 3  # one being built, one in transit, one being committed; more was not faster (measured)
@@ -173,6 +175,8 @@ def _pause(state: RetryCallState) -> float:
 async def _post_once(
     session: aiohttp.ClientSession, target: ApiTarget, body: Mapping[str, Any], expected: int
 ) -> Sequence[Mapping[str, Any]]:
+    import aiohttp
+
     try:
         async with session.post(f"{target.url}/v1/notifications/batch", json=body) as response:
             if response.status in _BUSY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -61,6 +62,33 @@ async def test_a_pause_is_ended_by_the_beginning_of_its_id(command: Run, gateway
     assert await gateway.path.controls.listed("acme", ended=False) == []
 
 
+async def test_a_pause_is_ended_as_it_was_set(command: Run, gateway: Gateway) -> None:
+    """By its scope and value, which an operator remembers and an id not; what is not paused is said."""
+    assert (await command("pause", "channel", "sms", "--reason", "wrong amounts"))[0] == 0
+    status, printed = await command("resume", "channel", "email")
+    assert (status, "channel email is neither paused nor pinned" in printed) == (1, True)
+    assert (await command("resume", "channel", "sms"))[0] == 0
+    assert await gateway.path.controls.listed("acme", ended=False) == []
+
+
+async def test_a_notification_is_shown_by_the_beginning_of_its_id(command: Run, gateway: Gateway) -> None:
+    """As long as no other one begins so; the whole id stands in the answer."""
+    [accepted] = await gateway.path.store.accept([draft("k1", borrower="B-1")], NOW)
+    status, printed = await command("status", accepted.id[:12])
+    assert (status, accepted.id in printed) == (0, True)
+    status, printed = await command("status", "ntf_0000")
+    assert (status, "there is no 'ntf_0000'" in printed) == (1, True)
+
+
+async def test_the_timeline_of_nobody_is_an_error(command: Run, gateway: Gateway) -> None:
+    """An id that was mistyped must not look like a borrower whom nobody wrote to."""
+    await gateway.path.store.accept([draft("k1", borrower="B-1")], NOW)
+    status, printed = await command("timeline", "B-1")
+    assert (status, "at (UTC)" in printed) == (0, True)
+    status, printed = await command("timeline", "B-2")
+    assert (status, "there is no borrower 'B-2'" in printed) == (1, True)
+
+
 async def test_reviews_are_decided_by_ids_or_by_their_reason(command: Run, gateway: Gateway) -> None:
     """One is refused by its id, the rest is approved at once; redrive takes none of them."""
     await gateway.path.store.accept(
@@ -75,6 +103,14 @@ async def test_reviews_are_decided_by_ids_or_by_their_reason(command: Run, gatew
     status, said = await command("review", "approve", "--filter-reason", "hold", "--reason", "the holds were wrong")
     assert (status, said.count("approved")) == (0, 2)
     assert await gateway.operations.reviews.waiting("acme", None, 10, "") == []
+
+
+def test_the_help_loads_no_server() -> None:
+    """``gateway --help`` and a shell's completion answer at once: they load no framework, client or settings."""
+    heavy = ("aiohttp", "fastapi", "pydantic", "redis", "sqlalchemy")
+    program = f"import sys, gateway.cli; print(*[each for each in {heavy} if each in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == []
 
 
 @pytest.mark.parametrize(
