@@ -92,7 +92,7 @@ async def _sending_mail(port: int) -> AsyncIterator[Gateway]:
 
 async def _receive(gateway: Gateway, raw: bytes) -> list[str]:
     callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-    return await gateway.path.pipeline.receive("mail", callback)
+    return await gateway.path.receiver.receive("mail", callback)
 
 
 async def _delivery(gateway: Gateway, notification_id: str) -> dict[str, Any]:
@@ -149,7 +149,7 @@ async def test_a_stop_by_mail_holds_for_the_address_that_was_written_to(signed: 
         to = reply_address(reference, "lender.example")
         raw = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <1@x>\r\n\r\nSTOP\r\n".encode()
         callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-        assert await gateway.path.pipeline.reply("mail", callback) == (b"", "text/plain")
+        assert await gateway.path.receiver.reply("mail", callback) == (b"", "text/plain")
         shown = await gateway.ledger.reads.borrower("acme", "B-1") or {}
         assert [each["channel"] for each in shown.get("opt_outs", ())] == (["email"] if signed else [])
         case = {**request()["case"], "id": "C-another"}

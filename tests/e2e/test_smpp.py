@@ -67,7 +67,7 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
             provider = gateway.providers.by_name["smsc"]
             assert isinstance(provider, Listens)
             listening = asyncio.create_task(
-                provider.listen(partial(gateway.path.pipeline.handle_provider_push, "smsc"), stop)
+                provider.listen(partial(gateway.path.receiver.handle_provider_push, "smsc"), stop)
             )
             yield gateway
             stop.set()
@@ -80,7 +80,7 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
 async def _work(gateway: Gateway) -> None:
     """Once, what a worker does all the time."""
     await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
-    await gateway.path.pipeline.match_parked()
+    await gateway.path.receiver.match_parked()
 
 
 async def _unanswered(gateway: Gateway) -> str:

@@ -30,6 +30,7 @@ from gateway.core.errors import InvalidData, Unavailable
 from gateway.observability import logs
 from gateway.observability.readiness import Probe
 from gateway.pipeline import Pipeline
+from gateway.receiving import CallbackReceiver
 from gateway.storage.schema import inbox, notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
@@ -437,14 +438,14 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     async def away(*_arguments: Any) -> Any:
         raise Unavailable("ledger: OperationalError")
 
-    monkeypatch.setattr(Pipeline, "receive", away)
+    monkeypatch.setattr(CallbackReceiver, "receive", away)
     status, answered = await call()
     assert (status, answered["Retry-After"]) == (503, "5")
 
     async def unstorable(*_arguments: Any) -> Any:
         raise InvalidData("ledger: DataError")
 
-    monkeypatch.setattr(Pipeline, "receive", unstorable)
+    monkeypatch.setattr(CallbackReceiver, "receive", unstorable)
     status, answered = await call()
     assert (status, answered["Content-Type"]) == (422, "application/problem+json")
 

@@ -23,7 +23,7 @@ from gateway.api.http.parts import GatewayClock, Parts
 from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
-from gateway.pipeline import Pipeline
+from gateway.receiving import CallbackReceiver
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 from tests.support.waiting import eventually
@@ -46,13 +46,13 @@ async def client(gateway: Gateway) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pipeline fails the test when it is given a callback."""
+    """The receiver fails the test when it is given a callback."""
 
     async def never(*_arguments: object) -> None:
         raise AssertionError("the callback was handed on")
 
-    monkeypatch.setattr(Pipeline, "receive", never)
-    monkeypatch.setattr(Pipeline, "reply", never)
+    monkeypatch.setattr(CallbackReceiver, "receive", never)
+    monkeypatch.setattr(CallbackReceiver, "reply", never)
 
 
 # ── callbacks ──────────────────────────────────────────────────────────────────────────────────────────────────────
