@@ -21,6 +21,7 @@ from gateway.core.requests import NotificationRequest
 from tests.support.api_gateway import request
 from tests.support.fake_servers import closed_port
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 TOKEN = "token-of-the-mail-server"
 FORGED = "dlv_00000000000000000000000000000001.1.0123456789abcdef01234567"
@@ -118,7 +119,7 @@ async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> Non
     async with _sending_mail(await closed_port()) as gateway:
         [answer] = await gateway.path.pipeline.accept("acme", [_incoming()])
         await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while (await _delivery(gateway, answer.id))["state"] != "retrying":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert await _receive(gateway, raw) == ["unverified"]

@@ -34,7 +34,7 @@ from gateway.receiving import CallbackReceiver
 from gateway.storage.schema import inbox, notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 EVERYTHING = ("send", "read", "manage")
 
@@ -507,7 +507,7 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
     """The next ``count`` events of a stream."""
     found: list[dict[str, Any]] = []
     current: dict[str, Any] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while len(found) < count:
             line = (await response.content.readline()).decode().rstrip("\n")
             if not line and "data" in current:

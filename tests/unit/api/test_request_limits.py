@@ -26,7 +26,7 @@ from gateway.app.http import http_parts
 from gateway.receiving import CallbackReceiver
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
 @pytest.fixture
@@ -280,5 +280,5 @@ async def test_a_stream_ends_with_its_token(client: Client, gateway: Gateway) ->
         response = await open_stream(stack, borrower)
         now = NOW + timedelta(hours=1)
         await gateway.providers.inbox.put("acme", "B-1", "dlv_1", "too late", "x")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             assert b"too late" not in await response.content.read()
