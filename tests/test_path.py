@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.cli.evidence import verify
+from tests.support.waiting import LIMIT_SECONDS
 from tests.support.whole_gateway import REQUEST, Running, up
 
 
@@ -113,7 +114,7 @@ async def test_an_unknown_outcome_is_resolved_and_never_sent_blindly(morning: Ru
     borrower = {**REQUEST["borrower"], "addresses": {**REQUEST["borrower"]["addresses"], "sms": "+12025550194"}}
     one_channel = [{"channel": "sms", "wait": None, "until": "delivered"}]
     _, answer = await morning.call("POST", "/v1/notifications", {**REQUEST, "borrower": borrower, "route": one_channel})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while "attempt_unknown" not in [event["kind"] for event in (await morning.read(answer["id"]))["events"]]:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert (await morning.until_at_rest(answer["id"]))["state"] == "delivered"

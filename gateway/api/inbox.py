@@ -27,8 +27,8 @@ from gateway.core.errors import Unavailable
 from gateway.core.requests import FieldError
 from gateway.core.signing import Signer
 from gateway.observability.metrics import Metrics
-from gateway.pipeline import Pipeline
 from gateway.queue.subscriptions import FeedNotifier
+from gateway.receiving import CallbackReceiver
 
 router = APIRouter(prefix="/v1/inbox", tags=["inbox"])
 
@@ -92,12 +92,12 @@ async def list_feed(
 # Before "/{message_id}/…", which would take it for a message.
 @router.post("/read-all")
 async def read_all(
-    who: Borrower, inbox: Uses[Inbox], pipeline: Uses[Pipeline], notifier: Uses[FeedNotifier]
+    who: Borrower, inbox: Uses[Inbox], receiver: Uses[CallbackReceiver], notifier: Uses[FeedNotifier]
 ) -> Response:
     """Mark every message read."""
     count = 0
     while unread := await inbox.unread(who.tenant, who.borrower_id, _READ_ALL_AT_ONCE):
-        await asyncio.gather(*(pipeline.mark_read(who.tenant, who.borrower_id, message) for message in unread))
+        await asyncio.gather(*(receiver.mark_read(who.tenant, who.borrower_id, message) for message in unread))
         count += len(unread)
     await notifier.publish(who.tenant, who.borrower_id)
     return bodies.answer({"read": count, "unread_count": 0})
@@ -108,11 +108,11 @@ async def read(
     who: Borrower,
     message_id: MessageId,
     inbox: Uses[Inbox],
-    pipeline: Uses[Pipeline],
+    receiver: Uses[CallbackReceiver],
     notifier: Uses[FeedNotifier],
 ) -> Response:
     """Mark a message read; the case system's route goes by it."""
-    if not await pipeline.mark_read(who.tenant, who.borrower_id, message_id):
+    if not await receiver.mark_read(who.tenant, who.borrower_id, message_id):
         raise Problem("not_found")
     return await _changed(who, inbox, notifier)
 

@@ -18,7 +18,7 @@ from gateway.api.http import bodies
 from gateway.api.http.parts import ConfiguredChannels, HttpSettings, Uses, part
 from gateway.api.http.problems import Problem
 from gateway.observability.metrics import Metrics
-from gateway.pipeline import Pipeline
+from gateway.receiving import CallbackReceiver
 
 router = APIRouter(prefix="/v1", tags=["callbacks"])
 
@@ -32,7 +32,7 @@ async def receive(request: Request) -> Response:
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
     with _refusing(request) as provider:
-        await part(request, Pipeline).receive(provider, await _callback(request, provider))
+        await part(request, CallbackReceiver).receive(provider, await _callback(request, provider))
     return Response(status_code=204)
 
 
@@ -40,13 +40,13 @@ FAST = (Route(f"{router.prefix}/receipts/{{provider}}", receive, methods=["POST"
 
 
 @router.post("/inbound/{provider}")
-async def inbound(request: Request, pipeline: Uses[Pipeline]) -> Response:
+async def inbound(request: Request, receiver: Uses[CallbackReceiver]) -> Response:
     """Take what borrowers wrote back; a stop is in force when this answers.
 
     The answer is in the provider's own form, and may carry one message to the borrower.
     """
     with _refusing(request) as provider:
-        content, media_type = await pipeline.reply(provider, await _callback(request, provider))
+        content, media_type = await receiver.reply(provider, await _callback(request, provider))
     return Response(content, media_type=media_type)
 
 

@@ -28,6 +28,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.templates.packs,
         gateway.path.borrowers,
         gateway.path.pipeline,
+        gateway.path.receiver,
         gateway.redis.quota_buckets,
         QuotaRules(settings.quotas),
         gateway.ledger.reads,

@@ -184,7 +184,7 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
         gateway.ledger.clock,
         settings.relay_seconds,
         gateway.path.metrics.relay_ran,
-        gateway.path.pipeline.match_parked,
+        gateway.path.receiver.match_parked,
     )
     yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
@@ -207,7 +207,7 @@ def _start_listening(tasks: asyncio.TaskGroup, gateway: Gateway, stop: asyncio.E
 
 async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: asyncio.Event) -> None:
     try:
-        await provider.listen(partial(gateway.path.pipeline.handle_provider_push, name), stop)
+        await provider.listen(partial(gateway.path.receiver.handle_provider_push, name), stop)
     except OSError as error:
         raise CannotStart(
             f"provider {name} cannot listen: {error.strerror}; set another port in its options"

@@ -66,7 +66,6 @@ def build_stages(
             find_parked=store.parked,
         ),
         recorder=recorder,
-        classifier=_classifier(ledger, templates),
     )
 
 
@@ -81,7 +80,7 @@ def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, deci
     )
 
 
-def _classifier(ledger: LedgerParts, templates: LoadedTemplates) -> ReplyClassifier:
+def build_classifier(ledger: LedgerParts, templates: LoadedTemplates) -> ReplyClassifier:
     settings, clock, packs = ledger.settings, ledger.clock, templates.packs
     return ReplyClassifier(
         templates.reply_lexicon.classify,

@@ -1,4 +1,4 @@
-"""Commands on the ledger itself, without a server: API keys, migrations, evidence."""
+"""Commands that open the ledger without a server: API keys, migrations, evidence, audit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from gateway.cli import acts, console, data_care
 from gateway.cli.client_options import instant_of
 from gateway.cli.runner import fail, full_id, ledger_settings, run
 
-keys_app = typer.Typer(help="API keys: one or more for each tenant.", no_args_is_help=True)
-ledger_app = typer.Typer(help="The ledger: its schema, its evidence, and its keeping.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The ledger: schema, evidence and maintenance.", no_args_is_help=True)
 data_care.install(ledger_app)
 
 _DAY_DIGITS = 4  # 27 years
 
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
 Expires = Annotated[
-    str, typer.Option("--expires", help="When it ends: 90d, or an instant (RFC 3339); default: never.", metavar="WHEN")
+    str,
+    typer.Option("--expires", help="When the key expires: 90d, or RFC 3339; default: never.", metavar="WHEN"),
 ]
 Networks = Annotated[
     list[str] | None,
-    typer.Option("--network", help="From where it may be used, as 10.0.0.0/8; may be repeated; default: everywhere."),
+    typer.Option("--network", help="Network that may use the key, as 10.0.0.0/8; may be repeated; default: any."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Scopes = Annotated[
     list[str] | None,
     typer.Option(
@@ -43,19 +44,19 @@ Scopes = Annotated[
 
 @keys_app.command()
 def create(
-    tenant: Annotated[str, typer.Option(help="Whose requests these will be.")],
-    name: Annotated[str, typer.Option(help="What it is for, to tell it from others.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant whose requests the key may send.")],
+    name: Annotated[str, typer.Option(help="A name for the list of keys.")] = "",
     scope: Scopes = None,
     expires: Expires = "",
     network: Networks = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it. It can't be shown again: only a keyed digest of it is kept."""
+    """Create a key and print it once: only a keyed digest of it is stored."""
     from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> tuple[str, str]:
-        # Not locked: a running gateway has the directory, and one more short writer does it no harm.
+        # Not locked: a running gateway holds the lock, and a second process may write for a moment.
         async with (
             open_ledger(ledger_settings(data_dir), locked=False) as ledger,
             acts.recorded(ledger, "key create", tenant),
@@ -72,7 +73,7 @@ def create(
     if as_json:
         typer.echo(json.dumps({"id": identifier, "key": key}))
     else:
-        console.STDERR.print(f"key {identifier}; keep it now, it can't be shown again:")
+        console.STDERR.print(f"key {identifier}; store it now, it can't be shown again:")
         typer.echo(key)
 
 
@@ -85,11 +86,11 @@ def _expiry(text: str, now: datetime) -> datetime:
 
 @keys_app.command("list")
 def list_keys(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """All keys, revoked ones too."""
+    """List all keys, also revoked ones."""
     from gateway.app.storage import open_ledger
     from gateway.core.codec import instant
 
@@ -116,7 +117,7 @@ def list_keys(
 
 @keys_app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
-    """Make a key useless at once."""
+    """Revoke a key; running processes refuse it after a few seconds."""
     from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> str:
@@ -132,7 +133,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 
 @ledger_app.command("migrate")
 def migrate_ledger(data_dir: DataDir = None) -> None:
-    """Bring the ledger to the schema of this version. Safe to repeat."""
+    """Migrate the ledger to the schema of this version. Safe to repeat."""
     from gateway.app.storage import open_ledger
     from gateway.storage.migrate import current, migrate
 
@@ -151,11 +152,11 @@ def migrate_ledger(data_dir: DataDir = None) -> None:
 
 @ledger_app.command("verify")
 def verify_ledger(
-    archive: Annotated[Path | None, typer.Option("--archive", help="Check what was archived there as well.")] = None,
+    archive: Annotated[Path | None, typer.Option("--archive", help="Check the archives in this folder too.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Check every chain of events, and that of what was archived. Exit status 1 when one is broken."""
+    """Check every hash chain of events, and those of archives. Exit status 1 when one is broken."""
     from gateway.app.storage import open_ledger
     from gateway.cli import evidence
 
@@ -179,13 +180,13 @@ def verify_ledger(
 
 @ledger_app.command("audit")
 def audit_ledger(
-    since: Annotated[str, typer.Option("--from", help="Contacts begun from then on, RFC 3339.")],
-    until: Annotated[str, typer.Option("--to", help="And before then; default: now.")] = "",
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    since: Annotated[str, typer.Option("--from", help="Contacts that began at or after this instant, RFC 3339.")],
+    until: Annotated[str, typer.Option("--to", help="And before this instant; default: now.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Judge what went out a second time, by code of its own. Exit status 1: a contact broke a rule, or none began."""
+    """Check contacts with code that is independent of the policy. Exit status 1: a violation, or no contact began."""
     from gateway.app.storage import open_ledger
     from gateway.app.templates import policies_folder
     from gateway.core.codec import instant
@@ -197,7 +198,7 @@ def audit_ledger(
 
     async def work(stop: asyncio.Event) -> tuple[int, list[dict[str, Any]]]:
         async with open_ledger(chosen, locked=False, create=False) as ledger:
-            # A demo's clock is elsewhere, so without an end nothing is left out.
+            # The clock of a demo may be ahead of this machine's, so without --to there is no end.
             end = instant_of(until, "--to") if until else datetime.max.replace(tzinfo=UTC)
             auditor = Auditor(ledger.database, Figures.load(policies_folder(chosen)))
             batches = [judged async for judged in auditor.between(begin, end)]
@@ -221,10 +222,10 @@ def audit_ledger(
 @ledger_app.command("export")
 def export_ledger(
     output: Annotated[Path | None, typer.Option(help="A file; default: stdout.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Every event as a line of JSON, in order, with its hash."""
+    """Export every event with its hash, in order: one line of JSON each."""
     from gateway.app.storage import open_ledger
     from gateway.cli import evidence
     from gateway.core.private_files import open_private

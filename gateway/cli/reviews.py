@@ -38,30 +38,23 @@ def waiting(
     console.listing(found, columns, as_json=as_json)
 
 
-@app.command()
-def approve(
-    reason: Reason,
-    items: Items = None,
-    filter_reason: FilterReason = "",
-    url: Url = "",
-    key: Key = "",
-    data_dir: DataDir = DEMO_DIR,
-) -> None:
-    """The borrower may be contacted; all other rules are evaluated again."""
-    _decide("approve", items or [], filter_reason, reason, url, key, data_dir)
+def _install(verb: str, text: str) -> None:
+    """Add the command ``verb``: both decisions have the same options."""
+
+    @app.command(verb, help=text)
+    def decide(
+        reason: Reason,
+        items: Items = None,
+        filter_reason: FilterReason = "",
+        url: Url = "",
+        key: Key = "",
+        data_dir: DataDir = DEMO_DIR,
+    ) -> None:
+        _decide(verb, items or [], filter_reason, reason, url, key, data_dir)
 
 
-@app.command()
-def refuse(
-    reason: Reason,
-    items: Items = None,
-    filter_reason: FilterReason = "",
-    url: Url = "",
-    key: Key = "",
-    data_dir: DataDir = DEMO_DIR,
-) -> None:
-    """The borrower must not be contacted."""
-    _decide("refuse", items or [], filter_reason, reason, url, key, data_dir)
+_install("approve", "The borrower may be contacted; all other rules are evaluated again.")
+_install("refuse", "The borrower must not be contacted.")
 
 
 def _decide(

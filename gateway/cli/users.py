@@ -1,5 +1,7 @@
-"""Commands on the people who write and approve templates. Passwords are typed or piped, never arguments: those are
-seen by everybody on the machine, and kept in the shell's history.
+"""Commands for users of the template editor.
+
+A password is typed or piped, and never an argument: other users of the machine can read arguments, and shells keep them
+in their history.
 """
 
 from __future__ import annotations
@@ -19,23 +21,23 @@ from gateway.cli.runner import fail, ledger_settings, run
 if TYPE_CHECKING:
     from gateway.identity.users import User
 
-app = typer.Typer(help="People who write and approve templates.", no_args_is_help=True)
+app = typer.Typer(help="Users who write and approve templates.", no_args_is_help=True)
 
 _PASSWORD = "GATEWAY_USER_PASSWORD"
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON on stdout.")]
-Email = Annotated[str, typer.Argument(help="The address that they sign in with.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Email = Annotated[str, typer.Argument(help="The address with which the user signs in.")]
 Tests = Annotated[
     list[str] | None,
-    typer.Option("--test-address", help="CHANNEL=ADDRESS of their own, where test messages may go; may be repeated."),
+    typer.Option("--test-address", help="CHANNEL=ADDRESS of the user for test messages; may be repeated."),
 ]
 
 
 @app.command()
 def add(
     email: Email,
-    tenant: Annotated[str, typer.Option(help="Whose templates these will be.")],
-    name: Annotated[str, typer.Option(help="As colleagues see it.")],
+    tenant: Annotated[str, typer.Option(help="The tenant whose templates the user may open.")],
+    name: Annotated[str, typer.Option(help="The name that other users see.")],
     role: Annotated[
         str,
         typer.Option(
@@ -46,9 +48,9 @@ def add(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let somebody sign in at /editor. The password comes from GATEWAY_USER_PASSWORD, a pipe, or is asked for.
+    """Add a user of /editor. The password is read from GATEWAY_USER_PASSWORD, from a pipe, or from a prompt.
 
-    Check that a --test-address is theirs: test messages go there without another question.
+    Check that a --test-address belongs to the user: test messages are sent there without a confirmation.
     """
     from gateway.app.storage import open_ledger
     from gateway.identity.users import BadUser
@@ -76,11 +78,11 @@ def add(
 
 @app.command("list")
 def list_users(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """All users, disabled ones too."""
+    """List all users, also disabled ones."""
     from gateway.app.storage import open_ledger
     from gateway.core.codec import instant
 
@@ -106,7 +108,7 @@ def list_users(
 
 @app.command()
 def disable(email: Email, data_dir: DataDir = None) -> None:
-    """Sign somebody out everywhere, and in no more. What they did stays theirs; set-password lets them in again."""
+    """Disable a user and end all sessions. Earlier acts keep the user's name; set-password enables the user again."""
     from gateway.app.storage import open_ledger
 
     async def work(stop: asyncio.Event) -> bool:
@@ -124,7 +126,7 @@ def disable(email: Email, data_dir: DataDir = None) -> None:
 
 @app.command("set-password")
 def set_password(email: Email, data_dir: DataDir = None) -> None:
-    """A new password for somebody, who is signed out everywhere."""
+    """Set a new password and end all sessions of the user."""
     from gateway.app.storage import open_ledger
     from gateway.identity.users import BadUser
 

@@ -123,10 +123,6 @@ class RequestValidator:
             for step in notification.route
         ]
 
-    def normalise(self, channel: str, address: str) -> str:
-        """The one spelling of an address. Raises KeyError for an unknown channel, ValueError for a wrong address."""
-        return self._normalise(channel, address)
-
     def _normalised(self, incoming: NotificationRequest) -> tuple[dict[str, str], list[FieldError]]:
         addresses: dict[str, str] = {}
         errors: list[FieldError] = []

@@ -1,6 +1,6 @@
-"""What the status page says, from what the ledger knows: numbers, what needs a look, plots, verdicts, providers.
+"""Builds the status page from the ledger's figures: numbers, warnings, plots, verdicts and providers.
 
-Pure: no SQL, no HTTP. What needs a look is what would soon raise an alert, with the runbook that the alert names.
+Pure: no SQL, no HTTP. A warning has the threshold of an alert, and links to the runbook that the alert names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.web.plots import PlotSeries, columns
 _LATE_SECONDS = 60
 _REVIEW_SECONDS = 4 * 3600
 
-_LACKING = {"ledger": "GatewayLedgerLost", "redis": "GatewayRedisLost"}
+_NOT_READY_RUNBOOKS = {"ledger": "GatewayLedgerLost", "redis": "GatewayRedisLost"}
 _VERDICTS = {State.DEFERRED: "defer", State.SUPPRESSED: "suppress", State.REVIEW: "review"}
 _FAILED = (State.FAILED, State.UNDELIVERED, State.EXPIRED)
 
@@ -38,26 +38,26 @@ class StatusText:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Something that a person should look at; ``runbook`` is the page that says how."""
+class StatusWarning:
+    """A condition that a person should handle; ``runbook`` is the page that says how."""
 
-    says: StatusText
+    text: StatusText
     runbook: str
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One figure, what it is of, and whether it needs a look."""
+    """One figure with its explanation, and whether a person should look at it."""
 
     name: str
     value: str
-    says: StatusText
+    text: StatusText
     troubled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """One provider, as all workers together see it. ``share`` is the worst of theirs."""
+    """One provider's traffic, summed over the workers. ``share`` is the lowest that a worker gives it, from 0 to 1."""
 
     name: str
     channel: str
@@ -69,7 +69,7 @@ class ProviderRow:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One verdict and reason of the last hour."""
+    """How often a verdict was given for one reason in the last hour."""
 
     verdict: str
     reason: str
@@ -82,7 +82,7 @@ class Status:
     """The whole page."""
 
     at: datetime
-    looks: Sequence[Look]
+    warnings: Sequence[StatusWarning]
     numbers: Sequence[Number]
     flow: Markup
     ends: Markup
@@ -103,7 +103,7 @@ def status(
     channels: Mapping[str, str],
     not_ready: Mapping[str, str],
 ) -> Status:
-    """Put the page together. ``channels`` has each provider's channel; ``not_ready`` what is missing, and why."""
+    """Build the page. ``channels`` maps a provider to its channel, ``not_ready`` a failing dependency to the error."""
     alive = [each for each in processes if each.alive(now)]
     providers = _providers(alive, channels)
     labels = [datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M") for minute in minutes]
@@ -117,7 +117,7 @@ def status(
     ]
     return Status(
         at=now,
-        looks=_looks(ages, providers, switches, alive, not_ready),
+        warnings=_warnings(ages, providers, switches, alive, not_ready),
         numbers=_numbers(ages),
         flow=columns("Accepted and sent in each minute of the last hour", flow, labels),
         ends=columns("Delivered and not delivered in each minute of the last hour", ends, labels),
@@ -130,8 +130,8 @@ def status(
     )
 
 
-def _moved(happened: EventGroup) -> bool:
-    return happened.kind not in ("ignored", "checked", "lookup_failed")
+def _moved(group: EventGroup) -> bool:
+    return group.kind not in ("ignored", "checked", "lookup_failed")
 
 
 def _per_minute(minutes: Minutes, wanted: Callable[[EventGroup], bool]) -> list[float]:
@@ -182,52 +182,52 @@ def _numbers(ages: Backlog) -> list[Number]:
     ]
 
 
-def _looks(
+def _warnings(
     ages: Backlog,
     providers: Sequence[ProviderRow],
     switches: Iterable[Switch],
     alive: Sequence[RunningProcess],
     not_ready: Mapping[str, str],
-) -> list[Look]:
+) -> list[StatusWarning]:
     found = [
-        _look(f"lacks_{name}", _LACKING[name], reason=reason)
-        if name in _LACKING
-        else _look("lacks", "GatewayAcceptAvailability", part=name, reason=reason)
+        _warning(f"not_ready_{name}", _NOT_READY_RUNBOOKS[name], reason=reason)
+        if name in _NOT_READY_RUNBOOKS
+        else _warning("not_ready", "GatewayAcceptAvailability", part=name, reason=reason)
         for name, reason in not_ready.items()
         if reason
     ]
     if not any(each.sends for each in alive):
-        found.append(_look("no_worker", "GatewayWorkerAbsent"))
+        found.append(_warning("no_worker", "GatewayWorkerAbsent"))
     if ages.oldest_due_seconds > _LATE_SECONDS:
-        found.append(_look("late", "GatewayDeliveriesLate", time=duration(ages.oldest_due_seconds)))
+        found.append(_warning("late", "GatewayDeliveriesLate", time=duration(ages.oldest_due_seconds)))
     found += _failing(providers)
     if ages.unknown:
-        found.append(_look("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
+        found.append(_warning("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
     if ages.oldest_review_seconds > _REVIEW_SECONDS:
-        found.append(_look("review", "GatewayReviewWaits", time=duration(ages.oldest_review_seconds)))
+        found.append(_warning("review", "GatewayReviewWaits", time=duration(ages.oldest_review_seconds)))
     if pauses := sum(each.kind is SwitchKind.PAUSE for each in switches):
-        found.append(_look("paused", "GatewayPausedLong", number=pauses))
+        found.append(_warning("paused", "GatewayPausedLong", number=pauses))
     return found
 
 
-def _failing(providers: Sequence[ProviderRow]) -> Iterator[Look]:
+def _failing(providers: Sequence[ProviderRow]) -> Iterator[StatusWarning]:
     by_channel: dict[str, list[ProviderRow]] = {}
     for row in providers:
         by_channel.setdefault(row.channel, []).append(row)
     for channel, rows in by_channel.items():
-        resting = [row.name for row in rows if row.share == 0]
-        if len(resting) == len(rows):
-            yield _look("channel_down", "GatewayChannelDown", channel=channel)
-        elif resting:
-            yield _look("provider_failing", "GatewayProviderFailing", provider=", ".join(resting))
+        failing = [row.name for row in rows if row.share == 0]
+        if len(failing) == len(rows):
+            yield _warning("channel_down", "GatewayChannelDown", channel=channel)
+        elif failing:
+            yield _warning("provider_failing", "GatewayProviderFailing", provider=", ".join(failing))
 
 
-def _look(key: str, runbook: str, **values: object) -> Look:
-    return Look(StatusText(f"ops_look_{key}", values), runbook)
+def _warning(key: str, runbook: str, **values: object) -> StatusWarning:
+    return StatusWarning(StatusText(f"ops_warning_{key}", values), runbook)
 
 
 def _deployed(processes: Sequence[RunningProcess]) -> tuple[str, datetime] | None:
-    """The version of the process that started last, and when it was started for the first time."""
+    """The version of the process that started last, and the first start of a process with that version."""
     if not processes:
         return None
     newest = max(processes, key=lambda each: each.started_at).version
@@ -235,7 +235,7 @@ def _deployed(processes: Sequence[RunningProcess]) -> tuple[str, datetime] | Non
 
 
 def duration(seconds: float) -> str:
-    """For people: "0 s", "45 s", "12 min", "3 h 5 min", "2 d 4 h"."""
+    """A duration for display: "0 s", "45 s", "12 min", "3 h 5 min", "2 d 4 h"."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -97,7 +97,7 @@ async def _fill(gateway: Gateway, taker: Taker, notifications: int) -> None:
         await gateway.path.pipeline.dispatch(due)
         taken, taker.taken = taker.taken, []
         for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
-            await gateway.path.pipeline.handle_provider_push(
+            await gateway.path.receiver.handle_provider_push(
                 "sim", [Receipt("sim", status, each) for each in taken], ()
             )
 

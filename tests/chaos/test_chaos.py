@@ -7,11 +7,6 @@ import json
 import sys
 from typing import Any
 
-import pytest
-
-pytestmark = pytest.mark.timeout(900)
-
-
 FIGURES = (
     *("seed", "faults", "accepted", "lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out"),
     *("orphans", "seconds_to_settle"),

@@ -286,7 +286,7 @@ async def test_a_killed_server_is_started_again_and_reported(short_dir: Path) ->
     try:
         first = server.pid
         os.kill(first, signal.SIGKILL)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while server.pid == first or not server.running:  # noqa: ASYNC110 – no event tells of a process
                 await asyncio.sleep(0.05)
         assert await client.ping()

@@ -23,6 +23,7 @@ from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Postgres
 from tests.chaos.harness.process import skew
 from tests.support.production import free_port
+from tests.support.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ async def test_what_is_done_to_the_ledger_has_been_done_before_it_is_healed() ->
 
     def fill_disk() -> None:
         loop.call_soon_threadsafe(began.set)
-        go_on.wait(10)
+        go_on.wait(LIMIT_SECONDS)
         done.append("filled")
 
     server: Any = SimpleNamespace(kill=lambda: None, fill_disk=fill_disk, start=lambda: done.append("started"))

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.core.states import State
 from tests.support.ledgers import begun, empty_sqlite
-from tests.support.waiting import eventually_blocking
+from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "gateway.cli"]
@@ -199,7 +199,7 @@ def test_the_commands_find_the_demo_that_is_up(
     assert_one_line(["key", "revoke", "nobody", *where], "there is no 'nobody'")
 
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=LIMIT_SECONDS) == 0
     assert not (data_dir / "demo.json").exists()
     assert in_process("status", found["id"], *where).stderr.startswith("gateway: --url")
 

@@ -19,6 +19,7 @@ from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
 from gateway.core.controls import SwitchKind, SwitchScope
 from tests.support.browser import PASSWORD, chromium, sign_in, window
+from tests.support.waiting import LIMIT_SECONDS
 from tests.support.whole_gateway import REQUEST, Running, up
 
 SMS = "#text-en-US_sms_liquid"
@@ -145,11 +146,11 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Edi
 
         async def hold(route: Route) -> None:
             sent.append(route.request.url)
-            await asyncio.wait_for(previewed.wait(), 60)
+            await asyncio.wait_for(previewed.wait(), LIMIT_SECONDS)
             await route.continue_()
 
         await mei.route("**/submit", hold)
-        async with mei.expect_request("**/preview", timeout=60_000):
+        async with mei.expect_request("**/preview", timeout=LIMIT_SECONDS * 1000):
             await mei.get_by_label("Comment").evaluate(
                 """comment => {
                     comment.value = "friendlier";
@@ -274,7 +275,6 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZES: dict[str, ViewportSize] = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 
 
-@pytest.mark.timeout(300)  # axe looks at a dozen pages, four times each; a busy machine needs a while
 async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
     """On a desktop and a phone, light and dark, axe finds nothing against A and AA, and no page scrolls sideways.
 

@@ -17,6 +17,7 @@ from gateway.core.requests import NotificationRequest
 from tests.support.api_gateway import request
 from tests.support.fake_servers import closed_port
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 ACCOUNT = "AC" + "0" * 32
 
@@ -44,7 +45,7 @@ async def test_what_one_provider_cannot_take_the_other_does() -> None:
     try:
         async with open_gateway(settings) as gateway:
             await gateway.path.pipeline.accept("acme", [_incoming(number) for number in range(60)])
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 while sms.received.messages < 60:
                     await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 100))
                     await asyncio.sleep(0.05)

@@ -21,6 +21,7 @@ from gateway.core.requests import NotificationRequest
 from tests.support.api_gateway import request
 from tests.support.fake_servers import closed_port
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 TOKEN = "token-of-the-mail-server"
 FORGED = "dlv_00000000000000000000000000000001.1.0123456789abcdef01234567"
@@ -92,7 +93,7 @@ async def _sending_mail(port: int) -> AsyncIterator[Gateway]:
 
 async def _receive(gateway: Gateway, raw: bytes) -> list[str]:
     callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-    return await gateway.path.pipeline.receive("mail", callback)
+    return await gateway.path.receiver.receive("mail", callback)
 
 
 async def _delivery(gateway: Gateway, notification_id: str) -> dict[str, Any]:
@@ -118,7 +119,7 @@ async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> Non
     async with _sending_mail(await closed_port()) as gateway:
         [answer] = await gateway.path.pipeline.accept("acme", [_incoming()])
         await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while (await _delivery(gateway, answer.id))["state"] != "retrying":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert await _receive(gateway, raw) == ["unverified"]
@@ -149,7 +150,7 @@ async def test_a_stop_by_mail_holds_for_the_address_that_was_written_to(signed: 
         to = reply_address(reference, "lender.example")
         raw = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <1@x>\r\n\r\nSTOP\r\n".encode()
         callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-        assert await gateway.path.pipeline.reply("mail", callback) == (b"", "text/plain")
+        assert await gateway.path.receiver.reply("mail", callback) == (b"", "text/plain")
         shown = await gateway.ledger.reads.borrower("acme", "B-1") or {}
         assert [each["channel"] for each in shown.get("opt_outs", ())] == (["email"] if signed else [])
         case = {**request()["case"], "id": "C-another"}

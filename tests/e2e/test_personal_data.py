@@ -40,6 +40,7 @@ from gateway.queue.connection import connect
 from gateway.storage.schema import deliveries, notifications
 from tests.support.mails import COMPLAINT
 from tests.support.production import free_port
+from tests.support.waiting import LIMIT_SECONDS
 
 AT = "2026-11-24T10:00:00+08:00"
 ACCOUNT = "AC" + "0" * 32
@@ -239,7 +240,7 @@ async def _monitored(gateway: Gateway, commands: list[str]) -> AsyncIterator[Non
 
 
 async def _until_at_rest(watched: Watched) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             found = json.loads((await watched.call("GET", "/v1/notifications?limit=200"))[1])["notifications"]
             if not {each["state"] for each in found} & {"accepted", "sending", "retrying", "unknown"}:

@@ -52,7 +52,7 @@ async def test_the_gateway_works_behind_pgbouncer(
             async def sent() -> bool:
                 return (await running.received())["messages"] == _NOTIFICATIONS
 
-            await eventually(sent, limit=120, every=0.2)
+            await eventually(sent, every=0.2)
             assert all(each.handle.poll() is None for each in (*running.apis, *running.workers))
             said: list[dict[str, Any]] = json.loads(await asyncio.to_thread(command, url, "doctor", "--json"))
         [pooler] = [each for each in said if each["check"] == "ledger.pooler"]

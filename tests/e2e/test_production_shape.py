@@ -55,7 +55,7 @@ async def at_rest(running: Production) -> dict[str, int]:
         states = await running.states()
         return {} if states.keys() - _END else states
 
-    return await eventually(ended, limit=120, every=0.2)
+    return await eventually(ended, every=0.2)
 
 
 async def test_fifty_identical_posts_at_once_are_one_message(running: Production) -> None:

@@ -22,6 +22,7 @@ from gateway.storage.schema import receipts
 from tests.support.api_gateway import request
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.smsc import Smsc, WireSmsc
+from tests.support.waiting import LIMIT_SECONDS
 
 ANSWERED, UNANSWERED = "+12025550100", "+12025550194"
 
@@ -34,7 +35,7 @@ def _incoming(case: str, phone: str = ANSWERED) -> NotificationRequest:
 
 
 async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             found = await gateway.ledger.reads.notification("acme", notification_id)
             assert found is not None
@@ -45,7 +46,7 @@ async def _until(gateway: Gateway, notification_id: str, state: str) -> dict[str
 
 async def _orphan(gateway: Gateway) -> None:
     """Until a receipt is in the ledger."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not await gateway.ledger.database.read(lambda each: each.execute(select(receipts)).first()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -67,7 +68,7 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
             provider = gateway.providers.by_name["smsc"]
             assert isinstance(provider, Listens)
             listening = asyncio.create_task(
-                provider.listen(partial(gateway.path.pipeline.handle_provider_push, "smsc"), stop)
+                provider.listen(partial(gateway.path.receiver.handle_provider_push, "smsc"), stop)
             )
             yield gateway
             stop.set()
@@ -80,7 +81,7 @@ async def _on(smsc: Smsc | WireSmsc, **settings: Any) -> AsyncIterator[Gateway]:
 async def _work(gateway: Gateway) -> None:
     """Once, what a worker does all the time."""
     await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
-    await gateway.path.pipeline.match_parked()
+    await gateway.path.receiver.match_parked()
 
 
 async def _unanswered(gateway: Gateway) -> str:
@@ -99,7 +100,7 @@ async def test_a_receipt_and_a_stop_come_back_on_the_connection() -> None:
         await _work(gateway)
         await _until(gateway, answer.id, "delivered")
         await smsc.says(b"STOP")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while not (await gateway.ledger.reads.borrower("acme", "B-1") or {})["opt_outs"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         [second] = await gateway.path.pipeline.accept("acme", [_incoming("C-2")])
@@ -149,7 +150,7 @@ async def test_a_stop_is_confirmed_over_the_connection() -> None:
         body["borrower"] |= {"jurisdiction": "us", "locale": "en", "time_zones": ["America/New_York"]}
         body["borrower"]["addresses"]["sms"] = ANSWERED
         await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while smsc.session is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await smsc.says(b"STOP")

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from gateway.observability import logs, tracing
+from tests.support.waiting import LIMIT_SECONDS
 from tests.support.whole_gateway import REQUEST, Running, up
 
 MORNING = "2026-11-24T10:00:00+08:00"
@@ -49,7 +50,7 @@ async def _delivered(exporter: InMemorySpanExporter, trace_id: str) -> None:
 
     It may be faster than the end of the sending, so that a trace is whole only when the gateway has stopped.
     """
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             states = [(each.attributes or {}).get("gateway.state") for each in _spans(exporter, trace_id)]
             if "delivered" in states:

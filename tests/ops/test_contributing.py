@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.promtool import OPS
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = OPS.parent
 PAGES = dict(re.findall(r"^## (A .+?)\n(.*?)(?=^## |\Z)", (OPS / "CONTRIBUTING.md").read_text("utf-8"), re.M | re.S))
@@ -87,7 +88,7 @@ def _run(root: Path, *command: str, **environment: str) -> str:
         env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

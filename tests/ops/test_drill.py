@@ -22,7 +22,6 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.mark.timeout(900)
 async def test_redis_is_lost_and_found(folder: Path) -> None:
     """Alertmanager has the alert, the pager is told, the page is followed, and all ends when Redis is back."""
     tool("prometheus", "prometheus")

@@ -26,7 +26,7 @@ from gateway.cli.doctor import queue
 from gateway.cli.doctor.finding import Level
 from gateway.storage.database import Database
 from tests.support.production import free_port
-from tests.support.waiting import eventually_blocking
+from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
 README = (DEPLOY / "README.md").read_text()
@@ -137,7 +137,7 @@ def postgresql(folder: Path, programs: Path, port: str, settings: Mapping[str, s
         yield address
     finally:
         running.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-        running.wait(60)
+        running.wait(LIMIT_SECONDS)
 
 
 async def test_postgresql_of_compose_takes_the_gateway_over_tls_alone(secrets: Path) -> None:

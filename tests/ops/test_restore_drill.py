@@ -6,12 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 DRILL = Path(__file__).parents[2] / "ops" / "deploy" / "restore_drill.py"
 
 
-@pytest.mark.timeout(500)
 def test_nobody_is_written_to_twice_after_a_restore() -> None:
     """Backup, more messages, loss, restore: messages sent in between are held and not sent again."""
     done = subprocess.run([sys.executable, str(DRILL)], capture_output=True, text=True, check=False)

@@ -26,6 +26,7 @@ from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
 from tests.ops.promtool import OPS, alerts, tool
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
 FACTOR = 30  # how much faster the rules are: an hour in two minutes
@@ -60,7 +61,7 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
         yield folder, json.loads((folder / "demo.json").read_text())
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(LIMIT_SECONDS)
         rmtree(folder, ignore_errors=True)
 
 

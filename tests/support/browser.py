@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.support.waiting import LIMIT_SECONDS
+
 PASSWORD = "correct horse battery staple"
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -37,7 +39,7 @@ async def window(browser: Browser, url: str, **options: Any) -> AsyncIterator[Pa
     """One person's window. What its policy blocks or its scripts throw fails the test."""
     context = await browser.new_context(base_url=url, **{"locale": "en-GB", **options})
     page, faults = await context.new_page(), []
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(LIMIT_SECONDS * 1000)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda each: faults.append(each.text) if "Content Security Policy" in each.text else None)
     try:

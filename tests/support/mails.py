@@ -11,6 +11,7 @@ from channels.email.sink import Mail
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock
 from tests.support.production import free_port
+from tests.support.waiting import LIMIT_SECONDS
 
 TO = "chen@example.com"
 REFERENCE = f"dlv_{1:032x}.1.{'ab' * 12}"
@@ -77,7 +78,7 @@ class Back:
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._provider.listen(self._heard, self._stop))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)

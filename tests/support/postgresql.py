@@ -23,8 +23,10 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import create_engine
 
-_READY_SECONDS = 60.0  # the start takes less than a second; a busy machine or a recovery needs the rest
-_STOP_SECONDS = 30.0  # a fast shutdown writes a checkpoint
+from tests.support.waiting import LIMIT_SECONDS
+
+_READY_SECONDS = LIMIT_SECONDS  # the start takes less than a second; a busy machine or a recovery needs the rest
+_STOP_SECONDS = LIMIT_SECONDS  # a fast shutdown writes a checkpoint
 # Nothing survives a crash of the machine, and nothing has to: these servers live as long as the tests.
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # PostgreSQL refuses to run as root. This user exists on every Unix (LSB 5.0, 22.2) and owns nothing.
@@ -72,7 +74,7 @@ class PostgresServer:
     @property
     def address(self) -> str:
         """The same for psycopg."""
-        return f"host={self.folder} user=postgres dbname=postgres connect_timeout=2"
+        return f"host={self.folder} user=postgres dbname=postgres connect_timeout=30"
 
     @property
     def socket(self) -> Path:

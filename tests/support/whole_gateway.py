@@ -17,6 +17,7 @@ from gateway.app import serving
 from gateway.app.app import Gateway
 from gateway.app.settings import Settings
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 REQUEST: dict[str, Any] = {
     "borrower": {
@@ -54,7 +55,7 @@ class Running:
         return dict(found)
 
     async def until_at_rest(self, notification_id: str) -> dict[str, Any]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 found = await self.read(notification_id)
                 moving = [each for each in found["deliveries"] if each["due_at"] is not None]

@@ -1,6 +1,6 @@
-"""What goes around every request: its id, its span, and an answer when our own code breaks.
+"""Middleware for every request: the X-Request-ID header, the span, the access log, and 500 for unhandled exceptions.
 
-Owns the X-Request-ID header. Must not look into bodies.
+Must not read bodies.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.api.http.problems import Problem, respond
 from gateway.observability import logs, tracing
 
-_UNTOLD = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds, by machines, and never news
+_NOT_LOGGED = frozenset({"/healthz", "/readyz", "/metrics"})  # polled every few seconds
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
 
 
 class RequestId:
-    """Takes the caller's X-Request-ID or makes one, and returns it with the answer.
+    """Takes X-Request-ID from the request or generates one, and returns it in the response.
 
-    A plain ASGI wrapper: Starlette's own kind costs a task per request and gets in the way of streams.
+    Pure ASGI middleware: Starlette's BaseHTTPMiddleware starts a task for each request and buffers streams.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,12 +51,12 @@ class RequestId:
                 headers.update(scope["response_headers"])
             await send(message)
 
-        asked_by_machine = scope["path"] in _UNTOLD
-        with nullcontext() if asked_by_machine else tracing.request(headers, scope["method"], request_id) as span:
+        is_poll = scope["path"] in _NOT_LOGGED
+        with nullcontext() if is_poll else tracing.request(headers, scope["method"], request_id) as span:
             try:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
-                return  # nobody is there to be answered
+                return  # no client is left to answer
             except Exception as error:
                 structlog.get_logger("api").error(
                     "request_failed", request_id=request_id, method=scope["method"], route=_route(scope), exc_info=error
@@ -66,7 +66,7 @@ class RequestId:
             finally:
                 route = _route(scope)
                 tracing.answered(span, scope["method"], route, status)
-                if not asked_by_machine:
+                if not is_poll:
                     structlog.get_logger("gateway").info(
                         "answered",
                         request_id=request_id,

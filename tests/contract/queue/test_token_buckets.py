@@ -91,7 +91,7 @@ async def test_key_expires_when_it_says_nothing_more(redis: Redis) -> None:
     async def gone() -> bool:
         return not await redis.exists(key)
 
-    await eventually(gone, limit=300)
+    await eventually(gone)
 
 
 async def test_clock_that_went_back_takes_nothing_away(redis: Redis) -> None:

@@ -29,6 +29,7 @@ from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, borrowers, dedup_claims, deliveries, notifications
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.waiting import LIMIT_SECONDS
 
 RECORDER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
 _BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
@@ -47,13 +48,13 @@ async def _crossing(database: Database, first: Select[Any], second: Select[Any],
     with database.engine.connect() as other:
         other.execute(first.with_for_update()).all()
         task = asyncio.create_task(work)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while not await database.read(lambda connection: connection.execute(_BLOCKED).scalar_one()):
                 assert not task.done(), "it waited for nothing"
                 await asyncio.sleep(0.02)
         await asyncio.to_thread(lambda: other.execute(second.with_for_update()).all())
         other.commit()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         return await task
 
 

@@ -14,6 +14,7 @@ from gateway.identity.keys import Keys
 from gateway.storage.database import Database
 from gateway.storage.reads import Filter, Reads
 from tests.support.ledgers import NOW, draft, later, people_on, store_on
+from tests.support.waiting import LIMIT_SECONDS
 
 
 class Heard:
@@ -67,7 +68,7 @@ async def test_puts_of_two_processes_appear_in_order(database: Database) -> None
         for number in range(100):
             await inbox.put("acme", "B-1", f"{name}-{number}", f"{name}-{number}", "x")
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await asyncio.gather(follow(), put(one, "a"), put(two, "b"))
     assert len(seen) == 200
 

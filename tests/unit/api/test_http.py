@@ -30,10 +30,11 @@ from gateway.core.errors import InvalidData, Unavailable
 from gateway.observability import logs
 from gateway.observability.readiness import Probe
 from gateway.pipeline import Pipeline
+from gateway.receiving import CallbackReceiver
 from gateway.storage.schema import inbox, notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 EVERYTHING = ("send", "read", "manage")
 
@@ -437,14 +438,14 @@ async def test_a_signed_callback_is_taken_and_trouble_is_ours(
     async def away(*_arguments: Any) -> Any:
         raise Unavailable("ledger: OperationalError")
 
-    monkeypatch.setattr(Pipeline, "receive", away)
+    monkeypatch.setattr(CallbackReceiver, "receive", away)
     status, answered = await call()
     assert (status, answered["Retry-After"]) == (503, "5")
 
     async def unstorable(*_arguments: Any) -> Any:
         raise InvalidData("ledger: DataError")
 
-    monkeypatch.setattr(Pipeline, "receive", unstorable)
+    monkeypatch.setattr(CallbackReceiver, "receive", unstorable)
     status, answered = await call()
     assert (status, answered["Content-Type"]) == (422, "application/problem+json")
 
@@ -506,7 +507,7 @@ async def events_of(response: aiohttp.ClientResponse, count: int) -> list[dict[s
     """The next ``count`` events of a stream."""
     found: list[dict[str, Any]] = []
     current: dict[str, Any] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while len(found) < count:
             line = (await response.content.readline()).decode().rstrip("\n")
             if not line and "data" in current:

@@ -23,10 +23,10 @@ from gateway.api.http.parts import GatewayClock, Parts
 from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
-from gateway.pipeline import Pipeline
+from gateway.receiving import CallbackReceiver
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ async def client(gateway: Gateway) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pipeline fails the test when it is given a callback."""
+    """The receiver fails the test when it is given a callback."""
 
     async def never(*_arguments: object) -> None:
         raise AssertionError("the callback was handed on")
 
-    monkeypatch.setattr(Pipeline, "receive", never)
-    monkeypatch.setattr(Pipeline, "reply", never)
+    monkeypatch.setattr(CallbackReceiver, "receive", never)
+    monkeypatch.setattr(CallbackReceiver, "reply", never)
 
 
 # ── callbacks ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -280,5 +280,5 @@ async def test_a_stream_ends_with_its_token(client: Client, gateway: Gateway) ->
         response = await open_stream(stack, borrower)
         now = NOW + timedelta(hours=1)
         await gateway.providers.inbox.put("acme", "B-1", "dlv_1", "too late", "x")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             assert b"too late" not in await response.content.read()

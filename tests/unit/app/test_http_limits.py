@@ -14,9 +14,7 @@ import uvicorn
 
 from gateway.app.http_protocol import HttpLimits, LimitedHttpProtocol, limited_protocol
 from gateway.app.serving import Server
-from tests.support.waiting import eventually
-
-_LIMIT = 60.0  # seconds that a test waits for a condition
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 _slow_began, _slow_may_end = asyncio.Event(), asyncio.Event()
 
@@ -74,7 +72,7 @@ async def _exchange(port: int, *chunks: bytes, end: bool = False) -> bytes:
         if end:
             writer.write_eof()
     answer = b""
-    async with asyncio.timeout(_LIMIT):
+    async with asyncio.timeout(LIMIT_SECONDS):
         with suppress(ConnectionError):
             while part := await reader.read(65536):
                 answer += part
@@ -148,7 +146,7 @@ async def test_connections_beyond_the_limit_are_answered_503() -> None:
             writer.close()
             await writer.wait_closed()
         answer = b""
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while not answer.startswith(b"HTTP/1.1 200"):
                 answer = await _exchange(port, _head(fields="\r\n"))
 
@@ -165,7 +163,7 @@ async def test_half_of_a_next_request_does_not_cut_off_a_slow_answer() -> None:
         await eventually(lambda: connection._head_bytes > 0)
         assert connection._deadline is None
         _slow_may_end.set()
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(LIMIT_SECONDS):
             assert (await reader.read(12)) == b"HTTP/1.1 200"
         writer.close()
 

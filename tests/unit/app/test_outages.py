@@ -17,6 +17,7 @@ from gateway.core.deliveries import Attempt
 from gateway.core.errors import Unavailable
 from gateway.core.requests import AcceptResult
 from tests.support.api_gateway import open_api_gateway, request
+from tests.support.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ async def test_a_stop_finishes_what_is_under_way_and_gives_back_the_rest_at_once
         dispatching = tasks.create_task(gateway.path.pipeline.dispatch(started))
         await feed.begun.wait()
         gateway.path.pipeline.stop()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while len(given_back := await gateway.path.store.due(gateway.ledger.clock(), 10)) < 2:  # noqa: ASYNC110 – in a database
                 await asyncio.sleep(0.01)
         assert not dispatching.done()

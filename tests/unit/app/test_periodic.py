@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.core.errors import Unavailable
+from tests.support.waiting import LIMIT_SECONDS
 
 Outcome = bool | None | Exception
 
@@ -99,5 +100,5 @@ async def test_stopping_ends_the_pause() -> None:
     running = asyncio.create_task(run_periodically(PeriodicWork("work", 3600.0, run_once), stop))
     await ran.wait()
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await running

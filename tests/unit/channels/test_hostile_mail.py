@@ -15,6 +15,7 @@ from channels.email import CHANNEL, parsing
 from channels.email.reports import read_reports, return_path
 from tests.support.fake_servers import clock
 from tests.support.mails import REFERENCE, Back
+from tests.support.waiting import LIMIT_SECONDS
 
 HEAD = b"From: a@b.example\r\nMIME-Version: 1.0\r\n"
 REPORT = HEAD + b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
@@ -85,14 +86,14 @@ async def test_a_slow_mail_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatc
 
     def slow(*_: object) -> list[object]:
         reading.set()
-        assert released.wait(60)
+        assert released.wait(LIMIT_SECONDS)
         return []
 
     monkeypatch.setattr("channels.email.smtp.read_reports", slow)
     back = Back("smtp")
     await back.start()
     delivered = asyncio.create_task(back.deliver(b"x: y\r\n\r\n", return_path(REFERENCE, "lender.example")))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not reading.is_set():  # noqa: ASYNC110 – set in the thread
             await asyncio.sleep(0.01)
     released.set()  # the loop runs although the mail is being read

@@ -16,6 +16,7 @@ import pytest
 from channels.base import Channel
 from channels.registry import GROUP, PluginError, load
 from channels.sms import CHANNEL as SMS
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "tests" / "example_channel"
@@ -62,7 +63,7 @@ def test_an_installed_package_adds_a_channel(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     run = subprocess.run(
         [sys.executable, "-c", _USE, str(spool)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == ["email", "inapp", "letter", "sms"]

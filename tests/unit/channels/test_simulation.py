@@ -18,7 +18,7 @@ from channels.email import CHANNEL as EMAIL
 from channels.received import Received, delivery_of
 from channels.sms import CHANNEL as SMS
 from tests.support.fake_servers import clock, closed_port, message
-from tests.support.waiting import eventually_blocking
+from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "channels.simulation", "--account-sid", "AC1", "--token-env", "SIM_TOKEN"]
@@ -35,12 +35,14 @@ def _start(*options: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
 
 def _end(process: subprocess.Popen[str]) -> int:
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=LIMIT_SECONDS)
     return process.returncode
 
 
 def _summary(ports: dict[str, int]) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{ports['control_port']}/_simulator/summary", timeout=60) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{ports['control_port']}/_simulator/summary", timeout=LIMIT_SECONDS
+    ) as answer:
         return json.load(answer)
 
 
@@ -85,7 +87,7 @@ def test_it_dies_with_its_parent() -> None:
     child = json.loads(parent.stdout.readline())["pid"]
     assert Path(f"/proc/{child}").exists()
     parent.kill()
-    parent.communicate(timeout=60)
+    parent.communicate(timeout=LIMIT_SECONDS)
     eventually_blocking(lambda: not _alive(child))
 
 
@@ -100,7 +102,12 @@ def _alive(pid: int) -> bool:
 def test_a_parent_that_is_gone_already_is_noticed() -> None:
     """Started too late for a parent that died at once, it ends by itself."""
     run = subprocess.run(
-        [*COMMAND, "--parent-pid", "1"], env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=60
+        [*COMMAND, "--parent-pid", "1"],
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
     )
     assert (run.returncode, run.stdout) == (0, "")
 
@@ -110,14 +117,14 @@ def test_a_taken_port_and_a_missing_secret_are_one_line_each() -> None:
     process, ports = _start()
     taken = subprocess.run(
         [*COMMAND, "--sms-port", str(ports["sms_port"])],
-        env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS,
     )  # fmt: skip
     _end(process)
     assert taken.returncode == 1
     assert len(taken.stderr.strip().splitlines()) == 1
     assert "in use" in taken.stderr
     bare = {name: value for name, value in ENVIRONMENT.items() if name != "SIM_TOKEN"}
-    missing = subprocess.run(COMMAND, env=bare, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    missing = subprocess.run(COMMAND, env=bare, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     assert (missing.returncode, missing.stderr.strip()) == (2, "environment variable SIM_TOKEN is not set")
 
 

@@ -28,6 +28,7 @@ from gateway.templates.rendering.sms_segments import segments
 from tests.chaos.harness.proxy import Mode, Proxy
 from tests.support.fake_servers import clock, closed_port, message
 from tests.support.smsc import Smsc
+from tests.support.waiting import LIMIT_SECONDS
 
 GOOD, BAD, BUSY, SILENT, LOST = (f"+120255501{last}" for last in ("00", "95", "96", "94", "99"))
 
@@ -75,7 +76,7 @@ class Listening:
         return True
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(60), self._came:
+        async with asyncio.timeout(LIMIT_SECONDS), self._came:
             await self._came.wait_for(lambda: len(self.receipts) + len(self.replies) >= count)
 
     async def end(self) -> None:
@@ -85,7 +86,7 @@ class Listening:
 
 async def _sent(provider: SmppProvider, number: int) -> None:
     """Send when the pause after failed attempts to bind is over."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             try:
                 await provider.send(message(GOOD, number))

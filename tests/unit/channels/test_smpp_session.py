@@ -25,6 +25,7 @@ from channels.sms.smpp import SmppProvider
 from channels.sms.smpp_text import reference_of
 from tests.support.fake_servers import clock, message
 from tests.support.smsc import WireSmsc
+from tests.support.waiting import LIMIT_SECONDS
 
 TO = "+12025550100"
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
@@ -53,7 +54,7 @@ class HeardPdus:
         return self.stored
 
     async def next(self) -> tuple[Sequence[Receipt], Sequence[Reply]]:
-        return await asyncio.wait_for(self.calls.get(), 30)
+        return await asyncio.wait_for(self.calls.get(), LIMIT_SECONDS)
 
 
 @asynccontextmanager
@@ -97,7 +98,7 @@ async def test_a_refused_bind_is_everybodys_and_nothing_is_in_doubt(
         assert (end.reason, end.code) == (reason, code)
     assert smsc.commands == [BIND_TRANSCEIVER]
     smsc.bind_status = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             try:
                 await provider.send(message(TO))
@@ -219,7 +220,7 @@ async def test_a_receipt_by_data_sm_is_taken() -> None:
         await smsc.data(esm_class=4, tlvs=[(RECEIPTED_ID, b"77\0"), (STATE, b"\x05")])
         [receipt] = (await heard.next())[0]
         assert (receipt.provider_message_id, receipt.status) == ("77", S.UNDELIVERED)
-        assert await asyncio.wait_for(smsc.answers.get(), 30) == (DATA_RESP, 0)
+        assert await asyncio.wait_for(smsc.answers.get(), LIMIT_SECONDS) == (DATA_RESP, 0)
         await smsc.data(esm_class=0, tlvs=[(PAYLOAD, b"STOP")])
         [reply] = (await heard.next())[1]
         assert (reply.text, reply.address) == ("STOP", TO)
@@ -247,7 +248,7 @@ async def test_it_is_acknowledged_once_it_is_stored() -> None:
         await heard.next()  # handed on again
         assert smsc.answers.empty()
         heard.stored = True
-        assert await asyncio.wait_for(smsc.answers.get(), 30) == (DELIVER_RESP, 0)
+        assert await asyncio.wait_for(smsc.answers.get(), LIMIT_SECONDS) == (DELIVER_RESP, 0)
 
 
 async def test_nonsense_is_refused_and_the_session_goes_on() -> None:
@@ -255,7 +256,7 @@ async def test_nonsense_is_refused_and_the_session_goes_on() -> None:
     smsc = WireSmsc()
     async with _running(smsc) as (_, heard):
         await smsc._send(bytes.fromhex("000000120000010300000000000000094141"))
-        assert (await asyncio.wait_for(smsc.answers.get(), 30))[1] != 0
+        assert (await asyncio.wait_for(smsc.answers.get(), LIMIT_SECONDS))[1] != 0
         await smsc.deliver(b"STOP")
         assert (await heard.next())[1][0].text == "STOP"
 

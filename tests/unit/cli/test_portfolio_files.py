@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.portfolio.files import PortfolioError, PortfolioRow, RowError, nested, row_key
 from gateway.cli.portfolio.mapping import Unmappable
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,7 +156,7 @@ def test_the_key_of_a_row_does_not_depend_on_the_order_of_its_fields(request: di
 def test_the_shipped_portfolio_is_what_its_program_writes() -> None:
     """ops/demo-portfolio.csv is not edited by hand."""
     program = ROOT / "ops/make-demo-portfolio"
-    made = subprocess.run([sys.executable, str(program)], capture_output=True, check=True, timeout=60)
+    made = subprocess.run([sys.executable, str(program)], capture_output=True, check=True, timeout=LIMIT_SECONDS)
     assert made.stdout == (ROOT / "ops/demo-portfolio.csv").read_bytes()
 
 

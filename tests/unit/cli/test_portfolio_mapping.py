@@ -16,6 +16,7 @@ import pytest
 from channels.sms import CHANNEL as SMS
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.portfolio.mapping import MappingError, Unmappable
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[3]
 CARD_MAPPING = ROOT / "ops/mappings/card-portfolio.toml"
@@ -130,7 +131,7 @@ def test_the_first_case_that_holds_is_chosen() -> None:
 
 def prepare(source: Path, output: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "ops/prepare-card-portfolio"), str(source), str(output)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
 
 
 def card_file(folder: Path, *rows: str) -> Path:

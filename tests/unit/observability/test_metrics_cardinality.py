@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 
@@ -17,7 +16,6 @@ def _series(text: str) -> set[str]:
     return {line.rpartition(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
 
 
-@pytest.mark.timeout(300)
 async def test_ten_thousand_borrowers_add_no_series(tmp_path: Path, redis_url: str) -> None:
     """Requests of ten thousand borrowers, each with a case of their own, are taken: not one series more."""
     async with open_api_gateway(tmp_path, redis_url) as gateway:

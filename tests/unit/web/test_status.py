@@ -37,7 +37,7 @@ def _with(**shares: float) -> RunningProcess:
 
 def test_nothing_needs_a_look_when_all_is_well() -> None:
     """A quiet gateway says so: no false alarm on the page."""
-    assert _status().looks == []
+    assert _status().warnings == []
     assert not any(number.troubled for number in _status().numbers)
 
 
@@ -61,7 +61,7 @@ PAUSE = Switch("swi", SwitchKind.PAUSE, SwitchScope.ALL, "", "", "why", "who", N
 )
 def test_what_needs_a_look_names_its_runbook(changes: dict[str, Any], runbook: str) -> None:
     """Each trouble is said once, with the page that an alert about it would name."""
-    assert [look.runbook for look in _status(**changes).looks] == [runbook]
+    assert [each.runbook for each in _status(**changes).warnings] == [runbook]
     assert (RUNBOOKS / f"{runbook}.md").is_file()
 
 

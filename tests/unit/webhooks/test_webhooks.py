@@ -25,7 +25,7 @@ from gateway.webhooks.sender import WebhookSender
 from gateway.webhooks.types import TYPES
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 LOOPBACK = ["127.0.0.0/8"]
 
@@ -329,11 +329,11 @@ async def test_the_runner_goes_on_until_it_is_stopped(client: Client, gateway: G
         run_periodically(PeriodicWork("webhooks", 0.05, gateway.webhooks.runner.run_once), stop)
     )
     await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not receiver.heard:  # noqa: ASYNC110 – the receiver is another program in life
             await asyncio.sleep(0.01)
     stop.set()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await running
 
 

@@ -1,0 +1,206 @@
+"""What comes back: providers' receipts and borrowers' replies, by callback, by a provider's connection or by the feed.
+
+    provider ─ verify ─► match to a message ─► decide ─► ledger (commit = answered) ─ trigger ─► the route's next step
+
+A receipt is verified by the provider's file, matched by a signed reference or the provider's message id, and decided by
+gateway/stages/settle.py. A receipt that matches nothing is parked, and matched when its message is known. A reply is
+classified by gateway/stages/classify_reply.py, and in force when the callback is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from channels.base import (
+    AnswersReplies,
+    CallbackRequest,
+    Provider,
+    Receipt,
+    ReceiptStatus,
+    Reply,
+    SendFailure,
+    TakesReplies,
+)
+from gateway.borrowers.provider_feedback import ProviderFeedback, feedback_of
+from gateway.borrowers.store import BorrowerStore
+from gateway.core.batcher import Batcher
+from gateway.core.clock import Clock
+from gateway.core.deliveries import ReceiptFor, RecordedReply
+from gateway.core.errors import Unavailable
+from gateway.observability.path_observer import DecideReceipt, PathObserver
+from gateway.replies.store import ReplyStore
+from gateway.stages.classify_reply import ReplyClassifier
+from gateway.storage.store import Store
+
+# Receipts may wait this long for others: none is lost by it, because a provider without an answer calls again. Our
+# choice.
+_MAX_DELAY_SECONDS = 0.02
+
+_Read = TypeVar("_Read", Receipt, Reply)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingResources:
+    """What receiving reads, writes and calls. ``triggers`` enqueues jobs for deliveries that are due.
+
+    ``normalise`` is (channel, address) → canonical address; it raises ValueError. ``open_reference`` gives the delivery
+    and attempt that a signed reference names; None for a forged one.
+    """
+
+    store: Store
+    borrowers: BorrowerStore
+    replies: ReplyStore
+    providers: Mapping[str, Provider]
+    classifier: ReplyClassifier
+    decide_receipt: DecideReceipt
+    feedback: ProviderFeedback
+    triggers: Batcher[str, None]
+    normalise: Callable[[str, str], str]
+    open_reference: Callable[[str], tuple[str, int] | None]
+
+
+class CallbackReceiver:
+    """Records receipts and replies. Safe to run in any number of processes on one ledger."""
+
+    def __init__(self, resources: ReceivingResources, observer: PathObserver, clock: Clock) -> None:
+        self._resources = resources
+        self._store = resources.store
+        self._decide_receipt = resources.decide_receipt
+        self._observer = observer
+        self._clock = clock
+        self._receiving = Batcher(self._receive_batch, max_delay=_MAX_DELAY_SECONDS)
+
+    async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+        """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
+        try:
+            await self._take_receipts(provider, receipts)
+            for reply in replies:
+                await self._answer(provider, reply, await self._take_reply(provider, reply))
+        except Unavailable:
+            return False
+        return True
+
+    async def drain(self) -> None:
+        """Wait until the receipts that have arrived are recorded; for a clean stop."""
+        await self._receiving.drain()
+
+    # ── receipts ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def receive(self, provider: str, request: CallbackRequest) -> list[str]:
+        """Take a provider's callback: verify, match, decide, record. The result of each receipt in it.
+
+        Raises: KeyError (no such provider), BadSignature, MalformedCallback, Unavailable (it will come again).
+        """
+        found = self._resources.providers[provider]
+        return await self._take_receipts(provider, await _read(found, found.read_receipts, request))
+
+    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
+        """Record that the borrower read a message of their feed. False: it is not theirs, or does not exist."""
+        delivery_id = await self._resources.borrowers.mark_read(tenant, borrower_id, inbox_id)
+        if delivery_id is None:
+            return False
+        receipt = Receipt(provider="inapp", status=ReceiptStatus.READ, reference=delivery_id)
+        await self._receiving.submit([ReceiptFor(receipt, delivery_id)])
+        return True
+
+    async def match_parked(self) -> None:
+        """Take up receipts that came before their message was known, and that the settling of it missed."""
+        opened = await self._store.match_parked(self._clock(), self._decide_receipt)
+        self._resources.triggers.submit_nowait(opened)
+
+    async def _take_receipts(self, provider: str, receipts: Sequence[Receipt]) -> list[str]:
+        arrived = [self._matched(each) for each in receipts]
+        for each in arrived:
+            await self._apply_feedback(provider, each)
+        verified = [each for each in arrived if _names_a_message(each)]
+        recorded = iter(await self._receiving.submit(verified) if verified else ())
+        results = [next(recorded) if _names_a_message(each) else "unverified" for each in arrived]
+        self._observer.received(provider, arrived, results)
+        return results
+
+    def _matched(self, receipt: Receipt) -> ReceiptFor:
+        named = self._resources.open_reference(receipt.reference) if receipt.reference else None
+        return ReceiptFor(receipt, *named) if named else ReceiptFor(receipt)
+
+    async def _apply_feedback(self, provider: str, arrived: ReceiptFor) -> None:
+        """Before the receipt is recorded: if this process dies in between, the provider sends it again."""
+        reason = feedback_of(arrived.receipt)
+        if reason is None or not _names_a_message(arrived):
+            return
+        # A complaint may name the message by its id alone, and comes long after that was recorded.
+        known_by = arrived.receipt.provider_message_id or arrived.receipt.tag
+        delivery_id = arrived.delivery_id or await self._store.owner(provider, known_by)
+        if delivery_id is not None:  # else the message is not known here
+            await self._resources.feedback.apply(delivery_id, reason, provider)
+
+    async def _receive_batch(self, arrived: Sequence[ReceiptFor]) -> list[str]:
+        with self._observer.batch("receive"):
+            results, opened = await self._store.receive(arrived, self._clock(), self._decide_receipt)
+        self._resources.triggers.submit_nowait(opened)
+        return results
+
+    # ── replies ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def reply(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
+        """Take what borrowers wrote back; the provider's HTTP answer, which may carry one message to them.
+
+        Raises: KeyError (no such provider, or none that takes replies), BadSignature, MalformedCallback, Unavailable.
+        """
+        channel = self._resources.providers[provider]
+        if not isinstance(channel, TakesReplies):
+            raise KeyError(provider)
+        text = ""
+        for reply in await _read(channel, channel.read_replies, request):
+            recorded = await self._take_reply(provider, reply)
+            text = text or self._answer_to(reply, recorded)
+        return channel.answer(text)
+
+    async def _answer(self, provider: str, reply: Reply, recorded: Sequence[RecordedReply]) -> None:
+        """Confirm a stop, or answer a request for help, where the provider can; the reply is in force anyway."""
+        channel = self._resources.providers[provider]
+        text = self._answer_to(reply, recorded)
+        if text and isinstance(channel, AnswersReplies):
+            try:
+                await channel.answer_reply(reply, text)
+            except SendFailure as failure:
+                self._observer.reply_not_answered(provider, failure)
+
+    def _answer_to(self, reply: Reply, recorded: Sequence[RecordedReply]) -> str:
+        return "" if reply.answered else self._resources.classifier.answer(recorded)
+
+    async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
+        channel = self._resources.providers[provider].channel
+        named = self._resources.open_reference(reply.reference) if reply.reference else None
+        if reply.reference and named is None:
+            self._observer.reply_unverified(provider)
+            return []  # to an address that was not signed here
+        try:
+            address = "" if named else self._resources.normalise(channel, reply.address)
+        except ValueError:
+            return []  # a short code or a name: nobody who could have been written to
+        arrived = self._clock()
+        classify = partial(self._resources.classifier.classify, keyword=reply.keyword)
+        delivery_id = named[0] if named else ""
+        recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
+        self._observer.replied(provider, recorded, self._clock() - arrived)
+        return recorded
+
+
+async def _read(
+    provider: Provider, read: Callable[[CallbackRequest], Sequence[_Read]], request: CallbackRequest
+) -> Sequence[_Read]:
+    """What a callback says, read in a thread where the provider says that it takes long."""
+    return await asyncio.to_thread(read, request) if provider.capability.slow_callbacks else read(request)
+
+
+def _names_a_message(arrived: ReceiptFor) -> bool:
+    """Whether a receipt has a reference that was signed here, or an id of the provider's.
+
+    Without either it may be forged, and an empty id would match every delivery that has none yet: such a receipt is
+    counted and changes nothing.
+    """
+    return bool(arrived.delivery_id or arrived.receipt.provider_message_id or arrived.receipt.tag)
