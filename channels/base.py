@@ -1,6 +1,6 @@
 """What a channel and a provider are, and how sending fails.
 
-A *channel* (sms, email, inapp) knows what its addresses look like and which providers it has.
+A *channel* knows what its addresses look like, what its texts are made of, and which providers it has.
 A *provider* is one file, both directions: it sends, looks up, and reads its own callbacks.
 
 Failures to send, the whole tree:
@@ -25,6 +25,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
+
+from channels.content import Content as Content
+from channels.profile import ChannelProfile
 
 
 class ProviderReason(StrEnum):
@@ -87,15 +90,6 @@ class MalformedCallback(CallbackError):
 
 class InvalidAddress(ValueError):
     """The address cannot receive on this channel. The message says why and never repeats the address."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A rendered message. sms uses ``text``; email ``subject``, ``text``, ``html``; inapp ``subject``, ``text``."""
-
-    text: str
-    subject: str = ""
-    html: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +315,7 @@ class Channel(Protocol):
 
     name: str
     kinds: tuple[str, ...]  # the provider kinds it can build
+    profile: ChannelProfile
 
     def normalise(self, address: str) -> str:
         """The one spelling of an address (E.164, lower-case domain …). Raises InvalidAddress."""

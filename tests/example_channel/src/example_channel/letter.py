@@ -1,4 +1,4 @@
-"""A channel and its one provider. Knows only ``channels.base``."""
+"""A channel and its one provider. Knows only ``channels.base`` and ``channels.profile``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,30 @@ from channels.base import (
     Receipt,
     TransientFailure,
 )
+from channels.content import Content
+from channels.profile import ChannelProfile, Frame, Part, TextIssue, Wording
+
+_LONGEST_LINE = 90  # characters; what fits beside the margins of a page of A4
+
+
+def _check(content: Content) -> Sequence[TextIssue]:
+    """A line that is too long would be cut at the margin by the print house."""
+    if all(len(line) <= _LONGEST_LINE for line in content.text.splitlines()):
+        return ()
+    detail = Wording("has a line that is too long for the page", "有一行超出页面宽度")
+    return (TextIssue("warning", "letter_line", detail, Wording("Break the line.", "请换行。")),)
+
+
+PROFILE = ChannelProfile(
+    title=Wording("Letter", "信函"),
+    noun=Wording("the letter", "信函"),
+    parts=(
+        Part("letter.subject.liquid", "subject", Wording("Subject line", "标题"), blank="{{ lender.name }}\n"),
+        Part("letter.txt.liquid", "text", Wording("Text", "正文"), blank="{{ borrower.name }},\n\n{{ lender.name }}\n"),
+    ),
+    frame=Frame.PAGE,
+    check=_check,
+)
 
 
 class LetterChannel:
@@ -30,6 +54,7 @@ class LetterChannel:
 
     name = "letter"
     kinds: tuple[str, ...] = ("spool",)
+    profile = PROFILE
 
     def normalise(self, address: str) -> str:
         """The address with one line break between its lines. Raises InvalidAddress below two lines."""
