@@ -20,7 +20,7 @@ DAY = "calendar_day"
 
 # The pack's rule; the channel and address of the second step, after an SMS to NUMBER an hour ago; the reason to wait.
 TABLE: list[tuple[str, dict[str, Any], str, str, str]] = [
-    ("a cap of the borrower counts each contact", {"caps": [cap("borrower", DAY, 1)]}, "email", MAILBOX, "cap_borrower"),
+    ("a cap of the borrower counts both", {"caps": [cap("borrower", DAY, 1)]}, "email", MAILBOX, "cap_borrower"),
     ("a cap of the case counts each contact", {"caps": [cap("case", DAY, 1)]}, "whatsapp", NUMBER, "cap_case"),
     ("a cap of the address counts the number on both channels", {"caps": [cap("address", DAY, 1)]}, "whatsapp", NUMBER,
      "cap_address"),
@@ -35,10 +35,10 @@ TABLE: list[tuple[str, dict[str, Any], str, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("rules", "channel", "address", "waits"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
-)
-def test_the_second_step_counts_as_the_pack_says(rules: dict[str, Any], channel: str, address: str, waits: str) -> None:
+@pytest.mark.parametrize(("what", "rules", "channel", "address", "waits"), TABLE, ids=[row[0] for row in TABLE])
+def test_the_second_step_counts_as_the_pack_says(
+    what: str, rules: dict[str, Any], channel: str, address: str, waits: str
+) -> None:
     """The first step was a contact; whether the second may follow is the pack's figure, by its scope."""
     made = notification("zz", TAIPEI)
     first = Contact(NOW - timedelta(hours=1), "sms", made.case.id, NUMBER, made.id)
@@ -46,4 +46,4 @@ def test_the_second_step_counts_as_the_pack_says(rules: dict[str, Any], channel:
     if waits:
         assert (verdict.kind, verdict.reason) == (VerdictKind.DEFER, PolicyReason(waits))
     else:
-        assert verdict.kind is VerdictKind.SEND
+        assert verdict.kind is VerdictKind.SEND, what
