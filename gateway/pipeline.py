@@ -28,6 +28,7 @@ from channels.base import (
     PermanentFailure,
     Provider,
     ProviderReason,
+    ReadsEvents,
     Receipt,
     ReceiptStatus,
     Reply,
@@ -302,6 +303,21 @@ class Pipeline:
         found = self._resources.providers[provider]
         return await self._take_receipts(provider, await _read(found, found.read_receipts, request))
 
+    async def receive_events(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
+        """Take a callback that may hold anything; the acknowledgement and its media type, b"" for none.
+
+        Raises: KeyError (no such provider, or none of this kind), BadSignature, MalformedCallback, Unavailable.
+        """
+        found = self._resources.providers[provider]
+        if not isinstance(found, ReadsEvents):
+            raise KeyError(provider)
+        slow = found.capability.slow_callbacks
+        events = await asyncio.to_thread(found.read_events, request) if slow else found.read_events(request)
+        await self._take_receipts(provider, events.receipts)
+        for reply in events.replies:
+            await self._answer(provider, reply, await self._take_reply(provider, reply))
+        return events.body, events.media_type
+
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
         try:
@@ -370,7 +386,10 @@ class Pipeline:
             self._observer.reply_unverified(provider)
             return []  # to an address that was not signed here
         try:
-            address = "" if named else self._stages.validator.normalise(channel, reply.address)
+            if reply.identity and not named:
+                channel, address = reply.identity, reply.address.strip()
+            else:
+                address = "" if named else self._stages.validator.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()

@@ -215,7 +215,7 @@ class TemplateVersion:
         rendered["text"] = _BLANK_LINES.sub("\n\n", rendered["text"]).strip()
         if "subject" in rendered:  # one line, whatever a name contains
             rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())
-        return Content(**rendered)
+        return Content(rendered["text"], rendered.get("subject", ""), rendered.get("html", ""))
 
 
 class _Recent:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from channels.base import (
+    FOR_EVER,
     Accepted,
     BadSignature,
     CallbackRequest,
@@ -74,7 +75,7 @@ class SpoolProvider:
     """One file for each delivery; writing it again has no effect."""
 
     channel = "letter"
-    capability = Capability(idempotent=True, looks_up=True, concurrency=4)
+    capability = Capability(idempotent_for=FOR_EVER, looks_up=True, concurrency=4)
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
