@@ -1,6 +1,6 @@
 """What a channel and a provider are, and how sending fails.
 
-A *channel* (sms, email, inapp) knows what its addresses look like and which providers it has.
+A *channel* knows what its addresses look like, what its texts are made of, and which providers it has.
 A *provider* is one file, both directions: it sends, looks up, and reads its own callbacks.
 
 Failures to send, the whole tree:
@@ -20,11 +20,17 @@ Callbacks fail as:
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
+from uuid import UUID, uuid5
+
+from channels.content import Content as Content
+from channels.content import TemplateCall as TemplateCall
+from channels.profile import ChannelProfile
 
 
 class ProviderReason(StrEnum):
@@ -48,6 +54,11 @@ class ProviderReason(StrEnum):
     SERVER_ERROR = "server_error"
     TOO_LATE = "too_late"
     NOT_BEGUN = "not_begun"
+    TEMPLATE_UNAVAILABLE = "template_unavailable"  # the provider's template is missing, paused or does not match
+    WINDOW_CLOSED = "window_closed"  # free text, and the person has not written lately
+    FREQUENCY_LIMITED = "frequency_limited"  # the provider's limit of messages to one person
+    NOT_ON_CHANNEL = "not_on_channel"  # nobody has this address here, or follows us
+    NO_CONSENT = "no_consent"  # the person has not permitted messages here, which is no opt-out
     UNMAPPED = "unmapped_code"
 
 
@@ -85,17 +96,12 @@ class MalformedCallback(CallbackError):
     """The callback is signed and yet unreadable; ``field`` names what is wrong."""
 
 
+_DELIVERIES = UUID("6f1f0c0e-8f55-5d0c-9f0b-6f2a4a1f6c01")  # the name space of ``Message.idempotency_key``; ours
+FOR_EVER = timedelta.max
+
+
 class InvalidAddress(ValueError):
     """The address cannot receive on this channel. The message says why and never repeats the address."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A rendered message. sms uses ``text``; email ``subject``, ``text``, ``html``; inapp ``subject``, ``text``."""
-
-    text: str
-    subject: str = ""
-    html: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,13 @@ class Message:
     valid_until: datetime | None
     category: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    # Until when the person's own last message permits free text here; None: it does not, or the channel needs none.
+    window_until: datetime | None = None
+
+    @property
+    def idempotency_key(self) -> str:
+        """A UUID of the delivery, the same for all its attempts, for providers that recognise a repeated request."""
+        return str(uuid5(_DELIVERIES, self.delivery_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +188,8 @@ class Keyword(StrEnum):
 class Reply:
     """What a borrower wrote back, as a provider hands it on. ``address`` is theirs, not yet normalised.
 
+    ``identity``: of which kind the address is, where it is not the channel's own (a WhatsApp user's id in place of a
+    number); the same word for the same kind. Such an address is taken as it is.
     ``answered``: the provider has answered by itself (its own opt-out handling), so we must not answer as well.
     ``keyword``: what the provider took the reply for, and acts on; it decides, whatever the text says.
     ``reference``: our signed reference to the message that is answered; then it is a reply from that message's address,
@@ -188,16 +203,27 @@ class Reply:
     answered: bool = False
     keyword: Keyword | None = None
     reference: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """An HTTP callback as it arrived. ``url`` is the public one (PUBLIC_URL + path + query), as signed."""
+    """An HTTP callback as it arrived. ``url`` is the public one (PUBLIC_URL + path + query), as signed.
+
+    ``secret`` is what the path has after the provider's name: all that an unsigned callback can prove itself with.
+    """
 
     url: str
     headers: Mapping[str, str]  # lower-case names
     query: Mapping[str, str]
     body: bytes
+    method: str = "POST"
+    secret: str = ""
+
+    def require_secret(self, expected: str) -> None:
+        """Raises BadSignature where the path has not this secret, which must not be empty."""
+        if not expected or not hmac.compare_digest(expected.encode(), self.secret.encode()):
+            raise BadSignature("the path has no valid secret")
 
 
 class LookupResult(StrEnum):
@@ -206,6 +232,7 @@ class LookupResult(StrEnum):
     FOUND = "found"
     ABSENT = "absent"
     UNSUPPORTED = "unsupported"
+    SEND_AGAIN = "send_again"  # not said by providers: their idempotency makes a second request harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,23 +244,41 @@ class LookupAnswer:
     tag: str = ""
 
 
+class Silence(StrEnum):
+    """What it means that nothing was reported on an accepted message until its receipt was due.
+
+    Of a provider that reports failures only, ``Accepted.receipt_expected`` says so: there, silence means delivered.
+    """
+
+    LOST_RECEIPT = "lost_receipt"  # it reports everything: look it up; then undelivered, and still a contact
+    FAILED = "failed"  # it reports deliveries alone: the message did not arrive, and is no contact
+    UNPROVEN = "unproven"  # it reports nothing: the message may have arrived, is a contact, and the route goes on
+
+
 @dataclass(frozen=True, slots=True)
 class Capability:
     """What a provider can do; the policy checks it before a message is handed over.
 
-    ``idempotent``: sending the same delivery again has no further effect, so an unknown outcome may simply
-    be sent again. ``looks_up``: ``lookup`` can answer ABSENT with authority. ``concurrency``: calls at once.
-    ``slow_callbacks``: reading a callback may take longer than an event loop may be kept waiting, so a thread does it.
-    ``callback_bytes``: the largest callback that is read; the default is our choice, several times what a form of a
-    provider's has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
+    ``idempotent_for``: how long after the first request another one for the same delivery has no further effect, so
+    that an unknown outcome may simply be sent again (``Message.idempotency_key``); zero: never. ``silence``: what no
+    receipt within ``receipt_within`` means (None: GATEWAY_RECEIPT_HOURS). ``looks_up``: ``lookup`` can answer ABSENT
+    with authority. ``concurrency``: calls at once. ``slow_callbacks``: reading a callback may take longer than an event
+    loop may be kept waiting, so a thread does it. ``callback_bytes``: the largest callback that is read; the default is
+    our choice, several times what a provider's form has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
-    idempotent: bool = False
+    idempotent_for: timedelta = timedelta(0)
+    silence: Silence = Silence.LOST_RECEIPT
+    receipt_within: timedelta | None = None
     looks_up: bool = False
     concurrency: int = 50
     slow_callbacks: bool = False
     callback_bytes: int = 65_536
+
+    def repeatable(self, first: datetime, now: datetime) -> bool:
+        """Whether a request first made at ``first`` may be repeated at ``now`` without a further effect."""
+        return now - first < self.idempotent_for
 
 
 @runtime_checkable
@@ -261,6 +306,68 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+class TemplateStatus(StrEnum):
+    """What a provider says of a template of its own. Only what is approved may be sent."""
+
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    PAUSED = "paused"
+    REJECTED = "rejected"
+    DISABLED = "disabled"
+    RECATEGORISED = "recategorised"  # as paused: under a category in which we don't send
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReport:
+    """The provider's word on a template: ``reference`` and ``language`` as in ``TemplateCall``; "": of all languages.
+
+    ``reason`` is the provider's own word for it, without personal data.
+    """
+
+    reference: str
+    status: TemplateStatus
+    language: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackEvents:
+    """All that one callback says. Kinds of event that the provider does not know are left out, and are no error.
+
+    ``body`` and ``media_type`` are the answer that the other side wants: an acknowledgement, or the challenge of a GET
+    handshake; without a body the answer is 204.
+    """
+
+    receipts: Sequence[Receipt] = ()
+    replies: Sequence[Reply] = ()
+    templates: Sequence[TemplateReport] = ()
+    body: bytes = b""
+    media_type: str = "text/plain"
+
+
+@runtime_checkable
+class ReadsEvents(Protocol):
+    """A provider whose callbacks, POST and GET, have one URL for receipts, replies and the states of templates.
+
+    The URL is ``/v1/receipts/NAME``, or ``/v1/receipts/NAME/SECRET`` for callbacks without a signature. Replies are
+    answered by ``AnswersReplies``, where the provider has that.
+    """
+
+    def read_events(self, request: CallbackRequest) -> CallbackEvents:
+        """Verify and recognise a callback. Raises BadSignature, MalformedCallback."""
+        ...
+
+
+@runtime_checkable
+class ReportsTemplates(Protocol):
+    """A provider that can be asked for the states of its templates."""
+
+    async def template_states(self, references: Sequence[str]) -> Sequence[TemplateReport]:
+        """The states of these templates. Raises SendFailure."""
         ...
 
 
@@ -321,6 +428,7 @@ class Channel(Protocol):
 
     name: str
     kinds: tuple[str, ...]  # the provider kinds it can build
+    profile: ChannelProfile
 
     def normalise(self, address: str) -> str:
         """The one spelling of an address (E.164, lower-case domain …). Raises InvalidAddress."""

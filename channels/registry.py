@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from channels.base import Channel
+from channels.profile import Profiles
 
 GROUP = "gateway.channels"
 
@@ -28,6 +29,11 @@ def discover() -> Mapping[str, Channel]:
     return load(entry_points(group=GROUP))
 
 
+def profiles(channels: Mapping[str, Channel]) -> Profiles:
+    """What the channels declare of themselves, by name."""
+    return MappingProxyType({name: each.profile for name, each in channels.items()})
+
+
 def load(points: Iterable[EntryPoint]) -> Mapping[str, Channel]:
     """The channels behind these entry points; see ``discover``."""
     origin: dict[str, EntryPoint] = {}
@@ -40,7 +46,18 @@ def load(points: Iterable[EntryPoint]) -> Mapping[str, Channel]:
                 f"channel {point.name!r} is registered twice: {_name(origin[point.name])} and {_name(point)}"
             )
         origin[point.name] = point
-    return MappingProxyType({name: _load(point) for name, point in origin.items()})
+    found = {name: _load(point) for name, point in origin.items()}
+    _check_files(found)
+    return MappingProxyType(found)
+
+
+def _check_files(channels: Mapping[str, Channel]) -> None:
+    """Each part's file belongs to one channel, because its name is all that a template's folder tells."""
+    owners: dict[str, str] = {}
+    for name, channel in channels.items():
+        for file in channel.profile.files:
+            if owners.setdefault(file, name) != name:
+                raise PluginError(f"channels {owners[file]!r} and {name!r} both have a part {file}")
 
 
 def _load(point: EntryPoint) -> Channel:
@@ -48,7 +65,7 @@ def _load(point: EntryPoint) -> Channel:
         channel = point.load()
     except Exception as error:
         raise PluginError(f"channel {_name(point)} failed to load: {type(error).__name__}: {error}") from error
-    missing = [part for part in ("name", "kinds", "normalise", "build") if not hasattr(channel, part)]
+    missing = [part for part in ("name", "kinds", "profile", "normalise", "build") if not hasattr(channel, part)]
     if missing:
         raise PluginError(f"channel {_name(point)} is not a channel: it has no {', '.join(missing)}")
     if channel.name != point.name:

@@ -19,6 +19,7 @@ from channels.base import (
     AnswersReplies,
     CallbackRequest,
     Provider,
+    ReadsEvents,
     Receipt,
     ReceiptStatus,
     Reply,
@@ -74,15 +75,31 @@ class CallbackReceiver:
         self._clock = clock
         self._receiving = Batcher(self._receive_batch, max_delay=_MAX_DELAY_SECONDS)
 
+    async def receive_events(self, provider: str, request: CallbackRequest) -> tuple[bytes, str]:
+        """Take a callback that may hold anything; the acknowledgement and its media type, b"" for none.
+
+        Raises: KeyError (no such provider, or none of this kind), BadSignature, MalformedCallback, Unavailable.
+        """
+        found = self._resources.providers[provider]
+        if not isinstance(found, ReadsEvents):
+            raise KeyError(provider)
+        slow = found.capability.slow_callbacks
+        events = await asyncio.to_thread(found.read_events, request) if slow else found.read_events(request)
+        await self._take(provider, events.receipts, events.replies)
+        return events.body, events.media_type
+
     async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
         """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
         try:
-            await self._take_receipts(provider, receipts)
-            for reply in replies:
-                await self._answer(provider, reply, await self._take_reply(provider, reply))
+            await self._take(provider, receipts, replies)
         except Unavailable:
             return False
         return True
+
+    async def _take(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> None:
+        await self._take_receipts(provider, receipts)
+        for reply in replies:
+            await self._answer(provider, reply, await self._take_reply(provider, reply))
 
     async def drain(self) -> None:
         """Wait until the receipts that have arrived are recorded; for a clean stop."""
@@ -179,7 +196,10 @@ class CallbackReceiver:
             self._observer.reply_unverified(provider)
             return []  # to an address that was not signed here
         try:
-            address = "" if named else self._resources.normalise(channel, reply.address)
+            if reply.identity and not named:
+                channel, address = reply.identity, reply.address.strip()
+            else:
+                address = "" if named else self._resources.normalise(channel, reply.address)
         except ValueError:
             return []  # a short code or a name: nobody who could have been written to
         arrived = self._clock()

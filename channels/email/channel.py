@@ -14,6 +14,7 @@ from email_validator import EmailNotValidError, EmailSyntaxError, ValidatedEmail
 
 from channels.base import InvalidAddress, Provider
 from channels.options import build_provider
+from channels.profile import ChannelProfile, Frame, Part, PartKind, Wording
 
 # The class of each kind of provider; a new provider is a file and a line here.
 PROVIDERS: Mapping[str, str] = {"smtp": "channels.email.smtp:SmtpProvider"}
@@ -27,11 +28,56 @@ _PLAIN = re.compile(r"(?=.{1,64}$)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#
 _DOMAINS = 4096  # remembered at once; our choice
 
 
+_BLANK_MJML = """\
+<mjml lang="{{ locale }}">
+<mj-head>
+<mj-title>{{ lender.name }}</mj-title>
+<mj-preview></mj-preview>
+</mj-head>
+<mj-body>
+<mj-section>
+<mj-column>
+<mj-text>{{ borrower.name }},</mj-text>
+<mj-text></mj-text>
+<mj-text>{{ lender.name }}</mj-text>
+</mj-column>
+</mj-section>
+</mj-body>
+</mjml>
+"""
+
+_LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
+
+PROFILE = ChannelProfile(
+    title=Wording("E-mail", "电子邮件"),
+    noun=Wording("the e-mail", "电子邮件"),
+    parts=(
+        Part(
+            "email.subject.liquid",
+            "subject",
+            Wording("Subject", "主题"),
+            blank="{{ lender.name }}\n",
+            longest=_LONGEST_SUBJECT,
+            public=True,
+        ),
+        Part(
+            "email.txt.liquid",
+            "text",
+            Wording("Plain text", "纯文本"),
+            blank="{{ borrower.name }},\n\n\n\n{{ lender.name }}\n",
+        ),
+        Part("email.mjml.liquid", "html", Wording("Layout (MJML)", "排版（MJML）"), PartKind.MJML, _BLANK_MJML),
+    ),
+    frame=Frame.MAIL,
+)
+
+
 class EmailChannel:
     """Messages to a mailbox."""
 
     name = "email"
     kinds: tuple[str, ...] = tuple(PROVIDERS)
+    profile = PROFILE
 
     def normalise(self, address: str) -> str:
         """The address with its domain in lower case, in ASCII where that is possible. Raises InvalidAddress.

@@ -10,6 +10,7 @@ from typing import Any
 
 from channels.base import InvalidAddress, Provider
 from channels.options import build_provider
+from channels.profile import ChannelProfile, Frame, Part, Wording
 
 # The class of each kind of provider; a new provider is a file and a line here.
 PROVIDERS: Mapping[str, str] = {"feed": "channels.inapp.feed:FeedProvider"}
@@ -17,11 +18,34 @@ PROVIDERS: Mapping[str, str] = {"feed": "channels.inapp.feed:FeedProvider"}
 _LONGEST = 128  # characters; our choice, the same as for borrower ids elsewhere
 
 
+_LONGEST_TITLE = 78  # characters; our choice, as an e-mail's subject
+
+PROFILE = ChannelProfile(
+    title=Wording("In-app", "应用内消息"),
+    noun=Wording("the in-app message", "应用内消息"),
+    parts=(
+        Part(
+            "inapp.title.liquid",
+            "subject",
+            Wording("Title", "标题"),
+            blank="{{ lender.name }}\n",
+            longest=_LONGEST_TITLE,
+            public=True,
+        ),
+        Part("inapp.txt.liquid", "text", Wording("Message", "消息")),
+    ),
+    frame=Frame.CARD,
+    addresses_borrower=True,
+    names_sender=False,  # the app does
+)
+
+
 class InappChannel:
     """Messages in the lender's own app."""
 
     name = "inapp"
     kinds: tuple[str, ...] = tuple(PROVIDERS)
+    profile = PROFILE
 
     def normalise(self, address: str) -> str:
         """The id without surrounding blanks. Raises InvalidAddress."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from channels.base import (
+    FOR_EVER,
     Accepted,
     BadSignature,
     CallbackRequest,
@@ -36,7 +37,9 @@ class FeedProvider:
     """Puts messages into the feed. Sending again has no effect, so an unknown outcome may simply be sent again."""
 
     channel = "inapp"
-    capability = Capability(idempotent=True, concurrency=200)  # our choice: the store batches what comes together
+    capability = Capability(
+        idempotent_for=FOR_EVER, concurrency=200
+    )  # our choice: the store batches what comes together
 
     def __init__(self, name: str, inbox: InboxStore) -> None:
         self.name = name

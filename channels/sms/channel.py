@@ -14,6 +14,7 @@ from phonenumbers import NumberParseException, PhoneNumberType, ValidationResult
 
 from channels.base import InvalidAddress, Provider
 from channels.options import build_provider
+from channels.profile import PHONE_NUMBER, ChannelProfile, Frame, Part, Wording
 
 # The class of each kind of provider; a new provider is a file and a line here.
 PROVIDERS: Mapping[str, str] = {
@@ -46,11 +47,23 @@ _REFUSED = {
 _LONGEST = 40
 
 
+PROFILE = ChannelProfile(
+    title=Wording("SMS", "短信"),
+    noun=Wording("the SMS", "短信"),
+    parts=(Part("sms.liquid", "text", Wording("Text", "短信内容"), blank="{{ lender.name }}: \n"),),
+    frame=Frame.BUBBLE,
+    identity=PHONE_NUMBER,
+    lock_screen=True,
+    segmented=True,
+)
+
+
 class SmsChannel:
     """Text messages to a phone number."""
 
     name = "sms"
     kinds: tuple[str, ...] = tuple(PROVIDERS)
+    profile = PROFILE
 
     def normalise(self, address: str) -> str:
         """The number in E.164. Raises InvalidAddress; see ``channels.base.Channel``."""

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from channels.base import BadSignature, CallbackRequest, MalformedCallback
+from channels.base import BadSignature, CallbackRequest, MalformedCallback, ReadsEvents
 from gateway.api.http import bodies
 from gateway.api.http.parts import ConfiguredChannels, HttpSettings, Uses, part
 from gateway.api.http.problems import Problem
@@ -32,11 +32,38 @@ async def receive(request: Request) -> Response:
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
     with _refusing(request) as provider:
-        await part(request, CallbackReceiver).receive(provider, await _callback(request, provider))
+        callback, receiver = await _callback(request, provider), part(request, CallbackReceiver)
+        if isinstance(part(request, ConfiguredChannels).providers[provider], ReadsEvents):
+            return _acknowledged(*await receiver.receive_events(provider, callback))
+        if callback.secret:
+            raise KeyError(provider)  # its callbacks are signed, so that no path has a secret
+        await receiver.receive(provider, callback)
     return Response(status_code=204)
 
 
-FAST = (Route(f"{router.prefix}/receipts/{{provider}}", receive, methods=["POST"]),)
+@router.post("/receipts/{provider}/{secret}", status_code=204)
+async def receive_unsigned(request: Request, secret: str) -> Response:
+    """As without the secret, for providers that sign nothing: the path proves that the provider was given it."""
+    return await receive(request)
+
+
+@router.get("/receipts/{provider}", status_code=204)
+@router.get("/receipts/{provider}/{secret}", status_code=204)
+async def verify(request: Request) -> Response:
+    """Answer a provider that checks the address before it uses it (a challenge to be repeated, signed or not)."""
+    with _refusing(request) as provider:
+        callback = await _callback(request, provider)
+        return _acknowledged(*await part(request, CallbackReceiver).receive_events(provider, callback))
+
+
+def _acknowledged(body: bytes, media_type: str) -> Response:
+    return Response(body, media_type=media_type) if body else Response(status_code=204)
+
+
+FAST = (
+    Route(f"{router.prefix}/receipts/{{provider}}", receive, methods=["POST"]),
+    Route(f"{router.prefix}/receipts/{{provider}}/{{secret}}", receive, methods=["POST"]),
+)
 
 
 @router.post("/inbound/{provider}")
@@ -84,4 +111,6 @@ async def _callback(request: Request, provider: str) -> CallbackRequest:
         headers={name.lower(): value for name, value in request.headers.items()},
         query=dict(request.query_params),
         body=body,
+        method=request.method,
+        secret=request.path_params.get("secret", ""),
     )

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from channels import registry
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.pipeline import PathParts, open_path
 from gateway.app.providers import Providers, open_providers
@@ -87,7 +88,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
             )
         redis = await open_redis(stack, ledger)
         providers = await open_providers(stack, ledger, redis.feed_notifier)
-        templates = await load_templates(ledger)
+        templates = await load_templates(ledger, registry.profiles(providers.channels))
         path = open_path(stack, ledger, redis, providers, templates)
         editor = build_template_services(ledger, providers, templates, path)
         webhooks = _open_webhooks(stack, ledger, path)

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
+from channels import registry
+from channels.profile import Profiles, identity
 from gateway.app.embedded import lock
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
@@ -63,9 +66,19 @@ async def _clock(settings: Settings, database: Database) -> Clock:
 
 def _signer(settings: Settings) -> Signer:
     try:
-        return Signer(settings.key())
+        return Signer(settings.key(), _identity)
     except ValueError as error:
         raise CannotStart(str(error)) from None
+
+
+@cache
+def _profiles() -> Profiles:
+    """Of the installed channels; commands that digest no address don't load them."""
+    return registry.profiles(registry.discover())
+
+
+def _identity(channel: str) -> str:
+    return identity(_profiles(), channel)
 
 
 def embedded_ledger(data_dir: Path) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from channels import registry
+from channels.profile import Profiles
 from gateway import policy
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
@@ -48,7 +50,8 @@ def policies_folder(settings: Settings) -> Path:
 def load_catalog(settings: Settings, versions: PublishedVersions) -> Catalog:
     """The built-in templates, with access to the versions stored in the ledger. Raises CannotStart."""
     try:
-        return Catalog.load(templates_folder(settings), lender=_lender(settings), versions=versions)
+        profiles = registry.profiles(registry.discover())
+        return Catalog.load(templates_folder(settings), lender=_lender(settings), profiles=profiles, versions=versions)
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
 
@@ -57,7 +60,7 @@ def _lender(settings: Settings) -> Lender:
     return Lender(settings.lender_name, settings.lender_phone, settings.lender_help_url)
 
 
-async def load_templates(ledger: LedgerParts) -> LoadedTemplates:
+async def load_templates(ledger: LedgerParts, profiles: Profiles) -> LoadedTemplates:
     """Load templates, policy packs and reply words, and store new built-in versions in the ledger.
 
     Raises: CannotStart, also for a built-in template with a lint error.
@@ -66,9 +69,11 @@ async def load_templates(ledger: LedgerParts) -> LoadedTemplates:
     path, lender = templates_folder(ledger.settings), _lender(ledger.settings)
     try:
         folder, word_lists = Folder.read(path), linting.load_words(path / "_lint")
-        cache = ValidationCache(lender, path / "_lint")
+        cache = ValidationCache(lender, path / "_lint", profiles)
         valid = await versions.valid_marks()
-        catalog, new = _catalog(folder, lender, versions, word_lists, lambda source: cache.mark(source) in valid)
+        catalog, new = _catalog(
+            folder, lender, profiles, versions, word_lists, lambda source: cache.mark(source) in valid
+        )
     except (BadTemplate, ValueError, OSError) as error:
         raise CannotStart(f"templates: {error}") from error
     rules = policies_folder(ledger.settings)
@@ -86,6 +91,7 @@ async def load_templates(ledger: LedgerParts) -> LoadedTemplates:
 def _catalog(
     folder: Folder,
     lender: Lender,
+    profiles: Profiles,
     versions: PublishedVersions,
     word_lists: Mapping[str, linting.WordList],
     is_valid: Callable[[TemplateSource], bool],
@@ -103,7 +109,7 @@ def _catalog(
         findings = linting.lint(version, word_lists, lender.name, lambda *_: "")
         errors.extend(str(each) for each in findings if each.level == "error")
 
-    catalog = Catalog(folder.sources(), lender, versions, is_valid=is_valid, on_compiled=lint_new)
+    catalog = Catalog(folder.sources(), lender, profiles, versions, is_valid=is_valid, on_compiled=lint_new)
     if errors:
         raise CannotStart(f"templates: {len(errors)} errors (gateway template lint lists all): {errors[0]}")
     return catalog, new

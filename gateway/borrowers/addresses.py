@@ -1,5 +1,9 @@
 """Facts about an address, independent of the borrower: one row for each, by its digest.
 
+Channels of one identity (``ChannelProfile.identity``) have the same digest of the same address, so a row is found by
+tenant and digest; its channel is the one on which the address was first known. Two processes that come to know it on
+two channels at once may make two rows: both are written, and the stricter one counts.
+
 An opt-out of an address is one of them. It is written before the rows of borrowers are locked, and the borrowers who
 are about to be written to there are changed after it is committed (``change_borrowers_at``): a hand-over that was
 decided before, and had not read it, has then either begun, and is waited for, or finds its borrower changed.
@@ -27,7 +31,8 @@ from gateway.storage.schema import addresses, deliveries
 def know_address(connection: Connection, key: AddressKey, **values: Any) -> None:
     """Set columns of the address ``key`` (tenant, channel, digest), which is made where it is missing."""
     names = dict(zip(("tenant", "channel", "digest"), key, strict=True))
-    connection.execute(insert_new(connection, addresses), [names])
+    if connection.execute(select(addresses.c.digest).where(_same(key))).first() is None:
+        connection.execute(insert_new(connection, addresses), [names])
     connection.execute(update(addresses).where(_same(key)).values(**values))
 
 
@@ -86,11 +91,10 @@ def _new_version(_row: Any) -> Mapping[str, Any]:
 
 
 def _same(key: AddressKey) -> Any:
-    tenant, channel, digest = key
-    return and_(addresses.c.tenant == tenant, addresses.c.channel == channel, addresses.c.digest == digest)
+    tenant, _, digest = key
+    return and_(addresses.c.tenant == tenant, addresses.c.digest == digest)
 
 
 def _deliveries_at(key: AddressKey) -> Any:
-    tenant, channel, digest = key
-    mine = and_(deliveries.c.tenant == tenant, deliveries.c.channel == channel)
-    return and_(mine, deliveries.c.address_digest == digest)
+    tenant, _, digest = key
+    return and_(deliveries.c.tenant == tenant, deliveries.c.address_digest == digest)

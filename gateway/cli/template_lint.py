@@ -37,6 +37,7 @@ def templates() -> None:
 @app.command()
 def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) -> None:
     """Find unlawful, unkind, costly or broken words, each with position and remedy. Exit status 1 for errors."""
+    from channels import registry
     from gateway import policy
     from gateway.app.templates import templates_folder
     from gateway.templates import BadTemplate, Catalog, Lender
@@ -54,7 +55,7 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
             wanted = not names or version.id in names
             by_name[version.id] = linting.lint(version, words, lender.name, refuses) if wanted else []
 
-        Catalog.load(where, lender=lender, on_compiled=lint_version)
+        Catalog.load(where, lender=lender, profiles=registry.profiles(registry.discover()), on_compiled=lint_version)
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
         raise

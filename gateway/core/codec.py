@@ -42,8 +42,10 @@ class StoredOptOut(msgspec.Struct, frozen=True):
         return self.source.startswith(_OWN_WORDS)
 
     def of(self, channel: str | None, address: str | None) -> bool:
-        """Whether this is about exactly that address, in whatever category."""
-        return (self.opt_out.channel, self.opt_out.address) == (channel, address)
+        """Whether this is about exactly that address, or that channel, in whatever category."""
+        if address is not None:
+            return self.opt_out.address == address
+        return (self.opt_out.channel, self.opt_out.address) == (channel, None)
 
 
 class _Body(msgspec.Struct, frozen=True):

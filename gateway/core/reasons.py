@@ -50,6 +50,11 @@ class EndReason(StrEnum):
     GOAL_REACHED = "goal_reached"
     REFUSED_IN_REVIEW = "refused_in_review"
     REPLIED = "replied"
+    SENT_AGAIN = "sent_again"  # its outcome is unknown, and a second request has no further effect at the provider
+    SILENCE = "silence"  # the provider reports every delivery, and reported none
+    UNPROVEN = "unproven"  # the provider reports nothing, so whether it arrived is not known
+    TEMPLATE_UNAVAILABLE = "template_unavailable"  # no template of the provider's may be used for it now
+    WINDOW_CLOSED = "window_closed"  # only free text could be sent, and the person has not written lately
     RESTORED = "restored"  # the ledger was restored from a backup, and it may have been sent since
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,6 +24,11 @@ _DIGEST_HEX = 32  # 128 bits: no collisions among the addresses of a country
 _SHORTEST_KEY = 16  # characters; the doctor asks for more
 _MOST_KEYS = 8  # our choice: each costs a few microseconds for what is forged
 _DIGEST_MARK = b"digest:"
+
+
+def own_identity(channel: str) -> str:
+    """The identity of a channel that shares its addresses with no other."""
+    return channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,14 @@ class _Macs:
 
 
 class Signer:
-    """Signs and digests with HMAC-SHA256 under the keys of a secret. Raises ValueError, see ``read_keys``."""
+    """Signs and digests with HMAC-SHA256 under the keys of a secret. Raises ValueError, see ``read_keys``.
 
-    def __init__(self, secret: bytes) -> None:
+    ``identity`` gives the identity of a channel's addresses: of channels with the same one, an address has one digest.
+    """
+
+    def __init__(self, secret: bytes, identity: Callable[[str], str] = own_identity) -> None:
         keys = read_keys(secret)
+        self.identity = identity
         self._rings = tuple(map(_Macs, keys.signing))
         self._mac = _Macs(keys.digest)  # of digests
 
@@ -88,8 +98,8 @@ class Signer:
         return any(hmac.compare_digest(mac(purpose, *parts).hex()[:length].encode(), given) for mac in self._rings)
 
     def digest(self, tenant: str, channel: str, address: str) -> str:
-        """The stand-in for an address in the ledger: same address, same digest, for one tenant and channel."""
-        return self._mac("address", tenant, channel, address).hex()[:_DIGEST_HEX]
+        """The stand-in for an address in the ledger: same address, same digest, for one tenant and identity."""
+        return self._mac("address", tenant, self.identity(channel), address).hex()[:_DIGEST_HEX]
 
     def topic(self, tenant: str, borrower_id: str) -> str:
         """The name of a borrower's publish/subscribe topic, which does not reveal who it is."""

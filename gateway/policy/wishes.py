@@ -27,12 +27,12 @@ class OptedOut(Rule):
 
     @staticmethod
     def _covers(each: OptOut, context: EvaluationContext) -> bool:
-        return (
-            each.channel in (None, context.channel)
-            # An address that is not known yet may be the one that was opted out.
-            and (each.address in (None, context.address_digest) or not context.address_digest)
-            and each.category in (None, context.notification.category)
-        )
+        if each.category not in (None, context.notification.category):
+            return False
+        if each.address is not None and context.address_digest:
+            return each.address == context.address_digest  # on whatever channel: channels of one identity share it
+        # An address that is not known yet may be the one that was opted out.
+        return each.channel in (None, context.channel)
 
 
 class Consent(Rule):

@@ -78,7 +78,7 @@ class ReplyStore:
 
         def read(connection: Connection) -> tuple[set[AddressKey], list[_Sender]]:
             keys = _address_of(connection, delivery_id) if delivery_id else self._keys(connection, channel, address)
-            return keys, _senders(connection, channel, [digest for _, _, digest in keys])
+            return keys, _senders(connection, [digest for _, _, digest in keys])
 
         keys, senders = await self._database.read(read)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
@@ -180,12 +180,12 @@ def _plain(text: str) -> str:
     return text.replace("\0", " ").encode(errors="replace").decode()
 
 
-def _senders(connection: Connection, channel: str, digests: Sequence[str]) -> list[_Sender]:
-    """The borrowers who were written to at this address, by any tenant; each with the latest message."""
+def _senders(connection: Connection, digests: Sequence[str]) -> list[_Sender]:
+    """The borrowers who were written to at this address, by any tenant and channel; each with the latest message."""
     rows = connection.execute(
         select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(deliveries.c.address_digest.in_(digests), deliveries.c.channel == channel)
+        .where(deliveries.c.address_digest.in_(digests))
         .order_by(deliveries.c.id)
     )
     latest = {(row.tenant, row.borrower_id): row for row in rows}

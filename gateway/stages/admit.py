@@ -72,6 +72,9 @@ def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transitio
 
 def refusal(work: ClaimedDelivery, verdict: Verdict, now: datetime) -> Transition:
     """The transition of a message that may not go now: deferred, suppressed on this channel, or sent to review."""
+    if work.delivery.reason == EndReason.SENT_AGAIN and verdict.kind is VerdictKind.DEFER:
+        # An attempt of unknown outcome was to be repeated: later, the provider may take it for another message.
+        return Transition(work.delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
     return Transition(
         work.delivery.id,
         "decided",

@@ -13,7 +13,7 @@ from gateway.core.errors import RenderFailed
 from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.stages.send import Sender
-from gateway.stages.settle import OutcomeRecorder
+from gateway.stages.settle import OutcomeRecorder, first_request
 
 _AT_ONCE = 20  # concurrent look-ups; our choice: as many connections as a mail relay gets
 _REMEMBERED = 10_000  # look-ups; our choice: the ledger has them all within moments
@@ -76,8 +76,13 @@ class OutcomeReconciler:
         provider = self._providers.get(claimed.delivery.provider)
         if provider is None:
             return LookupAnswer(LookupResult.UNSUPPORTED)
-        if provider.capability.idempotent:
-            return LookupAnswer(LookupResult.ABSENT)  # sending again is harmless, so it may count as absent
+        first = first_request(claimed.delivery)
+        if (
+            claimed.delivery.state is State.UNKNOWN
+            and first is not None
+            and provider.capability.repeatable(first, self._clock())
+        ):
+            return LookupAnswer(LookupResult.SEND_AGAIN)
         try:
             content = self._render(claimed.notification, claimed.delivery.channel)
         except RenderFailed:

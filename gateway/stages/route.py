@@ -124,6 +124,9 @@ class ProviderRouter:
         """
         delivery, notification = work.delivery, work.notification
         able = self._able(notification, delivery.channel)
+        if delivery.state is State.RETRYING and delivery.reason == EndReason.SENT_AGAIN:
+            # Only the provider that may have it recognises the repeated request; a pause is waited out.
+            return delivery.provider if delivery.provider in able else None
         able = _narrowed(able, {switch.value for switch in switches if switch.pins(notification)})
         able = _narrowed(able, {name for name in able if self._open(name, work, switches)})
         elsewhere = {name for name in able if delivery.state is not State.RETRYING or name != delivery.provider}

@@ -19,7 +19,15 @@ _FIRST, _LONGEST, _JITTER = 10, 3600, 5
 _MOST_DOUBLINGS = 10  # beyond the longest already
 
 # A handset that is off comes back within hours, not seconds: Twilio's guidance for 30003 (unreachable).
-_SLOW_REASONS = frozenset({ProviderReason.UNREACHABLE, ProviderReason.MAILBOX_FULL})
+# A paused template or a limit per person is lifted no sooner either; our choice.
+_SLOW_REASONS = frozenset(
+    {
+        ProviderReason.UNREACHABLE,
+        ProviderReason.MAILBOX_FULL,
+        ProviderReason.TEMPLATE_UNAVAILABLE,
+        ProviderReason.FREQUENCY_LIMITED,
+    }
+)
 _SLOW = timedelta(minutes=30)
 
 _PAUSE = timedelta(seconds=_FIRST)  # the backoff's first step
@@ -46,6 +54,8 @@ _BOUNDED: Mapping[str, int] = {
     ProviderReason.UNMAPPED: 2,
     ProviderReason.UNREACHABLE: 3,
     ProviderReason.MAILBOX_FULL: 3,
+    ProviderReason.TEMPLATE_UNAVAILABLE: 3,
+    ProviderReason.FREQUENCY_LIMITED: 3,
 }
 
 
@@ -95,9 +105,12 @@ class RetrySchedule:
             return None
         return now + self._scaled(step.wait)
 
-    def receipt_by(self, now: datetime) -> datetime:
-        """When we stop waiting for the provider's word on a message handed over at ``now``."""
-        return now + self._scaled(self.receipt_wait)
+    def receipt_by(self, now: datetime, within: timedelta | None = None) -> datetime:
+        """When we stop waiting for the provider's word on a message handed over at ``now``.
+
+        ``within``: how long the provider itself takes for it, at most; None: ``receipt_wait``.
+        """
+        return now + self._scaled(within or self.receipt_wait)
 
     def ask_at(self, now: datetime) -> datetime:
         """When an unknown outcome is looked up, giving the provider's callback its chance first.

@@ -16,8 +16,10 @@ from channels.base import ProviderReason as Reason
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Attempt, Outgoing
 from gateway.core.notifications import Category
+from gateway.core.reasons import EndReason
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
+from gateway.stages.settle import first_request
 
 # RFC 8058 is for messages that a person may decline. What a borrower asked for (a plan, a receipt) is none.
 _WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
@@ -114,12 +116,22 @@ class Sender:
         finally:
             slots.release()
 
+    def _too_late_to_repeat(self, outgoing: Outgoing) -> bool:
+        """Whether an unknown outcome was to be repeated, and the provider would not recognise it any more."""
+        delivery = outgoing.work.delivery
+        first = first_request(delivery)
+        if delivery.reason != EndReason.SENT_AGAIN or first is None:
+            return False
+        return not self._providers[outgoing.provider].capability.repeatable(first, self._clock())
+
     async def _hand_over(self, outgoing: Outgoing, message: Message, *, late: bool) -> Accepted | SendFailure:
         try:
             if self._stopped:
                 raise TransientFailure(Reason.NOT_BEGUN, retry_after=0)
             if late:
                 raise TransientFailure(Reason.NOT_BEGUN)
+            if self._too_late_to_repeat(outgoing):
+                raise UnknownOutcome(Reason.NOT_BEGUN)
             return await self._providers[outgoing.provider].send(message)
         except SendFailure as failure:
             return failure

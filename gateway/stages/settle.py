@@ -20,6 +20,7 @@ from channels.base import (
     Receipt,
     ReceiptStatus,
     SendFailure,
+    Silence,
     TransientFailure,
 )
 from gateway.core.deliveries import Attempt, Delivery, Transition
@@ -41,6 +42,9 @@ _RECEIPT_STATES: Mapping[ReceiptStatus, State] = {
 # Not known to be with the provider: under way, unknown, or taken for lost and about to be retried.
 _OPEN = frozenset({State.SENDING, State.UNKNOWN, *PENDING_STATES})
 _BAD_ENDS = frozenset({State.UNDELIVERED, State.FAILED, State.SUPPRESSED, State.EXPIRED})
+
+
+_NO_CAPABILITY = Capability()  # of a provider that is not configured any more
 
 
 class OutcomeRecorder:
@@ -81,7 +85,7 @@ class OutcomeRecorder:
             wait = escalate_at if not goal_reached(step.until, State.DELIVERED, read=False) else None
             changes["escalate_at"] = wait
             return Transition(delivery.id, "delivered", now, to=State.DELIVERED, changes=changes, due_at=wait)
-        receipt_by = self._schedule.receipt_by(now)
+        receipt_by = self._schedule.receipt_by(now, self._capability(delivery).receipt_within)
         if goal_reached(step.until, State.SENT, read=False):
             escalate_at = None
         changes |= {
@@ -136,13 +140,16 @@ class OutcomeRecorder:
             now,
             to=State.UNKNOWN,
             reason=failure.reason,
-            due_at=now if self._idempotent(delivery) else self._schedule.ask_at(now),
+            due_at=now if self._repeatable(delivery, now) else self._schedule.ask_at(now),
             detail=_failure_detail(failure),
         )
 
-    def _idempotent(self, delivery: Delivery) -> bool:
-        capability = self._capabilities.get(delivery.provider)
-        return capability is not None and capability.idempotent
+    def _repeatable(self, delivery: Delivery, now: datetime) -> bool:
+        first = first_request(delivery)
+        return first is not None and self._capability(delivery).repeatable(first, now)
+
+    def _capability(self, delivery: Delivery) -> Capability:
+        return self._capabilities.get(delivery.provider) or _NO_CAPABILITY
 
     def lost_worker(self, delivery: Delivery, now: datetime) -> Transition:
         """The lease ran out between "attempt started" and its end: the provider may have the message."""
@@ -152,7 +159,7 @@ class OutcomeRecorder:
             now,
             to=State.UNKNOWN,
             reason=EndReason.WORKER_LOST,
-            due_at=now if self._idempotent(delivery) else self._schedule.ask_at(now),
+            due_at=now if self._repeatable(delivery, now) else self._schedule.ask_at(now),
         )
 
     def ask_again(self, now: datetime) -> datetime:
@@ -171,6 +178,8 @@ class OutcomeRecorder:
             # Nothing shows that it did not arrive, so it stays a contact.
             kind, reason = "receipt_timeout", EndReason.RECEIPT_TIMEOUT
             return _ended(delivery, State.UNDELIVERED, kind, reason, now, {}, said=False)
+        if answer.result is LookupResult.SEND_AGAIN:
+            return self._send_again(delivery, notification, now)
         if answer.result is LookupResult.ABSENT:
             return self._absent(delivery, notification, now)
         # It can't be known whether it arrived.
@@ -199,6 +208,21 @@ class OutcomeRecorder:
             due_at=max(again, now),
             changes=changes,
             contact_disproved=_disproved(delivery),
+        )
+
+    def _send_again(self, delivery: Delivery, notification: Notification, now: datetime) -> Transition:
+        """The same request again, to the same provider. It stays a contact: the first one may have arrived."""
+        again, tries = self._again(delivery, notification, delivery.reason, None, delivery.contacted_at or now)
+        if again is None:
+            return Transition(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
+        return Transition(
+            delivery.id,
+            "resolved",
+            now,
+            to=State.RETRYING,
+            reason=EndReason.SENT_AGAIN,
+            due_at=max(again, now),
+            changes={"tries": tries},
         )
 
     def after_receipt(
@@ -258,8 +282,25 @@ class OutcomeRecorder:
         if delivery.state is State.SENT and delivery.receipt_by is not None and delivery.receipt_by <= now:
             if delivery.no_delivery_receipts:
                 return _delivered(delivery, notification, "presumed", EndReason.NO_FAILURE_REPORTED, now, {}, {})
-            return None
+            return self._silent(delivery, now)
         return Transition(delivery.id, "checked", now, due_at=earliest(delivery.escalate_at, delivery.receipt_by))
+
+    def _silent(self, delivery: Delivery, now: datetime) -> Transition | None:
+        """Nothing came until the receipt was due. None: receipts get lost, so it is looked up."""
+        silence = self._capability(delivery).silence
+        if silence is Silence.FAILED:
+            return _ended(delivery, State.UNDELIVERED, "silence", EndReason.SILENCE, now, {})
+        if silence is Silence.UNPROVEN:
+            return _ended(delivery, State.UNDELIVERED, "silence", EndReason.UNPROVEN, now, {}, said=False)
+        return None
+
+
+def first_request(delivery: Delivery) -> datetime | None:
+    """The earliest instant at which the first request for this delivery may have been made; None: none was.
+
+    The ledger keeps the latest attempt's instant. Before several attempts, the delivery's creation is the safe bound.
+    """
+    return delivery.contacted_at if delivery.attempt <= 1 else delivery.created_at
 
 
 def _disproved(delivery: Delivery) -> bool:

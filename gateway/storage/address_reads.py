@@ -15,16 +15,12 @@ _OPTED_OUT = and_(addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at
 def opted_out_addresses(connection: Connection, tenant: str, borrower_id: str) -> list[dict[str, Any]]:
     """Addresses of the borrower that somebody who uses them opted out, whoever was written to."""
     used = (
-        select(deliveries.c.channel, deliveries.c.address_digest)
+        select(deliveries.c.address_digest)
         .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
         .distinct()
         .subquery()
     )
-    same = and_(
-        addresses.c.tenant == tenant,
-        addresses.c.channel == used.c.channel,
-        addresses.c.digest == used.c.address_digest,
-    )
+    same = and_(addresses.c.tenant == tenant, addresses.c.digest == used.c.address_digest)
     rows = connection.execute(select(addresses).join(used, same).where(_OPTED_OUT).order_by(addresses.c.opted_out_at))
     return [
         {

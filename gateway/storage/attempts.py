@@ -100,7 +100,7 @@ def start(
     started: dict[str, Key] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = unit_of_work.deliveries[each.work.delivery.id]
-        changed = _address_of(each) in refusing and not _known_as_opted_out(each)
+        changed = (_address_of(each)[0], _address_of(each)[2]) in refusing and not _known_as_opted_out(each)
         transition = rules.start(each, delivery, None if changed else versions.get(key), switches, now, lease_until)
         if transition is not None and unit_of_work.apply(transition) and transition.to is State.SENDING:
             started[delivery.id] = key

@@ -16,7 +16,8 @@ from gateway.storage.schema import instant_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 
 Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
-AddressKey = tuple[str, str, str]  # (tenant, channel, address digest)
+# (tenant, channel, address digest). Rows are found by tenant and digest, which channels of one identity share.
+AddressKey = tuple[str, str, str]
 
 
 def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:
@@ -48,7 +49,7 @@ def _facts(sql: Dialect) -> str:
     )
     used = sql.document(
         "digest, suppressed, confirmed_at, CASE WHEN opted_in_at IS NULL THEN opted_out_at END",
-        f"FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'address_keys')}",
+        f"FROM addresses WHERE {sql.matching(('tenant', 'digest'), 'address_keys')}",
     )
     return f"SELECT {people}, {contacts}, {closed}, {used}"
 
@@ -72,7 +73,7 @@ def ask_facts(
         connection,
         keys=sorted(set(keys)),
         case_keys=sorted(set(case_keys)),
-        address_keys=sorted(set(address_keys)),
+        address_keys=sorted({(tenant, digest) for tenant, _, digest in address_keys}),
         since=since,
     )
 
@@ -86,10 +87,10 @@ def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]
     closed: dict[str, set[str]] = {}
     for tenant, case_id in _decode_closed(found_closed or "[]"):
         closed.setdefault(tenant, set()).add(case_id)
-    used = {
-        digest: AddressFacts(suppressed, _instant_or_none(confirmed), _instant_or_none(opted_out))
-        for digest, suppressed, confirmed, opted_out in _decode_used(found_used or "[]")
-    }
+    used: dict[str, AddressFacts] = {}
+    for digest, suppressed, confirmed, opted_out in _decode_used(found_used or "[]"):
+        facts_there = AddressFacts(suppressed, _instant_or_none(confirmed), _instant_or_none(opted_out))
+        used[digest] = _stricter(used[digest], facts_there) if digest in used else facts_there
     found: dict[Key, BorrowerFacts] = {}
     for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
         key = (tenant, borrower_id)
@@ -106,6 +107,15 @@ def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]
         key: found.get(key) or BorrowerFacts(0, Facts(addresses=used), frozenset(closed.get(key[0], ())))
         for key in keys
     }
+
+
+def _stricter(one: AddressFacts, other: AddressFacts) -> AddressFacts:
+    """Of two rows of one address, what each forbids."""
+    return AddressFacts(
+        one.suppressed or other.suppressed,
+        max((each for each in (one.confirmed_at, other.confirmed_at) if each is not None), default=None),
+        one.opted_out_at or other.opted_out_at,
+    )
 
 
 def _instant_or_none(stored: int | None) -> datetime | None:
@@ -131,12 +141,12 @@ def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
 
 _OPTED_OUT = StatementTemplate(
     lambda sql: (
-        f"SELECT tenant, channel, digest FROM addresses WHERE {sql.matching(('tenant', 'channel', 'digest'), 'keys')}"
+        f"SELECT tenant, digest FROM addresses WHERE {sql.matching(('tenant', 'digest'), 'keys')}"
         " AND opted_out_at IS NOT NULL AND opted_in_at IS NULL"
     )
 )
 
 
 def ask_opted_out(connection: Connection, keys: Iterable[AddressKey]) -> Statement:
-    """The statement for those of these addresses that are opted out, as tenant, channel and digest."""
-    return _OPTED_OUT.of(connection, keys=sorted(set(keys)))
+    """The statement for those of these addresses that are opted out, as tenant and digest."""
+    return _OPTED_OUT.of(connection, keys=sorted({(tenant, digest) for tenant, _, digest in keys}))

@@ -251,6 +251,7 @@ addresses = Table(
     Column("opted_in_at", Instant),
     Column("opt_out_source", String(80), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "channel", "digest"),
+    Index("addresses_by_digest", "tenant", "digest"),
 )
 
 # Borrowers' own words, each once. The text is personal data and stays here; events carry what it was taken for.

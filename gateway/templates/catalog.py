@@ -12,7 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from channels.base import Content
+from channels.content import Content
+from channels.profile import Profiles
 from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.core.notifications import Notification
 from gateway.core.requests import FieldError, NotificationRequest
@@ -30,6 +31,7 @@ class Catalog:
         self,
         sources: Mapping[str, TemplateSource],
         lender: Lender,
+        profiles: Profiles,
         versions: PublishedVersions | None = None,
         *,
         is_valid: Callable[[TemplateSource], bool] = lambda source: False,
@@ -37,11 +39,12 @@ class Catalog:
     ) -> None:
         """``is_valid``: whether a source was validated before. ``on_compiled`` is called with each of the others."""
         self.lender = lender
+        self.profiles = profiles
         self._ledger = versions
         self._files: dict[str, TemplateVersion] = {}
         for name, source in sources.items():
             validated = is_valid(source)
-            self._files[name] = version = TemplateVersion(source, lender, checked=validated)
+            self._files[name] = version = TemplateVersion(source, lender, profiles, checked=validated)
             if not validated:
                 on_compiled(version)
                 version.drop_compiled()  # saves memory: most texts of a large catalog are not used for days
@@ -58,6 +61,7 @@ class Catalog:
         folder: Path,
         *,
         lender: Lender,
+        profiles: Profiles,
         versions: PublishedVersions | None = None,
         on_compiled: Callable[[TemplateVersion], None] = lambda version: None,
     ) -> Catalog:
@@ -65,7 +69,7 @@ class Catalog:
 
         ``versions`` loads versions that are not in the folder. ``on_compiled`` is called with each compiled version.
         """
-        return cls(Folder.read(folder).sources(), lender, versions, on_compiled=on_compiled)
+        return cls(Folder.read(folder).sources(), lender, profiles, versions, on_compiled=on_compiled)
 
     def live(self) -> Sequence[TemplateVersion]:
         """The built-in versions, which apply to a tenant without publications of its own."""
@@ -98,7 +102,11 @@ class Catalog:
         if missing and self._ledger is not None:
             for kept in await self._ledger.fetch(missing):
                 self._versions[(kept.tenant, kept.template, kept.version)] = made = await asyncio.to_thread(
-                    TemplateVersion, TemplateSource.parse(kept.source), self.lender, None if strict else []
+                    TemplateVersion,
+                    TemplateSource.parse(kept.source),
+                    self.lender,
+                    self.profiles,
+                    None if strict else [],
                 )
                 made.drop_compiled()
 

@@ -106,7 +106,7 @@ class TemplateRepository:
             source = (
                 TemplateSource.parse(text.source) if text.source else self._folder.source(text.template, text.files)
             )
-            return TemplateVersion(source, self._catalog.lender)
+            return TemplateVersion(source, self._catalog.lender, self._catalog.profiles)
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 
@@ -117,7 +117,8 @@ class TemplateRepository:
         """
         found = [] if problems is None else problems
         try:
-            return TemplateVersion(self._folder.source(text.template, text.files), self._catalog.lender, found)
+            source = self._folder.source(text.template, text.files)
+            return TemplateVersion(source, self._catalog.lender, self._catalog.profiles, found)
         except BadTemplate as error:
             raise BadText(findings_of(error)) from None
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from channels.profile import Profiles, no_issues
 from gateway.templates.language.source import Lender, TemplateSource
 
 _LIBRARIES = ("python-liquid", "mrml", "css-inline", "babel")
@@ -22,14 +23,23 @@ _LIBRARIES = ("python-liquid", "mrml", "css-inline", "babel")
 class ValidationCache:
     """Computes the mark of a source, for this program, one lender and one set of word lists."""
 
-    def __init__(self, lender: Lender, words: Path) -> None:
+    def __init__(self, lender: Lender, words: Path, profiles: Profiles) -> None:
         """``words`` is the folder of the lint's word lists. Raises OSError."""
-        given = [_program(), asdict(lender), _digest_of(words, "*.toml")]
+        given = [_program(), asdict(lender), _digest_of(words, "*.toml"), _declared(profiles)]
         self._given = json.dumps(given, sort_keys=True)
 
     def mark(self, source: TemplateSource) -> str:
         """64 hexadecimal digits (SHA-256), the same for sources whose validation has the same result."""
         return hashlib.sha256(f"{self._given}{source.digest}".encode()).hexdigest()
+
+
+def _declared(profiles: Profiles) -> str:
+    """What the channels declare, and the code of their own checks."""
+    found = []
+    for name, profile in sorted(profiles.items()):
+        code = profile.check.__code__
+        found.append([name, repr(replace(profile, check=no_issues)), code.co_code.hex(), repr(code.co_consts)])
+    return json.dumps(found)
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from gateway.identity.users import Role
 from gateway.queue.preview_cache import PreviewCache
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
+from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.workflow import TemplateSummary, TemplateWorkflow
 from gateway.web import preview_frames, samples
@@ -28,7 +29,17 @@ from gateway.web.access import (
     pages_of,
     require_role,
 )
-from gateway.web.editor_views import FIELD, VALUE, EditorView, alone, editor_view, locales_of, title_of, written
+from gateway.web.editor_views import (
+    FIELD,
+    VALUE,
+    EditorView,
+    alone,
+    editor_view,
+    locales_of,
+    part_labels,
+    title_of,
+    written,
+)
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
@@ -141,12 +152,19 @@ async def show_nothing(request: Request, session: Session = Depends(require_role
 # ── shared functions ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def channel_titles(workflow: TemplateWorkflow) -> dict[str, Translatable]:
+    """What the channels are called on a page."""
+    return {name: worded(profile.title) for name, profile in workflow.profiles.items()}
+
+
 async def page(request: Request, session: Session, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
     """Render a page for a signed-in user, with the display names of colleagues."""
     role = session.user.role
     known = {
         "session": session,
         "may_write": role.may(Role.EDITOR),
+        "titles": channel_titles(part(request, TemplateWorkflow)),
+        "part_labels": part_labels(part(request, TemplateWorkflow).profiles),
         "may_approve": role.may(Role.APPROVER),
         "who": await display_names(request, session),
         "done": request.query_params.get("done", ""),
@@ -192,15 +210,15 @@ async def _view_values(
         drafted = workflow.draft_preview(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
-        return editor_view(files, drafted, locale, samples.KINDS)
+        return editor_view(files, drafted, locale, samples.KINDS, workflow.profiles)
 
     made = await asyncio.to_thread(build_view)  # compiling takes milliseconds, which would block the event loop
-    mail = made.shown.get("email")
-    html = mail.content.html if mail and mail.content else ""
+    html = next((each.content.html for each in made.shown.values() if each.content and each.content.html), "")
     frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""
     may_write = session.user.role.may(Role.EDITOR)
     return {
         "view": made,
+        "titles": channel_titles(workflow),
         "text": text,
         "frame": frame,
         "written": written,

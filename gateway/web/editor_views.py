@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
+from channels.profile import Frame, Profiles
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
 from gateway.templates.folder import SETTINGS
 from gateway.templates.language.variables import VariableSpec
-from gateway.templates.language.version import PARTS
 from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
+from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.workflow import DraftPreview
 
@@ -43,6 +44,7 @@ class PartText:
     name: str  # "en-US/sms.liquid"
     file: str  # "sms.liquid"
     text: str  # without the last line end of the file
+    label: str  # its heading; translatable
     findings: Sequence[LintFinding] = ()
 
     @property
@@ -78,8 +80,8 @@ class NonGsmCharacter:
 
 
 @dataclass(frozen=True, slots=True)
-class SmsPreview:
-    """An SMS with its segments."""
+class SegmentedPreview:
+    """A message with its segments."""
 
     texts: Sequence[str]
     encoding: str
@@ -105,8 +107,9 @@ class EditorView:
     settings: PartText
     general: Sequence[LintFinding]  # findings outside of the editable texts
     shown: Mapping[str, ChannelPreview]
-    bubbles: SmsPreview | None
-    preview_line: str
+    frames: Mapping[str, Frame]  # of every channel, how it is shown
+    bubbles: Mapping[str, SegmentedPreview]  # of segmented channels
+    preview_lines: Mapping[str, str]  # of channels with HTML
     specs: Sequence[VariableSpec]
     fragments: Sequence[Insert]
     values: Mapping[str, str]
@@ -124,25 +127,28 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()[:_DIGEST]
 
 
-def editor_view(files: Mapping[str, str], drafted: DraftPreview, locale: str, kinds: Sequence[str]) -> EditorView:
+def editor_view(
+    files: Mapping[str, str], drafted: DraftPreview, locale: str, kinds: Sequence[str], profiles: Profiles
+) -> EditorView:
     """Everything for ``pages/version.html``."""
     version, sample = drafted.version, drafted.sample
     by_place: dict[str, list[LintFinding]] = {}
     for each in sorted(drafted.findings, key=lambda one: (LEVELS.index(one.level), one.line)):
         by_place.setdefault(_place(each), []).append(each)
-    tabs = [_tab(files, each, by_place) for each in locales_of(files)]
-    settings = PartText(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), by_place.pop(SETTINGS, []))
+    tabs = [_tab(files, each, by_place, profiles) for each in locales_of(files)]
+    settings = PartText(SETTINGS, SETTINGS, _shown_text(files, SETTINGS), SETTINGS, by_place.pop(SETTINGS, []))
     for part in _parts_of(tabs):
         by_place.pop(part.name, None)
-    shown = _own(drafted, locale)
+    shown = _own(drafted, locale, profiles)
     return EditorView(
         locale=locale,
         tabs=tabs,
         settings=settings,
         general=[each for some in by_place.values() for each in some],
         shown=shown,
-        bubbles=_bubbles(shown.get("sms"), files.get(f"{locale}/sms.liquid", "")),
-        preview_line=_preview_line(shown.get("email")),
+        frames={name: profile.frame for name, profile in profiles.items()},
+        bubbles=_all_bubbles(files, shown, locale, profiles),
+        preview_lines={name: _preview_line(each) for name, each in shown.items() if profiles[name].part("html")},
         specs=list(version.variables.values()) if version else [],
         fragments=_fragments(version.source.fragments if version else {}, locale),
         values={each: "" if value is None else str(value) for each, value in sample.variables.items()}
@@ -151,6 +157,11 @@ def editor_view(files: Mapping[str, str], drafted: DraftPreview, locale: str, ki
         name=sample.name if sample else "",
         kinds=kinds,
     )
+
+
+def part_labels(profiles: Profiles) -> dict[str, Translatable]:
+    """The heading of each part's file."""
+    return {part.file: worded(part.label) for profile in profiles.values() for part in profile.parts}
 
 
 def title_of(files: Mapping[str, str]) -> str:
@@ -181,29 +192,33 @@ def _shown_text(files: Mapping[str, str], name: str) -> str:
     return files.get(name, "").removesuffix("\n")
 
 
-def _tab(files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[LintFinding]]) -> Tab:
-    channels = {channel: list(parts) for channel, parts in PARTS.items()}
+def _tab(
+    files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[LintFinding]], profiles: Profiles
+) -> Tab:
+    channels = {channel: list(profile.files) for channel, profile in profiles.items()}
+    labels = part_labels(profiles)
     for name in files:  # a part without a channel is shown, so that it can be emptied
         place, _, file = name.partition("/")
         if place == locale and not any(file in parts for parts in channels.values()):
             channels.setdefault("other", []).append(file)
     found = []
     for channel, names in channels.items():
-        texts = [(f"{locale}/{file}", file) for file in names]
-        found.append(
-            ChannelTexts(channel, [PartText(n, file, _shown_text(files, n), by_place.get(n, ())) for n, file in texts])
-        )
+        texts = [(f"{locale}/{file}", file, labels.get(file, file)) for file in names]
+        parts = [
+            PartText(name, file, _shown_text(files, name), label, by_place.get(name, ())) for name, file, label in texts
+        ]
+        found.append(ChannelTexts(channel, parts))
     errors = sum(
         each.level == "error" for name, some in by_place.items() if name.partition("/")[0] == locale for each in some
     )
     return Tab(locale, found, errors)
 
 
-def _own(drafted: DraftPreview, locale: str) -> dict[str, ChannelPreview]:
+def _own(drafted: DraftPreview, locale: str, profiles: Profiles) -> dict[str, ChannelPreview]:
     """The previews by channel. A text of this locale that does not compile is shown as its error, without fallback."""
     found = {each.channel: each for each in drafted.shown}
-    for channel, parts in PARTS.items():
-        names = {f"{locale}/{part}" for part in parts}
+    for channel, profile in profiles.items():
+        names = {f"{locale}/{file}" for file in profile.files}
         broken = [each for each in drafted.findings if each.rule == "does_not_compile" and _place(each) in names]
         if broken and (channel not in found or found[channel].locale != locale):
             found[channel] = ChannelPreview(channel, locale, None, broken[0].detail)
@@ -215,8 +230,19 @@ def _place(finding: LintFinding) -> str:
     return finding.where.partition("/")[2]
 
 
-def _bubbles(shown: ChannelPreview | None, source: str) -> SmsPreview | None:
-    if shown is None or shown.content is None or shown.segments is None:
+def _all_bubbles(
+    files: Mapping[str, str], shown: Mapping[str, ChannelPreview], locale: str, profiles: Profiles
+) -> dict[str, SegmentedPreview]:
+    found = {}
+    for name, each in shown.items():
+        source = "".join(files.get(f"{locale}/{file}", "") for file in profiles[name].files)
+        if (made := _bubbles(each, source)) is not None:
+            found[name] = made
+    return found
+
+
+def _bubbles(shown: ChannelPreview, source: str) -> SegmentedPreview | None:
+    if shown.content is None or shown.segments is None:
         return None
     counted, cost = shown.segments, shown.cost
     letters = [
@@ -224,12 +250,12 @@ def _bubbles(shown: ChannelPreview | None, source: str) -> SmsPreview | None:
         for each, instead in counted.forcing
     ]
     price = f"{cost.amount.normalize():f} {cost.currency}" if cost else ""
-    return SmsPreview(split(shown.content.text), counted.encoding, counted.units, letters, price)
+    return SegmentedPreview(split(shown.content.text), counted.encoding, counted.units, letters, price)
 
 
-def _preview_line(shown: ChannelPreview | None) -> str:
-    """The preview line of an inbox: the beginning of the e-mail's text, hidden or not."""
-    if shown is None or shown.content is None:
+def _preview_line(shown: ChannelPreview) -> str:
+    """The preview line of an inbox: the beginning of the HTML's text, hidden or not."""
+    if shown.content is None:
         return ""
     bare = re.sub(r"<(head|style|title)\b.*?</\1>|<!--.*?-->|<[^>]*>", " ", shown.content.html, flags=re.DOTALL | re.I)
     return " ".join(unescape(bare).split())[:_PREVIEW_LINE]

@@ -12,7 +12,6 @@ from gateway.api.http.parts import Uses
 from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.templates.language.version import PARTS
 from gateway.templates.workflow.refusals import BadText, DraftExists
 from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
 from gateway.templates.workflow.workflow import TemplateWorkflow
@@ -37,7 +36,7 @@ class InvalidNewTemplate(Exception):
 async def show_form(
     request: Request, workflow: Uses[TemplateWorkflow], session: Session = Depends(require_role(Role.EDITOR))
 ) -> Response:
-    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in PARTS})
+    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in workflow.profiles})
 
 
 @router.post("")
@@ -47,11 +46,11 @@ async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
     user = session.user
     template, start = form.get("template", "").strip(), form.get("start", "")
     try:
-        plan = _plan(form, workflow.locales())
+        plan = _plan(form, workflow)
         if template in {each.template for each in await workflow.summaries(user.tenant)}:
             raise InvalidNewTemplate("new_taken")
         source = await workflow.live(user.tenant, start) if start else None
-        files = starting_files(plan, source.files if source else None)
+        files = starting_files(plan, workflow.profiles, source.files if source else None)
         made = await workflow.begin(user.tenant, template, user.actor, "", files)
     except InvalidNewTemplate as refusal:
         return await _form(request, workflow, session, form, refusal.key)
@@ -62,10 +61,10 @@ async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
     return to_version(template, made.number, "create", plan.locales[0])
 
 
-def _plan(form: Mapping[str, str], known: list[str]) -> NewTemplate:
+def _plan(form: Mapping[str, str], workflow: TemplateWorkflow) -> NewTemplate:
     title, category = " ".join(form.get("title", "").split())[:_LONGEST_TITLE], form.get("category", "")
-    locales = [each for each in known if form.get(f"locale.{each}")]
-    channels = [each for each in PARTS if form.get(f"channel.{each}")]
+    locales = [each for each in workflow.locales() if form.get(f"locale.{each}")]
+    channels = [each for each in workflow.profiles if form.get(f"channel.{each}")]
     if not title or category not in set(Category):
         raise InvalidNewTemplate("new_no_title")
     if not locales or not channels:
@@ -82,6 +81,6 @@ async def _form(
         "summaries": [each for each in await workflow.summaries(session.user.tenant) if each.live],
         "categories": [each.value for each in Category],
         "locales": workflow.locales(),
-        "channels": list(PARTS),
+        "channels": list(workflow.profiles),
     }
     return await page(request, session, "new.html", values, 422 if wrong else 200)

@@ -40,7 +40,8 @@ class PageTexts:
         """The translation of a translatable sentence. Other strings are returned unchanged."""
         if not isinstance(sentence, Translatable):
             return sentence
-        words = self.sentences.get(sentence.pattern, sentence.pattern)
+        own = sentence.translations.get(self.language)
+        words = own or self.sentences.get(sentence.pattern, sentence.pattern)
         values = {
             name: self.translate(value) if isinstance(value, str) else value for name, value in sentence.values.items()
         }

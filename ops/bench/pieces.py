@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from measuring import Measurement, cpu_rate, wall_rate
 
+from channels import registry
 from channels.base import Accepted, Content, Message, Receipt, ReceiptStatus
 from gateway.core.codec import fingerprint
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor
@@ -101,7 +102,11 @@ def _decisions(size: int) -> Callable[[], int]:
 
 def _renders(size: int) -> Callable[[], int]:
     """A reminder whose template is at hand, with the variables of another borrower each time."""
-    catalog = Catalog.load(_TEMPLATES, lender=Lender("Example Bank", "+1 202 555 0100", "https://example.com/help"))
+    catalog = Catalog.load(
+        _TEMPLATES,
+        lender=Lender("Example Bank", "+1 202 555 0100", "https://example.com/help"),
+        profiles=registry.profiles(registry.discover()),
+    )
     template = catalog.resolve("", "overdue-first", None, datetime.now(UTC))
     requests = [_notification(number) for number in range(size)]
 

@@ -18,6 +18,7 @@ import reminders
 from shape import SECRET, TENANT, Shape
 from sqlalchemy import Connection
 
+from channels import registry
 from gateway.core.codec import fingerprint
 from gateway.core.facts import Facts
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
@@ -47,7 +48,7 @@ class Filler:
         self._shape = shape
         self._digest = Signer(SECRET.encode()).digest
         self._packs = load_packs(TEMPLATES / "policies")
-        catalog = Catalog.load(TEMPLATES, lender=_LENDER)
+        catalog = Catalog.load(TEMPLATES, lender=_LENDER, profiles=registry.profiles(registry.discover()))
         self._version = catalog.resolve(TENANT, "overdue-first", None, datetime.now(UTC)).version
 
     def due(self, count: int, first: int, route: str = "sms") -> None:

@@ -291,4 +291,4 @@ def test_a_form_leaves_what_it_does_not_show_alone() -> None:
         "en-US/inapp.txt.liquid": "New\n",
         "examples/plain.json": "{}",
     }
-    assert PartText("a", "a", "Hello").seen == digest("Hello\n")
+    assert PartText("a", "a", "Hello", "A").seen == digest("Hello\n")

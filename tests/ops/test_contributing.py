@@ -147,12 +147,13 @@ _LETTER = """
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from channels.registry import GROUP, load
+from channels.registry import GROUP, load, profiles
 from gateway.templates import Catalog, Lender
 points = tomllib.loads(Path("pyproject.toml").read_text())["project"]["entry-points"][GROUP]
 channels = load(EntryPoint(name, value, GROUP) for name, value in points.items())
 assert channels["letter"].normalise(" Chen Mei\\n\\n1 Road ") == "Chen Mei\\n1 Road"
-catalog = Catalog.load(Path("templates"), lender=Lender("Bank", "+1 202 555 0100", "https://example.com"))
+lender = Lender("Bank", "+1 202 555 0100", "https://example.com")
+catalog = Catalog.load(Path("templates"), lender=lender, profiles=profiles(channels))
 [version] = [each for each in catalog.live() if each.id == "due-soon"]
 assert "letter" in version.channels
 variables = {"amount": "12.00", "currency": "USD", "due_date": "2026-11-01"}

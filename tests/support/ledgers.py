@@ -32,6 +32,7 @@ from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import template_versions
 from gateway.storage.store import Store
+from tests.support.channel_profiles import PROFILES
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 SEND = Verdict(VerdictKind.SEND, PolicyReason.PERMITTED)
@@ -64,7 +65,7 @@ def _templates() -> tuple[Mapping[str, Any], ...]:
 
     async def start(folder: str) -> None:
         async with open_ledger(Settings(data_dir=Path(folder))) as ledger:
-            await load_templates(ledger)
+            await load_templates(ledger, PROFILES)
 
     with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as aside:  # for a loop may run here already
         url = empty_sqlite(Path(folder))

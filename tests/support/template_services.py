@@ -20,6 +20,7 @@ from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, draft
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
@@ -49,8 +50,8 @@ class TemplateHarness:
         self.clock = Clock()
         self.published_versions = PublishedVersions(database)
         self.store = VersionStore(database, self.clock)
-        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, versions=self.published_versions)
-        self.other = Catalog.load(TEMPLATES, lender=LENDER, versions=self.published_versions)
+        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
+        self.other = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
         self.findings: list[LintFinding] = []
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from channels import registry
 from gateway import policy
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
@@ -51,7 +52,9 @@ def templates(settings: Settings, folder: Path, now: datetime) -> list[CheckResu
         def lint_version(version: TemplateVersion) -> None:
             found.extend(linting.lint(version, words, lender.name, refuses))
 
-        live = Catalog.load(folder, lender=lender, on_compiled=lint_version).live()
+        live = Catalog.load(
+            folder, lender=lender, profiles=registry.profiles(registry.discover()), on_compiled=lint_version
+        ).live()
     except (BadTemplate, OSError, ValueError) as broken:
         return [error("templates", f"they can't be used: {broken}", "gateway template lint")]
     if not live:

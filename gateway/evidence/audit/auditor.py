@@ -47,7 +47,8 @@ _COMPLETE_SECONDS = 30.0  # our choice: a transaction of ours is cut off after t
 _LOOK_AGAIN_SECONDS = 0.05  # our choice
 _METRIC_WINDOW = timedelta(days=1)  # for how long a finding is in the metric, and its alert fires; our choice
 
-_ADDRESS = (("tenant", "tenant"), ("channel", "channel"), ("digest", "address_digest"))
+# Channels of one identity share the row of an address.
+_ADDRESS = (("tenant", "tenant"), ("digest", "address_digest"))
 _AUDITED_KINDS = ("attempt_started", "receipt", "ignored")
 
 
@@ -176,6 +177,7 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
         select(deliveries, *columns, addresses.c.opted_out_at, addresses.c.opted_in_at)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
         .outerjoin(addresses, and_(*same))
+        .order_by(addresses.c.opted_out_at.is_not(None))  # of two rows of one address the stricter one is read last
     )
     return {
         row.id: (

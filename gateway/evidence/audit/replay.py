@@ -201,9 +201,11 @@ class Replay:
     ) -> Iterator[tuple[Violation, str]]:
         for stored in json.loads(self._known["opt_outs"]):
             said = stored["opt_out"]
-            named = (said["channel"] in (None, sent.channel), said["category"] in (None, sent.category))
-            here = said["address"] in (None, sent.address_digest) or not sent.address_digest
-            if all(named) and here and not (said["provisional"] and sent.approved == "opted_out"):
+            # An address is the same on all channels of one identity: its digest says so.
+            by_address = said["address"] is not None and sent.address_digest
+            here = said["address"] == sent.address_digest if by_address else said["channel"] in (None, sent.channel)
+            named = said["category"] in (None, sent.category)
+            if named and here and not (said["provisional"] and sent.approved == "opted_out"):
                 yield Violation.AFTER_OPT_OUT, f"opt-out {stored['id']} of {said['at']}"
         said_at, lifted_at = sent.address_opted_out_at, sent.address_opted_in_at
         if said_at is not None and at > said_at + _CROSSING and (lifted_at is None or at < lifted_at):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from channels.profile import ChannelProfile
 from gateway.templates.checks.word_lists import WordList
 from gateway.templates.language.language import CompiledPart
 from gateway.templates.language.source import BadTemplate
@@ -43,6 +44,10 @@ class MessageText:
     jurisdiction: str
     parts: Sequence[tuple[str, CompiledPart]]
     words: WordList | None
+
+    @property
+    def profile(self) -> ChannelProfile:
+        return self.version.profiles[self.channel]
 
     @property
     def where(self) -> str:

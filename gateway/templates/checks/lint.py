@@ -15,7 +15,7 @@ from gateway.templates.checks.source_checks import source_findings
 from gateway.templates.checks.word_lists import LEVELS, WordList, load_words
 from gateway.templates.language.language import CompiledPart
 from gateway.templates.language.variables import check
-from gateway.templates.language.version import PARTS, TemplateVersion
+from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import translatable
 
 __all__ = ["LEVELS", "LintFinding", "Refuses", "WordList", "findings_of", "lint", "load_words"]
@@ -45,7 +45,7 @@ def _settings(version: TemplateVersion) -> Iterator[LintFinding]:
 
 def _all_parts(version: TemplateVersion) -> Iterator[CompiledPart]:
     for locale in version.locales:
-        for channel in PARTS:
+        for channel in version.profiles:
             for jurisdiction in version.jurisdictions(locale, channel):
                 yield from (part for _, part in version.parts(locale, channel, jurisdiction))
 
@@ -69,7 +69,7 @@ def _locales(
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
             if not jurisdictions:
-                where = f"{version.id}/{locale}/{next(iter(PARTS[channel]))}"
+                where = f"{version.id}/{locale}/{version.profiles[channel].files[0]}"
                 detail = translatable("has no text in this language")
                 yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Add the text."))
             for jurisdiction in jurisdictions:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from channels.content import Content
 from gateway.core.errors import RenderFailed
 from gateway.templates.checks.findings import LintFinding, MessageText, finding_at, readable_text
 from gateway.templates.rendering.sms_segments import segments
-from gateway.templates.translatable import Translatable, translatable
+from gateway.templates.translatable import Translatable, translatable, worded
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.samples import samples
 
@@ -15,7 +16,6 @@ from gateway.templates.workflow.samples import samples
 Refuses = Callable[[str, str, str, str], str]
 
 _MOST_SEGMENTS = 3  # our choice: four cost as much as a letter's postage in many countries, and are rarely read
-_LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
 _POLICY_REMEDIES: Mapping[str, str] = {
     "opt_out_text_missing": translatable(
         "Say how to stop these messages, for example with {% render 'opt-out-sms' %}."
@@ -47,26 +47,37 @@ def rendering_findings(message: MessageText, lender: str, refuses: Refuses) -> I
             remedy = _POLICY_REMEDIES.get(reason, translatable("See templates/policies."))
             detail = translatable("the contact rules for {country} don't allow this text", country=country)
             yield LintFinding("error", reason, message.where, 0, detail, remedy)
-        if message.channel != "inapp" and lender not in content.text:
+        if message.profile.names_sender and lender not in content.text:
             detail, remedy = translatable("does not name the sender"), translatable("Use {{ lender.name }}.")
             yield LintFinding("error", "no_identity", message.where, 0, detail, remedy)
-        if len(content.subject) > _LONGEST_SUBJECT:
-            detail = translatable("is {number} characters long", number=len(content.subject))
-            yield LintFinding("warning", "long_subject", message.where, 0, detail, _shorten(_LONGEST_SUBJECT))
-    if message.channel == "sms":
-        yield from _sms(message, by_kind)
-    elif message.channel == "email":
+        yield from _too_long(message, content)
+        for issue in message.profile.check(content):
+            yield LintFinding(issue.level, issue.rule, message.where, 0, worded(issue.detail), worded(issue.remedy))
+    if message.profile.segmented:
+        yield from _segments(message, by_kind)
+    if message.profile.part("html") and message.profile.part("text"):
         yield from _both_parts(message)
 
 
-def _sms(message: MessageText, by_kind: Mapping[str, Sample]) -> Iterator[LintFinding]:
+def _too_long(message: MessageText, content: Content) -> Iterator[LintFinding]:
+    for part in message.profile.parts:
+        length = len(getattr(content, part.field))
+        if part.longest and length > part.longest:
+            where = f"{message.version.id}/{message.locale}/{part.file}"
+            detail = translatable("is {number} characters long", number=length)
+            yield LintFinding("warning", f"long_{part.field}", where, 0, detail, _shorten(part.longest))
+
+
+def _segments(message: MessageText, by_kind: Mapping[str, Sample]) -> Iterator[LintFinding]:
     [(_, part)] = message.parts
     for name, level, with_what in (
         ("everything", "warning", translatable("the example values")),
         ("longest", "hint", translatable("the longest values")),
     ):
         sample = by_kind[name]
-        content = message.version.render("sms", message.locale, sample.variables, sample.name, message.jurisdiction)
+        content = message.version.render(
+            message.channel, message.locale, sample.variables, sample.name, message.jurisdiction
+        )
         if (counted := segments(content.text)).segments > _MOST_SEGMENTS:
             detail = translatable("takes {number} segments with {what}", number=counted.segments, what=with_what)
             yield LintFinding(level, "long", message.where, 0, detail, _shorten(_MOST_SEGMENTS))

@@ -25,8 +25,9 @@ def source_findings(message: MessageText, checked: set[tuple[str, str]]) -> Iter
             continue
         checked.add((part.where, part.source.text))
         text = readable_text(part)
-        yield from _bad_words(message, field, part, text)
-        yield from _variable_outputs(message, field, part)
+        shown = _publicly_visible(message, field, part)
+        yield from _bad_words(message, shown, part, text)
+        yield from _variable_outputs(message, shown, part)
         for link in islice(email_checks.links(part.source.text, text), _MOST_ALIKE):
             yield finding_at(link.level, link.rule, part, part.source.place(link.offset), link.detail, link.remedy)
         if part.is_mail:
@@ -40,7 +41,9 @@ def source_findings(message: MessageText, checked: set[tuple[str, str]]) -> Iter
             yield finding_at("error", "leftover_braces", part, part.source.place(match.start()), detail, remedy)
 
 
-def _bad_words(message: MessageText, field: str, part: CompiledPart, text: str) -> Iterator[LintFinding]:
+def _bad_words(
+    message: MessageText, shown: Sequence[tuple[int, int]], part: CompiledPart, text: str
+) -> Iterator[LintFinding]:
     if message.words is None:
         return
     for entry in message.words.entries:
@@ -54,25 +57,28 @@ def _bad_words(message: MessageText, field: str, part: CompiledPart, text: str) 
             detail = translatable("{words}: {why}", words=repr(match[0]), why=translatable(entry.why))
             place = part.source.place(match.start())
             yield finding_at(entry.level, entry.kind, part, place, detail, remedy, instead, match[0])
-    for start, end in _publicly_visible(field, part):
+    for start, end in shown:
         for match in islice(message.words.lock_screen.finditer(text, start, end), _MOST_ALIKE):
             detail = translatable("{what} can be read by anybody who sees the screen or the inbox", what=repr(match[0]))
             remedy = translatable("Only say that there is a message about the account.")
             yield finding_at("error", "lock_screen", part, part.source.place(match.start()), detail, remedy)
 
 
-def _publicly_visible(field: str, part: CompiledPart) -> list[tuple[int, int]]:
+def _publicly_visible(message: MessageText, field: str, part: CompiledPart) -> list[tuple[int, int]]:
     """The ranges shown on a lock screen or in an inbox list: subjects, titles, and an e-mail's preview line."""
     text = part.source.text
     if part.is_mail:
         return [found.span(1) for found in re.finditer(r"<mj-(?:preview|title)>(.*?)</mj-", text, re.DOTALL)]
-    return [(0, len(text))] if field == "subject" else []
+    declared = message.profile.part(field)
+    return [(0, len(text))] if declared is not None and declared.public else []
 
 
-def _variable_outputs(message: MessageText, field: str, part: CompiledPart) -> Iterator[LintFinding]:
+def _variable_outputs(
+    message: MessageText, visible: Sequence[tuple[int, int]], part: CompiledPart
+) -> Iterator[LintFinding]:
     """Find personal data where bystanders can read it, and values that are output without a format filter."""
     types = {name: each.type for name, each in message.version.variables.items()}
-    shown = [(part.source.place(start), part.source.place(end)) for start, end in _publicly_visible(field, part)]
+    shown = [(part.source.place(start), part.source.place(end)) for start, end in visible]
     for output in part.outputs:
         kind = types.get(output.variable, "")
         if kind in _FORMATS and kind not in ("integer",) and _FORMATS[kind].partition(":")[0] not in output.filters:
@@ -95,13 +101,13 @@ def _personal(
         yield finding_at(
             "error", "personal_data", part, output.place, detail, translatable("Move it into the message text.")
         )
-    elif message.channel == "sms" and output.variable == "borrower.name":
-        detail = translatable("an SMS can be read on a locked screen, and the name tells whose account it is")
+    elif message.profile.lock_screen and output.variable == "borrower.name":
+        detail = translatable("it can be read on a locked screen, and the name tells whose account it is")
         yield finding_at(
             "warning",
             "personal_data",
             part,
             output.place,
             detail,
-            translatable("Remove the name; the message goes to the borrower's own number anyway."),
+            translatable("Remove the name; the message goes to the borrower's own address anyway."),
         )

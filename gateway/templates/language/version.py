@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from channels.base import Content
+from channels.content import Content
+from channels.profile import PartKind, Profiles
 from gateway.core.errors import RenderFailed
 from gateway.templates.language.formats import locale_of
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part
@@ -19,13 +20,6 @@ from gateway.templates.language.variables import VariableProblem, VariableSpec, 
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
 from gateway.templates.translatable import translatable
 
-# What a message on each channel is made of: the part's file, and the field of Content that it fills.
-PARTS: Mapping[str, Mapping[str, str]] = {
-    "sms": {"sms.liquid": "text"},
-    "email": {"email.subject.liquid": "subject", "email.txt.liquid": "text", "email.mjml.liquid": "html"},
-    "inapp": {"inapp.title.liquid": "subject", "inapp.txt.liquid": "text"},
-}
-_FILES = frozenset(file for files in PARTS.values() for file in files)
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
@@ -48,6 +42,7 @@ Compiled = Sequence[tuple[str, CompiledPart]]  # by the field of Content that ea
 class TemplateVersion:
     """A checked and compiled version. Raises BadTemplate with every problem of every part.
 
+    ``profiles`` declare the channels that a text can be for.
     ``problems``: a list that receives the problems instead, for a draft; a channel with a problem can't be rendered.
     ``checked``: the version was validated before, so each part is compiled at its first use.
     """
@@ -56,11 +51,13 @@ class TemplateVersion:
         self,
         source: TemplateSource,
         lender: Lender,
+        profiles: Profiles,
         problems: list[TemplateProblem] | None = None,
         *,
         checked: bool = False,
     ) -> None:
         self.source = source
+        self.profiles = profiles
         self.id = source.id
         self.version = source.version
         self.category: str = source.settings["category"]
@@ -89,16 +86,17 @@ class TemplateVersion:
             self._compile(found)
         if found and problems is None:
             raise BadTemplate(found)
-        self.channels: Sequence[str] = [name for name in PARTS if (self.default_locale, name) in self._parts]
+        self.channels: Sequence[str] = [name for name in profiles if (self.default_locale, name) in self._parts]
 
     def _compile(self, problems: list[TemplateProblem]) -> None:
         if self.default_locale not in self.locales:
             where = f"{self.id}/template.toml"
             detail = translatable("default_locale: there is no folder {locale}", locale=self.default_locale)
             problems.append(TemplateProblem(where, 0, 0, detail))
+        files = {file for profile in self.profiles.values() for file in profile.files}
         for name in sorted(self.source.parts):
-            if name.partition("/")[2] not in _FILES:
-                detail = translatable("is not a template file; allowed: {known}", known=", ".join(sorted(_FILES)))
+            if name.partition("/")[2] not in files:
+                detail = translatable("is not a template file; allowed: {known}", known=", ".join(sorted(files)))
                 problems.append(TemplateProblem(f"{self.id}/{name}", 0, 0, detail))
         for locale in self.locales:
             try:
@@ -114,15 +112,15 @@ class TemplateVersion:
                 self._compile_channel(locale, channel, problems)
 
     def _channels(self, locale: str) -> Iterator[str]:
-        for channel, files in PARTS.items():
-            if any(f"{locale}/{file}" in self.source.parts for file in files):
+        for channel, profile in self.profiles.items():
+            if any(f"{locale}/{file}" in self.source.parts for file in profile.files):
                 yield channel
 
     def _compile_channel(self, locale: str, channel: str, problems: list[TemplateProblem]) -> None:
         by_jurisdiction: dict[str, Compiled] = {}
         for jurisdiction, fragments in _fragments(self.source.fragments, locale).items():
             compiled = self._compile_message(locale, channel, fragments, problems)
-            if len(compiled) == len(PARTS[channel]):
+            if len(compiled) == len(self.profiles[channel].parts):
                 by_jurisdiction[jurisdiction] = compiled
         if "" in by_jurisdiction:
             self._parts[(locale, channel)] = by_jurisdiction
@@ -133,16 +131,16 @@ class TemplateVersion:
         """Compile the parts; those with errors are left out, and the errors added to ``problems``."""
         scope = PartScope(locale, self._types, fragments, self._lender | {"locale": locale})
         compiled = []
-        for file, field in PARTS[channel].items():
-            where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
+        for part in self.profiles[channel].parts:
+            where, text = f"{self.id}/{locale}/{part.file}", self.source.parts.get(f"{locale}/{part.file}")
             if text is None:
-                names = {"channel": channel, "parts": ", ".join(PARTS[channel])}
+                names = {"channel": channel, "parts": ", ".join(self.profiles[channel].files)}
                 detail = translatable("is missing; a message on {channel} needs {parts}", **names)
                 made: CompiledPart | list[TemplateProblem] = [TemplateProblem(where, 0, 0, detail)]
             else:
-                made = compile_part(text, where, scope, is_mail=field == "html")
+                made = compile_part(text, where, scope, is_mail=part.kind is PartKind.MJML)
             if isinstance(made, CompiledPart):
-                compiled.append((field, made))
+                compiled.append((part.field, made))
             else:
                 problems += [each for each in made if each not in problems]
         return compiled
@@ -210,13 +208,14 @@ class TemplateVersion:
         known["borrower.name"], known["locale"] = borrower_name, used
         known.update(self._lender)
         rendered = {field: part.render(known) for field, part in parts}
-        if channel == "sms":
+        if self.profiles[channel].segmented:
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
             return Content(rendered["text"].translate(_SPACES).strip())
         # What a condition leaves out leaves its empty lines behind.
         rendered["text"] = _BLANK_LINES.sub("\n\n", rendered["text"]).strip()
-        rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())  # whatever a name contains
-        return Content(**rendered)
+        if "subject" in rendered:  # one line, whatever a name contains
+            rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())
+        return Content(rendered["text"], rendered.get("subject", ""), rendered.get("html", ""))
 
 
 class _Recent:

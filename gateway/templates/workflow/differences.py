@@ -7,20 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
 
-from channels.base import Content
+from channels.content import Content
+from channels.profile import Profiles
 from gateway.templates.folder import SETTINGS
-from gateway.templates.language.version import PARTS, TemplateVersion
-from gateway.templates.translatable import Translatable, translatable
+from gateway.templates.language.version import TemplateVersion
+from gateway.templates.translatable import Translatable, translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview, all_previews
 
 # A token is a word, a run of spaces, or one sign; a Chinese character is a token.
 _TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)
 _MOST_TOKENS = 4_000  # our choice: comparing takes quadratic time at worst; longer texts are compared by line
-_WORDS = {
-    "sms": translatable("the SMS"),
-    "email": translatable("the e-mail"),
-    "inapp": translatable("the in-app message"),
-}
 _SETTINGS = {
     "title": translatable("the title"),
     "description": translatable("the description"),
@@ -74,6 +70,7 @@ def difference(
     after: Mapping[str, str],
     compiled_before: TemplateVersion | None,
     compiled_after: TemplateVersion | None,
+    profiles: Profiles,
 ) -> Difference:
     """The differences of the files ``before`` and ``after``, with the compiled version of each, if there is one."""
     names = sorted(before.keys() | after.keys(), key=lambda name: (name != SETTINGS, name))
@@ -82,7 +79,7 @@ def difference(
     )
     settings = _settings(compiled_before, compiled_after) if compiled_before and compiled_after else []
     shown = _shown(compiled_before, compiled_after)
-    return Difference((*settings, *_parts(files), *_fragments(files, shown)), files, shown)
+    return Difference((*settings, *_parts(files, profiles), *_fragments(files, shown, profiles)), files, shown)
 
 
 def pieces(before: str, after: str) -> tuple[DiffPiece, ...]:
@@ -147,16 +144,16 @@ def _quoted(value: object) -> str:
     return translatable("nothing") if value is None else f"“{value}”"
 
 
-def _parts(files: Sequence[FileDifference]) -> list[Translatable]:
+def _parts(files: Sequence[FileDifference], profiles: Profiles) -> list[Translatable]:
     found: dict[tuple[str, str, str], None] = {}
-    for each in files:
-        locale, _, part = each.name.rpartition("/")
+    for file in files:
+        locale, _, part = file.name.rpartition("/")
         if locale == "examples":
             example = translatable("the example {name}", name=part.removesuffix(".json"))
-            found[(each.change, example, "")] = None
+            found[(file.change, example, "")] = None
         elif locale:
-            channel = next((name for name, known in PARTS.items() if part in known), part.partition(".")[0])
-            found[(each.change, _WORDS.get(channel, channel), locale)] = None
+            nouns = (worded(each.noun) for each in profiles.values() if part in each.files)
+            found[(file.change, next(nouns, part.partition(".")[0]), locale)] = None
     return [
         _became(change, translatable("{what} in {locale}", what=what, locale=locale) if locale else what)
         for change, what, locale in found
@@ -173,7 +170,9 @@ def _became(change: str, what: str) -> Translatable:
     )
 
 
-def _fragments(files: Sequence[FileDifference], shown: Sequence[MessageDifference]) -> list[Translatable]:
+def _fragments(
+    files: Sequence[FileDifference], shown: Sequence[MessageDifference], profiles: Profiles
+) -> list[Translatable]:
     """Messages that changed though none of their files did: a shared text has changed."""
     touched = {each.name.rpartition("/")[0] for each in files}
     if SETTINGS in {each.name for each in files}:
@@ -181,7 +180,7 @@ def _fragments(files: Sequence[FileDifference], shown: Sequence[MessageDifferenc
     return [
         translatable(
             "{what} in {locale} reads differently because a shared text changed",
-            what=_WORDS[each.channel],
+            what=worded(profiles[each.channel].noun),
             locale=each.locale,
         )
         for each in shown

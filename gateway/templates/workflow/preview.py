@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from channels.base import Content
+from channels.content import Content
 from gateway.core.errors import RenderFailed
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
@@ -21,7 +21,7 @@ NAME = "Alexandra Example"  # of the borrower in samples; fictional
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of one SMS segment."""
+    """The price of one segment."""
 
     amount: Decimal
     currency: str
@@ -31,7 +31,7 @@ class Price:
 class ChannelPreview:
     """One channel's message. ``content`` None: it can't be rendered; ``error`` has the reason and the position.
 
-    ``locale`` is the one used, after fallback. ``segments`` and ``cost`` are for SMS only;
+    ``locale`` is the one used, after fallback. ``segments`` and ``cost`` are for segmented channels only;
     ``cost`` is None where no price is set.
     """
 
@@ -89,7 +89,7 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
         content = rendered(version, channel, sample)
     except RenderFailed as error:
         return ChannelPreview(channel, used, None, error.args[0])
-    if channel != "sms":
+    if not version.profiles[channel].segmented:
         return ChannelPreview(channel, used, content)
     counted = segments(content.text)
     return ChannelPreview(channel, used, content, segments=counted, cost=_cost(counted, used, prices))

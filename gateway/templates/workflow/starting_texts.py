@@ -11,34 +11,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from channels.profile import Profiles
 from gateway.templates.folder import SETTINGS
-from gateway.templates.language.version import PARTS
-
-# The blank text of each part: it compiles, and names the sender.
-_BLANK: Mapping[str, str] = {
-    "sms.liquid": "{{ lender.name }}: \n",
-    "email.subject.liquid": "{{ lender.name }}\n",
-    "email.txt.liquid": "{{ borrower.name }},\n\n\n\n{{ lender.name }}\n",
-    "email.mjml.liquid": """\
-<mjml lang="{{ locale }}">
-<mj-head>
-<mj-title>{{ lender.name }}</mj-title>
-<mj-preview></mj-preview>
-</mj-head>
-<mj-body>
-<mj-section>
-<mj-column>
-<mj-text>{{ borrower.name }},</mj-text>
-<mj-text></mj-text>
-<mj-text>{{ lender.name }}</mj-text>
-</mj-column>
-</mj-section>
-</mj-body>
-</mjml>
-""",
-    "inapp.title.liquid": "{{ lender.name }}\n",
-    "inapp.txt.liquid": "\n",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +25,7 @@ class NewTemplate:
     channels: Sequence[str]
 
 
-def starting_files(plan: NewTemplate, source: Mapping[str, str] | None = None) -> dict[str, str]:
+def starting_files(plan: NewTemplate, profiles: Profiles, source: Mapping[str, str] | None = None) -> dict[str, str]:
     """The files of a new template. ``source``: the text to copy, for the wanted locales and channels.
 
     A locale that the source lacks gets the default locale's text, for translation; a channel that it lacks is blank.
@@ -67,8 +41,9 @@ def starting_files(plan: NewTemplate, source: Mapping[str, str] | None = None) -
     }
     files = {SETTINGS: _with(words[SETTINGS], settings)}
     for locale in plan.locales:
-        for part in (part for channel in plan.channels for part in PARTS[channel]):
-            files[f"{locale}/{part}"] = words.get(f"{locale}/{part}") or words.get(f"{default}/{part}") or _BLANK[part]
+        for part in (part for channel in plan.channels for part in profiles[channel].parts):
+            copied = words.get(f"{locale}/{part.file}") or words.get(f"{default}/{part.file}")
+            files[f"{locale}/{part.file}"] = copied or part.blank
         if (example := f"examples/{locale.lower()}.json") in words:
             files[example] = words[example]
     return files

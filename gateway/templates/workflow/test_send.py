@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from channels.base import Content, Message, Provider, SendFailure
 from channels.base import ProviderReason as Reason
+from channels.profile import ChannelProfile
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ClaimedDelivery, Delivery
 from gateway.core.facts import BorrowerFacts, Facts
@@ -43,11 +44,11 @@ class TestSend:
     content: Content
 
 
-def marked(channel: str, content: Content) -> Content:
-    """The message with the mark at its beginning: of the subject or title, or of the text of an SMS."""
-    if channel == "sms":
-        return replace(content, text=MARK + content.text)
-    return replace(content, subject=MARK + content.subject)
+def marked(profile: ChannelProfile, content: Content) -> Content:
+    """The message with the mark at its beginning: of the subject or title, where it has one, or of the text."""
+    if profile.marked_field == "subject":
+        return replace(content, subject=MARK + content.subject)
+    return replace(content, text=MARK + content.text)
 
 
 class TestSender:
@@ -90,7 +91,7 @@ class TestSender:
         """
         now = self._clock()
         address = self._own_address(channel, address, own)
-        content = marked(channel, rendered(version, channel, sample))
+        content = marked(version.profiles[channel], rendered(version, channel, sample))
         await self._within_limit(tenant, version.id, actor, now)
         work = _work(tenant, version, channel, address, actor, now)
         provider = await self._provider(work, now)
@@ -168,12 +169,13 @@ def _work(
 ) -> ClaimedDelivery:
     """A delivery for the provider router; the message belongs to no notification."""
     identifier = new_id("tst", now)
+    borrower_id = address if version.profiles[channel].addresses_borrower else actor
     notification = Notification(
         id=identifier,
         tenant=tenant,
         idempotency_key=identifier,
         dedup_key=identifier,
-        borrower=Borrower(address if channel == "inapp" else actor, "", "", "", (), {channel: address}),
+        borrower=Borrower(borrower_id, "", "", "", (), {channel: address}),
         case=Case("", "", now.date(), ""),
         template=version.id,
         template_version=version.version,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.errors import UnknownTemplate
 from gateway.core.states import TemplateState
@@ -107,6 +108,11 @@ class TemplateWorkflow:
             raise NoSuchVersion(f"there is no template {template} here")
         return found
 
+    @property
+    def profiles(self) -> Profiles:
+        """What the installed channels declare of their texts."""
+        return self._catalog.profiles
+
     def locales(self) -> list[str]:
         """The locales of the built-in templates."""
         return sorted({locale for each in self._catalog.live() for locale in each.locales})
@@ -145,7 +151,8 @@ class TemplateWorkflow:
         before = await self.live(tenant, template) if against is None else await self.text(tenant, template, against)
         old = self._repository.compiled_or_none(before) if before is not None else None
         files = before.files if before is not None else {}
-        return await asyncio.to_thread(difference, files, after.files, old, self._repository.compiled_or_none(after))
+        new = self._repository.compiled_or_none(after)
+        return await asyncio.to_thread(difference, files, after.files, old, new, self.profiles)
 
     async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
         """The consequences of publishing it now, for callers and for other plans. Raises BadText."""

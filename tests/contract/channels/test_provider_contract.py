@@ -215,7 +215,7 @@ async def test_idempotent_means_what_it_says(rig: Rig) -> None:
     provider = rig.provider()
     for attempt in (1, 2):
         await provider.send(message(rig.good, attempt=attempt))
-    assert rig.received() == (1 if provider.capability.idempotent else 2)
+    assert rig.received() == (1 if provider.capability.idempotent_for else 2)
 
 
 async def test_nothing_there_is_transient(rig: Rig) -> None:

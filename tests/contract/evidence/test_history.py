@@ -13,6 +13,7 @@ from gateway.evidence.history import History, PastDecision
 from gateway.policy import load_packs, read_pack, read_schema
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, draft, outgoing, people_on, store_on
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -63,7 +64,7 @@ async def test_a_backtest_names_what_a_changed_pack_would_decide_otherwise(datab
     present = load_packs(policies)
     text = (policies / "tw.yaml").read_text("utf-8")
     (tmp_path / "new.yaml").write_text(text.replace('"08:00-21:00"', '"08:00-17:00"'), "utf-8")
-    catalog = Catalog.load(TEMPLATES, lender=Lender("L", "1", "https://l.example"))
+    catalog = Catalog.load(TEMPLATES, lender=Lender("L", "1", "https://l.example"), profiles=PROFILES)
 
     async def differing(pack: Path) -> list[tuple[str, str, str, int]]:
         changed = present.with_pack(read_pack(pack, read_schema(policies)))

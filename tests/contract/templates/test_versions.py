@@ -30,6 +30,7 @@ from gateway.templates.workflow.refusals import (
     SamePerson,
     WrongState,
 )
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, draft
 from tests.support.template_services import AMERICAN, FOLDER, LENDER, SMS, TEMPLATE, TEMPLATES, TemplateHarness
 
@@ -130,7 +131,7 @@ async def test_a_version_that_a_process_cannot_read_is_passed_over_and_counted(
     harness: TemplateHarness, database: Database
 ) -> None:
     """An older program keeps what was live before, says so in its figures, and takes the next one that it can read."""
-    older = Catalog.load(TEMPLATES, lender=LENDER, versions=_Newer(database))
+    older = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=_Newer(database))
     watcher = PublicationWatcher(older, harness.store, harness.metrics, harness.clock)
     before = harness.live(catalog=older)
     await harness.published()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,26 +16,13 @@ from channels.base import Channel
 from channels.registry import GROUP, PluginError, load
 from channels.sms import CHANNEL as SMS
 from tests.support.waiting import LIMIT_SECONDS
+from tests.support.installed_channel import install, install_example
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "tests" / "example_channel"
 
 
 def _point(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
-
-
-def _install(pyproject: Path, target: Path) -> None:
-    """What an installer leaves for importlib.metadata to find, made from the project's own declaration."""
-    project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
-    info = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", "utf-8"
-    )
-    points = project["entry-points"][GROUP]
-    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in points.items()), ""]
-    (info / "entry_points.txt").write_text("\n".join(lines), "utf-8")
 
 
 _USE = """
@@ -57,9 +43,8 @@ def test_an_installed_package_adds_a_channel(tmp_path: Path) -> None:
     """Installing a package is all it takes: its channel is listed beside our own, and sends."""
     site, spool = tmp_path / "site", tmp_path / "spool"
     spool.mkdir()
-    _install(ROOT / "pyproject.toml", site)
-    _install(EXAMPLE / "pyproject.toml", site)
-    shutil.copytree(EXAMPLE / "src" / "example_channel", site / "example_channel")
+    install(ROOT / "pyproject.toml", site)
+    install_example(site)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     run = subprocess.run(
         [sys.executable, "-c", _USE, str(spool)],

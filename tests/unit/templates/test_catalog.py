@@ -12,11 +12,12 @@ from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
 from gateway.templates.workflow.published_store import Key, PublishedVersions, VersionSource
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
-CATALOG = Catalog.load(TEMPLATES, lender=LENDER)
+CATALOG = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES)
 SOURCES = Folder.read(TEMPLATES).sources()
 VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
 
@@ -31,7 +32,7 @@ def made(sms: str, variables: str = "name") -> TemplateVersion:
         "default_locale": "en-US",
         "variables": specs,
     }
-    return TemplateVersion(TemplateSource("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER)
+    return TemplateVersion(TemplateSource("t", settings, {"en-US/sms.liquid": sms}, {}), LENDER, PROFILES)
 
 
 def test_amount_and_date_follow_the_locale() -> None:
@@ -67,7 +68,7 @@ def test_a_name_can_not_add_a_header() -> None:
         "en-US/email.txt.liquid": "x",
         "en-US/email.mjml.liquid": "<mjml></mjml>",
     }
-    content = TemplateVersion(TemplateSource("t", settings, parts, {}), LENDER).render(
+    content = TemplateVersion(TemplateSource("t", settings, parts, {}), LENDER, PROFILES).render(
         "email", "en-US", {}, "A\r\nBcc: b@c"
     )
     assert content.subject == "Hi A Bcc: b@c"
@@ -137,7 +138,7 @@ async def test_an_older_version_is_fetched_and_rendered() -> None:
     """A request pinned to a version that is not in the files any more is rendered with it."""
     old = made("old words for {{ name }}")
 
-    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, _ledger_with(old.source))
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, PROFILES, _ledger_with(old.source))
     await catalog.ensure([("acme", "t", old.version)])
     found = catalog.resolve("acme", "t", old.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "old words for you"
@@ -149,9 +150,9 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
     older = {"en-US/email.subject.liquid": "s", "en-US/email.txt.liquid": "t", "en-US/email.html.liquid": "<p>h</p>"}
     source = TemplateSource("t", new.settings, {**new.parts, **older}, {})
     with pytest.raises(BadTemplate, match="is not a template file"):
-        TemplateVersion(source, LENDER)
+        TemplateVersion(source, LENDER, PROFILES)
 
-    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, _ledger_with(source))
+    catalog = Catalog(Folder.read(TEMPLATES).sources(), LENDER, PROFILES, _ledger_with(source))
     await catalog.ensure([("acme", "t", source.version)])
     found = catalog.resolve("acme", "t", source.version, NOW)
     assert found.render("sms", "en-US", {"name": "you"}, "A").text == "words for you"
@@ -164,7 +165,7 @@ def test_a_draft_says_everything_at_once_and_shows_the_rest() -> None:
     source = SOURCES["overdue-first"]
     broken = {"en-US/email.subject.liquid": "{{ nope }}", "en-US/inapp.txt.liquid": "x\n {{ amount | nope }}"}
     problems: list[TemplateProblem] = []
-    version = TemplateVersion(replace(source, parts={**source.parts, **broken}), LENDER, problems)
+    version = TemplateVersion(replace(source, parts={**source.parts, **broken}), LENDER, PROFILES, problems)
     places = {(each.where, each.line, each.column) for each in problems}
     assert places == {
         ("overdue-first/en-US/email.subject.liquid", 1, 4),

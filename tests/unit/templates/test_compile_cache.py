@@ -18,6 +18,7 @@ from gateway.core.errors import RenderFailed
 from gateway.templates import Catalog, Lender, TemplateVersion
 from gateway.templates.language import version
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
@@ -41,7 +42,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def reminder() -> TemplateVersion:
-    catalog = Catalog.load(TEMPLATES, lender=LENDER)
+    catalog = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES)
     found = catalog.resolve("", "overdue-first", None, NOW)
     assert isinstance(found, TemplateVersion)
     return found
@@ -57,7 +58,7 @@ def test_a_text_is_compiled_once_at_its_first_use(reminder: TemplateVersion, com
     assert compiled == ["overdue-first/en-US/sms.liquid"]
     assert len(texts) == 1
     reminder.render("email", "zh-TW", GIVEN, "A")
-    assert [each.rpartition("/")[2] for each in compiled[1:]] == list(version.PARTS["email"])
+    assert [each.rpartition("/")[2] for each in compiled[1:]] == list(PROFILES["email"].files)
 
 
 def test_the_oldest_make_room(reminder: TemplateVersion, compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_what_goes_wrong_in_a_mail_has_its_place() -> None:
 
 async def _start(folder: Path, data: Path, lender: str = "Example Bank") -> LoadedTemplates:
     async with open_ledger(Settings(data_dir=data, templates_dir=folder, lender_name=lender)) as ledger:
-        return await load_templates(ledger)
+        return await load_templates(ledger, PROFILES)
 
 
 @pytest.fixture

@@ -15,11 +15,12 @@ import pytest
 from gateway.templates import Catalog, Lender, TemplateVersion, segments
 from gateway.templates.rendering.mail import preview
 from gateway.templates.workflow.samples import KINDS, samples
+from tests.support.channel_profiles import PROFILES
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
-CATALOG = Catalog.load(ROOT / "templates", lender=LENDER)
+CATALOG = Catalog.load(ROOT / "templates", lender=LENDER, profiles=PROFILES)
 LOCALES = ("en-GB", "en-US", "zh-CN", "zh-TW")
 JURISDICTIONS = ("us", "uk", "cn", "tw", "in")
 MESSAGES = [(version, locale) for version in CATALOG.live() for locale in LOCALES]
@@ -94,7 +95,7 @@ def test_the_set_is_whole() -> None:
     assert {each.id: each.category for each in CATALOG.live()} == THE_SET
     for version in CATALOG.live():
         assert tuple(version.locales) == LOCALES
-        assert tuple(version.channels) == ("sms", "email", "inapp")
+        assert tuple(version.channels) == ("email", "inapp", "sms")
         assert set(_examples(version)) == {f"examples/{locale.lower()}.json" for locale in LOCALES}
 
 

@@ -14,6 +14,7 @@ from gateway.core.errors import RenderFailed
 from gateway.templates import BadTemplate, Lender, TemplateSource, TemplateVersion
 from gateway.templates.language.language import _compile
 from gateway.templates.rendering import email_checks
+from tests.support.channel_profiles import PROFILES
 
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 # Of processor time. What is not stopped takes minutes or never ends, on any machine; each took less than 0.1 s here.
@@ -40,12 +41,14 @@ def _source(parts: dict[str, str], fragments: dict[str, str] | None = None) -> T
 
 
 def _sms(text: str, fragments: dict[str, str] | None = None) -> Content:
-    return TemplateVersion(_source({"sms.liquid": text}, fragments), LENDER).render("sms", "en-US", _GIVEN, "A B")
+    return TemplateVersion(_source({"sms.liquid": text}, fragments), LENDER, PROFILES).render(
+        "sms", "en-US", _GIVEN, "A B"
+    )
 
 
 def _email(body: str, name: str = "A B", subject: str = "s") -> Content:
     parts = {"email.subject.liquid": subject, "email.txt.liquid": "x", "email.mjml.liquid": body}
-    return TemplateVersion(_source(parts), LENDER).render("email", "en-US", _GIVEN, name)
+    return TemplateVersion(_source(parts), LENDER, PROFILES).render("email", "en-US", _GIVEN, name)
 
 
 def _mail(column: str, head: str = "") -> str:
@@ -231,7 +234,7 @@ def test_a_link_stays_the_address_it_was_given() -> None:
     """An address with an ampersand is escaped once, and can't leave its attribute."""
     content = _email(_mail("<mj-button href='{{ url }}'>Pay</mj-button>"))
     assert '<a href="https://example.com/"' in content.html
-    version = TemplateVersion(_source({"sms.liquid": "{{ url }}"}), LENDER)
+    version = TemplateVersion(_source({"sms.liquid": "{{ url }}"}), LENDER, PROFILES)
     for url in ("javascript:x", "http://example.com", 'https://example.com/"><script>', "https://a b"):
         assert [each.pointer for each in version.check({**_GIVEN, "url": url})] == ["/variables/url"]
 
@@ -253,8 +256,8 @@ def test_a_template_sees_its_own_files_only() -> None:
     """There is no name by which one tenant's template could take in another's: shared texts are part of its source."""
     mine = _source({"sms.liquid": "{% render 'sign' %}"}, {"sign": "mine"})
     theirs = replace(mine, fragments={"en-US/sign.liquid": "theirs", "en-US/secret.liquid": "theirs"})
-    assert TemplateVersion(theirs, LENDER).render("sms", "en-US", _GIVEN, "A").text == "theirs"
-    assert TemplateVersion(mine, LENDER).render("sms", "en-US", _GIVEN, "A").text == "mine"
+    assert TemplateVersion(theirs, LENDER, PROFILES).render("sms", "en-US", _GIVEN, "A").text == "theirs"
+    assert TemplateVersion(mine, LENDER, PROFILES).render("sms", "en-US", _GIVEN, "A").text == "mine"
     with pytest.raises(BadTemplate, match="unknown shared text 'secret'"):
-        TemplateVersion(replace(mine, parts={"en-US/sms.liquid": "{% render 'secret' %}"}), LENDER)
+        TemplateVersion(replace(mine, parts={"en-US/sms.liquid": "{% render 'secret' %}"}), LENDER, PROFILES)
     assert "theirs" not in json.dumps(json.loads(mine.dump()))

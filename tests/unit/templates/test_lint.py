@@ -15,6 +15,7 @@ from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.email_checks import contrast
+from tests.support.channel_profiles import PROFILES
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
@@ -27,7 +28,7 @@ def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> 
     source = SOURCES["overdue-first"]
     changed = replace(source, parts={**source.parts, f"{locale}/{part}": text})
     try:
-        found = lint(TemplateVersion(changed, LENDER), WORDS, LENDER.name, lambda *_: refuses)
+        found = lint(TemplateVersion(changed, LENDER, PROFILES), WORDS, LENDER.name, lambda *_: refuses)
     except BadTemplate as error:
         found = findings_of(error)
     return [each for each in found if each.where.startswith(f"overdue-first/{locale}")]
@@ -36,7 +37,7 @@ def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_what_ships_is_clean(name: str) -> None:
     """No shipped template has an error or a warning, in any locale and jurisdiction."""
-    version = TemplateVersion(SOURCES[name], LENDER)
+    version = TemplateVersion(SOURCES[name], LENDER, PROFILES)
     found = lint(version, WORDS, LENDER.name, lambda *_: "")
     assert [each for each in found if each.level != "hint"] == []
 
@@ -152,7 +153,9 @@ def test_a_fault_in_a_shared_text_is_shown_where_it_is_taken_in() -> None:
     """The editor of a template sees the tag in their own text, and which shared text to mend."""
     source = SOURCES["overdue-first"]
     fragments = {**source.fragments, "en-US/help-short.liquid": "Help.\nThe police will help."}
-    found = lint(TemplateVersion(replace(source, fragments=fragments), LENDER), WORDS, LENDER.name, lambda *_: "")
+    found = lint(
+        TemplateVersion(replace(source, fragments=fragments), LENDER, PROFILES), WORDS, LENDER.name, lambda *_: ""
+    )
     [threat] = [each for each in found if each.rule == "threat" and each.where.endswith("en-US/sms.liquid")]
     text = source.parts["en-US/sms.liquid"]
     assert (threat.line, threat.column) == (1, text.index("{% render 'help-short'") + 1)
@@ -169,7 +172,7 @@ def test_what_nobody_uses_is_said_once() -> None:
     """A variable that callers have to give for nothing."""
     source = SOURCES["overdue-first"]
     more = {**source.settings["variables"], "branch": {"type": "text", "example": "x", "description": "x"}}
-    version = TemplateVersion(replace(source, settings={**source.settings, "variables": more}), LENDER)
+    version = TemplateVersion(replace(source, settings={**source.settings, "variables": more}), LENDER, PROFILES)
     found = [each for each in lint(version, WORDS, LENDER.name, lambda *_: "") if each.rule == "unused_variable"]
     assert [(each.level, "branch" in each.detail) for each in found] == [("hint", True)]
 
@@ -179,7 +182,9 @@ def test_an_example_that_does_not_fit_is_an_error() -> None:
     source = SOURCES["overdue-first"]
     wrong = {**source.settings["variables"]["amount"], "example": "a lot"}
     settings = {**source.settings, "variables": {**source.settings["variables"], "amount": wrong}}
-    found = lint(TemplateVersion(replace(source, settings=settings), LENDER), WORDS, LENDER.name, lambda *_: "")
+    found = lint(
+        TemplateVersion(replace(source, settings=settings), LENDER, PROFILES), WORDS, LENDER.name, lambda *_: ""
+    )
     assert "bad_example" in {each.rule for each in found if each.level == "error"}
 
 
@@ -187,7 +192,7 @@ def test_what_may_be_missing_is_tried_without_it() -> None:
     """An optional amount outside its condition is found, though the examples have it."""
     source = SOURCES["payment-received"]
     text = "{{ lender.name }}: {{ remaining | money: currency }}"
-    version = TemplateVersion(replace(source, parts={**source.parts, "en-US/sms.liquid": text}), LENDER)
+    version = TemplateVersion(replace(source, parts={**source.parts, "en-US/sms.liquid": text}), LENDER, PROFILES)
     found = [each for each in lint(version, WORDS, LENDER.name, lambda *_: "") if each.rule == "does_not_render"]
     assert [each.where for each in found] == ["payment-received/en-US/sms.liquid"]
 

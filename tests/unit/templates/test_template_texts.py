@@ -16,6 +16,7 @@ from gateway.templates.workflow.callers import RecentCaller
 from gateway.templates.workflow.compatibility import broken_callers, caller_changes
 from gateway.templates.workflow.differences import difference, pieces
 from gateway.templates.workflow.preview import Sample, examples, preview
+from tests.support.channel_profiles import PROFILES
 from tests.support.template_services import FOLDER, LENDER, SMS, TEMPLATE
 
 FILES = FOLDER.templates[TEMPLATE]
@@ -24,7 +25,7 @@ NOTE = VariableSpec("note", "text", False, "x", "a note")
 
 
 def _compiled(files: dict[str, str]) -> TemplateVersion:
-    return TemplateVersion(FOLDER.source(TEMPLATE, files), LENDER)
+    return TemplateVersion(FOLDER.source(TEMPLATE, files), LENDER, PROFILES)
 
 
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -103,7 +104,7 @@ def test_a_difference_is_said_in_words() -> None:
         "examples/b.json": "{}",
     }
     del after["en-GB/inapp.title.liquid"], after["en-GB/inapp.txt.liquid"]
-    found = difference(FILES, after, _compiled(dict(FILES)), _compiled(after))
+    found = difference(FILES, after, _compiled(dict(FILES)), _compiled(after), PROFILES)
     assert found.words == (
         "the title changed from “First reminder after the due date” to “The first reminder after the due date”",
         "the variable agent (text) was added and is optional",
@@ -113,7 +114,7 @@ def test_a_difference_is_said_in_words() -> None:
         "the SMS in zh-TW changed",
     )
     assert ("sms", "zh-TW") in {(each.channel, each.locale) for each in found.shown}
-    assert difference(FILES, FILES, _compiled(dict(FILES)), _compiled(dict(FILES))).words == ()
+    assert difference(FILES, FILES, _compiled(dict(FILES)), _compiled(dict(FILES)), PROFILES).words == ()
 
 
 def test_a_shared_text_that_changed_is_told() -> None:
@@ -121,7 +122,7 @@ def test_a_shared_text_that_changed_is_told() -> None:
     said = {name: f"{text} Ask for Lee." for name, text in FOLDER.fragments.items() if "opt-out-sms" in name}
     fragments = {**FOLDER.fragments, **said}
     today = replace(FOLDER, fragments=fragments).source(TEMPLATE, FILES)
-    found = difference(FILES, FILES, _compiled(dict(FILES)), TemplateVersion(today, LENDER))
+    found = difference(FILES, FILES, _compiled(dict(FILES)), TemplateVersion(today, LENDER, PROFILES), PROFILES)
     assert found.files == ()
     assert "the SMS in en-US reads differently because a shared text changed" in found.words
 
@@ -133,7 +134,7 @@ def test_a_preview_has_every_channel_and_says_what_is_wrong_with_a_sample() -> N
     """One message for each channel; a wrong variable is named, and its value is not repeated."""
     version = _compiled(dict(FILES))
     shown = preview(version, Sample("en-US", examples(version)))
-    assert [each.channel for each in shown] == ["sms", "email", "inapp"]
+    assert [each.channel for each in shown] == ["email", "inapp", "sms"]
     assert all(each.content for each in shown)
     wrong = preview(version, Sample("en-US", {**examples(version), "amount": "lots of it"}))
     assert all(each.content is None for each in wrong)

@@ -1,4 +1,4 @@
-"""A channel and its one provider. Knows only ``channels.base``."""
+"""A channel and its one provider. Knows only ``channels.base`` and ``channels.profile``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from channels.base import (
+    FOR_EVER,
     Accepted,
     BadSignature,
     CallbackRequest,
@@ -23,6 +24,30 @@ from channels.base import (
     Receipt,
     TransientFailure,
 )
+from channels.content import Content
+from channels.profile import ChannelProfile, Frame, Part, TextIssue, Wording
+
+_LONGEST_LINE = 90  # characters; what fits beside the margins of a page of A4
+
+
+def _check(content: Content) -> Sequence[TextIssue]:
+    """A line that is too long would be cut at the margin by the print house."""
+    if all(len(line) <= _LONGEST_LINE for line in content.text.splitlines()):
+        return ()
+    detail = Wording("has a line that is too long for the page", "有一行超出页面宽度")
+    return (TextIssue("warning", "letter_line", detail, Wording("Break the line.", "请换行。")),)
+
+
+PROFILE = ChannelProfile(
+    title=Wording("Letter", "信函"),
+    noun=Wording("the letter", "信函"),
+    parts=(
+        Part("letter.subject.liquid", "subject", Wording("Subject line", "标题"), blank="{{ lender.name }}\n"),
+        Part("letter.txt.liquid", "text", Wording("Text", "正文"), blank="{{ borrower.name }},\n\n{{ lender.name }}\n"),
+    ),
+    frame=Frame.PAGE,
+    check=_check,
+)
 
 
 class LetterChannel:
@@ -30,6 +55,7 @@ class LetterChannel:
 
     name = "letter"
     kinds: tuple[str, ...] = ("spool",)
+    profile = PROFILE
 
     def normalise(self, address: str) -> str:
         """The address with one line break between its lines. Raises InvalidAddress below two lines."""
@@ -49,7 +75,7 @@ class SpoolProvider:
     """One file for each delivery; writing it again has no effect."""
 
     channel = "letter"
-    capability = Capability(idempotent=True, looks_up=True, concurrency=4)
+    capability = Capability(idempotent_for=FOR_EVER, looks_up=True, concurrency=4)
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name

@@ -1,0 +1,12 @@
+"""Addresses are found by tenant and digest, on whatever channel. Online: an index."""
+
+from __future__ import annotations
+
+from gateway.storage.online_migration import add_index
+
+revision = "0025"
+down_revision = "0020"
+
+
+def upgrade() -> None:
+    add_index("addresses_by_digest", "addresses", ["tenant", "digest"])
