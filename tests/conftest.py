@@ -23,6 +23,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
 from tests.support.postgresql import PostgresServer, new_database
 from tests.support.production import free_port
+from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 
 
