@@ -39,6 +39,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMPLAINTS = f"complaints@{DOMAIN}"
+SENDER_DOMAIN = "lender.example"
 NUMBERS = count(1)
 # Refusals of mailbox providers, by the recipient's local part.
 REFUSALS = {
@@ -256,6 +257,26 @@ async def test_a_complaint_comes_through(scene: MailScene, tried: Tried) -> None
     await scene.write(COMPLAINTS, raw, "feedback@mailbox.example")
     assert await eventually(lambda: scene.opt_outs(delivery["borrower"])) == ["provider:mail"]
     tried(scene.name, "a complaint (RFC 5965)", "address opted out", "provider:mail", await log_of(scene, COMPLAINTS))
+
+
+async def test_a_complaint_that_names_nothing_reaches_a_person(scene: MailScene, tried: Tried) -> None:
+    """Without a signed reference it opts nobody out and is counted; a person has it in a mailbox."""
+    mark = f"made-up-{next(NUMBERS)}"
+    raw = COMPLAINT.format(kind="abuse", field="X: y", original=f"Message-ID: <{mark}@lender.example>")
+    before = unverified(scene.gateway)
+    await scene.write(COMPLAINTS, raw, "feedback@mailbox.example")
+    await eventually(lambda: unverified(scene.gateway) == before + 1)
+    person = f"complaints@{SENDER_DOMAIN}"
+    await eventually(
+        lambda: [each for each in scene.mailboxes.mails if each.recipient == person and mark.encode() in each.raw]
+    )
+    tried(scene.name, "a complaint without a reference", "unverified", "", "the copy is in a person's mailbox")
+
+
+def unverified(gateway: Gateway) -> float:
+    """How many reports without a verified reference were counted."""
+    lines = gateway.path.metrics.render()[0].decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if 'result="unverified"' in line and "_total{" in line)
 
 
 async def test_other_addresses_are_refused_at_the_door(scene: MailScene, tried: Tried) -> None:
