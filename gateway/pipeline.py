@@ -316,7 +316,10 @@ class Pipeline:
         """Confirm a stop, or answer a call for help, where the provider can; what was taken is in force anyway."""
         channel = self._resources.providers[provider]
         text = "" if reply.answered else self._stages.classifier.answer(taken)
-        if text and isinstance(channel, AnswersReplies):
+        if text and reply.reference:
+            # The sender of a mail can be forged: the answer goes to the address of the message that is answered.
+            reply = replace(reply, address=taken[0].borrower.addresses.get(channel.channel, ""))
+        if text and reply.address and isinstance(channel, AnswersReplies):
             try:
                 await channel.answer_reply(reply, text)
             except SendFailure as failure:
@@ -360,7 +363,10 @@ class Pipeline:
         text = ""
         for reply in await _read(channel, channel.read_replies, request):
             recorded = await self._take_reply(provider, reply)
-            text = text or ("" if reply.answered else self._stages.classifier.answer(recorded))
+            if isinstance(channel, AnswersReplies):
+                await self._answer(provider, reply, recorded)
+            else:
+                text = text or ("" if reply.answered else self._stages.classifier.answer(recorded))
         return channel.answer(text)
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:

@@ -92,8 +92,9 @@ class MailScene:
         return [each["source"] for each in found.get("opt_outs", ())]
 
 
-async def reminded(gateway: Gateway, address: str) -> dict[str, Any]:
+async def reminded(gateway: Gateway, address: str, **borrower: Any) -> dict[str, Any]:
     body = request(next(NUMBERS), route=["email"])
+    body["borrower"] |= borrower
     body["borrower"]["addresses"]["email"] = address
     pipeline = gateway.path.pipeline
     [answer] = await pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
@@ -236,6 +237,26 @@ async def test_a_stop_by_mail_comes_through(scene: MailScene, tried: Tried) -> N
     await scene.write(to, f"To: {to}\nFrom: b@mailbox.example\nMessage-ID: <1@m>\n\nSTOP\n", "b@mailbox.example")
     assert await eventually(lambda: scene.opt_outs(delivery["borrower"])) == ["reply"]
     tried(scene.name, "a reply: STOP", "address opted out", "reply", await log_of(scene, to))
+
+
+async def test_a_stop_by_mail_is_confirmed_once(scene: MailScene, tried: Tried) -> None:
+    """Where the pack wants it: to the address that was written to, whoever From names, and with a null sender."""
+    address = f"borrower{next(NUMBERS)}@mailbox.example"
+    us = {"jurisdiction": "us", "locale": "en", "time_zones": ["Pacific/Auckland"]}
+    delivery = await reminded(scene.gateway, address, **us)
+    to = reply_address(scene.reference(delivery), DOMAIN)
+    for number in range(2):
+        head = f"To: {to}\nFrom: somebody@else.example\nMessage-ID: <{number}@m>\n"
+        await scene.write(to, f"{head}\nSTOP\n", "somebody@else.example")
+    stored = re.compile(rf"{re.escape(to)}.*250 2\.0\.0 stored")
+    await eventually(lambda: len(stored.findall(scene.server.log.read_text())) == 2)
+    written = await eventually(lambda: [each for each in scene.mailboxes.mails if b"no more messages" in each.raw])
+    assert [(each.recipient, each.sender.strip("<>")) for each in written] == [(address, "")]
+    assert b"Auto-Submitted: auto-replied" in written[0].raw
+    assert b"Reply-To" not in written[0].raw
+    assert await scene.opt_outs(delivery["borrower"]) == ["reply"]
+    sent = "a reply: STOP, twice, from a US borrower"
+    tried(scene.name, sent, "address opted out", "reply", "one mail that confirms it")
 
 
 async def test_an_automatic_reply_changes_nothing(scene: MailScene, tried: Tried) -> None:
