@@ -416,7 +416,7 @@ class Listens(Protocol):
 
 @runtime_checkable
 class AnswersReplies(Protocol):
-    """A listening provider that can send a text back to who wrote; by HTTP the answer to the callback carries it."""
+    """A provider that sends a text back to who wrote as a message; others have it in the answer to their callback."""
 
     async def answer_reply(self, reply: Reply, text: str) -> None:
         """Send ``text`` to the reply's address, once. Raises SendFailure."""

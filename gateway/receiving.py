@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -173,14 +173,20 @@ class CallbackReceiver:
         text = ""
         for reply in await _read(channel, channel.read_replies, request):
             recorded = await self._take_reply(provider, reply)
-            text = text or self._answer_to(reply, recorded)
+            if isinstance(channel, AnswersReplies):
+                await self._answer(provider, reply, recorded)
+            else:
+                text = text or self._answer_to(reply, recorded)
         return channel.answer(text)
 
     async def _answer(self, provider: str, reply: Reply, recorded: Sequence[RecordedReply]) -> None:
         """Confirm a stop, or answer a request for help, where the provider can; the reply is in force anyway."""
         channel = self._resources.providers[provider]
         text = self._answer_to(reply, recorded)
-        if text and isinstance(channel, AnswersReplies):
+        if text and reply.reference:
+            # The sender of a mail can be forged: the answer goes to the address of the message that is answered.
+            reply = replace(reply, address=recorded[0].borrower.addresses.get(channel.channel, ""))
+        if text and reply.address and isinstance(channel, AnswersReplies):
             try:
                 await channel.answer_reply(reply, text)
             except SendFailure as failure:

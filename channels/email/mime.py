@@ -41,6 +41,7 @@ class Envelope:
     date: datetime
     headers: Mapping[str, str]
     reply_to: str = ""
+    auto_submitted: str = "auto-generated"  # RFC 3834 section 5; auto-replied: an answer to somebody's mail
 
 
 def from_header(address: str, name: str) -> str:
@@ -63,7 +64,7 @@ def build(envelope: Envelope, content: Content) -> bytes:
         f"Date: {format_datetime(envelope.date)}",
         f"Message-ID: <{envelope.message_id}>",
         # RFC 3834: suppresses out-of-office replies.
-        "Auto-Submitted: auto-generated",
+        f"Auto-Submitted: {envelope.auto_submitted}",
         "MIME-Version: 1.0",
     ]
     for name, value in envelope.headers.items():

@@ -23,6 +23,7 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Capability,
+    Content,
     Heard,
     LookupAnswer,
     LookupResult,
@@ -144,6 +145,18 @@ class SmtpProvider:
         answers = reply_address(message.reference, self._bounce_domain) if self._takes_replies else ""
         envelope = Envelope(self._from, message.address, message_id, self._clock(), message.headers, answers)
         raw = build(envelope, message.content)
+        return Accepted(message_id, receipt_expected=await self._hand_over(message, raw))
+
+    async def answer_reply(self, reply: Reply, text: str) -> None:
+        """See ``channels.base.AnswersReplies``. Nothing comes back about an answer: its sender is null (RFC 3834)."""
+        content = Content(text, text.partition(":")[0].partition("：")[0])
+        message_id = f"{reply.provider_message_id}.answer@{self._domain}"
+        envelope = Envelope(self._from, reply.address, message_id, self._clock(), {}, auto_submitted="auto-replied")
+        message = Message("", 1, "", "", reply.address, content, "", "", None, "service")
+        await self._hand_over(message, build(envelope, content))
+
+    async def _hand_over(self, message: Message, raw: bytes) -> bool:
+        """Give the message to the relay; whether reports about it were asked for. Raises SendFailure."""
         if self._dkim is not None:
             try:
                 raw = await self._dkim.sign(raw)
@@ -153,13 +166,13 @@ class SmtpProvider:
             self._pool = SmtpPool(self._settings)
         try:
             async with self._pool.connection() as connection:
-                reports = connection.client.supports_extension("dsn")
+                reports = message.reference != "" and connection.client.supports_extension("dsn")
                 failure = await self._transaction(connection, message, raw, reports)
         except ConnectError as error:
             raise no_connection(error.error) from None
         if failure is not None:
             raise failure
-        return Accepted(message_id, receipt_expected=reports)
+        return reports
 
     async def check(self) -> Sequence[Advice]:
         """See ``channels.base.Checks``. Connects, logs in, and looks at what receivers look up in the DNS."""
@@ -283,7 +296,7 @@ class SmtpProvider:
         encoding = "utf-8" if unicode else "ascii"
         recipient_named = handing_over = False
         try:
-            sender = return_path(message.reference, self._bounce_domain)
+            sender = return_path(message.reference, self._bounce_domain) if message.reference else ""
             await client.mail(sender, options=mail, encoding=encoding)
             recipient_named = True
             await client.rcpt(message.address, options=rcpt, encoding=encoding)

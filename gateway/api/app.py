@@ -27,6 +27,7 @@ from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
 from gateway.api.http.parts import HttpSettings, Parts, check_complete
+from gateway.api.http.path_prefix import PathPrefix
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.http.request_ids import RequestId
 from gateway.api.http.transport_security import StrictTransport
@@ -41,6 +42,7 @@ from gateway.web.page import Pages
 
 def create_app(parts: Parts) -> ASGIApp:
     """The HTTP application on ``parts``, which the caller opens and closes."""
+    prefix = parts[HttpSettings].path_prefix
     app = FastAPI(
         title="Notification gateway",
         version="1",
@@ -48,8 +50,9 @@ def create_app(parts: Parts) -> ASGIApp:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        servers=[{"url": prefix}] if prefix else None,
     )
-    pages_of_web = Pages()
+    pages_of_web = Pages(prefix)
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
     app.state.parts = Parts(
         *parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts), inbox.OpenStreams()
@@ -81,5 +84,7 @@ def create_app(parts: Parts) -> ASGIApp:
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
-    answering = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    answering: ASGIApp = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
+    if prefix:
+        answering = PathPrefix(answering, prefix)
     return StrictTransport(answering) if parts[HttpSettings].public_url.startswith("https://") else answering

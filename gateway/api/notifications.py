@@ -62,10 +62,11 @@ async def accept(request: Request) -> Response:
         raise refused(result)  # counted by the pipeline
     if result.outcome == "conflict":
         raise _reused()
+    here = _here(request)
     if result.outcome == "replayed":
         await part(request, QuotaGuard).give_back(who.tenant, who.key.id, 1)
-        return bodies.answer(_view(result), 200, {"Idempotent-Replayed": "true"})
-    return bodies.answer(_view(result), 202, {"Location": f"{router.prefix}/{result.id}"})
+        return bodies.answer(_view(result, here), 200, {"Idempotent-Replayed": "true"})
+    return bodies.answer(_view(result, here), 202, {"Location": f"{router.prefix}/{result.id}"})
 
 
 @router.post("/batch", status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
@@ -88,8 +89,9 @@ async def accept_batch(request: Request) -> Response:
                 part(request, Metrics).refused(each.kind)
         with cancel_on_disconnect(request):
             accepted = iter(await part(request, Pipeline).accept(who.tenant, good, who.actor) if good else ())
+    here = _here(request)
     results = [
-        _result(number, each if isinstance(each, Problem) else next(accepted), budget)
+        _result(number, each if isinstance(each, Problem) else next(accepted), budget, here)
         for number, each in enumerate(checked)
     ]
     statuses = [each["status"] for each in results]
@@ -169,7 +171,9 @@ def _checked(number: int, raw: msgspec.Raw, header_key: str, budget: ErrorBudget
     return item.incoming(key, {name: member for name, member in value.items() if name != "idempotency_key"})
 
 
-def _result(number: int, result: AcceptResult | RejectedRequest | Problem, budget: ErrorBudget) -> dict[str, Any]:
+def _result(
+    number: int, result: AcceptResult | RejectedRequest | Problem, budget: ErrorBudget, here: str
+) -> dict[str, Any]:
     if isinstance(result, RejectedRequest):
         prefix = f"/notifications/{number}"
         moved = tuple(FieldError(prefix + each.pointer, each.detail) for each in result.errors)
@@ -178,15 +182,20 @@ def _result(number: int, result: AcceptResult | RejectedRequest | Problem, budge
         result = _reused()
     if isinstance(result, Problem):
         return {"index": number, **result.document()}
-    return {"index": number, "status": 200 if result.outcome == "replayed" else 202, **_view(result)}
+    return {"index": number, "status": 200 if result.outcome == "replayed" else 202, **_view(result, here)}
 
 
 def _reused() -> Problem:
     return Problem("idempotency_key_reused")
 
 
-def _view(accepted: AcceptResult) -> dict[str, Any]:
-    here = f"{router.prefix}/{accepted.id}"
+def _here(request: Request) -> str:
+    """The path of this collection, as clients see it."""
+    return part(request, HttpSettings).path_prefix + router.prefix
+
+
+def _view(accepted: AcceptResult, collection: str) -> dict[str, Any]:
+    here = f"{collection}/{accepted.id}"
     return {
         "id": accepted.id,
         "state": accepted.state,

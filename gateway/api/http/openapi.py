@@ -92,7 +92,9 @@ def install(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers
+    )
     _, definitions = models_json_schema([(model, "validation") for model in _MODELS], ref_template=_REF)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update({**definitions["$defs"], "Problem": _PROBLEM})

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -95,6 +96,11 @@ class HttpSettings:
     max_body_bytes: int
     # Where a tenant's API keys may have test messages sent: tenant, channel, addresses.
     test_addresses: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of the public URL, under which a proxy publishes the gateway: ``/reminders``; mostly empty."""
+        return urlsplit(self.public_url).path.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from gateway.storage.schema import deliveries, events
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 
+pytestmark = pytest.mark.oldest_postgresql
+
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 
 

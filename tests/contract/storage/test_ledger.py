@@ -31,6 +31,8 @@ from gateway.storage.schema import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
+pytestmark = pytest.mark.oldest_postgresql
+
 
 async def accepted_and_claimed(database: Database, key: str = "k1", **options: object) -> ClaimedDelivery:
     store = store_on(database)
