@@ -25,6 +25,8 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "email": {"email.subject.liquid": "subject", "email.txt.liquid": "text", "email.mjml.liquid": "html"},
     "inapp": {"inapp.title.liquid": "subject", "inapp.txt.liquid": "text"},
 }
+# An e-mail's link for declining further ones. Not in other channels: their texts name a word to reply with.
+UNSUBSCRIBE_URL = "unsubscribe_url"
 _FILES = frozenset(file for files in PARTS.values() for file in files)
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -131,7 +133,9 @@ class TemplateVersion:
         self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[TemplateProblem]
     ) -> Compiled:
         """Compile the parts; those with errors are left out, and the errors added to ``problems``."""
-        scope = PartScope(locale, self._types, fragments, self._lender | {"locale": locale})
+        # First, so that a version from before this name was reserved keeps a variable of its own.
+        types = {UNSUBSCRIBE_URL: "url", **self._types} if channel == "email" else self._types
+        scope = PartScope(locale, types, fragments, self._lender | {"locale": locale})
         compiled = []
         for file, field in PARTS[channel].items():
             where, text = f"{self.id}/{locale}/{file}", self.source.parts.get(f"{locale}/{file}")
@@ -196,9 +200,19 @@ class TemplateVersion:
         return check(self.variables, given)
 
     def render(
-        self, channel: str, locale: str, given: Mapping[str, Any], borrower_name: str, jurisdiction: str = ""
+        self,
+        channel: str,
+        locale: str,
+        given: Mapping[str, Any],
+        borrower_name: str,
+        jurisdiction: str = "",
+        *,
+        unsubscribe_url: str = "",
     ) -> Content:
-        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed."""
+        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed.
+
+        ``unsubscribe_url`` "": the message has no such link, and the variable is nil.
+        """
         used = self.locale_for(locale, channel)
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
@@ -209,6 +223,7 @@ class TemplateVersion:
             raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
         known["borrower.name"], known["locale"] = borrower_name, used
         known.update(self._lender)
+        known.setdefault(UNSUBSCRIBE_URL, unsubscribe_url or None)
         rendered = {field: part.render(known) for field, part in parts}
         if channel == "sms":
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
