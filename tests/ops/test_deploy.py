@@ -177,14 +177,18 @@ def test_compose_has_the_production_shape() -> None:
                 assert (DEPLOY / "compose" / source).resolve().exists(), source
 
 
-def test_every_image_of_compose_has_a_version() -> None:
-    """A tag that is not latest: what runs changes when somebody changes the file."""
-    images = [each["image"] for each in composition()["services"].values()]
-    assert images
-    for image in images:
-        name, _, tag = image.rpartition(":")
-        assert name, image
-        assert tag != "latest"
+def test_every_image_of_others_has_a_version_and_a_digest() -> None:
+    """What runs changes when somebody changes the file. Our own image is built from it, and has a version."""
+    version = r"v?\d+\.\d+(\.\d+)?(-[a-z-]+)?"
+    composed = re.findall(r"^ +image: (.*)$", (DEPLOY / "compose" / "compose.yaml").read_text(), re.MULTILINE)
+    composed.remove("gateway:${GATEWAY_VERSION:-0.1.0}")
+    assert len(composed) == 5
+    for image in composed:  # the model of the specification takes a tag or a digest, so the version is a comment
+        assert re.fullmatch(rf"[a-z/]+@sha256:[0-9a-f]{{64}}  # {version}", image), image
+    stages = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    bases = {each for each in stages if each != "runtime"}
+    assert len(bases) == 1
+    assert re.fullmatch(rf"[a-z/]+:{version}@sha256:[0-9a-f]{{64}}", bases.pop())
 
 
 def test_prometheus_in_compose_is_the_one_that_is_tested() -> None:
@@ -223,6 +227,16 @@ def test_units_may_do_little(service: Path, units: list[str]) -> None:
     path = next(each for each in units if each.endswith(service.name))
     analyze = tool("systemd-analyze", "systemd")
     ran(analyze, "security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", path)
+
+
+def test_units_get_what_has_passwords_as_credentials() -> None:
+    """URLs with passwords, keys and providers are in no environment file, which any process of the user could read."""
+    for service in SERVICES:
+        text = service.read_text()
+        for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "PROVIDERS"):
+            assert f"Environment=GATEWAY_{name}_FILE=%d/{name.lower()}" in text, service.name
+    settings = (DEPLOY / "systemd" / "gateway.env.example").read_text()
+    assert not re.findall(r"SECRET|URL=(?!https://)|PASSWORD", settings)
 
 
 # ── Kubernetes ──────────────────────────────────────────────────────────────────────────────────────────────────────
