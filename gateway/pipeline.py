@@ -187,7 +187,9 @@ class Pipeline:
             return
         reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
         waiting = [each for each in claimed if each.delivery.state is not State.REVIEW]
-        rendered, unrenderable = render(waiting, self._resources.catalog.render, now)
+        rendered, unrenderable = render(
+            waiting, self._resources.catalog.render, self._stages.sender.unsubscribe_url, now
+        )
         admission = admit(rendered, self._stages.policy, now)
         self._observer.not_sent((*unrenderable, *admission.transitions))
         self._observer.decided("handoff", admission.verdicts)

@@ -69,6 +69,7 @@ PROFILE = ChannelProfile(
         Part("email.mjml.liquid", "html", Wording("Layout (MJML)", "排版（MJML）"), PartKind.MJML, _BLANK_MJML),
     ),
     frame=Frame.MAIL,
+    unsubscribe_link=True,
 )
 
 

@@ -30,7 +30,6 @@ from gateway.api.http.parts import HttpSettings, Parts, check_complete
 from gateway.api.http.path_prefix import PathPrefix
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.http.request_ids import RequestId
-from gateway.api.http.transport_security import StrictTransport
 from gateway.api.templates import routes as templates
 from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
@@ -48,6 +47,7 @@ def create_app(parts: Parts) -> ASGIApp:
         version="1",
         description="Payment reminders for regulated lenders: decided, sent once, followed to the end.",
         redirect_slashes=False,
+        openapi_url="/openapi.json" if parts[HttpSettings].shows_api_docs else None,
         docs_url=None,
         redoc_url=None,
         servers=[{"url": prefix}] if prefix else None,
@@ -78,13 +78,12 @@ def create_app(parts: Parts) -> ASGIApp:
     ):
         app.include_router(part.router)
     app.include_router(pages.router())
-    app.include_router(docs.router())
+    if parts[HttpSettings].shows_api_docs:
+        app.include_router(docs.router())
     app.include_router(pages_of_web.router())
     for page in (sign_in, new_template, editor_forms, editor, ops):
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
     answering: ASGIApp = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])
-    if prefix:
-        answering = PathPrefix(answering, prefix)
-    return StrictTransport(answering) if parts[HttpSettings].public_url.startswith("https://") else answering
+    return PathPrefix(answering, prefix) if prefix else answering

@@ -1,14 +1,13 @@
-"""For those who run the gateway: alive, ready, measured."""
+"""Probes for load balancers: alive, ready. Metrics are on a port of their own (observability/metrics_server.py)."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from gateway.api.http import bodies
 from gateway.api.http.parts import Uses
-from gateway.observability.metrics import Metrics
-from gateway.observability.readiness import Probe
+from gateway.observability.readiness import API_DOES_WITHOUT, Probe
 
 router = APIRouter(tags=["operations"])
 
@@ -23,15 +22,7 @@ async def healthz() -> Response:
 async def readyz(readiness: Uses[Probe]) -> Response:
     """Whether requests can be served; 503 where they can't. Each part has "" where it is fine.
 
-    Without Redis (``degraded``) requests are taken as always, and sent once it is back: to take every process out of
-    the balancer for it would turn a delay into an outage.
+    Without Redis (``degraded``) requests are taken as always, and sent once it is back.
     """
-    found = await readiness.ask(can_do_without=frozenset({"redis"}))
+    found = await readiness.ask(API_DOES_WITHOUT)
     return bodies.answer(found.document(), 503 if found.missing else 200)
-
-
-@router.get("/metrics")
-async def metrics(request: Request, measured: Uses[Metrics]) -> Response:
-    """Prometheus' text format, or OpenMetrics for who asks for it."""
-    body, content_type = measured.render(request.headers.get("accept", ""))
-    return Response(body, headers={"Content-Type": content_type})

@@ -12,7 +12,9 @@ def http_parts(gateway: Gateway) -> Parts:
     """One instance of each class that a route may name with ``Uses``."""
     settings = gateway.ledger.settings
     return Parts(
-        HttpSettings(settings.effective_public_url, settings.max_body_bytes, settings.test_addresses),
+        HttpSettings(
+            settings.effective_public_url, settings.max_body_bytes, settings.test_addresses, settings.shows_api_docs
+        ),
         GatewayClock(gateway.ledger.clock),
         ConfiguredChannels(gateway.providers.channels, gateway.providers.by_name),
         gateway.ledger.admin_log,

@@ -137,6 +137,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
             self.transport.write(
                 STATUS_LINE[status]
+                + b"".join(b"%s: %s\r\n" % field for field in self.server_state.default_headers)
                 + b"content-type: application/problem+json\r\nconnection: close\r\n"
                 + (b"retry-after: 5\r\n" if status == 503 else b"")
                 + b"content-length: %d\r\n\r\n" % len(body)

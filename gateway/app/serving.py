@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from importlib.metadata import version
 
@@ -20,7 +20,7 @@ from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.app.settings import Settings
 from gateway.observability import metrics_server, tracing
-from gateway.observability.metrics_server import MetricsServer
+from gateway.observability.readiness import API_DOES_WITHOUT
 from gateway.operations.processes import Heartbeat
 from gateway.queue.connection import open_pool
 from gateway.queue.due_scanner import DueScanner
@@ -32,6 +32,9 @@ _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a
 _AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice
 _KEEP_ALIVE_SECONDS = 65  # above the 60 s idle time-out that load balancers use by default
 _GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's time-out
+# RFC 6797: browsers that were here once by HTTPS never come by plain HTTP again. Only where the public URL is https
+# (section 7.2); seconds: one year, what hstspreload.org asks for.
+_STRICT_TRANSPORT = ("strict-transport-security", "max-age=31536000")
 # New objects after which the collector looks for cycles among them. Python's 700 are three requests under way, which it
 # would go through again and again: a tenth of the processor's time (measured). Some megabytes; our choice.
 _COLLECTED_AFTER = 20_000
@@ -57,12 +60,15 @@ async def serve(
 
     Raises: CannotStart (a taken port, a second instance on the data directory, a missing part).
     """
-    listener = _listen(settings) if api else None
-    if listener is not None:
-        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-    kind = "both" if api and worker else "api" if api else "worker"
-    with _traced(settings, kind):
-        await _serve(settings, kind, listener, stop, ready)
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(_listen(settings.host, settings.port, "GATEWAY_PORT")) if api else None
+        metrics = settings.metrics_address
+        scraped = sockets.enter_context(_listen(*metrics, "GATEWAY_METRICS_PORT")) if metrics else None
+        bound = {"port": listener, "metrics_port": scraped}
+        settings = settings.model_copy(update={name: each.getsockname()[1] for name, each in bound.items() if each})
+        kind = "both" if api and worker else "api" if api else "worker"
+        with _traced(settings, kind):
+            await _serve(settings, kind, listener, scraped, stop, ready)
 
 
 @contextlib.contextmanager
@@ -83,13 +89,18 @@ async def _serve(
     settings: Settings,
     kind: str,
     listener: socket.socket | None,
+    scraped: socket.socket | None,
     stop: asyncio.Event,
     ready: Callable[[Gateway], Coroutine[None, None, None]] | None,
 ) -> None:
     works = kind != "api"
-    async with open_gateway(settings) as gateway, asyncio.TaskGroup() as tasks:
+    async with (
+        open_gateway(settings) as gateway,
+        _metrics_served(gateway, kind, scraped),
+        asyncio.TaskGroup() as tasks,
+    ):
         structlog.get_logger("serving").info("started", mode=kind, version=version("notification-gateway"))
-        server = _server(gateway) if listener is not None else None
+        server = http_server(gateway) if listener is not None else None
         if server is not None and listener is not None:
             tasks.create_task(server.serve([listener]), name="http")
             while not server.started:  # noqa: ASYNC110 – uvicorn has a flag, and no event
@@ -97,7 +108,6 @@ async def _serve(
         if works:
             _start_worker(tasks, gateway, stop)
             _start_listening(tasks, gateway, stop)
-        scraped = await _serve_metrics(gateway) if server is None and settings.metrics_port else None
         for each in _periodic(gateway, kind):
             tasks.create_task(run_periodically(each, stop), name=each.name)
         # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
@@ -111,38 +121,41 @@ async def _serve(
         structlog.get_logger("serving").info("stopping", mode=kind)
         if server is not None:
             server.should_exit = True
-        if scraped is not None:
-            await scraped.close()
 
 
-async def _serve_metrics(gateway: Gateway) -> MetricsServer:
-    settings = gateway.ledger.settings
+@contextlib.asynccontextmanager
+async def _metrics_served(gateway: Gateway, kind: str, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Serve metrics and probes on ``listener``, from before the API starts until after it has ended."""
+    if listener is None:
+        yield
+        return
+    # The API takes requests without Redis, a worker does nothing without it.
+    can_do_without = frozenset[str]() if kind == "worker" else API_DOES_WITHOUT
+    server = await metrics_server.serve(gateway.path.metrics, gateway.readiness, listener, can_do_without)
     try:
-        return await metrics_server.serve(gateway.path.metrics, gateway.readiness, settings.metrics_port, settings.host)
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}; set GATEWAY_METRICS_PORT"
-        ) from error
+        yield
+    finally:
+        await server.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET, socket.SOCK_STREAM)
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set GATEWAY_PORT to another one"
-        ) from error
+        raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}; set {setting} to another one") from error
     return listener
 
 
-def _server(gateway: Gateway) -> Server:
+def http_server(gateway: Gateway) -> Server:
+    """The HTTP server of the API, with its limits and the header fields of every answer."""
     # Half of what is imported otherwise, in time and memory, and a process that only works needs none of it.
     from gateway.api.app import create_app
     from gateway.app.http import http_parts
 
+    settings = gateway.ledger.settings
     config = uvicorn.Config(
         create_app(http_parts(gateway)),
         log_config=None,
@@ -151,7 +164,9 @@ def _server(gateway: Gateway) -> Server:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
-        http=limited_protocol(HttpLimits(connections=gateway.ledger.settings.max_connections)),
+        # By the server and not the application, so that the refusals of the protocol have it as well.
+        headers=[_STRICT_TRANSPORT] if settings.effective_public_url.startswith("https://") else [],
+        http=limited_protocol(HttpLimits(connections=settings.max_connections)),
     )
     return Server(config)
 

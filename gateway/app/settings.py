@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway.core.private_files import private_directory
 from gateway.identity.quotas import TenantQuota
 
+_METRICS_PORT = 9100  # what the shipped deployment files had for workers before; our choice
+
 
 class Settings(BaseSettings):
     """What an operator can set. Every default is safe for the embedded mode on one machine."""
@@ -30,7 +32,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""  # as providers and browsers reach us; part of every callback signature
-    metrics_port: int = 0  # of a worker process; 0: none
+    # Where a process serves /metrics, /healthz and /readyz, beside the API's port. Unset: 9100, as in the shipped
+    # deployment files, and with the embedded default a free port of loopback. 0: nowhere.
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    api_docs: bool | None = None  # whether /docs and /openapi.json are served; unset: with the embedded default only
     # JSON: ["acme"]; the tenants that metrics tell apart. Each adds some 40 series to every process.
     metrics_tenants: list[str] = Field(default_factory=list, max_length=50)
     build: str = Field("", max_length=40)  # which build this is (a commit, an image's tag), for the status page
@@ -122,6 +127,18 @@ class Settings(BaseSettings):
     @property
     def embedded(self) -> bool:
         return not self.database_url and not self.redis_url
+
+    @property
+    def shows_api_docs(self) -> bool:
+        return self.embedded if self.api_docs is None else self.api_docs
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """The host and port for metrics and probes; port 0: the system picks one. None: they are not served."""
+        if self.metrics_port is None:
+            return ("127.0.0.1", 0) if self.embedded else (self.host, _METRICS_PORT)
+        host = "127.0.0.1" if self.embedded else self.host
+        return (host, self.metrics_port) if self.metrics_port else None
 
     @property
     def effective_public_url(self) -> str:

@@ -48,6 +48,7 @@ def build_template_services(
         normaliser(providers.channels),
         ledger.signer.digest,
         clock,
+        path.stages.sender.unsubscribe_url,
     )
     repository = _repository(ledger, templates, versions)
     return TemplateServices(

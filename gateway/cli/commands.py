@@ -28,6 +28,9 @@ app = typer.Typer(
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]
 Host = Annotated[str | None, typer.Option(help="The address to listen on (GATEWAY_HOST).")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="For /metrics and probes; 0: none (GATEWAY_METRICS_PORT).")
+]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on (GATEWAY_PORT).")]
 
 
@@ -153,21 +156,19 @@ def decide(
 
 
 @app.command(rich_help_panel=PROCESSES)
-def serve(host: Host = None, port: Port = None) -> None:
+def serve(host: Host = None, port: Port = None, metrics_port: MetricsPort = None) -> None:
     """API and worker in one process; with the embedded default, all parts on this machine."""
-    _serve(api=True, worker=True, host=host, port=port)
+    _serve(api=True, worker=True, host=host, port=port, metrics_port=metrics_port)
 
 
 @app.command(rich_help_panel=PROCESSES)
-def api(host: Host = None, port: Port = None) -> None:
+def api(host: Host = None, port: Port = None, metrics_port: MetricsPort = None) -> None:
     """The API alone; several may run."""
-    _serve(api=True, worker=False, host=host, port=port)
+    _serve(api=True, worker=False, host=host, port=port, metrics_port=metrics_port)
 
 
 @app.command(rich_help_panel=PROCESSES)
-def worker(
-    metrics_port: Annotated[int | None, typer.Option(help="For /metrics (GATEWAY_METRICS_PORT).")] = None,
-) -> None:
+def worker(metrics_port: MetricsPort = None) -> None:
     """A worker alone; several may run."""
     _serve(api=False, worker=True, metrics_port=metrics_port)
 

@@ -1,9 +1,12 @@
-"""HTTP server for ``/metrics``, ``/healthz`` and ``/readyz`` of a worker process, which has no API.
+"""HTTP server for ``/metrics``, ``/healthz`` and ``/readyz`` of any process, on a port of its own.
 
-Must not know what is counted.
+The figures are not for the API's clients, and probes must be answered while the API's limit of open connections is
+reached. Must not know what is counted.
 """
 
 from __future__ import annotations
+
+import socket
 
 from aiohttp import web
 
@@ -17,16 +20,20 @@ class MetricsServer:
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
 
-    @property
-    def port(self) -> int:
-        return int(self._runner.addresses[0][1])
-
     async def close(self) -> None:
         await self._runner.cleanup()
 
 
-async def serve(metrics: Metrics, readiness: Probe, port: int, host: str = "127.0.0.1") -> MetricsServer:
-    """Start the server for Prometheus and for probes; port 0 picks a free one. Raises OSError if it is in use."""
+async def serve(
+    metrics: Metrics,
+    readiness: Probe,
+    listener: socket.socket,
+    can_do_without: frozenset[str] = frozenset(),
+) -> MetricsServer:
+    """Start the server for Prometheus and for probes on ``listener``, a bound socket.
+
+    ``can_do_without`` names the dependencies without which this process is ready all the same.
+    """
 
     async def show(request: web.Request) -> web.Response:
         body, content_type = metrics.render(request.headers.get("Accept", ""))
@@ -36,8 +43,7 @@ async def serve(metrics: Metrics, readiness: Probe, port: int, host: str = "127.
         return web.json_response({"status": "ok"})
 
     async def ready(_request: web.Request) -> web.Response:
-        # A worker needs every dependency. No balancer routes requests to it, so the status only informs.
-        found = await readiness.ask()
+        found = await readiness.ask(can_do_without)
         return web.json_response(found.document(), status=503 if found.missing else 200)
 
     app = web.Application()
@@ -46,9 +52,5 @@ async def serve(metrics: Metrics, readiness: Probe, port: int, host: str = "127.
     app.router.add_get("/readyz", ready)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        await runner.cleanup()
-        raise
+    await web.SockSite(runner, listener).start()
     return MetricsServer(runner)

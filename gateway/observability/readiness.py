@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 _TIMEOUT_SECONDS = 2.0  # below the time-out of the shipped probes (3 s), so that the answer names the slow check
+# Requests are accepted without it and sent once it is back: to take every API process out of the balancer for an outage
+# of Redis would turn a delay into an outage.
+API_DOES_WITHOUT = frozenset({"redis"})
 
 Check = Callable[[], Awaitable[str]]  # "" if the dependency is usable, else the reason
 

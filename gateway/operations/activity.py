@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, func, select, true, type_coerce
 
 from gateway.storage.database import Database
 from gateway.storage.schema import events
@@ -35,9 +35,9 @@ Minutes = Mapping[int, Mapping[EventGroup, int]]  # by minutes since 1970
 
 
 class Activity:
-    """The last hour's events of one tenant, as counts. Not for two tasks at once."""
+    """The last hour's events of one tenant, or (None) of all, as counts. Not for two tasks at once."""
 
-    def __init__(self, database: Database, tenant: str) -> None:
+    def __init__(self, database: Database, tenant: str | None) -> None:
         self._database = database
         self._tenant = tenant
         self._tail = Tail()
@@ -69,12 +69,13 @@ def _newest(connection: Connection) -> int:
     return connection.execute(select(func.max(events.c.seq))).scalar() or 0
 
 
-def _count(connection: Connection, tenant: str, after: int, until: int) -> dict[int, Counter[EventGroup]]:
+def _count(connection: Connection, tenant: str | None, after: int, until: int) -> dict[int, Counter[EventGroup]]:
     found: dict[int, Counter[EventGroup]] = {}
     if until > after:
         minute = (type_coerce(events.c.at, BigInteger) // _MINUTE_US).label("minute")
         group = (minute, events.c.kind, events.c.state, events.c.reason)
-        wanted = (events.c.seq > after, events.c.seq <= until, events.c.tenant == tenant)
+        of_tenant = true() if tenant is None else events.c.tenant == tenant
+        wanted = (events.c.seq > after, events.c.seq <= until, of_tenant)
         query = select(*group, func.count().label("number")).where(*wanted)
         for row in connection.execute(query.group_by(*group)):
             found.setdefault(row.minute, Counter())[EventGroup(row.kind, row.state, row.reason)] = row.number

@@ -29,7 +29,7 @@ class OutcomeReconciler:
         recorder: OutcomeRecorder,
         clock: Clock,
         *,
-        render: Callable[[Notification, str], Content],
+        render: Callable[[Notification, str, str], Content],
         find_owner: Callable[[str, str], Awaitable[str | None]],
         find_parked: Callable[[str, str, datetime], Awaitable[Receipt | None]],
     ) -> None:
@@ -84,7 +84,8 @@ class OutcomeReconciler:
         ):
             return LookupAnswer(LookupResult.SEND_AGAIN)
         try:
-            content = self._render(claimed.notification, claimed.delivery.channel)
+            link = self._sender.unsubscribe_url(claimed.delivery.id, claimed.notification.category)
+            content = self._render(claimed.notification, claimed.delivery.channel, link)
         except RenderFailed:
             return LookupAnswer(LookupResult.UNSUPPORTED)
         outgoing = Outgoing(claimed, content, provider=claimed.delivery.provider)

@@ -8,20 +8,24 @@ from datetime import datetime
 from channels.base import Content
 from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
 from gateway.core.errors import RenderFailed
-from gateway.core.notifications import Notification
+from gateway.core.notifications import Category, Notification
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
 
 
 def render(
-    claimed: Sequence[ClaimedDelivery], render_one: Callable[[Notification, str], Content], now: datetime
+    claimed: Sequence[ClaimedDelivery],
+    render_one: Callable[[Notification, str, str], Content],
+    unsubscribe_url: Callable[[str, Category], str],
+    now: datetime,
 ) -> tuple[list[Outgoing], list[Transition]]:
     """Render each with ``render_one``; what can't be rendered ends here, and its route goes on."""
     outgoing: list[Outgoing] = []
     transitions: list[Transition] = []
     for each in claimed:
         try:
-            content = render_one(each.notification, each.delivery.channel)
+            link = unsubscribe_url(each.delivery.id, each.notification.category)
+            content = render_one(each.notification, each.delivery.channel, link)
         except RenderFailed as error:
             transitions.append(
                 Transition(

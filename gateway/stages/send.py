@@ -22,7 +22,7 @@ from gateway.stages.schedule import earliest
 from gateway.stages.settle import first_request
 
 # RFC 8058 is for messages that a person may decline. What a borrower asked for (a plan, a receipt) is none.
-_WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
+WITHOUT_UNSUBSCRIBE = frozenset({Category.SERVICE})
 
 
 class Sender:
@@ -64,15 +64,17 @@ class Sender:
             callback_url=f"{self._public_url}/v1/receipts/{outgoing.provider}?ref={reference}",
             valid_until=earliest(permitted_until, notification.expires_at),
             category=notification.category,
-            headers=self._headers(work.delivery.id, notification.category),
+            headers=unsubscribe_headers(self.unsubscribe_url(work.delivery.id, notification.category)),
         )
 
-    def _headers(self, delivery_id: str, category: Category) -> Mapping[str, str]:
-        """The headers for mail programs' unsubscribe button; channels without headers ignore them."""
-        if category in _WITHOUT_UNSUBSCRIBE:
-            return {}
-        url = f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
-        return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+    def unsubscribe_url(self, delivery_id: str, category: Category) -> str:
+        """The link by which messages at this delivery's address are declined; "" where the category has none.
+
+        The same in the headers and in the text. It has the delivery's id and a signature, and nothing of the borrower.
+        """
+        if category in WITHOUT_UNSUBSCRIBE:
+            return ""
+        return f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
 
     async def send(
         self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime
@@ -139,3 +141,10 @@ class Sender:
             # The contract names what a provider may raise; anything else is a defect, and a defect after
             # the bytes have left must not lead to a second copy.
             return UnknownOutcome(Reason.SERVER_ERROR, type(error).__name__)
+
+
+def unsubscribe_headers(unsubscribe_url: str) -> Mapping[str, str]:
+    """The headers for mail programs' unsubscribe button; channels without headers ignore them."""
+    if not unsubscribe_url:
+        return {}
+    return {"List-Unsubscribe": f"<{unsubscribe_url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}

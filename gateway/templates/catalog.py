@@ -156,14 +156,24 @@ class Catalog:
             raise UnknownTemplate(incoming.template)
         return [FieldError(each.pointer, str(each.detail)) for each in found.check(incoming.variables)]
 
-    def render(self, notification: Notification, channel: str) -> Content:
-        """The message for one channel of a notification, by its pinned version. Raises RenderFailed."""
+    def render(self, notification: Notification, channel: str, unsubscribe_url: str = "") -> Content:
+        """The message for one channel of a notification, by its pinned version. Raises RenderFailed.
+
+        ``unsubscribe_url`` is the link of its delivery; "": none, as in the trial rendering before there is a delivery.
+        """
         template = self._find(notification.tenant, notification.template, notification.template_version)
         if template is None:
             names = {"template": notification.template, "version": notification.template_version}
             raise RenderFailed(translatable("{template}: version {version} was not found", **names))
         borrower = notification.borrower
-        return template.render(channel, borrower.locale, notification.variables, borrower.name, borrower.jurisdiction)
+        return template.render(
+            channel,
+            borrower.locale,
+            notification.variables,
+            borrower.name,
+            borrower.jurisdiction,
+            unsubscribe_url=unsubscribe_url,
+        )
 
     def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:
         own = self._versions.get((tenant, template_id, version))

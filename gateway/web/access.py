@@ -114,9 +114,11 @@ async def _record(request: Request, session: Session, *, permitted: bool) -> Non
     user, target = session.user, {name: str(value) for name, value in request.path_params.items()}
     operation = f"{request.method} {request.scope['route'].path}"
     act = AdminAct(user.tenant, user.actor, operation, target, str(request.scope["request_id"]))
-    if permitted:
-        request.state.admin_act = act
-    await part(request, AdminLog).record(act if permitted else act.ended(ActOutcome.REFUSED, "forbidden"))
+    if not permitted:
+        await part(request, AdminLog).record_denied(act, "forbidden")
+        return
+    request.state.admin_act = act
+    await part(request, AdminLog).record(act)
 
 
 async def _record_refusal(request: Request, reason: str) -> None:

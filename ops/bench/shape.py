@@ -170,6 +170,7 @@ def shape(database_url: str, **settings: object) -> Iterator[Shape]:
             "GATEWAY_DATABASE_URL": database_url,
             "GATEWAY_REDIS_URL": redis_url,
             "GATEWAY_DATA_DIR": str(folder),
+            "GATEWAY_METRICS_PORT": "0",  # several processes share this machine
             "GATEWAY_SECRET_KEY": SECRET,
             "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "GATEWAY_PROVIDERS": json.dumps(_providers(world)),

@@ -84,11 +84,11 @@ class Scene:
 @asynccontextmanager
 async def scene(folder: Path, factor: float, per_second: float) -> AsyncIterator[Scene]:
     """Start it all and the load; end it all."""
-    metrics_ports = [free_port(), free_port()]
+    metrics_ports = {kind: [free_port(), free_port()] for kind in ("api", "worker")}
     async with fleet(folder, random.Random(1), "", metrics_ports) as running:
         headers = {"Authorization": f"Bearer {running.key}"}
         urls = [f"http://127.0.0.1:{port}" for port in running.api_ports]
-        targets = {"gateway-api": running.api_ports, "gateway-worker": metrics_ports}
+        targets = {f"gateway-{kind}": ports for kind, ports in metrics_ports.items()}
         timeout = aiohttp.ClientTimeout(total=5)
         async with (
             aiohttp.ClientSession(headers=headers, timeout=timeout) as http,

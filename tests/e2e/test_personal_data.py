@@ -344,7 +344,7 @@ async def test_nothing_personal_is_written_down_outside_of_the_ledger(capfd: Any
         await _bad_requests(watched)
         await _what_comes_back(watched)
         await _faults(watched)
-        _, metrics = await watched.call("GET", "/metrics")
+        metrics = watched.gateway.path.metrics.render()[0].decode()
         files = {
             path.name: path.read_text("utf-8", "replace")
             for path in watched.gateway.ledger.settings.data_dir.glob("*.log")

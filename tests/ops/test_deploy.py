@@ -120,6 +120,8 @@ async def main():
             for path in ("/readyz", "/inbox", "/docs", "/metrics"):
                 async with http.get(path) as answer:
                     print(path, answer.status)
+            async with http.get(f"http://127.0.0.1:{running.ledger.settings.metrics_port}/metrics") as answer:
+                print("figures", answer.status)
         stop.set()
     await serving.serve(Settings(port=0), api=True, worker=True, stop=stop, ready=ready)
 print(gateway.__file__)
@@ -128,7 +130,7 @@ asyncio.run(main())
     environment = {**os.environ, "PYTHONPATH": str(wheel), "GATEWAY_DATA_DIR": str(short_dir)}
     said = ran(sys.executable, "-c", script, cwd=short_dir, env=environment).splitlines()
     assert said[0].startswith(str(wheel))
-    assert {"/readyz 200", "/inbox 200", "/docs 200", "/metrics 200"} <= set(said)
+    assert {"/readyz 200", "/inbox 200", "/docs 200", "/metrics 404", "figures 200"} <= set(said)
     doctor = [sys.executable, "-c", "from gateway.cli import app; app()", "doctor", "--json"]
     findings = json.loads(
         subprocess.run(doctor, cwd=short_dir, env=environment, capture_output=True, check=False).stdout
@@ -175,14 +177,18 @@ def test_compose_has_the_production_shape() -> None:
                 assert (DEPLOY / "compose" / source).resolve().exists(), source
 
 
-def test_every_image_of_compose_has_a_version() -> None:
-    """A tag that is not latest: what runs changes when somebody changes the file."""
-    images = [each["image"] for each in composition()["services"].values()]
-    assert images
-    for image in images:
-        name, _, tag = image.rpartition(":")
-        assert name, image
-        assert tag != "latest"
+def test_every_image_of_others_has_a_version_and_a_digest() -> None:
+    """What runs changes when somebody changes the file. Our own image is built from it, and has a version."""
+    version = r"v?\d+\.\d+(\.\d+)?(-[a-z-]+)?"
+    composed = re.findall(r"^ +image: (.*)$", (DEPLOY / "compose" / "compose.yaml").read_text(), re.MULTILINE)
+    composed.remove("gateway:${GATEWAY_VERSION:-0.1.0}")
+    assert len(composed) == 5
+    for image in composed:  # the model of the specification takes a tag or a digest, so the version is a comment
+        assert re.fullmatch(rf"[a-z/]+@sha256:[0-9a-f]{{64}}  # {version}", image), image
+    stages = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    bases = {each for each in stages if each != "runtime"}
+    assert len(bases) == 1
+    assert re.fullmatch(rf"[a-z/]+:{version}@sha256:[0-9a-f]{{64}}", bases.pop())
 
 
 def test_prometheus_in_compose_is_the_one_that_is_tested() -> None:
@@ -221,6 +227,16 @@ def test_units_may_do_little(service: Path, units: list[str]) -> None:
     path = next(each for each in units if each.endswith(service.name))
     analyze = tool("systemd-analyze", "systemd")
     ran(analyze, "security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", path)
+
+
+def test_units_get_what_has_passwords_as_credentials() -> None:
+    """URLs with passwords, keys and providers are in no environment file, which any process of the user could read."""
+    for service in SERVICES:
+        text = service.read_text()
+        for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "PROVIDERS"):
+            assert f"Environment=GATEWAY_{name}_FILE=%d/{name.lower()}" in text, service.name
+    settings = (DEPLOY / "systemd" / "gateway.env.example").read_text()
+    assert not re.findall(r"SECRET|URL=(?!https://)|PASSWORD", settings)
 
 
 # ── Kubernetes ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,11 +279,15 @@ def test_pods_may_do_little() -> None:
 
 
 def test_probes_ask_what_there_is() -> None:
-    """Liveness checks the process, readiness its dependencies, with a longer time-out than the check."""
+    """Liveness checks the process, readiness its dependencies, with a longer time-out than the check.
+
+    Both on the port of the metrics, which answers while the API's limit of connections is reached.
+    """
     for each in kinds("Deployment"):
         (container,) = each["spec"]["template"]["spec"]["containers"]
-        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+        assert {"name": "metrics", "containerPort": 9100} in container["ports"]
         assert (
             container["readinessProbe"]["timeoutSeconds"] > 2
         )  # gateway/observability/readiness.py answers within 2 s
@@ -292,6 +312,22 @@ def test_what_belongs_together_finds_each_other() -> None:
     (metric,) = re.findall(r"gateway_\w+", query)
     assert metric in Metrics(channels=[], providers=[]).render()[0].decode()
     assert {each["metadata"]["name"] for each in kinds("PodDisruptionBudget")} == deployments
+
+
+def test_metrics_are_reached_by_prometheus_alone() -> None:
+    """The port of the metrics is in no service, and the network policy opens it to the monitoring's namespace only."""
+    assert all(port["targetPort"] != "metrics" for each in kinds("Service") for port in each["spec"]["ports"])
+    opened = [
+        (rule["from"], port["port"])
+        for policy in kinds("NetworkPolicy")
+        for rule in policy["spec"].get("ingress", ())
+        for port in rule["ports"]
+    ]
+    monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert [sources for sources, port in opened if port == 9100] == [monitoring]
+    assert all(monitoring[0] not in sources for sources, port in opened if port != 9100)
+    for each in composition()["services"]["api"]["ports"]:
+        assert each["target"] != 9100
 
 
 # ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────────────

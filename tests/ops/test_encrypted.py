@@ -42,7 +42,7 @@ def compose(service: str) -> Mapping[str, Any]:
 def secrets() -> Iterator[Path]:
     """The files that compose mounts, with certificates made by the commands of the README, for the name localhost."""
     folder = Path(tempfile.mkdtemp(prefix="gwtls-", dir="/tmp"))
-    [commands] = re.findall(r"```sh\n(openssl req -x509.*?)```", README, re.DOTALL)
+    [commands] = re.findall(r"```sh\n(openssl req -x509 [^\n]*gateway internal.*?)```", README, re.DOTALL)
     made = commands.replace("DNS:%s' $name", "DNS:localhost'")
     subprocess.run(["sh", "-ec", made], cwd=folder, check=True, capture_output=True)
     [rule] = re.findall(r"^user gateway .*$", README, re.MULTILINE)

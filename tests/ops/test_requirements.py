@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires
@@ -165,3 +167,22 @@ def test_packages_come_from_where_pip_is_told_to_get_them(python: Path) -> None:
     assert "UV_NO_INDEX" not in given
     own = handed_over(python, UV_DEFAULT_INDEX="https://five.example/simple")
     assert own["UV_DEFAULT_INDEX"] == "https://five.example/simple"
+
+
+def test_the_bill_of_materials_is_what_the_image_installs() -> None:
+    """CycloneDX, valid by its schema: every locked package of the image with its version and hashes, and no other."""
+    made = subprocess.run([sys.executable, str(LOCKS / "sbom")], capture_output=True, text=True, check=True).stdout
+    document = json.loads(made)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert document["metadata"]["component"]["name"] == OURS
+    found = {
+        (each["name"], each["version"], frozenset(h["content"] for h in each["externalReferences"][0]["hashes"]))
+        for each in document["components"]
+    }
+    locked = set()
+    for name in ("run", "production"):
+        for requirement, *hashes in entries(LOCKS / f"{name}.lock"):
+            pinned = Requirement(requirement)
+            version = str(pinned.specifier).removeprefix("==")
+            locked.add((pinned.name, version, frozenset(each.removeprefix("sha256:") for each in hashes)))
+    assert found == locked

@@ -53,7 +53,13 @@ async def open_api_gateway(directory: Path, redis_url: str, **settings: Any) -> 
     """
     if not (directory / "ledger.db").exists():
         begun(empty_sqlite(directory))
-    values = {"secret_key": "0123456789abcdef", "providers": PROVIDERS, "releases_per_second": 0, **settings}
+    values = {
+        "secret_key": "0123456789abcdef",
+        "providers": PROVIDERS,
+        "releases_per_second": 0,
+        "api_docs": True,
+        **settings,
+    }
     chosen = Settings(data_dir=directory, redis_url=redis_url, **values)
     async with open_gateway(chosen, clock=lambda: NOW) as gateway:
         yield gateway

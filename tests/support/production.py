@@ -147,6 +147,7 @@ async def production(
         "GATEWAY_DATABASE_URL": database_url,
         "GATEWAY_REDIS_URL": redis_url,
         "GATEWAY_DATA_DIR": str(folder),
+        "GATEWAY_METRICS_PORT": "0",  # several processes share this machine
         "GATEWAY_SECRET_KEY": _SECRET,
         "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
         "GATEWAY_PROVIDERS": json.dumps(_providers(outside)),

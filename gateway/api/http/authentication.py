@@ -169,7 +169,7 @@ async def recorded(log: AdminLog, act: AdminAct, check: Callable[[], None]) -> A
     try:
         check()
     except Problem as refused:
-        await log.record(act.ended(ActOutcome.REFUSED, refused.kind))
+        await log.record_denied(act, refused.kind)
         raise
     await log.record(act)
     try:

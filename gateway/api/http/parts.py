@@ -96,6 +96,7 @@ class HttpSettings:
     max_body_bytes: int
     # Where a tenant's API keys may have test messages sent: tenant, channel, addresses.
     test_addresses: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    shows_api_docs: bool = False  # /docs and /openapi.json
 
     @property
     def path_prefix(self) -> str:

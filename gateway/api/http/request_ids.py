@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.api.http.problems import Problem, respond
 from gateway.observability import logs, tracing
 
-_NOT_LOGGED = frozenset({"/healthz", "/readyz", "/metrics"})  # polled every few seconds
+_NOT_LOGGED = frozenset({"/healthz", "/readyz"})  # polled every few seconds
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it goes into logs: no blanks, no quotes, no line ends
 
 

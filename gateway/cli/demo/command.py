@@ -95,7 +95,7 @@ class Demo:
         if self.options.as_json:
             typer.echo(json.dumps(result, ensure_ascii=False))
         if not self.options.once:
-            _how_to_go_on(target, self.settings.data_dir, self.password)
+            _how_to_go_on(target, gateway.ledger.settings, self.password)
 
     async def _announce(self, gateway: Gateway) -> ApiTarget:
         """Replace the last run's API key, and write demo.json for scripts."""
@@ -228,7 +228,8 @@ async def _people(gateway: Gateway) -> str:
     return password
 
 
-def _how_to_go_on(target: ApiTarget, data_dir: Path, password: str) -> None:
+def _how_to_go_on(target: ApiTarget, settings: Settings, password: str) -> None:
+    metrics = f", http://127.0.0.1:{settings.metrics_port}/metrics the figures" if settings.metrics_port else ""
     lines = [
         "",
         "It stays up; Ctrl-C stops it. From another terminal:",
@@ -237,7 +238,7 @@ def _how_to_go_on(target: ApiTarget, data_dir: Path, password: str) -> None:
         f"  {target.url}/editor is where the texts are written and approved: sign in as {_PEOPLE[0][0]} or "
         f"{_PEOPLE[1][0]}, password {password}",
         f"  {target.url}/docs is the API, {target.url}/inbox a borrower's feed "
-        f"(its token is borrower_token in {data_dir / 'demo.json'}), {target.url}/metrics the figures",
+        f"(its token is borrower_token in {settings.data_dir / 'demo.json'}){metrics}",
     ]
     for line in lines:
         console.STDERR.print(line, markup=False, soft_wrap=True)

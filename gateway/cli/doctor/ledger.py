@@ -1,4 +1,4 @@
-"""Checks PostgreSQL: reachable, writable, durable settings, enough connections, and the clock."""
+"""Checks PostgreSQL (reachable, writable, durable settings, connections, clock), and what any ledger stores."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app.settings import Settings
+from gateway.app.storage import embedded_ledger
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.core.clock import Clock
 from gateway.operations.processes import GONE_AFTER
@@ -34,10 +36,28 @@ _DURABLE = frozenset({"on", "remote_apply", "remote_write", "local"})
 
 
 async def check(settings: Settings, clock: Clock) -> list[CheckResult]:
-    """Problems of the server of GATEWAY_DATABASE_URL."""
+    """Problems of the server of GATEWAY_DATABASE_URL, and of what is stored in the ledger."""
     if not settings.database_url or settings.database_url.startswith("sqlite"):
-        return [skipped("ledger", "the ledger is SQLite: see host.sqlite")]
+        path = settings.database_url.removeprefix("sqlite:///") or embedded_ledger(settings.data_dir)
+        return await asyncio.to_thread(_check_sqlite, Path(path), clock)
     return await asyncio.to_thread(_check, settings.database_url, clock)
+
+
+def _check_sqlite(path: Path, clock: Clock) -> list[CheckResult]:
+    """What the embedded ledger stores; its file is checked by host.sqlite."""
+    if not path.exists():
+        return [skipped("ledger", "the ledger is SQLite, and not there yet: see host.sqlite")]
+    engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            if missing := pending_migration_on(connection):
+                return [warning("ledger.migrations", missing, "gateway serve migrates it when it starts")]
+            return _stored(connection, clock) or [ok("ledger", "no API key expires soon, and every webhook is taken")]
+    except SQLAlchemyError as broken:
+        cause = getattr(broken, "orig", None) or broken
+        return [skipped("ledger", f"the ledger can't be read ({type(cause).__name__}): see host.sqlite")]
+    finally:
+        engine.dispose()
 
 
 def _check(url: str, clock: Clock) -> list[CheckResult]:
@@ -66,7 +86,11 @@ def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
     # Behind a pooler, its own limits count, which only its administrator can see.
     room = [] if is_pooled(connection) else connections(connection, clock)
-    return [*found, *room, *webhooks(connection), *keys(connection, clock)]
+    return [*found, *room, *_stored(connection, clock)]
+
+
+def _stored(connection: Connection, clock: Clock) -> list[CheckResult]:
+    return [*webhooks(connection), *keys(connection, clock)]
 
 
 def keys(connection: Connection, clock: Clock) -> list[CheckResult]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from channels.content import Content
 from gateway.core.errors import RenderFailed
 from gateway.templates.checks.findings import LintFinding, MessageText, finding_at, readable_text
 from gateway.templates.rendering.sms_segments import segments
 from gateway.templates.translatable import Translatable, translatable, worded
-from gateway.templates.workflow.preview import Sample
+from gateway.templates.workflow.preview import Sample, rendered
 from gateway.templates.workflow.samples import samples
 
 # (locale, category, channel, text) → the policy's reason for refusing this text, "" where it has none
@@ -29,9 +30,7 @@ def rendering_findings(message: MessageText, lender: str, refuses: Refuses) -> I
     for name in ("everything", "required_only"):
         sample = by_kind[name]
         try:
-            content = version.render(
-                message.channel, message.locale, sample.variables, sample.name, message.jurisdiction
-            )
+            content = rendered(version, message.channel, replace(sample, jurisdiction=message.jurisdiction))
         except RenderFailed as error:
             detail = error.args[0]
             if name == "required_only":

@@ -20,6 +20,8 @@ from gateway.templates.language.variables import VariableProblem, VariableSpec, 
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
 from gateway.templates.translatable import translatable
 
+# A message's link for declining further ones, where its channel has links for that (``unsubscribe_link``).
+UNSUBSCRIBE_URL = "unsubscribe_url"
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
@@ -129,7 +131,9 @@ class TemplateVersion:
         self, locale: str, channel: str, fragments: Mapping[str, str], problems: list[TemplateProblem]
     ) -> Compiled:
         """Compile the parts; those with errors are left out, and the errors added to ``problems``."""
-        scope = PartScope(locale, self._types, fragments, self._lender | {"locale": locale})
+        # First, so that a version from before this name was reserved keeps a variable of its own.
+        types = {UNSUBSCRIBE_URL: "url", **self._types} if self.profiles[channel].unsubscribe_link else self._types
+        scope = PartScope(locale, types, fragments, self._lender | {"locale": locale})
         compiled = []
         for part in self.profiles[channel].parts:
             where, text = f"{self.id}/{locale}/{part.file}", self.source.parts.get(f"{locale}/{part.file}")
@@ -194,9 +198,19 @@ class TemplateVersion:
         return check(self.variables, given)
 
     def render(
-        self, channel: str, locale: str, given: Mapping[str, Any], borrower_name: str, jurisdiction: str = ""
+        self,
+        channel: str,
+        locale: str,
+        given: Mapping[str, Any],
+        borrower_name: str,
+        jurisdiction: str = "",
+        *,
+        unsubscribe_url: str = "",
     ) -> Content:
-        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed."""
+        """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed.
+
+        ``unsubscribe_url`` "": the message has no such link, and the variable is nil.
+        """
         used = self.locale_for(locale, channel)
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
@@ -207,6 +221,7 @@ class TemplateVersion:
             raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
         known["borrower.name"], known["locale"] = borrower_name, used
         known.update(self._lender)
+        known.setdefault(UNSUBSCRIBE_URL, unsubscribe_url or None)
         rendered = {field: part.render(known) for field, part in parts}
         if self.profiles[channel].segmented:
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.

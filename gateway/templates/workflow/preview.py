@@ -1,6 +1,6 @@
 """Previews of a version on every channel, rendered by the function of the sending path.
 
-A preview is byte for byte the message that would be sent.
+A preview is byte for byte the message that would be sent, but for the unsubscribe link, which is each delivery's own.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 
 from channels.content import Content
 from gateway.core.errors import RenderFailed
+from gateway.stages.send import WITHOUT_UNSUBSCRIBE
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
 from gateway.templates.translatable import joined
 
 NAME = "Alexandra Example"  # of the borrower in samples; fictional
+SAMPLE_UNSUBSCRIBE_URL = "https://gateway.example.com/v1/unsubscribe/sample"  # leads nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,18 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
     return ChannelPreview(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
 
 
-def rendered(version: TemplateVersion, channel: str, sample: Sample) -> Content:
-    """Render one message. Raises RenderFailed."""
-    return version.render(channel, sample.locale, sample.variables, sample.name, sample.jurisdiction)
+def rendered(
+    version: TemplateVersion, channel: str, sample: Sample, unsubscribe_url: str = SAMPLE_UNSUBSCRIBE_URL
+) -> Content:
+    """Render one message. Raises RenderFailed. ``unsubscribe_url`` is left out where the category has no such link."""
+    return version.render(
+        channel,
+        sample.locale,
+        sample.variables,
+        sample.name,
+        sample.jurisdiction,
+        unsubscribe_url="" if version.category in WITHOUT_UNSUBSCRIBE else unsubscribe_url,
+    )
 
 
 def _cost(counted: Segments, locale: str, prices: Mapping[str, Price]) -> Price | None:

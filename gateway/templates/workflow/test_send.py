@@ -64,6 +64,7 @@ class TestSender:
         normalise: Callable[[str, str], str],
         digest: Callable[[str, str, str], str],
         clock: Clock,
+        unsubscribe_url: Callable[[str, Category], str],
     ) -> None:
         self._store = versions
         self._providers = providers
@@ -73,6 +74,7 @@ class TestSender:
         self._normalise = normalise
         self._digest = digest
         self._clock = clock
+        self._unsubscribe_url = unsubscribe_url
 
     async def send(
         self,
@@ -91,9 +93,11 @@ class TestSender:
         """
         now = self._clock()
         address = self._own_address(channel, address, own)
-        content = marked(version.profiles[channel], rendered(version, channel, sample))
-        await self._within_limit(tenant, version.id, actor, now)
         work = _work(tenant, version, channel, address, actor, now)
+        # The link works and changes nothing, since no delivery has this id.
+        link = self._unsubscribe_url(work.delivery.id, work.notification.category)
+        content = marked(version.profiles[channel], rendered(version, channel, sample, link))
+        await self._within_limit(tenant, version.id, actor, now)
         provider = await self._provider(work, now)
         detail = {
             "test": work.delivery.id,

@@ -235,9 +235,9 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, chance: random.Random, broken: str, metrics_ports: Sequence[int] = ()
+    folder: Path, chance: random.Random, broken: str, metrics_ports: Mapping[str, Sequence[int]] | None = None
 ) -> AsyncIterator[Fleet]:
-    """Start everything on an empty ledger; end everything. ``metrics_ports`` are the workers', where they have one."""
+    """Start everything on an empty ledger; end everything. ``metrics_ports`` are by kind, "api" and "worker"."""
     postgres = await asyncio.to_thread(Postgres, folder / "postgresql.log")
     hot = Valkey()
     ports = [free_port(), free_port()]
@@ -273,6 +273,7 @@ async def fleet(
             "GATEWAY_DATABASE_URL": f"postgresql+psycopg://postgres:@127.0.0.1:{ledger}/postgres",
             "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{links['redis'].port}",
             "GATEWAY_DATA_DIR": str(folder),
+            "GATEWAY_METRICS_PORT": str(metrics_ports[kind][number] if metrics_ports else 0),
             "GATEWAY_SECRET_KEY": _SECRET,
             "GATEWAY_PUBLIC_URL": callbacks,
             "GATEWAY_PROVIDERS": json.dumps(_providers(links)),
@@ -289,7 +290,7 @@ async def fleet(
         sms,
         mail,
         [process("api", number, "--port", str(port)) for number, port in enumerate(ports)],
-        [process("worker", number, *_scraped(metrics_ports, number)) for number in range(2)],
+        [process("worker", number) for number in range(2)],
         links,
         [links["client-api0"], links["client-api1"]],
         ports,
@@ -306,10 +307,6 @@ async def fleet(
         await mail.stop()
         hot.end()
         await asyncio.to_thread(postgres.stop)
-
-
-def _scraped(ports: Sequence[int], number: int) -> Sequence[str]:
-    return ("--metrics-port", str(ports[number])) if ports else ()
 
 
 def _unix(path: str) -> Any:

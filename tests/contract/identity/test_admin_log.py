@@ -43,6 +43,40 @@ async def test_an_act_that_failed_is_no_message_that_failed(database: Database) 
     assert {(each.kind, each.state) for each in groups} == {("admin_act", "")}
 
 
+async def test_denied_acts_can_not_fill_the_ledger(database: Database) -> None:
+    """A thousand in a second leave 30 entries; one a minute later has the number of the others."""
+    elapsed = 1000.0
+    log = AdminLog(database, lambda: NOW, lambda: elapsed)
+    for number in range(1000):
+        await log.record_denied(AdminAct("acme", "key:x", "POST /v1/controls", {"id": str(number)}), "forbidden")
+    await log.record_denied(AdminAct("acme", "key:y", "POST /v1/controls"), "forbidden")
+    found = await log.listed("acme", 2000)
+    assert [each["actor"] for each in found] == ["key:y"] + ["key:x"] * 30
+    assert {each["unrecorded"] for each in found} == {0}
+    elapsed += 60
+    for _ in range(2):
+        await log.record_denied(AdminAct("acme", "key:x", "POST /v1/controls"), "forbidden")
+    [last, *rest] = await log.listed("acme", 2000)
+    assert (last["actor"], last["outcome"], last["unrecorded"], len(rest)) == ("key:x", "refused", 970, 31)
+    assert (await evidence.verify(database)).broken == []
+
+
+async def test_a_permitted_act_is_always_recorded(database: Database) -> None:
+    """Also of an actor whose denied acts are beyond the limit; it has their number."""
+    log = AdminLog(database, lambda: NOW, lambda: 1000.0)
+    act = AdminAct("acme", "key:x", "POST /v1/controls")
+    for _ in range(40):
+        await log.record_denied(act, "forbidden")
+    for _ in range(2):
+        await log.record(act)
+    found = await log.listed("acme", 100)
+    assert [(each["outcome"], each["unrecorded"]) for each in found[:3]] == [
+        ("begun", 0),
+        ("begun", 10),
+        ("refused", 0),
+    ]
+
+
 async def test_a_ledger_keeps_to_its_first_digest_key(database: Database) -> None:
     """Of processes that start at once with different keys, one kind starts; and so at every later start."""
     answers = await asyncio.gather(*(has_digest_key(database, f"key {n % 2}") for n in range(6)))

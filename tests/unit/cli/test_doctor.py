@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
@@ -37,6 +38,7 @@ from gateway.identity.keys import Keys
 from gateway.storage.database import Database
 from gateway.storage.schema import webhook_endpoints
 from tests.support.api_gateway import app_of, open_api_gateway, serving
+from tests.support.ledgers import empty_sqlite
 from tests.support.smsc import Smsc
 
 SECRET = "0f" * 8 + "a1b2c3d4e5f60718"
@@ -264,6 +266,22 @@ async def test_keys_that_expire_soon_are_found(empty_postgresql: str) -> None:
     await keys.create("acme", "", ["read"], began)
     [found] = await database.read(lambda connection: ledger.keys(connection, now))
     assert (found.check, found.level, made[13] in found.what) == ("ledger.keys", Level.WARNING, True)
+    await database.close()
+
+
+async def test_the_embedded_ledgers_keys_are_looked_at(tmp_path: Path) -> None:
+    """An embedded ledger that is not there yet is skipped and not made; of one that is, the keys are checked."""
+    settings = Settings(data_dir=tmp_path)
+    [found] = await ledger.check(settings, now)
+    assert (found.level, os.listdir(tmp_path)) == (Level.SKIPPED, [])
+    database = Database(empty_sqlite(tmp_path))
+    [found] = await ledger.check(settings, now)
+    assert found.level is Level.OK
+    made, _ = await Keys(database, Signer(SECRET.encode())).create(
+        "acme", "", ["read"], now(), expires_at=now() + timedelta(days=3)
+    )
+    [found] = await ledger.check(settings, now)
+    assert (found.check, found.level, made in found.what) == ("ledger.keys", Level.WARNING, True)
     await database.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import aiohttp
 import pytest
@@ -70,8 +71,9 @@ async def test_a_worker_says_whether_it_is_alive_and_ready() -> None:
         return "ConnectionError"
 
     probe = Probe({"ledger": _fine, "redis": away})
-    server = await metrics_server.serve(Metrics([], []), probe, port=0)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await metrics_server.serve(Metrics([], []), probe, listener)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.getsockname()[1]}") as session:
         async with session.get("/healthz") as alive:
             assert (alive.status, await alive.json()) == (200, {"status": "ok"})
         async with session.get("/readyz") as ready:

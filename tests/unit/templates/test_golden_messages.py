@@ -14,6 +14,7 @@ import pytest
 
 from gateway.templates import Catalog, Lender, TemplateVersion, segments
 from gateway.templates.rendering.mail import preview
+from gateway.templates.workflow.preview import rendered
 from gateway.templates.workflow.samples import KINDS, samples
 from tests.support.channel_profiles import PROFILES
 
@@ -59,9 +60,7 @@ def _shown(version: TemplateVersion, locale: str) -> str:
     for name in ("required_only", "everything"):
         sample = made[name]
         assert version.check(sample.variables) == []
-        sms, email, inapp = (
-            version.render(channel, locale, sample.variables, sample.name) for channel in ("sms", "email", "inapp")
-        )
+        sms, email, inapp = (rendered(version, channel, sample) for channel in ("sms", "email", "inapp"))
         counted = segments(sms.text)
         texts += [f"== {name} ==", f"-- SMS: {counted.segments} × {counted.encoding}", sms.text]
         texts += [f"-- e-mail: {email.subject} | {preview(email.html)}", email.text]
@@ -83,7 +82,7 @@ def test_the_html_of_one_mail_is_as_it_was_seen() -> None:
     """The whole of one mail's HTML, so that another version of the layout's compiler doesn't pass unseen."""
     version = CATALOG.live()[[each.id for each in CATALOG.live()].index("overdue-first")]
     sample = samples(version, "en-US", _examples(version))["everything"]
-    html = version.render("email", "en-US", sample.variables, sample.name).html
+    html = rendered(version, "email", sample).html
     path = GOLDEN / "overdue-first.en-US.html"
     if os.environ.get("REWRITE_GOLDEN"):
         path.write_text(html, "utf-8")
