@@ -5,7 +5,6 @@ Knows nothing of HTTP or of passwords. A session's id is kept as a digest only.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ class Sessions:
         await self._database.write(lambda connection: connection.execute(gone))
 
     def _digest(self, identifier: str) -> str:
-        return self._signer.sign_in_digest("session", identifier)
+        return self._signer.session_digest(identifier)
 
 
 class Attempts:
@@ -102,7 +101,7 @@ class Attempts:
     def device(self, email: str) -> str:
         """A token that marks a browser as one in which this person has signed in."""
         nonce = secrets.token_urlsafe(_DEVICE_BYTES)
-        return f"{nonce}.{self._device_signature(nonce, email)}"
+        return f"{nonce}.{self._signer.device_signature(nonce, email.strip().lower())}"
 
     async def begin(self, email: str, source: str, now: datetime, device: str = "") -> timedelta:
         """Count an attempt as failed before its outcome is known, so that concurrent attempts are counted too.
@@ -150,16 +149,13 @@ class Attempts:
         """What an attempt is counted for, by kind."""
         digest, email = self._signer.sign_in_digest, email.strip().lower()
         nonce, _, signature = device.partition(".")
-        if nonce and hmac.compare_digest(signature.encode(), self._device_signature(nonce, email).encode()):
+        if nonce and self._signer.is_device_signature(nonce, email, signature):
             return [("device", digest("device", f"{email}\x1f{nonce}"))]
         return [
             ("pair", digest("pair", f"{email}\x1f{source}")),
             ("source", digest("source", source)),
             ("user", digest("user", email)),
         ]
-
-    def _device_signature(self, nonce: str, email: str) -> str:
-        return self._signer.sign_in_digest("device-token", f"{email.strip().lower()}\x1f{nonce}")
 
 
 def _wait(beyond: int) -> timedelta:

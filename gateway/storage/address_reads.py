@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, tuple_
+from sqlalchemy import Connection, and_, false, or_, select, tuple_
 
 from gateway.core.codec import instant
+from gateway.core.digests import digests_of
 from gateway.storage.schema import addresses, deliveries
 
 _OPTED_OUT = and_(addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at.is_(None))
@@ -18,14 +19,13 @@ def opted_out_addresses(connection: Connection, tenant: str, borrower_id: str) -
         select(deliveries.c.channel, deliveries.c.address_digest)
         .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
         .distinct()
-        .subquery()
     )
-    same = and_(
-        addresses.c.tenant == tenant,
-        addresses.c.channel == used.c.channel,
-        addresses.c.digest == used.c.address_digest,
+    keys = digests_of(connection).keys((tenant, *row) for row in connection.execute(used))
+    same = or_(
+        false(), *(and_(addresses.c.channel == channel, addresses.c.digest == each) for _, channel, each in keys)
     )
-    rows = connection.execute(select(addresses).join(used, same).where(_OPTED_OUT).order_by(addresses.c.opted_out_at))
+    mine = select(addresses).where(addresses.c.tenant == tenant, same, _OPTED_OUT)
+    rows = connection.execute(mine.order_by(addresses.c.opted_out_at))
     return [
         {
             "channel": row.channel,

@@ -410,7 +410,7 @@ api_keys = Table(
     Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
 )
 
-# By which key the digests of this ledger were made (gateway/storage/digest_key.py). One row.
+# By which keys the digests of this ledger were made, by version (gateway/storage/digest_key.py).
 digest_key = Table(
     "digest_key",
     metadata,
@@ -561,6 +561,9 @@ webhook_endpoints = Table(
     Column("types", Text, nullable=False, server_default=""),  # space-separated; "": all
     Column("secret_version", Integer, nullable=False, server_default="1"),
     Column("previous_until", Instant),  # until then messages are signed with the version before as well
+    # Which digest keys the secret and the one before it are derived from.
+    Column("key_version", Integer, nullable=False, server_default="1"),
+    Column("previous_key_version", Integer, nullable=False, server_default="1"),
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     Column("disabled_reason", String(40), nullable=False, server_default=""),

@@ -33,7 +33,7 @@ from tests.support.ledgers import begun
 
 _READY_SECONDS = 180.0  # a few on a quiet machine; a busy one needs the rest
 _STOP_SECONDS = 60.0
-_SECRET = "a-secret-for-tests-only-0123456789"
+SECRET = "a-secret-for-tests-only-0123456789"
 _ACCOUNT = "AC" + "0" * 32
 
 
@@ -101,7 +101,7 @@ class Production:
     async def new_lender(self) -> Production:
         """The same processes for a lender of whom nothing is known yet: tests that share them don't see each other."""
         tenant = f"lender-{uuid.uuid4().hex[:8]}"
-        keys = Keys(self.database, Signer(_SECRET.encode()))
+        keys = Keys(self.database, Signer(SECRET.encode()))
         _, key = await keys.create(tenant, "test", list(Scope), datetime.now(UTC))
         before = (await self.outside.summary())["sms"]
         return replace(self, tenant=tenant, key=key, received_before=before)
@@ -148,7 +148,7 @@ async def production(
         "GATEWAY_DATABASE_URL": database_url,
         "GATEWAY_REDIS_URL": redis_url,
         "GATEWAY_DATA_DIR": str(folder),
-        "GATEWAY_SECRET_KEY": _SECRET,
+        "GATEWAY_SECRET_KEY": SECRET,
         "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
         "GATEWAY_PROVIDERS": json.dumps(_providers(outside)),
         "GATEWAY_LEASE_SECONDS": "5",
