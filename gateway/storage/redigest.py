@@ -45,7 +45,7 @@ class DigestsByVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _DigestTable:
     """One table: which rows may have to be changed, and how a batch of them is counted or changed."""
 
     columns: tuple[Any, ...]
@@ -72,7 +72,9 @@ class Redigest:
         """Change what is left but for rows that are in use; how many. ``changed`` gets the number of each batch."""
         return sum([await self._pages(part, changed) for part in _PARTS])
 
-    async def _pages(self, part: _Part, changed: Callable[[int], None] = lambda _: None, *, count: bool = False) -> int:
+    async def _pages(
+        self, part: _DigestTable, changed: Callable[[int], None] = lambda _: None, *, count: bool = False
+    ) -> int:
         total, after = 0, None
         run = self._database.read if count else self._patient
         while True:
@@ -92,7 +94,9 @@ class Redigest:
         return await self._database.write(work)
 
 
-def _page(connection: Connection, part: _Part, after: _Place | None, *, count: bool) -> tuple[int, _Place | None]:
+def _page(
+    connection: Connection, part: _DigestTable, after: _Place | None, *, count: bool
+) -> tuple[int, _Place | None]:
     """One batch from after a key, in the key's order: how many were changed or counted, and the last key; None: end."""
     digests = digests_of(connection)
     query = select(*part.columns).where(part.which(digests)).order_by(*part.key).limit(_BATCH)
@@ -164,19 +168,19 @@ def _borrowers(connection: Connection, rows: Sequence[Row[Any]], digests: Digest
 
 
 _PARTS = (
-    _Part(
+    _DigestTable(
         tuple(addresses.c),
         (addresses.c.tenant, addresses.c.channel, addresses.c.digest),
         partial(_not_current, addresses.c.digest),
         _addresses,
     ),
-    _Part(
+    _DigestTable(
         (deliveries.c.id, deliveries.c.address_digest),
         (deliveries.c.id,),
         partial(_not_current, deliveries.c.address_digest),
         _deliveries,
     ),
-    _Part(
+    _DigestTable(
         (borrowers.c.tenant, borrowers.c.id, borrowers.c.opt_outs),
         (borrowers.c.tenant, borrowers.c.id),
         lambda _: borrowers.c.opt_outs != "[]",
