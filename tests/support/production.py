@@ -98,9 +98,9 @@ class Production:
     key: str = ""
     received_before: Mapping[str, int] = field(default_factory=dict)
 
-    async def new_lender(self) -> Production:
+    async def new_lender(self, tenant: str = "") -> Production:
         """The same processes for a lender of whom nothing is known yet: tests that share them don't see each other."""
-        tenant = f"lender-{uuid.uuid4().hex[:8]}"
+        tenant = tenant or f"lender-{uuid.uuid4().hex[:8]}"
         keys = Keys(self.database, Signer(SECRET.encode()))
         _, key = await keys.create(tenant, "test", list(Scope), datetime.now(UTC))
         before = (await self.outside.summary())["sms"]
