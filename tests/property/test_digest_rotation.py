@@ -38,7 +38,7 @@ ACTS = st.lists(
 )
 
 
-class _Ledger:
+class _RotatingLedger:
     """One ledger, and what has been said of its addresses."""
 
     def __init__(self, url: str, stack: AsyncExitStack) -> None:
@@ -105,7 +105,7 @@ def test_no_order_of_a_rotation_loses_an_opt_out(acts: list[tuple[Act, str, bool
     async def run() -> None:
         with TemporaryDirectory() as folder:
             async with AsyncExitStack() as stack:
-                ledger = _Ledger(empty_sqlite(Path(folder)), stack)
+                ledger = _RotatingLedger(empty_sqlite(Path(folder)), stack)
                 for act, address, newer in acts:
                     await ledger.act(act, address, newer=newer)
                     await ledger.check()
