@@ -25,7 +25,7 @@ from gateway.observability.readiness import Probe
 from gateway.operations.dead_letters import DeadLetters
 from gateway.operations.reviews import Reviews
 from gateway.storage.database import Database
-from gateway.storage.digest_key import has_digest_key
+from gateway.storage.digest_key import has_digest_keys
 from gateway.storage.migrate import REVISION, pending_migration, pending_migration_at
 from gateway.storage.statements import StatementTemplate
 from gateway.templates import Catalog
@@ -81,10 +81,10 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         ledger = await stack.enter_async_context(open_ledger(settings, clock=clock))
         if settings.database_url and (reason := await asyncio.to_thread(pending_migration, ledger.database.engine)):
             raise CannotStart(reason)
-        if not await has_digest_key(ledger.database, ledger.signer.key_check()):
+        if not await has_digest_keys(ledger.database, ledger.signer.key_checks(), ledger.signer.known_key_checks()):
             raise CannotStart(
-                "GATEWAY_SECRET_KEY is not the key of this ledger's digests: opt-outs and API keys would not be found. "
-                "Give that key back; to change what signs, see Keys in ops/deploy/README.md"
+                "GATEWAY_SECRET_KEY has not the keys of this ledger's digests: opt-outs and API keys would not be "
+                "found. Give those keys back; to change keys, see Keys in ops/deploy/README.md"
             )
         redis = await open_redis(stack, ledger)
         providers = await open_providers(stack, ledger, redis.feed_notifier)
@@ -115,7 +115,8 @@ def _open_webhooks(stack: AsyncExitStack, ledger: LedgerParts, path: PathParts) 
     stack.push_async_callback(sender.close)
     runner = Webhooks(WebhookOutbox(ledger.database), sender, path.metrics, ledger.clock)
     stack.push_async_callback(runner.finish)
-    return WebhookServices(guard, WebhookEndpoints(ledger.database, secret, ledger.clock), runner)
+    endpoints = WebhookEndpoints(ledger.database, secret, ledger.clock, ledger.signer.digest_version)
+    return WebhookServices(guard, endpoints, runner)
 
 
 def _guard(settings: Settings) -> Guard:

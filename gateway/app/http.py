@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.identity.oidc import OidcProvider
+from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
 from gateway.identity.sessions import Attempts, Sessions
 
@@ -33,6 +35,10 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.path.receiver,
         gateway.redis.quota_buckets,
         QuotaRules(settings.quotas),
+        OidcSignIn(
+            OidcProvider(settings.oidc) if settings.oidc else None,
+            OidcUsers(gateway.ledger.database, gateway.ledger.signer),
+        ),
         gateway.ledger.reads,
         gateway.readiness,
         gateway.operations.reviews,

@@ -52,7 +52,7 @@ async def open_redis(stack: AsyncExitStack, ledger: LedgerParts) -> RedisService
         with suppress(Unavailable):
             if refused := await refusal(redis):
                 raise CannotStart(f'Redis refuses {refused}: see "Redis\' rights" in ops/deploy/README.md')
-    feed_notifier = FeedNotifier(redis, ledger.signer.topic)
+    feed_notifier = FeedNotifier(redis, ledger.signer.topics)
     stack.push_async_callback(feed_notifier.close)
     queue = Queue(partial(open_pool, url, timeout=0.5, retries=0), settings.batch_size)
     stack.push_async_callback(queue.close)

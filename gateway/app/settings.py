@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.core.private_files import private_directory
+from gateway.identity.oidc import OidcSettings
 from gateway.identity.quotas import TenantQuota
 
 _METRICS_PORT = 9100  # what the shipped deployment files had for workers before; our choice
@@ -58,6 +59,10 @@ class Settings(BaseSettings):
     # tenants and of each of their API keys; "" is the default. 0: no limit. See ops/operating.md.
     quotas: dict[str, TenantQuota] = Field(default_factory=dict)
 
+    # JSON: {"issuer": "https://login.acme.example", "client_id": …, "client_secret": …, "roles": {"gateway-editors":
+    # "editor"}, "tenant": "acme", …}: sign-in by OpenID Connect. See ops/operating.md.
+    oidc: OidcSettings | None = None
+
     webhook_networks: list[str] = Field(
         default_factory=list
     )  # JSON: ["10.1.0.0/16"]; not public, and called all the same
@@ -88,11 +93,11 @@ class Settings(BaseSettings):
     @classmethod
     def _secrets_from_files(cls, values: Any) -> Any:
         """``GATEWAY_X_FILE`` names a file that holds X, as container platforms mount secrets."""
-        for name in ("secret_key", "database_url", "redis_url", "providers"):
+        for name in ("secret_key", "database_url", "redis_url", "providers", "oidc"):
             path = os.environ.get(f"GATEWAY_{name.upper()}_FILE")
             if path and name not in values:
                 text = Path(path).read_text(encoding="utf-8").strip()
-                values[name] = json.loads(text) if name == "providers" else text
+                values[name] = json.loads(text) if name in ("providers", "oidc") else text
         return values
 
     @field_validator("providers")

@@ -112,11 +112,11 @@ async def open_ledger(
         if not settings.database_url and locked:
             stack.enter_context(lock.lock(settings.data_dir))
         url = settings.database_url or f"sqlite:///{file}"
-        database = Database(url)
+        signer = _signer(settings)
+        database = Database(url, signer.digest_versions)
         stack.push_async_callback(database.close)
         if not settings.database_url and migrated:
             await asyncio.to_thread(migrate, database.engine)
-        signer = _signer(settings)
         now = clock or await _clock(settings, database)
         yield LedgerParts(
             settings,

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.changes import ChangeRecord, change_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
+from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES
 from gateway.storage.accept import insert_new
@@ -29,18 +30,23 @@ from gateway.storage.schema import addresses, deliveries
 
 
 def know_address(connection: Connection, key: AddressKey, **values: Any) -> None:
-    """Set columns of the address ``key`` (tenant, channel, digest), which is made where it is missing."""
-    names = dict(zip(("tenant", "channel", "digest"), key, strict=True))
-    if connection.execute(select(addresses.c.digest).where(_same(key))).first() is None:
+    """Set columns of the address ``key`` (tenant, channel, digest), which is made where it is missing.
+
+    A row under another version of the digest, or of another channel of the identity, is the address's too.
+    """
+    here = _same(connection, key)
+    if not _locked(connection, here):
+        tenant, channel, digest = key
+        names = {"tenant": tenant, "channel": channel, "digest": digests_of(connection).current(digest)}
         connection.execute(insert_new(connection, addresses), [names])
-    connection.execute(update(addresses).where(_same(key)).values(**values))
+    connection.execute(update(addresses).where(here).values(**values))
 
 
 def opt_out_address(connection: Connection, key: AddressKey, source: str, now: datetime) -> bool:
     """Record that the address opted out; False where that stands already, and keeps its instant and source."""
-    query = select(addresses.c.opted_out_at, addresses.c.opted_in_at).where(_same(key))
-    known = connection.execute(query).first()
-    if known is not None and known.opted_out_at is not None and known.opted_in_at is None:
+    query = select(addresses.c.opted_out_at, addresses.c.opted_in_at).where(_same(connection, key))
+    known = connection.execute(query).all()
+    if any(row.opted_out_at is not None and row.opted_in_at is None for row in known):
         return False
     know_address(connection, key, opted_out_at=now, opted_in_at=None, opt_out_source=source)
     return True
@@ -48,7 +54,9 @@ def opt_out_address(connection: Connection, key: AddressKey, source: str, now: d
 
 def opt_in_address(connection: Connection, key: AddressKey, now: datetime) -> None:
     """Lift the opt-out of the address, where there is one. Since when it stood remains, for the audit."""
-    standing = and_(_same(key), addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at.is_(None))
+    here = _same(connection, key)
+    _locked(connection, here)
+    standing = and_(here, addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at.is_(None))
     connection.execute(update(addresses).where(standing).values(opted_in_at=now))
 
 
@@ -69,7 +77,7 @@ async def change_borrowers_at(
     """
     for key in sorted(set(keys)):
         tenant, channel, digest = key
-        here, now = _deliveries_at(key), clock()
+        here, now = _deliveries_at(key, database.digests), clock()
         people = await database.read(partial(_waiting_at, here=here))
         what = ChangeRecord("address_opted_out", source, detail={"channel": channel, "address_digest": digest})
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order.
@@ -90,11 +98,18 @@ def _new_version(_row: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _same(key: AddressKey) -> Any:
+def _same(connection: Connection, key: AddressKey) -> Any:
+    """The rows of an address, by every version of its digest."""
     tenant, _, digest = key
-    return and_(addresses.c.tenant == tenant, addresses.c.digest == digest)
+    return and_(addresses.c.tenant == tenant, addresses.c.digest.in_(digests_of(connection).versions(digest)))
 
 
-def _deliveries_at(key: AddressKey) -> Any:
+def _locked(connection: Connection, here: Any) -> bool:
+    """Lock an address's rows in one order, so that no two changes of it deadlock; whether there are any."""
+    order = (addresses.c.digest, addresses.c.channel)
+    return bool(connection.execute(select(addresses.c.digest).where(here).order_by(*order).with_for_update()).all())
+
+
+def _deliveries_at(key: AddressKey, digests: DigestVersions) -> Any:
     tenant, _, digest = key
-    return and_(deliveries.c.tenant == tenant, deliveries.c.address_digest == digest)
+    return and_(deliveries.c.tenant == tenant, deliveries.c.address_digest.in_(digests.versions(digest)))

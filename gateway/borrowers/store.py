@@ -159,18 +159,19 @@ class BorrowerStore:
         row = await self._database.read(lambda connection: connection.execute(query).first())
         if row is None:
             return
-        now = self._clock()
-        stored = StoredOptOut(new_id("oo", now), OptOut(now, row.channel, row.address_digest), source, delivery_id)
+        now, digests = self._clock(), self._database.digests
+        digest = digests.current(row.address_digest)
+        stored = StoredOptOut(new_id("oo", now), OptOut(now, row.channel, digest), source, delivery_id)
 
         def change(borrower: Any) -> dict[str, Any] | None:
-            known = opt_outs_from(borrower.opt_outs)
-            standing = [each for each in known if each.of(row.channel, row.address_digest)]
+            known = digests.opt_outs(opt_outs_from(borrower.opt_outs))
+            standing = [each for each in known if each.of(row.channel, digest)]
             if any(not each.opt_out.provisional and each.opt_out.category is None for each in standing):
                 return None
             return {"opt_outs": encode([*known, stored])}
 
         what = ChangeRecord("opted_out", source, detail=_opt_out_detail(stored))
-        address = (row.tenant, row.channel, row.address_digest)
+        address = (row.tenant, row.channel, digest)
 
         def write(connection: Connection) -> bool:
             key = (row.tenant, row.borrower_id)

@@ -31,7 +31,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup's own
 
 def install(app: typer.Typer) -> None:
     """Add these to ``gateway ledger``."""
-    for command in (prune, hold, release, holds, backup, restore, quarantine, vacuum, sizes):
+    for command in (prune, hold, release, holds, backup, restore, quarantine, vacuum, sizes, redigest):
         app.command()(command)
 
 
@@ -142,7 +142,7 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
     from gateway.retention.backup import BackupFailed, back_up
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> dict[str, Any]:
-        key_check = ledger.signer.key_check()
+        key_check = ledger.signer.key_checks()[1]
         async with acts.recorded(ledger, "ledger backup"):
             try:
                 return await asyncio.to_thread(back_up, ledger.database.engine, folder, key_check, ledger.clock())
@@ -171,7 +171,7 @@ def restore(
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[QuarantineResult, evidence.Findings, str]:
         try:
             manifest = await asyncio.to_thread(read_manifest, folder)
-            engine, key_check = ledger.database.engine, ledger.signer.key_check()
+            engine, key_check = ledger.database.engine, ledger.signer.key_checks()[1]
             await asyncio.to_thread(restore_backup, engine, folder, manifest, key_check)
             await asyncio.to_thread(migrate, engine)  # a backup of an older version
         except BackupFailed as failed:
@@ -242,6 +242,39 @@ def sizes(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     columns = ("table", "rows", "bytes", "of indexes", "per notification")
     console.STDOUT.print(console.table(None, columns, body))
     console.STDERR.print(f"{sum(each.bytes for each in found) / per:,.0f} bytes for one of {per:,} notifications")
+
+
+def redigest(
+    check: Annotated[bool, typer.Option("--check", help="Only count; exit status 1 while anything is left.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring all digests of addresses to the digest key that writes (Keys in ops/deploy/README.md).
+
+    While the gateway runs; may be stopped and begun again. An earlier digest key that has leaked is harmless once
+    nothing is left; a later one than the one that writes may then be taken out of the secret.
+    """
+    from gateway.storage.digest_key import forget_later_keys, has_digest_keys
+    from gateway.storage.redigest import DigestsByVersion, Redigest
+
+    async def work(ledger: LedgerParts, stop: asyncio.Event) -> DigestsByVersion:
+        signer, redigests = ledger.signer, Redigest(ledger.database)
+        if not await has_digest_keys(ledger.database, signer.key_checks(), signer.known_key_checks()):
+            fail("GATEWAY_SECRET_KEY has not the keys of this ledger's digests: give those keys back", 2)
+        if not check:
+            async with acts.recorded(ledger, "ledger redigest"):
+                await redigests.run()
+        left = await redigests.remaining()
+        if not check and not left.total:
+            await forget_later_keys(ledger.database, signer.digest_version)
+        return left
+
+    left = _with_ledger(ledger_settings(data_dir), work, locked=False)
+    if as_json:
+        typer.echo(json.dumps(asdict(left)))
+    else:
+        console.STDOUT.print(console.table(None, ("by another digest key", "rows"), list(asdict(left).items())))
+    raise typer.Exit(1 if left.total else 0)
 
 
 def _with_ledger(

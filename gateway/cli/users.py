@@ -149,6 +149,70 @@ def set_password(email: Email, data_dir: DataDir = None) -> None:
     console.STDERR.print("the password is set; earlier sessions have ended")
 
 
+@app.command()
+def sessions(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's people.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Who is signed in, the latest first."""
+    from gateway.app.storage import open_ledger
+    from gateway.core.codec import instant
+    from gateway.identity.sessions import Sessions
+
+    async def work(stop: asyncio.Event) -> list[dict[str, str]]:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
+            found = await Sessions(ledger.database, ledger.signer).list(ledger.clock(), tenant)
+            return [
+                {
+                    "session": each.name,
+                    "user": each.user.id,
+                    "tenant": each.user.tenant,
+                    "email": each.user.email,
+                    "role": str(each.user.role),
+                    "since": instant(each.since) or "",
+                    "seen_at": instant(each.seen_at) or "",
+                }
+                for each in found
+            ]
+
+    columns = ("session", "user", "tenant", "email", "role", "since", "seen_at")
+    console.listing(run(work), columns, as_json=as_json)
+
+
+@app.command("end-sessions")
+def end_sessions(
+    email: Annotated[str, typer.Argument(help="The address of the person to sign out everywhere.")] = "",
+    session: Annotated[str, typer.Option(help="Only this one, as gateway user sessions shows it.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Sign somebody out: they may sign in again. To keep them out as well: gateway user disable."""
+    from gateway.app.storage import open_ledger
+    from gateway.identity.sessions import Sessions
+
+    if bool(email) == bool(session):
+        fail("name either a person's address, or --session", 2)
+
+    async def work(stop: asyncio.Event) -> int:
+        async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
+            live = Sessions(ledger.database, ledger.signer)
+            if session:
+                users = [each.user for each in await live.list(ledger.clock()) if each.name == session]
+            else:
+                found = await ledger.users.find(email)
+                users = [] if found is None else [found]
+            if not users:
+                return 0
+            [user] = users
+            async with acts.recorded(ledger, "user end-sessions", user.tenant, user_id=user.id):
+                return int(await live.end(session)) if session else await live.end_all(user.id)
+
+    count = run(work)
+    if not count:
+        fail("there is no such session")
+    console.STDERR.print(f"{count} ended")
+
+
 def _password() -> str:
     given = os.environ.get(_PASSWORD)
     if given is not None:

@@ -50,6 +50,12 @@ class AddressFacts:
     confirmed_at: datetime | None = None  # the borrower wrote from it
     opted_out_at: datetime | None = None  # whoever uses it said no, and has not taken that back
 
+    def merged(self, other: AddressFacts) -> AddressFacts:
+        """What two rows of one address say together, of two channels or two versions of its digest."""
+        confirmed = max((each for each in (self.confirmed_at, other.confirmed_at) if each), default=None)
+        opted_out = min((each for each in (self.opted_out_at, other.opted_out_at) if each), default=None)
+        return AddressFacts(self.suppressed or other.suppressed, confirmed, opted_out)
+
 
 @dataclass(frozen=True, slots=True)
 class DeclaredPreferences:

@@ -1,29 +1,31 @@
 """Keyed digests, references and tokens: everything that is derived from the secret keys.
 
 What leaves the gateway and comes back is signed, with a key that can be changed: the newest signs, and every key of the
-ring verifies. What the ledger is searched by is a digest, under one key that never changes with the others.
-Addresses appear outside the request body only as keyed digests (HMAC) made here. Callback URLs carry signed references,
-which name a delivery and prove that this gateway wrote them.
+ring verifies. What the ledger is searched by is a digest, under keys of its own that can be changed too (digests.py).
+Addresses appear outside the request body only as keyed digests made here. Callback URLs carry signed references, which
+name a delivery and prove that this gateway wrote them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from gateway.core.digests import DIGEST_HEX, DigestVersions
+
 _WHOLE_HEX = 64  # all 256 bits
 _REFERENCE_HEX = 24  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80
 _ATTEMPT_DIGITS = 9  # an attempt's number is a 32-bit column
-_DIGEST_HEX = 32  # 128 bits: no collisions among the addresses of a country
-
 
 _SHORTEST_KEY = 16  # characters; the doctor asks for more
 _MOST_KEYS = 8  # our choice: each costs a few microseconds for what is forged
-_DIGEST_MARK = b"digest:"
+_MOST_VERSIONS = 8  # our choice: a look-up asks for each
+_DIGEST_LINE = re.compile(rb"digest([2-9]?):(.*)")
 
 
 def own_identity(channel: str) -> str:
@@ -33,35 +35,45 @@ def own_identity(channel: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SecretKeys:
-    """The secret's keys. The first of ``signing`` signs, each of them verifies; ``digest`` makes all digests."""
+    """The secret's keys. The first of ``signing`` signs, each of them verifies.
+
+    ``digests`` are the keys of the digests' versions 1, 2, …; ``writes`` is the version of what is written.
+    """
 
     signing: tuple[bytes, ...] = field(repr=False)
-    digest: bytes = field(repr=False)
+    digests: tuple[bytes, ...] = field(repr=False)
+    writes: int = 1
 
 
 def read_keys(secret: bytes) -> SecretKeys:
     """The keys of GATEWAY_SECRET_KEY: one key a line, the newest first, and ``digest:KEY`` for the digests' key.
 
-    One key alone is for both. Raises ValueError with the remedy, never with a key.
+    One key alone is for both. Further keys of digests are ``digest2:KEY``, ``digest3:KEY`` and so on; the first of the
+    lines with digests' keys is the one that writes. Raises ValueError with the remedy, never with a key.
     """
     lines = [each.strip() for each in secret.splitlines() if each.strip()]
-    signing = tuple(each for each in lines if not each.startswith(_DIGEST_MARK))
-    digests = [each.removeprefix(_DIGEST_MARK) for each in lines if each.startswith(_DIGEST_MARK)]
-    if not digests and len(signing) == 1:
-        digests = list(signing)
-    if len(digests) != 1:
+    found = [_DIGEST_LINE.fullmatch(each) for each in lines]
+    signing = tuple(line for line, match in zip(lines, found, strict=True) if match is None)
+    numbered = [(int(match[1] or 1), match[2]) for match in found if match is not None]
+    if not numbered and len(signing) == 1:
+        numbered = [(1, signing[0])]
+    by_number = dict(numbered)
+    if not numbered or len(by_number) != len(numbered) or sorted(by_number) != list(range(1, len(numbered) + 1)):
         raise ValueError(
             "GATEWAY_SECRET_KEY with several keys must name the one of the digests in one line digest:KEY; it is the "
-            "key that was there alone: see Keys in ops/deploy/README.md"
+            "key that was there alone. Those that came later follow as digest2:KEY, digest3:KEY, each once and none "
+            "left out: see Keys in ops/deploy/README.md"
         )
     if not 1 <= len(signing) <= _MOST_KEYS:
         raise ValueError(f"GATEWAY_SECRET_KEY must have 1 to {_MOST_KEYS} keys besides that of the digests")
-    if min(map(len, (*signing, *digests))) < _SHORTEST_KEY:
+    if len(numbered) > _MOST_VERSIONS:
+        raise ValueError(f"GATEWAY_SECRET_KEY must have at most {_MOST_VERSIONS} keys of digests")
+    if min(map(len, (*signing, *by_number.values()))) < _SHORTEST_KEY:
         raise ValueError(
             f"GATEWAY_SECRET_KEY must have at least {_SHORTEST_KEY} characters in each key; make one with: "
             "openssl rand -hex 32"
         )
-    return SecretKeys(signing, digests[0])
+    return SecretKeys(signing, tuple(key for _, key in sorted(numbered)), numbered[0][0])
 
 
 class _Macs:
@@ -86,7 +98,9 @@ class Signer:
         keys = read_keys(secret)
         self.identity = identity
         self._rings = tuple(map(_Macs, keys.signing))
-        self._mac = _Macs(keys.digest)  # of digests
+        self._digest_macs = tuple(map(_Macs, keys.digests))
+        self._mac = self._digest_macs[0]
+        self.digest_versions = DigestVersions(keys.digests, keys.writes)
 
     def _sign(self, length: int, purpose: str, *parts: str) -> str:
         """A signature by the newest key, of ``length`` hexadecimal digits."""
@@ -98,20 +112,43 @@ class Signer:
         return any(hmac.compare_digest(mac(purpose, *parts).hex()[:length].encode(), given) for mac in self._rings)
 
     def digest(self, tenant: str, channel: str, address: str) -> str:
-        """The stand-in for an address in the ledger: same address, same digest, for one tenant and identity."""
-        return self._mac("address", tenant, self.identity(channel), address).hex()[:_DIGEST_HEX]
+        """The stand-in for an address in the ledger: same address, same digest, for one tenant and identity.
 
-    def topic(self, tenant: str, borrower_id: str) -> str:
-        """The name of a borrower's publish/subscribe topic, which does not reveal who it is."""
-        return self._mac("topic", tenant, borrower_id).hex()[:_DIGEST_HEX]
+        In the version that is written; ``digest_versions`` has the others.
+        """
+        name = self._mac("address", tenant, self.identity(channel), address).hex()[:DIGEST_HEX]
+        return self.digest_versions.current(name)
+
+    def topics(self, tenant: str, borrower_id: str) -> tuple[str, ...]:
+        """The names of a borrower's publish/subscribe topic, which do not reveal who it is; see ``FeedNotifier``.
+
+        By the key of each version, the one that writes first: while it is changed, processes differ in which that is.
+        """
+        macs = (self._writing, *(each for each in self._digest_macs if each is not self._writing))
+        return tuple(mac("topic", tenant, borrower_id).hex()[:DIGEST_HEX] for mac in macs)
 
     def key_digest(self, secret: str) -> str:
-        """What the ledger keeps of an API key's secret part."""
+        """What the ledger keeps of an API key's secret part: by the first key, since it can't be guessed anyway."""
         return self._mac("api-key", secret).hex()
 
-    def key_check(self) -> str:
-        """Shows whether two digest keys are the same, and nothing of either. Goes into the ledger and backups."""
-        return self._mac("key-check").hex()[:_DIGEST_HEX]
+    def session_digest(self, session_id: str) -> str:
+        """What the ledger keeps of a session's id: by the first key, since it can't be guessed anyway."""
+        return self._mac("sign-in", "session", session_id).hex()
+
+    def key_checks(self) -> dict[int, str]:
+        """By version, up to the one that is written: shows whether two digest keys are the same, and nothing of either.
+
+        Goes into the ledger.
+        """
+        return {number: check for number, check in self.known_key_checks().items() if number <= self.digest_version}
+
+    def known_key_checks(self) -> dict[int, str]:
+        """The same of all digest keys that this process has."""
+        return {number: mac("key-check").hex()[:DIGEST_HEX] for number, mac in enumerate(self._digest_macs, 1)}
+
+    @property
+    def _writing(self) -> _Macs:
+        return self._digest_macs[self.digest_versions.writes - 1]
 
     def reference(self, delivery_id: str, attempt: int) -> str:
         """``<delivery id>.<attempt>.<signature>``: goes to the provider and comes back with its callbacks."""
@@ -162,13 +199,19 @@ class Signer:
             return None
         return tenant, borrower_id
 
-    def webhook_secret(self, endpoint_id: str, version: int) -> str:
+    @property
+    def digest_version(self) -> int:
+        """The version of the digest key that makes what is new."""
+        return self.digest_versions.writes
+
+    def webhook_secret(self, endpoint_id: str, version: int, key_version: int = 1) -> str:
         """What signs the messages to a case system's endpoint, as Standard Webhooks writes it.
 
-        Derived from the digests' key, because the case system has a copy of it: each endpoint's is changed by itself
-        (``version``), with a day for the change.
+        Derived from a digest key, because the case system has a copy of it: each endpoint's is changed by itself
+        (``version``), with a day for the change, and takes the digest key that is in force then (``key_version``).
         """
-        return f"whsec_{b64encode(self._mac('webhook', endpoint_id, str(version))).decode()}"
+        mac = self._digest_macs[key_version - 1]
+        return f"whsec_{b64encode(mac('webhook', endpoint_id, str(version))).decode()}"
 
     def session_token(self, session_id: str) -> str:
         """``<session id>.<signature>``: what a browser keeps of a session, so that made-up ones cost no SQL."""
@@ -189,5 +232,12 @@ class Signer:
         return self._verify(token, _WHOLE_HEX, "form", session_id)
 
     def sign_in_digest(self, kind: str, value: str) -> str:
-        """The stand-in for who tried to sign in (``user``, ``source``), and for a session (``session``)."""
-        return self._mac("sign-in", kind, value).hex()
+        """The stand-in for who tried to sign in (``user``, ``source``, …). Failures are counted anew by a new key."""
+        return self._writing("sign-in", kind, value).hex()
+
+    def device_signature(self, nonce: str, email: str) -> str:
+        """Shows that the gateway gave this nonce to a browser in which that person had signed in."""
+        return self._sign(_WHOLE_HEX, "device", nonce, email)
+
+    def is_device_signature(self, nonce: str, email: str, signature: str) -> bool:
+        return self._verify(signature, _WHOLE_HEX, "device", nonce, email)

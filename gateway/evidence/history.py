@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, select
 
 from gateway.borrowers.changes import AFTER
 from gateway.core.codec import holds_from, notification_from, opt_outs_from
+from gateway.core.digests import digests_of
 from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
 from gateway.storage.database import Database
@@ -88,7 +89,8 @@ def _decisions(connection: Connection, rows: Sequence[Row[Any]], contact_horizon
             moments.append((step.contacted_at, "handoff", step.approved))
         for at, when, approved in moments:
             facts = past.facts(notification, at)
-            yield PastDecision(notification, step.channel, step.address_digest, at, when, facts, approved)
+            digest = digests_of(connection).current(step.address_digest)
+            yield PastDecision(notification, step.channel, digest, at, when, facts, approved)
 
 
 class _KnownFacts:
@@ -98,6 +100,7 @@ class _KnownFacts:
         self, connection: Connection, rows: Sequence[Row[Any]], digests: Iterable[Key], contact_horizon: timedelta
     ) -> None:
         self._horizon = contact_horizon
+        self._digests = digests_of(connection)
         people = [(row.tenant, row.borrower_id) for row in rows]
         first = min(row.accepted_at for row in rows)
         self._changes: dict[Key, list[tuple[datetime, Mapping[str, Any]]]] = {}
@@ -107,7 +110,8 @@ class _KnownFacts:
                 self._changes.setdefault((row.tenant, row.borrower_id), []).append((row.at, changed))
         self._contacts: dict[Key, list[Contact]] = {}
         for row in connection.execute(_contacts_of(people, first - contact_horizon)):
-            contact = Contact(row.contacted_at, row.channel, row.case_id, row.address_digest, row.notification_id)
+            used_digest = self._digests.current(row.address_digest)
+            contact = Contact(row.contacted_at, row.channel, row.case_id, used_digest, row.notification_id)
             self._contacts.setdefault((row.tenant, row.borrower_id), []).append(contact)
         known = matching(cases.c.tenant, cases.c.id, [(row.tenant, row.case_id) for row in rows])
         self._closed = {
@@ -115,8 +119,9 @@ class _KnownFacts:
             for row in connection.execute(select(cases).where(known))
             if row.closed_at is not None
         }
-        used = select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, digests))
-        self._addresses = {(row.tenant, row.digest): row for row in connection.execute(used)}
+        names = {(tenant, each) for tenant, digest in digests for each in self._digests.versions(digest)}
+        used = select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, names))
+        self._addresses = {(row.tenant, self._digests.current(row.digest)): row for row in connection.execute(used)}
 
     def facts(self, notification: Notification, at: datetime) -> Facts:
         """What was known of the borrower at ``at``, before anything that happened then."""
@@ -129,7 +134,7 @@ class _KnownFacts:
         return Facts(
             contacts=tuple(each for each in self._contacts.get(key, ()) if at - self._horizon < each.at < at),
             holds=tuple(holds_from(said["holds"])),
-            opt_outs=tuple(stored.opt_out for stored in opt_outs_from(said["opt_outs"])),
+            opt_outs=tuple(self._digests.opt_out(stored.opt_out) for stored in opt_outs_from(said["opt_outs"])),
             consents=frozenset(Category(each) for each in said["consents"].split()),
             case_closed=closed_at is not None and closed_at < at,
             addresses={

@@ -5,13 +5,13 @@ Knows nothing of HTTP or of passwords. A session's id is kept as a digest only.
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, case, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
 
 from gateway.core.signing import Signer
 from gateway.identity.users import User, user_of
@@ -24,6 +24,7 @@ _IDLE = timedelta(hours=1)
 ABSOLUTE = timedelta(hours=12)
 _SEEN_EVERY = timedelta(minutes=1)  # our choice: how exactly the hour is kept, for a write a minute
 _SESSION_BYTES = 32
+_SHOWN = 16  # hexadecimal digits of a session's digest by which it is listed and ended; our choice
 _DEVICE_BYTES = 16
 
 # Failures that cost no wait, by what they are counted for. A person mistypes a few times (``pair``: an e-mail address
@@ -45,6 +46,16 @@ class Session:
     form_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session as an administrator sees it. ``name`` ends it, and opens nothing."""
+
+    name: str
+    user: User
+    since: datetime
+    seen_at: datetime
+
+
 class Sessions:
     """Opens, finds and closes sessions."""
 
@@ -52,10 +63,11 @@ class Sessions:
         self._database = database
         self._signer = signer
 
-    async def open(self, user: User, now: datetime) -> str:
+    async def open(self, user: User, now: datetime, lasts: timedelta = ABSOLUTE) -> str:
         """A new session; answers the token that the browser keeps. Those that have expired are forgotten."""
         identifier = secrets.token_urlsafe(_SESSION_BYTES)
         row = {"digest": self._digest(identifier), "user_id": user.id, "created_at": now, "seen_at": now}
+        row["ends_at"] = now + min(lasts, ABSOLUTE)
 
         def write(connection: Connection) -> None:
             connection.execute(delete(sessions).where(sessions.c.created_at <= now - ABSOLUTE))
@@ -73,8 +85,8 @@ class Sessions:
         query = (
             select(users, sessions.c.seen_at)
             .join(sessions, sessions.c.user_id == users.c.id)
-            .where(sessions.c.digest == digest, sessions.c.created_at > now - ABSOLUTE)
-            .where(sessions.c.seen_at > now - _IDLE, users.c.disabled_at.is_(None))
+            .where(sessions.c.digest == digest)
+            .where(_live(now), users.c.disabled_at.is_(None))
         )
         row = await self._database.read(lambda connection: connection.execute(query).first())
         if row is None:
@@ -88,8 +100,33 @@ class Sessions:
         gone = delete(sessions).where(sessions.c.digest == self._digest(session.id))
         await self._database.write(lambda connection: connection.execute(gone))
 
+    async def list(self, now: datetime, tenant: str | None = None) -> Sequence[LiveSession]:
+        """The live sessions of all users, or one tenant's, the latest sign-in first."""
+        query = (
+            select(users, sessions.c.digest, sessions.c.created_at.label("since"), sessions.c.seen_at)
+            .join(sessions, sessions.c.user_id == users.c.id)
+            .where(_live(now), users.c.disabled_at.is_(None))
+            .order_by(sessions.c.created_at.desc(), sessions.c.digest)
+        )
+        if tenant is not None:
+            query = query.where(users.c.tenant == tenant)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [LiveSession(row.digest[:_SHOWN], user_of(row), row.since, row.seen_at) for row in rows]
+
+    async def end(self, name: str) -> bool:
+        """End the session of this name, as ``list`` has it; False where there is none."""
+        if len(name) != _SHOWN or not name.isalnum():
+            return False
+        gone = delete(sessions).where(sessions.c.digest.startswith(name))
+        return await self._database.write(lambda connection: connection.execute(gone).rowcount > 0)
+
+    async def end_all(self, user_id: str) -> int:
+        """End all sessions of a user; how many there were."""
+        gone = delete(sessions).where(sessions.c.user_id == user_id)
+        return await self._database.write(lambda connection: connection.execute(gone).rowcount)
+
     def _digest(self, identifier: str) -> str:
-        return self._signer.sign_in_digest("session", identifier)
+        return self._signer.session_digest(identifier)
 
 
 class Attempts:
@@ -102,7 +139,7 @@ class Attempts:
     def device(self, email: str) -> str:
         """A token that marks a browser as one in which this person has signed in."""
         nonce = secrets.token_urlsafe(_DEVICE_BYTES)
-        return f"{nonce}.{self._device_signature(nonce, email)}"
+        return f"{nonce}.{self._signer.device_signature(nonce, email.strip().lower())}"
 
     async def begin(self, email: str, source: str, now: datetime, device: str = "") -> timedelta:
         """Count an attempt as failed before its outcome is known, so that concurrent attempts are counted too.
@@ -150,7 +187,7 @@ class Attempts:
         """What an attempt is counted for, by kind."""
         digest, email = self._signer.sign_in_digest, email.strip().lower()
         nonce, _, signature = device.partition(".")
-        if nonce and hmac.compare_digest(signature.encode(), self._device_signature(nonce, email).encode()):
+        if nonce and self._signer.is_device_signature(nonce, email, signature):
             return [("device", digest("device", f"{email}\x1f{nonce}"))]
         return [
             ("pair", digest("pair", f"{email}\x1f{source}")),
@@ -158,8 +195,11 @@ class Attempts:
             ("user", digest("user", email)),
         ]
 
-    def _device_signature(self, nonce: str, email: str) -> str:
-        return self._signer.sign_in_digest("device-token", f"{email.strip().lower()}\x1f{nonce}")
+
+def _live(now: datetime) -> Any:
+    """Not at its end, and used lately. Sessions of an older version have no end of their own."""
+    not_over = or_(sessions.c.ends_at.is_(None), sessions.c.ends_at > now)
+    return and_(not_over, sessions.c.created_at > now - ABSOLUTE, sessions.c.seen_at > now - _IDLE)
 
 
 def _wait(beyond: int) -> timedelta:

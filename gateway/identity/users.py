@@ -26,8 +26,8 @@ from gateway.storage.schema import sessions, users
 _ID_BYTES = 6  # names a row; needs no secrecy
 _LEAST_PASSWORD = 15  # characters, NIST SP 800-63B-4 section 3.1.1.2, for a password without a second factor
 _MOST_PASSWORD = 256  # our choice: longer than any that is typed, and hashing stays cheap
-_LONGEST_NAME = 80  # the column's width
-_LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the brackets
+LONGEST_NAME = 80  # the column's width
+LONGEST_EMAIL = 254  # RFC 5321 section 4.5.3.1.3, without the brackets
 
 # One hash takes 64 MiB and some 100 ms (the library's defaults, RFC 9106 section 4). Two at once: nobody can fill the
 # memory by signing in.
@@ -99,15 +99,13 @@ class Users:
     ) -> User:
         """Raises BadUser: an address that is taken, a weak password, an unknown role."""
         name, email = name.strip(), _normal(email)
-        if not tenant or not name or len(name) > _LONGEST_NAME:
-            raise BadUser(f"a user needs a tenant, and a name of at most {_LONGEST_NAME} characters")
-        if "@" not in email or len(email) > _LONGEST_EMAIL:
+        if not tenant or not name or len(name) > LONGEST_NAME:
+            raise BadUser(f"a user needs a tenant, and a name of at most {LONGEST_NAME} characters")
+        if "@" not in email or len(email) > LONGEST_EMAIL:
             raise BadUser("a user signs in with an e-mail address")
         if role not in list(Role):
             raise BadUser(f"there is no role {role!r}; there are {', '.join(Role)}")
-        user = User(
-            secrets.token_hex(_ID_BYTES), tenant, name, email, Role(role), dict(test_addresses or {}), now, None
-        )
+        user = User(new_user_id(), tenant, name, email, Role(role), dict(test_addresses or {}), now, None)
         row = {
             "id": user.id,
             "tenant": tenant,
@@ -191,6 +189,10 @@ class Users:
             raise BadUser(f"a password has {_LEAST_PASSWORD} to {_MOST_PASSWORD} characters: take four or five words")
         async with self._turns:
             return await asyncio.to_thread(self._hasher.hash, password)
+
+
+def new_user_id() -> str:
+    return secrets.token_hex(_ID_BYTES)
 
 
 def _normal(email: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from redis.asyncio import Redis
@@ -43,12 +43,13 @@ class Subscription:
 class FeedNotifier:
     """One Redis subscription for the process, fanned out to its subscribers, and one publisher.
 
-    ``topic`` computes the keyed digest of (tenant, borrower id). Publishing never blocks and never fails.
+    ``topics`` computes the keyed digests of (tenant, borrower id), by each digest key: all are published, the first is
+    listened to, so that processes which differ in the first one reach each other. Publishing never blocks or fails.
     """
 
-    def __init__(self, redis: Redis, topic: Callable[[str, str], str]) -> None:
+    def __init__(self, redis: Redis, topics: Callable[[str, str], Sequence[str]]) -> None:
         self._redis = redis
-        self._topic = topic
+        self._topics = topics
         self._subscribers: dict[str, set[Subscription]] = defaultdict(set)
         self._outgoing: dict[str, None] = {}  # an ordered set: each borrower once
         self._pending = asyncio.Event()
@@ -57,9 +58,9 @@ class FeedNotifier:
 
     async def publish(self, tenant: str, borrower_id: str) -> None:
         """Notify the subscribers of this process at once, and those of others through Redis if it is reachable."""
-        topic = self._topic(tenant, borrower_id)
-        self._notify(topic)
-        self._outgoing[topic] = None
+        for topic in self._topics(tenant, borrower_id):
+            self._notify(topic)
+            self._outgoing[topic] = None
         self._pending.set()
         if self._publisher is None:
             self._publisher = asyncio.create_task(self._publish(), name="wakeups-publish")
@@ -69,7 +70,7 @@ class FeedNotifier:
         """Subscribe one stream. Subscribe before the first poll of the feed, so that nothing is missed in between."""
         if self._subscriber is None:
             self._subscriber = asyncio.create_task(self._subscribe(), name="wakeups-subscribe")
-        topic, subscription = self._topic(tenant, borrower_id), Subscription()
+        topic, subscription = self._topics(tenant, borrower_id)[0], Subscription()
         self._subscribers[topic].add(subscription)
         try:
             yield subscription

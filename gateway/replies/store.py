@@ -8,7 +8,7 @@ share speaks for all of them, and a stop for whoever is written to there later
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import REPLY, encode, holds_from, notification_from, opt_outs_from
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.deliveries import RecordedReply, Transition
+from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Borrower, new_id
 from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
@@ -78,7 +79,7 @@ class ReplyStore:
 
         def read(connection: Connection) -> tuple[set[AddressKey], list[_Sender]]:
             keys = _address_of(connection, delivery_id) if delivery_id else self._keys(connection, channel, address)
-            return keys, _senders(connection, [digest for _, _, digest in keys])
+            return keys, _senders(connection, keys)
 
         keys, senders = await self._database.read(read)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
@@ -141,7 +142,7 @@ class ReplyStore:
         detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
         key = (sender.tenant, sender.borrower.id)
         what = ChangeRecord("replied", REPLY, intent, detail)
-        change = _Change(intent, channel, sender.digest, str(row["id"]), now)
+        change = _Change(intent, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
         change_borrower(connection, self._rules, key, what, change, now, stop)
         return RecordedReply(
@@ -161,7 +162,8 @@ def _tell_addresses(connection: Connection, keys: Sequence[AddressKey], intent: 
 def _address_of(connection: Connection, delivery_id: str) -> set[AddressKey]:
     query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest)
     rows = connection.execute(query.where(deliveries.c.id == delivery_id))
-    return {(row.tenant, row.channel, row.address_digest) for row in rows}
+    current = digests_of(connection).current
+    return {(row.tenant, row.channel, current(row.address_digest)) for row in rows}
 
 
 def _storable(reply: Reply) -> Reply:
@@ -180,17 +182,19 @@ def _plain(text: str) -> str:
     return text.replace("\0", " ").encode(errors="replace").decode()
 
 
-def _senders(connection: Connection, digests: Sequence[str]) -> list[_Sender]:
+def _senders(connection: Connection, keys: Iterable[AddressKey]) -> list[_Sender]:
     """The borrowers who were written to at this address, by any tenant and channel; each with the latest message."""
+    digests = digests_of(connection)
+    names = [digest for _, digest in digests.named(keys)]
     rows = connection.execute(
         select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(deliveries.c.address_digest.in_(digests))
+        .where(deliveries.c.address_digest.in_(names))
         .order_by(deliveries.c.id)
     )
     latest = {(row.tenant, row.borrower_id): row for row in rows}
     return [
-        _Sender(row.tenant, notification_from(row).borrower, row.delivery_id, row.address_digest)
+        _Sender(row.tenant, notification_from(row).borrower, row.delivery_id, digests.current(row.address_digest))
         for row in latest.values()
     ]
 
@@ -198,15 +202,19 @@ def _senders(connection: Connection, digests: Sequence[str]) -> list[_Sender]:
 class _Change:
     """The change of the borrower's row. Without another change the version increments: the address was confirmed."""
 
-    def __init__(self, intent: Intent, channel: str, digest: str, reply_id: str, now: datetime) -> None:
+    def __init__(
+        self, intent: Intent, at: tuple[str, str], reply_id: str, now: datetime, digests: DigestVersions
+    ) -> None:
+        """``at`` is the channel and the digest of the address."""
         self._intent = intent
-        self._at = (channel, digest)
+        self._at = at
+        self._digests = digests
         self._reply_id = reply_id
         self._now = now
         self.stopped = False  # whether it added an opt-out
 
     def __call__(self, row: Any) -> dict[str, Any]:
-        known = opt_outs_from(row.opt_outs)
+        known = self._digests.opt_outs(opt_outs_from(row.opt_outs))
         if self._intent in (Intent.STOP, Intent.MAYBE_STOP):
             added = self._opt_out(known)
             self.stopped = bool(added)

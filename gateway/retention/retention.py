@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from gateway.core.clock import Clock
+from gateway.core.digests import digests_of
 from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveBatch, ArchiveFile
@@ -237,12 +238,16 @@ def _remove_closed_cases(connection: Connection, keys: Sequence[tuple[str, str]]
 
 def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
     """Remove addresses that no delivery refers to. One that is suppressed or opted out stays, as a digest."""
-    used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
-    mine = matching(addresses.c.tenant, addresses.c.digest, keys)
+    digests = digests_of(connection)
+    names = {(tenant, each) for tenant, digest in set(keys) for each in digests.versions(digest)}
+    named = select(deliveries.c.tenant, deliveries.c.address_digest)
+    still = named.where(matching(deliveries.c.tenant, deliveries.c.address_digest, names)).distinct()
+    used = {(tenant, each) for tenant, digest in connection.execute(still) for each in digests.versions(digest)}
+    mine = matching(addresses.c.tenant, addresses.c.digest, names - used)
     free = and_(
         addresses.c.suppressed == "", or_(addresses.c.opted_out_at.is_(None), addresses.c.opted_in_at.is_not(None))
     )
-    connection.execute(delete(addresses).where(mine, free, ~used))
+    connection.execute(delete(addresses).where(mine, free))
 
 
 # ── borrowers, once nothing of theirs is left ───────────────────────────────────────────────────────────────────────

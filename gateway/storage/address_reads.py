@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from gateway.core.codec import instant
+from gateway.core.digests import digests_of
 from gateway.storage.schema import addresses, deliveries
 
 _OPTED_OUT = and_(addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at.is_(None))
@@ -18,10 +19,15 @@ def opted_out_addresses(connection: Connection, tenant: str, borrower_id: str) -
         select(deliveries.c.address_digest)
         .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
         .distinct()
-        .subquery()
     )
-    same = and_(addresses.c.tenant == tenant, addresses.c.digest == used.c.address_digest)
-    rows = connection.execute(select(addresses).join(used, same).where(_OPTED_OUT).order_by(addresses.c.opted_out_at))
+    names = [
+        name
+        for _, name in digests_of(connection).named(
+            (tenant, "", each.address_digest) for each in connection.execute(used)
+        )
+    ]
+    mine = select(addresses).where(addresses.c.tenant == tenant, addresses.c.digest.in_(names), _OPTED_OUT)
+    rows = connection.execute(mine.order_by(addresses.c.opted_out_at))
     return [
         {
             "channel": row.channel,

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from channels.base import Accepted as ProviderAccepted
-from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, Outgoing
+from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.routes import RouteRules
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
@@ -47,7 +48,8 @@ def claim(
     [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
     if not rows:
         return []
-    claimed = [(delivery_of(row[: len(DELIVERY)]), *row[len(DELIVERY) :]) for row in rows]
+    digests = digests_of(connection)
+    claimed = [(_in_current(delivery_of(row[: len(DELIVERY)]), digests), *row[len(DELIVERY) :]) for row in rows]
     keys = [(tenant, borrower_id) for _, tenant, borrower_id, _ in claimed]
     cases = [(tenant, case_id) for _, tenant, _, case_id in claimed]
     addresses = [(tenant, delivery.channel, delivery.address_digest) for delivery, tenant, _, _ in claimed]
@@ -58,7 +60,7 @@ def claim(
             ask_facts(connection, keys, cases, addresses, now - contact_horizon),
         ],
     )
-    facts, owned = facts_from(known, keys), {row[0]: row for row in owners}
+    facts, owned = facts_from(known, keys, digests), {row[0]: row for row in owners}
     found = []
     for (delivery, *_), key in zip(claimed, keys, strict=True):
         *owner, state, step = owned[delivery.notification_id]
@@ -94,7 +96,8 @@ def start(
         ],
     )
     versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
-    refusing = {tuple(row) for row in opted_out}
+    current = digests_of(connection).current
+    refusing = {(tenant, current(digest)) for tenant, digest in opted_out}
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
     unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
     started: dict[str, Key] = {}
@@ -108,6 +111,13 @@ def start(
     next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
     unit_of_work.write(*begun, *next_versions)
     return set(started)
+
+
+def _in_current(delivery: Delivery, digests: DigestVersions) -> Delivery:
+    """The delivery with its address's digest as the facts have it."""
+    if digests.single:
+        return delivery
+    return replace(delivery, address_digest=digests.current(delivery.address_digest))
 
 
 def _address_of(outgoing: Outgoing) -> AddressKey:

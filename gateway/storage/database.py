@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
+from gateway.core.digests import SINGLE, DigestVersions
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.private_files import private_directory, private_file
 from gateway.storage.statements import Rows, Statement, execute_pipelined
@@ -114,7 +115,9 @@ def _sqlite_engine(url: str, *, reader: bool) -> Engine:
 class Database:
     """Runs functions of a Connection, each in one transaction, in threads of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, digests: DigestVersions = SINGLE) -> None:
+        """``digests`` are the versions of address digests that rows are found by; see ``digests_of``."""
+        self.digests = digests
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             path = url.removeprefix("sqlite:///")
@@ -135,6 +138,8 @@ class Database:
             self._read_engine = self.engine
             self._writer = ThreadPoolExecutor(_POSTGRESQL_THREADS, thread_name_prefix="ledger")
             self._readers = self._writer
+        for each in {self.engine, self._read_engine}:
+            each.update_execution_options(digest_versions=digests)
         self.statements = 0  # SQL round trips so far without BEGIN and COMMIT; for tests and the bench
         # One statement is a snapshot by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
         alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}

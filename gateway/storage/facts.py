@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, and_, false, or_
 
 from gateway.core.codec import holds_from, opt_outs_from, stated_from
+from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
 from gateway.storage.schema import instant_of
@@ -68,36 +70,43 @@ def ask_facts(
     address_keys: Iterable[AddressKey],
     since: datetime,
 ) -> Statement:
-    """The statement whose rows ``facts_from`` reads; contacts are those after ``since``."""
+    """The statement whose rows ``facts_from`` reads; contacts are those after ``since``.
+
+    Addresses are asked for by every version of their digest.
+    """
     return _FACTS.of(
         connection,
         keys=sorted(set(keys)),
         case_keys=sorted(set(case_keys)),
-        address_keys=sorted({(tenant, digest) for tenant, _, digest in address_keys}),
+        address_keys=digests_of(connection).named(address_keys),
         since=since,
     )
 
 
-def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]:
-    """Facts for each borrower of ``keys``."""
+def facts_from(answer: Rows, keys: Sequence[Key], digests: DigestVersions) -> Mapping[Key, BorrowerFacts]:
+    """Facts for each borrower of ``keys``; all digests of addresses are in the version that is written."""
     [(people, found_contacts, found_closed, found_used)] = answer
     contacts: dict[Key, list[Contact]] = {}
     for tenant, borrower_id, at, *rest in _decode_contacts(found_contacts or "[]"):
-        contacts.setdefault((tenant, borrower_id), []).append(Contact(instant_of(at), *rest))
+        contact = Contact(instant_of(at), *rest)
+        if not digests.single:
+            contact = replace(contact, address=digests.current(contact.address))
+        contacts.setdefault((tenant, borrower_id), []).append(contact)
     closed: dict[str, set[str]] = {}
     for tenant, case_id in _decode_closed(found_closed or "[]"):
         closed.setdefault(tenant, set()).add(case_id)
     used: dict[str, AddressFacts] = {}
     for digest, suppressed, confirmed, opted_out in _decode_used(found_used or "[]"):
         facts_there = AddressFacts(suppressed, _instant_or_none(confirmed), _instant_or_none(opted_out))
-        used[digest] = _stricter(used[digest], facts_there) if digest in used else facts_there
+        name = digests.current(digest)
+        used[name] = facts_there.merged(used[name]) if name in used else facts_there
     found: dict[Key, BorrowerFacts] = {}
     for tenant, borrower_id, version, holds, opt_outs, consents, stated in _decode_people(people or "[]"):
         key = (tenant, borrower_id)
         facts = Facts(
             contacts=tuple(sorted(contacts.get(key, ()), key=_by_time)),
             holds=tuple(holds_from(holds)),
-            opt_outs=tuple(stored.opt_out for stored in opt_outs_from(opt_outs)),
+            opt_outs=tuple(digests.opt_out(stored.opt_out) for stored in opt_outs_from(opt_outs)),
             consents=frozenset(Category(each) for each in consents.split()),
             addresses=used,
             stated=stated_from(stated),
@@ -107,15 +116,6 @@ def facts_from(answer: Rows, keys: Sequence[Key]) -> Mapping[Key, BorrowerFacts]
         key: found.get(key) or BorrowerFacts(0, Facts(addresses=used), frozenset(closed.get(key[0], ())))
         for key in keys
     }
-
-
-def _stricter(one: AddressFacts, other: AddressFacts) -> AddressFacts:
-    """Of two rows of one address, what each forbids."""
-    return AddressFacts(
-        one.suppressed or other.suppressed,
-        max((each for each in (one.confirmed_at, other.confirmed_at) if each is not None), default=None),
-        one.opted_out_at or other.opted_out_at,
-    )
 
 
 def _instant_or_none(stored: int | None) -> datetime | None:
@@ -149,4 +149,4 @@ _OPTED_OUT = StatementTemplate(
 
 def ask_opted_out(connection: Connection, keys: Iterable[AddressKey]) -> Statement:
     """The statement for those of these addresses that are opted out, as tenant and digest."""
-    return _OPTED_OUT.of(connection, keys=sorted({(tenant, digest) for tenant, _, digest in keys}))
+    return _OPTED_OUT.of(connection, keys=digests_of(connection).named(keys))

@@ -411,7 +411,7 @@ api_keys = Table(
     Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
 )
 
-# By which key the digests of this ledger were made (gateway/storage/digest_key.py). One row.
+# By which keys the digests of this ledger were made, by version (gateway/storage/digest_key.py).
 digest_key = Table(
     "digest_key",
     metadata,
@@ -436,10 +436,12 @@ users = Table(
     Column("name", String(80), nullable=False),
     Column("email", String(254), nullable=False, unique=True),  # in small letters; over all tenants
     Column("role", String(16), nullable=False),
-    Column("password", String(200), nullable=False),
+    Column("password", String(200), nullable=False),  # "": none, so no password is right
+    Column("subject", String(600)),  # issuer and subject, of who signs in by OpenID Connect
     Column("test_addresses", Text, nullable=False),  # JSON: channel → address that whoever added the user vouches for
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
+    Index("users_by_subject", "subject", unique=True),
 )
 
 sessions = Table(
@@ -449,7 +451,19 @@ sessions = Table(
     Column("user_id", String(24), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
+    Column("ends_at", Instant),  # at the latest, where that is earlier than for all
     Index("sessions_by_user", "user_id"),
+)
+
+# Sign-ins at an OpenID Connect provider that have not come back yet, each to be ended once.
+pending_sign_ins = Table(
+    "pending_sign_ins",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the state
+    Column("nonce", String(64), nullable=False),
+    Column("verifier", String(64), nullable=False),
+    Column("back", String(2000), nullable=False),
+    Column("created_at", Instant, nullable=False),
 )
 
 # Who failed to sign in lately, by digests of the address that was typed and of where it came from.
@@ -562,6 +576,9 @@ webhook_endpoints = Table(
     Column("types", Text, nullable=False, server_default=""),  # space-separated; "": all
     Column("secret_version", Integer, nullable=False, server_default="1"),
     Column("previous_until", Instant),  # until then messages are signed with the version before as well
+    # Which digest keys the secret and the one before it are derived from.
+    Column("key_version", Integer, nullable=False, server_default="1"),
+    Column("previous_key_version", Integer, nullable=False, server_default="1"),
     Column("created_at", Instant, nullable=False),
     Column("disabled_at", Instant),
     Column("disabled_reason", String(40), nullable=False, server_default=""),

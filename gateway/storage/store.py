@@ -100,6 +100,7 @@ class Store:
         return facts_from(
             await self._database.query(lambda connection: ask_facts(connection, keys, case_keys, address_keys, since)),
             keys,
+            self._database.digests,
         )
 
     async def accept(self, requests: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.core.signing import Signer
+from gateway.identity.oidc_users import OidcSignIn
 from gateway.identity.sessions import ABSOLUTE, Attempts, Sessions
 from gateway.identity.users import Role, Users
 from gateway.web.access import (
@@ -49,8 +50,11 @@ async def sign_in(
     attempts: Uses[Attempts],
     signer: Uses[Signer],
     clock: Uses[GatewayClock],
+    ways: Uses[OidcSignIn],
 ) -> Response:
     form = await read_form(request)
+    if not ways.passwords:
+        raise NotAllowed("passwords_off")
     visit, token = request.cookies.get(_VISIT, ""), form.get("form_token", "")
     if not visit or not signer.is_form_token(visit, token):
         raise NotAllowed("form_foreign")
@@ -73,27 +77,35 @@ async def sign_in(
         samesite="lax",
         secure=is_https(request),
     )
+    set_session(request, answer, await sessions.open(user, now))
+    return answer
+
+
+def set_session(request: Request, answer: Response, token: str) -> None:
+    """The cookie of a new session."""
     answer.set_cookie(
         cookie_name(request),
-        await sessions.open(user, now),
+        token,
         max_age=int(ABSOLUTE.total_seconds()),
         httponly=True,
         samesite="lax",
         secure=is_https(request),
     )
-    return answer
 
 
 @router.post("/sign-out")
 async def sign_out(request: Request, sessions: Uses[Sessions]) -> Response:
     session, _ = await authenticated_form(request, Role.VIEWER)
     await sessions.close(session)
-    answer = RedirectResponse("/editor/sign-in", 303, headers())
+    ways = part(request, OidcSignIn)
+    # A page with a link, and no redirect to the provider: the content security policy forbids a form to lead elsewhere.
+    answer = RedirectResponse("/editor/signed-out" if ways.provider else "/editor/sign-in", 303, headers())
     answer.delete_cookie(cookie_name(request), httponly=True, samesite="lax", secure=is_https(request))
     return answer
 
 
 def _form(request: Request, back: str, email: str = "", *, wrong: bool = False, wait_seconds: int = 0) -> Response:
+    ways = part(request, OidcSignIn)
     visit = request.cookies.get(_VISIT) or secrets.token_urlsafe(_VISIT_BYTES)
     values = {
         "session": None,
@@ -101,6 +113,8 @@ def _form(request: Request, back: str, email: str = "", *, wrong: bool = False, 
         "email": email,
         "wrong": wrong,
         "wait_seconds": wait_seconds,
+        "passwords": ways.passwords,
+        "provider": ways.provider.settings.name if ways.provider else "",
         "form_token": part(request, Signer).form_token(visit),
     }
     answer = pages_of(request).respond(request, "sign_in.html", values, 429 if wait_seconds else 403 if wrong else 200)

@@ -20,17 +20,31 @@ _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
 
 
 class WebhookEndpoints:
-    """The endpoints of one tenant at a time. ``secret`` derives the secret of an endpoint's id and version."""
+    """The endpoints of one tenant at a time.
 
-    def __init__(self, database: Database, secret: Callable[[str, int], str], clock: Clock) -> None:
+    ``secret`` derives the secret of an endpoint's id, its version and that of the digest key, which is
+    ``key_version`` for what is made from now on.
+    """
+
+    def __init__(
+        self, database: Database, secret: Callable[[str, int, int], str], clock: Clock, key_version: int = 1
+    ) -> None:
         self._database = database
+        self._key_version = key_version
         self._secret = secret
         self._clock = clock
 
     async def create(self, tenant: str, url: str, types: Sequence[str]) -> dict[str, Any]:
         """Create an endpoint that gets the events from now on; with its secret."""
         now = self._clock()
-        row = {"id": new_id("whe", now), "tenant": tenant, "url": url, "types": " ".join(types), "created_at": now}
+        row = {
+            "id": new_id("whe", now),
+            "tenant": tenant,
+            "url": url,
+            "types": " ".join(types),
+            "created_at": now,
+            "key_version": self._key_version,
+        }
 
         def write(connection: Connection) -> Any:
             newest = connection.execute(select(func.coalesce(func.max(events.c.seq), 0))).scalar_one()
@@ -64,7 +78,12 @@ class WebhookEndpoints:
 
     async def rotate(self, tenant: str, endpoint_id: str) -> dict[str, Any] | None:
         """Rotate the secret; the previous one also signs for a day. None if there is no such endpoint."""
-        values = {"secret_version": _endpoints.secret_version + 1, "previous_until": self._clock() + _OVERLAP}
+        values = {
+            "secret_version": _endpoints.secret_version + 1,
+            "previous_until": self._clock() + _OVERLAP,
+            "previous_key_version": _endpoints.key_version,
+            "key_version": self._key_version,
+        }
         row = await self._changed(tenant, endpoint_id, values)
         return None if row is None else self._with_secret(row)
 
@@ -121,7 +140,7 @@ class WebhookEndpoints:
         )
 
     def _with_secret(self, row: Any) -> dict[str, Any]:
-        return {**_view(row), "secret": self._secret(row.id, row.secret_version)}
+        return {**_view(row), "secret": self._secret(row.id, row.secret_version, row.key_version)}
 
     @staticmethod
     def _mine(tenant: str, endpoint_id: str) -> Any:

@@ -42,14 +42,17 @@ _CURSORS = StatementTemplate(lambda _: "SELECT id, cursor FROM webhook_endpoints
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """A message leased to this worker. ``secret_versions`` are the versions of the secret that sign it."""
+    """A message leased to this worker.
+
+    ``secret_versions`` are the versions of the secret that sign it, each with that of the digest key it comes from.
+    """
 
     id: str
     endpoint_id: str
     url: str
     body: str
     attempts: int
-    secret_versions: tuple[int, ...]
+    secret_versions: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +224,9 @@ def _claim(connection: Connection, endpoint_id: str, now: datetime, most: int) -
     return [WebhookMessage(row.id, endpoint_id, endpoint.url, row.body, row.attempts, versions) for row in rows]
 
 
-def _versions(row: Any, now: datetime) -> tuple[int, ...]:
-    both = row.previous_until is not None and now < row.previous_until
-    return (row.secret_version, row.secret_version - 1) if both else (row.secret_version,)
+def _versions(row: Any, now: datetime) -> tuple[tuple[int, int], ...]:
+    newest, before = (row.secret_version, row.key_version), (row.secret_version - 1, row.previous_key_version)
+    return (newest, before) if row.previous_until is not None and now < row.previous_until else (newest,)
 
 
 def _record(connection: Connection, results: Sequence[DeliveryResult], now: datetime) -> None:

@@ -18,13 +18,13 @@ _MAX_RETRY_AFTER = 86_400  # seconds; our choice
 
 
 class WebhookSender:
-    """Signs with ``secret(endpoint id, version)``; calls only addresses that ``guard`` permits.
+    """Signs with ``secret(endpoint id, version, digest key's version)``; calls only addresses that ``guard`` permits.
 
     A request may take ``timeout_seconds``, which must be well below the outbox's lease.
     """
 
     def __init__(
-        self, guard: Guard, secret: Callable[[str, int], str], clock: Clock, *, timeout_seconds: float = _SECONDS
+        self, guard: Guard, secret: Callable[[str, int, int], str], clock: Clock, *, timeout_seconds: float = _SECONDS
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._guard = guard
@@ -72,8 +72,8 @@ class WebhookSender:
         """The headers of Standard Webhooks. The signed time is the attempt's, which lets receivers reject replays."""
         now = self._clock()
         signed = (
-            Webhook(self._secret(message.endpoint_id, version)).sign(message.id, now, message.body)
-            for version in message.secret_versions
+            Webhook(self._secret(message.endpoint_id, *versions)).sign(message.id, now, message.body)
+            for versions in message.secret_versions
         )
         return {
             "Content-Type": "application/json",

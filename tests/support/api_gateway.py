@@ -19,6 +19,7 @@ from gateway.api.app import create_app
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.http import http_parts
 from gateway.app.settings import Settings
+from gateway.core.clock import Clock
 from tests.support.ledgers import NOW, begun, empty_sqlite
 
 # Providers that are configured and can't be reached: port 9 of loopback refuses connections.
@@ -44,7 +45,9 @@ PROVIDERS = [
 
 
 @asynccontextmanager
-async def open_api_gateway(directory: Path, redis_url: str, **settings: Any) -> AsyncIterator[Gateway]:
+async def open_api_gateway(
+    directory: Path, redis_url: str, *, clock: Clock | None = lambda: NOW, **settings: Any
+) -> AsyncIterator[Gateway]:
     """The gateway as ``open_gateway`` makes it, with a clock that stands at ``NOW``, and no worker.
 
     NOW is six in the evening in Taipei: the policy permits what ``request`` asks for. The ledger is one that was
@@ -61,7 +64,7 @@ async def open_api_gateway(directory: Path, redis_url: str, **settings: Any) -> 
         **settings,
     }
     chosen = Settings(data_dir=directory, redis_url=redis_url, **values)
-    async with open_gateway(chosen, clock=lambda: NOW) as gateway:
+    async with open_gateway(chosen, clock=clock) as gateway:
         yield gateway
 
 
@@ -77,9 +80,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """The application behind a real HTTP server on a free port of loopback; its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
+async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
+    """The application behind a real HTTP server on a port of loopback, 0: a free one; its address."""
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]))

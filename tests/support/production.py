@@ -32,7 +32,7 @@ from gateway.storage.database import Database
 from tests.support.ledgers import begun
 from tests.support.waiting import LIMIT_SECONDS
 
-_SECRET = "a-secret-for-tests-only-0123456789"
+SECRET = "a-secret-for-tests-only-0123456789"
 _ACCOUNT = "AC" + "0" * 32
 
 
@@ -97,10 +97,10 @@ class Production:
     key: str = ""
     received_before: Mapping[str, int] = field(default_factory=dict)
 
-    async def new_lender(self) -> Production:
+    async def new_lender(self, tenant: str = "") -> Production:
         """The same processes for a lender of whom nothing is known yet: tests that share them don't see each other."""
-        tenant = f"lender-{uuid.uuid4().hex[:8]}"
-        keys = Keys(self.database, Signer(_SECRET.encode()))
+        tenant = tenant or f"lender-{uuid.uuid4().hex[:8]}"
+        keys = Keys(self.database, Signer(SECRET.encode()))
         _, key = await keys.create(tenant, "test", list(Scope), datetime.now(UTC))
         before = (await self.outside.summary())["sms"]
         return replace(self, tenant=tenant, key=key, received_before=before)
@@ -148,7 +148,7 @@ async def production(
         "GATEWAY_REDIS_URL": redis_url,
         "GATEWAY_DATA_DIR": str(folder),
         "GATEWAY_METRICS_PORT": "0",  # several processes share this machine
-        "GATEWAY_SECRET_KEY": _SECRET,
+        "GATEWAY_SECRET_KEY": SECRET,
         "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
         "GATEWAY_PROVIDERS": json.dumps(_providers(outside)),
         # A worker starts nothing after half of its lease: on a busy machine a batch needs several seconds.

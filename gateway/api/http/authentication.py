@@ -204,5 +204,5 @@ async def reader(request: Request, signer: Uses[Signer], clock: Uses[GatewayCloc
     opened = signer.open_borrower_token(_bearer(request), clock())
     if opened is None:
         raise unauthorized("The borrower token is not valid, or not any more.")
-    await part(request, QuotaGuard).charge_borrower(request, opened[0], signer.topic(*opened))
+    await part(request, QuotaGuard).charge_borrower(request, opened[0], signer.topics(*opened)[0])
     return Reader(*opened)

@@ -59,6 +59,7 @@ async def examine(settings: Settings, environment: Mapping[str, str]) -> list[Ch
         queue.check(settings),
         outside.providers(settings, clock),
         outside.public_url(settings, clock),
+        outside.sign_in(settings),
     )
     found += [finding for part in parts for finding in part]
     return found + texts.check(settings, templates_folder(settings), clock())

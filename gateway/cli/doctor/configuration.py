@@ -68,7 +68,7 @@ def _secret(settings: Settings) -> list[CheckResult]:
         keys = read_keys(secret.encode())
     except ValueError as wrong:
         return [error("configuration.secret", str(wrong), "see Keys in ops/deploy/README.md")]
-    for key in {*keys.signing, keys.digest}:
+    for key in {*keys.signing, *keys.digests}:
         if len(key) < _SHORTEST_SECRET or len(set(key)) < _FEWEST_SIGNS:
             what = f"GATEWAY_SECRET_KEY is weak: a key of {len(key)} characters, {len(set(key))} different ones"
             return [error("configuration.secret", what, f"{make}. See Keys in ops/deploy/README.md")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from datetime import timedelta
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -101,3 +102,25 @@ def _judge(status: int, content_type: str) -> CheckResult:
         return error("public_url.matching", what, "set GATEWAY_PUBLIC_URL to the address that it redirects to")
     what = f"it leads to something else: {status} {content_type} for /v1/inbox"
     return error("public_url.matching", what, "have the proxy pass paths on unchanged, or mend GATEWAY_PUBLIC_URL")
+
+
+async def sign_in(settings: Settings) -> list[CheckResult]:
+    """Check the discovery document and the keys of the OpenID Connect provider, where there is one."""
+    check = "sign_in.oidc"
+    if settings.oidc is None:
+        return [skipped(check, "people sign in with passwords")]
+    remedy = "check GATEWAY_OIDC (issuer), and that this machine reaches the issuer over https"
+    if not all(map(find_spec, ("authlib", "joserfc"))):
+        return [error(check, "GATEWAY_OIDC is set, and the extra oidc is not installed", "pip install the extra: oidc")]
+    from gateway.identity.oidc import OidcProvider, OidcRefused
+
+    found = []
+    try:
+        metadata = await OidcProvider(settings.oidc).metadata()
+    except OidcRefused:
+        return [error(check, f"no usable discovery document at {settings.oidc.issuer}", remedy)]
+    methods = metadata.get("code_challenge_methods_supported") or ()
+    if "S256" not in methods:
+        what = "the provider does not say that it knows PKCE with S256, so a stolen code may be redeemed"
+        found.append(warning(check, what, "switch PKCE on for this client at the provider"))
+    return found or [ok(check, f"{settings.oidc.issuer} answers, with PKCE")]

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
+from gateway.core.digests import digests_of
 from gateway.core.errors import Unavailable
 from gateway.core.reasons import Violation
 from gateway.evidence.audit.figures import Figures
@@ -47,8 +48,6 @@ _COMPLETE_SECONDS = 30.0  # our choice: a transaction of ours is cut off after t
 _LOOK_AGAIN_SECONDS = 0.05  # our choice
 _METRIC_WINDOW = timedelta(days=1)  # for how long a finding is in the metric, and its alert fires; our choice
 
-# Channels of one identity share the row of an address.
-_ADDRESS = (("tenant", "tenant"), ("digest", "address_digest"))
 _AUDITED_KINDS = ("attempt_started", "receipt", "ignored")
 
 
@@ -162,7 +161,8 @@ def _replays(
     closed = connection.execute(select(cases).where(known, cases.c.closed_at.is_not(None))).all() if sent else ()
     for (tenant, _), rows in mine.items():
         borrowers_sent = {row.delivery_id: sent[row.delivery_id][1] for row in rows if row.delivery_id in sent}
-        yield Replay(figures, borrowers_sent, {row.id: row.closed_at for row in closed if row.tenant == tenant}), rows
+        closed_at = {row.id: row.closed_at for row in closed if row.tenant == tenant}
+        yield Replay(figures, borrowers_sent, closed_at, digests_of(connection).current), rows
 
 
 def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
@@ -172,13 +172,9 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
     for row in connection.execute(select(attempts).where(wanted)):
         finished.setdefault(row.delivery_id, {})[row.number] = row.finished_at
     columns = (notifications.c.category, notifications.c.dedup_key, notifications.c.body)
-    same = (addresses.c[at] == deliveries.c[its] for at, its in _ADDRESS)
-    query = (
-        select(deliveries, *columns, addresses.c.opted_out_at, addresses.c.opted_in_at)
-        .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .outerjoin(addresses, and_(*same))
-        .order_by(addresses.c.opted_out_at.is_not(None))  # of two rows of one address the stricter one is read last
-    )
+    query = select(deliveries, *columns).join(notifications, notifications.c.id == deliveries.c.notification_id)
+    rows = connection.execute(query.where(deliveries.c.id.in_(ids))).all()
+    current, opted_out = digests_of(connection).current, _opted_out(connection, rows)
     return {
         row.id: (
             row.tenant,
@@ -186,15 +182,26 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
                 row.notification_id,
                 row.channel,
                 row.case_id,
-                row.address_digest,
+                current(row.address_digest),
                 row.approved,
                 row.category,
                 row.dedup_key,
                 msgspec.json.decode(row.body),
                 finished.get(row.id, {}),
-                row.opted_out_at,
-                row.opted_in_at,
+                *opted_out.get((row.tenant, current(row.address_digest)), (None, None)),
             ),
         )
-        for row in connection.execute(query.where(deliveries.c.id.in_(ids)))
+        for row in rows
     }
+
+
+def _opted_out(
+    connection: Connection, rows: Sequence[Row[Any]]
+) -> dict[tuple[str, str], tuple[datetime, datetime | None]]:
+    """The latest opt-out of these deliveries' addresses, and its end, by tenant and digest."""
+    digests = digests_of(connection)
+    names = digests.named((row.tenant, row.channel, row.address_digest) for row in rows)
+    query = select(addresses).where(matching(addresses.c.tenant, addresses.c.digest, set(names)))
+    # Channels of one identity may have a row each, and so may versions of a digest: the latest is read last.
+    found = connection.execute(query.where(addresses.c.opted_out_at.is_not(None)).order_by(addresses.c.opted_out_at))
+    return {(row.tenant, digests.current(row.digest)): (row.opted_out_at, row.opted_in_at) for row in found}

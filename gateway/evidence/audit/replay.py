@@ -8,7 +8,7 @@ lock), so "after the opt-out" means after it was committed, whatever the clocks 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,8 +73,19 @@ class _Contact:
 class Replay:
     """Audits the contacts of one borrower."""
 
-    def __init__(self, figures: Figures, sent: Mapping[str, Sent], closed: Mapping[str, datetime]) -> None:
-        """``sent`` are the borrower's deliveries by id, ``closed`` the closed cases with their instants."""
+    def __init__(
+        self,
+        figures: Figures,
+        sent: Mapping[str, Sent],
+        closed: Mapping[str, datetime],
+        current: Callable[[str], str],
+    ) -> None:
+        """``sent`` are the borrower's deliveries by id, ``closed`` the closed cases with their instants.
+
+        ``current`` gives the digest of an address in the version that those of ``sent`` have: events keep the one that
+        they were written with.
+        """
+        self._current = current
         self._figures = figures
         self._sent = sent
         self._closed = closed
@@ -203,7 +214,8 @@ class Replay:
             said = stored["opt_out"]
             # An address is the same on all channels of one identity: its digest says so.
             by_address = said["address"] is not None and sent.address_digest
-            here = said["address"] == sent.address_digest if by_address else said["channel"] in (None, sent.channel)
+            same = by_address and self._current(said["address"]) == sent.address_digest
+            here = same if by_address else said["channel"] in (None, sent.channel)
             named = said["category"] in (None, sent.category)
             if named and here and not (said["provisional"] and sent.approved == "opted_out"):
                 yield Violation.AFTER_OPT_OUT, f"opt-out {stored['id']} of {said['at']}"

@@ -13,9 +13,9 @@ from gateway.queue.subscriptions import CHANNEL, FeedNotifier
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
-def topic(tenant: str, borrower_id: str) -> str:
+def topics(tenant: str, borrower_id: str) -> tuple[str, ...]:
     """Stands in for the keyed digest: unlike its input, and the same each time."""
-    return f"{abs(hash((tenant, borrower_id))):x}"
+    return (f"{abs(hash((tenant, borrower_id))):x}",)
 
 
 async def _subscribed(redis: Redis, count: int) -> None:
@@ -27,7 +27,7 @@ async def _subscribed(redis: Redis, count: int) -> None:
 
 async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) -> None:
     """What one process publishes is heard by every waiter of that borrower in another, and by no one else."""
-    here, there = FeedNotifier(redis, topic), FeedNotifier(second := connect(redis_url), topic)
+    here, there = FeedNotifier(redis, topics), FeedNotifier(second := connect(redis_url), topics)
     with there.listen("t", "b1") as one, there.listen("t", "b1") as two, there.listen("t", "b2") as other:
         await _subscribed(redis, 1)
         await asyncio.gather(
@@ -46,7 +46,7 @@ async def test_wakes_waiters_in_another_process(redis: Redis, redis_url: str) ->
 
 async def test_ring_between_looks_is_kept(redis: Redis) -> None:
     """A wake-up that comes while the stream reads the feed is not lost."""
-    wakeups = FeedNotifier(redis, topic)
+    wakeups = FeedNotifier(redis, topics)
     with wakeups.listen("t", "b1") as bell:
         await _subscribed(redis, 1)
         await bell.wait(LIMIT_SECONDS)
@@ -59,7 +59,7 @@ async def test_ring_between_looks_is_kept(redis: Redis) -> None:
 
 async def test_one_subscription_for_many_waiters(redis: Redis) -> None:
     """A process with five hundred streams holds one subscription, and forgets those that went."""
-    wakeups = FeedNotifier(redis, topic)
+    wakeups = FeedNotifier(redis, topics)
     waiting = [asyncio.create_task(wakeups.wait("t", f"b{number}", LIMIT_SECONDS)) for number in range(500)]
     await _subscribed(redis, 1)
     await asyncio.gather(*waiting)  # the ring of the subscription itself
@@ -73,10 +73,10 @@ async def test_nothing_of_a_borrower_travels(redis: Redis, redis_url: str) -> No
     listener = redis.pubsub(ignore_subscribe_messages=True)
     await listener.subscribe(CHANNEL)
     await listener.get_message(timeout=1)
-    wakeups = FeedNotifier(client := connect(redis_url), topic)
+    wakeups = FeedNotifier(client := connect(redis_url), topics)
     await wakeups.publish("lender-one", "B-1001")
     seen = await eventually(lambda: listener.get_message(timeout=1))
-    assert seen["data"].decode() == topic("lender-one", "B-1001")
+    assert seen["data"].decode() == topics("lender-one", "B-1001")[0]
     await wakeups.close()
     await client.aclose()
     await listener.aclose()
@@ -86,7 +86,7 @@ async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
     """While Redis is away waiting just takes its time; when it is back, wake-ups arrive again."""
     server = await valkey.start(short_dir)
     here, there = connect(server.url, retries=0), connect(server.url, retries=0)
-    publisher, waiter = FeedNotifier(here, topic), FeedNotifier(there, topic)
+    publisher, waiter = FeedNotifier(here, topics), FeedNotifier(there, topics)
     with waiter.listen("t", "b1") as bell:
         await _subscribed(here, 1)
         await bell.wait(LIMIT_SECONDS)
@@ -108,7 +108,7 @@ async def test_survives_the_loss_of_redis(short_dir: Path) -> None:
 async def test_own_process_is_woken_without_redis(short_dir: Path) -> None:
     """In one process a publisher wakes its own waiters even when there is no Redis at all."""
     client = connect(f"unix://{short_dir}/nobody.sock", retries=0)
-    wakeups = FeedNotifier(client, topic)
+    wakeups = FeedNotifier(client, topics)
     with wakeups.listen("t", "b1") as bell:
         await wakeups.publish("t", "b1")
         assert await bell.wait(LIMIT_SECONDS) is True

@@ -61,7 +61,7 @@ def test_neighbouring_steps_of_a_rotation_accept_each_others_signatures(step: in
         assert verifies.is_form_token("abc", signs.form_token("abc"))
 
 
-def test_no_digest_changes_in_a_rotation() -> None:
+def test_no_digest_changes_in_a_rotation_of_what_signs() -> None:
     """Addresses, API keys, sessions, topics and webhook secrets are found in every step."""
 
     def digests(secret: bytes) -> list[str]:
@@ -69,10 +69,11 @@ def test_no_digest_changes_in_a_rotation() -> None:
         return [
             signer.digest("acme", "sms", "+12025550123"),
             signer.key_digest("secret"),
-            signer.sign_in_digest("session", "abc"),
-            signer.topic("acme", "B-1"),
+            signer.session_digest("abc"),
+            signer.sign_in_digest("user", "mei@example.com"),
+            *signer.topics("acme", "B-1"),
             signer.webhook_secret("whe_1", 1),
-            signer.key_check(),
+            signer.key_checks()[1],
         ]
 
     assert all(digests(step) == digests(OLD) for step in STEPS)
@@ -96,6 +97,9 @@ def test_the_newest_key_signs_and_a_removed_one_is_refused() -> None:
         (b"digest:" + OLD, "1 to 8"),
         (b"\n".join((NEW, b"digest:" + OLD, b"digest:" + NEW)), "digest:KEY"),
         (b"\n".join((NEW, b"digest:x")), "16 characters"),
+        (b"\n".join((OLD, b"digest2:" + NEW)), "digest:KEY"),
+        (b"\n".join((OLD, b"digest:" + OLD, b"digest3:" + NEW)), "none left out"),
+        (b"\n".join((OLD, b"digest:" + OLD, b"digest2:" + NEW, b"digest2:" + OLD)), "each once"),
         (b"\n".join((*(OLD + b"%d" % n for n in range(9)), b"digest:" + OLD)), "1 to 8"),
     ],
 )
