@@ -48,6 +48,7 @@ def create_app(parts: Parts) -> ASGIApp:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
     )
     pages_of_web = Pages()
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])

@@ -34,8 +34,8 @@ _HEADERS = {
 }
 
 
-@router.get("/{token}")
-async def ask(token: str, signer: Uses[Signer]) -> Response:
+@router.get("/{token}", response_class=HTMLResponse)
+async def show_unsubscribe(token: str, signer: Uses[Signer]) -> Response:
     """A page with one button, in each language."""
     _delivery(signer, token)
     asked = {
@@ -45,8 +45,8 @@ async def ask(token: str, signer: Uses[Signer]) -> Response:
     return _page("Unsubscribe", asked)
 
 
-@router.post("/{token}")
-async def unsubscribe(
+@router.post("/{token}", response_class=HTMLResponse)
+async def confirm_unsubscribe(
     token: str, signer: Uses[Signer], people: Uses[BorrowerStore], metrics: Uses[Metrics]
 ) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""

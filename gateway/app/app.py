@@ -33,6 +33,7 @@ from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookOutbox
 from gateway.webhooks.runner import Webhooks
 from gateway.webhooks.sender import WebhookSender
+from gateway.webhooks.tester import WebhookTester
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class WebhookServices:
     guard: Guard
     endpoints: WebhookEndpoints
     runner: Webhooks
+    tester: WebhookTester
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,11 @@ def _open_webhooks(stack: AsyncExitStack, ledger: LedgerParts, path: PathParts) 
     # Receivers compare a message's timestamp with their own clock, so a demonstration's shifted clock is not used.
     sender = WebhookSender(guard, secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
-    runner = Webhooks(WebhookOutbox(ledger.database), sender, path.metrics, ledger.clock)
+    outbox = WebhookOutbox(ledger.database)
+    runner = Webhooks(outbox, sender, path.metrics, ledger.clock)
     stack.push_async_callback(runner.finish)
-    return WebhookServices(guard, WebhookEndpoints(ledger.database, secret, ledger.clock), runner)
+    endpoints = WebhookEndpoints(ledger.database, secret, ledger.clock)
+    return WebhookServices(guard, endpoints, runner, WebhookTester(outbox, sender, ledger.clock))
 
 
 def _guard(settings: Settings) -> Guard:

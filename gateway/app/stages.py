@@ -78,6 +78,7 @@ def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, deci
         normalise=normaliser(providers.channels),
         decide=decide,
         digest=ledger.signer.digest,
+        channels=providers.channels,
     )
 
 
