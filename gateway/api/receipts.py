@@ -26,6 +26,15 @@ router = APIRouter(prefix="/v1", tags=["callbacks"])
 _MOST_FIELDS = 200  # of a form; our choice: Twilio's webhooks have some 30
 
 
+# Twilio's: as a receipt, and as a reply.
+_EXAMPLE = {
+    "AccountSid": "AC" + "0" * 32,
+    "MessageSid": "SM" + "0" * 32,
+    "MessageStatus": "delivered",
+    "From": "+886912345678",
+    "To": "+15005550006",
+    "Body": "STOP",
+}
 # What both are sent: a body in the provider's own form, for a provider of the gateway's configuration.
 _CALLBACK: dict[str, Any] = {
     "parameters": [
@@ -35,7 +44,10 @@ _CALLBACK: dict[str, Any] = {
         "required": True,
         "description": "As the provider documents it, with its signature.",
         "content": {
-            "application/x-www-form-urlencoded": {"schema": {"type": "object", "additionalProperties": True}},
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "additionalProperties": True},
+                "example": _EXAMPLE,
+            },
             "application/json": {"schema": {}},
         },
     },

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import schemathesis
+from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -44,8 +45,13 @@ def _closable(model: Mapping[str, Any]) -> bool:
     return model.get("type") == "object" and "additionalProperties" not in model
 
 
-def run(document: Mapping[str, Any], url: str, tokens: Mapping[str, str], examples: int) -> SchemaRun:
-    """Every phase against ``url``. ``tokens`` by security scheme; ``examples`` of each operation and phase."""
+def run(
+    document: Mapping[str, Any], url: str, tokens: Mapping[str, str], examples: int, sign: Callable[[Case], None]
+) -> SchemaRun:
+    """Every phase against ``url``. ``tokens`` by security scheme; ``examples`` of each operation and phase.
+
+    ``sign`` is called with each case before it is sent, and may add a provider's signature.
+    """
     config = SchemathesisConfig.from_dict(
         {
             **({} if SEED == "random" else {"seed": int(SEED)}),
@@ -69,6 +75,12 @@ def run(document: Mapping[str, Any], url: str, tokens: Mapping[str, str], exampl
         }
     )
     schema = schemathesis.openapi.from_dict(strict(document), config=config)
+
+    @schema.hook
+    def map_case(_context: HookContext, case: Case) -> Case:
+        sign(case)
+        return case
+
     result = SchemaRun()
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
