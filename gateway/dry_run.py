@@ -9,7 +9,7 @@ from datetime import datetime
 from gateway.core.clock import Clock
 from gateway.core.facts import Contact, Hold, OptOut
 from gateway.core.notifications import Notification, Step, new_id
-from gateway.core.requests import NotificationRequest, RejectedRequest
+from gateway.core.requests import FieldError, NotificationRequest, RejectedRequest
 from gateway.core.verdicts import Verdict
 from gateway.stages.accept import RequestValidator
 from gateway.stages.contact_policy import ContactPolicy
@@ -51,6 +51,11 @@ class Forecaster:
         )
         draft = self._validator.draft(examined, replace(known, facts=facts), now, pack_names)
         return draft.steps[-1].verdict
+
+    def errors(self, tenant: str, incoming: NotificationRequest) -> Sequence[FieldError]:
+        """Everything for which the request would be refused, besides its shape."""
+        examined = self._validator.examine(tenant, incoming, self._clock())
+        return examined.errors if isinstance(examined, RejectedRequest) else ()
 
     async def outlook(self, notification: Notification) -> dict[str, Verdict]:
         """What a reminder like this one would be told now, on each channel for which there is an address."""

@@ -10,14 +10,15 @@ from starlette.responses import Response
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.parts import Uses
+from gateway.api.responses import AdminLogOut
 from gateway.identity.admin_log import AdminLog
 from gateway.identity.keys import Scope
 
 router = APIRouter(prefix="/v1/admin-log", tags=["administration"])
 
 
-@router.get("")
-async def listed(
+@router.get("", response_model=AdminLogOut)
+async def list_admin_log(
     request: Request,
     who: Annotated[Caller, Depends(needs(Scope.ADMIN, Scope.PLATFORM))],
     log: Uses[AdminLog],

@@ -51,6 +51,7 @@ def create_app(parts: Parts) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         servers=[{"url": prefix}] if prefix else None,
+        generate_unique_id_function=openapi.operation_id,
     )
     pages_of_web = Pages(prefix)
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])

@@ -13,6 +13,7 @@ from gateway.api.http.authentication import Managing, Reading, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.responses import BorrowerHoldOut, BorrowerOut, ConsentOut, OptOutRecordedOut, TimelineOut
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
@@ -28,8 +29,8 @@ from gateway.storage.reads import Reads
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
 
 
-@router.get("")
-async def show(
+@router.get("", response_model=BorrowerOut)
+async def get_borrower(
     who: ReadingWords,
     borrower_id: Identifier,
     reads: Uses[Reads],
@@ -81,8 +82,8 @@ def _outlook(verdict: Verdict, now: datetime) -> dict[str, object]:
     }
 
 
-@router.get("/timeline")
-async def timeline(
+@router.get("/timeline", response_model=TimelineOut)
+async def get_timeline(
     request: Request,
     who: Reading,
     borrower_id: Identifier,
@@ -100,8 +101,8 @@ async def timeline(
     )
 
 
-@router.put("/holds/{kind}", openapi_extra=body(HoldIn))
-async def put_hold(
+@router.put("/holds/{kind}", response_model=BorrowerHoldOut, openapi_extra=body(HoldIn))
+async def set_hold(
     request: Request,
     who: Managing,
     borrower_id: Identifier,
@@ -134,7 +135,7 @@ async def lift_hold(who: Managing, borrower_id: Identifier, kind: HoldKind, peop
     return Response(status_code=204)
 
 
-@router.post("/opt-outs", status_code=201, openapi_extra=body(OptOutIn))
+@router.post("/opt-outs", response_model=OptOutRecordedOut, status_code=201, openapi_extra=body(OptOutIn))
 async def add_opt_out(
     request: Request,
     who: Managing,
@@ -172,7 +173,7 @@ async def lift_opt_out(
     return Response(status_code=204)
 
 
-@router.post("/consents", status_code=201, openapi_extra=body(ConsentIn))
+@router.post("/consents", response_model=ConsentOut, status_code=201, openapi_extra=body(ConsentIn))
 async def give_consent(
     request: Request, who: Managing, borrower_id: Identifier, people: Uses[BorrowerStore]
 ) -> Response:

@@ -13,6 +13,7 @@ from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.responses import ControlEndedOut, ControlListOut, ControlOut
 from gateway.api.schemas import ControlIn, Identifier
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.requests import FieldError
@@ -26,8 +27,8 @@ Looking = Annotated[Caller, Depends(needs(Scope.READ, Scope.PLATFORM))]
 Controlling = Annotated[Caller, Depends(needs(Scope.MANAGE, Scope.PLATFORM))]
 
 
-@router.get("")
-async def in_force(
+@router.get("", response_model=ControlListOut)
+async def list_controls(
     who: Looking,
     controls: Uses[Controls],
     ended: Annotated[bool, Query(description="Those of the past as well.")] = False,
@@ -38,7 +39,7 @@ async def in_force(
     return bodies.answer({"controls": found})
 
 
-@router.post("", status_code=201, openapi_extra=body(ControlIn))
+@router.post("", response_model=ControlOut, status_code=201, openapi_extra=body(ControlIn))
 async def set_control(
     request: Request,
     who: Controlling,
@@ -59,8 +60,8 @@ async def set_control(
     return bodies.answer(found, 201)
 
 
-@router.delete("/{control_id}")
-async def end(who: Controlling, control_id: Identifier, controls: Uses[Controls]) -> Response:
+@router.delete("/{control_id}", response_model=ControlEndedOut)
+async def end_control(who: Controlling, control_id: Identifier, controls: Uses[Controls]) -> Response:
     """Resume: what was held up is due at once, and decided anew.
 
     A control of the platform takes the scope platform, one of the whole tenant the scope admin.

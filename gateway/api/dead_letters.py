@@ -13,17 +13,18 @@ from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.responses import DeadLetterListOut, RedriveOut
 from gateway.api.schemas import RedriveIn
 from gateway.core.requests import FieldError
 from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 
-router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
+router = APIRouter(prefix="/v1/dead-letters", tags=["dead-letters"])
 
 Word = Query(max_length=40, pattern="^[a-z_]+$")
 
 
-@router.get("")
-async def listed(
+@router.get("", response_model=DeadLetterListOut)
+async def list_dead_letters(
     request: Request,
     who: Reading,
     letters: Uses[DeadLetters],
@@ -41,8 +42,8 @@ async def listed(
     return bodies.answer(answer, headers=cursors.link(request, following))
 
 
-@router.post("/redrive", openapi_extra=body(RedriveIn))
-async def redrive(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
+@router.post("/redrive", response_model=RedriveOut, openapi_extra=body(RedriveIn))
+async def redrive_dead_letters(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
     """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
     given = await bodies.read_model(request, RedriveIn)
     which = DeadLetterFilter(given.ids, given.filter_reason, given.channel, given.template)

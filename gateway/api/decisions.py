@@ -14,6 +14,7 @@ from gateway.api.http.authentication import Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem, refused
+from gateway.api.responses import DecisionOut
 from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
 from gateway.core.facts import Contact, Hold, OptOut
@@ -37,8 +38,8 @@ class _Digests:
         return self._signer.digest(tenant, channel, bodies.normal_address(self._configured, channel, address, at))
 
 
-@router.post("", openapi_extra=body(DecisionIn))
-async def decide(
+@router.post("", response_model=DecisionOut, openapi_extra=body(DecisionIn))
+async def decide_notification(
     request: Request,
     who: Reading,
     forecaster: Uses[Forecaster],

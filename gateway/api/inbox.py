@@ -21,6 +21,7 @@ from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reader, reader
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.responses import InboxOut, ReadAllOut, UnreadOut
 from gateway.borrowers.inbox import Inbox, InboxItem
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable
@@ -69,8 +70,8 @@ class OpenStreams:
             metrics.inbox_streams(self._open.total())
 
 
-@router.get("")
-async def list_feed(
+@router.get("", response_model=InboxOut)
+async def list_inbox(
     request: Request,
     who: Borrower,
     inbox: Uses[Inbox],
@@ -90,8 +91,8 @@ async def list_feed(
 
 
 # Before "/{message_id}/…", which would take it for a message.
-@router.post("/read-all")
-async def read_all(
+@router.post("/read-all", response_model=ReadAllOut)
+async def read_inbox(
     who: Borrower, inbox: Uses[Inbox], receiver: Uses[CallbackReceiver], notifier: Uses[FeedNotifier]
 ) -> Response:
     """Mark every message read."""
@@ -103,8 +104,8 @@ async def read_all(
     return bodies.answer({"read": count, "unread_count": 0})
 
 
-@router.post("/{message_id}/read")
-async def read(
+@router.post("/{message_id}/read", response_model=UnreadOut)
+async def read_message(
     who: Borrower,
     message_id: MessageId,
     inbox: Uses[Inbox],
@@ -117,8 +118,10 @@ async def read(
     return await _changed(who, inbox, notifier)
 
 
-@router.post("/{message_id}/archive")
-async def archive(who: Borrower, message_id: MessageId, inbox: Uses[Inbox], notifier: Uses[FeedNotifier]) -> Response:
+@router.post("/{message_id}/archive", response_model=UnreadOut)
+async def archive_message(
+    who: Borrower, message_id: MessageId, inbox: Uses[Inbox], notifier: Uses[FeedNotifier]
+) -> Response:
     """Put a message away."""
     if not await inbox.archive(who.tenant, who.borrower_id, message_id):
         raise Problem("not_found")
@@ -146,7 +149,7 @@ async def _stream_place(who: Borrower, streams: Uses[OpenStreams], metrics: Uses
 
 
 @router.get("/stream", response_class=EventSourceResponse)
-async def stream(
+async def stream_inbox(
     request: Request,
     who: Borrower,
     position: Annotated[int, Depends(_resume_from)],

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,22 +19,27 @@ from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reading, Sending, caller
 from gateway.api.http.bodies import JsonLimits
 from gateway.api.http.disconnects import cancel_on_disconnect
-from gateway.api.http.openapi import body, header
+from gateway.api.http.openapi import answer_header, body, header
 from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem, refused, unavailable
 from gateway.api.http.quotas import QuotaGuard
-from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
+from gateway.api.partial import further_errors
+from gateway.api.responses import AcceptedOut, BatchOut, CancelledOut, NotificationListOut, NotificationOut
+from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn, rfc3339
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable
 from gateway.core.requests import AcceptResult, FieldError, NotificationRequest, PauseInfo, RejectedRequest
 from gateway.core.states import State
+from gateway.dry_run import Forecaster
 from gateway.identity.keys import Scope
 from gateway.observability.metrics import AcceptOperation, Metrics, RefusedReason
 from gateway.pipeline import Pipeline
 from gateway.storage.reads import Filter, Reads
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
+
+N = TypeVar("N", bound=NotificationIn)
 
 _ID = r"ntf_[0-9a-f]{32}"
 _YIELD_EVERY = 10  # items of a batch after which other requests get a turn, as in the pipeline; 1 ms at most
@@ -48,14 +53,27 @@ ITEM_LIMITS = JsonLimits(16_384, 500)
 
 
 # These two take the bare request: FastAPI's own way to a body costs more than all the rest of accepting.
-@router.post("", status_code=202, openapi_extra={**body(NotificationIn), **_KEY_HEADER})
-async def accept(request: Request) -> Response:
+@router.post(
+    "",
+    response_model=AcceptedOut,
+    status_code=202,
+    responses={
+        200: {
+            "model": AcceptedOut,
+            "description": "Stored before, under the same idempotency key.",
+            **answer_header("Idempotent-Replayed", "true"),
+        },
+        202: answer_header("Location", "Where its state is."),
+    },
+    openapi_extra={**body(NotificationIn), **_KEY_HEADER},
+)
+async def create_notification(request: Request) -> Response:
     """Take a reminder: 202 when it is stored, 200 when this idempotency key was answered before."""
     with _Counted(request, AcceptOperation.SINGLE):
         who = await caller(request, Scope.SEND, notifications=1)
         key = _idempotency_key(request, LONGEST_KEY)
         raw = await bodies.read_json(request, ITEM_LIMITS)
-        item = bodies.validated(NotificationIn, raw)
+        item = _validated(request, who.tenant, NotificationIn, raw)
         with cancel_on_disconnect(request):
             [result] = await part(request, Pipeline).accept(who.tenant, [item.incoming(key, raw)], who.actor)
     if isinstance(result, RejectedRequest):
@@ -69,8 +87,8 @@ async def accept(request: Request) -> Response:
     return bodies.answer(_view(result, here), 202, {"Location": f"{router.prefix}/{result.id}"})
 
 
-@router.post("/batch", status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
-async def accept_batch(request: Request) -> Response:
+@router.post("/batch", response_model=BatchOut, status_code=202, openapi_extra={**body(BatchIn), **_KEY_HEADER})
+async def create_notification_batch(request: Request) -> Response:
     """Take up to 1,000 reminders; one result for each, in order."""
     with _Counted(request, AcceptOperation.BATCH):
         who = await caller(request, Scope.SEND)
@@ -80,7 +98,7 @@ async def accept_batch(request: Request) -> Response:
         budget = ErrorBudget()
         checked = []
         for number, item in enumerate(items):
-            checked.append(_checked(number, item, key, budget))
+            checked.append(_checked(request, who.tenant, number, item, key, budget))
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         good = [each for each in checked if isinstance(each, NotificationRequest)]
@@ -108,8 +126,8 @@ async def accept_batch(request: Request) -> Response:
 
 
 FAST = (
-    Route(router.prefix, accept, methods=["POST"]),
-    Route(f"{router.prefix}/batch", accept_batch, methods=["POST"]),
+    Route(router.prefix, create_notification, methods=["POST"]),
+    Route(f"{router.prefix}/batch", create_notification_batch, methods=["POST"]),
 )
 
 
@@ -157,11 +175,29 @@ def _items(body: bytes) -> Sequence[msgspec.Raw]:
     raise Problem("invalid_request", errors=[error])
 
 
-def _checked(number: int, raw: msgspec.Raw, header_key: str, budget: ErrorBudget) -> NotificationRequest | Problem:
+def _validated(
+    request: Request, tenant: str, model: type[N], raw: Any, at: str = "", budget: ErrorBudget | None = None
+) -> N:
+    """The notification at the pointer ``at``. Raises Problem 422 with all that is wrong: its shape and its content."""
+    budget = budget or ErrorBudget()
+    try:
+        return bodies.validated(model, raw, at, budget)
+    except Problem as problem:
+        if budget.left:
+            inside = [FieldError(each.pointer.removeprefix(at), each.detail) for each in problem.errors]
+            further = further_errors(raw, inside, lambda given: part(request, Forecaster).errors(tenant, given))
+            problem.errors += tuple(FieldError(at + each.pointer, each.detail) for each in further[: budget.left])
+            budget.left -= min(len(further), budget.left)
+        raise
+
+
+def _checked(
+    request: Request, tenant: str, number: int, raw: msgspec.Raw, header_key: str, budget: ErrorBudget
+) -> NotificationRequest | Problem:
     at = f"/notifications/{number}"
     try:
         value = bodies.decoded(raw, ITEM_LIMITS, at)
-        item = bodies.validated(BatchItemIn, value, at, budget)
+        item = _validated(request, tenant, BatchItemIn, value, at, budget)
     except Problem as problem:
         if problem.kind == "malformed_json":
             raise  # a text that is not UTF-8: then the body is no JSON
@@ -215,7 +251,7 @@ def _pause_view(held: PauseInfo | None) -> dict[str, Any] | None:
     return {**named, "channels": held.channels}
 
 
-@router.get("")
+@router.get("", response_model=NotificationListOut)
 async def list_notifications(
     request: Request,
     who: Reading,
@@ -225,8 +261,12 @@ async def list_notifications(
     state: State | None = None,
     template: Annotated[str | None, Query(max_length=64)] = None,
     id_prefix: Annotated[str | None, Query(pattern="^ntf_[0-9a-f]{1,32}$", description="How the id begins.")] = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="Accepted at or after.")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="Accepted before.")] = None,
+    since: Annotated[
+        AwareDatetime | None, BeforeValidator(rfc3339), Query(alias="from", description="Accepted at or after.")
+    ] = None,
+    until: Annotated[
+        AwareDatetime | None, BeforeValidator(rfc3339), Query(alias="to", description="Accepted before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
@@ -250,8 +290,8 @@ def _in_range(value: datetime | None, name: str) -> datetime | None:
     return value
 
 
-@router.get("/{notification_id}")
-async def show(who: Reading, notification_id: str, reads: Uses[Reads]) -> Response:
+@router.get("/{notification_id}", response_model=NotificationOut)
+async def get_notification(who: Reading, notification_id: str, reads: Uses[Reads]) -> Response:
     """State, verdict with every rule behind it, deliveries, attempts and events of one notification."""
     found: Mapping[str, Any] | None = None
     if "\x00" not in notification_id:
@@ -261,8 +301,8 @@ async def show(who: Reading, notification_id: str, reads: Uses[Reads]) -> Respon
     return bodies.answer(found)
 
 
-@router.post("/{notification_id}/cancel")
-async def cancel(who: Sending, notification_id: str, people: Uses[BorrowerStore]) -> Response:
+@router.post("/{notification_id}/cancel", response_model=CancelledOut, responses={409: {"description": ""}})
+async def cancel_notification(who: Sending, notification_id: str, people: Uses[BorrowerStore]) -> Response:
     """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
     word = "not_found"
     if "\x00" not in notification_id:

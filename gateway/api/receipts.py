@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -25,8 +26,39 @@ router = APIRouter(prefix="/v1", tags=["callbacks"])
 _MOST_FIELDS = 200  # of a form; our choice: Twilio's webhooks have some 30
 
 
-@router.post("/receipts/{provider}", status_code=204)
-async def receive(request: Request) -> Response:
+# Twilio's: as a receipt, and as a reply.
+_EXAMPLE = {
+    "AccountSid": "AC" + "0" * 32,
+    "MessageSid": "SM" + "0" * 32,
+    "MessageStatus": "delivered",
+    "From": "+886912345678",
+    "To": "+15005550006",
+    "Body": "STOP",
+}
+# What both are sent: a body in the provider's own form, for a provider of the gateway's configuration.
+_CALLBACK: dict[str, Any] = {
+    "parameters": [
+        {"name": "provider", "in": "path", "required": True, "schema": {"type": "string"}, "example": "twilio"}
+    ],
+    "requestBody": {
+        "required": True,
+        "description": "As the provider documents it, with its signature.",
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {"type": "object", "additionalProperties": True},
+                "example": _EXAMPLE,
+            },
+            "application/json": {"schema": {}},
+        },
+    },
+}
+
+
+_BAD_SIGNATURE: dict[int | str, Any] = {403: {"description": ""}}
+
+
+@router.post("/receipts/{provider}", status_code=204, responses=_BAD_SIGNATURE, openapi_extra=_CALLBACK)
+async def receive_receipts(request: Request) -> Response:
     """Take a provider's word on messages. Repeated, late and unmatched ones are taken as well: it has done its part.
 
     503 with Retry-After when nothing could be stored, so that the provider comes back.
@@ -41,14 +73,14 @@ async def receive(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/receipts/{provider}/{secret}", status_code=204)
-async def receive_unsigned(request: Request, secret: str) -> Response:
+@router.post("/receipts/{provider}/{secret}", status_code=204, responses=_BAD_SIGNATURE, openapi_extra=_CALLBACK)
+async def receive_unsigned_receipts(request: Request) -> Response:
     """As without the secret, for providers that sign nothing: the path proves that the provider was given it."""
-    return await receive(request)
+    return await receive_receipts(request)
 
 
-@router.get("/receipts/{provider}", status_code=204)
-@router.get("/receipts/{provider}/{secret}", status_code=204)
+@router.get("/receipts/{provider}", status_code=204, responses=_BAD_SIGNATURE, name="verify_callback_address")
+@router.get("/receipts/{provider}/{secret}", status_code=204, responses=_BAD_SIGNATURE, name="verify_secret_address")
 async def verify(request: Request) -> Response:
     """Answer a provider that checks the address before it uses it (a challenge to be repeated, signed or not)."""
     with _refusing(request) as provider:
@@ -61,13 +93,21 @@ def _acknowledged(body: bytes, media_type: str) -> Response:
 
 
 FAST = (
-    Route(f"{router.prefix}/receipts/{{provider}}", receive, methods=["POST"]),
-    Route(f"{router.prefix}/receipts/{{provider}}/{{secret}}", receive, methods=["POST"]),
+    Route(f"{router.prefix}/receipts/{{provider}}", receive_receipts, methods=["POST"]),
+    Route(f"{router.prefix}/receipts/{{provider}}/{{secret}}", receive_receipts, methods=["POST"]),
 )
 
 
-@router.post("/inbound/{provider}")
-async def inbound(request: Request, receiver: Uses[CallbackReceiver]) -> Response:
+@router.post(
+    "/inbound/{provider}",
+    responses={
+        **_BAD_SIGNATURE,
+        200: {"description": "In the provider's own form.", "content": {"*/*": {"schema": {}}}},
+    },
+    response_class=Response,
+    openapi_extra=_CALLBACK,
+)
+async def receive_replies(request: Request, receiver: Uses[CallbackReceiver]) -> Response:
     """Take what borrowers wrote back; a stop is in force when this answers.
 
     The answer is in the provider's own form, and may carry one message to the borrower.

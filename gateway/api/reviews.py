@@ -12,6 +12,7 @@ from gateway.api.http.authentication import Managing, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.responses import ReviewedOut, ReviewListOut
 from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.errors import NotApprovable
 from gateway.operations.reviews import Reviews
@@ -19,8 +20,8 @@ from gateway.operations.reviews import Reviews
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 
 
-@router.get("")
-async def waiting(
+@router.get("", response_model=ReviewListOut)
+async def list_reviews(
     request: Request,
     who: ReadingWords,
     reviews: Uses[Reviews],
@@ -35,8 +36,10 @@ async def waiting(
     return bodies.answer({"reviews": found[:limit], "next_cursor": following}, headers=cursors.link(request, following))
 
 
-@router.post("/{item}/approve", openapi_extra=body(ReviewIn))
-async def approve(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
+@router.post(
+    "/{item}/approve", response_model=ReviewedOut, responses={409: {"description": ""}}, openapi_extra=body(ReviewIn)
+)
+async def approve_review(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
     """The borrower may be contacted: the delivery is decided anew, or the reply was no stop."""
     given = await bodies.read_model(request, ReviewIn)
     try:
@@ -48,8 +51,8 @@ async def approve(request: Request, who: Managing, item: Identifier, reviews: Us
     return bodies.answer({"id": item, "decision": "approved"})
 
 
-@router.post("/{item}/refuse", openapi_extra=body(ReviewIn))
-async def refuse(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
+@router.post("/{item}/refuse", response_model=ReviewedOut, openapi_extra=body(ReviewIn))
+async def refuse_review(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
     """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
     given = await bodies.read_model(request, ReviewIn)
     if not await reviews.refuse(who.tenant, item, given.reason, who.actor):

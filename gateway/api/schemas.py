@@ -5,6 +5,7 @@ Unknown fields are refused, so that a misspelt ``expires_at`` is not silently wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -24,12 +25,20 @@ _LONGEST_SWITCH = timedelta(days=366)  # our choice
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _DEEPEST, _MOST_NODES, _LONGEST_TEXT = 6, 500, 4000  # our choice; a message is at most a few hundred words
 _INT64 = 2**63
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d", re.ASCII)
 
 
 def _only_text(value: Any) -> Any:
     # Otherwise a number would do as a date or a duration, in a unit that the caller has to guess.
     if value is not None and not isinstance(value, str):
         raise PydanticCustomError("text", "must be a string")
+    return value
+
+
+def rfc3339(value: Any) -> Any:
+    """A before-validator: otherwise a text of digits would do as an instant, in a unit that the caller has to guess."""
+    if value is not None and not (isinstance(value, str) and _DATE_TIME.match(value)):
+        raise PydanticCustomError("instant", "must be an RFC 3339 instant like 2026-11-24T09:00:00Z")
     return value
 
 
@@ -93,11 +102,12 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"
 Channel = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*$")]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=320), AfterValidator(_printable)]  # RFC 5321
 Text = Annotated[str, AfterValidator(_printable)]
-Instant = Annotated[AwareDatetime, BeforeValidator(_only_text), AfterValidator(_plausible)]
+Instant = Annotated[AwareDatetime, BeforeValidator(rfc3339), AfterValidator(_plausible)]
 Day = Annotated[date, BeforeValidator(_only_text)]
 Wait = Annotated[timedelta, BeforeValidator(_iso_duration), AfterValidator(_short)]
 Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Values = Annotated[dict[str, Any], AfterValidator(_plain)]
+Flag = Annotated[bool, Field(strict=True)]  # not 0, "no" or "off"
 Key = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY, pattern=r"^[!-~]+$")]
 
 
@@ -159,35 +169,38 @@ def _named(value: Any) -> Any:
     return {"channel": value} if isinstance(value, str) else value
 
 
+# In the API's documentation. It is accepted as it stands by the demo.
+EXAMPLE: Mapping[str, Any] = {
+    "borrower": {
+        "id": "B-1001",
+        "name": "Chen Mei",
+        "locale": "zh-TW",
+        "jurisdiction": "tw",
+        "time_zones": ["Asia/Taipei"],
+        "addresses": {"sms": "+12025550123", "email": "b1001@example.com", "inapp": "B-1001"},
+    },
+    "case": {"id": "C-77", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
+    "template": "overdue-first",
+    "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"},
+    "route": [{"channel": "sms", "wait": "PT30M", "until": "delivered"}, "email"],
+    "category": "collections",
+}
+
+
 class NotificationIn(RequestModel):
     """A reminder to one borrower about one case."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "borrower": {
-                    "id": "B-1001",
-                    "name": "Chen Mei",
-                    "locale": "zh-TW",
-                    "jurisdiction": "tw",
-                    "time_zones": ["Asia/Taipei"],
-                    "addresses": {"sms": "+12025550123", "email": "b1001@example.com", "inapp": "B-1001"},
-                },
-                "case": {"id": "C-77", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
-                "template": "overdue-first",
-                "variables": {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"},
-                "route": [{"channel": "sms", "wait": "PT30M", "until": "delivered"}, "email"],
-                "category": "collections",
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": dict(EXAMPLE)})
 
     borrower: BorrowerIn
     case: CaseIn
     template: Word
     template_version: Word | None = None
     variables: Annotated[Values, Field(default_factory=dict)]
-    route: Annotated[list[Annotated[StepIn, BeforeValidator(_named)]], Field(min_length=1, max_length=10)]
+    route: Annotated[
+        list[Annotated[StepIn, BeforeValidator(_named, json_schema_input_type=StepIn | Channel)]],
+        Field(min_length=1, max_length=10),
+    ]
     category: Category | None = None
     send_at: Instant | None = None
     expires_at: Instant | None = None
@@ -279,11 +292,12 @@ class ControlIn(RequestModel):
     kind: SwitchKind = SwitchKind.PAUSE
     scope: SwitchScope
     value: Annotated[str, StringConstraints(max_length=64, pattern=r"^\P{C}*$")] = ""
-    everywhere: bool = False
+    everywhere: Flag = False
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
-    until: AwareDatetime | None = None
+    until: Instant | None = None
+    # The bounds are those of the duration: pydantic can't compare None with them.
     duration: Annotated[
-        timedelta | None, BeforeValidator(_iso_duration), Field(gt=timedelta(0), le=_LONGEST_SWITCH)
+        Annotated[timedelta, Field(gt=timedelta(0), le=_LONGEST_SWITCH)] | None, BeforeValidator(_iso_duration)
     ] = None
 
 
@@ -295,7 +309,7 @@ class RedriveIn(RequestModel):
     channel: Channel | None = None
     template: Annotated[str, StringConstraints(max_length=64)] = ""
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
-    dry_run: bool = False
+    dry_run: Flag = False
 
 
 class WebhookEndpointIn(RequestModel):
@@ -312,7 +326,7 @@ class ReplayIn(RequestModel):
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
     since: Instant | None = None
-    all: bool = False
+    all: Flag = False
 
 
 class CloseIn(RequestModel):

@@ -11,6 +11,7 @@ from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, Uses
+from gateway.api.responses import SuppressionListOut, SuppressionSetOut
 from gateway.api.schemas import SuppressionIn
 from gateway.borrowers.store import BorrowerStore
 from gateway.storage.reads import Reads
@@ -18,8 +19,8 @@ from gateway.storage.reads import Reads
 router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"])
 
 
-@router.get("")
-async def listed(
+@router.get("", response_model=SuppressionListOut)
+async def list_suppressions(
     request: Request,
     who: Reading,
     reads: Uses[Reads],
@@ -35,8 +36,8 @@ async def listed(
     return bodies.answer(answer, headers=cursors.link(request, following))
 
 
-@router.post("", openapi_extra=body(SuppressionIn))
-async def suppress(
+@router.post("", response_model=SuppressionSetOut, openapi_extra=body(SuppressionIn))
+async def set_suppression(
     request: Request, who: Managing, people: Uses[BorrowerStore], configured: Uses[ConfiguredChannels]
 ) -> Response:
     """Suppress an address with ``reason``, or without one say that it may be used again."""

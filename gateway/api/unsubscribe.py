@@ -89,8 +89,8 @@ _HEADERS = {
 }
 
 
-@router.get("/{token}")
-async def ask(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
+@router.get("/{token}", response_class=HTMLResponse)
+async def show_unsubscribe(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
     """A page that asks, with one button. Nothing changes by reading it."""
     language = await _language(people, _delivery(signer, token))
     texts = _TEXTS[language]
@@ -98,8 +98,8 @@ async def ask(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> 
     return _page(language, texts.question, f"<p>{texts.what}</p>{form}")
 
 
-@router.post("/{token}")
-async def unsubscribe(
+@router.post("/{token}", response_class=HTMLResponse)
+async def confirm_unsubscribe(
     token: str, signer: Uses[Signer], people: Uses[BorrowerStore], metrics: Uses[Metrics]
 ) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
@@ -112,8 +112,8 @@ async def unsubscribe(
     return _page(language, texts.stopped, f"<p>{texts.mistaken}</p>{form}")
 
 
-@router.post("/{token}/undo")
-async def undo(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
+@router.post("/{token}/undo", response_class=HTMLResponse)
+async def undo_unsubscribe(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
     """Take back the opt-out that this link recorded within the last day. Others stay, as the page says then."""
     delivery = _delivery(signer, token)
     language = await _language(people, delivery)

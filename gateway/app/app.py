@@ -34,6 +34,7 @@ from gateway.webhooks.guard import Guard
 from gateway.webhooks.outbox import WebhookOutbox
 from gateway.webhooks.runner import Webhooks
 from gateway.webhooks.sender import WebhookSender
+from gateway.webhooks.tester import WebhookTester
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class WebhookServices:
     guard: Guard
     endpoints: WebhookEndpoints
     runner: Webhooks
+    tester: WebhookTester
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,11 @@ def _open_webhooks(stack: AsyncExitStack, ledger: LedgerParts, path: PathParts) 
     # Receivers compare a message's timestamp with their own clock, so a demonstration's shifted clock is not used.
     sender = WebhookSender(guard, secret, lambda: datetime.now(UTC))
     stack.push_async_callback(sender.close)
-    runner = Webhooks(WebhookOutbox(ledger.database), sender, path.metrics, ledger.clock)
+    outbox = WebhookOutbox(ledger.database)
+    runner = Webhooks(outbox, sender, path.metrics, ledger.clock)
     stack.push_async_callback(runner.finish)
     endpoints = WebhookEndpoints(ledger.database, secret, ledger.clock, ledger.signer.digest_version)
-    return WebhookServices(guard, endpoints, runner)
+    return WebhookServices(guard, endpoints, runner, WebhookTester(outbox, sender, ledger.clock))
 
 
 def _guard(settings: Settings) -> Guard:

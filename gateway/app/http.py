@@ -51,4 +51,5 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.redis.feed_notifier,
         gateway.webhooks.endpoints,
         gateway.webhooks.guard,
+        gateway.webhooks.tester,
     )

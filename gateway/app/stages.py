@@ -77,6 +77,7 @@ def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, deci
         normalise=normaliser(providers.channels),
         decide=decide,
         digest=ledger.signer.digest,
+        channels=providers.channels,
     )
 
 

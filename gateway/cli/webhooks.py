@@ -60,6 +60,16 @@ def enable(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir =
     console.STDERR.print(f"{path.rpartition('/')[2]} is enabled")
 
 
+@app.command("test")
+def send_test(endpoint: Endpoint, url: Url = "", key: Key = "", data_dir: DataDir = DEMO_DIR) -> None:
+    """Send one signed test message now, and say how it was answered; exit status 1 if it was not taken."""
+    found = ask(f"{_of(endpoint, url, key, data_dir)}/test", {}, url, key, data_dir)
+    status = f", status {found['status']}" if found["status"] else ""
+    console.STDERR.print(f"{found['id']}: {found['outcome']}{status}")
+    if found["state"] != "delivered":
+        raise typer.Exit(1)
+
+
 @app.command()
 def log(
     endpoint: Endpoint,

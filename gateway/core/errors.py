@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UnknownTemplate(Exception):
-    """There is no such template, or not that version of it."""
+    """There is no such template, or not that version of it. ``known``: the ids of those that the tenant may use."""
+
+    def __init__(self, template: str, known: Sequence[str] = ()) -> None:
+        super().__init__(template)
+        self.known = known
 
 
 class RenderFailed(Exception):

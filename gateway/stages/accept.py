@@ -7,7 +7,7 @@ variable, a zone that doesn't exist) is refused now, with the field and the reme
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import available_timezones
@@ -26,6 +26,7 @@ from gateway.core.requests import (
     TemplateInfo,
     ValidatedRequest,
 )
+from gateway.core.suggestions import did_you_mean
 from gateway.core.verdicts import VerdictKind
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import facts_for
@@ -53,10 +54,11 @@ class RequestValidator:
         normalise: Callable[[str, str], str],
         decide: ContactPolicy,
         digest: Callable[[str, str, str], str],
+        channels: Collection[str],
     ) -> None:
         """``resolve``, ``wrong_variables`` and ``render`` are the catalog's, ``normalise`` the channels'.
 
-        ``digest`` keys an address: (tenant, channel, address).
+        ``digest`` keys an address: (tenant, channel, address). ``channels`` are the names of those that exist.
         """
         self._resolve = resolve
         self._wrong_variables = wrong_variables
@@ -64,22 +66,23 @@ class RequestValidator:
         self._normalise = normalise
         self._decide = decide
         self._digest = digest
+        self._channels = channels
 
     def examine(
         self, tenant: str, incoming: NotificationRequest, now: datetime, client: str = ""
     ) -> ValidatedRequest | RejectedRequest:
-        """The request as a notification with its rendered texts, or why it is refused."""
-        try:
-            template = self._resolve(tenant, incoming.template, incoming.template_version, now)
-        except UnknownTemplate:
-            return _refused("unknown_template", "/template", "there is no such template or version")
+        """The request as a notification with its rendered texts, or why it is refused: all errors at once."""
         addresses, errors = self._normalised(incoming)
         errors += _wrong_times(incoming, now) + _wrong_zones(incoming.borrower.time_zones)
+        try:
+            template = self._resolve(tenant, incoming.template, incoming.template_version, now)
+        except UnknownTemplate as error:
+            detail = f"there is no such template or version{did_you_mean(incoming.template, error.known)}"
+            return RejectedRequest("unknown_template", (FieldError("/template", detail), *errors))
         errors += _wrong_route(incoming, template)
-        if errors:
-            return RejectedRequest("invalid_request", tuple(errors))
-        if wrong := self._wrong_variables(tenant, incoming, template.version):
-            return RejectedRequest("invalid_variables", tuple(wrong))
+        wrong = self._wrong_variables(tenant, incoming, template.version)
+        if errors or wrong:
+            return RejectedRequest("invalid_request" if errors else "invalid_variables", (*errors, *wrong))
         notification = _notification(tenant, incoming, template, addresses, now, client)
         texts = self._texts(notification)
         return (
@@ -134,7 +137,8 @@ class RequestValidator:
             try:
                 addresses[channel] = self._normalise(channel, address)
             except KeyError:
-                errors.append(FieldError(f"/borrower/addresses/{channel}", "there is no such channel"))
+                detail = f"there is no such channel{did_you_mean(channel, self._channels)}"
+                errors.append(FieldError(f"/borrower/addresses/{channel}", detail))
             except ValueError as error:
                 errors.append(FieldError(f"/borrower/addresses/{channel}", str(error)))
         return addresses, errors

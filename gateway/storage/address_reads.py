@@ -20,13 +20,9 @@ def opted_out_addresses(connection: Connection, tenant: str, borrower_id: str) -
         .where(deliveries.c.tenant == tenant, deliveries.c.borrower_id == borrower_id)
         .distinct()
     )
-    names = [
-        name
-        for _, name in digests_of(connection).named(
-            (tenant, "", each.address_digest) for each in connection.execute(used)
-        )
-    ]
-    mine = select(addresses).where(addresses.c.tenant == tenant, addresses.c.digest.in_(names), _OPTED_OUT)
+    versions = digests_of(connection).versions
+    names = {name for digest in connection.execute(used).scalars() for name in versions(digest)}
+    mine = select(addresses).where(addresses.c.tenant == tenant, addresses.c.digest.in_(sorted(names)), _OPTED_OUT)
     rows = connection.execute(mine.order_by(addresses.c.opted_out_at))
     return [
         {

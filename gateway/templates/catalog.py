@@ -87,7 +87,8 @@ class Catalog:
         else:
             found = self._files.get(template_id)
         if found is None:
-            raise UnknownTemplate(template_id)
+            own = (template for owner, template in self._publications if owner == tenant)
+            raise UnknownTemplate(template_id, sorted({*self._files, *own}))
         return found
 
     async def ensure(self, keys: Iterable[Key]) -> None:

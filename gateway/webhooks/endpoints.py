@@ -111,6 +111,12 @@ class WebhookEndpoints:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_logged(row) for row in rows]
 
+    async def message(self, endpoint_id: str, message_id: str) -> dict[str, Any] | None:
+        """One message of the delivery log; None if it is gone, as it goes with its endpoint."""
+        query = select(webhook_messages).where(_messages.endpoint_id == endpoint_id, _messages.id == message_id)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _logged(row)
+
     async def replay(
         self, tenant: str, endpoint_id: str, *, ids: Sequence[str] = (), since: datetime | None = None, failed: bool
     ) -> int | None:

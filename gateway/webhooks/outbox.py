@@ -16,12 +16,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
 
+from gateway.core.notifications import new_id
 from gateway.core.states import WebhookOutcome
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, events, notifications, webhook_endpoints, webhook_messages
 from gateway.storage.statements import StatementTemplate
 from gateway.storage.tail import Tail
-from gateway.webhooks.types import body_of, message_id, type_of
+from gateway.webhooks.types import TEST, body_of, message_id, test_body, type_of
 
 _EVENTS = 500  # read for one endpoint in one transaction; our choice
 _LEASE = timedelta(seconds=60)  # after which a dead worker's messages are sent by another; six time-outs, our choice
@@ -111,6 +112,30 @@ class WebhookOutbox:
         """Record the results of attempts, and schedule retries."""
         if results:
             await self._database.write(lambda connection: _record(connection, results, now))
+
+    async def begin_test(self, tenant: str, endpoint_id: str, now: datetime) -> WebhookMessage | None:
+        """Insert a test message, leased to the caller; None where the tenant has no such endpoint."""
+
+        def write(connection: Connection) -> WebhookMessage | None:
+            this = and_(_endpoints.tenant == tenant, _endpoints.id == endpoint_id)
+            counted = update(webhook_endpoints).where(this).values(sequence=_endpoints.sequence + 1)
+            endpoint = connection.execute(counted.returning(webhook_endpoints)).first()
+            if endpoint is None:
+                return None
+            identifier, body = new_id("msg", now), test_body(endpoint_id, endpoint.sequence, now)
+            row = {"id": identifier, "endpoint_id": endpoint_id, "subject": identifier, "type": TEST, "body": body}
+            times = {"created_at": now, "attempted_at": now, "due_at": now + _LEASE}
+            connection.execute(insert(webhook_messages).values(**row, **times, sequence=endpoint.sequence, attempts=1))
+            return WebhookMessage(identifier, endpoint_id, endpoint.url, body, 1, _versions(endpoint, now))
+
+        return await self._database.write(write)
+
+    async def end_test(self, result: DeliveryResult) -> None:
+        """Record the result of a test message, which is not retried."""
+        state = "delivered" if result.outcome is WebhookOutcome.DELIVERED else "failed"
+        ended = update(webhook_messages).where(_messages.id == result.message.id, _messages.attempts == 1)
+        values = {"state": state, "due_at": None, "status": result.status, "outcome": result.outcome}
+        await self._database.write(lambda connection: connection.execute(ended.values(**values)))
 
     async def waiting(self, now: datetime) -> tuple[int, float]:
         """How many messages wait, and the age of the oldest in seconds."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 from gateway.core.codec import encode, instant
@@ -24,6 +25,8 @@ _READ = "delivery.read"
 _DUPLICATE = "notification.suppressed"
 
 TYPES = (*(f"delivery.{state}" for state in _STATES), _READ, _DUPLICATE, *(f"borrower.{kind}" for kind in _CHANGES))
+
+TEST = "webhook_endpoint.test"  # of a message that somebody asked for; not one of TYPES, since none subscribes to it
 
 
 def type_of(event: Any) -> str | None:
@@ -60,6 +63,12 @@ def body_of(event: Any, kind: str, sequence: int) -> str:
             "state": event.state,
         }
     return encode({"type": kind, "timestamp": instant(event.at), "data": data})
+
+
+def test_body(endpoint_id: str, sequence: int, now: datetime) -> str:
+    """The body of a test message, which is about no event."""
+    data = {"webhook_endpoint_id": endpoint_id, "sequence": sequence}
+    return encode({"type": TEST, "timestamp": instant(now), "data": data})
 
 
 def message_id(endpoint_id: str, event_hash: str) -> str:

@@ -78,6 +78,56 @@ async def test_a_bad_value(shared_app_client: AppClient, body: Any, kind: str, p
     assert await shared_app_client.stored() == 0
 
 
+async def test_all_errors_at_once(shared_app_client: AppClient) -> None:
+    """A wrong shape, a wrong address, a missing variable: one answer lists them, alone and in a batch alike."""
+    body = without_variable("amount")
+    body["borrower"] |= {"time_zones": ["Asia/Taipeh"], "addresses": {"sms": UK_LANDLINE, "inapp": "B-1"}}
+    body["case"] = {**body["case"], "due_date": "soon"}
+    body["expire_at"] = None
+    expected = {
+        "/case/due_date",
+        "/expire_at",
+        "/borrower/addresses/sms",
+        "/borrower/time_zones/0",
+        "/variables/amount",
+    }
+    answer = await shared_app_client.post(ONE, body)
+    assert (answer.problem, set(answer.pointers)) == ("invalid_request", expected)
+    [result] = (await shared_app_client.post(MANY, {"notifications": [body]})).json["results"]
+    assert {each["pointer"] for each in result["errors"]} == {f"/notifications/0{each}" for each in expected}
+    assert await shared_app_client.stored() == 0
+
+
+async def test_what_depends_on_a_wrong_member_is_not_judged(shared_app_client: AppClient) -> None:
+    """Without a template nothing is said about variables; without a body's shape nothing about its content."""
+    body = {**request(template=7, variables={})}
+    assert (await shared_app_client.post(ONE, body)).pointers == ["/template"]
+    unknown = await shared_app_client.post(ONE, request(template="no-such", expires_at="2020-01-01T00:00:00Z"))
+    assert (unknown.problem, unknown.pointers) == ("unknown_template", ["/template", "/expires_at"])
+    assert (await shared_app_client.post(ONE, [1])).pointers == [""]
+    assert (await shared_app_client.post(ONE, request(route=7))).pointers == ["/route"]
+    assert (await shared_app_client.post(ONE, {**request(), "borrower": 7})).pointers == ["/borrower"]
+
+
+DID_YOU_MEAN = [
+    ("a field", request(expire_at=None), "expires_at"),
+    ("a field of the borrower", with_borrower(timezones=[]), "time_zones"),
+    ("a field of a step", request(route=[{"chanel": "sms", "channel": "sms"}]), "channel"),
+    ("a template", request(template="overdue-frist"), "overdue-first"),
+    ("a channel", with_addresses(smss="+886912345678"), "sms"),
+]
+
+
+@pytest.mark.parametrize(("body", "meant"), [row[1:] for row in DID_YOU_MEAN], ids=[row[0] for row in DID_YOU_MEAN])
+async def test_did_you_mean(shared_app_client: AppClient, body: Any, meant: str) -> None:
+    """A misspelt name gets the one that is most like it; one that is like nothing, or endless, gets none."""
+    answer = await shared_app_client.post(ONE, body)
+    assert any(each["detail"].endswith(f'; did you mean "{meant}"?') for each in answer.json["errors"])
+    for name in ("qqqqqq", "expires_at" * 500):
+        strange = await shared_app_client.post(ONE, request(**{name: 1}))
+        assert "did you mean" not in strange.json["errors"][0]["detail"]
+
+
 BAD_BODIES = [
     ("malformed JSON", ONE, b'{"borrower": ', {}, 400, "malformed_json", []),
     ("no JSON at all", MANY, b"\xff\xfe", {}, 400, "malformed_json", []),

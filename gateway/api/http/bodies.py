@@ -18,6 +18,7 @@ from starlette.responses import Response
 from gateway.api.http.parts import ConfiguredChannels, HttpSettings, part
 from gateway.api.http.problems import ErrorBudget, Problem, as_json, field_errors
 from gateway.core.requests import FieldError
+from gateway.core.suggestions import did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -154,7 +155,7 @@ def validated(model: type[M], value: Any, prefix: str = "", budget: ErrorBudget 
     except ValidationError as error:
         budget = budget or ErrorBudget()
         errors = error.errors(include_url=False, include_context=False, include_input=False) if budget.left else []
-        found = field_errors(errors[: budget.left], prefix)
+        found = field_errors(errors[: budget.left], prefix, model)
         raise budget.spend(Problem("invalid_request", errors=found), error.error_count()) from None
 
 
@@ -166,7 +167,8 @@ async def read_model(request: Request, model: type[M], limits: JsonLimits = DEFA
 def normal_address(configured: ConfiguredChannels, channel: str, address: str, at: str = "") -> str:
     """The one spelling under which an address is kept. Raises Problem 422 with pointers below ``at``."""
     if channel not in configured.channels:
-        raise Problem("invalid_request", errors=[FieldError(f"{at}/channel", "there is no such channel")])
+        detail = f"there is no such channel{did_you_mean(channel, configured.channels)}"
+        raise Problem("invalid_request", errors=[FieldError(f"{at}/channel", detail)])
     try:
         return configured.channels[channel].normalise(address)
     except ValueError as error:  # the channel's own words, which never repeat the address

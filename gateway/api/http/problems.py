@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.requests import FieldError, RejectedRequest
+from gateway.core.suggestions import did_you_mean
 
 _MOST_ERRORS = 50  # our choice: nobody fixes more at once, and a hostile body could hold a million
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience
@@ -235,20 +238,48 @@ _WORDS = {
 }
 
 
-def field_errors(errors: Iterable[Mapping[str, Any]], prefix: str = "") -> list[FieldError]:
-    """pydantic's errors as ours. ``prefix`` is the pointer to the value that was validated."""
-    return [FieldError(prefix + pointer(error["loc"]), _words(error)) for error in errors]
+def field_errors(
+    errors: Iterable[Mapping[str, Any]], prefix: str = "", model: type[BaseModel] | None = None
+) -> list[FieldError]:
+    """pydantic's errors as ours. ``prefix`` is the pointer to the value that was validated, as a ``model``."""
+    return [FieldError(prefix + pointer(error["loc"]), _words(error, model)) for error in errors]
 
 
-def _words(error: Mapping[str, Any]) -> str:
+def _words(error: Mapping[str, Any], model: type[BaseModel] | None) -> str:
+    if error["type"] == "extra_forbidden" and model is not None:
+        *path, name = error["loc"]
+        return _WORDS[error["type"]] + did_you_mean(str(name), _fields(model, path))
     if error["type"] == "string_pattern_mismatch":
         return "has characters or a form that is not allowed here; see /docs"
     return _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
 
 
+def _fields(model: type[BaseModel], path: Iterable[str | int]) -> Sequence[str]:
+    """The fields of the model at ``path``, as pydantic names places, below ``model``."""
+    found: type[BaseModel] | None = model
+    for name in path:
+        if isinstance(name, str) and found is not None and name in found.model_fields:
+            found = _model_in(found.model_fields[name].annotation)
+    return list(found.model_fields) if found is not None else ()
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation such as ``list[StepIn] | None`` is about."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
+
+
 def _of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     """Parameters are pointed at as if the request were one document: ``/query/limit``, ``/path/kind``."""
     return field_errors({**error, "loc": [part for part in error["loc"] if part != "body"]} for error in errors)
+
+
+def _allowed(request: Request) -> str:
+    """``Allow``: every method of this address. Starlette names those of the first route alone."""
+    routes = [each for each in iter_route_contexts(request.app.routes) if each.methods and hasattr(each, "path_regex")]
+    first = next((each.path for each in routes if each.path_regex.match(request.scope["path"])), None)
+    return ", ".join(sorted({method for each in routes if each.path == first for method in each.methods or ()}))
 
 
 def install(app: FastAPI) -> None:
@@ -274,7 +305,8 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = _BY_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal")
-        return respond(Problem(kind, headers=error.headers), request_id(request))
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+        return respond(Problem(kind, headers=headers), request_id(request))
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Unavailable, on_unavailable)

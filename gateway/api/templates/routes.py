@@ -13,11 +13,23 @@ from starlette.responses import Response
 from gateway.api.http import bodies
 from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.bodies import JsonLimits
-from gateway.api.http.openapi import body, header
+from gateway.api.http.openapi import answer_header, body, header
 from gateway.api.http.parts import HttpSettings, Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import RequestModel
 from gateway.api.templates import answers
+from gateway.api.templates.responses import (
+    ConsequenceListOut,
+    LintOut,
+    PreviewListOut,
+    RolledBackOut,
+    TemplateExportOut,
+    TemplateHistoryOut,
+    TemplateImportOut,
+    TemplateListOut,
+    TemplateTextOut,
+    TemplateVersionListOut,
+)
 from gateway.api.templates.schemas import (
     BeginIn,
     CommentIn,
@@ -36,6 +48,9 @@ from gateway.core.states import TemplateState
 from gateway.identity.keys import Scope
 from gateway.templates.workflow import commands
 from gateway.templates.workflow.commands import Command, Permission, Subject, Target
+from gateway.templates.workflow.differences import Difference
+from gateway.templates.workflow.stored_version import StoredVersion
+from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.workflow import TemplateWorkflow
 
@@ -44,6 +59,7 @@ router = APIRouter(prefix="/v1/templates", tags=["templates"])
 # Our choice: 200 templates of 100 files each, of 25 kB on average in all.
 _LIMITS = JsonLimits(5_000_000, 20_000)
 _IF_MATCH = header("If-Match", "The ETag of the text that yours is based on; required.")
+_ETAG: dict[int | str, Any] = {200: answer_header("ETag", "The revision of a tenant's own version, for If-Match.")}
 Reading = Annotated[Caller, Depends(needs(Scope.TEMPLATES_READ))]
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
 Template = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -53,8 +69,8 @@ Number = Annotated[int, Path(ge=0, le=1_000_000)]
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.get("")
-async def listed(
+@router.get("", response_model=TemplateListOut)
+async def list_templates(
     workflow: Uses[TemplateWorkflow],
     who: Reading,
     search: Annotated[str, Query(max_length=80)] = "",
@@ -66,13 +82,13 @@ async def listed(
     return bodies.answer({"templates": [answers.summary(each) for each in wanted]})
 
 
-@router.get("/export")
-async def export(transfer: Uses[Transfer], who: Reading) -> Response:
+@router.get("/export", response_model=TemplateExportOut)
+async def export_templates(transfer: Uses[Transfer], who: Reading) -> Response:
     """The files of every template as they are live, byte for byte."""
     return bodies.answer({"templates": await transfer.export(who.tenant)})
 
 
-@router.post("/import", openapi_extra=body(ImportIn))
+@router.post("/import", response_model=TemplateImportOut, openapi_extra=body(ImportIn))
 async def import_templates(request: Request, transfer: Uses[Transfer], who: Editing) -> Response:
     """Begin drafts from files; with `publish`, publish them at once. One result for each template."""
     given = await bodies.read_model(request, ImportIn, _LIMITS)
@@ -87,8 +103,8 @@ async def import_templates(request: Request, transfer: Uses[Transfer], who: Edit
     return bodies.answer({"results": [asdict(each) for each in results]})
 
 
-@router.get("/{template}/versions")
-async def versions(workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
+@router.get("/{template}/versions", response_model=TemplateVersionListOut)
+async def list_template_versions(workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
     """All versions of a template, the newest first."""
     with answers.refusals():
         found = await workflow.versions(who.tenant, template)
@@ -98,8 +114,8 @@ async def versions(workflow: Uses[TemplateWorkflow], who: Reading, template: Tem
     )
 
 
-@router.get("/{template}/live")
-async def live(workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
+@router.get("/{template}/live", response_model=TemplateTextOut, responses=_ETAG)
+async def get_live_template(workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
     """The text that new requests get."""
     found = await workflow.live(who.tenant, template)
     if found is None:
@@ -107,15 +123,17 @@ async def live(workflow: Uses[TemplateWorkflow], who: Reading, template: Templat
     return answers.text(found)
 
 
-@router.get("/{template}/versions/{number}")
-async def version(workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number) -> Response:
+@router.get("/{template}/versions/{number}", response_model=TemplateTextOut, responses=_ETAG)
+async def get_template_version(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
     """One version with its files; 0 is the built-in version. Send its ETag in If-Match."""
     with answers.refusals():
         return answers.text(await workflow.text(who.tenant, template, number))
 
 
-@router.get("/{template}/history")
-async def history(
+@router.get("/{template}/history", response_model=TemplateHistoryOut)
+async def list_template_changes(
     workflow: Uses[TemplateWorkflow],
     who: Reading,
     template: Template,
@@ -126,8 +144,8 @@ async def history(
     return bodies.answer({"changes": [answers.change(each) for each in found]})
 
 
-@router.get("/{template}/versions/{number}/diff")
-async def diff(
+@router.get("/{template}/versions/{number}/diff", response_model=Difference)
+async def compare_template_version(
     workflow: Uses[TemplateWorkflow],
     who: Reading,
     template: Template,
@@ -140,8 +158,10 @@ async def diff(
     return bodies.answer(asdict(found))
 
 
-@router.post("/{template}/lint", openapi_extra=body(TextIn))
-async def lint(request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
+@router.post("/{template}/lint", response_model=LintOut, openapi_extra=body(TextIn))
+async def lint_template(
+    request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template
+) -> Response:
     """Check a text. The findings, errors first; an error blocks submitting and publishing."""
     given = await bodies.read_model(request, TextIn, _LIMITS)
     with answers.refusals():
@@ -151,8 +171,10 @@ async def lint(request: Request, workflow: Uses[TemplateWorkflow], who: Reading,
     return bodies.answer({"findings": [asdict(each) for each in found]})
 
 
-@router.post("/{template}/preview", openapi_extra=body(PreviewIn))
-async def preview(request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template) -> Response:
+@router.post("/{template}/preview", response_model=PreviewListOut, openapi_extra=body(PreviewIn))
+async def preview_template(
+    request: Request, workflow: Uses[TemplateWorkflow], who: Reading, template: Template
+) -> Response:
     """The message on each channel, exactly as sent; for an SMS, its segments and their cost."""
     given = await bodies.read_model(request, PreviewIn, _LIMITS)
     with answers.refusals():
@@ -161,8 +183,10 @@ async def preview(request: Request, workflow: Uses[TemplateWorkflow], who: Readi
     return bodies.answer({"previews": [answers.shown(each) for each in shown]})
 
 
-@router.get("/{template}/versions/{number}/consequences")
-async def consequences(workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number) -> Response:
+@router.get("/{template}/versions/{number}/consequences", response_model=ConsequenceListOut)
+async def list_consequences(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
     """The consequences of publishing now: callers that would break, changes that would be undone."""
     with answers.refusals():
         found = await workflow.consequences(who.tenant, template, number)
@@ -191,6 +215,16 @@ _METHODS = {
     "begin": ("POST", "/{template}/versions", 201),
     "save": ("PUT", "/{template}/versions/{number}", 200),
     "discard": ("DELETE", "/{template}/versions/{number}", 200),
+}
+
+
+_SUBJECTS = {Subject.TEMPLATE: "template", Subject.VERSION: "template_version", Subject.DRAFT: "template_draft"}
+# What is answered, where it is not the stored version.
+_RESULTS: Mapping[str, type] = {
+    "begin": TemplateTextOut,
+    "save": TemplateTextOut,
+    "roll-back": RolledBackOut,
+    "test": TestSend,
 }
 
 
@@ -229,7 +263,9 @@ def _add_route(command: Command) -> None:
         path,
         for_template if command.subject is Subject.TEMPLATE else for_version,
         methods=[method],
-        name=command.name,
+        name=f"{command.name.replace('-', '_')}_{_SUBJECTS[command.subject]}",
+        response_model=_RESULTS.get(command.name, StoredVersion),
+        responses={409: {"description": ""}},
         description=command.description,
         status_code=status,
         openapi_extra=extra,

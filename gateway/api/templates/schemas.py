@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from gateway.api.schemas import Address, Channel, Instant, RequestModel, Text, Values
+from gateway.api.schemas import Address, Channel, Flag, Instant, RequestModel, Text, Values
 from gateway.templates.workflow.preview import NAME, SampleRequest
 
 TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -48,14 +48,14 @@ class PublishIn(RequestModel):
 
     comment: Reason
     at: Instant | None = None
-    confirm: bool = False
+    confirm: Flag = False
 
 
 class RollBackIn(RequestModel):
     """``to``: the number of an earlier version, 0 for that of the files; null: the one before."""
 
     comment: Reason
-    to: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    to: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
 
 
 class SampleIn(RequestModel):
@@ -74,7 +74,7 @@ class TextIn(RequestModel):
     """A text to be looked at: these files, saved nowhere, or those of a version (0: that of the files; null: live)."""
 
     files: Files | None = None
-    number: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    number: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] | None = None
 
 
 class PreviewIn(TextIn):
@@ -94,5 +94,5 @@ class ImportIn(RequestModel):
 
     templates: Annotated[dict[TemplateId, Files], Field(min_length=1, max_length=200)]
     comment: Reason
-    publish: bool = False
-    confirm: bool = False
+    publish: Flag = False
+    confirm: Flag = False

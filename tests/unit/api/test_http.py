@@ -652,6 +652,63 @@ async def test_openapi_is_complete(client: Client) -> None:
     assert (await client.get("/docs")).status == 200
 
 
+# What an operation id begins with: the verb of what is done.
+_VERB_AND_NOUN = re.compile(
+    "(accept|add|approve|archive|begin|cancel|close|compare|confirm|create|decide|delete|discard|enable|end|export|get|give"
+    "|import|lift|lint|list|preview|publish|read|receive|redrive|refuse|reject|replay|roll_back|rotate|save|set|show"
+    "|stream|submit|test|unschedule|withdraw)_[a-z_]+"
+)
+
+
+async def test_operations_are_described_by_one_convention(client: Client) -> None:
+    """Ids are a verb and a noun, each once; every operation has a tag that is described, a summary and its answers."""
+    document = (await client.get("/openapi.json")).json
+    operations = [each for methods in document["paths"].values() for each in methods.values()]
+    ids = [each["operationId"] for each in operations]
+    assert len(set(ids)) == len(ids)
+    assert [each for each in ids if not _VERB_AND_NOUN.fullmatch(each)] == []
+    described = {each["name"] for each in document["tags"]}
+    for each in operations:
+        assert described.issuperset(each["tags"])
+        assert each["tags"]
+        for status, response in each["responses"].items():
+            if status.startswith("2") and status != "204":
+                schemas = [content.get("schema") for content in response["content"].values()]
+                assert schemas, (each["operationId"], status)
+                if "application/json" in response["content"]:
+                    assert schemas[0] != {}, (each["operationId"], status)
+
+
+async def test_problems_and_header_fields_follow_from_the_operation(client: Client) -> None:
+    """A key: 401, 403, 429 with the quota's fields; a body: 400, 413, 415, 422; a page: Link."""
+    document = (await client.get("/openapi.json")).json
+    paths, problems = document["paths"], document["components"]["responses"]
+    listed = paths["/v1/suppressions"]["get"]["responses"]
+    assert set(listed) == {"200", "401", "403", "422", "429", "500", "503"}
+    assert {"Link", "RateLimit", "X-Request-ID"} <= listed["200"]["headers"].keys()
+    taken = paths["/v1/notifications"]["post"]["responses"]
+    assert {"400", "413", "415", "422"} <= taken.keys()
+    assert "Location" in taken["202"]["headers"]
+    assert "Idempotent-Replayed" in taken["200"]["headers"]
+    assert "Retry-After" in problems["TooManyRequests"]["headers"]
+    assert "application/problem+json" in problems["NotFound"]["content"]
+    inbox = paths["/v1/inbox/stream"]["get"]
+    assert inbox["security"] == [{"borrowerToken": []}]
+    assert "text/event-stream" in inbox["responses"]["200"]["content"]
+
+
+async def test_allow_names_every_method(client: Client) -> None:
+    """405 says what the address does take, over all its routes (RFC 9110 section 15.5.6)."""
+    for path, methods in (
+        ("/v1/suppressions", "GET, POST"),
+        ("/v1/borrowers/B-1/holds/dispute", "DELETE, PUT"),
+        ("/v1/notifications", "GET, POST"),
+        ("/v1/notifications/batch", "POST"),
+    ):
+        answer = await client.call("PATCH", path)
+        assert (answer.problem, answer.headers["Allow"]) == ("method_not_allowed", methods)
+
+
 async def test_pages_run_their_own_script_only(client: Client) -> None:
     """The feed's page and the list of problem types are complete documents under a strict policy."""
     page = await client.holding("").get("/inbox")

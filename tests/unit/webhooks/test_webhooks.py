@@ -6,13 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.app.app import Gateway
@@ -26,43 +25,9 @@ from gateway.webhooks.types import TYPES
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
+from tests.support.webhook_receiver import Receiver, receiving
 
 LOOPBACK = ["127.0.0.0/8"]
-
-
-@dataclass
-class Receiver:
-    """A case system that keeps what it is told and answers what it is asked to, in turn; then 204."""
-
-    url: str = ""
-    hangs: asyncio.Event | None = None  # answers wait for it
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.heard.append((dict(request.headers), await request.read()))
-        if self.hangs is not None:
-            await self.hangs.wait()
-        status = self.answers.pop(0) if self.answers else 204
-        return web.Response(status=status, headers={"Location": "/other"} if status == 302 else {})
-
-
-@asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hooks", receiver.take)
-    app.router.add_post("/other", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    receiver.url = f"http://{host}:{port}/hooks"
-    try:
-        yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -267,6 +232,43 @@ def test_only_public_addresses_are_called(address: str, permitted: bool) -> None
     assert (guard.wrong_url(url) == "") is permitted
     assert Guard(["10.9.0.0/16"]).wrong_url("http://10.9.0.7/") == ""
     assert guard.wrong_url("http://cases.example.com/") != ""
+
+
+async def test_an_endpoint_is_tested(client: Client, receiver: Receiver) -> None:
+    """One signed message at once, whatever the endpoint subscribes to; the answer and the log say how that went."""
+    made = (await client.post("/v1/webhook-endpoints", {"url": receiver.url, "types": ["delivery.delivered"]})).json
+    path = f"/v1/webhook-endpoints/{made['id']}"
+    sent = await client.post(f"{path}/test")
+    assert sent.status == 200
+    assert (sent.json["state"], sent.json["outcome"], sent.json["status"]) == ("delivered", "delivered", 204)
+    [(headers, body)] = receiver.heard
+    message = Webhook(made["secret"]).verify(body, headers)
+    assert (message["type"], headers["webhook-id"]) == ("webhook_endpoint.test", sent.json["id"])
+    assert message["data"] == {"webhook_endpoint_id": made["id"], "sequence": 1}
+    assert (await client.get(f"{path}/messages")).json["messages"] == [sent.json]
+    assert (await client.post("/v1/webhook-endpoints/whe_1/test")).problem == "not_found"
+
+
+async def test_a_test_that_fails_is_told_and_not_repeated(client: Client, gateway: Gateway, receiver: Receiver) -> None:
+    """The endpoint's own answer is shown; no worker sends it again, and other messages are not held up by it."""
+    made = (await client.post("/v1/webhook-endpoints", {"url": receiver.url})).json
+    receiver.answers[:] = [500]
+    sent = (await client.post(f"/v1/webhook-endpoints/{made['id']}/test")).json
+    assert (sent["state"], sent["outcome"], sent["status"]) == ("failed", "unavailable", 500)
+    assert sent["next_attempt_at"] is None
+    await turns(gateway)
+    assert len(receiver.heard) == 1
+    assert (await client.post(f"/v1/webhook-endpoints/{made['id']}/test")).json["sequence"] == 2
+
+
+async def test_a_test_whose_process_died_is_sent_by_a_worker(gateway: Gateway, receiver: Receiver) -> None:
+    """A process may end before it has sent the message: that is leased for a minute, and due then."""
+    made = await gateway.webhooks.endpoints.create("acme", receiver.url, [])
+    outbox = WebhookOutbox(gateway.ledger.database)
+    assert await outbox.begin_test("acme", made["id"], NOW) is not None
+    assert await outbox.claim(made["id"], NOW, 8) == []
+    [again] = await outbox.claim(made["id"], NOW + timedelta(seconds=61), 8)
+    assert '"webhook_endpoint.test"' in again.body
 
 
 async def test_a_name_that_points_inside_is_not_called(receiver: Receiver) -> None:
