@@ -132,7 +132,7 @@ async def sending(port: int, **options: Any) -> AsyncIterator[Gateway]:
             await gateway.ledger.keys.create("acme", "test", ["send"], gateway.ledger.clock())
             provider = gateway.providers.by_name["mail"]
             assert isinstance(provider, Listens)
-            heard = partial(gateway.path.pipeline.handle_provider_push, "mail")
+            heard = partial(gateway.path.receiver.handle_provider_push, "mail")
             listening = asyncio.create_task(provider.listen(heard, stop))
             yield gateway
             stop.set()

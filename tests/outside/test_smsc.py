@@ -100,7 +100,7 @@ async def sending(server: NodeSmsc, **options: Any) -> AsyncIterator[Gateway]:
             await gateway.ledger.keys.create("acme", "test", ["send"], gateway.ledger.clock())
             provider = gateway.providers.by_name["smsc"]
             assert isinstance(provider, Listens)
-            heard = partial(gateway.path.pipeline.handle_provider_push, "smsc")
+            heard = partial(gateway.path.receiver.handle_provider_push, "smsc")
             listening = asyncio.create_task(provider.listen(heard, stop))
             yield gateway
             stop.set()
