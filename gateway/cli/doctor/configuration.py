@@ -13,7 +13,7 @@ from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 from gateway.core.signing import read_keys
 from gateway.identity.quotas import QuotaRules
 
-_FROM_FILES = ("secret_key", "database_url", "redis_url", "providers")
+_FROM_FILES = ("secret_key", "database_url", "redis_url", "providers", "oidc")
 # Variables that commands and scripts read besides the settings.
 _OTHERS = frozenset(
     {"GATEWAY_URL", "GATEWAY_API_KEY", "GATEWAY_VENV", "GATEWAY_VALKEY_SERVER", "GATEWAY_TEST_POSTGRESQL"}
@@ -27,7 +27,7 @@ def check(settings: Settings, environment: Mapping[str, str]) -> list[CheckResul
     """Problems of the settings and of the environment variables."""
     found = [*_names(environment), *_shape(settings), *_secret(settings), *_public_url(settings), *_lender(settings)]
     found += _quotas(settings)
-    return found or [ok("configuration", "the settings make sense")]
+    return [*(found or [ok("configuration", "the settings make sense")]), _quotas_in_force(settings)]
 
 
 def _names(environment: Mapping[str, str]) -> list[CheckResult]:
@@ -117,6 +117,19 @@ def _quotas(settings: Settings) -> list[CheckResult]:
                 what = f"{who}: a key's {limit} is above its tenant's, and is never reached"
                 found.append(warning("configuration.quotas", what, f"lower key.{limit}, or leave it out"))
     return found
+
+
+def _quotas_in_force(settings: Settings) -> CheckResult:
+    """What a tenant may ask that has no quota of its own, and which tenants have one."""
+    default, _ = QuotaRules(settings.quotas).of("")
+    figures = {
+        "requests a second": default.requests_per_second,
+        "notifications a second": default.notifications_per_second,
+        "notifications a day": default.notifications_per_day,
+    }
+    limits = ", ".join(f"{number:,g} {name}" if number else f"no limit of {name}" for name, number in figures.items())
+    own = ", ".join(sorted(filter(None, settings.quotas))) or "no tenant"
+    return ok("configuration.quotas", f"each tenant has {limits}; {own} has limits of its own")
 
 
 def _lender(settings: Settings) -> list[CheckResult]:

@@ -103,7 +103,7 @@ def test_each_fault_of_the_settings_is_found(changes: Mapping[str, Any], check: 
 
 def test_a_misspelt_setting_is_named_with_the_right_one() -> None:
     """What nothing reads is told, with the name that was meant."""
-    (found,) = configuration.check(Settings(**PRODUCTION), {"GATEWAY_SECRET_KEY_FLIE": "/x"})
+    found, _ = configuration.check(Settings(**PRODUCTION), {"GATEWAY_SECRET_KEY_FLIE": "/x"})
     assert (found.check, found.remedy) == ("configuration.names", "did you mean GATEWAY_SECRET_KEY_FILE?")
 
 
