@@ -121,6 +121,11 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _example(**values: Any) -> ConfigDict:
+    """A body for the API's documentation that the demo takes as it stands."""
+    return ConfigDict(json_schema_extra={"example": values})
+
+
 class BorrowerIn(RequestModel):
     id: Identifier
     name: Annotated[Text, Field(max_length=200)]
@@ -241,6 +246,8 @@ class BatchIn(RequestModel):
 class HoldIn(RequestModel):
     """No contact from ``start`` (now, where it is missing) to ``end`` (until lifted, where it is missing)."""
 
+    model_config = _example(reason="The borrower disputes the amount.")
+
     start: Instant | None = None
     end: Instant | None = None
     case_id: Identifier | None = None
@@ -253,6 +260,8 @@ class OptOutIn(RequestModel):
     ``evidence`` says where the proof is kept, not what it says.
     """
 
+    model_config = _example(channel="sms", source="telephone", evidence="call 2026-11-24, file 77")
+
     channel: Channel | None = None
     address: Address | None = None
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
@@ -262,6 +271,8 @@ class OptOutIn(RequestModel):
 class ConsentIn(RequestModel):
     """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says."""
 
+    model_config = _example(category="collections", source="letter", evidence="archive, scan 77")
+
     category: Category
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
     evidence: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")]
@@ -270,6 +281,8 @@ class ConsentIn(RequestModel):
 class SuppressionIn(RequestModel):
     """An address that must not be used for anybody (``reason``), or that may be used again (no reason)."""
 
+    model_config = _example(channel="email", address="b1001@example.com", reason="complaint")
+
     channel: Channel
     address: Address
     reason: Annotated[str, StringConstraints(max_length=40, pattern=r"^([a-z][a-z0-9_]*)?$")] = ""
@@ -277,6 +290,8 @@ class SuppressionIn(RequestModel):
 
 class ReviewIn(RequestModel):
     """Why a reviewer decided so; kept as evidence."""
+
+    model_config = _example(reason="The debt adviser agreed by telephone.")
 
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
@@ -288,6 +303,10 @@ class ControlIn(RequestModel):
     tenant, or with ``everywhere`` for every tenant. That, and to name another tenant,
     takes the scope platform; to name the caller's own tenant takes the scope admin.
     """
+
+    model_config = _example(
+        kind="pause", scope="channel", value="sms", reason="The provider has an incident.", duration="PT1H"
+    )
 
     kind: SwitchKind = SwitchKind.PAUSE
     scope: SwitchScope
@@ -304,6 +323,8 @@ class ControlIn(RequestModel):
 class RedriveIn(RequestModel):
     """Which failed notifications are to be tried again: these ids, or all that the filters find."""
 
+    model_config = _example(channel="sms", reason="The provider is back.", dry_run=True)
+
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
     filter_reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
     channel: Channel | None = None
@@ -315,6 +336,10 @@ class RedriveIn(RequestModel):
 class WebhookEndpointIn(RequestModel):
     """Where a case system wants to be told of what happens from now on. No types: of everything."""
 
+    model_config = _example(
+        url="https://case-system.example.com/hooks", types=["delivery.delivered", "borrower.opted_out"]
+    )
+
     url: Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[!-~]+$")]
     types: Annotated[
         list[Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z_.]+$")]], Field(max_length=50)
@@ -324,6 +349,8 @@ class WebhookEndpointIn(RequestModel):
 class ReplayIn(RequestModel):
     """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
 
+    model_config = _example(since="2026-11-24T00:00:00Z")
+
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
     since: Instant | None = None
     all: Flag = False
@@ -331,6 +358,8 @@ class ReplayIn(RequestModel):
 
 class CloseIn(RequestModel):
     """Why a case is closed: a word of the caller's, such as ``paid``."""
+
+    model_config = _example(reason="paid")
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
 

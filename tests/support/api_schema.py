@@ -70,7 +70,12 @@ def run(
                     "include-path": "/v1/notifications/batch",
                     "checks": {"negative_data_rejection": {"enabled": False}},
                     "phases": {"coverage": {"generation": {"mode": "positive"}}},
-                }
+                },
+                # Its shape is that of a notification, whose every violation is tried.
+                {
+                    "include-path": "/v1/decisions",
+                    "phases": {"coverage": {"generation": {"mode": "positive"}}},
+                },
             ],
         }
     )
