@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 from argon2 import PasswordHasher
 from redis import Redis as BlockingRedis
@@ -26,6 +27,10 @@ from gateway.storage.schema import metadata
 from tests.support.postgresql import PostgresServer, new_database
 from tests.support.production import free_port
 from tests.support.waiting import eventually_blocking
+
+# Without a limit of time for an example: a busy machine exceeds the default of 200 ms.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(trylast=True)
