@@ -9,9 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,12 +29,28 @@ from tests.support.production import free_port
 from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 
+# Without a limit of time for an example: a busy machine exceeds the default of 200 ms.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random."""
     slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops")}
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_password_hashes() -> Iterator[None]:
+    """Hash passwords at argon2's least cost: the real one is 0.2 s of processor time, and tests hash some 200.
+
+    The real cost is a test of its own in tests/contract/identity/test_users.py.
+    """
+    cheap = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.identity.users.PasswordHasher", cheap)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from typing import Any
 _GATEWAY = [sys.executable, "-c", "from gateway.cli import app; app()"]
 _AT = "2026-11-24T10:00:00+08:00"  # within permitted hours in Taipei
 _EACH = 10  # reminders before the backup, and after it
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 _WATCHED = 6.0  # seconds in which a restored gateway would send: its due scanner runs twice a second
 
 

@@ -21,6 +21,7 @@ from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.core.clock import Clock
 from tests.support.ledgers import NOW, begun, empty_sqlite
+from tests.support.waiting import LIMIT_SECONDS
 
 # Providers that are configured and can't be reached: port 9 of loopback refuses connections.
 PROVIDERS = [
@@ -83,7 +84,15 @@ class _Server(uvicorn.Server):
 async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """The application behind a real HTTP server on a port of loopback, 0: a free one; its address."""
     listener = socket.create_server(("127.0.0.1", port))
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        # A busy machine may need more than uvicorn's 5 s to prepare a large request: the connection would be closed.
+        timeout_keep_alive=int(LIMIT_SECONDS),
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:  # noqa: ASYNC110 – uvicorn has no event for it

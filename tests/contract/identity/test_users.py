@@ -6,11 +6,14 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import select
 
 from gateway.core.signing import Signer
 from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import BadUser, Role, Users
 from gateway.storage.database import Database
+from gateway.storage.schema import users as table
 from tests.support.ledgers import NOW
 
 PASSWORD = "correct horse battery staple"
@@ -41,6 +44,14 @@ async def test_only_the_right_password_opens(users: Users) -> None:
     assert await users.check("MEI@example.com ", PASSWORD) == mei
     assert await users.check("mei@example.com", PASSWORD + "x") is None
     assert await users.check("nobody@example.com", PASSWORD) is None
+
+
+async def test_a_password_is_stored_as_an_expensive_hash(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argon2id at RFC 9106's second recommended choice: 64 MiB, three passes, four lanes."""
+    monkeypatch.setattr("gateway.identity.users.PasswordHasher", PasswordHasher)  # tests have a cheap one
+    await Users(database).add("acme", "Mei", "mei@example.com", "editor", PASSWORD, NOW)
+    stored = await database.read(lambda connection: connection.execute(select(table.c.password)).scalar_one())
+    assert stored.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
 from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, TO
-from tests.support.waiting import eventually
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 R = ProviderReason
@@ -37,7 +37,8 @@ R = ProviderReason
 
 def _provider(port: int, **options: Any) -> SmtpProvider:
     values = {"host": "127.0.0.1", "port": port, "tls": "none", "domain": "lender.example"}
-    values |= {"from_address": "no-reply@lender.example", "timeout_seconds": 1.5, "data_timeout_seconds": 1.5}
+    values |= {"from_address": "no-reply@lender.example", "timeout_seconds": LIMIT_SECONDS}
+    values["data_timeout_seconds"] = LIMIT_SECONDS
     built = CHANNEL.build("smtp", "relay", values | options, {"clock": clock})
     assert isinstance(built, SmtpProvider)
     return built
@@ -60,7 +61,7 @@ def _relay(**replies: str | None) -> Talk:
         async def say(verb: str, usual: str) -> bool:
             reply = replies.get(verb, usual)
             if reply is None:
-                await asyncio.sleep(30)
+                await asyncio.Event().wait()
             if reply:
                 writer.write(f"{reply}\r\n".encode())
                 await writer.drain()
@@ -129,7 +130,9 @@ async def test_trouble_with_the_relay(
 ) -> None:
     """Before DATA nothing was sent; after it only a reply tells; and a reply is the relay's own word."""
     async with Scripted(_relay(**replies)) as server:
-        provider = _provider(server.port)
+        # Short only where it runs out: a busy machine may take seconds to answer.
+        short = {"greeting": "timeout_seconds", "mail": "timeout_seconds", "body": "data_timeout_seconds"}
+        provider = _provider(server.port, **{short[verb]: 1.5 for verb, reply in replies.items() if reply is None})
         with pytest.raises(SendFailure) as raised:
             await provider.send(message(TO))
         await provider.close()
@@ -208,7 +211,7 @@ async def test_starttls_and_login() -> None:
     async with _sink(tls=_server_tls(), credentials=("gateway", "pass word")) as sink:
         provider = _provider(
             sink.port, tls="starttls", ca_file=str(CERTIFICATES / "loopback-cert.pem"),
-            username="gateway", password="pass word", timeout_seconds=5,
+            username="gateway", password="pass word",
         )  # fmt: skip
         await provider.send(message(TO))
         await provider.close()
@@ -220,10 +223,10 @@ async def test_tls_from_the_first_byte() -> None:
     server = await asyncio.start_server(_relay(), "127.0.0.1", 0, ssl=_server_tls())
     port = server.sockets[0].getsockname()[1]
     try:
-        provider = _provider(port, tls="tls", ca_file=str(CERTIFICATES / "loopback-cert.pem"), timeout_seconds=5)
+        provider = _provider(port, tls="tls", ca_file=str(CERTIFICATES / "loopback-cert.pem"))
         assert (await provider.send(message(TO))).provider_message_id
         await provider.close()
-        stranger = _provider(port, tls="tls", timeout_seconds=5)
+        stranger = _provider(port, tls="tls")
         with pytest.raises(TransientFailure, match="provider_config"):
             await stranger.send(message(TO))
         await stranger.close()
@@ -245,7 +248,7 @@ async def test_without_tls_and_login_nothing_is_sent(
 ) -> None:
     """A relay that cannot be trusted, or does not trust us, gets no message; and it is not the borrower's fault."""
     if options.pop("ca", False):
-        options |= {"ca_file": str(CERTIFICATES / "loopback-cert.pem"), "timeout_seconds": 5}
+        options |= {"ca_file": str(CERTIFICATES / "loopback-cert.pem")}
     credentials = ("gateway", "right") if "username" in options else None
     async with _sink(tls=_server_tls() if tls else None, credentials=credentials) as sink:
         provider = _provider(sink.port, **options)
@@ -264,7 +267,7 @@ async def test_a_private_ca_is_told_as_what_it_is(tls: str) -> None:
     try:
         async with _sink(tls=context) as sink:
             port = server.sockets[0].getsockname()[1] if tls == "tls" else sink.port
-            provider = _provider(port, tls=tls, timeout_seconds=10)
+            provider = _provider(port, tls=tls)
             with pytest.raises(TransientFailure) as failure:
                 await provider.check()
             assert (failure.value.reason, failure.value.code) == (R.PROVIDER_CONFIG, "certificate_not_trusted")
@@ -289,7 +292,7 @@ def test_a_missing_ca_file_stops_the_start(tmp_path: Path, content: str | None, 
 async def test_connections_are_reused_and_bounded() -> None:
     """A hundred at once share the pool's connections, and each message arrives once."""
     async with _sink() as sink:
-        provider = _provider(sink.port, connections=4, max_messages=1000, timeout_seconds=5)
+        provider = _provider(sink.port, connections=4, max_messages=1000)
         await asyncio.gather(*(provider.send(message(TO, number)) for number in range(100)))
         await provider.close()
         assert sink.connections <= 4
@@ -336,7 +339,7 @@ async def test_a_connection_that_died_idle_is_not_used(monkeypatch: pytest.Monke
 async def test_a_cancelled_send_gives_its_place_back() -> None:
     """A worker that is stopped in the middle of a message leaves no half-finished envelope behind."""
     async with Scripted(_relay(body=None)) as slow, _sink() as sink:
-        provider = _provider(slow.port, connections=1, data_timeout_seconds=30)
+        provider = _provider(slow.port, connections=1)
         task = asyncio.create_task(provider.send(message(TO, 1)))
         await eventually(lambda: slow.conversations)
         task.cancel()
