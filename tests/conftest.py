@@ -30,7 +30,7 @@ from tests.support.waiting import eventually_blocking
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts processes comes first, in the random order that all have; what is short fills the gaps at the end."""
-    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops")}
+    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops", "outside")}
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
 
 
