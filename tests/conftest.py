@@ -37,7 +37,7 @@ hypothesis.settings.load_profile("tests")
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random."""
-    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops")}
+    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops", "outside")}
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
 
 

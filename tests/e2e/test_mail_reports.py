@@ -14,12 +14,13 @@ import pytest
 
 from channels.base import CallbackRequest
 from channels.email.reports import reply_address
+from channels.email.sink import SmtpSink
 from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.core.requests import NotificationRequest
 from tests.support.api_gateway import request
-from tests.support.fake_servers import closed_port
+from tests.support.fake_servers import clock, closed_port
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS
 
@@ -157,3 +158,27 @@ async def test_a_stop_by_mail_holds_for_the_address_that_was_written_to(signed: 
         body = request(route=["email"], case=case)
         [second] = await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
         assert second.state == ("suppressed" if signed else "accepted")
+
+
+async def test_a_stop_by_a_pipe_is_confirmed_by_mail() -> None:
+    """What a mail server's program posts is answered as what comes by LMTP: to the address written to, once."""
+    sink = SmtpSink(clock)
+    await sink.start()
+    try:
+        async with _sending_mail(sink.port) as gateway:
+            body = request(route=["email"])
+            body["borrower"] |= {"jurisdiction": "us", "locale": "en", "time_zones": ["Pacific/Auckland"]}
+            [answer] = await gateway.path.pipeline.accept("acme", [NotificationIn(**body).incoming("", body)])
+            reference = gateway.ledger.signer.reference((await _delivery(gateway, answer.id))["id"], 1)
+            to = reply_address(reference, "lender.example")
+            for number in range(2):
+                head = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <{number}@x>\r\n"
+                raw = f"{head}\r\nSTOP".encode()
+                callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
+                assert await gateway.path.pipeline.reply("mail", callback) == (b"", "text/plain")
+            [confirmation] = sink.mails
+            assert confirmation.recipient == body["borrower"]["addresses"]["email"]
+            assert confirmation.sender in ("", "<>")
+            assert b"Auto-Submitted: auto-replied" in confirmation.raw
+    finally:
+        await sink.stop()

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.pgbouncer import pgbouncer
+from tests.support.pgbouncer import pgbouncer, pgbouncer_version
 from tests.support.postgresql import new_database
 from tests.support.production import production, request
+from tests.support.tried import Tried
 from tests.support.waiting import eventually
 
 _NOTIFICATIONS = 40
@@ -37,7 +38,7 @@ def command(url: str, *arguments: str) -> str:
 # keeps one: two processes of eight, and commands.
 @pytest.mark.parametrize(("mode", "connections"), [("transaction", 4), ("session", 40)])
 async def test_the_gateway_works_behind_pgbouncer(
-    tmp_path: Path, postgresql_url: str, tcp_valkey_url: str, mode: str, connections: int
+    tmp_path: Path, postgresql_url: str, tcp_valkey_url: str, tried: Tried, mode: str, connections: int
 ) -> None:
     """The schema is migrated, requests are accepted and sent, and doctor says which mode it saw."""
     with new_database(postgresql_url) as direct, pgbouncer(direct, mode, connections) as url:
@@ -58,3 +59,4 @@ async def test_the_gateway_works_behind_pgbouncer(
         [pooler] = [each for each in said if each["check"] == "ledger.pooler"]
         assert pooler["level"] == "ok"
         assert f"{mode} mode" in pooler["what"]
+        tried(pgbouncer_version(), f"migration, {_NOTIFICATIONS} reminders, {mode} mode", "sent", "", pooler["what"])

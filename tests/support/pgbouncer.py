@@ -21,15 +21,26 @@ from tests.support.waiting import eventually_blocking
 _UNPRIVILEGED = "nobody"  # PgBouncer refuses to run as root; this user exists on every Unix (LSB 5.0, 22.2)
 
 
+def _program() -> str:
+    """Its path; skips the test where it is not installed."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
+    return program
+
+
+def pgbouncer_version() -> str:
+    """As it says it: ``PgBouncer 1.18.0``."""
+    return subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
 @contextmanager
 def pgbouncer(url: str, mode: str, server_connections: int) -> Iterator[str]:
     """The URL of the database at ``url`` through a PgBouncer of its own in this ``pool_mode``.
 
     Skips the test where PgBouncer is not installed.
     """
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
+    program = _program()
     target = make_url(url)
     server = {
         "host": target.host or target.query["host"],

@@ -1,7 +1,7 @@
 """The table of what was tried with software of others: a row for each case, from the tests that ran it.
 
-``pytest --outside-table FILE tests/outside`` writes it; ops/deploy/tried.md is one. A test calls ``tried`` with what it
-has checked. The rows travel with pytest's reports, so that tests may run in several processes.
+``pytest --outside-table FILE`` writes it, of the tests that it runs; ops/deploy/tried.md is one. A test calls ``tried``
+with what it has checked. The rows travel with pytest's reports, so that tests may run in several processes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Tried = Callable[..., None]
 _PROPERTY = "tried"
 _HEAD = """# Tried with software of others
 
-Each row is a test in tests/outside that passed: the server and its version, what was sent, the end state and reason
-that the ledger has, and what the other side logged or received. The tests write this page:
-`pytest --outside-table ops/deploy/tried.md tests/outside`.
+Each row is a test that passed: the server and its version, what was sent, the end state and reason that the ledger has,
+and what the other side logged or received. The tests write this page: `pytest --outside-table ops/deploy/tried.md` with
+tests/outside, tests/e2e/test_pgbouncer.py and tests/contract/queue/test_rights.py.
 
 """
 

@@ -27,6 +27,7 @@ from gateway.queue.rights import refusal
 from gateway.queue.token_buckets import TokenBuckets
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.production import free_port
+from tests.support.tried import Tried
 from tests.support.waiting import eventually, eventually_blocking
 
 README = Path(__file__).parents[3] / "ops" / "deploy" / "README.md"
@@ -84,6 +85,13 @@ def program(request: pytest.FixtureRequest) -> str:
     return found
 
 
+def version(program: str) -> str:
+    """``Redis 7.0.15``, ``Valkey 9.1.0``."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    [number] = re.findall(r" v=(\S+)", said)
+    return f"{said.split()[0]} {number}"
+
+
 def user(rule: str) -> list[str]:
     return ["user default off", rule]
 
@@ -92,12 +100,13 @@ async def doctors(url: str) -> list[CheckResult]:
     return await queue.check(Settings(redis_url=url, database_url="sqlite:///unused"))
 
 
-async def test_the_documented_rights_are_enough(tmp_path: Path, program: str) -> None:
+async def test_the_documented_rights_are_enough(tmp_path: Path, program: str, tried: Tried) -> None:
     """With the ACL line of ops/deploy/README.md a job is queued and done, a token is taken, and doctor is content."""
     with server(tmp_path / "server", program, users=user(GATEWAY)) as port:
         url = f"redis://gateway:{PASSWORD}@127.0.0.1:{port}/0"
         assert [(each.check, each.level) for each in await doctors(url)] == [("redis", Level.OK)]
         await _works(url)
+        tried(version(program), "the documented ACL line", "a job done, a token taken", "", "doctor: redis ok")
 
 
 async def _works(url: str) -> None:
@@ -122,13 +131,14 @@ async def _works(url: str) -> None:
         await client.aclose()
 
 
-async def test_a_user_without_dangerous_commands_can_work(tmp_path: Path, program: str) -> None:
+async def test_a_user_without_dangerous_commands_can_work(tmp_path: Path, program: str, tried: Tried) -> None:
     """The worker needs no INFO; doctor warns that it can't look at the server."""
     rule = f"user gateway on >{PASSWORD} ~* &* +@all -@dangerous"
     with server(tmp_path / "server", program, users=user(rule)) as port:
         url = f"redis://gateway:{PASSWORD}@127.0.0.1:{port}/0"
         assert [(each.check, each.level) for each in await doctors(url)] == [("redis.info", Level.WARNING)]
         await _works(url)
+        tried(version(program), "a user with -@dangerous", "a job done, a token taken", "", "doctor: redis.info warns")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +184,7 @@ async def test_the_check_of_rights_changes_nothing(tmp_path: Path) -> None:
         await client.aclose()
 
 
-async def test_sentinels_may_have_a_password_of_their_own(tmp_path: Path, program: str) -> None:
+async def test_sentinels_may_have_a_password_of_their_own(tmp_path: Path, program: str, tried: Tried) -> None:
     """The servers' user stands before the hosts, the Sentinels' password in the query."""
     with server(
         tmp_path / "server", program, users=[*user(GATEWAY), f"user watcher on >{PASSWORD} ~* &* +@all"]
@@ -189,6 +199,8 @@ async def test_sentinels_may_have_a_password_of_their_own(tmp_path: Path, progra
             url = f"sentinel://gateway:{PASSWORD}@127.0.0.1:{watched}/ours?db=0"
             assert (await doctors(url))[0].check in ("redis.rights", "redis.reachable")
             await _works(f"{url}&sentinel_password=the-sentinels")
+            sent = "Sentinel with a password of its own"
+            tried(version(program), sent, "a job done, a token taken", "", "the server's user, the Sentinel's password")
 
 
 def test_a_misspelt_option_of_sentinel_is_refused() -> None:
