@@ -120,6 +120,22 @@ async def test_a_providers_opt_out_is_the_addresss_and_can_be_lifted(database: D
     assert (await facts_of(database)).opted_out_at is None
 
 
+async def test_a_click_is_undone_for_a_day_and_nothing_else_with_it(database: Database) -> None:
+    """By the link that recorded it, once; an earlier opt-out of the address, by a carrier's code, stays."""
+    day = 86_400
+    delivery, other = await sent_to(database, "B-1"), await sent_to(database, "B-2", "k2")
+    await people_on(database, later(100)).opt_out_delivery(delivery, "one_click")
+    assert not await people_on(database, later(200)).undo_one_click(other)
+    assert not await people_on(database, later(100 + day + 1)).undo_one_click(delivery)
+    assert await people_on(database, later(100 + day)).undo_one_click(delivery)
+    assert not await people_on(database, later(100 + day)).undo_one_click(delivery)
+    assert (await facts_of(database)).opted_out_at is None
+    await people_on(database, later(2 * day)).opt_out_delivery(other, "provider:twilio")
+    await people_on(database, later(2 * day + 1)).opt_out_delivery(delivery, "one_click")
+    assert not await people_on(database, later(2 * day + 2)).undo_one_click(delivery)
+    assert (await facts_of(database)).opted_out_at == later(2 * day)
+
+
 async def test_a_lenders_record_is_of_the_borrower_alone(database: Database) -> None:
     """A letter names a person: another borrower of the same number is not affected."""
     await people_on(database).add_opt_out("acme", "B-1", "sms", PHONE, "letter", "key:1")
