@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.borrowers.store import ONE_CLICK, BorrowerStore
+from gateway.borrowers.one_click import OneClick
 from gateway.core.signing import Signer
 from gateway.observability.metrics import Metrics, OptOutSource
 
@@ -90,9 +90,9 @@ _HEADERS = {
 
 
 @router.get("/{token}", response_class=HTMLResponse)
-async def show_unsubscribe(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
+async def show_unsubscribe(token: str, signer: Uses[Signer], links: Uses[OneClick]) -> Response:
     """A page that asks, with one button. Nothing changes by reading it."""
-    language = await _language(people, _delivery(signer, token))
+    language = await _language(links, _delivery(signer, token))
     texts = _TEXTS[language]
     form = f'<form method="post"><button>{texts.stop}</button></form>'
     return _page(language, texts.question, f"<p>{texts.what}</p>{form}")
@@ -100,25 +100,25 @@ async def show_unsubscribe(token: str, signer: Uses[Signer], people: Uses[Borrow
 
 @router.post("/{token}", response_class=HTMLResponse)
 async def confirm_unsubscribe(
-    token: str, signer: Uses[Signer], people: Uses[BorrowerStore], metrics: Uses[Metrics]
+    token: str, signer: Uses[Signer], links: Uses[OneClick], metrics: Uses[Metrics]
 ) -> Response:
     """Record the opt-out for the address that the e-mail went to; in force when this answers. Repeating it is fine."""
     delivery = _delivery(signer, token)
-    language = await _language(people, delivery)
+    language = await _language(links, delivery)
     with metrics.opting_out(OptOutSource.REPLY):
-        await people.opt_out_delivery(delivery, ONE_CLICK, wait=True)
+        await links.opt_out(delivery)
     texts = _TEXTS[language]
     form = f'<form method="post" action="{token}/undo"><button>{texts.undo}</button></form>'
     return _page(language, texts.stopped, f"<p>{texts.mistaken}</p>{form}")
 
 
 @router.post("/{token}/undo", response_class=HTMLResponse)
-async def undo_unsubscribe(token: str, signer: Uses[Signer], people: Uses[BorrowerStore]) -> Response:
+async def undo_unsubscribe(token: str, signer: Uses[Signer], links: Uses[OneClick]) -> Response:
     """Take back the opt-out that this link recorded within the last day. Others stay, as the page says then."""
     delivery = _delivery(signer, token)
-    language = await _language(people, delivery)
+    language = await _language(links, delivery)
     texts = _TEXTS[language]
-    return _page(language, texts.undone if await people.undo_one_click(delivery) else texts.not_undone, "")
+    return _page(language, texts.undone if await links.undo(delivery) else texts.not_undone, "")
 
 
 def _page(language: str, title: str, content: str) -> Response:
@@ -126,9 +126,9 @@ def _page(language: str, title: str, content: str) -> Response:
     return HTMLResponse(page, headers=_HEADERS)
 
 
-async def _language(people: BorrowerStore, delivery_id: str) -> str:
+async def _language(links: OneClick, delivery_id: str) -> str:
     """The page's language for the locale of the borrower; English where nothing is known of it any more."""
-    language, _, country = (await people.locale_of_delivery(delivery_id)).replace("_", "-").partition("-")
+    language, _, country = (await links.locale(delivery_id)).replace("_", "-").partition("-")
     if language.lower() != "zh":
         return "en"
     return "zh-Hant" if country.upper() in ("TW", "HK", "MO", "HANT") else "zh-Hans"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.borrowers.one_click import OneClick
 from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
@@ -27,6 +28,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.operations.forecaster,
         gateway.redis.preview_cache,
         gateway.providers.inbox,
+        OneClick(gateway.ledger.database, gateway.path.borrowers, gateway.ledger.clock),
         gateway.ledger.keys,
         gateway.path.metrics,
         gateway.templates.packs,

@@ -6,16 +6,16 @@ event to the borrower's chain.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, tuple_, update
+from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
 from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
-from gateway.core.codec import StoredOptOut, encode, holds_from, instant, notification_from, opt_outs_from
+from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
 from gateway.core.deliveries import Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Category, new_id
@@ -24,11 +24,8 @@ from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import addresses, borrowers, cases, deliveries, inbox, notifications
+from gateway.storage.schema import cases, deliveries, inbox
 from gateway.storage.unit_of_work import UnitOfWork
-
-ONE_CLICK = "one_click"  # the source of an opt-out by an e-mail's link
-_UNDO = timedelta(days=1)  # our choice: who pressed by mistake notices at once; a lender's case system by the next day
 
 
 class BorrowerStore:
@@ -183,43 +180,6 @@ class BorrowerStore:
             await change_borrowers_at(
                 self._database, self._rules, [address], source, self._clock, changed=changed, wait=wait
             )
-
-    async def undo_one_click(self, delivery_id: str) -> bool:
-        """Lift the opt-out that this delivery's link recorded at most ``_UNDO`` ago; False where there is none.
-
-        Not an opt-out by other words or another link, of which who has this link may know nothing.
-        """
-        mine = select(deliveries.c.tenant, deliveries.c.borrower_id).where(deliveries.c.id == delivery_id)
-        query = select(borrowers.c.tenant, borrowers.c.id, borrowers.c.opt_outs).where(
-            tuple_(borrowers.c.tenant, borrowers.c.id).in_(mine)
-        )
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        made_here = [
-            each
-            for each in (opt_outs_from(row.opt_outs) if row is not None else ())
-            if (each.source, each.evidence) == (ONE_CLICK, delivery_id) and self._clock() - each.opt_out.at <= _UNDO
-        ]
-        if row is None or not made_here or not await self._address_opted_out_by(row.tenant, made_here[0].opt_out):
-            return False
-        return await self.lift_opt_out(row.tenant, row.id, made_here[0].id, ONE_CLICK)
-
-    async def _address_opted_out_by(self, tenant: str, opt_out: OptOut) -> bool:
-        """Whether the address's opt-out is that one, and not an earlier one, which stays."""
-        query = select(addresses.c.opted_out_at).where(
-            addresses.c.tenant == tenant, addresses.c.channel == opt_out.channel, addresses.c.digest == opt_out.address
-        )
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        return row is None or row.opted_out_at is None or row.opted_out_at >= opt_out.at
-
-    async def locale_of_delivery(self, delivery_id: str) -> str:
-        """The locale of the borrower who was written to; "" where the delivery is unknown or pruned."""
-        query = (
-            select(notifications)
-            .join(deliveries, deliveries.c.notification_id == notifications.c.id)
-            .where(deliveries.c.id == delivery_id)
-        )
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        return notification_from(row).borrower.locale if row is not None else ""
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
         """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from gateway.app import storage
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
+from gateway.templates.workflow.preview import SAMPLE_UNSUBSCRIBE_URL
 from gateway.templates.workflow.versions_store import VersionStore
 from tests.support.api_gateway import Answer, Client, app_of, request, serving
 from tests.support.ledgers import begun, empty_sqlite
@@ -280,7 +282,7 @@ async def test_a_new_variable_names_the_callers_it_would_break(office: Office) -
 
 
 async def test_a_test_message_is_the_preview_with_a_mark(office: Office) -> None:
-    """By the real provider, byte for byte but for the mark, to nobody but the list, and no contact is counted."""
+    """By the real provider, byte for byte but for the mark and its own unsubscribe link, to nobody but the list."""
     saved = await office.draft()
     number = saved.json["number"]
     shown = await office.editor.post(f"{TEMPLATE}/preview", {"number": number, "sample": {"locale": "en-US"}})
@@ -298,7 +300,9 @@ async def test_a_test_message_is_the_preview_with_a_mark(office: Office) -> None
     [mail] = office.mail.mails
     message = message_from_bytes(mail.raw, policy=policy.default)
     content = by_channel["email"]["content"]
-    previewed = Content(content["text"], "[TEST] " + content["subject"], content["html"])
+    [link] = re.findall(r"https?://\S+/v1/unsubscribe/tst_\S+", message.get_body(("plain",)).get_content())
+    text, html = (content[name].replace(SAMPLE_UNSUBSCRIBE_URL, link) for name in ("text", "html"))
+    previewed = Content(text, "[TEST] " + content["subject"], html)
     sent_at = message["Date"].datetime
     assert mail.raw == build(Envelope("a@b.example", EDITOR, mail.message_id, sent_at, {}), previewed)
 

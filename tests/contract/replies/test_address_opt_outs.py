@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from channels.base import Reply
 from gateway import policy
+from gateway.borrowers.one_click import OneClick
 from gateway.core.facts import AddressFacts
 from gateway.core.reasons import Intent, PolicyReason, Violation
 from gateway.core.states import State
@@ -49,6 +50,10 @@ async def facts_of(database: Database, tenant: str = "acme") -> AddressFacts:
     key = digest(tenant, "sms", PHONE)
     found = await store_on(database).facts([(tenant, "B-9")], [], [(tenant, "sms", key)], NOW)
     return found[(tenant, "B-9")].facts.addresses.get(key, AddressFacts())
+
+
+async def undone(database: Database, delivery: str, at: datetime) -> bool:
+    return await OneClick(database, people_on(database, at), lambda: at).undo(delivery)
 
 
 async def sent_to(database: Database, borrower: str, key: str = "k1") -> str:
@@ -118,6 +123,22 @@ async def test_a_providers_opt_out_is_the_addresss_and_can_be_lifted(database: D
     await people.opt_out_delivery(delivery, "one_click")
     await people.set_suppression("acme", "sms", PHONE, "")
     assert (await facts_of(database)).opted_out_at is None
+
+
+async def test_a_click_is_undone_for_a_day_and_nothing_else_with_it(database: Database) -> None:
+    """By the link that recorded it, once; an earlier opt-out of the address, by a carrier's code, stays."""
+    day = 86_400
+    delivery, other = await sent_to(database, "B-1"), await sent_to(database, "B-2", "k2")
+    await people_on(database, later(100)).opt_out_delivery(delivery, "one_click")
+    assert not await undone(database, other, later(200))
+    assert not await undone(database, delivery, later(100 + day + 1))
+    assert await undone(database, delivery, later(100 + day))
+    assert not await undone(database, delivery, later(100 + day))
+    assert (await facts_of(database)).opted_out_at is None
+    await people_on(database, later(2 * day)).opt_out_delivery(other, "provider:twilio")
+    await people_on(database, later(2 * day + 1)).opt_out_delivery(delivery, "one_click")
+    assert not await undone(database, delivery, later(2 * day + 2))
+    assert (await facts_of(database)).opted_out_at == later(2 * day)
 
 
 async def test_a_lenders_record_is_of_the_borrower_alone(database: Database) -> None:
