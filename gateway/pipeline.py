@@ -53,6 +53,7 @@ from gateway.stages.admit import admit, reevaluate_expired_review
 from gateway.stages.classify_reply import ReplyClassifier
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import known_of
+from gateway.stages.message_form import template_report
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.render import render
 from gateway.stages.route import ProviderRouter
@@ -60,6 +61,7 @@ from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.store import Store
 from gateway.templates import Catalog
+from gateway.templates.message_forms import MessageForms
 
 # Requests validated between two yields to the event loop, some ten milliseconds of work; our choice.
 _YIELD_EVERY = 10
@@ -107,6 +109,7 @@ class Resources:
     replies: ReplyStore
     controls: Controls
     catalog: Catalog
+    forms: MessageForms
     providers: Mapping[str, Provider]
     rate_limiter: RateLimiter
     trigger: Callable[[Sequence[str]], Awaitable[object]]
@@ -218,7 +221,7 @@ class Pipeline:
                 raise error
 
     async def _hand_over(self, claimed: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
-        """Render, admit, route, limit the rate, start, send: what is due goes out, where it may."""
+        """Render, admit, route, choose the form, limit the rate, start, send: what is due goes out, where it may."""
         if not claimed:
             return
         reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
@@ -230,7 +233,8 @@ class Pipeline:
         ready, unroutable = self._stages.router.assign(
             admission.permitted, await self._resources.controls.in_force(now), now
         )
-        await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable], claimed)
+        ready, formless = await self._resources.forms.choose(ready, now)
+        await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable, *formless], claimed)
         ready = await self._within_rates(ready, now)
         if ready:
             started = await self._store.start(ready, now, self._lease)
@@ -278,6 +282,8 @@ class Pipeline:
             # Before the attempt is settled: if this process dies in between, the feedback must survive.
             if isinstance(attempt.result, PermanentFailure):
                 await self._apply_feedback(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
+            if (report := template_report(attempt)) is not None:
+                await self._resources.forms.report(attempt.provider, [report])
         with self._observer.batch("settle") as observed:
             observed.of(attempt.work.notification.id for attempt in ended)
             return await self._store.settle(ended, self._stages.recorder.after_attempt, self._decide_receipt)
@@ -313,6 +319,7 @@ class Pipeline:
             raise KeyError(provider)
         slow = found.capability.slow_callbacks
         events = await asyncio.to_thread(found.read_events, request) if slow else found.read_events(request)
+        await self._resources.forms.report(provider, events.templates)
         await self._take_receipts(provider, events.receipts)
         for reply in events.replies:
             await self._answer(provider, reply, await self._take_reply(provider, reply))
@@ -395,6 +402,7 @@ class Pipeline:
         arrived = self._clock()
         classify = partial(self._stages.classifier.classify, keyword=reply.keyword)
         delivery_id = named[0] if named else ""
+        await self._resources.forms.wrote(provider, channel, address, delivery_id)
         recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from channels import registry
 from gateway.app.providers import Providers
 from gateway.app.redis import RedisServices
 from gateway.app.settings import Settings
@@ -21,6 +22,7 @@ from gateway.replies.store import ReplyStore
 from gateway.stages.route_rules import route_rules
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.store import Store
+from gateway.templates.message_forms import MessageForms
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def open_path(
         replies=ReplyStore(database, digest, clock),
         controls=controls,
         catalog=templates.catalog,
+        forms=MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock),
         providers=providers.by_name,
         rate_limiter=rate_limiter,
         trigger=redis.queue.enqueue,

@@ -65,6 +65,7 @@ class Sender:
             valid_until=earliest(permitted_until, notification.expires_at),
             category=notification.category,
             headers=self._headers(work.delivery.id, notification.category),
+            window_until=outgoing.window_until,
         )
 
     def _headers(self, delivery_id: str, category: Category) -> Mapping[str, str]:
