@@ -35,6 +35,7 @@ class PathParts:
     controls: Controls
     stages: Stages
     rate_limiter: RateLimiter
+    forms: MessageForms
     pipeline: Pipeline
 
 
@@ -51,13 +52,14 @@ def open_path(
     observer = PathObserver(metrics)
     stages = build_stages(ledger, providers, templates, store, observer)
     rate_limiter = RateLimiter(redis.buckets, providers.rates)
+    forms = MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock)
     resources = Resources(
         store=store,
         borrowers=borrowers,
         replies=ReplyStore(database, digest, clock),
         controls=controls,
         catalog=templates.catalog,
-        forms=MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock),
+        forms=forms,
         providers=providers.by_name,
         rate_limiter=rate_limiter,
         trigger=redis.queue.enqueue,
@@ -65,7 +67,7 @@ def open_path(
     )
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     stack.push_async_callback(pipeline.drain)
-    return PathParts(metrics, store, borrowers, controls, stages, rate_limiter, pipeline)
+    return PathParts(metrics, store, borrowers, controls, stages, rate_limiter, forms, pipeline)
 
 
 def _metrics(settings: Settings, providers: Providers, templates: LoadedTemplates) -> Metrics:

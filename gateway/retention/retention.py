@@ -34,6 +34,7 @@ from gateway.storage.schema import (
     dedup_claims,
     deliveries,
     events,
+    inbound_messages,
     inbox,
     leaving,
     notifications,
@@ -239,6 +240,11 @@ def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -
     """Remove addresses that no delivery refers to. One that is suppressed or opted out stays, as a digest."""
     used = exists().where(deliveries.c.address_digest == addresses.c.digest, deliveries.c.tenant == addresses.c.tenant)
     mine = matching(addresses.c.tenant, addresses.c.digest, keys)
+    written = and_(
+        deliveries.c.address_digest == inbound_messages.c.digest, deliveries.c.tenant == inbound_messages.c.tenant
+    )
+    here = matching(inbound_messages.c.tenant, inbound_messages.c.digest, keys)
+    connection.execute(delete(inbound_messages).where(here, ~exists().where(written)))
     free = and_(
         addresses.c.suppressed == "", or_(addresses.c.opted_out_at.is_(None), addresses.c.opted_in_at.is_not(None))
     )
