@@ -87,7 +87,6 @@ class ChannelProfile:
     ``names_sender``: the text has to name the lender. ``lock_screen``: the text can be read on a locked screen.
     ``segmented``: sent and charged in segments of GSM-7 or UCS-2 (3GPP TS 23.038).
     ``unsubscribe_link``: texts may show the link for declining further messages (``unsubscribe_url``).
-    ``consent_for``: categories that need the borrower's recorded consent to this channel.
     ``service_window``: how long after a person's own message free text may be sent; None: always. Outside of it, or
     where ``templates_only``, a provider template is needed (``channels.base.Content.template``).
     ``check`` is the channel's own lint of a rendered message.
@@ -103,7 +102,6 @@ class ChannelProfile:
     lock_screen: bool = False
     segmented: bool = False
     unsubscribe_link: bool = False
-    consent_for: frozenset[str] = frozenset()
     service_window: timedelta | None = None
     templates_only: bool = False
     check: Callable[[Content], Sequence[TextIssue]] = no_issues

@@ -37,6 +37,7 @@ from gateway.stages.accept import RequestValidator
 from gateway.stages.admit import admit, reevaluate_expired_review
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import known_of
+from gateway.stages.message_form import template_report
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.render import render
 from gateway.stages.route import ProviderRouter
@@ -44,6 +45,7 @@ from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.store import Store
 from gateway.templates import Catalog
+from gateway.templates.message_forms import MessageForms
 
 # Requests validated between two yields to the event loop, some ten milliseconds of work; our choice.
 _YIELD_EVERY = 10
@@ -73,6 +75,7 @@ class Resources:
     store: Store
     controls: Controls
     catalog: Catalog
+    forms: MessageForms
     rate_limiter: RateLimiter
     feedback: ProviderFeedback
     triggers: Batcher[str, None]
@@ -182,7 +185,7 @@ class Pipeline:
                 raise error
 
     async def _hand_over(self, claimed: Sequence[ClaimedDelivery], now: datetime, until: datetime) -> None:
-        """Render, admit, route, limit the rate, start, send: what is due goes out, where it may."""
+        """Render, admit, route, choose the form, limit the rate, start, send: what is due goes out, where it may."""
         if not claimed:
             return
         reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
@@ -196,7 +199,8 @@ class Pipeline:
         ready, unroutable = self._stages.router.assign(
             admission.permitted, await self._resources.controls.in_force(now), now
         )
-        await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable], claimed)
+        ready, formless = await self._resources.forms.choose(ready, now)
+        await self._apply([*reviewed, *unrenderable, *admission.transitions, *unroutable, *formless], claimed)
         ready = await self._within_rates(ready, now)
         if ready:
             started = await self._store.start(ready, now, self._lease)
@@ -244,6 +248,8 @@ class Pipeline:
             # Before the attempt is settled: if this process dies in between, the feedback must survive.
             if isinstance(attempt.result, PermanentFailure):
                 await self._resources.feedback.apply(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
+            if (report := template_report(attempt)) is not None:
+                await self._resources.forms.report(attempt.provider, [report])
         with self._observer.batch("settle") as observed:
             observed.of(attempt.work.notification.id for attempt in ended)
             return await self._store.settle(ended, self._stages.recorder.after_attempt, self._decide_receipt)

@@ -36,6 +36,7 @@ from gateway.observability.path_observer import DecideReceipt, PathObserver
 from gateway.replies.store import ReplyStore
 from gateway.stages.classify_reply import ReplyClassifier
 from gateway.storage.store import Store
+from gateway.templates.message_forms import MessageForms
 
 # Receipts may wait this long for others: none is lost by it, because a provider without an answer calls again. Our
 # choice.
@@ -55,6 +56,7 @@ class ReceivingResources:
     store: Store
     borrowers: BorrowerStore
     replies: ReplyStore
+    forms: MessageForms
     providers: Mapping[str, Provider]
     classifier: ReplyClassifier
     decide_receipt: DecideReceipt
@@ -85,6 +87,7 @@ class CallbackReceiver:
             raise KeyError(provider)
         slow = found.capability.slow_callbacks
         events = await asyncio.to_thread(found.read_events, request) if slow else found.read_events(request)
+        await self._resources.forms.report(provider, events.templates)
         await self._take(provider, events.receipts, events.replies)
         return events.body, events.media_type
 
@@ -211,6 +214,7 @@ class CallbackReceiver:
         arrived = self._clock()
         classify = partial(self._resources.classifier.classify, keyword=reply.keyword)
         delivery_id = named[0] if named else ""
+        await self._resources.forms.wrote(provider, channel, address, delivery_id)
         recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded

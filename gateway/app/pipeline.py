@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
+from channels import registry
 from gateway.app.providers import Providers
 from gateway.app.redis import RedisServices
 from gateway.app.settings import Settings
@@ -26,6 +27,7 @@ from gateway.replies.store import ReplyStore
 from gateway.stages.route_rules import route_rules
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.store import Store
+from gateway.templates.message_forms import MessageForms
 
 # The first trigger goes at once, and those of the next moment together: a job costs a worker about a millisecond
 # whatever is in it (measured). Our choice.
@@ -43,6 +45,7 @@ class PathParts:
     controls: Controls
     stages: Stages
     rate_limiter: RateLimiter
+    forms: MessageForms
     pipeline: Pipeline
     receiver: CallbackReceiver
 
@@ -62,12 +65,14 @@ def open_path(
     rate_limiter = RateLimiter(redis.buckets, providers.rates)
     feedback = ProviderFeedback(borrowers, observer, clock)
     triggers = _batched(redis.queue.enqueue)
-    resources = Resources(store, controls, templates.catalog, rate_limiter, feedback, triggers)
+    forms = MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock)
+    resources = Resources(store, controls, templates.catalog, forms, rate_limiter, feedback, triggers)
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     receiving = ReceivingResources(
         store=store,
         borrowers=borrowers,
         replies=ReplyStore(database, digest, clock),
+        forms=forms,
         providers=providers.by_name,
         classifier=build_classifier(ledger, templates),
         decide_receipt=observer.receipts(stages.recorder.after_receipt),
@@ -78,7 +83,7 @@ def open_path(
     )
     receiver = CallbackReceiver(receiving, observer, clock)
     stack.push_async_callback(_drain, pipeline, receiver, triggers)
-    return PathParts(metrics, store, borrowers, controls, stages, rate_limiter, pipeline, receiver)
+    return PathParts(metrics, store, borrowers, controls, stages, rate_limiter, forms, pipeline, receiver)
 
 
 def _batched(enqueue: Callable[[Sequence[str]], Awaitable[object]]) -> Batcher[str, None]:

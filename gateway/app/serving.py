@@ -29,6 +29,7 @@ from gateway.storage.clock import LedgerClock
 from gateway.templates.workflow.publication_watcher import INTERVAL_SECONDS
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
+_TEMPLATE_POLL_SECONDS = 600.0  # our choice: a pushed state that got lost is made up for within ten minutes
 _AUDIT_SECONDS = 10.0  # how often what went out is judged a second time; our choice
 _KEEP_ALIVE_SECONDS = 65  # above the 60 s idle time-out that load balancers use by default
 _GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's time-out
@@ -203,6 +204,8 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
     )
     yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
+    poll = partial(gateway.path.forms.poll, gateway.providers.by_name)
+    yield PeriodicWork("provider_templates", _TEMPLATE_POLL_SECONDS, poll, continue_on_error=True)
     # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.
     yield PeriodicWork("audit", _AUDIT_SECONDS, partial(_audit, gateway), log_unavailable=False, continue_on_error=True)
 

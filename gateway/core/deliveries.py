@@ -90,6 +90,7 @@ class Outgoing:
     content: Content
     verdict: Verdict | None = None
     provider: str = ""
+    window_until: datetime | None = None  # free text is permitted until then, by the person's own last message
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from gateway.storage.schema import (
     dedup_claims,
     deliveries,
     events,
+    inbound_messages,
     inbox,
     leaving,
     notifications,
@@ -244,6 +245,8 @@ def _remove_addresses(connection: Connection, keys: Sequence[tuple[str, str]]) -
     still = named.where(matching(deliveries.c.tenant, deliveries.c.address_digest, names)).distinct()
     used = {(tenant, each) for tenant, digest in connection.execute(still) for each in digests.versions(digest)}
     mine = matching(addresses.c.tenant, addresses.c.digest, names - used)
+    written = matching(inbound_messages.c.tenant, inbound_messages.c.digest, names - used)
+    connection.execute(delete(inbound_messages).where(written))
     free = and_(
         addresses.c.suppressed == "", or_(addresses.c.opted_out_at.is_(None), addresses.c.opted_in_at.is_not(None))
     )

@@ -65,6 +65,7 @@ class Sender:
             valid_until=earliest(permitted_until, notification.expires_at),
             category=notification.category,
             headers=unsubscribe_headers(self.unsubscribe_url(work.delivery.id, notification.category)),
+            window_until=outgoing.window_until,
         )
 
     def unsubscribe_url(self, delivery_id: str, category: Category) -> str:

@@ -623,3 +623,35 @@ webhook_messages = Table(
     ),
     Index("webhook_messages_old", "created_at"),
 )
+
+# Templates as their providers hold and approve them. The texts name no person.
+provider_templates = Table(
+    "provider_templates",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("template", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("locale", String(16), nullable=False),
+    Column("reference", String(128), nullable=False),  # the provider's name or id of it
+    Column("language", String(32), nullable=False),
+    Column("approved_text", Text, nullable=False),
+    Column("slots", Text, nullable=False),  # JSON: [{"name", "expression", "longest"}]
+    Column("ttl_seconds", Integer),
+    Column("status", String(16), nullable=False),
+    Column("reason", String(120), nullable=False, server_default=""),
+    Column("seen_at", Instant, nullable=False),
+    PrimaryKeyConstraint("tenant", "provider", "template", "version", "locale"),
+    Index("provider_templates_by_reference", "provider", "reference"),
+)
+
+# When the user of an address last wrote to a provider's sender: it opens the provider's service window.
+inbound_messages = Table(
+    "inbound_messages",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("last_at", Instant, nullable=False),
+    PrimaryKeyConstraint("tenant", "provider", "digest"),
+)

@@ -176,6 +176,21 @@ class Catalog:
             unsubscribe_url=unsubscribe_url,
         )
 
+    def locale_for(self, notification: Notification, channel: str) -> str:
+        """The locale in which ``render`` renders the message; "" where its version is not here."""
+        template = self._find(notification.tenant, notification.template, notification.template_version)
+        return "" if template is None else template.locale_for(notification.borrower.locale, channel)
+
+    def evaluate(self, notification: Notification, channel: str, expressions: Sequence[str]) -> list[str]:
+        """What these expressions come to in the message on a channel. Raises RenderFailed."""
+        template = self._find(notification.tenant, notification.template, notification.template_version)
+        if template is None:
+            raise RenderFailed(translatable("{template}: its version was not found", template=notification.template))
+        borrower = notification.borrower
+        return template.evaluate(
+            channel, borrower.locale, notification.variables, borrower.name, expressions, borrower.jurisdiction
+        )
+
     def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:
         own = self._versions.get((tenant, template_id, version))
         return own or self._versions.get(("", template_id, version))

@@ -215,12 +215,7 @@ class TemplateVersion:
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
             raise RenderFailed(translatable("{template}: has no text for {channel}", template=self.id, channel=channel))
-        try:
-            known = values(self.variables, given)
-        except (ValueError, TypeError, ArithmeticError):
-            raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
-        known["borrower.name"], known["locale"] = borrower_name, used
-        known.update(self._lender)
+        known = self._known(used, given, borrower_name)
         known.setdefault(UNSUBSCRIBE_URL, unsubscribe_url or None)
         rendered = {field: part.render(known) for field, part in parts}
         if self.profiles[channel].segmented:
@@ -231,6 +226,38 @@ class TemplateVersion:
         if "subject" in rendered:  # one line, whatever a name contains
             rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())
         return Content(rendered["text"], rendered.get("subject", ""), rendered.get("html", ""))
+
+    def evaluate(
+        self,
+        channel: str,
+        locale: str,
+        given: Mapping[str, Any],
+        borrower_name: str,
+        expressions: Sequence[str],
+        jurisdiction: str = "",
+    ) -> list[str]:
+        """What these expressions come to in the message on a channel. Raises RenderFailed."""
+        used = self.locale_for(locale, channel)
+        fragments = _fragments(self.source.fragments, used)
+        wanted = jurisdiction_of(jurisdiction or used.partition("-")[2])
+        scope = PartScope(used, self._types, fragments.get(wanted, fragments[""]), self._lender | {"locale": used})
+        known = self._known(used, given, borrower_name)
+        found = []
+        for expression in expressions:
+            made = compile_part(expression, f"{self.id}/{used}", scope, is_mail=False)
+            if not isinstance(made, CompiledPart):
+                raise RenderFailed(translatable("{template}: a slot does not compile", template=self.id))
+            found.append(made.render(known).strip())
+        return found
+
+    def _known(self, locale: str, given: Mapping[str, Any], borrower_name: str) -> dict[str, Any]:
+        try:
+            known = values(self.variables, given)
+        except (ValueError, TypeError, ArithmeticError):
+            raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
+        known["borrower.name"], known["locale"] = borrower_name, locale
+        known.update(self._lender)
+        return known
 
 
 class _Recent:

@@ -1,0 +1,148 @@
+"""Form: whether a message goes as free text or by the provider's approved template. Pure.
+
+Never free text in a template's place: only within the service window, that is a time after the person's own message,
+and in the category service. What can go in no form ends here, and its route goes on; at the last step a person decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from channels.base import (
+    PermanentFailure,
+    ProviderReason,
+    SendFailure,
+    TemplateCall,
+    TemplateReport,
+    TemplateStatus,
+)
+from channels.content import same_words
+from channels.profile import Profiles
+from gateway.core.deliveries import Attempt, Outgoing, Transition
+from gateway.core.errors import RenderFailed
+from gateway.core.notifications import Category, Notification
+from gateway.core.provider_templates import ProviderTemplate, TemplateKey
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
+
+WindowKey = tuple[str, str, str]  # (tenant, provider, address digest)
+# What expressions of the template language come to, in a notification's message on a channel. Raises RenderFailed.
+Evaluate = Callable[[Notification, str, Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FormFacts:
+    """What the ledger knows: providers' templates, and when each person last wrote to a provider's sender."""
+
+    templates: Mapping[TemplateKey, ProviderTemplate]
+    last_inbound: Mapping[WindowKey, datetime]
+
+
+def needs_form(profiles: Profiles, channel: str) -> bool:
+    """Whether messages on the channel are not always free text."""
+    profile = profiles.get(channel)
+    return profile is not None and (profile.templates_only or profile.service_window is not None)
+
+
+def template_key(outgoing: Outgoing, locale: str) -> TemplateKey:
+    notification = outgoing.work.notification
+    return (
+        notification.tenant,
+        outgoing.provider,
+        notification.template,
+        notification.template_version,
+        locale,
+    )
+
+
+def window_key(outgoing: Outgoing) -> WindowKey:
+    return (outgoing.work.notification.tenant, outgoing.provider, outgoing.work.delivery.address_digest)
+
+
+def choose_form(
+    ready: Sequence[Outgoing],
+    profiles: Profiles,
+    locales: Mapping[str, str],
+    facts: FormFacts,
+    evaluate: Evaluate,
+    now: datetime,
+) -> tuple[list[Outgoing], list[Transition]]:
+    """Give each message its form. ``locales`` has the locale in which each delivery's text was rendered."""
+    going: list[Outgoing] = []
+    transitions: list[Transition] = []
+    for each in ready:
+        channel = each.work.delivery.channel
+        if not needs_form(profiles, channel):
+            going.append(each)
+            continue
+        template = facts.templates.get(template_key(each, locales[each.work.delivery.id]))
+        call, why = _call(each, template, evaluate, now)
+        window_until = _window_until(each, profiles, facts)
+        open_now = window_until is not None and now < window_until
+        if call is not None:
+            going.append(replace(each, content=replace(each.content, template=call), window_until=window_until))
+        elif open_now and each.work.notification.category is Category.SERVICE:
+            going.append(replace(each, window_until=window_until))
+        else:
+            # Without any template it would have been free text, had the person written.
+            unusable = template is not None or profiles[channel].templates_only
+            reason = EndReason.TEMPLATE_UNAVAILABLE if unusable else EndReason.WINDOW_CLOSED
+            transitions.append(_not_sent(each, reason, why, now))
+    return going, transitions
+
+
+def _window_until(outgoing: Outgoing, profiles: Profiles, facts: FormFacts) -> datetime | None:
+    profile = profiles[outgoing.work.delivery.channel]
+    wrote = facts.last_inbound.get(window_key(outgoing))
+    if profile.templates_only or profile.service_window is None or wrote is None:
+        return None
+    return wrote + profile.service_window
+
+
+def _call(
+    outgoing: Outgoing, template: ProviderTemplate | None, evaluate: Evaluate, now: datetime
+) -> tuple[TemplateCall | None, str]:
+    """The call of the provider's template, or why there is none."""
+    if template is None:
+        return None, "none"
+    if template.status is not TemplateStatus.APPROVED:
+        return None, template.status.value
+    ends = outgoing.verdict.valid_until if outgoing.verdict else None
+    if template.ttl is not None and ends is not None and now + template.ttl > ends:
+        return None, "ttl"  # the provider could deliver it after the permitted time
+    work = outgoing.work
+    try:
+        values = evaluate(work.notification, work.delivery.channel, [slot.expression for slot in template.slots])
+        parameters = {slot.name: value for slot, value in zip(template.slots, values, strict=True)}
+        text = template.filled(parameters)
+    except (RenderFailed, KeyError):
+        return None, "slots"
+    if any(_unfit(value, slot.longest) for slot, value in zip(template.slots, values, strict=True)):
+        return None, "slots"
+    if not same_words(text, outgoing.content.text):
+        return None, "differs"
+    return TemplateCall(template.reference, template.language, tuple(parameters.items()), template.ttl), ""
+
+
+def _unfit(value: str, longest: int) -> bool:
+    """What providers refuse in a parameter: nothing, a line end, a tab, more than four spaces, too many characters."""
+    return not value.strip() or any(sign in value for sign in ("\n", "\r", "\t", "     ")) or 0 < longest < len(value)
+
+
+def _not_sent(outgoing: Outgoing, reason: EndReason, why: str, now: datetime) -> Transition:
+    delivery, notification = outgoing.work.delivery, outgoing.work.notification
+    detail = {"provider": outgoing.provider, "template_state": why}
+    if delivery.step + 1 >= len(notification.route):
+        return Transition(delivery.id, "no_form", now, to=State.REVIEW, reason=reason, detail=detail)
+    return Transition(delivery.id, "no_form", now, to=State.FAILED, reason=reason, detail=detail, next_step=True)
+
+
+def template_report(attempt: Attempt) -> TemplateReport | None:
+    """What a refused attempt says of the template that it used: it is paused, or where that is final, rejected."""
+    call, result = attempt.message.content.template, attempt.result
+    if call is None or not isinstance(result, SendFailure) or result.reason is not ProviderReason.TEMPLATE_UNAVAILABLE:
+        return None
+    status = TemplateStatus.REJECTED if isinstance(result, PermanentFailure) else TemplateStatus.PAUSED
+    return TemplateReport(call.reference, status, call.language, result.code)

@@ -1,0 +1,173 @@
+"""The ledger's side of message forms: providers' templates with their states, and people's last messages.
+
+The decision is gateway/stages/message_form.py. Must not know how a provider submits or reports a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, and_, select, tuple_, update
+
+from channels.base import Provider, ReportsTemplates, SendFailure, TemplateReport, TemplateStatus
+from channels.profile import Profiles
+from gateway.core.clock import Clock
+from gateway.core.deliveries import Outgoing, Transition
+from gateway.core.digests import digests_of
+from gateway.core.provider_templates import ProviderTemplate, Slot, TemplateKey
+from gateway.stages.message_form import FormFacts, WindowKey, choose_form, needs_form, template_key, window_key
+from gateway.storage.accept import insert_new
+from gateway.storage.database import Database
+from gateway.storage.schema import api_keys, deliveries, inbound_messages, provider_templates
+from gateway.templates.catalog import Catalog
+
+_slots = msgspec.json.Decoder(list[Slot])
+_KEY = ("tenant", "provider", "template", "version", "locale")
+_LONGEST_REASON = 120  # the column's
+
+
+class MessageForms:
+    """Chooses the form of messages, and records what providers say of their templates."""
+
+    def __init__(
+        self,
+        database: Database,
+        profiles: Profiles,
+        catalog: Catalog,
+        digest: Callable[[str, str, str], str],
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._profiles = profiles
+        self._catalog = catalog
+        self._digest = digest
+        self._clock = clock
+
+    async def choose(self, ready: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Transition]]:
+        """The messages that may go, each in its form, and the transitions of the others. Reads only where it must."""
+        concerned = [each for each in ready if needs_form(self._profiles, each.work.delivery.channel)]
+        if not concerned:
+            return list(ready), []
+        locales = {
+            each.work.delivery.id: self._catalog.locale_for(each.work.notification, each.work.delivery.channel)
+            for each in concerned
+        }
+        templates = {template_key(each, locales[each.work.delivery.id]) for each in concerned}
+        windows = {window_key(each) for each in concerned}
+        facts = await self._database.read(lambda connection: _facts(connection, templates, windows))
+        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now)
+
+    async def put(self, template: ProviderTemplate) -> None:
+        """Record a provider's template, or replace what is on record of it."""
+        values: dict[str, Any] = {
+            "reference": template.reference,
+            "language": template.language,
+            "approved_text": template.approved_text,
+            "slots": msgspec.json.encode(template.slots).decode(),
+            "ttl_seconds": None if template.ttl is None else int(template.ttl.total_seconds()),
+            "status": template.status,
+            "reason": template.reason[:_LONGEST_REASON],
+            "seen_at": self._clock(),
+        }
+        key = dict(zip(_KEY, template.key, strict=True))
+        same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
+
+        def write(connection: Connection) -> None:
+            connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
+            connection.execute(update(provider_templates).where(same).values(**values))
+
+        await self._database.write(write)
+
+    async def listed(self, tenant: str, template: str) -> list[ProviderTemplate]:
+        """The providers' templates of one of ours, with their states."""
+        mine = and_(provider_templates.c.tenant == tenant, provider_templates.c.template == template)
+        query = select(provider_templates).where(mine).order_by(*(provider_templates.c[name] for name in _KEY))
+        return await self._database.read(lambda connection: [_read(row) for row in connection.execute(query)])
+
+    async def report(self, provider: str, reports: Sequence[TemplateReport]) -> None:
+        """Record states as the provider says them, pushed, polled or found when sending."""
+        now = self._clock()
+
+        def write(connection: Connection) -> None:
+            for each in reports:
+                which = and_(
+                    provider_templates.c.provider == provider, provider_templates.c.reference == each.reference
+                )
+                if each.language:
+                    which = and_(which, provider_templates.c.language == each.language)
+                changed = {"status": each.status, "reason": each.reason[:_LONGEST_REASON], "seen_at": now}
+                connection.execute(update(provider_templates).where(which).values(**changed))
+
+        if reports:
+            await self._database.write(write)
+
+    async def poll(self, providers: Mapping[str, Provider]) -> None:
+        """Ask the providers that can be asked for the states of their templates; one that can't say keeps its own."""
+        for name, provider in providers.items():
+            if not isinstance(provider, ReportsTemplates):
+                continue
+            query = select(provider_templates.c.reference).where(provider_templates.c.provider == name).distinct()
+            references = await self._database.read(
+                lambda connection, query=query: sorted(connection.execute(query).scalars())  # type: ignore[misc]
+            )
+            try:
+                await self.report(name, await provider.template_states(references) if references else ())
+            except SendFailure:
+                continue
+
+    async def wrote(self, provider: str, channel: str, address: str, delivery_id: str = "") -> None:
+        """Record that the user of an address wrote to the provider's sender: for each tenant, as they share it.
+
+        ``delivery_id`` names the message that is answered, where that is known, and so the tenant and the address.
+        """
+        if not needs_form(self._profiles, channel):
+            return
+        now = self._clock()
+
+        def write(connection: Connection) -> None:
+            for tenant, digest in sorted(self._written_from(connection, channel, address, delivery_id)):
+                row = {"tenant": tenant, "provider": provider, "digest": digest, "last_at": now}
+                connection.execute(insert_new(connection, inbound_messages), [row])
+                same = and_(*(inbound_messages.c[name] == row[name] for name in ("tenant", "provider", "digest")))
+                later = and_(same, inbound_messages.c.last_at < now)
+                connection.execute(update(inbound_messages).where(later).values(last_at=now))
+
+        await self._database.write(write)
+
+    def _written_from(
+        self, connection: Connection, channel: str, address: str, delivery_id: str
+    ) -> set[tuple[str, str]]:
+        if delivery_id:
+            query = select(deliveries.c.tenant, deliveries.c.address_digest).where(deliveries.c.id == delivery_id)
+            return {(row.tenant, row.address_digest) for row in connection.execute(query)}
+        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
+        return {(tenant, self._digest(tenant, channel, address)) for tenant in tenants}
+
+
+def _facts(connection: Connection, keys: set[TemplateKey], windows: set[WindowKey]) -> FormFacts:
+    columns = tuple_(*(provider_templates.c[name] for name in _KEY))
+    rows = connection.execute(select(provider_templates).where(columns.in_(sorted(keys))))
+    templates = {found.key: found for found in map(_read, rows)}
+    digests = digests_of(connection)
+    names = {(tenant, provider, each) for tenant, provider, name in windows for each in digests.versions(name)}
+    sender = tuple_(inbound_messages.c.tenant, inbound_messages.c.provider, inbound_messages.c.digest)
+    query = select(inbound_messages).where(sender.in_(sorted(names))).order_by(inbound_messages.c.last_at)
+    wrote = {(row.tenant, row.provider, digests.current(row.digest)): row.last_at for row in connection.execute(query)}
+    return FormFacts(templates, wrote)
+
+
+def _read(row: Any) -> ProviderTemplate:
+    return ProviderTemplate(
+        key=(row.tenant, row.provider, row.template, row.version, row.locale),
+        reference=row.reference,
+        language=row.language,
+        approved_text=row.approved_text,
+        slots=tuple(_slots.decode(row.slots)),
+        status=TemplateStatus(row.status),
+        ttl=None if row.ttl_seconds is None else timedelta(seconds=row.ttl_seconds),
+        reason=row.reason,
+        seen_at=row.seen_at,
+    )

@@ -1,0 +1,151 @@
+"""Whether a message goes as free text or by its provider's template: a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from channels.base import Content, PermanentFailure, ProviderReason, TemplateCall, TemplateStatus, TransientFailure
+from channels.profile import ChannelProfile, Frame, Part, Wording
+from gateway.core.deliveries import ClaimedDelivery, Delivery, Outgoing
+from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.notifications import Category, Notification, Step
+from gateway.core.provider_templates import ProviderTemplate, Slot
+from gateway.core.reasons import EndReason
+from gateway.core.states import State
+from gateway.stages.message_form import FormFacts, choose_form, template_key, template_report, window_key
+from tests.support.ledgers import NOW, SEND, draft, ended, later
+
+WORDS = Wording("WhatsApp", "WhatsApp")
+PROFILES = {
+    "whatsapp": ChannelProfile(
+        WORDS, WORDS, (Part("whatsapp.liquid", "text", WORDS),), Frame.BUBBLE, service_window=timedelta(hours=24)
+    ),
+    "sms": ChannelProfile(WORDS, WORDS, (Part("sms.liquid", "text", WORDS),), Frame.BUBBLE),
+}
+TEXT = "Bank: please pay 12.00 by 1 November."
+CALL = TemplateCall("due_soon", "en", (("amount", "12.00"), ("day", "1 November")))
+SLOTS = (Slot("amount", "{{ amount }}", 10), Slot("day", "{{ due_date }}"))
+
+
+def outgoing(
+    category: Category = Category.SERVICE, route: tuple[str, ...] = ("whatsapp", "email"), text: str = TEXT
+) -> Outgoing:
+    notification = replace(draft("k", route=tuple(map(Step, route))).notification, category=category)
+    delivery = Delivery("dlv_1", notification.id, 0, route[0], "digest", State.ACCEPTED)
+    work = ClaimedDelivery(delivery, notification, BorrowerFacts(0, Facts()), State.ACCEPTED, True)
+    return Outgoing(work, Content(text), SEND, "meta")
+
+
+def evaluate(notification: Notification, channel: str, expressions: Sequence[str]) -> list[str]:
+    return [{"{{ amount }}": "12.00", "{{ due_date }}": "1 November"}.get(each, each) for each in expressions]
+
+
+def template(**changes: object) -> ProviderTemplate:
+    made = ProviderTemplate(
+        template_key(outgoing(), "en-US"),
+        "due_soon",
+        "en",
+        "Bank:  please pay {{amount}} by {{ day }}.",
+        SLOTS,
+        TemplateStatus.APPROVED,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def formed(
+    message: Outgoing, found: ProviderTemplate | None, wrote: datetime | None = None
+) -> tuple[Outgoing | None, str]:
+    """The message in its form, or the reason for which it is not sent."""
+    facts = FormFacts({found.key: found} if found else {}, {window_key(message): wrote} if wrote is not None else {})
+    going, transitions = choose_form([message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW)
+    return (going[0], "") if going else (None, transitions[0].reason)
+
+
+def test_an_approved_template_is_called_with_its_parameters_in_order() -> None:
+    """The text of the ledger is ours, which is what the provider's template says, white space aside."""
+    made, _ = formed(outgoing(Category.COLLECTIONS), template())
+    assert made is not None
+    assert made.content == Content(TEXT, template=CALL)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"status": each} for each in TemplateStatus if each is not TemplateStatus.APPROVED),
+        {"approved_text": "Bank: please pay {{amount}} at once."},
+        {"approved_text": "Bank: please pay {{amount}} by {{other}}."},
+        {"slots": (Slot("amount", "{{ amount }}", 4), SLOTS[1])},
+        {"slots": (SLOTS[0], Slot("day", "1\nNovember"))},
+        {"slots": (SLOTS[0], Slot("day", ""))},
+    ],
+)
+def test_an_unusable_template_is_routed_round_and_never_replaced_by_free_text(changes: dict[str, object]) -> None:
+    """Not approved, saying something else, lacking a slot, or with a value that the provider refuses."""
+    unusable = template(**changes)
+    assert formed(outgoing(Category.COLLECTIONS), unusable) == (None, EndReason.TEMPLATE_UNAVAILABLE)
+    assert formed(outgoing(Category.COLLECTIONS), unusable, NOW) == (None, EndReason.TEMPLATE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("category", "wrote", "goes"),
+    [
+        (Category.SERVICE, later(-3600), True),
+        (Category.SERVICE, later(-24 * 3600), False),
+        (Category.SERVICE, None, False),
+        (Category.COLLECTIONS, later(-3600), False),
+    ],
+)
+def test_free_text_goes_within_the_service_window_and_in_service_alone(
+    category: Category, wrote: datetime | None, goes: bool
+) -> None:
+    """24 hours after the person's own message."""
+    made, reason = formed(outgoing(category), None, wrote)
+    if goes:
+        assert made is not None
+        assert made.window_until == later(23 * 3600)
+        assert made.content.template is None
+    else:
+        assert (made, reason) == (None, EndReason.WINDOW_CLOSED)
+
+
+def test_a_template_that_could_be_delivered_too_late_is_not_called() -> None:
+    """The provider keeps the message for an hour, and half an hour of the permitted time is left."""
+    message = replace(outgoing(), verdict=replace(SEND, valid_until=later(1800)))
+    assert formed(message, template(ttl=timedelta(hours=1))) == (None, EndReason.TEMPLATE_UNAVAILABLE)
+    assert formed(message, template(ttl=timedelta(minutes=10)))[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("route", "to", "next_step"), [(("whatsapp", "email"), State.FAILED, True), (("whatsapp",), State.REVIEW, False)]
+)
+def test_the_route_goes_on_and_at_its_end_a_person_decides(route: tuple[str, ...], to: State, next_step: bool) -> None:
+    """Nothing is lost in silence."""
+    _, [transition] = choose_form(
+        [outgoing(route=route)], PROFILES, {"dlv_1": "en-US"}, FormFacts({}, {}), evaluate, NOW
+    )
+    assert (transition.to, transition.next_step) == (to, next_step)
+
+
+def test_channels_of_free_text_are_left_alone() -> None:
+    """No template is wanted for an SMS."""
+    message = outgoing(route=("sms",))
+    assert choose_form([message], PROFILES, {}, FormFacts({}, {}), evaluate, NOW) == ([message], [])
+
+
+def test_a_refused_attempt_says_so_of_its_template() -> None:
+    """Paused where it may come back, rejected where it is final; other refusals say nothing of it."""
+    made, _ = formed(outgoing(), template())
+    assert made is not None
+    attempt = ended(made.work, TransientFailure(ProviderReason.TEMPLATE_UNAVAILABLE, "132015"))
+    attempt = replace(attempt, message=replace(attempt.message, content=made.content))
+    paused = template_report(attempt)
+    assert paused is not None
+    assert (paused.reference, paused.status, paused.reason) == ("due_soon", TemplateStatus.PAUSED, "132015")
+    final = template_report(replace(attempt, result=PermanentFailure(ProviderReason.TEMPLATE_UNAVAILABLE)))
+    assert final is not None
+    assert final.status is TemplateStatus.REJECTED
+    assert template_report(replace(attempt, result=TransientFailure(ProviderReason.RATE_LIMITED))) is None
