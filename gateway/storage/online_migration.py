@@ -22,16 +22,18 @@ from sqlalchemy import text
 LOCK_SECONDS = 3
 
 
-def add_index(name: str, table: str, columns: Sequence[str], where: str = "") -> None:
+def add_index(name: str, table: str, columns: Sequence[str], where: str = "", *, unique: bool = False) -> None:
     """Make an index while the table is written to. One that an earlier try left unfinished is made anew."""
     condition = text(where) if where else None
     if op.get_bind().dialect.name != "postgresql":
-        op.create_index(name, table, list(columns), sqlite_where=condition)
+        op.create_index(name, table, list(columns), unique=unique, sqlite_where=condition)
         return
     with op.get_context().autocommit_block():
         # It waits for transactions, not for a table, and nobody waits behind it: no limit outside a transaction.
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.create_index(name, table, list(columns), postgresql_where=condition, postgresql_concurrently=True)
+        op.create_index(
+            name, table, list(columns), unique=unique, postgresql_where=condition, postgresql_concurrently=True
+        )
 
 
 def drop_index(name: str, table: str) -> None:

@@ -175,7 +175,7 @@ async def test_a_stop_by_a_pipe_is_confirmed_by_mail() -> None:
                 head = f"To: {to}\r\nFrom: somebody@else.example\r\nMessage-ID: <{number}@x>\r\n"
                 raw = f"{head}\r\nSTOP".encode()
                 callback = CallbackRequest("http://x/", {"authorization": f"Bearer {TOKEN}"}, {}, raw)
-                assert await gateway.path.pipeline.reply("mail", callback) == (b"", "text/plain")
+                assert await gateway.path.receiver.reply("mail", callback) == (b"", "text/plain")
             [confirmation] = sink.mails
             assert confirmation.recipient == body["borrower"]["addresses"]["email"]
             assert confirmation.sender in ("", "<>")

@@ -1,9 +1,11 @@
-"""Sign-in by OpenID Connect. Online: a table of its own, columns that are NULL, and an index of a small table."""
+"""Sign-in by OpenID Connect. Online: a table of its own, columns that are NULL, and an index."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from gateway.storage.online_migration import add_index
 
 revision = "0030"
 down_revision = "0029"
@@ -21,4 +23,4 @@ def upgrade() -> None:
     )
     op.add_column("sessions", sa.Column("ends_at", sa.BigInteger()))
     op.add_column("users", sa.Column("subject", sa.String(length=600)))
-    op.create_index("users_by_subject", "users", ["subject"], unique=True)
+    add_index("users_by_subject", "users", ["subject"], unique=True)
