@@ -31,6 +31,7 @@ from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -183,7 +184,7 @@ def _plain(text: str) -> str:
 def _senders(connection: Connection, channel: str, digests: Sequence[str]) -> list[_Sender]:
     """The borrowers who were written to at this address, by any tenant; each with the latest message."""
     rows = connection.execute(
-        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
+        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, *WHOLE_NOTIFICATION)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
         .where(deliveries.c.address_digest.in_(digests), deliveries.c.channel == channel)
         .order_by(deliveries.c.id)

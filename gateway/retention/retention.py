@@ -26,6 +26,7 @@ from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import (
     addresses,
     attempts,
@@ -39,6 +40,7 @@ from gateway.storage.schema import (
     notifications,
     receipts,
     replies,
+    request_bodies,
 )
 
 _HEAD = "notifications"  # the table that a record of a notification begins with
@@ -148,7 +150,7 @@ def _is_old(cutoff: datetime) -> Any:
 
 
 def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> list[Mapping[str, Any]]:
-    query = select(notifications).where(_is_old(cutoff), notifications.c.id > after)
+    query = select(*WHOLE_NOTIFICATION).where(_is_old(cutoff), notifications.c.id > after)
     return [dict(row) for row in connection.execute(query.order_by(notifications.c.id).limit(limit)).mappings()]
 
 
@@ -218,6 +220,7 @@ def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     heads = [record["notifications"][0] for record in batch.records]
     connection.execute(delete(dedup_claims).where(_claims(batch)))
     _remove_events(connection, ids)
+    connection.execute(delete(request_bodies).where(request_bodies.c.notification_id.in_(ids)))
     connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
     _remove_addresses(connection, [(row["tenant"], row["address_digest"]) for row in steps])

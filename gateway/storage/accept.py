@@ -25,7 +25,7 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.schema import dedup_claims, deliveries, notifications
+from gateway.storage.schema import dedup_claims, deliveries, notifications, request_bodies
 from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
 
 # States in which a notification no longer occupies its dedup key, unless it made a contact.
@@ -46,17 +46,25 @@ def insert_new(connection: Connection, table: Table) -> Any:
 
 
 def store(
-    connection: Connection, requests: Sequence[DecidedRequest], now: datetime, releases: DeferralSpreader
+    connection: Connection,
+    requests: Sequence[DecidedRequest],
+    now: datetime,
+    releases: DeferralSpreader,
+    *,
+    readable_before: bool = False,
 ) -> list[AcceptResult]:
-    """Store each request that is new; a result for each, in order."""
+    """Store each request that is new; a result for each, in order.
+
+    ``readable_before``: as the version before stored it, whose processes read it too.
+    """
     # One lock order, so that two processes that store the same keys wait for each other and never deadlock.
     order = sorted(range(len(requests)), key=lambda at: _key_of(requests[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, requests)])
     plans = {requests[at].notification.id: InsertPlan(requests[at], now, slots[at]) for at in order}
-    created, owners = _claim(connection, list(plans.values()))
+    created, owners = _claim(connection, list(plans.values()), body_in_row=readable_before)
     fresh = [plan for key, plan in plans.items() if key in created]
     taken_over = _contest(connection, [plan for plan in fresh if plan.request.notification.id not in owners])
-    _insert_rest(connection, fresh, taken_over)
+    _insert_rest(connection, fresh, taken_over, body_in_row=readable_before)
     repeated = [_key_of(each.request) for key, each in plans.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
@@ -111,7 +119,7 @@ class InsertPlan:
             "created_at": self.now,
         }
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, body_in_row: bool) -> dict[str, Any]:
         notification = self.request.notification
         return {
             "id": notification.id,
@@ -133,7 +141,7 @@ class InsertPlan:
             "expires_at": notification.expires_at,
             "updated_at": self.now,
             "event_hash": self.head,
-            "body": body_of(notification),
+            "body": body_of(notification) if body_in_row else "",
             "client": notification.client,
         }
 
@@ -212,10 +220,11 @@ def claim_dedup_keys(connection: Connection, claims: Sequence[tuple[str, str, st
     return _CLAIM_DEDUP_KEYS.of(connection, claims=list(claims))
 
 
-def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
+def _claim(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> tuple[set[str], set[str]]:
     """Store the notifications with new idempotency keys, and claim their dedup keys; the ids that got each."""
     claims = [(*_dedup_key_of(plan), plan.request.notification.id) for plan in sorted(plans, key=_dedup_key_of)]
-    stored = inserting(connection, notifications, [plan.row() for plan in plans], new_only=True, returning="id")
+    rows = [plan.row(body_in_row=body_in_row) for plan in plans]
+    stored = inserting(connection, notifications, rows, new_only=True, returning="id")
     created, claimed = execute_pipelined(connection, [*stored, claim_dedup_keys(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
 
@@ -272,16 +281,23 @@ def _contest(connection: Connection, plans: Sequence[InsertPlan]) -> dict[tuple[
 
 
 def _insert_rest(
-    connection: Connection, plans: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
+    connection: Connection,
+    plans: Sequence[InsertPlan],
+    taken_over: Mapping[tuple[str, str], str],
+    *,
+    body_in_row: bool,
 ) -> None:
     if not plans:
         return
     first, *others = [plan.chain for plan in plans]
+    accepted = [plan.request.notification for plan in plans]
+    bodies = [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
     execute_pipelined(
         connection,
         [
             *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
-            _remember_stated(connection, [plan.request.notification for plan in plans]),
+            *inserting(connection, request_bodies, [] if body_in_row else bodies),
+            _remember_stated(connection, accepted),
             *first.statements(connection, others),
             *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
             *_move_claims(connection, taken_over),

@@ -19,6 +19,7 @@ from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
+from gateway.storage.rows import WHOLE_NOTIFICATION, standing_in
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
 
 _RECENT = 50  # our choice: a page of a borrower's record; the timeline has them all
@@ -39,8 +40,10 @@ class Filter:
 
     def conditions(self) -> list[Any]:
         columns = notifications.c
-        equal = {name: getattr(self, name) for name in ("borrower_id", "case_id", "state", "template")}
+        equal = {name: getattr(self, name) for name in ("borrower_id", "case_id", "template")}
         found = [columns[name] == value for name, value in equal.items() if value is not None]
+        if self.state is not None:
+            found.append(standing_in(notifications, State(self.state)))
         if self.since is not None:
             found.append(columns.accepted_at >= self.since)
         if self.until is not None:
@@ -102,7 +105,7 @@ class Reads:
     async def latest(self, tenant: str, borrower_id: str) -> Notification | None:
         """The last request for a borrower: its zones, addresses and case are the latest known."""
         query = (
-            select(notifications)
+            select(*WHOLE_NOTIFICATION)
             .where(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
             .order_by(notifications.c.id.desc())
             .limit(1)
@@ -136,7 +139,7 @@ def _summary(row: Any) -> dict[str, Any]:
 
 def _notification(connection: Connection, tenant: str, notification_id: str) -> dict[str, Any] | None:
     mine = and_(notifications.c.id == notification_id, notifications.c.tenant == tenant)
-    row = connection.execute(select(notifications).where(mine)).first()
+    row = connection.execute(select(*WHOLE_NOTIFICATION).where(mine)).first()
     if row is None:
         return None
     tried = defaultdict(list)

@@ -115,8 +115,14 @@ def match_again(
     found = union_all(
         *(
             select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id, receipts.c.received_at)
+            .select_from(receipts)
             .join(
-                deliveries, and_(deliveries.c.provider == receipts.c.provider, deliveries.c.provider_message_id == name)
+                deliveries,
+                and_(
+                    deliveries.c.provider == receipts.c.provider,
+                    deliveries.c.provider_message_id == name,
+                    deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
+                ),
             )
             .where(waiting)
             for name, waiting in known_by
@@ -171,7 +177,7 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
 _BY_PROVIDER_ID = StatementTemplate(
     lambda sql: (
         "SELECT provider, provider_message_id, id FROM deliveries"
-        f" WHERE {sql.matching(('provider', 'provider_message_id'), 'keys')}"
+        f" WHERE {sql.among('provider_message_id', 'ids')} AND provider_message_id != ''"
     )
 )
 
@@ -181,8 +187,10 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
-    [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
-    return {(provider, key): delivery_id for provider, key, delivery_id in rows}
+    ids = sorted({key for _, key in names})
+    [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, ids=ids)])
+    found = {(provider, key): delivery_id for provider, key, delivery_id in rows}
+    return {name: found[name] for name in names & found.keys()}
 
 
 def _inserting(

@@ -66,17 +66,16 @@ class Dialect:
         parts = ", ".join(f"value->>{at}" for at in range(size))
         return f"SELECT {parts} FROM json_array_elements(%({name})s::json)"
 
-    def of_each(self, columns: str, table: str, index: Sequence[str], name: str, since: str) -> str:
-        """The FROM clause for ``document``: for each of a list of keys, the table's rows after ``since``, by one index
-        of the key's columns and the compared one.
+    def of_each(self, columns: str, table: str, key: Sequence[str], name: str, compared: str, since: str) -> str:
+        """The FROM clause for ``document``: for each of a list of keys, the table's rows whose column ``compared`` is
+        after ``since``, by the index of the key's columns.
         """
-        *key, compared = index
         after = f"{compared} > {self.value(since)}"
         if self.sqlite:
             return f"FROM {table} WHERE {self.matching(key, name)} AND {after}"
         mine = " AND ".join(f"{column} = given.value->>{at}" for at, column in enumerate(key))
         # Ordered like the index: without statistics, a planner takes any other plan for as good.
-        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(index)}"
+        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(key)}"
         return f"FROM json_array_elements(%({name})s::json) AS given CROSS JOIN LATERAL ({rows}) AS found"
 
     def document(self, columns: str, rest: str) -> str:

@@ -29,6 +29,7 @@ from gateway.retention.legal_holds import LegalHolds
 from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure, vacuum
 from gateway.storage.database import Database
+from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.schema import (
     addresses,
     archives,
@@ -157,7 +158,7 @@ async def test_nothing_on_legal_hold_leaves(database: Database, tmp_path: Path) 
 
 
 async def bodies(database: Database) -> list[str]:
-    query = select(notifications.c.body).order_by(notifications.c.id)
+    query = select(NOTIFICATION_BODY).order_by(notifications.c.id)
     return await database.read(lambda connection: list(connection.execute(query).scalars()))
 
 
