@@ -42,6 +42,7 @@ from gateway.storage.schema import (
     replies,
     request_bodies,
 )
+from gateway.storage.verdicts import references, texts_of
 
 _HEAD = "notifications"  # the table that a record of a notification begins with
 
@@ -172,8 +173,13 @@ def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Archive
     for name, found in by_table.items():
         for each in found:
             records[each["notification_id"] if name == "deliveries" else owner[each["delivery_id"]]][name].append(each)
-    for subject, chain in archives.events_of(connection, ids).items():
+    chains = archives.events_of(connection, ids)
+    texts = texts_of(connection, references(event["detail"] for chain in chains.values() for event in chain))
+    for subject, chain in chains.items():
         records[subject]["events"] = list(chain)
+        # With what they refer to: an archive is read without the ledger.
+        wanted = sorted(references(event["detail"] for event in chain) & texts.keys())
+        records[subject]["verdicts"] = [{"digest": each, "text": texts[each]} for each in wanted]
     return ArchiveBatch(ids, list(records.values()))
 
 

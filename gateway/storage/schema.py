@@ -247,6 +247,15 @@ events = Table(
     Index("events_by_borrower", "tenant", "borrower_id", "seq"),
 )
 
+# Verdicts without the figures of the single event (gateway/storage/verdicts.py), under the hash of the text. Never
+# removed: a few rows for each version of a policy pack.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("digest", String(43), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
 # One row per borrower: what has been said of them, and a version that every such change and contact moves on.
 borrowers = Table(
     "borrowers",

@@ -25,12 +25,12 @@ _QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "4GB"
 
 # For each reminder, in each phase: bytes of WAL, records of WAL, round trips to SQL.
 _EXPECTED = {
-    "accept": (5_140, 29.3, 0.1),
-    "send": (4_520, 32.1, 0.075),
-    "receipts": (3_860, 30.5, 0.375),
+    "accept": (4_860, 29.3, 0.1),
+    "send": (4_250, 32.2, 0.075),
+    "receipts": (3_840, 30.5, 0.375),
 }
 _HOT_SHARE = 0.77  # of all updates of the life
-_BYTES_KEPT = {"postgresql": 10_700, "sqlite": 13_060}
+_BYTES_KEPT = {"postgresql": 10_120, "sqlite": 6_540}
 
 
 @pytest.fixture(scope="module")
