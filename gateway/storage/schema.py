@@ -153,6 +153,7 @@ deliveries = Table(
     Column("tries", Integer, nullable=False, server_default="0"),  # failed attempts that count towards giving up
     Column("failures_only", Integer, nullable=False, server_default="0"),  # silence means that it arrived
     Column("created_at", Instant, nullable=False),
+    Column("receipts", Text, nullable=False, server_default=""),  # marks of those that were taken, space-separated
     Column("attention", String(16), nullable=False, server_default=""),  # as in notifications
     # PostgreSQL rewrites a row in place (HOT) only where no column of any index has changed, nor one of its condition:
     # so there is none on the state, and what does change with each step is in as few as can be.
@@ -325,7 +326,8 @@ cases = Table(
     PrimaryKeyConstraint("tenant", "id"),
 )
 
-# Every provider callback once; those that match no delivery yet wait here.
+# Provider callbacks that matched no delivery yet wait here. Those that match one at once leave an event of its chain
+# and a mark in its row.
 receipts = Table(
     "receipts",
     metadata,
