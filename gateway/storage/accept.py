@@ -26,7 +26,10 @@ from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
 from gateway.storage.schema import dedup_claims, deliveries, notifications, request_bodies
-from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
+from gateway.storage.statements import Statement, StatementTemplate, all_or_nothing, execute_pipelined
+
+# As many are stored in one statement, on the chance that all are new; where they are not, in several. Our choice.
+_MOST_AT_ONCE = 50
 
 # States in which a notification no longer occupies its dedup key, unless it made a contact.
 _RELEASES_KEY = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
@@ -73,6 +76,33 @@ def store(
         else _answered(request.fingerprint, existing[_key_of(request)])
         for request in requests
     ]
+
+
+def is_plain(requests: Sequence[DecidedRequest]) -> bool:
+    """Whether ``store_new`` can store them: few, and none to be put off, for which a slot has to be found first."""
+    return len(requests) <= _MOST_AT_ONCE and all(
+        _decided_last(each).kind is not VerdictKind.DEFER for each in requests
+    )
+
+
+def store_new(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> Statement:
+    """The statement that stores requests that are all new, with new meanings; it fails where one is not.
+
+    For PostgreSQL, where a statement by itself is a transaction: one round trip, and one commit.
+    """
+    ordered = sorted(plans, key=lambda each: _key_of(each.request))
+    claims = [
+        {"tenant": tenant, "dedup_key": dedup_key, "notification_id": each.request.notification.id}
+        for each in sorted(plans, key=_dedup_key_of)
+        for tenant, dedup_key in [_dedup_key_of(each)]
+    ]
+    rows = [plan.row(body_in_row=body_in_row) for plan in ordered]
+    changes = [
+        *inserting(connection, notifications, rows, new_only=True, returning="id"),
+        *inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id"),
+        *_rest(connection, ordered, body_in_row=body_in_row),
+    ]
+    return all_or_nothing(changes, counted=2, expected=len(plans))
 
 
 def replays(connection: Connection, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
@@ -289,20 +319,27 @@ def _insert_rest(
 ) -> None:
     if not plans:
         return
-    first, *others = [plan.chain for plan in plans]
-    accepted = [plan.request.notification for plan in plans]
-    bodies = [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
     execute_pipelined(
         connection,
         [
-            *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
-            *inserting(connection, request_bodies, [] if body_in_row else bodies),
-            _remember_stated(connection, accepted),
-            *first.statements(connection, others),
+            *_rest(connection, plans, body_in_row=body_in_row),
             *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
             *_move_claims(connection, taken_over),
         ],
     )
+
+
+def _rest(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> list[Statement]:
+    """The statements for what belongs to notifications that are stored."""
+    first, *others = [plan.chain for plan in plans]
+    accepted = [plan.request.notification for plan in plans]
+    bodies = [] if body_in_row else [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
+    return [
+        *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
+        *inserting(connection, request_bodies, bodies),
+        _remember_stated(connection, accepted),
+        *first.statements(connection, others),
+    ]
 
 
 _STATED = StatementTemplate(

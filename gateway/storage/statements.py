@@ -141,6 +141,25 @@ def _write(connection: Connection, statements: Sequence[Statement]) -> list[Rows
     return [()] * len(statements)
 
 
+def all_or_nothing(changes: Sequence[Statement], counted: int, expected: int) -> Statement:
+    """These changes as one statement, which PostgreSQL commits by itself, or refuses and leaves nothing of.
+
+    The first ``counted`` of them return rows, and each has to return as many as ``expected``. Otherwise the statement
+    fails by dividing by zero, and a caller gets InvalidData.
+    """
+    values = {f"{name}_{at}": value for at, each in enumerate(changes) for name, value in each.values.items()}
+    text = _checked(tuple(each.text for each in changes), counted)
+    return Statement(text, {**values, "expected": expected}, returns_rows=True)
+
+
+@lru_cache
+def _checked(texts: tuple[str, ...], counted: int) -> str:
+    numbered = (_NAMED.sub(rf"%(\g<1>_{at})s", text) for at, text in enumerate(texts))
+    parts = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(numbered))
+    right = " AND ".join(f"(SELECT count(*) FROM w{at}) = %(expected)s" for at in range(counted))
+    return f"WITH {parts} SELECT 1 / (CASE WHEN {right} THEN 1 ELSE 0 END)"
+
+
 @lru_cache
 def _as_one(texts: tuple[str, ...]) -> str:
     """Changes as one statement: the overhead of driver and server for each statement is more than most changes cost
