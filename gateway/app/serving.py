@@ -234,6 +234,8 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
 
 def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
     release = " ".join(filter(None, [version("notification-gateway"), gateway.ledger.settings.build]))
+    # Until the first beat nobody knows which versions run. An embedded ledger has one process.
+    gateway.path.store.readable_before = not gateway.ledger.database.is_sqlite
     return Heartbeat(gateway.ledger.database, kind, release)
 
 
@@ -249,5 +251,6 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     health = gateway.providers.router.health(gateway.ledger.clock())
     gateway.path.metrics.provider_shares({name: each.share for name, each in health.items()})
     await heartbeat.beat(gateway.ledger.clock(), health)
+    gateway.path.store.readable_before = await heartbeat.others(gateway.ledger.clock())
     if isinstance(gateway.ledger.clock, LedgerClock):
         gateway.path.metrics.clock_ahead(await gateway.ledger.clock.synchronise())

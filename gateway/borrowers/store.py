@@ -24,7 +24,7 @@ from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import cases, deliveries, inbox
+from gateway.storage.schema import cases, deliveries, inbox, notifications
 from gateway.storage.unit_of_work import UnitOfWork
 
 
@@ -62,16 +62,16 @@ class BorrowerStore:
     async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
         """Remember that the case is closed and cancel all that is pending for it; how many were cancelled."""
         now = self._clock()
+        of_case = select(notifications.c.id).where(notifications.c.tenant == tenant, notifications.c.case_id == case_id)
+        mine = deliveries.c.notification_id.in_(of_case)
 
         def write(connection: Connection) -> int:
             connection.execute(insert_new(connection, cases), [{"tenant": tenant, "id": case_id}])
             same = and_(cases.c.tenant == tenant, cases.c.id == case_id)
             connection.execute(update(cases).where(same).values(closed_at=now, closed_reason=reason))
-            mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
             return self._cancel_pending(connection, mine, PolicyReason.CASE_CLOSED, {"closed": reason}, actor, now)
 
         cancelled = await self._database.write(write)
-        mine = and_(deliveries.c.tenant == tenant, deliveries.c.case_id == case_id)
         await wait_for_in_flight(self._database, mine, self._clock)
         return cancelled
 

@@ -17,7 +17,8 @@ from gateway.core.codec import instant
 from gateway.retention import archives
 from gateway.storage.database import Database
 from gateway.storage.events import admin_subject, borrower_subject, link, template_subject
-from gateway.storage.schema import admin_logs, borrowers, events, notifications, templates
+from gateway.storage.schema import admin_logs, borrowers, events, notifications, templates, verdicts
+from gateway.storage.verdicts import references, texts_of, whole_detail
 
 _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice
 
@@ -43,6 +44,7 @@ def _verify(connection: Connection, folder: Path | None) -> Findings:
     findings = Findings()
     last: dict[str, str] = {}
     damaged: set[str] = set()
+    referred: set[str] = set()
     for row in _rows(connection):
         findings.events += 1
         subject = row["subject"]
@@ -55,6 +57,9 @@ def _verify(connection: Connection, folder: Path | None) -> Findings:
             damaged.add(subject)
             findings.broken.append((subject, wrong))
         last[subject] = row["hash"]
+        referred |= references([row["detail"]])
+    texts = {row.digest: row.text for row in connection.execute(select(verdicts))}
+    findings.broken += [("verdicts", each) for each in archives.damaged_verdicts(referred, texts)]
     findings.subjects = len(last)
     for subject, head in _heads(connection):
         if subject not in damaged and last.get(subject, "") != head:
@@ -88,12 +93,19 @@ def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping
 
 
 async def export(database: Database, tenant: str | None, write: Callable[[str], Any]) -> int:
-    """Write every event, or one tenant's, as a line of JSON, in order; returns their number."""
+    """Write every event, or one tenant's, as a line of JSON, in order; returns their number.
+
+    A verdict that is stored apart is put into its event's detail; ``sealed_detail`` is what the event's hash covers.
+    """
 
     def read(connection: Connection) -> int:
-        number = 0
+        number, texts = 0, dict[str, str]()
         for row in _rows(connection, tenant):
-            event = {**row, "at": instant(row["at"]), "detail": json.loads(row["detail"])}
+            if unknown := references([row["detail"]]) - texts.keys():
+                texts |= texts_of(connection, unknown)
+            event = {**row, "at": instant(row["at"]), "detail": whole_detail(row["detail"], texts)}
+            if event["detail"] != json.loads(row["detail"]):
+                event["sealed_detail"] = row["detail"]
             write(json.dumps(event, ensure_ascii=False) + "\n")
             number += 1
         return number

@@ -21,6 +21,7 @@ from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import addresses, cases, deliveries, events, notifications
 
 _BATCH = 500  # notifications read at once; our choice
@@ -59,7 +60,7 @@ class History:
             chosen.append(notifications.c.tenant == tenant)
         after = ""
         while True:
-            query = select(notifications).where(*chosen, notifications.c.id > after)
+            query = select(*WHOLE_NOTIFICATION).where(*chosen, notifications.c.id > after)
             page = query.order_by(notifications.c.id).limit(_BATCH)
 
             def read(connection: Connection, page: Any = page) -> tuple[str, list[PastDecision]]:

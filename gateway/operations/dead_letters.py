@@ -19,6 +19,7 @@ from gateway.core.reasons import EndReason
 from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
+from gateway.storage.rows import standing_in
 from gateway.storage.schema import dedup_claims, deliveries, notifications
 from gateway.storage.unit_of_work import LockedNotification, UnitOfWork
 
@@ -35,7 +36,7 @@ class DeadLetterFilter:
     template: str = ""
 
     def conditions(self) -> list[Any]:
-        found: list[Any] = [deliveries.c.state == State.FAILED]
+        found: list[Any] = [standing_in(deliveries, State.FAILED)]
         # The delivery at which the notification stands: an earlier failed step was followed by another.
         found.append(notifications.c.step == deliveries.c.step)
         found.append(notifications.c.state == deliveries.c.state)

@@ -1,6 +1,6 @@
 """Registers the processes that run on this ledger, by heartbeats, with version and start.
 
-For the status page; nothing that is sent or stored depends on it.
+For the status page, and to store what is new in a form that all of them read while an upgrade is rolled out.
 """
 
 from __future__ import annotations
@@ -64,6 +64,13 @@ class Heartbeat:
                 connection.execute(delete(processes).where(processes.c.seen_at < now - _KEPT))
 
         await self._database.write(write)
+
+    async def others(self, now: datetime) -> bool:
+        """Whether processes of another version are alive. Raises Unavailable."""
+        alive = select(processes.c.id).where(
+            processes.c.version != self._version, processes.c.seen_at >= now - GONE_AFTER
+        )
+        return await self._database.read(lambda connection: connection.execute(alive.limit(1)).first() is not None)
 
 
 async def read_processes(database: Database) -> list[RunningProcess]:

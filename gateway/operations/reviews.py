@@ -22,6 +22,7 @@ from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
+from gateway.storage.rows import standing_in
 from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
 from gateway.storage.unit_of_work import UnitOfWork
@@ -154,7 +155,7 @@ def _deliveries(
     connection: Connection, tenant: str, reason: str | None, limit: int, after: str
 ) -> list[dict[str, Any]]:
     query = select(deliveries).where(
-        deliveries.c.tenant == tenant, deliveries.c.state == State.REVIEW, deliveries.c.id > after
+        deliveries.c.tenant == tenant, standing_in(deliveries, State.REVIEW), deliveries.c.id > after
     )
     if reason is not None:
         query = query.where(deliveries.c.reason == reason)

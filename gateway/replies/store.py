@@ -32,6 +32,7 @@ from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import api_keys, deliveries, notifications, replies
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -187,7 +188,7 @@ def _senders(connection: Connection, keys: Iterable[AddressKey]) -> list[_Sender
     digests = digests_of(connection)
     names = [digest for _, digest in digests.named(keys)]
     rows = connection.execute(
-        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, notifications)
+        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, *WHOLE_NOTIFICATION)
         .join(notifications, notifications.c.id == deliveries.c.notification_id)
         .where(deliveries.c.address_digest.in_(names))
         .order_by(deliveries.c.id)

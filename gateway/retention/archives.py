@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from gateway.core.notifications import new_id
 from gateway.core.private_files import open_private, private_directory
 from gateway.storage.events import link
 from gateway.storage.schema import archives, events
+from gateway.storage.verdicts import digest_of, references
 
 _SEALED = ("number", "at", "file", "start", "size", "sha256", "first", "last", "subjects", "events", "previous_hash")
 _LEVEL = 6  # zlib's own default; measured: level 9 takes three times as long for 2 % less
@@ -135,7 +136,21 @@ def _damage(row: Mapping[str, Any], folder: Path) -> Iterator[str]:
         yield f"{row['file']} was changed"
         return
     for line in lines.splitlines():
-        yield from _broken_chain(msgspec.json.decode(line))
+        record = msgspec.json.decode(line)
+        yield from _broken_chain(record)
+        yield from damaged_verdicts(
+            references(event["detail"] for event in record["events"]),
+            {each["digest"]: each["text"] for each in record.get("verdicts", ())},
+        )
+
+
+def damaged_verdicts(wanted: Iterable[str], texts: Mapping[str, str]) -> Iterator[str]:
+    """The errors in what events refer to: the digests ``wanted``, by the texts that are stored under them."""
+    for digest in sorted({*wanted, *texts}):
+        if digest not in texts:
+            yield f"verdict {digest}, which events refer to, is missing"
+        elif digest_of(texts[digest]) != digest:
+            yield f"verdict {digest} was changed"
 
 
 def _broken_chain(subject: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,8 @@ from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import inbox, notifications, receipts, replies, retention_progress
+from gateway.storage.rows import NOTIFICATION_BODY
+from gateway.storage.schema import inbox, notifications, receipts, replies, request_bodies, retention_progress
 
 BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long
 
@@ -127,16 +128,18 @@ def _at_rest(cutoff: datetime) -> Any:
 
 def _contents(connection: Connection, cutoff: datetime, after: str, none_left: bool) -> tuple[str, int, bool]:
     """A batch from after ``after``: its last id ("": none), how many were erased, and whether none is left so far."""
-    columns = notifications.c.id, notifications.c.body, _at_rest(cutoff).label("at_rest")
+    in_row = (notifications.c.body != "").label("in_row")
+    columns = notifications.c.id, NOTIFICATION_BODY, in_row, _at_rest(cutoff).label("at_rest")
     query = select(*columns).where(notifications.c.id > after, *_old_contents(cutoff))
-    rows = connection.execute(query.order_by(notifications.c.id).limit(BATCH).with_for_update()).all()
+    rows = connection.execute(query.order_by(notifications.c.id).limit(BATCH).with_for_update(of=notifications)).all()
     done = 0
     for row in rows:
         none_left = none_left and bool(row.at_rest)
         erased = without_contents(row.body)
         if row.at_rest and erased != row.body:
             done += 1
-            connection.execute(update(notifications).where(notifications.c.id == row.id).values(body=erased))
+            where = notifications.c.id if row.in_row else request_bodies.c.notification_id
+            connection.execute(update(where.table).where(where == row.id).values(body=erased))
         if none_left:
             after = row.id
     if rows and none_left:

@@ -27,6 +27,7 @@ from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import (
     addresses,
     attempts,
@@ -41,7 +42,9 @@ from gateway.storage.schema import (
     notifications,
     receipts,
     replies,
+    request_bodies,
 )
+from gateway.storage.verdicts import references, texts_of
 
 _HEAD = "notifications"  # the table that a record of a notification begins with
 
@@ -150,7 +153,7 @@ def _is_old(cutoff: datetime) -> Any:
 
 
 def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> list[Mapping[str, Any]]:
-    query = select(notifications).where(_is_old(cutoff), notifications.c.id > after)
+    query = select(*WHOLE_NOTIFICATION).where(_is_old(cutoff), notifications.c.id > after)
     return [dict(row) for row in connection.execute(query.order_by(notifications.c.id).limit(limit)).mappings()]
 
 
@@ -172,8 +175,13 @@ def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Archive
     for name, found in by_table.items():
         for each in found:
             records[each["notification_id"] if name == "deliveries" else owner[each["delivery_id"]]][name].append(each)
-    for subject, chain in archives.events_of(connection, ids).items():
+    chains = archives.events_of(connection, ids)
+    texts = texts_of(connection, references(event["detail"] for chain in chains.values() for event in chain))
+    for subject, chain in chains.items():
         records[subject]["events"] = list(chain)
+        # With what they refer to: an archive is read without the ledger.
+        wanted = sorted(references(event["detail"] for event in chain) & texts.keys())
+        records[subject]["verdicts"] = [{"digest": each, "text": texts[each]} for each in wanted]
     return ArchiveBatch(ids, list(records.values()))
 
 
@@ -220,6 +228,7 @@ def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     heads = [record["notifications"][0] for record in batch.records]
     connection.execute(delete(dedup_claims).where(_claims(batch)))
     _remove_events(connection, ids)
+    connection.execute(delete(request_bodies).where(request_bodies.c.notification_id.in_(ids)))
     connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
     _remove_addresses(connection, [(row["tenant"], row["address_digest"]) for row in steps])

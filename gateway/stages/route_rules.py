@@ -189,6 +189,8 @@ def _attempt_started(outgoing: Outgoing, delivery: Delivery, now: datetime, leas
         "attempt": number,
         "verdict": verdict_view(outgoing.verdict),
     }
+    # Due as before: the lease keeps others from it, and the index on when it is due has one change less.
+    due_at = earliest(delivery.due_at, lease_until)
     return Transition(
-        delivery.id, "attempt_started", now, to=State.SENDING, due_at=lease_until, changes=changes, detail=detail
+        delivery.id, "attempt_started", now, to=State.SENDING, due_at=due_at, changes=changes, detail=detail
     )

@@ -25,8 +25,11 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.schema import dedup_claims, deliveries, notifications
-from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
+from gateway.storage.schema import dedup_claims, deliveries, notifications, request_bodies
+from gateway.storage.statements import Statement, StatementTemplate, all_or_nothing, execute_pipelined
+
+# As many are stored in one statement, on the chance that all are new; where they are not, in several. Our choice.
+_MOST_AT_ONCE = 50
 
 # States in which a notification no longer occupies its dedup key, unless it made a contact.
 _RELEASES_KEY = (State.CANCELLED, State.EXPIRED, State.SUPPRESSED, State.FAILED)
@@ -46,17 +49,25 @@ def insert_new(connection: Connection, table: Table) -> Any:
 
 
 def store(
-    connection: Connection, requests: Sequence[DecidedRequest], now: datetime, releases: DeferralSpreader
+    connection: Connection,
+    requests: Sequence[DecidedRequest],
+    now: datetime,
+    releases: DeferralSpreader,
+    *,
+    readable_before: bool = False,
 ) -> list[AcceptResult]:
-    """Store each request that is new; a result for each, in order."""
+    """Store each request that is new; a result for each, in order.
+
+    ``readable_before``: as the version before stored it, whose processes read it too.
+    """
     # One lock order, so that two processes that store the same keys wait for each other and never deadlock.
     order = sorted(range(len(requests)), key=lambda at: _key_of(requests[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, requests)])
     plans = {requests[at].notification.id: InsertPlan(requests[at], now, slots[at]) for at in order}
-    created, owners = _claim(connection, list(plans.values()))
+    created, owners = _claim(connection, list(plans.values()), body_in_row=readable_before)
     fresh = [plan for key, plan in plans.items() if key in created]
     taken_over = _contest(connection, [plan for plan in fresh if plan.request.notification.id not in owners])
-    _insert_rest(connection, fresh, taken_over)
+    _insert_rest(connection, fresh, taken_over, body_in_row=readable_before)
     repeated = [_key_of(each.request) for key, each in plans.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
@@ -65,6 +76,33 @@ def store(
         else _answered(request.fingerprint, existing[_key_of(request)])
         for request in requests
     ]
+
+
+def is_plain(requests: Sequence[DecidedRequest]) -> bool:
+    """Whether ``store_new`` can store them: few, and none to be put off, for which a slot has to be found first."""
+    return len(requests) <= _MOST_AT_ONCE and all(
+        _decided_last(each).kind is not VerdictKind.DEFER for each in requests
+    )
+
+
+def store_new(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> Statement:
+    """The statement that stores requests that are all new, with new meanings; it fails where one is not.
+
+    For PostgreSQL, where a statement by itself is a transaction: one round trip, and one commit.
+    """
+    ordered = sorted(plans, key=lambda each: _key_of(each.request))
+    claims = [
+        {"tenant": tenant, "dedup_key": dedup_key, "notification_id": each.request.notification.id}
+        for each in sorted(plans, key=_dedup_key_of)
+        for tenant, dedup_key in [_dedup_key_of(each)]
+    ]
+    rows = [plan.row(body_in_row=body_in_row) for plan in ordered]
+    changes = [
+        *inserting(connection, notifications, rows, new_only=True, returning="id"),
+        *inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id"),
+        *_rest(connection, ordered, body_in_row=body_in_row),
+    ]
+    return all_or_nothing(changes, counted=2, expected=len(plans))
 
 
 def replays(connection: Connection, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
@@ -111,7 +149,7 @@ class InsertPlan:
             "created_at": self.now,
         }
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, body_in_row: bool) -> dict[str, Any]:
         notification = self.request.notification
         return {
             "id": notification.id,
@@ -133,7 +171,7 @@ class InsertPlan:
             "expires_at": notification.expires_at,
             "updated_at": self.now,
             "event_hash": self.head,
-            "body": body_of(notification),
+            "body": body_of(notification) if body_in_row else "",
             "client": notification.client,
         }
 
@@ -212,10 +250,11 @@ def claim_dedup_keys(connection: Connection, claims: Sequence[tuple[str, str, st
     return _CLAIM_DEDUP_KEYS.of(connection, claims=list(claims))
 
 
-def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
+def _claim(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> tuple[set[str], set[str]]:
     """Store the notifications with new idempotency keys, and claim their dedup keys; the ids that got each."""
     claims = [(*_dedup_key_of(plan), plan.request.notification.id) for plan in sorted(plans, key=_dedup_key_of)]
-    stored = inserting(connection, notifications, [plan.row() for plan in plans], new_only=True, returning="id")
+    rows = [plan.row(body_in_row=body_in_row) for plan in plans]
+    stored = inserting(connection, notifications, rows, new_only=True, returning="id")
     created, claimed = execute_pipelined(connection, [*stored, claim_dedup_keys(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
 
@@ -272,21 +311,35 @@ def _contest(connection: Connection, plans: Sequence[InsertPlan]) -> dict[tuple[
 
 
 def _insert_rest(
-    connection: Connection, plans: Sequence[InsertPlan], taken_over: Mapping[tuple[str, str], str]
+    connection: Connection,
+    plans: Sequence[InsertPlan],
+    taken_over: Mapping[tuple[str, str], str],
+    *,
+    body_in_row: bool,
 ) -> None:
     if not plans:
         return
-    first, *others = [plan.chain for plan in plans]
     execute_pipelined(
         connection,
         [
-            *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
-            _remember_stated(connection, [plan.request.notification for plan in plans]),
-            *first.statements(connection, others),
+            *_rest(connection, plans, body_in_row=body_in_row),
             *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
             *_move_claims(connection, taken_over),
         ],
     )
+
+
+def _rest(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> list[Statement]:
+    """The statements for what belongs to notifications that are stored."""
+    first, *others = [plan.chain for plan in plans]
+    accepted = [plan.request.notification for plan in plans]
+    bodies = [] if body_in_row else [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
+    return [
+        *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
+        *inserting(connection, request_bodies, bodies),
+        _remember_stated(connection, accepted),
+        *first.statements(connection, others),
+    ]
 
 
 _STATED = StatementTemplate(

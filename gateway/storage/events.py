@@ -19,8 +19,9 @@ from sqlalchemy import Connection
 
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
-from gateway.storage.schema import events
+from gateway.storage.schema import events, verdicts
 from gateway.storage.statements import Statement, execute_pipelined
+from gateway.storage.verdicts import VERDICT, fold, is_view
 
 ADMIN_ACT = "admin_act"  # the kind of every entry of an administrators' log
 
@@ -59,9 +60,14 @@ class Chain:
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
+        self._verdicts: dict[str, str] = {}  # that the events refer to: by digest, the text
 
     def append(self, head: str, event: Event) -> str:
         """Link ``event`` after ``head`` (a hash, "" for the first). Answers the new head."""
+        detail = dict(event.detail or {})
+        if is_view(detail.get(VERDICT)):
+            detail[VERDICT], digest, text = fold(detail[VERDICT])
+            self._verdicts[digest] = text
         local = event.at.astimezone(ZoneInfo(event.zone)).isoformat(timespec="seconds") if event.zone else ""
         row: dict[str, Any] = {
             "tenant": event.tenant,
@@ -74,7 +80,7 @@ class Chain:
             "state": event.state,
             "reason": event.reason,
             "actor": event.actor,
-            "detail": encode(dict(event.detail or {})),
+            "detail": encode(detail),
             "previous_hash": head,
         }
         row["hash"] = link(row)
@@ -86,11 +92,15 @@ class Chain:
         execute_pipelined(connection, self.statements(connection))
 
     def statements(self, connection: Connection, others: Sequence[Chain] = ()) -> list[Statement]:
-        """The statement that writes what was appended here and to ``others``; [] where there is nothing."""
-        rows = [row for chain in (self, *others) for row in chain._rows]
-        for chain in (self, *others):
-            chain._rows = []
-        return inserting(connection, events, rows)
+        """The statements that write what was appended here and to ``others``; [] where there is nothing."""
+        chains = (self, *others)
+        rows = [row for chain in chains for row in chain._rows]
+        texts = {digest: text for chain in chains for digest, text in chain._verdicts.items()}
+        for chain in chains:
+            chain._rows, chain._verdicts = [], {}
+        # In one order, so that two transactions that store the same ones wait for each other and never deadlock.
+        new = [{"digest": digest, "text": texts[digest]} for digest in sorted(texts)]
+        return [*inserting(connection, verdicts, new, new_only=True), *inserting(connection, events, rows)]
 
 
 def link(row: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ def _facts(sql: Dialect) -> str:
     )
     columns = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
     contacts = sql.document(
-        columns, sql.of_each(columns, "deliveries", ("tenant", "borrower_id", "contacted_at"), "keys", "since")
+        columns, sql.of_each(columns, "deliveries", ("tenant", "borrower_id"), "keys", "contacted_at", "since")
     )
     closed = sql.document(
         "tenant, id",

@@ -6,20 +6,22 @@ waits for, holds up every statement behind it. So a migration only adds; and it
 * adds columns with a constant default, which PostgreSQL (11 and newer) stores once and in no row,
 * makes and drops indexes of existing tables by ``add_index`` and ``drop_index``, which let writing go on,
 * makes texts longer by ``widen_text``, which PostgreSQL does without reading a row or an index,
-* adds no constraint to an existing table, renames nothing, changes no other type and rewrites no rows: what has to be
-  filled in is filled in by the code, in batches, and dropped columns wait for the release after the next,
+* adds no constraint to an existing table, renames nothing, changes no other type and rewrites no table: the few rows
+  that need a value are filled in by ``fill_in``, others by the code, in batches, and dropped columns wait for the
+  release after the next,
 * gives up after ``LOCK_SECONDS`` when it can't have a table (gateway/storage/migrations/env.py), and can be repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from alembic import op
 from sqlalchemy import text
 
 # Statements behind a waiting migration wait as long as it does; our choice: clients wait that long for an answer.
 LOCK_SECONDS = 3
+_FILL_AT_ONCE = 1_000  # rows locked at once, for some ten milliseconds; our choice
 
 
 def add_index(name: str, table: str, columns: Sequence[str], where: str = "", *, unique: bool = False) -> None:
@@ -52,3 +54,32 @@ def widen_text(table: str, column: str, length: int) -> None:
     """
     if op.get_bind().dialect.name == "postgresql":
         op.execute(f'ALTER TABLE {table} ALTER COLUMN "{column}" TYPE varchar({length})')
+
+
+def fill_in(table: str, change: str, where: str) -> None:
+    """Change the rows of ``where``, which are few, in order of their ids, ``_FILL_AT_ONCE`` in a transaction.
+
+    Rows that are locked are waited for no longer than for a table; the migration can be repeated.
+    """
+    if op.get_bind().dialect.name != "postgresql":
+        op.execute(f"UPDATE {table} SET {change} WHERE {where}")
+        return
+    last = ""
+    with op.get_context().autocommit_block():
+        while last is not None:
+            batch = text(
+                f"WITH these AS (SELECT id FROM {table} WHERE {where} AND id > :last ORDER BY id LIMIT :most"
+                f" FOR UPDATE), changed AS (UPDATE {table} SET {change} WHERE id IN (SELECT id FROM these))"
+                " SELECT max(id) FROM these"
+            )
+            last = op.get_bind().execute(batch, {"last": last, "most": _FILL_AT_ONCE}).scalar_one()
+
+
+def keep_room(fill: Mapping[str, int]) -> None:
+    """Fill new pages of these tables to so many per cent: the rest is for new versions of their rows.
+
+    PostgreSQL's manual, ALTER TABLE, SET: the lock lets reading and writing go on, and pages that exist stay.
+    """
+    if op.get_bind().dialect.name == "postgresql":
+        for table, percent in fill.items():
+            op.execute(f"ALTER TABLE {table} SET (fillfactor = {percent})")

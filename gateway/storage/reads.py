@@ -5,9 +5,8 @@ Reads only. Instants are RFC 3339 texts in the answers; addresses appear as keye
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +18,9 @@ from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
+from gateway.storage.rows import WHOLE_NOTIFICATION, standing_in
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
+from gateway.storage.verdicts import whole_details
 
 _RECENT = 50  # our choice: a page of a borrower's record; the timeline has them all
 # The provider has the message, or had it: ends of an attempt whose outcome was unknown.
@@ -40,8 +41,10 @@ class Filter:
 
     def conditions(self) -> list[Any]:
         columns = notifications.c
-        equal = {name: getattr(self, name) for name in ("borrower_id", "case_id", "state", "template")}
+        equal = {name: getattr(self, name) for name in ("borrower_id", "case_id", "template")}
         found = [columns[name] == value for name, value in equal.items() if value is not None]
+        if self.state is not None:
+            found.append(standing_in(notifications, State(self.state)))
         if self.since is not None:
             found.append(columns.accepted_at >= self.since)
         if self.until is not None:
@@ -82,14 +85,15 @@ class Reads:
         )
 
         def read(connection: Connection) -> list[dict[str, Any]]:
+            rows = connection.execute(query).all()
             return [
                 {
                     "seq": row.seq,
                     "notification_id": None if row.subject.startswith("borrower:") else row.subject,
                     "channel": row.channel,
-                    **_event(row),
+                    **event,
                 }
-                for row in connection.execute(query)
+                for row, event in zip(rows, _events(connection, rows), strict=True)
             ]
 
         return await self._database.read(read)
@@ -105,7 +109,7 @@ class Reads:
     async def latest(self, tenant: str, borrower_id: str) -> Notification | None:
         """The last request for a borrower: its zones, addresses and case are the latest known."""
         query = (
-            select(notifications)
+            select(*WHOLE_NOTIFICATION)
             .where(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
             .order_by(notifications.c.id.desc())
             .limit(1)
@@ -139,7 +143,7 @@ def _summary(row: Any) -> dict[str, Any]:
 
 def _notification(connection: Connection, tenant: str, notification_id: str) -> dict[str, Any] | None:
     mine = and_(notifications.c.id == notification_id, notifications.c.tenant == tenant)
-    row = connection.execute(select(notifications).where(mine)).first()
+    row = connection.execute(select(*WHOLE_NOTIFICATION).where(mine)).first()
     if row is None:
         return None
     tried = defaultdict(list)
@@ -154,7 +158,7 @@ def _notification(connection: Connection, tenant: str, notification_id: str) -> 
         select(deliveries).where(deliveries.c.notification_id == notification_id).order_by(deliveries.c.step)
     )
     history = connection.execute(select(events).where(events.c.subject == notification_id).order_by(events.c.seq))
-    happened = [_event(event) for event in history]
+    happened = _events(connection, history.all())
     case = notification_from(row).case
     return {
         **_summary(row),
@@ -201,7 +205,12 @@ def _attempt(row: Any) -> dict[str, Any]:
     }
 
 
-def _event(row: Any) -> dict[str, Any]:
+def _events(connection: Connection, rows: Sequence[Any]) -> list[dict[str, Any]]:
+    details = whole_details(connection, (row.detail for row in rows))
+    return [_event(row, detail) for row, detail in zip(rows, details, strict=True)]
+
+
+def _event(row: Any, detail: dict[str, Any]) -> dict[str, Any]:
     return {
         "at": instant(row.at),
         "local_at": row.local_at,
@@ -210,7 +219,7 @@ def _event(row: Any) -> dict[str, Any]:
         "reason": row.reason,
         "actor": row.actor,
         "delivery_id": row.delivery_id,
-        "detail": json.loads(row.detail),
+        "detail": detail,
     }
 
 

@@ -1,5 +1,8 @@
 """Receipts in the ledger: each recorded once, matched now or parked until its delivery is known.
 
+One that is matched leaves an event of its delivery's chain, which says all of it, and a mark in the delivery's row, by
+which a repetition is known under the row's lock. One that is parked has a row.
+
 Result for each receipt: ``moved`` (the delivery changed state), ``recorded`` (kept, without a change of state),
 ``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
 can't be stored, such as an id of 300 characters).
@@ -25,6 +28,9 @@ from gateway.storage.unit_of_work import UnitOfWork
 _WAITING = receipts.c.delivery_id == literal_column("''")
 _TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
+# Hexadecimal digits of a receipt's digest in its mark, 96 bits: among the few receipts of one delivery, two different
+# ones with the same mark can't be expected (RFC 6234 has the hash; the length is our choice).
+_MARK = 24
 
 
 def digest_of(arrived: ReceiptFor) -> str:
@@ -51,20 +57,30 @@ def record(
     """Record a batch of receipts and apply what ``decide`` says of each, in one transaction."""
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
-    inserted, *rows = execute_pipelined(
+    digests = [digest_of(each) for each in arrived]
+    *rows, stored = execute_pipelined(
         connection,
-        [*_inserting(connection, arrived, matched, now), *UnitOfWork.statements(connection, filter(None, matched))],
+        [
+            *UnitOfWork.statements(connection, filter(None, matched)),
+            _STORED.of(connection, digests=sorted(set(digests))),
+        ],
     )
-    fresh, unit_of_work = {key for (key,) in inserted}, UnitOfWork(connection, rows, rules, {})
+    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {})
+    parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
-    for each, delivery_id in zip(arrived, matched, strict=True):
-        if digest_of(each) not in fresh:
+    for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):
+        if digest in known or not unit_of_work.mark(delivery_id, digest[:_MARK]):
             results.append("duplicate")
             continue
-        fresh.discard(digest_of(each))  # a repetition within this batch is a duplicate, too
         results.append(_apply(unit_of_work, delivery_id, each, now, decide))
-    unit_of_work.write()
+        if results[-1] == "orphan":
+            known.add(digest)  # a repetition within this batch is a duplicate, too
+            parked[digest] = each
+    unit_of_work.write(*_parking(connection, parked, now))
     return results, unit_of_work.opened
+
+
+_STORED = StatementTemplate(lambda sql: f"SELECT digest FROM receipts WHERE {sql.among('digest', 'digests')}")
 
 
 _PARKED = StatementTemplate(
@@ -115,8 +131,14 @@ def match_again(
     found = union_all(
         *(
             select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id, receipts.c.received_at)
+            .select_from(receipts)
             .join(
-                deliveries, and_(deliveries.c.provider == receipts.c.provider, deliveries.c.provider_message_id == name)
+                deliveries,
+                and_(
+                    deliveries.c.provider == receipts.c.provider,
+                    deliveries.c.provider_message_id == name,
+                    deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
+                ),
             )
             .where(waiting)
             for name, waiting in known_by
@@ -171,7 +193,7 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
 _BY_PROVIDER_ID = StatementTemplate(
     lambda sql: (
         "SELECT provider, provider_message_id, id FROM deliveries"
-        f" WHERE {sql.matching(('provider', 'provider_message_id'), 'keys')}"
+        f" WHERE {sql.among('provider_message_id', 'ids')} AND provider_message_id != ''"
     )
 )
 
@@ -181,27 +203,26 @@ def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> di
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
-    [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, keys=sorted(names))])
-    return {(provider, key): delivery_id for provider, key, delivery_id in rows}
+    ids = sorted({key for _, key in names})
+    [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, ids=ids)])
+    found = {(provider, key): delivery_id for provider, key, delivery_id in rows}
+    return {name: found[name] for name in names & found.keys()}
 
 
-def _inserting(
-    connection: Connection, arrived: Sequence[ReceiptFor], matched: Sequence[str], now: datetime
-) -> list[Statement]:
-    """The statement that stores them, and gives the digests of those that are new."""
+def _parking(connection: Connection, arrived: Mapping[str, ReceiptFor], now: datetime) -> list[Statement]:
+    """The statement that stores receipts, by digest, whose delivery is not known yet."""
     rows = [
         {
-            "digest": digest_of(each),
+            "digest": digest,
             "provider": each.receipt.provider,
             "provider_message_id": each.receipt.provider_message_id,
-            "delivery_id": delivery_id,
+            "delivery_id": each.delivery_id,
             "status": each.receipt.status,
             "reason": each.receipt.reason or "",
             "code": each.receipt.code[:40],
             "received_at": now,
             "tag": each.receipt.tag,
         }
-        for each, delivery_id in zip(arrived, matched, strict=True)
+        for digest, each in sorted(arrived.items())
     ]
-    rows.sort(key=lambda row: row["digest"])
-    return inserting(connection, receipts, rows, new_only=True, returning="digest")
+    return inserting(connection, receipts, rows, new_only=True)

@@ -7,11 +7,27 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, Table, and_, case, literal_column, select
+
 from gateway.core.codec import notification_from
 from gateway.core.deliveries import Delivery
 from gateway.core.notifications import Notification
 from gateway.core.states import State
-from gateway.storage.schema import Instant, deliveries, instant_of
+from gateway.storage.schema import Instant, deliveries, instant_of, notifications, request_bodies
+
+# States that have the index of ``attention``; on its usual way a message does not pass them. As migration 0021 has it.
+_LOOKED_FOR = {
+    "notifications": frozenset(State) - {State.ACCEPTED, State.SENDING, State.SENT, State.DELIVERED},
+    "deliveries": frozenset({State.REVIEW, State.UNKNOWN, State.FAILED}),
+}
+
+
+def standing_in(table: Table, state: State) -> ColumnElement[bool]:
+    """The condition for rows of ``notifications`` or ``deliveries`` in a state, by an index where there is one."""
+    if state not in _LOOKED_FOR[table.name]:
+        return and_(table.c.state == state)
+    # A literal and not a parameter: only then do the planners use the partial index.
+    return and_(table.c.attention == state, table.c.attention != literal_column("''"))
 
 
 class _Notification(NamedTuple):
@@ -34,7 +50,23 @@ class _Notification(NamedTuple):
 _RENAMED = {"no_delivery_receipts": "failures_only", "deliberate_resends": "resent"}
 _FIXED = frozenset({"id", "notification_id", "step", "channel", "address_digest", "created_at"})
 
-NOTIFICATION = _Notification._fields
+# The body is apart from the row, or in it where an earlier version wrote it.
+_BODY = (
+    "CASE WHEN notifications.body = '' THEN"
+    " (SELECT request_bodies.body FROM request_bodies WHERE request_bodies.notification_id = notifications.id)"
+    " ELSE notifications.body END"
+)
+NOTIFICATION_BODY = case(
+    (
+        notifications.c.body == "",
+        select(request_bodies.c.body).where(request_bodies.c.notification_id == notifications.c.id).scalar_subquery(),
+    ),
+    else_=notifications.c.body,
+).label("body")
+# Everything of a notification, for ``select``.
+WHOLE_NOTIFICATION = (*(each for each in notifications.c if each.name != "body"), NOTIFICATION_BODY)
+
+NOTIFICATION = tuple(_BODY if name == "body" else f"notifications.{name}" for name in _Notification._fields)
 _FIELDS = tuple((_RENAMED.get(field.name, field.name), field.name) for field in fields(Delivery))
 DELIVERY = tuple(column for column, _ in _FIELDS)
 MUTABLE = tuple((column, name) for column, name in _FIELDS if column not in _FIXED)

@@ -79,12 +79,21 @@ notifications = Table(
     Column("expires_at", Instant),
     Column("updated_at", Instant, nullable=False),
     Column("event_hash", String(64), nullable=False, server_default=""),  # head of this notification's chain
-    Column("body", Text, nullable=False),  # the request as accepted (JSON)
+    Column("body", Text, nullable=False),  # the request as accepted (JSON); "": it is in request_bodies
     Column("client", String(80), nullable=False, server_default=""),  # the key it came by
+    # The state, where it is one that is looked for; else "". A trigger sets it.
+    Column("attention", String(16), nullable=False, server_default=""),
     UniqueConstraint("tenant", "idempotency_key", name="one_per_idempotency_key"),
     Index("notifications_by_borrower", "tenant", "borrower_id", "id"),
     Index("notifications_by_case", "tenant", "case_id", "id"),
-    Index("notifications_by_state", "tenant", "state", "id"),
+    Index(
+        "notifications_attention",
+        "tenant",
+        "attention",
+        "id",
+        sqlite_where=text("attention != ''"),
+        postgresql_where=text("attention != ''"),
+    ),
     Index(
         "notifications_by_client",
         "tenant",
@@ -94,6 +103,14 @@ notifications = Table(
         sqlite_where=text("client != ''"),
         postgresql_where=text("client != ''"),
     ),
+)
+
+# The requests as accepted: apart from the rows that change with every step, which would carry them along each time.
+request_bodies = Table(
+    "request_bodies",
+    metadata,
+    Column("notification_id", String(48), primary_key=True),
+    Column("body", Text, nullable=False),
 )
 
 # Who owns a meaning (borrower + case + stage + due date): the first request that has not come to nothing.
@@ -136,6 +153,10 @@ deliveries = Table(
     Column("tries", Integer, nullable=False, server_default="0"),  # failed attempts that count towards giving up
     Column("failures_only", Integer, nullable=False, server_default="0"),  # silence means that it arrived
     Column("created_at", Instant, nullable=False),
+    Column("receipts", Text, nullable=False, server_default=""),  # marks of those that were taken, space-separated
+    Column("attention", String(16), nullable=False, server_default=""),  # as in notifications
+    # PostgreSQL rewrites a row in place (HOT) only where no column of any index has changed, nor one of its condition:
+    # so there is none on the state, and what does change with each step is in as few as can be.
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
     Index(
         "deliveries_due",
@@ -143,15 +164,21 @@ deliveries = Table(
         sqlite_where=text("due_at IS NOT NULL"),
         postgresql_where=text("due_at IS NOT NULL"),
     ),
-    Index("deliveries_by_provider_id", "provider", "provider_message_id"),
-    Index("deliveries_contacts", "tenant", "borrower_id", "contacted_at"),
-    Index("deliveries_by_address", "address_digest"),
-    Index("deliveries_by_state", "tenant", "state", "id"),
     Index(
-        "deliveries_open_questions",
-        "state",
-        sqlite_where=text("state IN ('review', 'unknown')"),
-        postgresql_where=text("state IN ('review', 'unknown')"),
+        "deliveries_by_message",
+        "provider_message_id",
+        sqlite_where=text("provider_message_id != ''"),
+        postgresql_where=text("provider_message_id != ''"),
+    ),
+    Index("deliveries_by_borrower", "tenant", "borrower_id"),
+    Index("deliveries_by_address", "address_digest"),
+    Index(
+        "deliveries_attention",
+        "attention",
+        "tenant",
+        "id",
+        sqlite_where=text("attention != ''"),
+        postgresql_where=text("attention != ''"),
     ),
     Index(
         "deliveries_paused",
@@ -219,6 +246,15 @@ events = Table(
     Column("hash", String(64), nullable=False),
     Index("events_by_subject", "subject", "seq"),
     Index("events_by_borrower", "tenant", "borrower_id", "seq"),
+)
+
+# Verdicts without the figures of the single event (gateway/storage/verdicts.py), under the hash of the text. Never
+# removed: a few rows for each version of a policy pack.
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("digest", String(43), primary_key=True),
+    Column("text", Text, nullable=False),
 )
 
 # One row per borrower: what has been said of them, and a version that every such change and contact moves on.
@@ -291,7 +327,8 @@ cases = Table(
     PrimaryKeyConstraint("tenant", "id"),
 )
 
-# Every provider callback once; those that match no delivery yet wait here.
+# Provider callbacks that matched no delivery yet wait here. Those that match one at once leave an event of its chain
+# and a mark in its row.
 receipts = Table(
     "receipts",
     metadata,

@@ -66,17 +66,16 @@ class Dialect:
         parts = ", ".join(f"value->>{at}" for at in range(size))
         return f"SELECT {parts} FROM json_array_elements(%({name})s::json)"
 
-    def of_each(self, columns: str, table: str, index: Sequence[str], name: str, since: str) -> str:
-        """The FROM clause for ``document``: for each of a list of keys, the table's rows after ``since``, by one index
-        of the key's columns and the compared one.
+    def of_each(self, columns: str, table: str, key: Sequence[str], name: str, compared: str, since: str) -> str:
+        """The FROM clause for ``document``: for each of a list of keys, the table's rows whose column ``compared`` is
+        after ``since``, by the index of the key's columns.
         """
-        *key, compared = index
         after = f"{compared} > {self.value(since)}"
         if self.sqlite:
             return f"FROM {table} WHERE {self.matching(key, name)} AND {after}"
         mine = " AND ".join(f"{column} = given.value->>{at}" for at, column in enumerate(key))
         # Ordered like the index: without statistics, a planner takes any other plan for as good.
-        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(index)}"
+        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(key)}"
         return f"FROM json_array_elements(%({name})s::json) AS given CROSS JOIN LATERAL ({rows}) AS found"
 
     def document(self, columns: str, rest: str) -> str:
@@ -140,6 +139,25 @@ def _write(connection: Connection, statements: Sequence[Statement]) -> list[Rows
         _count_round_trip(connection, text)
         driver.execute(text, values)
     return [()] * len(statements)
+
+
+def all_or_nothing(changes: Sequence[Statement], counted: int, expected: int) -> Statement:
+    """These changes as one statement, which PostgreSQL commits by itself, or refuses and leaves nothing of.
+
+    The first ``counted`` of them return rows, and each has to return as many as ``expected``. Otherwise the statement
+    fails by dividing by zero, and a caller gets InvalidData.
+    """
+    values = {f"{name}_{at}": value for at, each in enumerate(changes) for name, value in each.values.items()}
+    text = _checked(tuple(each.text for each in changes), counted)
+    return Statement(text, {**values, "expected": expected}, returns_rows=True)
+
+
+@lru_cache
+def _checked(texts: tuple[str, ...], counted: int) -> str:
+    numbered = (_NAMED.sub(rf"%(\g<1>_{at})s", text) for at, text in enumerate(texts))
+    parts = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(numbered))
+    right = " AND ".join(f"(SELECT count(*) FROM w{at}) = %(expected)s" for at in range(counted))
+    return f"WITH {parts} SELECT 1 / (CASE WHEN {right} THEN 1 ELSE 0 END)"
 
 
 @lru_cache

@@ -51,8 +51,10 @@ _DUE = StatementTemplate(
         f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
     )
 )
-# Literals and not parameters: only then do the planners use the partial index.
-_OPEN_QUESTIONS = literal_column("deliveries.state").in_([literal_column("'review'"), literal_column("'unknown'")])
+# A literal and not a parameter: only then do the planners use the partial index.
+_OPEN_QUESTIONS = and_(
+    deliveries.c.attention != literal_column("''"), deliveries.c.attention.in_([State.REVIEW, State.UNKNOWN])
+)
 
 
 def _seconds(now: datetime, since: datetime | None) -> float:
@@ -83,6 +85,8 @@ class Store:
         self._releases = releases
         self._contact_horizon = contact_horizon
         self._observe = observe
+        # Whether processes of another version run on this ledger, which have to read what this one stores.
+        self.readable_before = False
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
         with self._observe(operation):
@@ -105,7 +109,22 @@ class Store:
 
     async def accept(self, requests: Sequence[DecidedRequest], now: datetime) -> list[AcceptResult]:
         """Store what is new, with its idempotency and dedup keys; synced to disk when this returns."""
-        return await self._write("accept", lambda connection: accept.store(connection, requests, now, self._releases))
+        if not self._database.is_sqlite and accept.is_plain(requests):
+            plans = [accept.InsertPlan(each, now, None) for each in requests]
+            try:
+                with self._observe("accept"):
+                    await self._database.query(
+                        lambda connection: accept.store_new(connection, plans, body_in_row=self.readable_before)
+                    )
+                return [plan.answer() for plan in plans]
+            except InvalidData:
+                pass  # one of them came before, or means the same as another, or can't be stored
+        return await self._write(
+            "accept",
+            lambda connection: accept.store(
+                connection, requests, now, self._releases, readable_before=self.readable_before
+            ),
+        )
 
     async def replays(self, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
         """The answers to requests (idempotency key, fingerprint) that were accepted before; None for the others."""
@@ -171,7 +190,9 @@ class Store:
         if not provider_message_id:
             return None  # every delivery that was not handed over yet has an empty id
         query = select(deliveries.c.id).where(
-            deliveries.c.provider == provider, deliveries.c.provider_message_id == provider_message_id
+            deliveries.c.provider == provider,
+            deliveries.c.provider_message_id == provider_message_id,
+            deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
         )
         try:
             return await self._database.read(lambda connection: connection.execute(query).scalars().first())

@@ -56,6 +56,10 @@ _STEPS_OF_THESE = StatementTemplate(
 )
 
 
+# As many receipts are remembered for a delivery. Our choice: providers report some five states, some with codes.
+_MOST_MARKS = 50
+
+
 class LockedNotification:
     """A locked notification row with its deliveries: the route as it stands, and the head of its event chain."""
 
@@ -130,6 +134,22 @@ class UnitOfWork:
         for each, delivery in change.events:
             self._record(owner, each, delivery)
         return change.legal
+
+    def mark(self, delivery_id: str, receipt: str) -> bool:
+        """Note in the delivery's row that a receipt was taken. False: it was taken before.
+
+        A delivery that is not here can't be marked, and its receipts are all taken as new.
+        """
+        delivery = self.deliveries.get(delivery_id)
+        if delivery is None:
+            return True
+        marks = delivery.receipts.split()
+        if receipt in marks:
+            return False
+        owner = self.owner(delivery_id)
+        marked = replace(delivery, receipts=" ".join([*marks, receipt][-_MOST_MARKS:]))
+        self._take_over(owner, replace(owner.route, deliveries={**owner.route.deliveries, delivery.step: marked}))
+        return True
 
     def stop_route(self, owner: LockedNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
         """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""

@@ -15,6 +15,7 @@ from typing import Any
 import machine
 import report
 from accept import measure_accept
+from cost import figures, measure_cost
 from counting import measure_idle, measure_round_trips
 from dispatch import Sizes, measure_dispatch
 from endtoend import measure_endtoend
@@ -38,10 +39,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for a claim")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--only", choices=("cost",), help="this group alone; nothing is written into results/")
+    parser.add_argument(
+        "--against", metavar="COMMIT", default="", help="with --only cost: beside another commit's code"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     machine.pin(machine.OTHERS)  # we, the load and the servers; what is measured gets a processor of its own
     about, commit = machine.describe(), machine.commit()  # before this run's own results change the tree
+    if options.only:
+        found = measure_cost(quick=options.quick, against=options.against)
+        _print({"cost": found, "machine": about["machine"], "commit": commit})
+        return
 
     def answer_of(found: Measurements) -> dict[str, Any]:
         return {
@@ -57,13 +66,17 @@ def main() -> None:
             versions = {name: text for name, text in about.items() if name != "machine"}
             report.write(answer_of(found), versions, missing)
 
-    found = _measure(quick=options.quick, keep=keep)
-    answer = answer_of(found)
+    measured = _measure(quick=options.quick, keep=keep)
+    answer = answer_of(measured)
     if options.json:
-        json.dump(answer, sys.stdout, indent=2, ensure_ascii=False)
-        print()
+        _print(answer)
     else:
-        _show(found, answer)
+        _show(measured, answer)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    json.dump(answer, sys.stdout, indent=2, ensure_ascii=False)
+    print()
 
 
 def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None]) -> Measurements:
@@ -88,6 +101,7 @@ def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None
         group("dispatch", lambda: _dispatch(url, _QUICK if quick else _FULL, missing))
         group("end to end", lambda: measure_endtoend(url, 3 if quick else 10))
         group("round trips", lambda: measure_round_trips(url))
+        group("cost", lambda: figures(measure_cost(quick=quick)))
         group("idle", lambda: measure_idle(url, 2 if quick else 5))
         group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
         group("previews", lambda: measure_previews(url, 30))

@@ -15,17 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from channels.base import Accepted, Capability, Message, Receipt, ReceiptStatus
-from gateway.app.app import Gateway, open_gateway
 from gateway.app.embedded import valkey
-from gateway.app.settings import Settings
-from gateway.core.notifications import Borrower, Case, Step
-from gateway.core.requests import NotificationRequest
 from gateway.retention.backup import back_up
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
@@ -33,93 +28,21 @@ from gateway.retention.sizes import measure
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.support.postgresql import PostgresServer, programs
+from tests.support.reminder_life import reminder_life
 
-_AT_ONCE = 200
 _LATER = timedelta(days=1200)
 _KEEP = RetentionPeriods(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))
 
 
-@dataclass
-class Taker:
-    """A provider that takes everything and remembers what to report on."""
-
-    name: str = "sim"
-    channel: str = "sms"
-    capability: Capability = Capability(concurrency=_AT_ONCE)  # noqa: RUF009 – frozen
-
-    def __post_init__(self) -> None:
-        self.taken: list[str] = []
-
-    async def send(self, message: Message) -> Accepted:
-        self.taken.append(f"SM{message.delivery_id[4:]}")
-        return Accepted(self.taken[-1])
-
-    async def close(self) -> None:
-        """Nothing to release."""
-
-
-def _request(number: int) -> NotificationRequest:
-    zone = 12 - datetime.now(UTC).hour
-    borrower = Borrower(
-        id=f"B-{number:08d}",
-        name="Chen Mei Ling",
-        locale="zh-TW",
-        jurisdiction="zz",
-        time_zones=(f"Etc/GMT{-zone:+d}" if zone else "Etc/GMT",),
-        addresses={"sms": f"+886912{number:06d}", "email": f"b{number}@example.com"},
-    )
-    case = Case(f"C-{number:08d}", "card", date(2026, 11, 1), "first_reminder")
-    variables = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
-    route = (Step("sms", timedelta(minutes=30)), Step("email"))
-    return NotificationRequest(
-        idempotency_key=f"portfolio-2026-11-{number:08d}",
-        borrower=borrower,
-        case=case,
-        template="overdue-first",
-        template_version=None,
-        variables=variables,
-        route=route,
-        category=None,
-        send_at=None,
-        expires_at=None,
-        dedup_key=None,
-        metadata={"batch": "2026-11", "branch": "taipei-07"},
-        raw={"number": number},
-    )
-
-
-async def _fill(gateway: Gateway, taker: Taker, notifications: int) -> None:
-    """Accept all, then follow each to its end."""
-    for start in range(0, notifications, _AT_ONCE):
-        batch = [_request(number) for number in range(start, min(start + _AT_ONCE, notifications))]
-        await gateway.path.pipeline.accept("acme", batch)
-    while due := await gateway.path.store.due(gateway.ledger.clock(), _AT_ONCE):
-        await gateway.path.pipeline.dispatch(due)
-        taken, taker.taken = taker.taken, []
-        for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
-            await gateway.path.receiver.handle_provider_push(
-                "sim", [Receipt("sim", status, each) for each in taken], ()
-            )
-
-
 async def _measure(url: str, folder: Path, redis_url: str, notifications: int) -> dict[str, Any]:
-    sms = {"account_sid": "AC" + "0" * 32, "auth_token": "x", "from_number": "+15005550006"}
-    settings = Settings(
-        database_url=url,
-        redis_url=redis_url,
-        secret_key="for-this-measurement-only-0123456789",
-        data_dir=folder,
-        releases_per_second=0,
-        providers=[{"channel": "sms", "kind": "twilio", "name": "sim", "options": sms}],
-    )
     database = Database(url)
     await asyncio.to_thread(migrate, database.engine)
     await database.close()
-    async with open_gateway(settings) as gateway:
-        taker = Taker()
-        gateway.providers.by_name["sim"] = taker  # type: ignore[index]
+    async with reminder_life(url, redis_url, folder) as (gateway, life):
         began = time.perf_counter()
-        await _fill(gateway, taker, notifications)
+        await life.accept(range(notifications))
+        await life.send()
+        await life.receipts()
         filled = time.perf_counter() - began
         sizes = await gateway.ledger.database.read(measure)
         states = (await gateway.ledger.reads.summary("acme"))["states"]

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -146,8 +147,7 @@ class Shape:
 
     def _run(self, arguments: list[str], on: set[int]) -> machine.MeasuredProcess:
         name = f"{arguments[0]}-{len(self.apis) + len(self.workers)}.log"
-        command = [machine.sys.executable, "-c", "from gateway.cli import app; app()", *arguments]
-        process = machine.start(command, self.folder / name, on=on, environment=self.environment)
+        process = machine.start(_gateway(*arguments), self.folder / name, on=on, environment=self.environment)
         self._stack.callback(process.stop)
         return process
 
@@ -156,14 +156,22 @@ class Shape:
         return machine.load(port=self.port, path=path, key=self.key, **what)
 
 
+def _gateway(*arguments: str) -> list[str]:
+    """The command line, of the code that is found first."""
+    return [machine.sys.executable, "-P", "-c", "from gateway.cli import app; app()", *arguments]
+
+
 @contextmanager
-def shape(database_url: str, **settings: object) -> Iterator[Shape]:
-    """An empty ledger (PostgreSQL, or "" for SQLite) with all around it, and no process of ours running yet."""
+def shape(database_url: str, *, code: Path | None = None, **settings: object) -> Iterator[Shape]:
+    """An empty ledger (PostgreSQL, or "" for SQLite) with all around it, and no process of ours running yet.
+
+    ``code``: the folder of another commit's code, which runs instead of ours, on an empty PostgreSQL database.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(workspace())
         redis_url = stack.enter_context(redis_server())
         world = stack.enter_context(outside(folder))
-        if database_url:
+        if database_url and code is None:
             empty(database_url)
         port = machine.free_port()
         environment = {
@@ -175,11 +183,22 @@ def shape(database_url: str, **settings: object) -> Iterator[Shape]:
             "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "GATEWAY_PROVIDERS": json.dumps(_providers(world)),
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+            **({} if code is None else {"PYTHONPATH": str(code)}),
         }
         made = Shape(folder, database_url, redis_url, world, environment, port)
-        made.key = asyncio.run(_make_key(made))
+        made.key = asyncio.run(_make_key(made)) if code is None else _key_of_other_code(made)
         stack.enter_context(made._stack)
         yield made
+
+
+def _key_of_other_code(made: Shape) -> str:
+    """Migrate the ledger, and make a key, by the command line of the code that runs."""
+    environment = {**os.environ, **made.environment}
+    subprocess.run(_gateway("ledger", "migrate"), env=environment, check=True, capture_output=True)
+    scopes = [part for scope in Scope for part in ("--scope", str(scope))]
+    command = _gateway("key", "create", "--tenant", TENANT, *scopes, "--json")
+    made_key = subprocess.run(command, env=environment, check=True, capture_output=True)
+    return str(json.loads(made_key.stdout)["key"])
 
 
 async def _make_key(made: Shape) -> str:

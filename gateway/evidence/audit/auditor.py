@@ -25,6 +25,7 @@ from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
+from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.schema import (
     addresses,
     attempts,
@@ -171,7 +172,7 @@ def _sent(connection: Connection, ids: set[str]) -> dict[str, tuple[str, Sent]]:
     wanted = and_(attempts.c.delivery_id.in_(ids), attempts.c.finished_at.is_not(None))
     for row in connection.execute(select(attempts).where(wanted)):
         finished.setdefault(row.delivery_id, {})[row.number] = row.finished_at
-    columns = (notifications.c.category, notifications.c.dedup_key, notifications.c.body)
+    columns = (notifications.c.category, notifications.c.dedup_key, NOTIFICATION_BODY)
     query = select(deliveries, *columns).join(notifications, notifications.c.id == deliveries.c.notification_id)
     rows = connection.execute(query.where(deliveries.c.id.in_(ids))).all()
     current, opted_out = digests_of(connection).current, _opted_out(connection, rows)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from gateway.storage.database import Database
+from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.schema import api_keys, notifications
 
 MOST_COUNTED = 10_000  # counted of one caller; our choice: a few milliseconds of an index scan
@@ -49,7 +50,7 @@ class Callers:
                     notifications.c.client != "",  # lets the partial index serve
                     notifications.c.id >= first,
                 )
-                newest = select(notifications.c.body).where(*theirs).order_by(notifications.c.id.desc())
+                newest = select(NOTIFICATION_BODY).where(*theirs).order_by(notifications.c.id.desc())
                 bodies = connection.execute(newest.limit(_SAMPLES)).scalars().all()
                 if bodies:
                     some = select(notifications.c.id).where(*theirs).limit(MOST_COUNTED).subquery()

@@ -20,6 +20,7 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
+from gateway.cli.evidence import verify
 from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import DeclaredPreferences
@@ -383,3 +384,20 @@ async def test_facts_are_never_older_than_their_version(database: Database) -> N
     await store.claim([work.delivery.id], later(61), 60)
     reads = [each for each in "; ".join(statements).split("; ") if "FROM borrowers" in each or "contacted_at >" in each]
     assert [("FROM borrowers" in each, "contacted_at >" in each) for each in reads] == [(True, True)]
+
+
+async def test_requests_that_are_all_new_are_one_statement_and_one_commit(database: Database) -> None:
+    """On PostgreSQL. One that came before, or that means the same as another, is answered as ever, with the others."""
+    store = store_on(database)
+    await store.accept([draft("warm", borrower="B-0")], NOW)  # it greets a new connection
+    before = database.statements
+    [made] = await store.accept([draft("k1", borrower="B-1")], NOW)
+    if not database.is_sqlite:
+        assert database.statements - before == 1
+    again, same, new = await store.accept(
+        [draft("k1", borrower="B-1"), draft("k2", dedup="k1", borrower="B-1"), draft("k3", borrower="B-3")], NOW
+    )
+    assert (again.outcome, again.id) == ("replayed", made.id)
+    assert (same.outcome, same.state, same.duplicate_of) == ("created", State.SUPPRESSED, made.id)
+    assert (new.outcome, new.state, new.due) == ("created", State.ACCEPTED, True)
+    assert (await verify(database)).broken == []

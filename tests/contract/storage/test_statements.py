@@ -156,5 +156,5 @@ async def test_plans_keep_to_the_indexes_of_empty_tables(new_postgresql: str) ->
     plans = await database.read(work)
     await database.close()
     assert [each for each in plans if "Seq Scan" in each or "Hash Join" in each or "Materialize" in each] == []
-    assert "deliveries_contacts" in plans[0]
+    assert "deliveries_by_borrower" in plans[0]
     assert "notifications_pkey" in plans[-1]

@@ -51,6 +51,8 @@ async def test_an_honest_ledger_holds(database: Database) -> None:
         ("DELETE FROM events WHERE seq = 2", "last events are missing"),
         ("UPDATE events SET previous_hash = hash WHERE seq = 2", "does not follow"),
         ("UPDATE borrowers SET event_hash = ''", "last events are missing"),
+        ("UPDATE verdicts SET text = replace(text, 'permitted', 'forged')", "was changed"),
+        ("DELETE FROM verdicts", "is missing"),
     ],
 )
 async def test_a_changed_ledger_is_found_out(database: Database, statement: str, words: str) -> None:

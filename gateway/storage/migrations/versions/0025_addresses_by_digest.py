@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.storage.online_migration import add_index
 
 revision = "0025"
-down_revision = "0020"
+down_revision = "0024"
 
 
 def upgrade() -> None:

@@ -1,0 +1,100 @@
+"""Verdicts in the ledger: each stored once, under the hash of its contents; an event has the hash and its own figures.
+
+Nearly all verdicts of a day are the same but for instants, counts and time zones, and each is two thousand bytes with
+its rules. The event's own hash covers the reference, and with it the contents. Must not know what a verdict means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from gateway.storage.schema import verdicts
+
+VERDICT = "verdict"  # the member of an event's detail
+_OF = "of"  # the member of a reference that has the digest
+_OWN = ("until", "valid_until", "time_zones")  # what is the event's own: of a verdict,
+_RULES_OWN = ("until", "detail")  # and of each of its rules
+_REFERENCE = re.compile(rf'"{VERDICT}":{{"{_OF}":"([\w-]{{43}})"')
+_encode = msgspec.json.Encoder().encode
+
+
+def fold(verdict: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
+    """A verdict's view as a reference, with the digest and the text of what is stored once."""
+    own: dict[str, Any] = {name: verdict[name] for name in _OWN if verdict[name]}
+    figures = {
+        str(at): {name: rule[name] for name in _RULES_OWN if rule[name]}
+        for at, rule in enumerate(verdict["rules"])
+        if any(rule[name] for name in _RULES_OWN)
+    }
+    shared = {
+        **{name: value for name, value in verdict.items() if name not in _OWN},
+        "rules": [{name: each for name, each in rule.items() if name not in _RULES_OWN} for rule in verdict["rules"]],
+    }
+    text = _encode(shared).decode()
+    digest = digest_of(text)
+    return {_OF: digest, **own, **({"rules": figures} if figures else {})}, digest, text
+
+
+def unfold(reference: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The view that ``fold`` was given."""
+    shared, figures = msgspec.json.decode(text), reference.get("rules", {})
+    rules = [
+        {**rule, "until": None, "detail": "", **figures.get(str(at), {})} for at, rule in enumerate(shared["rules"])
+    ]
+    return {
+        "verdict": shared["verdict"],
+        "reason": shared["reason"],
+        "until": reference.get("until"),
+        "valid_until": reference.get("valid_until"),
+        "rules": rules,
+        "time_zones": reference.get("time_zones", []),
+        "tzdata": shared["tzdata"],
+        "packs": shared["packs"],
+    }
+
+
+def is_view(verdict: object) -> bool:
+    """Whether this is a verdict's view, which can be folded."""
+    return isinstance(verdict, Mapping) and _OF not in verdict and "rules" in verdict
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 as base64url without padding: 43 characters (RFC 4648, section 5)."""
+    return urlsafe_b64encode(hashlib.sha256(text.encode()).digest())[:-1].decode()
+
+
+def references(details: Iterable[str]) -> set[str]:
+    """The digests that these events' details refer to."""
+    return {found[1] for detail in details if (found := _REFERENCE.search(detail))}
+
+
+def texts_of(connection: Connection, digests: Iterable[str]) -> dict[str, str]:
+    """The texts that are stored under these digests."""
+    wanted = sorted(digests)
+    if not wanted:
+        return {}
+    rows = connection.execute(select(verdicts).where(verdicts.c.digest.in_(wanted)))
+    return {row.digest: row.text for row in rows}
+
+
+def whole_details(connection: Connection, details: Iterable[str]) -> list[dict[str, Any]]:
+    """Events' details as they were given to the chain, each with its whole verdict."""
+    stored = list(details)
+    texts = texts_of(connection, references(stored))
+    return [whole_detail(each, texts) for each in stored]
+
+
+def whole_detail(detail: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """An event's detail with its whole verdict, from these texts by digest; as it is stored where that is missing."""
+    found: dict[str, Any] = msgspec.json.decode(detail)
+    reference = found.get(VERDICT)
+    if isinstance(reference, dict) and reference.get(_OF) in texts:
+        found[VERDICT] = unfold(reference, texts[reference[_OF]])
+    return found
