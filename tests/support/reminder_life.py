@@ -75,7 +75,7 @@ class ReminderLife:
 
     def __init__(self, gateway: Gateway, provider: AcceptingProvider) -> None:
         self._gateway = gateway
-        self._pipeline = gateway.path.pipeline
+        self._pipeline, self._receiver = gateway.path.pipeline, gateway.path.receiver
         self._provider = provider
 
     async def accept(self, numbers: Iterable[int]) -> None:
@@ -96,7 +96,7 @@ class ReminderLife:
         for start in range(0, len(given), _RECEIPTS_AT_ONCE):
             ids = given[start : start + _RECEIPTS_AT_ONCE]
             for status in (ReceiptStatus.SENT, ReceiptStatus.DELIVERED):
-                await self._pipeline.handle_provider_push("sms", [Receipt("sms", status, each) for each in ids], ())
+                await self._receiver.handle_provider_push("sms", [Receipt("sms", status, each) for each in ids], ())
 
     async def flush_statistics(self) -> None:
         """End the idle sessions: a session's statistics are complete only when it has ended."""
