@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.journeys import JourneyServices, build_journeys
 from gateway.app.pipeline import PathParts, open_path
 from gateway.app.providers import Providers, open_providers
 from gateway.app.redis import RedisServices, open_redis
@@ -66,6 +67,7 @@ class Gateway:
     editor: TemplateServices
     operations: OperatorServices
     webhooks: WebhookServices
+    journeys: JourneyServices
     readiness: Probe
 
 
@@ -94,7 +96,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         readiness = _probe(ledger.database, redis, templates.catalog)
         stack.push_async_callback(readiness.close)
         operations = _build_operator_services(ledger, path)
-        yield Gateway(ledger, redis, providers, templates, path, editor, operations, webhooks, readiness)
+        journeys = build_journeys(ledger, templates, path)
+        yield Gateway(ledger, redis, providers, templates, path, editor, operations, webhooks, journeys, readiness)
 
 
 def _build_operator_services(ledger: LedgerParts, path: PathParts) -> OperatorServices:

@@ -42,4 +42,8 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.redis.feed_notifier,
         gateway.webhooks.endpoints,
         gateway.webhooks.guard,
+        gateway.journeys.cases,
+        gateway.journeys.definitions,
+        gateway.journeys.reads,
+        gateway.journeys.runner,
     )

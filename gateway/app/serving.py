@@ -187,6 +187,14 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
         gateway.path.pipeline.match_parked,
     )
     yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
+    journeys = DueScanner(
+        gateway.journeys.runner.due,
+        gateway.journeys.runner.run,
+        gateway.ledger.clock,
+        settings.relay_seconds,
+        lambda now, triggered, late: None,  # the deliveries' scanner reports how this process does
+    )
+    yield PeriodicWork("journeys", settings.relay_seconds, journeys.run_once, continue_on_error=True)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
     # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.
     yield PeriodicWork("audit", _AUDIT_SECONDS, partial(_audit, gateway), log_unavailable=False, continue_on_error=True)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from gateway.core.states import State
 from gateway.journeys.advance import step_key
 from gateway.journeys.definition import JourneyDefinition, StepRules
-from gateway.journeys.journey import Approval, Gate, Journey, JourneyFacts, SentStep
+from gateway.journeys.journey import Approval, Gate, Journey, JourneyFacts, JourneyState, SentStep
 
 _TWO = 2
 _WITH_BORROWER = (State.SENT, State.DELIVERED)
@@ -114,4 +114,4 @@ def refused(definition: JourneyDefinition, journey: Journey, actor: str, now: da
 
 def reopened(journey: Journey, step: str, now: datetime) -> Journey:
     """The journey with its lapsed gate open again, without approvals."""
-    return replace(journey, gate=Gate(step, now), reason="", due_at=now)
+    return replace(journey, state=JourneyState.GATE, gate=Gate(step, now), reason="", due_at=now)

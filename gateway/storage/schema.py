@@ -605,3 +605,6 @@ webhook_messages = Table(
     ),
     Index("webhook_messages_old", "created_at"),
 )
+
+# Tables of a domain of their own register themselves with ``metadata``.
+from gateway.storage import journey_tables as journey_tables  # noqa: E402

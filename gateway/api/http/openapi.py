@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import schemas
+from gateway.api import case_schemas, schemas
 from gateway.api.templates import schemas as template_schemas
 
 _REF = "#/components/schemas/{model}"
@@ -21,7 +21,12 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.BatchIn,
     schemas.HoldIn,
     schemas.OptOutIn,
-    schemas.CloseIn,
+    case_schemas.CasePutIn,
+    case_schemas.PaymentIn,
+    case_schemas.PromiseIn,
+    case_schemas.PlanIn,
+    case_schemas.CaseClosingIn,
+    case_schemas.CaseBatchIn,
     schemas.ConsentIn,
     schemas.ReviewIn,
     schemas.ControlIn,

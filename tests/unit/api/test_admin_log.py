@@ -37,6 +37,11 @@ UNRECORDED = {
     "POST /v1/notifications/batch",
     "POST /v1/notifications/{notification_id}/cancel",
     "POST /v1/decisions",
+    "PUT /v1/cases/{case_id}",
+    "POST /v1/cases/{case_id}/payments",
+    "POST /v1/cases/{case_id}/promises",
+    "POST /v1/cases/{case_id}/plans",
+    "POST /v1/cases/batch",
     "POST /v1/templates/{template}/lint",
     "POST /v1/templates/{template}/preview",
 }
