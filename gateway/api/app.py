@@ -14,6 +14,7 @@ from gateway.api import (
     decisions,
     docs,
     inbox,
+    journeys,
     notifications,
     operations,
     pages,
@@ -59,6 +60,7 @@ def create_app(parts: Parts) -> ASGIApp:
     for part in (
         notifications,
         cases,
+        journeys,
         borrowers,
         decisions,
         reviews,

@@ -45,5 +45,6 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.journeys.cases,
         gateway.journeys.definitions,
         gateway.journeys.reads,
+        gateway.journeys.migration,
         gateway.journeys.runner,
     )

@@ -14,6 +14,7 @@ from gateway.journeys.case_store import CaseStore
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.definition_store import JourneyDefinitions, Lint
 from gateway.journeys.lint import FindTemplate, JourneyFinding, TemplateFacts, lint
+from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.runner import JourneyRunner, PathServices
 from gateway.journeys.store import JourneyStore
@@ -29,6 +30,7 @@ class JourneyServices:
     definitions: JourneyDefinitions
     runner: JourneyRunner
     reads: JourneyReads
+    migration: JourneyMigration
 
 
 def build_journeys(ledger: LedgerParts, templates: LoadedTemplates, path: PathParts) -> JourneyServices:
@@ -39,11 +41,14 @@ def build_journeys(ledger: LedgerParts, templates: LoadedTemplates, path: PathPa
         return catalog.resolve(tenant, template, None, clock()).variables
 
     services = PathServices(path.pipeline.accept, path.borrowers.cancel, variables)
+    store = JourneyStore(database)
+    definitions = JourneyDefinitions(database, linter(catalog, templates.packs, clock), clock)
     return JourneyServices(
         CaseStore(database, ledger.signer.digest, clock),
-        JourneyDefinitions(database, linter(catalog, templates.packs, clock), clock),
-        JourneyRunner(JourneyStore(database), services, templates.packs, clock),
+        definitions,
+        JourneyRunner(store, services, templates.packs, clock),
         JourneyReads(database),
+        JourneyMigration(store, definitions, clock),
     )
 
 

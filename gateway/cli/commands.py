@@ -11,7 +11,19 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import acts, cases, client, console, operations, policies, reviews, template_lint, users, webhooks
+from gateway.cli import (
+    acts,
+    cases,
+    client,
+    console,
+    journeys,
+    operations,
+    policies,
+    reviews,
+    template_lint,
+    users,
+    webhooks,
+)
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.client_options import AsJson, DataDir, Key, Url
 from gateway.cli.doctor.command import doctor
@@ -28,6 +40,7 @@ app = typer.Typer(
 app.add_typer(keys_app, name="key")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(cases.app, name="cases")
+app.add_typer(journeys.app, name="journey")
 app.add_typer(reviews.app, name="review")
 app.add_typer(policies.app, name="policy")
 app.add_typer(template_lint.app, name="template")

@@ -384,6 +384,20 @@ def _at_time(definition: JourneyDefinition, facts: JourneyFacts, journey: Journe
     return at + definition.pace.spread * fraction(journey.case_id, "spread")
 
 
+def upcoming(
+    definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime
+) -> tuple[str, datetime | None]:
+    """The step that comes next by what is known now, and when at the earliest; ("", None) where none is left."""
+    if journey.gate is not None:
+        return journey.gate.step, None
+    if journey.ended or facts.case.snapshot is None:
+        return "", None
+    for step in definition.steps[_following(definition, journey, facts, now) :]:
+        if _applies(step, journey, facts, now):
+            return step.id, _due(definition, journey, facts, step)[1]
+    return "", None
+
+
 # ── gates ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

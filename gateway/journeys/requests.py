@@ -16,13 +16,18 @@ from gateway.journeys.journey import Journey
 
 CLIENT = "journeys"  # the actor of a journey's requests
 # How long a route waits for delivery before its next channel, as in ops/mappings/card-portfolio.toml; our choice.
-_NEXT_CHANNEL = timedelta(hours=1)
+NEXT_CHANNEL = timedelta(hours=1)
 _CENT = Decimal("0.01")
 
 
 def request_key(journey_id: str, key: str) -> str:
     """The idempotency key of a step's request: the same step is never accepted twice."""
     return f"jny:{journey_id}:{key}"
+
+
+def expires_at(definition: JourneyDefinition, now: datetime) -> datetime:
+    """When a message is given up that was not handed over: it must not meet the next step."""
+    return now + max(definition.pace.tolerance, timedelta(days=1))
 
 
 def request_of(
@@ -33,10 +38,7 @@ def request_of(
     known: Collection[str],
     now: datetime,
 ) -> NotificationRequest:
-    """The request for one message. ``known`` are the variables that the template declares.
-
-    It expires where a later step would come: a message that waited out an outage must not meet the next one.
-    """
+    """The request for one message. ``known`` are the variables that the template declares."""
     snapshot = record.snapshot
     assert snapshot is not None
     *others, last = send.route
@@ -47,10 +49,10 @@ def request_of(
         template=send.template,
         template_version=None,
         variables={name: value for name, value in _variables(record, send.offer, now).items() if name in known},
-        route=(*(Step(each, _NEXT_CHANNEL) for each in others), Step(last)),
+        route=(*(Step(each, NEXT_CHANNEL) for each in others), Step(last)),
         category=None,
         send_at=None,
-        expires_at=now + max(definition.pace.tolerance, timedelta(days=1)),
+        expires_at=expires_at(definition, now),
         dedup_key=None,
         metadata={"journey": journey.id, "definition": definition.name, "step": send.key},
         # The same for every try: what the case owes may have changed since a try whose answer was lost.

@@ -144,6 +144,14 @@ class JourneyStore:
 
         return await self._database.read(read)
 
+    async def open_of(self, tenant: str, name: str, version: str, after: str, most: int) -> list[ClaimedJourney]:
+        """Open journeys of one version, by id from after ``after``; not leased."""
+        query = select(journeys).where(
+            journeys.c.tenant == tenant, journeys.c.definition == name, journeys.c.version == version
+        )
+        query = query.where(is_open(), journeys.c.id > after).order_by(journeys.c.id).limit(most)
+        return await self._database.read(lambda connection: _claimed(connection, connection.execute(query).all()))
+
     async def write(self, decided: Sequence[JourneyChange], now: datetime) -> list[bool]:
         """Write what was decided; False for each journey of which something has changed meanwhile."""
         return await self._database.write(lambda connection: _write(connection, decided, now))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.api_gateway import Answer, Client, case_body, request
+from tests.support.journey_cases import SHORT
 
 # By schema; a new schema needs an entry here. The ids in them are replaced by those that a test gives.
 _BODIES: Mapping[str, dict[str, Any]] = {
@@ -22,6 +23,8 @@ _BODIES: Mapping[str, dict[str, Any]] = {
         "first_date": "2026-12-10",
         "agreed_at": "2026-11-23T10:00:00Z",
     },
+    "JourneySourceIn": {"source": SHORT},
+    "JourneyMigrationIn": {"to": 1},
     "CaseClosingIn": {"reason": "paid"},
     "CaseBatchIn": {"cases": [{"id": "C-94", "case": case_body(94)}]},
     "HoldIn": {"reason": "a test"},

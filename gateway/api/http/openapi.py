@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import case_schemas, schemas
+from gateway.api import case_schemas, journey_schemas, schemas
 from gateway.api.templates import schemas as template_schemas
 
 _REF = "#/components/schemas/{model}"
@@ -27,6 +27,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     case_schemas.PlanIn,
     case_schemas.CaseClosingIn,
     case_schemas.CaseBatchIn,
+    journey_schemas.JourneySourceIn,
+    journey_schemas.JourneyMigrationIn,
     schemas.ConsentIn,
     schemas.ReviewIn,
     schemas.ControlIn,
