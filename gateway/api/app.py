@@ -37,6 +37,7 @@ from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.web import editor, editor_forms, new_template, ops, sign_in
+from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
 
@@ -79,7 +80,7 @@ def create_app(parts: Parts) -> ASGIApp:
     app.include_router(pages.router())
     app.include_router(docs.router())
     app.include_router(pages_of_web.router())
-    for page in (sign_in, new_template, editor_forms, editor, ops):
+    for page in (sign_in, new_template, editor_forms, editor, journey_pages, ops):
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)

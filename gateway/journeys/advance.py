@@ -15,7 +15,15 @@ from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.journeys import conditions
 from gateway.journeys.arms import arm_of, fraction, in_holdout
-from gateway.journeys.cases import broken_promises, ended_by, facts_of, open_promise, standing_plan, zone_of
+from gateway.journeys.cases import (
+    broken_promises,
+    ended_by,
+    facts_of,
+    latest_promise_broken,
+    open_promise,
+    standing_plan,
+    zone_of,
+)
 from gateway.journeys.definition import JourneyDefinition, MessageRules, OfferRules, PauseWord, StepRules
 from gateway.journeys.journey import (
     ExitReason,
@@ -104,7 +112,16 @@ def advance(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts
         return Advance(replace(journey, due_at=None))
     if pauses := _pauses(definition, journey, facts, now):
         return _paused(definition, journey, facts, pauses, now)
-    journey = _resumed(definition, journey, facts, now)
+    if journey.paused_at is None:
+        return _go_on(definition, journey, facts, now)
+    done = _go_on(definition, _resumed(definition, journey, now), facts, now)
+    if journey.reason == HoldKind.PROMISE_TO_PAY and latest_promise_broken(facts.case, now):
+        return replace(done, actions=(Emit("case.promise_broken", ""), *done.actions))
+    return done
+
+
+def _go_on(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Advance:
+    """What a journey does that neither ends nor is paused."""
     holdout = definition.holdout
     if holdout is not None and in_holdout(definition, journey.case_id) and now < journey.entered_at + holdout.longest:
         return Advance(replace(journey, state=JourneyState.HOLDOUT, due_at=journey.entered_at + holdout.longest))
@@ -224,10 +241,9 @@ def _message(message: MessageRules, key: str, stage: str) -> Send:
     return Send(key, message.template, message.route, stage[:64])
 
 
-def _resumed(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Journey:
+def _resumed(definition: JourneyDefinition, journey: Journey, now: datetime) -> Journey:
     """The journey after a pause: the days of its steps are moved by as much as it lasted."""
-    if journey.paused_at is None:
-        return journey
+    assert journey.paused_at is not None
     days = -(-(now - journey.paused_at) // _DAY)
     return replace(
         journey,

@@ -8,7 +8,7 @@ Must not know SQL, HTTP or definitions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
@@ -223,6 +223,12 @@ def broken_promises(record: CaseRecord, now: datetime) -> int:
     return sum(promise_state(record, each, now) is PromiseState.BROKEN for each in record.promises.values())
 
 
+def latest_promise_broken(record: CaseRecord, now: datetime) -> bool:
+    """Whether the promise with the latest day was not kept."""
+    latest = max(record.promises.values(), key=lambda each: (each.day, each.id), default=None)
+    return latest is not None and promise_state(record, latest, now) is PromiseState.BROKEN
+
+
 def standing_plan(record: CaseRecord) -> RepaymentPlan | None:
     """The plan that is in place: the latest agreed one, unless it has ended."""
     latest = max(record.plans.values(), key=lambda each: (each.agreed_at, each.id), default=None)
@@ -243,11 +249,3 @@ def facts_of(record: CaseRecord, now: datetime) -> dict[str, Fact]:
         "broken_promises": broken_promises(record, now),
         "plan": standing_plan(record) is not None,
     }
-
-
-def without_personal_data(record: CaseRecord) -> CaseRecord:
-    """The record with nothing in it that says who the borrower is."""
-    if record.snapshot is None:
-        return record
-    nobody = replace(record.snapshot.borrower, name="", addresses={}, windows=(), confirmed={})
-    return replace(record, snapshot=replace(record.snapshot, borrower=nobody, variables={}))

@@ -16,6 +16,7 @@ from gateway.core.reasons import HoldKind
 from gateway.core.states import State
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
+from gateway.retention.erasing import Eraser, RemovalCounts, RetentionPeriods
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import case_records
 from gateway.storage.schema import borrowers, cases, deliveries, events
@@ -136,3 +137,20 @@ async def test_a_thousand_cases_are_fed_together(database: Database) -> None:
     fed = await store_of(database).feed("acme", parts, "key:1")
     assert [each.record.id for each in fed] == [each.id for each in parts]
     assert database.statements - before < 20
+
+
+async def test_what_a_case_says_of_a_person_is_erased_in_time(database: Database) -> None:
+    """Name and addresses of a case of which nothing was heard for the period; what it owes and its chain stay."""
+    known = store_of(database)
+    await known.feed("acme", [KNOWN, PROMISED], "key:1")
+    keep = RetentionPeriods(timedelta(0), timedelta(days=30), timedelta(0), timedelta(0))
+    for days, erased in ((29, 0), (31, 1), (32, 0)):
+        removed = RemovalCounts()
+        await Eraser(database, keep, NOW + timedelta(days=days)).run(asyncio.Event(), removed)
+        assert removed.contents == erased
+    found = await known.find("acme", "C-1")
+    assert found is not None
+    assert found.snapshot is not None
+    assert (found.snapshot.borrower.name, dict(found.snapshot.borrower.addresses)) == ("", {})
+    assert found.snapshot.balance == Decimal("3913.00")
+    assert set(found.promises) == {"r1"}

@@ -112,7 +112,9 @@ def test_a_promise_is_reminded_on_the_day_before_and_goes_on_gently_when_broken(
     ]
     again = advance(definition, reminded.journey, held, paused.journey.due_at)
     assert again.actions == ()
-    broken = advance(definition, reminded.journey, facts(record), START + 9 * DAY).journey
+    over = advance(definition, reminded.journey, facts(record), START + 9 * DAY)
+    assert Emit("case.promise_broken", "") in over.actions
+    broken = over.journey
     for _ in range(4):
         assert broken.due_at is not None
         done = advance(definition, broken, facts(record), broken.due_at)
