@@ -14,6 +14,7 @@ from gateway.api import (
     decisions,
     docs,
     inbox,
+    journeys,
     notifications,
     operations,
     pages,
@@ -36,6 +37,7 @@ from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.web import editor, editor_forms, new_template, oidc, ops, sessions, sign_in
+from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
 
@@ -63,6 +65,7 @@ def create_app(parts: Parts) -> ASGIApp:
     for part in (
         notifications,
         cases,
+        journeys,
         borrowers,
         decisions,
         reviews,
@@ -82,7 +85,7 @@ def create_app(parts: Parts) -> ASGIApp:
     if parts[HttpSettings].shows_api_docs:
         app.include_router(docs.router())
     app.include_router(pages_of_web.router())
-    for page in (sign_in, oidc, sessions, new_template, editor_forms, editor, ops):
+    for page in (sign_in, oidc, sessions, new_template, editor_forms, editor, journey_pages, ops):
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)

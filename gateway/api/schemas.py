@@ -356,14 +356,6 @@ class ReplayIn(RequestModel):
     all: Flag = False
 
 
-class CloseIn(RequestModel):
-    """Why a case is closed: a word of the caller's, such as ``paid``."""
-
-    model_config = _example(reason="paid")
-
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
-
-
 class ContactIn(RequestModel):
     at: Instant
     channel: Channel

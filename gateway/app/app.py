@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from channels import registry
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.journeys import JourneyServices, build_journeys
 from gateway.app.pipeline import PathParts, open_path
 from gateway.app.providers import Providers, open_providers
 from gateway.app.redis import RedisServices, open_redis
@@ -69,6 +70,7 @@ class Gateway:
     editor: TemplateServices
     operations: OperatorServices
     webhooks: WebhookServices
+    journeys: JourneyServices
     readiness: Probe
 
 
@@ -97,7 +99,8 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         readiness = _probe(ledger.database, redis, templates.catalog)
         stack.push_async_callback(readiness.close)
         operations = _build_operator_services(ledger, path)
-        yield Gateway(ledger, redis, providers, templates, path, editor, operations, webhooks, readiness)
+        journeys = build_journeys(ledger, templates, path)
+        yield Gateway(ledger, redis, providers, templates, path, editor, operations, webhooks, journeys, readiness)
 
 
 def _build_operator_services(ledger: LedgerParts, path: PathParts) -> OperatorServices:

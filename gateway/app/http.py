@@ -54,4 +54,9 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.webhooks.endpoints,
         gateway.webhooks.guard,
         gateway.webhooks.tester,
+        gateway.journeys.cases,
+        gateway.journeys.definitions,
+        gateway.journeys.reads,
+        gateway.journeys.migration,
+        gateway.journeys.runner,
     )

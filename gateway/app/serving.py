@@ -203,6 +203,14 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
         gateway.path.receiver.match_parked,
     )
     yield PeriodicWork("relay", settings.relay_seconds, relay.run_once)
+    journeys = DueScanner(
+        gateway.journeys.runner.due,
+        gateway.journeys.runner.run,
+        gateway.ledger.clock,
+        settings.relay_seconds,
+        lambda now, triggered, late: None,  # the deliveries' scanner reports how this process does
+    )
+    yield PeriodicWork("journeys", settings.relay_seconds, journeys.run_once, continue_on_error=True)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
     poll = partial(gateway.path.forms.poll, gateway.providers.by_name)
     yield PeriodicWork("provider_templates", _TEMPLATE_POLL_SECONDS, poll, continue_on_error=True)

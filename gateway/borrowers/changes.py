@@ -17,7 +17,7 @@ from gateway.core.clock import Clock
 from gateway.core.deliveries import Transition
 from gateway.core.reasons import PolicyReason
 from gateway.core.routes import RouteRules
-from gateway.core.states import State
+from gateway.core.states import PENDING_STATES, State
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
@@ -110,6 +110,33 @@ def _evaluate_again(
     these = [row.id for row in found if row.state == State.DEFERRED]
     if these:
         connection.execute(update(deliveries).where(deliveries.c.id.in_(these), deferred).values(due_at=now))
+
+
+def cancel_pending(
+    connection: Connection, rules: RouteRules, which: Any, what: ChangeRecord, now: datetime
+) -> list[str]:
+    """Cancel the deliveries of ``which`` that were not handed over yet, for ``what.reason``; their ids."""
+    query = select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
+    ids = list(connection.execute(query).scalars())
+    if not ids:
+        return []
+    unit_of_work = UnitOfWork.of_deliveries(connection, ids, rules)
+    cancelled = []
+    for each in ids:
+        if unit_of_work.deliveries[each].state in PENDING_STATES:
+            transition = Transition(
+                each,
+                "cancelled",
+                now,
+                to=State.CANCELLED,
+                reason=what.reason,
+                actor=what.actor,
+                detail=what.detail or {},
+            )
+            if unit_of_work.apply(transition):
+                cancelled.append(each)
+    unit_of_work.write()
+    return cancelled
 
 
 async def wait_for_in_flight(database: Database, which: Any, clock: Clock) -> None:

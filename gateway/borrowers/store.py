@@ -1,4 +1,4 @@
-"""Changes to borrowers and cases: holds, opt-outs, consents, closed cases, cancellations.
+"""Changes to borrowers: holds, opt-outs, consents, cancellations.
 
 Each change increments the borrower's version, so that a hand-over decided on older facts does not start, and appends an
 event to the borrower's chain.
@@ -6,7 +6,6 @@ event to the borrower's chain.
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,17 +18,16 @@ from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_ou
 from gateway.core.deliveries import Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Category, new_id
-from gateway.core.reasons import EndReason, HoldKind, PolicyReason
+from gateway.core.reasons import EndReason, HoldKind
 from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, route_rules
-from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import cases, deliveries, inbox, notifications
+from gateway.storage.schema import deliveries, inbox
 from gateway.storage.unit_of_work import UnitOfWork
 
 
 class BorrowerStore:
-    """Changes to what may be done with borrowers and cases."""
+    """Changes to what may be done with borrowers."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -58,39 +56,6 @@ class BorrowerStore:
             return "cancelled" if pending or owner.route.state is State.CANCELLED else "too_late"
 
         return await self._database.write(write)
-
-    async def close_case(self, tenant: str, case_id: str, reason: str, actor: str) -> int:
-        """Remember that the case is closed and cancel all that is pending for it; how many were cancelled."""
-        now = self._clock()
-        of_case = select(notifications.c.id).where(notifications.c.tenant == tenant, notifications.c.case_id == case_id)
-        mine = deliveries.c.notification_id.in_(of_case)
-
-        def write(connection: Connection) -> int:
-            connection.execute(insert_new(connection, cases), [{"tenant": tenant, "id": case_id}])
-            same = and_(cases.c.tenant == tenant, cases.c.id == case_id)
-            connection.execute(update(cases).where(same).values(closed_at=now, closed_reason=reason))
-            return self._cancel_pending(connection, mine, PolicyReason.CASE_CLOSED, {"closed": reason}, actor, now)
-
-        cancelled = await self._database.write(write)
-        await wait_for_in_flight(self._database, mine, self._clock)
-        return cancelled
-
-    def _cancel_pending(
-        self, connection: Connection, which: Any, reason: str, detail: dict[str, Any], actor: str, now: datetime
-    ) -> int:
-        pending = connection.execute(
-            select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
-        ).all()
-        page = UnitOfWork.of_deliveries(connection, [row.id for row in pending], self._rules)
-        count = 0
-        for row in pending:
-            if page.deliveries[row.id].state in PENDING_STATES:
-                move = Transition(
-                    row.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor, detail=detail
-                )
-                count += page.apply(move)
-        page.write()
-        return count
 
     async def put_hold(self, tenant: str, borrower_id: str, hold: Hold, reason: str, actor: str) -> None:
         """Set or replace the hold of that kind (and case); ``reason`` is the lender's own word for the record."""

@@ -106,6 +106,6 @@ def problem_line(status: int, problem: Any) -> str:
 def dotted(pointer: str) -> str:
     """A JSON pointer into a request, or into a batch of them, as a dotted path."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]  # RFC 6901 section 4
-    if len(parts) >= 2 and parts[0] == "notifications" and parts[1].isdecimal():
+    if len(parts) >= 2 and parts[0] in ("notifications", "cases") and parts[1].isdecimal():
         parts = parts[2:]
     return ".".join(parts)

@@ -12,7 +12,19 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import acts, client, console, operations, policies, reviews, template_lint, users, webhooks
+from gateway.cli import (
+    acts,
+    cases,
+    client,
+    console,
+    journeys,
+    operations,
+    policies,
+    reviews,
+    template_lint,
+    users,
+    webhooks,
+)
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
 from gateway.cli.doctor.command import doctor
@@ -241,6 +253,8 @@ def _segment(identifier: str) -> str:
 
 app.command(rich_help_panel=PROCESSES)(doctor)
 operations.install(app)
+app.add_typer(cases.app, name="cases", rich_help_panel=PORTFOLIOS)
+app.add_typer(journeys.app, name="journey", rich_help_panel=PORTFOLIOS)
 app.add_typer(reviews.app, name="review", rich_help_panel=OPERATIONS)
 app.add_typer(template_lint.app, name="template", rich_help_panel=SETTINGS)
 app.add_typer(policies.app, name="policy", rich_help_panel=SETTINGS)

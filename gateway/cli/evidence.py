@@ -16,7 +16,15 @@ from sqlalchemy import Connection, select
 from gateway.core.codec import instant
 from gateway.retention import archives
 from gateway.storage.database import Database
-from gateway.storage.events import admin_subject, borrower_subject, link, template_subject
+from gateway.storage.events import (
+    admin_subject,
+    borrower_subject,
+    case_subject,
+    journey_definition_subject,
+    link,
+    template_subject,
+)
+from gateway.storage.journey_tables import case_records, journey_names, journeys
 from gateway.storage.schema import admin_logs, borrowers, events, notifications, templates, verdicts
 from gateway.storage.verdicts import references, texts_of, whole_detail
 
@@ -79,6 +87,14 @@ def _heads(connection: Connection) -> Iterator[tuple[str, str]]:
     of_templates = select(templates.c.tenant, templates.c.id, templates.c.event_hash)
     for tenant, template, head in connection.execution_options(**options).execute(of_templates):
         yield template_subject(tenant, template), head
+    of_cases = select(case_records.c.tenant, case_records.c.id, case_records.c.event_hash)
+    for tenant, case_id, head in connection.execution_options(**options).execute(of_cases):
+        yield case_subject(tenant, case_id), head
+    for subject, head in connection.execution_options(**options).execute(select(journeys.c.id, journeys.c.event_hash)):
+        yield subject, head
+    of_names = select(journey_names.c.tenant, journey_names.c.name, journey_names.c.event_hash)
+    for tenant, name, head in connection.execute(of_names):
+        yield journey_definition_subject(tenant, name), head
     for tenant, head in connection.execute(select(admin_logs.c.tenant, admin_logs.c.event_hash)):
         yield admin_subject(tenant), head
 

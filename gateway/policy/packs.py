@@ -24,7 +24,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from gateway.policy import addresses, caps, holds, windows, wishes
+from gateway.policy import addresses, caps, holds, notice, windows, wishes
 from gateway.policy.rule import PackSection, Rule
 from gateway.policy.zones import ZoneResolution, zone, zone_resolution_from
 
@@ -40,6 +40,7 @@ FAMILIES: Sequence[Callable[[PackSection], list[Rule]]] = (
     addresses.rules,
     windows.rules,
     caps.rules,
+    notice.rules,
 )
 
 

@@ -22,7 +22,8 @@ _PATIENCE = timedelta(seconds=5)
 class DueScanner:
     """Triggers due work. It is run every ``interval`` seconds, and at once where more is waiting.
 
-    ``due`` is the store's list of what is due, oldest first.
+    ``due`` is a store's list of what is due (deliveries, journeys), oldest first. What ``trigger`` answers False of is
+    not taken for under way, and found again at once.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class DueScanner:
         clock: Clock,
         interval: float,
         ran: Callable[[datetime, int, float], None],
-        match_parked: Callable[[], Awaitable[None]],
+        match_parked: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._due = due
         self._trigger = trigger
@@ -64,7 +65,7 @@ class DueScanner:
         fresh = [key for key in due if key not in self._recent]
         if await self._trigger(fresh):
             self._recent.update(dict.fromkeys(fresh, now))
-        if self._matched_at is None or now - self._matched_at >= _PATIENCE:
+        if self._match_parked and (self._matched_at is None or now - self._matched_at >= _PATIENCE):
             self._matched_at = now
             await self._match_parked()
         self._ran(now, len(fresh), late_seconds)

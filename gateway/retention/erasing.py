@@ -12,15 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
 from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
+from gateway.storage.journey_tables import case_records, journeys
 from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.schema import inbox, notifications, receipts, replies, request_bodies, retention_progress
 
+_NO_ADDRESSES = '"addresses":{}'  # in a case's record, once it is erased
 BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long
 
 
@@ -65,6 +67,7 @@ class Eraser:
         """Erase what is due, and count it in ``removed``."""
         if self._keep.contents:
             removed.contents += await self._contents(stop)
+            removed.contents += await self._while(stop, _cases, self._now - self._keep.contents)
             removed.replies += await self._while(stop, _replies, self._now - self._keep.contents)
         if self._keep.feed:
             removed.feed += await self._while(stop, _feed, self._now - self._keep.feed)
@@ -105,7 +108,8 @@ def due_for_erasure(connection: Connection, keep: RetentionPeriods, now: datetim
         due = select(func.count()).where(
             notifications.c.id > after, *_old_contents(now - keep.contents), _at_rest(now - keep.contents)
         )
-        found.contents = connection.execute(due).scalar_one()
+        cases = select(func.count()).select_from(case_records).where(_old_cases(now - keep.contents))
+        found.contents = connection.execute(due).scalar_one() + connection.execute(cases).scalar_one()
         said = select(func.count()).where(
             _old_replies(now - keep.contents), replies.c.id > _through(connection, "replies")
         )
@@ -152,6 +156,37 @@ def without_contents(body: str) -> str:
     said = msgspec.json.decode(body)
     borrower = {**said["borrower"], "name": "", "addresses": {}, "windows": [], "confirmed": {}}
     return msgspec.json.encode({**said, "borrower": borrower, "variables": {}, "metadata": {}}).decode()
+
+
+def _old_cases(cutoff: datetime) -> Any:
+    """Cases that nothing was fed of for so long, with no journey under way, and not erased yet."""
+    under_way = exists().where(
+        journeys.c.tenant == case_records.c.tenant,
+        journeys.c.case_id == case_records.c.id,
+        journeys.c.state != "exited",
+    )
+    on_hold = held(case_records.c.tenant, case_records.c.borrower_id, case_records.c.id)
+    erased = case_records.c.body.like(f"%{_NO_ADDRESSES}%")
+    fed = case_records.c.borrower_id != ""
+    return and_(case_records.c.updated_at < cutoff, fed, ~erased, ~under_way, ~on_hold)
+
+
+def _cases(connection: Connection, cutoff: datetime) -> int:
+    query = select(case_records.c.tenant, case_records.c.id, case_records.c.body).where(_old_cases(cutoff))
+    rows = connection.execute(query.order_by(case_records.c.id).limit(BATCH).with_for_update()).all()
+    for row in rows:
+        this = and_(case_records.c.tenant == row.tenant, case_records.c.id == row.id)
+        connection.execute(update(case_records).where(this).values(body=_case_without_contents(row.body)))
+    return len(rows)
+
+
+def _case_without_contents(body: str) -> str:
+    """A case's record with nothing in it that says who the borrower is."""
+    said = msgspec.json.decode(body)
+    snapshot = said["snapshot"]
+    nobody = {**snapshot["borrower"], "name": "", "addresses": {}, "windows": [], "confirmed": {}}
+    cleared = {**snapshot, "borrower": nobody, "variables": {}}
+    return msgspec.json.encode({**said, "snapshot": cleared}).decode()
 
 
 def _old_replies(cutoff: datetime) -> Any:

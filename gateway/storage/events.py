@@ -1,8 +1,8 @@
 """The append-only event log: every event is chained by hash to the one before it of the same subject.
 
-A subject is a notification, a borrower (``borrower:<tenant>/<id>``), a tenant's template (``template:…``) or its
-administrators' log (``admin:<tenant>``). Changing or removing an event breaks the chain from there on, and the chain's
-head is in the subject's own row.
+A subject is a notification, a journey, a borrower (``borrower:<tenant>/<id>``), a case (``case:…``), a tenant's
+template (``template:…``) or journey definition (``journey:…``), or its administrators' log (``admin:<tenant>``).
+Changing or removing an event breaks the chain from there on, and the chain's head is in the subject's own row.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ def admin_subject(tenant: str) -> str:
 
 def borrower_subject(tenant: str, borrower_id: str) -> str:
     return f"borrower:{tenant}/{borrower_id}"
+
+
+def case_subject(tenant: str, case_id: str) -> str:
+    return f"case:{tenant}/{case_id}"
+
+
+def journey_definition_subject(tenant: str, name: str) -> str:
+    return f"journey:{tenant}/{name}"
 
 
 def template_subject(tenant: str, template: str) -> str:

@@ -89,7 +89,7 @@ class Reads:
             return [
                 {
                     "seq": row.seq,
-                    "notification_id": None if row.subject.startswith("borrower:") else row.subject,
+                    "notification_id": row.subject if row.subject.startswith("ntf_") else None,
                     "channel": row.channel,
                     **event,
                 }

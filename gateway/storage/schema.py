@@ -692,3 +692,5 @@ inbound_messages = Table(
     Column("last_at", Instant, nullable=False),
     PrimaryKeyConstraint("tenant", "provider", "digest"),
 )
+# Tables of a domain of their own register themselves with ``metadata``.
+from gateway.storage import journey_tables as journey_tables  # noqa: E402

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.core.codec import encode, instant
+from gateway.core.journey_events import CASE_TYPES, JOURNEY_TYPES
 from gateway.core.states import State
 
 _STATES = (
@@ -24,7 +25,15 @@ _CHANGES = (
 _READ = "delivery.read"
 _DUPLICATE = "notification.suppressed"
 
-TYPES = (*(f"delivery.{state}" for state in _STATES), _READ, _DUPLICATE, *(f"borrower.{kind}" for kind in _CHANGES))
+TYPES = (
+    *(f"delivery.{state}" for state in _STATES),
+    *(_READ, _DUPLICATE),
+    *(f"borrower.{kind}" for kind in _CHANGES),
+    *CASE_TYPES,
+    *JOURNEY_TYPES,
+)
+_OF_CASES = ("case:", "jny_")  # subjects whose events' kinds are webhook types, where they have a dot
+_TOLD_OF_CASES = ("case_id", "journey_id", "definition", "step", "id", "date", "arm", "notification_id")
 
 TEST = "webhook_endpoint.test"  # of a message that somebody asked for; not one of TYPES, since none subscribes to it
 
@@ -36,6 +45,8 @@ def type_of(event: Any) -> str | None:
     """
     if event.subject.startswith("borrower:"):
         return f"borrower.{event.kind}" if event.kind in _CHANGES else None
+    if event.subject.startswith(_OF_CASES):
+        return str(event.kind) if "." in event.kind else None
     if event.kind == "ignored":
         return None
     if event.delivery_id is None:
@@ -55,7 +66,10 @@ def body_of(event: Any, kind: str, sequence: int) -> str:
         "reason": event.reason or None,
         "sequence": sequence,
     }
-    if not event.subject.startswith("borrower:"):
+    if event.subject.startswith(_OF_CASES):
+        detail = json.loads(event.detail)
+        data |= {name: detail[name] for name in _TOLD_OF_CASES if name in detail}
+    elif not event.subject.startswith("borrower:"):
         data |= {
             "notification_id": event.subject,
             "case_id": event.case_id,

@@ -175,3 +175,18 @@ def request(number: int = 1, **changes: Any) -> dict[str, Any]:
         "category": "collections",
     }
     return {**body, **changes}
+
+
+def case_body(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """A case as a case system feeds it, overdue since four days before ``NOW``."""
+    body: dict[str, Any] = {
+        "as_of": "2026-11-23T10:00:00Z",
+        "borrower": request(number)["borrower"],
+        "product": "card",
+        "currency": "TWD",
+        "balance": "3913.00",
+        "minimum_due": "3913.00",
+        "due_date": "2026-11-20",
+        "facts": {"months_overdue": 1},
+    }
+    return {**body, **changes}

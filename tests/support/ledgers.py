@@ -26,6 +26,8 @@ from gateway.core.notifications import Borrower, Case, Category, Notification, S
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import DecidedRequest, StepDecision
 from gateway.core.verdicts import Verdict, VerdictKind
+from gateway.journeys.case_store import CaseStore
+from gateway.journeys.cases import CaseRecord, Closing
 from gateway.stages.route_rules import route_rules
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
@@ -149,3 +151,10 @@ def ended(
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+async def close_case(database: Database, case_id: str, now: datetime = NOW) -> int:
+    """Close a case of the tenant acme as paid; how many messages that cancelled."""
+    store = CaseStore(database, digest, lambda: now)
+    [fed] = await store.feed("acme", [CaseRecord(case_id, closing=Closing("paid", now))], "case-system")
+    return fed.cancelled

@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.api_gateway import Answer, Client, request
+from tests.support.api_gateway import Answer, Client, case_body, request
+from tests.support.journey_cases import SHORT
 
 # By schema; a new schema needs an entry here. The ids in them are replaced by those that a test gives.
 _BODIES: Mapping[str, dict[str, Any]] = {
     "NotificationIn": request(90),
     "BatchIn": {"notifications": [request(91)]},
-    "CloseIn": {"reason": "paid"},
+    "CasePutIn": case_body(93),
+    "PaymentIn": {"id": "p-1", "amount": "1.00", "at": "2026-11-23T10:00:00Z"},
+    "PromiseIn": {"id": "r-1", "amount": "1.00", "date": "2026-11-30", "made_at": "2026-11-23T10:00:00Z"},
+    "PlanIn": {
+        "id": "l-1",
+        "instalment": "1.00",
+        "instalments": 3,
+        "first_date": "2026-12-10",
+        "agreed_at": "2026-11-23T10:00:00Z",
+    },
+    "JourneySourceIn": {"source": SHORT},
+    "JourneyMigrationIn": {"to": 1},
+    "CaseClosingIn": {"reason": "paid"},
+    "CaseBatchIn": {"cases": [{"id": "C-94", "case": case_body(94)}]},
     "HoldIn": {"reason": "a test"},
     "OptOutIn": {"channel": "email", "source": "letter"},
     "ConsentIn": {"category": "promotional", "source": "letter", "evidence": "dms/7"},

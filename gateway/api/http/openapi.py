@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api import schemas
+from gateway.api import case_schemas, journey_schemas, schemas
 from gateway.api.http.problems import KINDS
 from gateway.api.responses import ProblemOut
 from gateway.api.templates import schemas as template_schemas
@@ -28,7 +28,14 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.BatchIn,
     schemas.HoldIn,
     schemas.OptOutIn,
-    schemas.CloseIn,
+    case_schemas.CasePutIn,
+    case_schemas.PaymentIn,
+    case_schemas.PromiseIn,
+    case_schemas.PlanIn,
+    case_schemas.CaseClosingIn,
+    case_schemas.CaseBatchIn,
+    journey_schemas.JourneySourceIn,
+    journey_schemas.JourneyMigrationIn,
     schemas.ConsentIn,
     schemas.ReviewIn,
     schemas.ControlIn,

@@ -83,6 +83,12 @@ KINDS: Mapping[str, ProblemType] = {
     "already_scheduled": ProblemType(
         409, "Another version is scheduled", "Unschedule it first, or publish this version now."
     ),
+    "same_approver": ProblemType(
+        409, "You have approved this already", "Another person has to approve it; one person counts once."
+    ),
+    "gate_needs": ProblemType(
+        422, "The gate's needs are not met", "Do what the detail names first, and approve it then."
+    ),
     "nothing_to_roll_back": ProblemType(
         409, "There is no earlier version", "An operator can pause the template instead."
     ),

@@ -1,7 +1,8 @@
 """Sends a portfolio in concurrent batches, with retries until each is accepted or refused.
 
-Owns the client of ``POST /v1/notifications/batch``. Must not know files or terminals. Retries are safe: every row
-has an idempotency key, so after a lost answer the batch is sent again, and its rows count as replayed.
+Owns the client of the batch endpoints. Must not know files or terminals. Retries are safe: every row has an idempotency
+key, or is a case's part with a time of its own, so after a lost answer the batch is sent again, and its rows count as
+replayed.
 """
 
 from __future__ import annotations
@@ -54,6 +55,19 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchEndpoint:
+    """Where batches go: the path, the member of the body, and that of a row for its idempotency key ("": none)."""
+
+    path: str
+    member: str
+    key: str = ""
+
+
+NOTIFICATIONS = BatchEndpoint("/v1/notifications/batch", "notifications", "idempotency_key")
+CASES = BatchEndpoint("/v1/cases/batch", "cases")
+
+
+@dataclass(frozen=True, slots=True)
 class SendOptions:
     """How to send. ``rows_done`` and ``bad_row`` are called during the run."""
 
@@ -62,6 +76,7 @@ class SendOptions:
     give_up_seconds: float = _GIVE_UP_SECONDS
     rows_done: Callable[[int], None] = lambda number: None
     bad_row: Callable[[RowError], None] = lambda error: None
+    endpoint: BatchEndpoint = NOTIFICATIONS
 
 
 class _Busy(Exception):
@@ -127,7 +142,7 @@ async def _deliver(
     session: aiohttp.ClientSession, target: ApiTarget, batch: Sequence[PortfolioRow], tally: Tally, options: SendOptions
 ) -> None:
     try:
-        results = await _post(session, target, batch, options.give_up_seconds)
+        results = await _post(session, target, batch, options)
     except _TooLarge:
         if len(batch) == 1:
             _reject(RowError(batch[0].line, "", "is larger than the gateway takes"), tally, options)
@@ -143,19 +158,21 @@ async def _deliver(
 
 
 async def _post(
-    session: aiohttp.ClientSession, target: ApiTarget, batch: Sequence[PortfolioRow], give_up_seconds: float
+    session: aiohttp.ClientSession, target: ApiTarget, batch: Sequence[PortfolioRow], options: SendOptions
 ) -> Sequence[Mapping[str, Any]]:
-    body = {"notifications": [{**row.request, "idempotency_key": row.key} for row in batch]}
+    key = options.endpoint.key
+    rows = [{**row.request, key: row.key} if key else row.request for row in batch]
+    body = {options.endpoint.member: rows}
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(_Busy),
         wait=_pause,
-        stop=stop_after_delay(give_up_seconds),
+        stop=stop_after_delay(options.give_up_seconds),
         reraise=True,
     )
     try:
         async for attempt in retrying:
             with attempt:
-                return await _post_once(session, target, body, len(batch))
+                return await _post_once(session, target, options.endpoint.path, body, len(batch))
     except _Busy as error:
         again = "run the same command again: what was taken is not repeated"
         raise CallFailed(f"{target.url} does not take requests ({error}); {again}") from error
@@ -173,12 +190,12 @@ def _pause(state: RetryCallState) -> float:
 
 
 async def _post_once(
-    session: aiohttp.ClientSession, target: ApiTarget, body: Mapping[str, Any], expected: int
+    session: aiohttp.ClientSession, target: ApiTarget, path: str, body: Mapping[str, Any], expected: int
 ) -> Sequence[Mapping[str, Any]]:
     import aiohttp
 
     try:
-        async with session.post(f"{target.url}/v1/notifications/batch", json=body) as response:
+        async with session.post(target.url + path, json=body) as response:
             if response.status in _BUSY:
                 raise _Busy(f"status {response.status}", _seconds(response.headers.get("Retry-After")))
             if response.status == 413:
@@ -214,7 +231,7 @@ def _count(row: PortfolioRow, result: Mapping[str, Any], tally: Tally, options: 
             options.bad_row(each)
         return
     tally.ids.add(result["id"])
-    if result.get("status") == 200:
+    if result.get("status") == 200 and not result.get("changed"):
         tally.replayed += 1
     else:
         tally.accepted += 1

@@ -32,7 +32,7 @@ from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings, audit_progress, events
-from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, close_case, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
@@ -225,9 +225,9 @@ async def test_a_contact_during_a_hold_is_found(database: Database) -> None:
 
 async def test_a_contact_about_a_closed_case_is_found(database: Database) -> None:
     """The case was paid an hour before; what crossed the payment by seconds is nobody's fault."""
-    await people_on(database, NOW - HOUR).close_case("acme", "C-1", "paid", "ops")
+    await close_case(database, "C-1", NOW - HOUR)
     await _contact(database, "after")
-    await people_on(database, NOW - timedelta(seconds=2)).close_case("acme", "C-2", "paid", "ops")
+    await close_case(database, "C-2", NOW - timedelta(seconds=2))
     await _contact(database, "crossing", borrower="B-2", case="C-2")
     assert await _found(database) == [Violation.AFTER_CLOSE]
 

@@ -14,7 +14,7 @@ from gateway.policy import load_packs, read_pack, read_schema
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, draft, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, close_case, draft, outgoing, people_on, store_on
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 HOUR = timedelta(hours=1)
@@ -38,7 +38,7 @@ async def test_each_decision_comes_with_what_was_known_then(database: Database) 
     assert third.first_delivery is not None
     (work,) = await store.claim([third.first_delivery], NOW + 5 * HOUR, 60)
     assert await store.start([outgoing(work)], NOW + 5 * HOUR, 60)
-    await people_on(database, NOW + 6 * HOUR).close_case("acme", "C-1", "paid", "ops")
+    await close_case(database, "C-1", NOW + 6 * HOUR)
     await store.accept([draft("fourth", now=NOW + 7 * HOUR)], NOW + 7 * HOUR)
 
     known = [(each.when, each.at, each.facts) for each in await _past(database)]

@@ -24,7 +24,7 @@ from gateway.core.deliveries import ReceiptFor
 from gateway.core.notifications import Step
 from gateway.operations.reviews import Reviews
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, close_case, digest, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 
 DEADLINE = 72 * 3600
@@ -158,7 +158,7 @@ async def _review_refused(message: _Message) -> None:
 
 async def _case_closed_in_review(message: _Message) -> None:
     await _in_review(message)
-    await people_on(message.database, later(90)).close_case("acme", "C-1", "paid", "ops")
+    await close_case(message.database, "C-1", later(90))
 
 
 async def _resent_and_refused(message: _Message) -> None:

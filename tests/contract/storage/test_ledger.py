@@ -29,7 +29,7 @@ from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, close_case, draft, ended, later, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
 pytestmark = pytest.mark.oldest_postgresql
@@ -296,7 +296,7 @@ async def test_closing_a_case_stops_what_is_pending(database: Database) -> None:
     """A paid case cancels its pending reminders and closes the door to new facts."""
     store = store_on(database)
     await store.accept([draft("a", case="C-9"), draft("b", case="C-8")], NOW)
-    assert await people_on(database).close_case("acme", "C-9", "paid", "case-system") == 1
+    assert await close_case(database, "C-9") == 1
     assert sorted(map(str, await states(database))) == ["accepted", "cancelled"]
     facts = await store.facts([("acme", "B-1")], [("acme", "C-9")], [], NOW)
     assert facts[("acme", "B-1")].closed_cases == {"C-9"}
@@ -305,7 +305,7 @@ async def test_closing_a_case_stops_what_is_pending(database: Database) -> None:
 async def test_a_closed_case_is_one_tenants_own(database: Database) -> None:
     """Another tenant's case with the same id, asked about in the same batch, is not closed by it."""
     store = store_on(database)
-    await people_on(database).close_case("acme", "C-9", "paid", "case-system")
+    await close_case(database, "C-9")
     keys = [("acme", "B-1"), ("rival", "B-1")]
     facts = await store.facts(keys, [("acme", "C-9"), ("rival", "C-9")], [], NOW)
     assert [facts[key].closed_cases for key in keys] == [{"C-9"}, frozenset()]

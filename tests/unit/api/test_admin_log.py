@@ -30,6 +30,9 @@ IDS = {
     "category": "promotional",
     "template": "overdue-first",
     "number": 1,
+    "journey_id": "none",
+    "name": "short",
+    "act": "end",
 }
 # What changes nothing, or only what the case system sends: no entry. All others have one, whatever is added later.
 UNRECORDED = {
@@ -37,7 +40,13 @@ UNRECORDED = {
     "POST /v1/notifications/batch",
     "POST /v1/notifications/{notification_id}/cancel",
     "POST /v1/decisions",
+    "PUT /v1/cases/{case_id}",
+    "POST /v1/cases/{case_id}/payments",
+    "POST /v1/cases/{case_id}/promises",
+    "POST /v1/cases/{case_id}/plans",
+    "POST /v1/cases/batch",
     "POST /v1/templates/{template}/lint",
+    "POST /v1/journey-definitions/lint",
     "POST /v1/templates/{template}/preview",
 }
 SHOWS_WORDS = {"GET /v1/borrowers/{borrower_id}", "GET /v1/reviews"}

@@ -13,7 +13,8 @@ from sqlalchemy import or_, select
 from gateway.app.app import Gateway
 from gateway.identity.keys import Scope
 from gateway.storage.schema import metadata
-from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
+from tests.support.api_gateway import Client, app_of, case_body, open_api_gateway, request, serving
+from tests.support.journey_cases import SHORT
 from tests.support.ledgers import NOW
 from tests.support.operations import operations
 
@@ -54,7 +55,10 @@ async def _filled(other: Client, tenant: str = "other") -> dict[str, Any]:
     control = await other.post("/v1/controls", {"scope": "tenant", "value": tenant, "reason": SECRET})
     hook = await other.post("/v1/webhook-endpoints", {"url": f"https://example.com/{SECRET}"})
     draft = await other.post("/v1/templates/overdue-first/versions", {"comment": SECRET})
-    assert [each.status // 100 for each in (held, out, consent, control, hook, draft)] == [2] * 6
+    case = await other.call("PUT", "/v1/cases/C-7", case_body(7, variables={"note": SECRET}))
+    course = await other.post("/v1/journey-definitions", {"source": f"# {SECRET}\n{SHORT}"})
+    made_all = (held, out, consent, control, hook, draft, case, course)
+    assert [each.status // 100 for each in made_all] == [2] * 8
     found = (await other.get("/v1/borrowers/B-7")).json
     return {
         "notification_id": made.json["id"],
@@ -68,6 +72,9 @@ async def _filled(other: Client, tenant: str = "other") -> dict[str, Any]:
         "endpoint_id": hook.json["id"],
         "template": "overdue-first",
         "number": 1,
+        "name": "short",
+        "journey_id": "none",
+        "act": "end",
     }
 
 

@@ -1,0 +1,236 @@
+"""Journeys and their definitions: versions with a second person's approval, what runs, and what persons decide."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field, StringConstraints
+from starlette.responses import Response
+
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Caller, Managing, Reading, needs
+from gateway.api.http.openapi import body
+from gateway.api.http.parts import Uses
+from gateway.api.http.problems import Problem
+from gateway.api.journey_schemas import JourneyMigrationIn, JourneySourceIn
+from gateway.api.schemas import Identifier, ReviewIn
+from gateway.core.codec import instant
+from gateway.core.requests import FieldError
+from gateway.identity.keys import Scope
+from gateway.journeys.definition import BadDefinition, schema
+from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
+from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
+from gateway.journeys.journey import Journey
+from gateway.journeys.migration import JourneyMigration
+from gateway.journeys.reads import JourneyReads
+from gateway.journeys.report import report
+from gateway.journeys.runner import JourneyRunner, NoSuchJourney
+
+router = APIRouter(tags=["journeys"])
+Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
+Approving = Annotated[Caller, Depends(needs(Scope.TEMPLATES_APPROVE))]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
+_DEFINITIONS, _ONE = "/v1/journey-definitions", "/v1/journey-definitions/{name}/{number}"
+
+
+@router.get(_DEFINITIONS)
+async def listed(who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
+    """All versions of all definitions, without their texts."""
+    return bodies.answer({"journey_definitions": await definitions.listed(who.tenant)})
+
+
+@router.get(f"{_DEFINITIONS}/schema")
+async def show_schema(who: Reading) -> Response:
+    """The JSON schema of a definition."""
+    return bodies.answer(schema())
+
+
+@router.post(f"{_DEFINITIONS}/lint", openapi_extra=body(JourneySourceIn))
+async def check(request: Request, who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
+    """The findings on a text, by this tenant's templates and the packs in force; nothing is stored."""
+    given = await bodies.read_model(request, JourneySourceIn)
+    found = _checked(lambda: definitions.check(who.tenant, given.source))
+    return bodies.answer({"findings": [asdict(each) for each in found]})
+
+
+@router.post(_DEFINITIONS, status_code=201, openapi_extra=body(JourneySourceIn))
+async def save(request: Request, who: Editing, definitions: Uses[JourneyDefinitions]) -> Response:
+    """Make the text the open draft of the definition that it names."""
+    given = await bodies.read_model(request, JourneySourceIn)
+    try:
+        return bodies.answer(await definitions.save(who.tenant, given.source, who.actor), 201)
+    except BadDefinition as error:
+        raise _bad(error) from None
+
+
+@router.get(f"{_DEFINITIONS}/{{name}}")
+async def show(who: Reading, name: Name, definitions: Uses[JourneyDefinitions], reads: Uses[JourneyReads]) -> Response:
+    """The live version, else the newest, and how many of its journeys are where."""
+    found = await _refusable(definitions.find(who.tenant, name))
+    return bodies.answer({**found, "where": await reads.where(who.tenant, name)})
+
+
+@router.post(f"{_DEFINITIONS}/{{name}}/roll-back")
+async def roll_back(who: Approving, name: Name, definitions: Uses[JourneyDefinitions]) -> Response:
+    """The version before the live one is live again."""
+    return bodies.answer(await _refusable(definitions.roll_back(who.tenant, name, who.actor)))
+
+
+@router.get(f"{_DEFINITIONS}/{{name}}/report")
+async def show_report(who: Reading, name: Name, reads: Uses[JourneyReads]) -> Response:
+    """What came of it, per version and arm, with 95 % intervals."""
+    numbers = {version: number for version, (number, _) in (await reads.sources(who.tenant, name)).items()}
+    lines = report(await reads.report_rows(who.tenant, name, None))
+    return bodies.answer({"name": name, "lines": [{**each, "number": numbers.get(each["version"])} for each in lines]})
+
+
+@router.get(_ONE)
+async def show_version(who: Reading, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+    """One version, with its text."""
+    return bodies.answer(await _refusable(definitions.find(who.tenant, name, number)))
+
+
+@router.post(f"{_ONE}/submit")
+async def submit(who: Editing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+    """Give a draft to a second person; refused with the findings where it has errors."""
+    return bodies.answer(await _refusable(definitions.submit(who.tenant, name, number, who.actor)))
+
+
+@router.post(f"{_ONE}/approve")
+async def approve_version(
+    who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
+    """By somebody who neither wrote nor submitted it."""
+    return bodies.answer(await _refusable(definitions.approve(who.tenant, name, number, who.actor)))
+
+
+@router.post(f"{_ONE}/reject")
+async def reject(who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+    """It does not go live."""
+    return bodies.answer(await _refusable(definitions.reject(who.tenant, name, number, who.actor)))
+
+
+@router.post(f"{_ONE}/publish")
+async def publish(who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+    """New journeys enter by it; those under way finish on their own version."""
+    return bodies.answer(await _refusable(definitions.publish(who.tenant, name, number, who.actor)))
+
+
+@router.post(f"{_ONE}/stop")
+async def stop(who: Managing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+    """End every journey of the version; what is pending of them is cancelled."""
+    return bodies.answer(await _refusable(definitions.stop(who.tenant, name, number, who.actor)))
+
+
+@router.post(f"{_ONE}/migrate", openapi_extra=body(JourneyMigrationIn))
+async def migrate(
+    request: Request, who: Managing, name: Name, number: Number, migration: Uses[JourneyMigration]
+) -> Response:
+    """Move the version's open journeys to another one; by default only each one's next step before and after."""
+    given = await bodies.read_model(request, JourneyMigrationIn)
+    moved = migration.migrate(who.tenant, name, number, given.to, who.actor, dry_run=given.dry_run)
+    return bodies.answer(await _refusable(moved))
+
+
+# ── journeys ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.get("/v1/journeys")
+async def journeys(
+    request: Request,
+    who: Reading,
+    reads: Uses[JourneyReads],
+    case_id: Annotated[str, Query(max_length=128)] = "",
+    definition: Annotated[str, Query(max_length=64)] = "",
+    state: Literal["", "holdout", "active", "waiting", "paused", "gate", "review", "exited"] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Journeys, newest first."""
+    before = cursors.decode(cursor, r"jny_[0-9a-f]{32}") or ""
+    found = await reads.listed(
+        who.tenant, case_id=case_id, definition=definition, state=state, limit=limit + 1, before=before
+    )
+    following = cursors.encode(found[limit - 1]["id"]) if len(found) > limit else None
+    answer = {"journeys": found[:limit], "next_cursor": following}
+    return bodies.answer(answer, headers=cursors.link(request, following))
+
+
+@router.get("/v1/journeys/{journey_id}")
+async def course(who: Reading, journey_id: Identifier, reads: Uses[JourneyReads]) -> Response:
+    """One journey and its course: every step, with what came of it and why."""
+    found = await reads.find(who.tenant, journey_id)
+    if found is None:
+        raise Problem("not_found")
+    return bodies.answer(found)
+
+
+@router.post("/v1/journeys/{journey_id}/{act}", openapi_extra=body(ReviewIn))
+async def decide(
+    request: Request,
+    who: Managing,
+    journey_id: Identifier,
+    act: Literal["approve", "refuse", "reopen", "pause", "resume", "end"],
+    runner: Uses[JourneyRunner],
+) -> Response:
+    """A person's act, with the reason: on the gate (approve, refuse, reopen) or the journey (pause, resume, end)."""
+    given = await bodies.read_model(request, ReviewIn)
+    acts = {
+        "approve": runner.approve,
+        "refuse": runner.refuse,
+        "reopen": runner.reopen,
+        "pause": runner.pause,
+        "resume": runner.resume,
+        "end": runner.end,
+    }
+    try:
+        journey = await acts[act](who.tenant, journey_id, who.actor, given.reason)
+    except (NoSuchJourney, GateClosed, SameApprover, UnmetNeeds) as error:
+        raise act_problem(error) from None
+    return bodies.answer(_journey(journey))
+
+
+def act_problem(error: Exception) -> Problem:
+    """Why a person's act is refused."""
+    if isinstance(error, UnmetNeeds):
+        errors = [FieldError(f"/needs/{need}", "is not met") for need in error.needs]
+        return Problem("gate_needs", f"Not met: {', '.join(error.needs)}.", errors)
+    if isinstance(error, SameApprover):
+        return Problem("same_approver")
+    if isinstance(error, GateClosed):
+        return Problem("wrong_state", "There is no open gate: it was passed, refused, or has lapsed.")
+    return Problem("not_found", "There is no such journey in a state in which this is possible.")
+
+
+def _journey(journey: Journey) -> dict[str, Any]:
+    return {
+        "id": journey.id,
+        "case_id": journey.case_id,
+        "state": journey.state,
+        "reason": journey.reason or None,
+        "due_at": instant(journey.due_at),
+        "approvals": len(journey.gate.approvals) if journey.gate is not None else None,
+    }
+
+
+async def _refusable(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except JourneyRefusal as refusal:
+        extra = {"findings": [asdict(each) for each in refusal.findings]} if refusal.findings else {}
+        raise Problem(refusal.kind, str(refusal), extra=extra) from None
+
+
+def _checked(work: Any) -> Any:
+    try:
+        return work()
+    except BadDefinition as error:
+        raise _bad(error) from None
+
+
+def _bad(error: BadDefinition) -> Problem:
+    return Problem("invalid_request", errors=[FieldError("/source", str(error)[:300])])

@@ -1,0 +1,76 @@
+"""Builds the services of cases and journeys from the ledger, the templates and the path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from gateway.app.pipeline import PathParts
+from gateway.app.storage import LedgerParts
+from gateway.app.templates import LoadedTemplates
+from gateway.core.clock import Clock
+from gateway.core.errors import UnknownTemplate
+from gateway.journeys.case_store import CaseStore
+from gateway.journeys.definition import JourneyDefinition
+from gateway.journeys.definition_store import JourneyDefinitions, Lint
+from gateway.journeys.lint import FindTemplate, JourneyFinding, TemplateFacts, lint
+from gateway.journeys.migration import JourneyMigration
+from gateway.journeys.reads import JourneyReads
+from gateway.journeys.runner import JourneyRunner, PathServices
+from gateway.journeys.store import JourneyStore
+from gateway.policy import Packs
+from gateway.templates import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyServices:
+    """Cases as they are fed, and the journeys that they go through."""
+
+    cases: CaseStore
+    definitions: JourneyDefinitions
+    runner: JourneyRunner
+    reads: JourneyReads
+    migration: JourneyMigration
+
+
+def build_journeys(ledger: LedgerParts, templates: LoadedTemplates, path: PathParts) -> JourneyServices:
+    """The services on one ledger."""
+    database, clock, catalog = ledger.database, ledger.clock, templates.catalog
+
+    def variables(tenant: str, template: str) -> Collection[str]:
+        return catalog.resolve(tenant, template, None, clock()).variables
+
+    services = PathServices(path.pipeline.accept, path.borrowers.cancel, variables)
+    store = JourneyStore(database)
+    definitions = JourneyDefinitions(database, linter(catalog, templates.packs, clock), clock)
+    return JourneyServices(
+        CaseStore(database, ledger.signer.digest, clock),
+        definitions,
+        JourneyRunner(store, services, templates.packs, clock),
+        JourneyReads(database),
+        JourneyMigration(store, definitions, clock),
+    )
+
+
+def linter(catalog: Catalog, packs: Packs, clock: Clock) -> Lint:
+    """(tenant, definition) → findings, by the tenant's live templates and the packs in force."""
+
+    def check(tenant: str, definition: JourneyDefinition) -> list[JourneyFinding]:
+        return lint(definition, template_facts(catalog, tenant, clock), packs, clock())
+
+    return check
+
+
+def template_facts(catalog: Catalog, tenant: str, clock: Clock) -> FindTemplate:
+    """What the lint has to know of a tenant's live template; None where there is no such one."""
+
+    def find(name: str) -> TemplateFacts | None:
+        try:
+            found = catalog.resolve(tenant, name, None, clock()) if name else None
+        except UnknownTemplate:
+            return None
+        if found is None:
+            return None
+        return TemplateFacts(found.category, found.channels, found.locales, found.must_arrive)
+
+    return find

@@ -1,0 +1,105 @@
+"""Runs a simulation for the command line: reads cases from a portfolio, and shows the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.api.case_schemas import CaseItemIn
+from gateway.api.http.bodies import validated
+from gateway.api.http.problems import Problem
+from gateway.cli import console
+from gateway.cli.portfolio import files, mapping
+from gateway.cli.runner import fail
+from gateway.journeys.assumptions import Assumptions
+from gateway.journeys.cases import CaseRecord, zone_of
+from gateway.journeys.definition import JourneyDefinition
+from gateway.journeys.simulation import Simulation, SimulationSetup, simulate
+from gateway.policy import Packs
+from gateway.web.plots import PlotSeries, columns
+
+_MOST_ROWS = 20  # of a table on the terminal; our choice
+
+
+def read_cases(path: Path, mapping_file: Path | None) -> list[CaseRecord]:
+    """The cases of a file, as ``gateway cases load`` would feed them; bad rows are named and left out."""
+    mapper = mapping.load(mapping_file) if mapping_file is not None else None
+    records = []
+    for row in files.read(path, mapper):
+        if isinstance(row, files.RowError):
+            console.bad_row(row)
+            continue
+        try:
+            item = validated(CaseItemIn, row.request)
+        except Problem as problem:
+            first = problem.errors[0]
+            console.bad_row(files.RowError(row.line, first.pointer, first.detail))
+            continue
+        if item.case is not None:
+            records.append(item.record(item.case.as_of))
+    if not records:
+        fail(f"{path}: has no case with a snapshot", 2)
+    return records
+
+
+def latest(records: Sequence[CaseRecord]) -> datetime:
+    """The latest instant of the cases' snapshots, on the clock of the first case."""
+    found = max(each.snapshot.as_of for each in records if each.snapshot is not None)
+    return found.astimezone(zone_of(records[0]))
+
+
+def run(
+    definition: JourneyDefinition,
+    records: Sequence[CaseRecord],
+    packs: Packs,
+    assumed: Assumptions,
+    category: Callable[[str], str],
+    start: datetime,
+    days: int,
+    done: Callable[[], None],
+) -> Simulation:
+    """Simulate one definition."""
+    return simulate(SimulationSetup(definition, packs, assumed, category, start, days), records, done)
+
+
+def svg(found: dict[str, Any]) -> str:
+    """Contacts by day and channel as an SVG."""
+    days = sorted(found["contacts_by_day"])
+    channels = sorted({channel for each in found["contacts_by_day"].values() for channel in each})
+    series = [
+        PlotSeries(channel, [found["contacts_by_day"][day].get(channel, 0) for day in days]) for channel in channels
+    ]
+    drawn = str(columns("Contacts by day", series, days))
+    style = (
+        "<style>.series-0{fill:#2f6db5}.series-1{fill:#c46a1b}.series-2{fill:#3a8f5c}text{font:12px sans-serif}</style>"
+    )
+    opened = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return opened.replace(">", f">{style}", 1)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The result as tables."""
+    figures = [
+        ("cases, entered", f"{found['cases']:,}, {found['entered']:,}"),
+        ("contacts, most of one case", f"{found['contacts']:,}, {found['most_of_one_case']}"),
+        ("busiest hour", f"{found['busiest_hour']:,}"),
+        ("cost", f"{found['cost']['total']:,}"),
+    ]
+    console.STDOUT.print(console.table(None, ("", ""), figures))
+    steps = [(step, what, number) for step, each in found["steps"].items() for what, number in each.items()]
+    console.STDOUT.print(console.table("steps", ("step", "what", "number"), steps))
+    console.STDOUT.print(console.table("exits", ("reason", "number"), list(found["exits"].items())))
+    by_reason: dict[tuple[str, str, str], int] = {}
+    for each in found["not_sent"]:
+        which = (each["verdict"], each["reason"], each["authority"])
+        by_reason[which] = by_reason.get(which, 0) + each["number"]
+    rows = [(*which, number) for which, number in sorted(by_reason.items(), key=lambda each: -each[1])]
+    console.STDOUT.print(console.table("not sent", ("verdict", "reason", "authority", "number"), rows[:_MOST_ROWS]))
+    days = [
+        (day, sum(each.values()), " ".join(f"{channel} {number}" for channel, number in each.items()))
+        for day, each in found["contacts_by_day"].items()
+    ]
+    busiest = sorted(days, key=lambda each: -each[1])[:_MOST_ROWS]
+    console.STDOUT.print(console.table("busiest days", ("date", "contacts", "by channel"), sorted(busiest)))

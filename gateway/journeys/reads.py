@@ -1,0 +1,154 @@
+"""Queries about journeys for the API, the command line and the pages: lists, one's course, counts, the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, select
+
+from gateway.core.codec import instant
+from gateway.journeys.report import ReportRow
+from gateway.journeys.store import count_by_step, decode_journey
+from gateway.storage.database import Database
+from gateway.storage.journey_tables import journey_versions, journeys
+from gateway.storage.schema import events
+
+_MOST_EVENTS = 500  # of one journey's course; our choice: a hundred steps leave some three hundred
+
+
+class JourneyReads:
+    """Queries about one tenant's journeys. All raise Unavailable when the ledger can't be read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def listed(
+        self, tenant: str, *, case_id: str = "", definition: str = "", state: str = "", limit: int, before: str = ""
+    ) -> list[dict[str, Any]]:
+        """Newest first, those with ids below ``before``."""
+        query = select(journeys).where(journeys.c.tenant == tenant)
+        for name, value in (("case_id", case_id), ("definition", definition), ("state", state)):
+            if value:
+                query = query.where(journeys.c[name] == value)
+        if before:
+            query = query.where(journeys.c.id < before)
+        query = query.order_by(journeys.c.id.desc()).limit(limit)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [_summary(row) for row in rows]
+
+    async def find(self, tenant: str, journey_id: str) -> dict[str, Any] | None:
+        """One journey with its course; None where the tenant has no such one."""
+        query = select(journeys).where(journeys.c.tenant == tenant, journeys.c.id == journey_id)
+        course = select(events).where(events.c.subject == journey_id).order_by(events.c.seq).limit(_MOST_EVENTS)
+
+        def read(connection: Connection) -> dict[str, Any] | None:
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            journey = decode_journey(row.body)
+            gate = journey.gate
+            approvals = [{"actor": each.actor, "at": instant(each.at)} for each in gate.approvals] if gate else []
+            return {
+                **_summary(row),
+                "shift_days": journey.shift,
+                "held_by": journey.held_by or None,
+                "gate": {"step": gate.step, "opened_at": instant(gate.opened_at), "approvals": approvals}
+                if gate
+                else None,
+                "steps": [
+                    {"step": each.step, "at": instant(each.at), "result": each.result, "reason": each.reason or None}
+                    for each in journey.steps
+                ],
+                "events": [_event(each) for each in connection.execute(course)],
+            }
+
+        return await self._database.read(read)
+
+    async def where(self, tenant: str, definition: str) -> list[dict[str, Any]]:
+        """How many open journeys stand where."""
+        rows = await self._database.read(lambda connection: count_by_step(connection, tenant, definition))
+        return [{"version": row[0], "state": row[1], "step": row[2] or None, "number": row[3]} for row in rows]
+
+    async def report_rows(self, tenant: str, definition: str, since: datetime | None) -> list[ReportRow]:
+        """Every journey of a definition, as the report counts it."""
+        mine = and_(journeys.c.tenant == tenant, journeys.c.definition == definition)
+        query = select(journeys).where(mine)
+        if since is not None:
+            query = query.where(journeys.c.entered_at >= since)
+
+        def read(connection: Connection) -> list[ReportRow]:
+            rows = connection.execute(query.order_by(journeys.c.id)).all()
+            said = _said_since(connection, tenant, sorted({row.borrower_id for row in rows}))
+            return [_report_row(row, said) for row in rows]
+
+        return await self._database.read(read)
+
+    async def sources(self, tenant: str, definition: str) -> dict[str, tuple[int, str]]:
+        """Number and text of each version, by its digest."""
+        columns = journey_versions.c
+        query = select(columns.version, columns.number, columns.source)
+        query = query.where(columns.tenant == tenant, columns.name == definition).order_by(columns.number)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {row.version: (row.number, row.source) for row in rows}
+
+
+def _report_row(row: Any, said: dict[str, list[tuple[datetime, str]]]) -> ReportRow:
+    journey = decode_journey(row.body)
+    end = row.exited_at
+    mine = [kind for at, kind in said.get(row.borrower_id, ()) if row.entered_at <= at and (end is None or at <= end)]
+    sent = sum(each.result == "sent" for each in journey.steps) + len(journey.promises_reminded)
+    return ReportRow(
+        version=row.version,
+        arm=row.arm or "all",
+        exited=row.exited_at is not None,
+        reason=row.reason if row.exited_at is not None else "",
+        contacts=sent,
+        opted_out="opted_out" in mine,
+        complained="complaint_open" in mine,
+    )
+
+
+def _said_since(connection: Connection, tenant: str, people: Sequence[str]) -> dict[str, list[tuple[datetime, str]]]:
+    """Opt-outs and complaints of these borrowers, by borrower."""
+    found: dict[str, list[tuple[datetime, str]]] = {}
+    for at in range(0, len(people), 500):
+        query = select(events.c.borrower_id, events.c.at, events.c.kind, events.c.reason).where(
+            events.c.tenant == tenant,
+            events.c.borrower_id.in_(people[at : at + 500]),
+            events.c.kind.in_(("opted_out", "hold_set")),
+        )
+        for row in connection.execute(query):
+            kind = row.kind if row.kind == "opted_out" else row.reason
+            found.setdefault(row.borrower_id, []).append((row.at, kind))
+    return found
+
+
+def _summary(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "case_id": row.case_id,
+        "borrower_id": row.borrower_id,
+        "definition": row.definition,
+        "version": row.version,
+        "arm": row.arm or None,
+        "state": row.state,
+        "reason": row.reason or None,
+        "step": row.step or None,
+        "entered_at": instant(row.entered_at),
+        "exited_at": instant(row.exited_at),
+        "due_at": instant(row.due_at),
+    }
+
+
+def _event(row: Any) -> dict[str, Any]:
+    return {
+        "at": instant(row.at),
+        "local_at": row.local_at,
+        "kind": row.kind,
+        "reason": row.reason or None,
+        "actor": row.actor,
+        "detail": json.loads(row.detail),
+    }

@@ -1,0 +1,86 @@
+"""The request that a step makes of ``accept``: its key, its variables, its route. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from gateway.core.notifications import Case, Step
+from gateway.core.requests import NotificationRequest
+from gateway.journeys.advance import Send
+from gateway.journeys.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
+from gateway.journeys.definition import JourneyDefinition, OfferRules
+from gateway.journeys.journey import Journey
+
+CLIENT = "journeys"  # the actor of a journey's requests
+# How long a route waits for delivery before its next channel, as in ops/mappings/card-portfolio.toml; our choice.
+NEXT_CHANNEL = timedelta(hours=1)
+_CENT = Decimal("0.01")
+
+
+def request_key(journey_id: str, key: str) -> str:
+    """The idempotency key of a step's request: the same step is never accepted twice."""
+    return f"jny:{journey_id}:{key}"
+
+
+def expires_at(definition: JourneyDefinition, now: datetime) -> datetime:
+    """When a message is given up that was not handed over: it must not meet the next step."""
+    return now + max(definition.pace.tolerance, timedelta(days=1))
+
+
+def request_of(
+    definition: JourneyDefinition,
+    journey: Journey,
+    record: CaseRecord,
+    send: Send,
+    known: Collection[str],
+    now: datetime,
+) -> NotificationRequest:
+    """The request for one message. ``known`` are the variables that the template declares."""
+    snapshot = record.snapshot
+    assert snapshot is not None
+    *others, last = send.route
+    return NotificationRequest(
+        idempotency_key=request_key(journey.id, send.key),
+        borrower=snapshot.borrower,
+        case=Case(record.id, snapshot.product, snapshot.due_date, send.stage),
+        template=send.template,
+        template_version=None,
+        variables={name: value for name, value in _variables(record, send.offer, now).items() if name in known},
+        route=(*(Step(each, NEXT_CHANNEL) for each in others), Step(last)),
+        category=None,
+        send_at=None,
+        expires_at=expires_at(definition, now),
+        dedup_key=None,
+        metadata={"journey": journey.id, "definition": definition.name, "step": send.key},
+        # The same for every try: what the case owes may have changed since a try whose answer was lost.
+        raw={"journey": journey.id, "step": send.key},
+    )
+
+
+def _variables(record: CaseRecord, offer: OfferRules | None, now: datetime) -> dict[str, Any]:
+    """Values for templates: the case system's own, and those that are computed from the record."""
+    snapshot = record.snapshot
+    assert snapshot is not None
+    due = max(minimum_due(record), Decimal(0)).quantize(_CENT)
+    found: dict[str, Any] = {
+        "amount": str(due),
+        "currency": snapshot.currency,
+        "due_date": snapshot.due_date.isoformat(),
+        **snapshot.variables,
+    }
+    today = now.astimezone(zone_of(record)).date()
+    plan, promise = standing_plan(record), open_promise(record, now)
+    if offer is not None:
+        part = (due / offer.instalments).quantize(_CENT, ROUND_UP)
+        found |= {"instalment": str(part), "instalments": offer.instalments}
+        found["first_date"] = (today + offer.first_after).isoformat()
+    elif plan is not None:
+        found |= {"instalment": str(plan.instalment.quantize(_CENT)), "instalments": plan.instalments}
+        found["first_date"] = plan.first_date.isoformat()
+        found |= {"amount": found["instalment"], "due_date": found["first_date"]}
+    elif promise is not None:
+        found |= {"amount": str(promise.amount.quantize(_CENT)), "due_date": promise.day.isoformat()}
+    return found

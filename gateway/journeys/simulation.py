@@ -1,0 +1,365 @@
+"""Simulation: a portfolio goes through a definition, with the ``advance`` and the policy of production. Stores nothing.
+
+Pure and deterministic: the same definition, cases, assumptions and packs give the same contacts in the same order. Each
+case is simulated by itself, as a queue of instants; what the path does with a message (the policy's verdict, deferral,
+the next channel) is done here by the same policy function and without providers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from gateway import policy
+from gateway.core.facts import Contact, Facts, OptOut
+from gateway.core.notifications import Case, Category, Notification, Step
+from gateway.core.states import State
+from gateway.core.verdicts import VerdictKind
+from gateway.journeys.advance import Send, advance, enter
+from gateway.journeys.assumptions import Assumptions
+from gateway.journeys.case_events import holds_of
+from gateway.journeys.cases import (
+    CaseRecord,
+    Payment,
+    Promise,
+    RepaymentPlan,
+    ended_by,
+    merged,
+    minimum_due,
+    open_promise,
+    zone_of,
+)
+from gateway.journeys.conditions import enters_at
+from gateway.journeys.definition import JourneyDefinition
+from gateway.journeys.journey import Journey, JourneyFacts, SentStep
+from gateway.journeys.requests import NEXT_CHANNEL, expires_at
+
+_DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
+_PROMISED_DAYS = 7  # until the promised day; our choice
+_INSTALMENTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedContact:
+    """Who would get what, and when."""
+
+    at: datetime
+    case_id: str
+    step: str
+    channel: str
+    template: str
+
+
+@dataclass(slots=True)
+class Simulation:
+    """The result. ``not_sent`` counts deferrals, suppressions and reviews by day, kind, reason and authority."""
+
+    days: int
+    start: datetime
+    cases: int = 0
+    entered: int = 0
+    contacts: list[SimulatedContact] = field(default_factory=list)
+    not_sent: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    steps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    exits: Counter[str] = field(default_factory=Counter)
+    cost: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSetup:
+    """What is the same for every case. ``category`` is that of a template."""
+
+    definition: JourneyDefinition
+    packs: policy.Packs
+    assumed: Assumptions
+    category: Callable[[str], str]
+    start: datetime
+    days: int
+
+    @property
+    def end(self) -> datetime:
+        return self.start + self.days * _DAY
+
+
+def simulate(
+    setup: SimulationSetup, records: Iterable[CaseRecord], done: Callable[[], None] = lambda: None
+) -> Simulation:
+    """Simulate every case. ``done`` is called after each, for a progress bar."""
+    result = Simulation(setup.days, setup.start)
+    for record in records:
+        result.cases += 1
+        _Course(setup, record, result).run()
+        done()
+    result.contacts.sort(key=lambda each: (each.at, each.case_id, each.step))
+    return result
+
+
+@dataclass(slots=True)
+class _RoutedMessage:
+    """One step's message on its way along its route."""
+
+    notification: Notification
+    send: Send
+    expires: datetime
+    place: int = 0
+
+
+class _Course:
+    """One case from the start to the end of the simulation."""
+
+    def __init__(self, setup: SimulationSetup, record: CaseRecord, result: Simulation) -> None:
+        self._setup, self._record, self._result = setup, record, result
+        self._queue: list[tuple[datetime, int, Callable[[datetime], None]]] = []
+        self._number = 0
+        self._journey: Journey | None = None
+        self._contacts: list[Contact] = []
+        self._sent: dict[str, SentStep] = {}
+        self._opt_outs: list[OptOut] = []
+        self._said = 0
+
+    def run(self) -> None:
+        setup = self._setup
+        at = enters_at(setup.definition.enter.when, self._record, setup.start)
+        if at is None or ended_by(self._record) is not None:
+            return
+        self._at(at, self._enter)
+        day = setup.assumed.day_paid(self._record.id)
+        if day is not None:
+            self._at(setup.start + day * _DAY + 9 * _HOUR, self._pay)
+        while self._queue and self._queue[0][0] < setup.end:
+            now, _, act = heapq.heappop(self._queue)
+            act(now)
+        if self._journey is not None and not self._journey.ended:
+            self._result.exits[f"still {self._journey.state}"] += 1
+
+    def _at(self, when: datetime, act: Callable[[datetime], None]) -> None:
+        self._number += 1
+        heapq.heappush(self._queue, (when, self._number, act))
+
+    def _draw(self, chance: float, *words: str) -> bool:
+        return self._setup.assumed.draw(chance, self._record.id, *words)
+
+    # ── the journey ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _enter(self, now: datetime) -> None:
+        self._journey = enter(self._setup.definition, f"jny_{self._record.id}", self._record.id, now)
+        self._result.entered += 1
+        self._advance(now)
+
+    def _advance(self, now: datetime) -> None:
+        """As the runner does: decide, do what was decided, and look again when it is due."""
+        before = self._journey
+        if before is None or before.ended:
+            return
+        holds = tuple(holds_of(self._record, now))
+        facts = JourneyFacts(self._record, holds, dict(self._sent), bool(self._opt_outs))
+        done = advance(self._setup.definition, before, facts, now)
+        self._journey = after = done.journey
+        for record in after.steps[len(before.steps) :]:
+            self._result.steps[(record.step, str(record.result))] += 1
+        for action in done.actions:
+            if isinstance(action, Send):
+                self._send(action, now)
+        if after.ended:
+            self._result.exits[after.reason] += 1
+        elif after.due_at is not None:
+            due = after.due_at
+            self._at(due, lambda at: self._advance_due(at, due))
+
+    def _advance_due(self, now: datetime, due: datetime) -> None:
+        """Only if it is still due then: what woke it in between has set another instant."""
+        if self._journey is not None and self._journey.due_at == due:
+            self._advance(now)
+
+    # ── the path ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self, send: Send, now: datetime) -> None:
+        snapshot = self._record.snapshot
+        assert snapshot is not None
+        notification = Notification(
+            id=f"{self._record.id}:{send.key}",
+            tenant="",
+            idempotency_key=send.key,
+            dedup_key=send.key,
+            borrower=snapshot.borrower,
+            case=Case(self._record.id, snapshot.product, snapshot.due_date, send.stage),
+            template=send.template,
+            template_version="",
+            variables={},
+            route=tuple(Step(each) for each in send.route),
+            category=Category(self._setup.category(send.template)),
+            accepted_at=now,
+        )
+        self._sent[send.key] = SentStep(notification.id, now, State.ACCEPTED)
+        self._offer(_RoutedMessage(notification, send, expires_at(self._setup.definition, now)), now)
+
+    def _offer(self, message: _RoutedMessage, now: datetime) -> None:
+        """Ask the policy about the message's channel now; hand it over, wait, or go on to the next channel."""
+        if self._sent[message.send.key].state in (State.CANCELLED, State.EXPIRED):
+            return
+        channel = message.send.route[message.place]
+        facts = Facts(
+            contacts=tuple(self._contacts),
+            holds=tuple(holds_of(self._record, now)),
+            opt_outs=tuple(self._opt_outs),
+            case_closed=ended_by(self._record) is not None,
+        )
+        verdict = policy.decide(
+            message.notification, channel, facts, self._setup.packs, now, address_digest=f"{self._record.id}:{channel}"
+        )
+        if verdict.kind is VerdictKind.SEND:
+            self._hand_over(message, channel, now)
+            return
+        rule = next((each for each in verdict.rules if each.reason is verdict.reason), None)
+        authority = rule.authority if rule is not None else ""
+        day = now.astimezone(zone_of(self._record)).date().isoformat()
+        self._result.not_sent[(day, str(verdict.kind), str(verdict.reason), authority)] += 1
+        if verdict.kind is VerdictKind.DEFER and verdict.until is not None:
+            if verdict.until >= message.expires:
+                self._outcome(message, State.EXPIRED, now)
+            else:
+                self._state(message, State.DEFERRED)
+                self._at(verdict.until, lambda at: self._offer(message, at))
+        elif verdict.kind is VerdictKind.SUPPRESS:
+            self._next_channel(message, State.SUPPRESSED, now)
+        else:
+            self._outcome(message, State.REVIEW, now)
+
+    def _hand_over(self, message: _RoutedMessage, channel: str, now: datetime) -> None:
+        notification, send = message.notification, message.send
+        self._contacts.append(Contact(now, channel, self._record.id, f"{self._record.id}:{channel}", notification.id))
+        self._result.contacts.append(SimulatedContact(now, self._record.id, send.key, channel, send.template))
+        self._result.cost[channel] += 1
+        self._state(message, State.SENT)
+        assumed = self._setup.assumed
+        if self._draw(assumed.delivered.get(channel, 1.0), send.key, channel, "delivered"):
+            self._at(now + timedelta(minutes=1), lambda at: self._delivered(message, channel, at))
+        else:
+            self._at(now + NEXT_CHANNEL, lambda at: self._next_channel(message, State.UNDELIVERED, at))
+
+    def _next_channel(self, message: _RoutedMessage, otherwise: State, now: datetime) -> None:
+        message.place += 1
+        if message.place < len(message.send.route):
+            self._offer(message, now)
+        else:
+            self._outcome(message, otherwise, now)
+
+    def _state(self, message: _RoutedMessage, state: State, **flags: bool) -> None:
+        key = message.send.key
+        self._sent[key] = replace(self._sent[key], state=state, **flags)  # type: ignore[arg-type]
+
+    def _outcome(self, message: _RoutedMessage, state: State, now: datetime, **flags: bool) -> None:
+        """What the path reports: it wakes the journey, as a receipt does."""
+        self._state(message, state, **flags)
+        self._advance(now)
+
+    # ── the borrower ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _delivered(self, message: _RoutedMessage, channel: str, now: datetime) -> None:
+        """The message arrived: what the borrower does about it, by the assumptions."""
+        assumed, key = self._setup.assumed, message.send.key
+        read = self._draw(assumed.read.get(channel, 0.0), key, "read")
+        replied = self._draw(assumed.replied, key, "replied")
+        self._outcome(message, State.DELIVERED, now, delivered=True, read=read, replied=replied)
+        later = now + timedelta(hours=2 + 46 * assumed.place(self._record.id, key, "when"))
+        if self._draw(assumed.opted_out, key, "opted out"):
+            self._at(now + _HOUR, self._opt_out)
+        if self._draw(assumed.paid, key, "paid"):
+            self._at(later, self._pay)
+        elif message.send.offer is not None and self._draw(assumed.plan_agreed, key, "plan"):
+            self._at(later, self._agree)
+        elif self._draw(assumed.promised, key, "promised"):
+            self._at(later, self._promise)
+
+    def _feed(self, part: CaseRecord, now: datetime) -> None:
+        self._record = merged(self._record, part)
+        self._advance(now)
+
+    def _pay(self, now: datetime) -> None:
+        due = minimum_due(self._record)
+        if due > 0:
+            payment = Payment(self._next_id("p"), due, now)
+            self._feed(CaseRecord(self._record.id, payments={payment.id: payment}), now)
+
+    def _promise(self, now: datetime) -> None:
+        if open_promise(self._record, now) is not None or ended_by(self._record) is not None:
+            return
+        day = now.astimezone(zone_of(self._record)).date() + _PROMISED_DAYS * _DAY
+        promise = Promise(self._next_id("r"), minimum_due(self._record), day, now)
+        self._feed(CaseRecord(self._record.id, promises={promise.id: promise}), now)
+        if self._draw(self._setup.assumed.promise_kept, promise.id, "kept"):
+            self._at(datetime.combine(day, time(12), zone_of(self._record)), self._pay)
+
+    def _agree(self, now: datetime) -> None:
+        if ended_by(self._record) is not None:
+            return
+        first = now.astimezone(zone_of(self._record)).date() + 14 * _DAY
+        part = (minimum_due(self._record) / _INSTALMENTS).quantize(Decimal("0.01"))
+        plan = RepaymentPlan(self._next_id("l"), part, _INSTALMENTS, first, now)
+        self._feed(CaseRecord(self._record.id, plans={plan.id: plan}), now)
+
+    def _opt_out(self, now: datetime) -> None:
+        self._opt_outs.append(OptOut(now))
+        self._advance(now)
+
+    def _next_id(self, prefix: str) -> str:
+        self._said += 1
+        return f"{prefix}{self._said}"
+
+
+# ── the result as it is shown ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def view(result: Simulation, assumed: Assumptions, *, contacts: bool = True) -> dict[str, Any]:
+    """The result as ``--json`` prints it."""
+    zones = [each.at.astimezone(result.start.tzinfo) for each in result.contacts]
+    by_day: Counter[tuple[str, str]] = Counter()
+    for at, each in zip(zones, result.contacts, strict=True):
+        by_day[(at.date().isoformat(), each.channel)] += 1
+    cost = {channel: round(number * assumed.cost.get(channel, 0.0), 2) for channel, number in result.cost.items()}
+    found: dict[str, Any] = {
+        "start": result.start.isoformat(),
+        "days": result.days,
+        "cases": result.cases,
+        "entered": result.entered,
+        "contacts": len(result.contacts),
+        "most_of_one_case": max(Counter(each.case_id for each in result.contacts).values(), default=0),
+        "exits": dict(sorted(result.exits.items())),
+        "steps": _nested(result.steps),
+        "contacts_by_day": _nested(by_day),
+        "not_sent": [
+            {"date": day, "verdict": kind, "reason": reason, "authority": authority, "number": number}
+            for (day, kind, reason, authority), number in sorted(result.not_sent.items())
+        ],
+        "contacts_by_hour": dict(sorted(Counter(f"{at.hour:02d}" for at in zones).items())),
+        "busiest_hour": max(Counter(at.replace(minute=0, second=0, microsecond=0) for at in zones).values(), default=0),
+        "cost": {"by_channel": dict(sorted(cost.items())), "total": round(sum(cost.values()), 2)},
+    }
+    if contacts:
+        found["who"] = [
+            {"at": each.at.isoformat(), "case": each.case_id, "step": each.step, "channel": each.channel}
+            for each in result.contacts
+        ]
+    return found
+
+
+def _nested(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (outer, inner), number in sorted(counts.items()):
+        found.setdefault(outer, {})[inner] = number
+    return found
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(what, first, second) of the figures by which two results are compared."""
+    for name in ("entered", "contacts", "most_of_one_case", "busiest_hour"):
+        yield name, one[name], other[name]
+    yield "cost", one["cost"]["total"], other["cost"]["total"]
+    for reason in sorted({*one["exits"], *other["exits"]}):
+        yield f"exited: {reason}", one["exits"].get(reason, 0), other["exits"].get(reason, 0)

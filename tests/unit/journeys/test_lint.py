@@ -1,0 +1,88 @@
+"""The lint of journey definitions: what ships is clean, and each finding is made where it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from gateway.journeys.definition import BadDefinition, parse
+from gateway.journeys.lint import TemplateFacts, lint
+from gateway.templates.folder import Folder
+from tests.support.journey_cases import FOLDER, SHORT, START, shipped
+from tests.support.policy_cases import PACKS
+
+
+def _templates() -> Mapping[str, TemplateFacts]:
+    found = {}
+    for name, source in Folder.read(FOLDER.parent).sources().items():
+        locales = sorted({part.split("/")[0] for part in source.parts})
+        channels = sorted({part.split("/")[1].split(".")[0] for part in source.parts})
+        category, required = source.settings["category"], source.settings.get("must_arrive", False)
+        found[name] = TemplateFacts(category, channels, locales, required)
+    return found
+
+
+TEMPLATES = _templates()
+
+
+def rules_of(text: str) -> set[tuple[str, str]]:
+    return {(each.rule, each.place) for each in lint(parse(text), TEMPLATES.get, PACKS, START)}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.toml")))
+def test_what_ships_is_clean(name: str) -> None:
+    """For all five jurisdictions: their locales, and their caps."""
+    assert lint(shipped(name), TEMPLATES.get, PACKS, START) == []
+    assert shipped(name).name == name
+
+
+def test_the_example_of_these_tests_is_clean() -> None:
+    assert rules_of(SHORT) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('template = "plan-offer"', 'template = "nothing"', ("unknown_template", "offer")),
+        ('longest = "P2D"', 'longest = "P9D"', ("wait_too_long", "remind")),
+        ("offer = { instalments = 3 }", "", ("legal_before_offer", "legal")),
+        ('route = ["email"]', 'route = ["letter"]', ("template_lacks_channel", "offer")),
+        ("day = 10", "day = 2", ("backward_day", "legal")),
+        ("days_overdue = {", "age = {", ("unknown_fact", "enter")),
+        ('id = "offer"', 'id = "remind"', ("duplicate_step", "remind")),
+        ('needs = ["plan_offered", "no_hold"]', 'needs = ["no_hold"]', ("gate_needs", "legal")),
+        ("day = 4", 'branch = [{ when = {}, to = "remind" }]\nday = 4', ("backward_branch", "offer")),
+        ("day = 1\n", 'day = 1\nbranch = [{ when = {}, to = "legal" }]\n', ("unreachable_step", "offer")),
+        ("day = 4", "", ("undated_step", "offer")),
+    ],
+)
+def test_each_fault_is_found(old: str, new: str, expected: tuple[str, str]) -> None:
+    """One change of a clean definition, one finding."""
+    assert old in SHORT
+    assert expected in rules_of(SHORT.replace(old, new, 1))
+
+
+def test_more_contacts_than_a_pack_allows_are_found() -> None:
+    """Eight text messages in eight days: the shipped packs allow seven contacts of a case in seven days."""
+    steps = "".join(
+        f'[[step]]\nid = "s{day}"\nday = {day}\ntemplate = "overdue-first"\nroute = ["sms", "email"]\n'
+        for day in range(1, 9)
+    )
+    found = rules_of('name = "many"\nenter = { when = { days_overdue = { at_least = 1 } } }\n' + steps)
+    assert any(rule == "too_many_contacts" for rule, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("approvals = 2", "approvals = 1", "`int` >= 2"),
+        ('longest = "P2D"', 'longest = "-P2D"', "between nothing"),
+        ('longest = "P2D"', 'longest = "two days"', "duration"),
+        ("day = 1\n", "day = 1\nwhy = 1\n", "unknown field `why`"),
+    ],
+)
+def test_a_text_that_is_no_definition_is_refused_with_its_place(old: str, new: str, words: str) -> None:
+    """Types, bounds and unknown names."""
+    with pytest.raises(BadDefinition, match=words):
+        parse(SHORT.replace(old, new, 1))

@@ -1,0 +1,90 @@
+"""The pages of journeys: the drawing with its counts, a course in sentences in both languages, and persons' acts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.app.app import Gateway
+from gateway.core.journey_events import JOURNEY_TYPES
+from gateway.identity.sessions import Sessions
+from gateway.journeys.cases import CaseRecord
+from gateway.web import translations
+from tests.support.api_gateway import app_of, open_api_gateway, serving
+from tests.support.journey_cases import SHORT, snapshot
+from tests.support.ledgers import NOW
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
+    """A gateway with a live definition, and one case that has had its first message."""
+    async with open_api_gateway(tmp_path, redis_url) as opened:
+        definitions = opened.journeys.definitions
+        await definitions.save("acme", SHORT, "user:ann")
+        await definitions.submit("acme", "short", 1, "user:ann")
+        await definitions.approve("acme", "short", 1, "user:bob")
+        await definitions.publish("acme", "short", 1, "user:bob")
+        await opened.journeys.cases.feed("acme", [CaseRecord("C-1", snapshot())], "key:1")
+        await opened.journeys.runner.run(await opened.journeys.runner.due(NOW, 10))
+        yield opened
+
+
+async def _visitor(gateway: Gateway, url: str, role: str, tenant: str = "acme") -> aiohttp.ClientSession:
+    email = f"{role}@{tenant}.example.com"
+    user = await gateway.ledger.users.add(tenant, role, email, role, "correct horse battery staple", NOW)
+    cookie = await Sessions(gateway.ledger.database, gateway.ledger.signer).open(user, NOW)
+    return aiohttp.ClientSession(url, cookies={"gateway_session": cookie})
+
+
+async def _text(visitor: aiohttp.ClientSession, path: str) -> str:
+    async with visitor.get(path) as answer:
+        assert answer.status == 200, path
+        return await answer.text()
+
+
+async def test_a_viewer_sees_where_cases_are_and_what_happened(gateway: Gateway) -> None:
+    """In English and in Chinese; a viewer decides nothing, and another tenant sees nothing."""
+    [journey] = await gateway.journeys.reads.listed("acme", limit=10)
+    path = f"/journeys/course/{journey['id']}"
+    async with serving(app_of(gateway)) as url:
+        async with await _visitor(gateway, url, "viewer") as visitor:
+            assert "short" in await _text(visitor, "/journeys")
+            drawn = await _text(visitor, "/journeys/short")
+            assert re.search(r'class="count"[^>]*>1<', drawn)
+            assert "short: 3 steps from top to bottom." in drawn
+            course = await _text(visitor, path)
+            assert "The case entered short." in course
+            assert "Step remind was done." in course
+            assert '<form method="post" class="stack"' not in course
+            async with visitor.get("/language/zh?back=/journeys", allow_redirects=False) as answer:
+                visitor.cookie_jar.update_cookies(answer.cookies)
+            assert "案件进入 short。" in await _text(visitor, path)
+        async with await _visitor(gateway, url, "viewer", "other") as stranger, stranger.get(path) as answer:
+            assert answer.status == 404
+
+
+async def test_an_approver_pauses_with_a_reason(gateway: Gateway) -> None:
+    """The act is in the course, with who and why; without a reason nothing is done."""
+    [journey] = await gateway.journeys.reads.listed("acme", limit=10)
+    path = f"/journeys/course/{journey['id']}"
+    async with serving(app_of(gateway)) as url, await _visitor(gateway, url, "approver") as visitor:
+        found = re.search(r'name="form_token" value="([^"]+)"', await _text(visitor, path))
+        assert found is not None
+        for reason, status in (("", 422), ("asked by phone", 200)):
+            form = {"form_token": found[1], "reason": reason}
+            async with visitor.post(f"{path}/pause", data=form) as answer:
+                assert answer.status == status
+        assert "asked by phone" in await _text(visitor, path)
+        async with visitor.post(f"{path}/approve", data={**form, "form_token": found[1]}) as answer:
+            assert answer.status == 409
+
+
+def test_every_event_has_a_sentence_in_both_languages() -> None:
+    """The kinds that a course shows to persons."""
+    for texts in translations.load().values():
+        for kind in (*JOURNEY_TYPES, "case.gate_lapsed", "case.legal_step_approved", "case.promise_broken"):
+            assert texts.maybe(f"course_{kind.replace('.', '_')}", ""), (texts.language, kind)
