@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.api.schemas import BorrowerIn, Day, Identifier, Instant, Label, RequestModel, Text
+from gateway.api.schemas import BorrowerIn, Day, Identifier, Instant, Label, RequestModel, Text, example
 from gateway.journeys.cases import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
 
 MOST_CASES = 1000  # of one batch, as of notifications
@@ -76,6 +76,8 @@ class CasePutIn(RequestModel):
 class PaymentIn(RequestModel):
     """Money that came in. The same id again is the same payment."""
 
+    model_config = example(id="P-1", amount="500.00", at="2026-11-24T08:00:00Z")
+
     id: Identifier
     amount: Amount
     at: Instant
@@ -114,6 +116,8 @@ class PlanIn(RequestModel):
 
 class CaseClosingIn(RequestModel):
     """Why a case is closed for good: a word of the caller's, such as ``paid``; and when, where not now."""
+
+    model_config = example(reason="paid")
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
     at: Instant | None = None

@@ -24,6 +24,8 @@ from gateway.api.http.authentication import Managing, Reading, Sending
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem
+from gateway.api.journey_responses import CaseBatchOut, CaseStateOut, FedCaseOut
+from gateway.api.responses import ClosedCaseOut
 from gateway.api.schemas import Identifier
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
@@ -36,8 +38,8 @@ router = APIRouter(prefix="/v1/cases", tags=["cases"])
 _ITEM_LIMITS = bodies.JsonLimits(64_000, 3_000)
 
 
-@router.put("/{case_id}", openapi_extra=body(CasePutIn))
-async def put(
+@router.put("/{case_id}", response_model=FedCaseOut, openapi_extra=body(CasePutIn))
+async def save_case(
     request: Request, who: Sending, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """What the case system says of a case at ``as_of``. An older snapshot than the one known changes nothing."""
@@ -48,8 +50,8 @@ async def put(
     return bodies.answer(_view(fed, clock()))
 
 
-@router.post("/{case_id}/payments", openapi_extra=body(PaymentIn))
-async def pay(
+@router.post("/{case_id}/payments", response_model=FedCaseOut, openapi_extra=body(PaymentIn))
+async def add_payment(
     request: Request, who: Sending, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """A payment. Where nothing is due after it, nothing more is sent from the answer on."""
@@ -58,8 +60,8 @@ async def pay(
     return bodies.answer(_view(fed, clock()))
 
 
-@router.post("/{case_id}/promises", openapi_extra=body(PromiseIn))
-async def promise(
+@router.post("/{case_id}/promises", response_model=FedCaseOut, openapi_extra=body(PromiseIn))
+async def add_promise(
     request: Request, who: Sending, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """A promise to pay: collections wait until its day is over."""
@@ -68,8 +70,8 @@ async def promise(
     return bodies.answer(_view(fed, clock()))
 
 
-@router.post("/{case_id}/plans", openapi_extra=body(PlanIn))
-async def plan(
+@router.post("/{case_id}/plans", response_model=FedCaseOut, openapi_extra=body(PlanIn))
+async def add_plan(
     request: Request, who: Sending, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """A repayment plan that was agreed, or that has ended: collections wait while it is in place."""
@@ -78,8 +80,8 @@ async def plan(
     return bodies.answer(_view(fed, clock()))
 
 
-@router.post("/{case_id}/close", openapi_extra=body(CaseClosingIn))
-async def close(
+@router.post("/{case_id}/close", response_model=ClosedCaseOut, openapi_extra=body(CaseClosingIn))
+async def close_case(
     request: Request, who: Managing, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
@@ -88,8 +90,8 @@ async def close(
     return bodies.answer({"id": case_id, "reason": closing.reason, "cancelled": fed.cancelled})
 
 
-@router.get("/{case_id}")
-async def show(who: Reading, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]) -> Response:
+@router.get("/{case_id}", response_model=CaseStateOut)
+async def get_case(who: Reading, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]) -> Response:
     """What was fed of a case, without the borrower's name and addresses, and what follows from it."""
     found = await store.find(who.tenant, case_id)
     if found is None:
@@ -97,8 +99,10 @@ async def show(who: Reading, case_id: Identifier, store: Uses[CaseStore], clock:
     return bodies.answer(_state(found, clock()))
 
 
-@router.post("/batch", openapi_extra=body(CaseBatchIn))
-async def feed_batch(request: Request, who: Sending, store: Uses[CaseStore], clock: Uses[GatewayClock]) -> Response:
+@router.post("/batch", response_model=CaseBatchOut, openapi_extra=body(CaseBatchIn))
+async def save_case_batch(
+    request: Request, who: Sending, store: Uses[CaseStore], clock: Uses[GatewayClock]
+) -> Response:
     """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
     raw = await bodies.read_json_bytes(request, part(request, HttpSettings).max_body_bytes)
     now, budget = clock(), ErrorBudget()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.api.schemas import RequestModel, Text
+from gateway.api.schemas import Flag, RequestModel, Text
 
 
 class JourneySourceIn(RequestModel):
@@ -19,4 +19,4 @@ class JourneyMigrationIn(RequestModel):
     """To which version the open journeys of this one go; with ``dry_run`` only what would change."""
 
     to: Annotated[int, Field(ge=1, le=1_000_000)]
-    dry_run: bool = True
+    dry_run: Flag = True

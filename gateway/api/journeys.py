@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 from starlette.responses import Response
 
 from gateway.api.http import bodies, cursors
@@ -15,6 +15,18 @@ from gateway.api.http.authentication import Caller, Managing, Reading, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.journey_responses import (
+    JourneyAct,
+    JourneyActOut,
+    JourneyCourseOut,
+    JourneyDefinitionOut,
+    JourneyFindingsOut,
+    JourneyMigrationOut,
+    JourneyReportOut,
+    JourneysOut,
+    JourneyVersionsOut,
+    LiveJourneyDefinitionOut,
+)
 from gateway.api.journey_schemas import JourneyMigrationIn, JourneySourceIn
 from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
@@ -32,33 +44,40 @@ from gateway.journeys.runner import JourneyRunner, NoSuchJourney
 router = APIRouter(tags=["journeys"])
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
 Approving = Annotated[Caller, Depends(needs(Scope.TEMPLATES_APPROVE))]
+_CONFLICT: dict[int | str, Any] = {409: {"description": ""}}
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
 _DEFINITIONS, _ONE = "/v1/journey-definitions", "/v1/journey-definitions/{name}/{number}"
 
 
-@router.get(_DEFINITIONS)
-async def listed(who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.get(_DEFINITIONS, response_model=JourneyVersionsOut)
+async def list_journey_definitions(who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
     """All versions of all definitions, without their texts."""
     return bodies.answer({"journey_definitions": await definitions.listed(who.tenant)})
 
 
-@router.get(f"{_DEFINITIONS}/schema")
-async def show_schema(who: Reading) -> Response:
+@router.get(f"{_DEFINITIONS}/schema", response_model=dict[str, JsonValue])
+async def get_journey_schema(who: Reading) -> Response:
     """The JSON schema of a definition."""
     return bodies.answer(schema())
 
 
-@router.post(f"{_DEFINITIONS}/lint", openapi_extra=body(JourneySourceIn))
-async def check(request: Request, who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_DEFINITIONS}/lint", response_model=JourneyFindingsOut, openapi_extra=body(JourneySourceIn))
+async def lint_journey_definition(request: Request, who: Reading, definitions: Uses[JourneyDefinitions]) -> Response:
     """The findings on a text, by this tenant's templates and the packs in force; nothing is stored."""
     given = await bodies.read_model(request, JourneySourceIn)
     found = _checked(lambda: definitions.check(who.tenant, given.source))
     return bodies.answer({"findings": [asdict(each) for each in found]})
 
 
-@router.post(_DEFINITIONS, status_code=201, openapi_extra=body(JourneySourceIn))
-async def save(request: Request, who: Editing, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(
+    _DEFINITIONS,
+    response_model=JourneyDefinitionOut,
+    status_code=201,
+    responses=_CONFLICT,
+    openapi_extra=body(JourneySourceIn),
+)
+async def save_journey_definition(request: Request, who: Editing, definitions: Uses[JourneyDefinitions]) -> Response:
     """Make the text the open draft of the definition that it names."""
     given = await bodies.read_model(request, JourneySourceIn)
     try:
@@ -67,67 +86,79 @@ async def save(request: Request, who: Editing, definitions: Uses[JourneyDefiniti
         raise _bad(error) from None
 
 
-@router.get(f"{_DEFINITIONS}/{{name}}")
-async def show(who: Reading, name: Name, definitions: Uses[JourneyDefinitions], reads: Uses[JourneyReads]) -> Response:
+@router.get(f"{_DEFINITIONS}/{{name}}", response_model=LiveJourneyDefinitionOut)
+async def get_journey_definition(
+    who: Reading, name: Name, definitions: Uses[JourneyDefinitions], reads: Uses[JourneyReads]
+) -> Response:
     """The live version, else the newest, and how many of its journeys are where."""
     found = await _refusable(definitions.find(who.tenant, name))
     return bodies.answer({**found, "where": await reads.where(who.tenant, name)})
 
 
-@router.post(f"{_DEFINITIONS}/{{name}}/roll-back")
-async def roll_back(who: Approving, name: Name, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_DEFINITIONS}/{{name}}/roll-back", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def roll_back_journey_definition(who: Approving, name: Name, definitions: Uses[JourneyDefinitions]) -> Response:
     """The version before the live one is live again."""
     return bodies.answer(await _refusable(definitions.roll_back(who.tenant, name, who.actor)))
 
 
-@router.get(f"{_DEFINITIONS}/{{name}}/report")
-async def show_report(who: Reading, name: Name, reads: Uses[JourneyReads]) -> Response:
+@router.get(f"{_DEFINITIONS}/{{name}}/report", response_model=JourneyReportOut)
+async def get_journey_report(who: Reading, name: Name, reads: Uses[JourneyReads]) -> Response:
     """What came of it, per version and arm, with 95 % intervals."""
     numbers = {version: number for version, (number, _) in (await reads.sources(who.tenant, name)).items()}
     lines = report(await reads.report_rows(who.tenant, name, None))
     return bodies.answer({"name": name, "lines": [{**each, "number": numbers.get(each["version"])} for each in lines]})
 
 
-@router.get(_ONE)
-async def show_version(who: Reading, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.get(_ONE, response_model=JourneyDefinitionOut)
+async def get_journey_version(
+    who: Reading, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
     """One version, with its text."""
     return bodies.answer(await _refusable(definitions.find(who.tenant, name, number)))
 
 
-@router.post(f"{_ONE}/submit")
-async def submit(who: Editing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_ONE}/submit", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def submit_journey_version(
+    who: Editing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
     """Give a draft to a second person; refused with the findings where it has errors."""
     return bodies.answer(await _refusable(definitions.submit(who.tenant, name, number, who.actor)))
 
 
-@router.post(f"{_ONE}/approve")
-async def approve_version(
+@router.post(f"{_ONE}/approve", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def approve_journey_version(
     who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
 ) -> Response:
     """By somebody who neither wrote nor submitted it."""
     return bodies.answer(await _refusable(definitions.approve(who.tenant, name, number, who.actor)))
 
 
-@router.post(f"{_ONE}/reject")
-async def reject(who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_ONE}/reject", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def reject_journey_version(
+    who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
     """It does not go live."""
     return bodies.answer(await _refusable(definitions.reject(who.tenant, name, number, who.actor)))
 
 
-@router.post(f"{_ONE}/publish")
-async def publish(who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_ONE}/publish", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def publish_journey_version(
+    who: Approving, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
     """New journeys enter by it; those under way finish on their own version."""
     return bodies.answer(await _refusable(definitions.publish(who.tenant, name, number, who.actor)))
 
 
-@router.post(f"{_ONE}/stop")
-async def stop(who: Managing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]) -> Response:
+@router.post(f"{_ONE}/stop", response_model=JourneyDefinitionOut, responses=_CONFLICT)
+async def stop_journey_version(
+    who: Managing, name: Name, number: Number, definitions: Uses[JourneyDefinitions]
+) -> Response:
     """End every journey of the version; what is pending of them is cancelled."""
     return bodies.answer(await _refusable(definitions.stop(who.tenant, name, number, who.actor)))
 
 
-@router.post(f"{_ONE}/migrate", openapi_extra=body(JourneyMigrationIn))
-async def migrate(
+@router.post(f"{_ONE}/migrate", response_model=JourneyMigrationOut, openapi_extra=body(JourneyMigrationIn))
+async def migrate_journeys(
     request: Request, who: Managing, name: Name, number: Number, migration: Uses[JourneyMigration]
 ) -> Response:
     """Move the version's open journeys to another one; by default only each one's next step before and after."""
@@ -139,8 +170,8 @@ async def migrate(
 # ── journeys ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@router.get("/v1/journeys")
-async def journeys(
+@router.get("/v1/journeys", response_model=JourneysOut)
+async def list_journeys(
     request: Request,
     who: Reading,
     reads: Uses[JourneyReads],
@@ -160,8 +191,8 @@ async def journeys(
     return bodies.answer(answer, headers=cursors.link(request, following))
 
 
-@router.get("/v1/journeys/{journey_id}")
-async def course(who: Reading, journey_id: Identifier, reads: Uses[JourneyReads]) -> Response:
+@router.get("/v1/journeys/{journey_id}", response_model=JourneyCourseOut)
+async def get_journey(who: Reading, journey_id: Identifier, reads: Uses[JourneyReads]) -> Response:
     """One journey and its course: every step, with what came of it and why."""
     found = await reads.find(who.tenant, journey_id)
     if found is None:
@@ -169,12 +200,17 @@ async def course(who: Reading, journey_id: Identifier, reads: Uses[JourneyReads]
     return bodies.answer(found)
 
 
-@router.post("/v1/journeys/{journey_id}/{act}", openapi_extra=body(ReviewIn))
-async def decide(
+@router.post(
+    "/v1/journeys/{journey_id}/{act}",
+    response_model=JourneyActOut,
+    responses=_CONFLICT,
+    openapi_extra=body(ReviewIn),
+)
+async def decide_journey(
     request: Request,
     who: Managing,
     journey_id: Identifier,
-    act: Literal["approve", "refuse", "reopen", "pause", "resume", "end"],
+    act: JourneyAct,
     runner: Uses[JourneyRunner],
 ) -> Response:
     """A person's act, with the reason: on the gate (approve, refuse, reopen) or the journey (pause, resume, end)."""

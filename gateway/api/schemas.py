@@ -121,7 +121,7 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _example(**values: Any) -> ConfigDict:
+def example(**values: Any) -> ConfigDict:
     """A body for the API's documentation that the demo takes as it stands."""
     return ConfigDict(json_schema_extra={"example": values})
 
@@ -246,7 +246,7 @@ class BatchIn(RequestModel):
 class HoldIn(RequestModel):
     """No contact from ``start`` (now, where it is missing) to ``end`` (until lifted, where it is missing)."""
 
-    model_config = _example(reason="The borrower disputes the amount.")
+    model_config = example(reason="The borrower disputes the amount.")
 
     start: Instant | None = None
     end: Instant | None = None
@@ -260,7 +260,7 @@ class OptOutIn(RequestModel):
     ``evidence`` says where the proof is kept, not what it says.
     """
 
-    model_config = _example(channel="sms", source="telephone", evidence="call 2026-11-24, file 77")
+    model_config = example(channel="sms", source="telephone", evidence="call 2026-11-24, file 77")
 
     channel: Channel | None = None
     address: Address | None = None
@@ -271,7 +271,7 @@ class OptOutIn(RequestModel):
 class ConsentIn(RequestModel):
     """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says."""
 
-    model_config = _example(category="collections", source="letter", evidence="archive, scan 77")
+    model_config = example(category="collections", source="letter", evidence="archive, scan 77")
 
     category: Category
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
@@ -281,7 +281,7 @@ class ConsentIn(RequestModel):
 class SuppressionIn(RequestModel):
     """An address that must not be used for anybody (``reason``), or that may be used again (no reason)."""
 
-    model_config = _example(channel="email", address="b1001@example.com", reason="complaint")
+    model_config = example(channel="email", address="b1001@example.com", reason="complaint")
 
     channel: Channel
     address: Address
@@ -291,7 +291,7 @@ class SuppressionIn(RequestModel):
 class ReviewIn(RequestModel):
     """Why a reviewer decided so; kept as evidence."""
 
-    model_config = _example(reason="The debt adviser agreed by telephone.")
+    model_config = example(reason="The debt adviser agreed by telephone.")
 
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
@@ -304,7 +304,7 @@ class ControlIn(RequestModel):
     takes the scope platform; to name the caller's own tenant takes the scope admin.
     """
 
-    model_config = _example(
+    model_config = example(
         kind="pause", scope="channel", value="sms", reason="The provider has an incident.", duration="PT1H"
     )
 
@@ -323,7 +323,7 @@ class ControlIn(RequestModel):
 class RedriveIn(RequestModel):
     """Which failed notifications are to be tried again: these ids, or all that the filters find."""
 
-    model_config = _example(channel="sms", reason="The provider is back.", dry_run=True)
+    model_config = example(channel="sms", reason="The provider is back.", dry_run=True)
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
     filter_reason: Annotated[str, StringConstraints(max_length=40, pattern="^[a-z_]*$")] = ""
@@ -336,7 +336,7 @@ class RedriveIn(RequestModel):
 class WebhookEndpointIn(RequestModel):
     """Where a case system wants to be told of what happens from now on. No types: of everything."""
 
-    model_config = _example(
+    model_config = example(
         url="https://case-system.example.com/hooks", types=["delivery.delivered", "borrower.opted_out"]
     )
 
@@ -349,7 +349,7 @@ class WebhookEndpointIn(RequestModel):
 class ReplayIn(RequestModel):
     """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
 
-    model_config = _example(since="2026-11-24T00:00:00Z")
+    model_config = example(since="2026-11-24T00:00:00Z")
 
     ids: Annotated[list[Identifier], Field(max_length=1000)] = []
     since: Instant | None = None

@@ -63,7 +63,8 @@ _SCHEMES = {
 _UNKEYED = ("/v1/receipts", "/v1/inbound", "/v1/unsubscribe")  # signed instead
 _TAGS = {
     "notifications": "Accept reminders, follow and cancel them.",
-    "cases": "Close a case.",
+    "cases": "Feed cases: balances, payments, promises, plans; close them.",
+    "journeys": "Definitions of journeys, and the cases on their way.",
     "borrowers": "Holds, opt-outs, consents and the record of one borrower.",
     "decisions": "What would be decided; nothing is stored.",
     "reviews": "What waits for a person.",

@@ -655,8 +655,8 @@ async def test_openapi_is_complete(client: Client) -> None:
 # What an operation id begins with: the verb of what is done.
 _VERB_AND_NOUN = re.compile(
     "(accept|add|approve|archive|begin|cancel|close|compare|confirm|create|decide|delete|discard|enable|end|export|get|give"
-    "|import|lift|lint|list|preview|publish|read|receive|redrive|refuse|reject|replay|roll_back|rotate|save|set|show"
-    "|stream|submit|test|unschedule|withdraw)_[a-z_]+"
+    "|import|lift|lint|list|migrate|preview|publish|read|receive|redrive|refuse|reject|replay|roll_back|rotate|save|set|show"
+    "|stop|stream|submit|test|undo|unschedule|verify|withdraw)_[a-z_]+"
 )
 
 
