@@ -19,35 +19,45 @@ from gateway.storage.schema import verdicts
 
 VERDICT = "verdict"  # the member of an event's detail
 _OF = "of"  # the member of a reference that has the digest
-_OWN = ("until", "valid_until", "time_zones")  # what is the event's own: of a verdict,
-_RULES_OWN = ("until", "detail")  # and of each of its rules
+_OWN = ("until", "valid_until", "time_zones")  # what is the event's own: of a verdict; of its rules see ``_split``
+_COUNT = re.compile(r"(0|[1-9][0-9]{0,8}) (.*)", re.DOTALL)  # "3 of 7 in 7 consecutive_days": the count, and the rest
 _REFERENCE = re.compile(rf'"{VERDICT}":{{"{_OF}":"([\w-]{{43}})"')
 _encode = msgspec.json.Encoder().encode
 
 
 def fold(verdict: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
     """A verdict's view as a reference, with the digest and the text of what is stored once."""
-    own: dict[str, Any] = {name: verdict[name] for name in _OWN if verdict[name]}
-    figures = {
-        str(at): {name: rule[name] for name in _RULES_OWN if rule[name]}
-        for at, rule in enumerate(verdict["rules"])
-        if any(rule[name] for name in _RULES_OWN)
-    }
-    shared = {
-        **{name: value for name, value in verdict.items() if name not in _OWN},
-        "rules": [{name: each for name, each in rule.items() if name not in _RULES_OWN} for rule in verdict["rules"]],
-    }
-    text = _encode(shared).decode()
+    rules, counts, untils = [], [], {}
+    for at, rule in enumerate(verdict["rules"]):
+        shared, count = _split(rule)
+        rules.append(shared)
+        counts += count
+        if rule["until"]:
+            untils[str(at)] = rule["until"]
+    text = _encode({**{name: each for name, each in verdict.items() if name not in _OWN}, "rules": rules}).decode()
     digest = digest_of(text)
-    return {_OF: digest, **own, **({"rules": figures} if figures else {})}, digest, text
+    own = {"counts": counts, "untils": untils, **{name: verdict[name] for name in _OWN}}
+    return {_OF: digest, **{name: value for name, value in own.items() if value}}, digest, text
+
+
+def _split(rule: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """What a rule's result has in common with others, and the count that its detail begins with, if one does."""
+    shared = {name: each for name, each in rule.items() if name != "until"}
+    found = _COUNT.fullmatch(rule["detail"])
+    if found is None:
+        return shared, []
+    return {**shared, "detail": found[2], "counted": True}, [int(found[1])]
 
 
 def unfold(reference: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The view that ``fold`` was given."""
-    shared, figures = msgspec.json.decode(text), reference.get("rules", {})
-    rules = [
-        {**rule, "until": None, "detail": "", **figures.get(str(at), {})} for at, rule in enumerate(shared["rules"])
-    ]
+    shared, untils, counts = msgspec.json.decode(text), reference.get("untils", {}), iter(reference.get("counts", ()))
+    rules = []
+    for at, rule in enumerate(shared["rules"]):
+        detail = rule.pop("detail")
+        if rule.pop("counted", False):
+            detail = f"{next(counts)} {detail}"
+        rules.append({**rule, "until": untils.get(str(at)), "detail": detail})
     return {
         "verdict": shared["verdict"],
         "reason": shared["reason"],

@@ -28,7 +28,7 @@ _rules = st.builds(
     pack=_words,
     version=_words,
     authority=_words,
-    detail=_words,
+    detail=_words | st.from_regex(r"[0-9]{1,12} .*", fullmatch=True),
 )
 _verdicts = st.builds(
     Verdict,
