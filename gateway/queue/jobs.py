@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any, cast
 from uuid import uuid4
 
@@ -42,6 +43,7 @@ WAKEUPS = "gateway:dispatch:calls"
 _BACKDATE_MS = 60_000
 # arq silently drops a job whose key has expired, by default after a day: shorter than a long weekend's outage.
 EXPIRES = timedelta(days=30)
+_EXPIRES_MS = EXPIRES // timedelta(milliseconds=1)
 
 Connect = Callable[[], ConnectionPool]
 Dispatch = Callable[[Sequence[str]], Awaitable[None]]
@@ -91,6 +93,9 @@ class Queue:
 
     def __init__(self, connect: Connect, batch_size: int) -> None:
         self._redis = _client(connect)
+        self._enqueue = self._redis.register_script(
+            files("gateway.queue").joinpath("scripts/enqueue.lua").read_text("utf-8")
+        )
         self._batch_size = batch_size
         self._unreachable_until = 0.0
 
@@ -98,8 +103,8 @@ class Queue:
         """Trigger these deliveries. False: Redis is unreachable, and the due scanner will find them. Never raises.
 
         Triggering twice is harmless: the ledger's claim gives a delivery to one worker. This writes what arq's
-        ``enqueue_job`` writes, in one round trip for all jobs instead of three for each: its WATCH guards against
-        reused job ids, and these ids are random.
+        ``enqueue_job`` writes, by one command for all jobs instead of three round trips for each: its WATCH guards
+        against reused job ids, and these ids are random.
         """
         if not ids:
             return True
@@ -107,15 +112,14 @@ class Queue:
             return False
         now = timestamp_ms()
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for start in range(0, len(ids), self._batch_size):
-                    job_id, chunk = uuid4().hex, list(ids[start : start + self._batch_size])
-                    job = serialize_job(JOB, (chunk,), {}, None, now, serializer=encode)
-                    pipe.psetex(job_key_prefix + job_id, EXPIRES, job)
-                    pipe.zadd(QUEUE, {job_id: now - _BACKDATE_MS})
-                    pipe.lpush(WAKEUPS, job_id)
-                pipe.ltrim(WAKEUPS, 0, _WORKERS - 1)
-                await pipe.execute()
+            jobs: dict[str, bytes] = {}
+            for start in range(0, len(ids), self._batch_size):
+                chunk = list(ids[start : start + self._batch_size])
+                jobs[uuid4().hex] = serialize_job(JOB, (chunk,), {}, None, now, serializer=encode)
+            said: list[str | bytes | int] = [_EXPIRES_MS, now - _BACKDATE_MS, _WORKERS]
+            for job_id, job in jobs.items():
+                said += (job_id, job)
+            await self._enqueue(keys=[QUEUE, WAKEUPS, *(job_key_prefix + job_id for job_id in jobs)], args=said)
         except (RedisError, OSError) as error:
             self._unreachable_until = time.monotonic() + _AWAY_SECONDS
             log.warning("queue unreachable", count=len(ids), **logs.describe(error))
@@ -284,7 +288,7 @@ def _build(connect: Connect, guard: _JobShield, options: WorkerOptions) -> _Work
         health_check_key=f"gateway:worker:{secrets.token_hex(8)}:health",
         job_serializer=encode,
         job_deserializer=decode,
-        expires_extra_ms=int(EXPIRES.total_seconds() * 1000),
+        expires_extra_ms=_EXPIRES_MS,
         # No hooks: an exception in one ends the worker. No cron: its unique jobs can run twice.
     )
     worker.idle_seconds = options.idle_seconds
@@ -297,5 +301,5 @@ def _client(connect: Connect) -> ArqRedis:
         job_serializer=encode,
         job_deserializer=decode,
         default_queue_name=QUEUE,
-        expires_extra_ms=int(EXPIRES.total_seconds() * 1000),
+        expires_extra_ms=_EXPIRES_MS,
     )

@@ -27,6 +27,7 @@ _NEEDED: tuple[tuple[str, ...], ...] = (
     *(("PSETEX", _JOB, "1", "-"), ("GET", _JOB), ("DEL", _JOB), ("PSETEX", _RUNNING, "1", "-"), ("EXISTS", _RUNNING)),
     *(("INCR", _RETRY), ("EXPIRE", _RETRY, "1"), ("SETEX", _RETRY, "1", "-")),
     *(("EVALSHA", _DIGEST, "1", _TOKENS), ("SCRIPT", "LOAD", "return 1"), ("TIME",)),
+    ("EVALSHA", _DIGEST, "3", QUEUE, WAKEUPS, _JOB),
     *(("HMGET", _TOKENS, "-"), ("HSET", _TOKENS, "-", "-"), ("PEXPIRE", _TOKENS, "1")),
     *(("SET", "frame:-", "-", "EX", "1"), ("GET", "frame:-"), ("PSETEX", "gateway:worker:-", "1", "-")),
     *(("PUBLISH", CHANNEL, "-"), ("SUBSCRIBE", CHANNEL), ("WATCH", _RUNNING), ("UNWATCH",), ("PING",)),

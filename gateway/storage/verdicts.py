@@ -10,6 +10,7 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,35 +20,65 @@ from gateway.storage.schema import verdicts
 
 VERDICT = "verdict"  # the member of an event's detail
 _OF = "of"  # the member of a reference that has the digest
-_OWN = ("until", "valid_until", "time_zones")  # what is the event's own: of a verdict,
-_RULES_OWN = ("until", "detail")  # and of each of its rules
+_OWN = ("until", "valid_until", "time_zones")  # what is the event's own: of a verdict; of its rules see ``_split``
+_COUNT = re.compile(r"(0|[1-9][0-9]{0,8}) (.*)", re.DOTALL)  # "3 of 7 in 7 consecutive_days": the count, and the rest
+_UNTIL = 6  # of a rule's members, in the order of ``verdict_view``, those before its instant and its detail
+_Rule = tuple[tuple[str, Any], ...]
 _REFERENCE = re.compile(rf'"{VERDICT}":{{"{_OF}":"([\w-]{{43}})"')
 _encode = msgspec.json.Encoder().encode
 
 
 def fold(verdict: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
     """A verdict's view as a reference, with the digest and the text of what is stored once."""
-    own: dict[str, Any] = {name: verdict[name] for name in _OWN if verdict[name]}
-    figures = {
-        str(at): {name: rule[name] for name in _RULES_OWN if rule[name]}
-        for at, rule in enumerate(verdict["rules"])
-        if any(rule[name] for name in _RULES_OWN)
-    }
-    shared = {
-        **{name: value for name, value in verdict.items() if name not in _OWN},
-        "rules": [{name: each for name, each in rule.items() if name not in _RULES_OWN} for rule in verdict["rules"]],
-    }
-    text = _encode(shared).decode()
-    digest = digest_of(text)
-    return {_OF: digest, **own, **({"rules": figures} if figures else {})}, digest, text
+    parts = [_split(tuple(rule.items())[:_UNTIL], rule["detail"]) for rule in verdict["rules"]]
+    digest, text = _stored(
+        verdict["verdict"],
+        verdict["reason"],
+        tuple(rule for rule, _ in parts),
+        verdict["tzdata"],
+        tuple((pack["name"], pack["version"], pack["sha256"]) for pack in verdict["packs"]),
+    )
+    untils = {str(at): rule["until"] for at, rule in enumerate(verdict["rules"]) if rule["until"]}
+    counts = [count for _, count in parts if count is not None]
+    own = {"counts": counts, "untils": untils, **{name: verdict[name] for name in _OWN}}
+    return {_OF: digest, **{name: value for name, value in own.items() if value}}, digest, text
+
+
+@lru_cache(4096)  # some hundred results of rules, each with its counts
+def _split(shared: _Rule, detail: str) -> tuple[_Rule, int | None]:
+    """What a rule's result has in common with others, and the count that its detail begins with, if one does."""
+    found = _COUNT.fullmatch(detail)
+    if found is None:
+        return (*shared, ("detail", detail)), None
+    return (*shared, ("detail", found[2]), ("counted", True)), int(found[1])
+
+
+@lru_cache(256)  # verdicts in use, of some two thousand bytes each
+def _stored(
+    kind: str, reason: str, rules: tuple[_Rule, ...], tzdata: str, packs: tuple[tuple[str, str, str], ...]
+) -> tuple[str, str]:
+    """The digest and the text of a verdict without what is a single event's own."""
+    text = _encode(
+        {
+            "verdict": kind,
+            "reason": reason,
+            "rules": [dict(rule) for rule in rules],
+            "tzdata": tzdata,
+            "packs": [{"name": name, "version": version, "sha256": sha} for name, version, sha in packs],
+        }
+    ).decode()
+    return digest_of(text), text
 
 
 def unfold(reference: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The view that ``fold`` was given."""
-    shared, figures = msgspec.json.decode(text), reference.get("rules", {})
-    rules = [
-        {**rule, "until": None, "detail": "", **figures.get(str(at), {})} for at, rule in enumerate(shared["rules"])
-    ]
+    shared, untils, counts = msgspec.json.decode(text), reference.get("untils", {}), iter(reference.get("counts", ()))
+    rules = []
+    for at, rule in enumerate(shared["rules"]):
+        detail = rule.pop("detail")
+        if rule.pop("counted", False):
+            detail = f"{next(counts)} {detail}"
+        rules.append({**rule, "until": untils.get(str(at)), "detail": detail})
     return {
         "verdict": shared["verdict"],
         "reason": shared["reason"],

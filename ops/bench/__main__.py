@@ -26,7 +26,7 @@ from previews import measure_previews
 from rich.console import Console
 from rich.table import Table
 from shape import postgresql
-from targets import TARGETS
+from targets import LIMITS, TARGETS
 
 _FULL = Sizes(deliveries=20_000, jobs=6_000, rivals_python=os.environ.get("BENCH_RIVALS_PYTHON", ""))
 _QUICK = Sizes(deliveries=3_000, jobs=1_600, rivals_python=_FULL.rivals_python)
@@ -55,6 +55,7 @@ def main() -> None:
     def answer_of(found: Measurements) -> dict[str, Any]:
         return {
             "targets": [target.checked(found) for target in TARGETS],
+            "limits": [limit.checked(found) for limit in LIMITS],
             "measurements": {name: asdict(each) for name, each in found.items()},
             "machine": about["machine"],
             "commit": commit,

@@ -29,6 +29,10 @@ _COPIES = (
     """INSERT INTO dedup_claims (tenant, dedup_key, notification_id)
        SELECT tenant, 'grown-' || n, 'ntf_' || lpad(to_hex(n), 32, '0') FROM dedup_claims,
        generate_series({first}, {last}) AS n WHERE dedup_key = 'filled-{seed}'""",
+    """INSERT INTO request_bodies (notification_id, body)
+       SELECT 'ntf_' || lpad(to_hex(n), 32, '0'), request_bodies.body FROM request_bodies
+       JOIN notifications AS one ON one.id = request_bodies.notification_id, generate_series({first}, {last}) AS n
+       WHERE one.idempotency_key = 'filled-{seed}'""",
     """INSERT INTO notifications ({notifications})
        SELECT {notification_values} FROM notifications AS one, generate_series({first}, {last}) AS n
        WHERE one.idempotency_key = 'filled-{seed}'""",

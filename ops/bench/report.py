@@ -42,6 +42,10 @@ def _page(full: Mapping[str, Any]) -> str:
     for each in full["targets"]:
         value = "not measured" if each["value"] is None else f"{each['value']:,.2f}"
         lines.append(f"| {each['name']} | {value} | {each['target']} | {'yes' if each['met'] else '**no**'} |")
+    lines += ["", "Limits of Python, not targets:", "", "| limit | value | wanted once |", "|---|---|---|"]
+    for each in full["limits"]:
+        value = "not measured" if each["value"] is None else f"{each['value']:,.2f}"
+        lines.append(f"| {each['name']} | {value} | {each['target']} |")
     lines += [
         "",
         "Rates are a second unless the name says otherwise (`_mb`, `_percent`, `round_trips`). Median of the rounds,",

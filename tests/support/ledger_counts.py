@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from gateway.retention.sizes import measure
 
@@ -79,6 +79,7 @@ def counts(url: str) -> LedgerCounts:
 
 
 def kept(connection: Connection, least_rows: int) -> dict[str, tuple[int, int]]:
-    """Bytes by table that has at least so many rows: of the table, and of its indexes."""
-    sizes = [each for each in measure(connection) if each.rows >= least_rows]
+    """Bytes by table that has at least so many rows: of the table, and of its indexes; also of another version's."""
+    there = inspect(connection).get_table_names()
+    sizes = [each for each in measure(connection, there) if each.rows >= least_rows]
     return {each.table: (each.table_bytes, each.index_bytes) for each in sizes}
