@@ -19,6 +19,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.app.settings import Settings
+from gateway.core.clock import Clock
 from gateway.observability import metrics_server, tracing
 from gateway.observability.metrics_server import MetricsServer
 from gateway.operations.processes import Heartbeat
@@ -52,8 +53,11 @@ async def serve(
     worker: bool,
     stop: asyncio.Event,
     ready: Callable[[Gateway], Coroutine[None, None, None]] | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Run until ``stop`` is set; ``ready`` is called once requests are answered.
+
+    ``clock`` replaces the clock that the settings name, for a demonstration.
 
     Raises: CannotStart (a taken port, a second instance on the data directory, a missing part).
     """
@@ -62,7 +66,7 @@ async def serve(
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
     kind = "both" if api and worker else "api" if api else "worker"
     with _traced(settings, kind):
-        await _serve(settings, kind, listener, stop, ready)
+        await _serve(settings, kind, listener, stop, ready, clock)
 
 
 @contextlib.contextmanager
@@ -85,9 +89,10 @@ async def _serve(
     listener: socket.socket | None,
     stop: asyncio.Event,
     ready: Callable[[Gateway], Coroutine[None, None, None]] | None,
+    clock: Clock | None,
 ) -> None:
     works = kind != "api"
-    async with open_gateway(settings) as gateway, asyncio.TaskGroup() as tasks:
+    async with open_gateway(settings, clock=clock) as gateway, asyncio.TaskGroup() as tasks:
         structlog.get_logger("serving").info("started", mode=kind, version=version("notification-gateway"))
         server = _server(gateway) if listener is not None else None
         if server is not None and listener is not None:

@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, instant_of
-from gateway.cli.runner import DEMO_DIR, fail, settings
+from gateway.cli.runner import DEMO_DIR, fail, run, settings
 
 app = typer.Typer(help="Journeys: a case's course over days.", no_args_is_help=True)
 
@@ -109,6 +109,19 @@ def simulate(
         console.STDOUT.print(console.table(None, ("", file.name, against.name), rows))
         return
     simulating.show(views[0])
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=10, max=3600, help="How long the course may take.")] = 60,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show one case from its first day to the gate, in scaled time, on a gateway of its own that ends with it."""
+    from gateway.cli.demo.journey import journey_demo
+
+    state = run(lambda stop: journey_demo(seconds, port, stop, as_json=as_json))
+    raise typer.Exit(0 if state == "gate" else 1)
 
 
 @app.command("list")

@@ -84,6 +84,8 @@ async def _check(bench: ScaledBench, paid: set[str]) -> None:
             lost += sorted(recorded) != ["s0", "s1", "s2"] or sorted(accepted) != ["s0", "s1", "s2"]
         else:
             assert (each.case_id in paid, each.reason) == (True, "paid")
+    for each in journeys.values():
+        lost += each.reason == "completed" and await bench.cancelled(each.case_id)
     pending = await bench.pending_cases()
     after = len(pending & paid)
     assert (lost, repeated, after) == (0, 0, 0)
