@@ -64,6 +64,7 @@ def simulate(
     ] = None,
     start: Annotated[str, typer.Option("--from", help="The first instant; default: the cases' latest as_of.")] = "",
     plot: Annotated[Path | None, typer.Option("--plot", help="Write contacts by day as an SVG.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Write the result as an HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a portfolio through a definition, by the advance and the policy of production. Stores and sends nothing.
@@ -101,6 +102,8 @@ def simulate(
     views = [view(each, assumed) for each in results]
     if plot is not None:
         plot.write_text(simulating.svg(views[0]), "utf-8")
+    if page is not None:
+        page.write_text(simulating.html([each.name for each in definitions], views), "utf-8")
     if as_json:
         typer.echo(json.dumps(views[0] if against is None else views, ensure_ascii=False))
         return
