@@ -19,6 +19,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.app.settings import Settings
+from gateway.core.clock import Clock
 from gateway.observability import metrics_server, tracing
 from gateway.observability.readiness import API_DOES_WITHOUT
 from gateway.operations.processes import Heartbeat
@@ -56,8 +57,11 @@ async def serve(
     worker: bool,
     stop: asyncio.Event,
     ready: Callable[[Gateway], Coroutine[None, None, None]] | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Run until ``stop`` is set; ``ready`` is called once requests are answered.
+
+    ``clock`` replaces the clock that the settings name, for a demonstration.
 
     Raises: CannotStart (a taken port, a second instance on the data directory, a missing part).
     """
@@ -69,7 +73,7 @@ async def serve(
         settings = settings.model_copy(update={name: each.getsockname()[1] for name, each in bound.items() if each})
         kind = "both" if api and worker else "api" if api else "worker"
         with _traced(settings, kind):
-            await _serve(settings, kind, listener, scraped, stop, ready)
+            await _serve(settings, kind, listener, scraped, stop, ready, clock)
 
 
 @contextlib.contextmanager
@@ -93,10 +97,11 @@ async def _serve(
     scraped: socket.socket | None,
     stop: asyncio.Event,
     ready: Callable[[Gateway], Coroutine[None, None, None]] | None,
+    clock: Clock | None,
 ) -> None:
     works = kind != "api"
     async with (
-        open_gateway(settings) as gateway,
+        open_gateway(settings, clock=clock) as gateway,
         _metrics_served(gateway, kind, scraped),
         asyncio.TaskGroup() as tasks,
     ):

@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, instant_of
-from gateway.cli.runner import DEMO_DIR, fail, settings
+from gateway.cli.runner import DEMO_DIR, fail, run, settings
 
 app = typer.Typer(help="Journeys: a case's course over days.", no_args_is_help=True)
 
@@ -64,6 +64,7 @@ def simulate(
     ] = None,
     start: Annotated[str, typer.Option("--from", help="The first instant; default: the cases' latest as_of.")] = "",
     plot: Annotated[Path | None, typer.Option("--plot", help="Write contacts by day as an SVG.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Write the result as an HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a portfolio through a definition, by the advance and the policy of production. Stores and sends nothing.
@@ -101,6 +102,8 @@ def simulate(
     views = [view(each, assumed) for each in results]
     if plot is not None:
         plot.write_text(simulating.svg(views[0]), "utf-8")
+    if page is not None:
+        page.write_text(simulating.html([each.name for each in definitions], views), "utf-8")
     if as_json:
         typer.echo(json.dumps(views[0] if against is None else views, ensure_ascii=False))
         return
@@ -109,6 +112,19 @@ def simulate(
         console.STDOUT.print(console.table(None, ("", file.name, against.name), rows))
         return
     simulating.show(views[0])
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=10, max=3600, help="How long the course may take.")] = 60,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show one case from its first day to the gate, in scaled time, on a gateway of its own that ends with it."""
+    from gateway.cli.demo.journey import journey_demo
+
+    state = run(lambda stop: journey_demo(seconds, port, stop, as_json=as_json))
+    raise typer.Exit(0 if state == "gate" else 1)
 
 
 @app.command("list")

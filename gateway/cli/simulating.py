@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,38 @@ def svg(found: dict[str, Any]) -> str:
     )
     opened = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     return opened.replace(">", f">{style}", 1)
+
+
+def html(names: Sequence[str], found: Sequence[dict[str, Any]]) -> str:
+    """The results as one page without scripts: a plot and the figures of each definition."""
+    parts = [_section(name, each) for name, each in zip(names, found, strict=True)]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Simulation</title>'
+        "<style>body{font:16px sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #888;padding:.3rem .6rem;text-align:left}"
+        f"svg{{width:100%}}</style><h1>Simulation</h1>{''.join(parts)}</html>"
+    )
+
+
+def _section(name: str, found: dict[str, Any]) -> str:
+    figures = [(each, found[each]) for each in ("start", "days", "cases", "entered", "contacts", "busiest_hour")]
+    figures.append(("cost", found["cost"]["total"]))
+    not_sent = [(each["date"], each["verdict"], each["reason"], each["number"]) for each in found["not_sent"]]
+    steps = [(step, what, number) for step, each in found["steps"].items() for what, number in each.items()]
+    tables = [
+        _table(("figure", ""), figures),
+        _table(("exit", "number"), list(found["exits"].items())),
+        _table(("step", "what", "number"), steps),
+        _table(("hour", "contacts"), list(found["contacts_by_hour"].items())),
+        _table(("date", "not sent", "reason", "number"), not_sent),
+    ]
+    return f"<h2>{escape(name)}</h2>{svg(found)}{''.join(tables)}"
+
+
+def _table(columns_: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{escape(each)}</th>" for each in columns_)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def show(found: dict[str, Any]) -> None:

@@ -278,7 +278,8 @@ def _next(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, 
                 continue
             journey = replace(journey, shift=journey.shift + late // _DAY)
         return _do(definition, journey, facts, step, now)
-    return _exit(definition, journey, ExitReason.COMPLETED)
+    # What the last step sent goes its way.
+    return Advance(exited(journey, ExitReason.COMPLETED).journey)
 
 
 def _do(

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from gateway.core.codec import instant
+from gateway.journeys.arms import in_holdout
+from gateway.journeys.definition import JourneyDefinition, parse
 from gateway.journeys.report import ReportRow
 from gateway.journeys.store import count_by_step, decode_journey
 from gateway.storage.database import Database
@@ -76,13 +78,15 @@ class JourneyReads:
         """Every journey of a definition, as the report counts it."""
         mine = and_(journeys.c.tenant == tenant, journeys.c.definition == definition)
         query = select(journeys).where(mine)
+        sources = await self.sources(tenant, definition)
+        definitions = {version: parse(source) for version, (_, source) in sources.items()}
         if since is not None:
             query = query.where(journeys.c.entered_at >= since)
 
         def read(connection: Connection) -> list[ReportRow]:
             rows = connection.execute(query.order_by(journeys.c.id)).all()
             said = _said_since(connection, tenant, sorted({row.borrower_id for row in rows}))
-            return [_report_row(row, said) for row in rows]
+            return [_report_row(row, said, definitions.get(row.version)) for row in rows]
 
         return await self._database.read(read)
 
@@ -95,14 +99,18 @@ class JourneyReads:
         return {row.version: (row.number, row.source) for row in rows}
 
 
-def _report_row(row: Any, said: dict[str, list[tuple[datetime, str]]]) -> ReportRow:
+def _report_row(
+    row: Any, said: dict[str, list[tuple[datetime, str]]], definition: JourneyDefinition | None
+) -> ReportRow:
+    """``arm`` is that of the case, with "holdout" where it had to wait, so that an effect can be told."""
+    held_out = definition is not None and in_holdout(definition, row.case_id)
     journey = decode_journey(row.body)
     end = row.exited_at
     mine = [kind for at, kind in said.get(row.borrower_id, ()) if row.entered_at <= at and (end is None or at <= end)]
     sent = sum(each.result == "sent" for each in journey.steps) + len(journey.promises_reminded)
     return ReportRow(
         version=row.version,
-        arm=row.arm or "all",
+        arm=" ".join([row.arm or "all", *(["holdout"] if held_out else [])]),
         exited=row.exited_at is not None,
         reason=row.reason if row.exited_at is not None else "",
         contacts=sent,

@@ -18,7 +18,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Route, ViewportSize, expect
 
 from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.journeys.cases import CaseRecord
 from tests.support.browser import PASSWORD, chromium, sign_in, window
+from tests.support.journey_cases import FOLDER, snapshot
 from tests.support.waiting import LIMIT_SECONDS
 from tests.support.whole_gateway import REQUEST, Running, up
 
@@ -361,6 +363,30 @@ async def _stage(office: EditorOffice) -> dict[str, str]:
         "approved": "/editor/templates/final-notice/1",
         "demanding": "/editor/templates/plan-offer/1",
         "ops": "/ops",
+        **await _journey(office),
+    }
+
+
+async def _journey(office: EditorOffice) -> dict[str, str]:
+    """The pages of a journey that one case has entered; the gateway's own worker runs it."""
+    services, tenant = office.running.gateway.journeys, office.tenant
+    made = await services.definitions.save(tenant, (FOLDER / "card-overdue.toml").read_text("utf-8"), "user:ann")
+    await services.definitions.submit(tenant, made["name"], made["number"], "user:ann")
+    await services.definitions.approve(tenant, made["name"], made["number"], "user:bob")
+    await services.definitions.publish(tenant, made["name"], made["number"], "user:bob")
+    await services.cases.feed(tenant, [CaseRecord("C-900", snapshot())], "key:1")
+
+    async def entered() -> str:
+        found = await services.reads.listed(tenant, case_id="C-900", limit=1)
+        return str(found[0]["id"]) if found else ""
+
+    async with asyncio.timeout(60):
+        while not (journey_id := await entered()):  # noqa: ASYNC110 – the gateway's worker does it
+            await asyncio.sleep(0.05)
+    return {
+        "journeys": "/journeys",
+        "journey": "/journeys/card-overdue",
+        "course": f"/journeys/course/{journey_id}",
     }
 
 

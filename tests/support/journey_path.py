@@ -12,6 +12,7 @@ from sqlalchemy import select
 from gateway.core.codec import fingerprint
 from gateway.core.notifications import Category, Notification, new_id
 from gateway.core.requests import AcceptResult, DecidedRequest, NotificationRequest, StepDecision
+from gateway.core.states import PENDING_STATES, State
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition_store import JourneyDefinitions
@@ -114,6 +115,16 @@ class JourneyBench:
     async def states(self) -> list[str]:
         """The states of all deliveries, in the order of their acceptance."""
         return [row.state for row in await self._rows(select(deliveries.c.state).order_by(deliveries.c.id))]
+
+    async def pending_cases(self) -> set[str]:
+        """The cases for which something could still be handed over."""
+        pending = select(deliveries.c.case_id).where(deliveries.c.state.in_(sorted(PENDING_STATES)))
+        return {row.case_id for row in await self._rows(pending)}
+
+    async def cancelled(self, case_id: str) -> int:
+        """How many deliveries of a case were cancelled."""
+        mine = select(deliveries.c.id).where(deliveries.c.case_id == case_id, deliveries.c.state == State.CANCELLED)
+        return len(await self._rows(mine))
 
     async def keys(self) -> list[str]:
         """The idempotency keys of all notifications."""

@@ -237,6 +237,7 @@ def _how_to_go_on(target: ApiTarget, settings: Settings, password: str) -> None:
         '  curl -s -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications?limit=3"',
         f"  {target.url}/editor is where the texts are written and approved: sign in as {_PEOPLE[0][0]} or "
         f"{_PEOPLE[1][0]}, password {password}",
+        "  gateway journey demo shows a case go from its first day to the gate before the legal step, in a minute",
         f"  {target.url}/docs is the API, {target.url}/inbox a borrower's feed "
         f"(its token is borrower_token in {settings.data_dir / 'demo.json'}){metrics}",
     ]

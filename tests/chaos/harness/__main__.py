@@ -23,12 +23,14 @@ import aiohttp
 
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Fleet, fleet
+from tests.chaos.harness.journeys import define_journey, waiting_cases
 from tests.chaos.harness.load import Clients
 from tests.chaos.harness.process import BREAKS
 from tests.chaos.harness.verdict import arrived_by_kind, judge, lost_notes
 from tests.support.production import answers
 
-PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", "orphans")
+_OF_JOURNEYS = ("journeys_lost", "steps_repeated", "after_payment")
+PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", *_OF_JOURNEYS, "orphans")
 _FIGURES = ("seed", "faults", "accepted", *PROMISES, "seconds_to_settle")
 _BESIDE = ("forged_taken",)  # a false receipt that was believed is a broken promise, too
 _READY_SECONDS = 120.0  # the first start may be on a busy machine; no promise is about it
@@ -80,6 +82,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
         urls = [f"http://127.0.0.1:{proxy.port}" for proxy in running.clients]
         async with aiohttp.ClientSession() as http:
             await asyncio.gather(*(answers(http, url, _READY_SECONDS) for url in urls))
+        await define_journey(running.postgres.server.url)
         until = datetime.now(UTC) + timedelta(seconds=seconds + 20)
         clients = Clients(urls, running.key, random.Random(options.seed + 2), until)
         faults = Faults(running, chance, [name for name in options.only.split(",") if name])
@@ -131,7 +134,7 @@ async def _quiet(running: Fleet, clients: Clients, deadline: float) -> tuple[int
             moving = None
             try:
                 reviewed += await _review(http, url, running)
-                moving = await _moving(http, url)
+                moving = await _moving(http, url) + await waiting_cases(http, url, clients.notes)
             except (aiohttp.ClientError, TimeoutError):
                 pass
             if moving == 0 or time.monotonic() > deadline:

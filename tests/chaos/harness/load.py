@@ -27,6 +27,8 @@ class Kind(StrEnum):
     AT_NIGHT = "at_night"  # must never arrive
     CLOSING = "closing"  # the borrower's own window closes in these minutes
     OPENING = "opening"  # the borrower's own window opens in these minutes
+    JOURNEY = "journey"  # a case that enters a journey of one message
+    PAYING = "paying"  # likewise, and it is paid about when the message goes out
 
 
 _MIX = (
@@ -38,7 +40,10 @@ _MIX = (
     Kind.AT_NIGHT,
     Kind.CLOSING,
     Kind.OPENING,
+    *[Kind.JOURNEY] * 2,
+    Kind.PAYING,
 )
+OF_JOURNEYS = frozenset({Kind.JOURNEY, Kind.PAYING})
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Note:
     id: str = ""
     accepted_at: datetime | None = None
     opted_out_at: datetime | None = None
+    paid_at: datetime | None = None
 
 
 @dataclass
@@ -118,13 +124,18 @@ class Clients:
             "variables": {"amount": "39.00", "currency": "USD", "due_date": "2026-11-01"},
             "route": route,
         }
-        if kind not in (Kind.PLAIN, Kind.MAIL, Kind.ROUTE):
+        if kind not in (Kind.PLAIN, Kind.MAIL, Kind.ROUTE, *OF_JOURNEYS):
             body["expires_at"] = self.until.isoformat()
+        if kind in OF_JOURNEYS:
+            body = _case(person)
         note = Note(kind, f"key-{number}", body, borrower, phone, mail, window)
         self.notes.append(note)
         return note
 
     async def _post(self, note: Note) -> None:
+        if note.kind in OF_JOURNEYS:
+            await self._feed(note)
+            return
         if note.kind is Kind.OPTING_OUT:
             self._start(self._opt_out(note))
         timeout = aiohttp.ClientTimeout(total=_PATIENCE)
@@ -137,6 +148,25 @@ class Clients:
                 if status in range(400, 500):
                     self.refused.append(status)
                     return
+                await asyncio.sleep(0.2 + self.chance.random())
+
+    async def _feed(self, note: Note) -> None:
+        """Feed a case, and pay it a moment later where it is one that pays."""
+        case_id = f"case-{note.key}"
+        await self._until_taken(f"/v1/cases/{case_id}", note.body, "PUT")
+        note.id, note.accepted_at = case_id, datetime.now(UTC)
+        if note.kind is Kind.PAYING:
+            await asyncio.sleep(self.chance.random() * 3)
+            payment = {"id": "p", "amount": note.body["minimum_due"], "at": datetime.now(UTC).isoformat()}
+            await self._until_taken(f"/v1/cases/{case_id}/payments", payment, "POST")
+            note.paid_at = datetime.now(UTC)
+
+    async def _until_taken(self, path: str, body: Any, method: str) -> None:
+        """Call until it is answered with success; longer than the others, for a payment waits for what is in flight."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE * 3)) as http:
+            while (status := (await self._call(http, path, body, {}, method))[0]) not in range(200, 300):
+                if status in range(400, 500):
+                    self.refused.append(status)
                 await asyncio.sleep(0.2 + self.chance.random())
 
     async def _opt_out(self, note: Note) -> None:
@@ -155,15 +185,29 @@ class Clients:
                 await asyncio.sleep(0.2 + self.chance.random())
 
     async def _call(
-        self, http: aiohttp.ClientSession, path: str, body: Any, headers: dict[str, str]
+        self, http: aiohttp.ClientSession, path: str, body: Any, headers: dict[str, str], method: str = "POST"
     ) -> tuple[int, Any]:
         """The answer, or 0 where there is none."""
         headers = {**headers, "Authorization": f"Bearer {self.token}"}
         try:
-            async with http.post(self.chance.choice(self.urls) + path, json=body, headers=headers) as response:
+            url = self.chance.choice(self.urls) + path
+            async with http.request(method, url, json=body, headers=headers) as response:
                 return response.status, await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return 0, None
+
+
+def _case(person: dict[str, Any]) -> dict[str, Any]:
+    """A case of this person that is overdue."""
+    return {
+        "as_of": (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
+        "borrower": person,
+        "product": "card",
+        "currency": "USD",
+        "balance": "39.00",
+        "minimum_due": "39.00",
+        "due_date": "2026-11-01",
+    }
 
 
 def _ahead(hour: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from tests.chaos.harness.load import Kind, Note
+from tests.chaos.harness.load import OF_JOURNEYS, Kind, Note
 from tests.chaos.harness.outside import Arrival
 
 _ARRIVES = {Kind.PLAIN, Kind.MAIL, Kind.ROUTE}
@@ -22,6 +22,8 @@ _ON_THE_WAY = timedelta(seconds=2)
 def judge(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> dict[str, int]:
     """How often each promise was broken."""
     accepted = [note for note in notes if note.id]
+    requests = [note for note in accepted if note.kind not in OF_JOURNEYS]
+    courses = [note for note in accepted if note.kind in OF_JOURNEYS]
     by_address: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
         by_address[arrival.address].append(arrival)
@@ -29,10 +31,13 @@ def judge(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> dict[str, int]:
     return {
         "accepted": len(accepted),
         "lost": len(lost_notes(accepted, arrivals)),
-        "repeated": sum(_repeated(note, by_address) for note in accepted if note.kind is not Kind.CAPPED),
+        "repeated": sum(_repeated(note, by_address) for note in requests if note.kind is not Kind.CAPPED),
         "outside_window": sum(1 for note in accepted for each in _of(note, by_address) if _outside(note, each)),
         "over_cap": _over_cap(accepted, by_address),
         "after_opt_out": sum(1 for note in accepted for each in _of(note, by_address) if _too_late(note, each)),
+        "journeys_lost": sum(not by_address.get(note.phone) for note in courses if note.kind is Kind.JOURNEY),
+        "steps_repeated": sum(_repeated(note, by_address) for note in courses),
+        "after_payment": sum(1 for note in courses for each in _of(note, by_address) if _paid(note, each)),
         "orphans": sum(len(found) for address, found in by_address.items() if address not in known),
     }
 
@@ -74,6 +79,10 @@ def _over_cap(accepted: Sequence[Note], by_address: dict[str, list[Arrival]]) ->
         times = sorted(each.at for each in by_address.get(phone, ()))
         broken += sum(1 for before, after in pairwise(times) if after - before < _GAP)
     return broken
+
+
+def _paid(note: Note, arrival: Arrival) -> bool:
+    return note.paid_at is not None and arrival.at > note.paid_at
 
 
 def _too_late(note: Note, arrival: Arrival) -> bool:

@@ -171,6 +171,17 @@ def test_a_gate_that_nobody_passes_goes_to_review() -> None:
     assert done.actions == (Emit("case.gate_lapsed", "legal"),)
 
 
+def test_the_end_of_the_steps_cancels_nothing() -> None:
+    """The last step's message may not have been handed over yet: it goes its way."""
+    last = parse(
+        SHORT.partition('[[step]]\nid = "offer"')[0].replace('wait = { until = ["read"], longest = "P2D" }', "")
+    )
+    journey = advance(last, enter(last, "jny_1", "C-1", START), facts(), START).journey
+    assert journey.due_at is not None
+    done = advance(last, journey, facts(), journey.due_at)
+    assert (done.journey.reason, done.actions) == ("completed", ())
+
+
 def test_a_branch_follows_what_happened() -> None:
     """A message that failed leads past the step that would follow it."""
     branching = parse(

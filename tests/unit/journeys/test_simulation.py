@@ -136,8 +136,10 @@ def test_the_command_prints_the_same_bytes_twice(tmp_path: Path) -> None:
     definition.write_text(SHORT, "utf-8")
     plot = tmp_path / "plot.svg"
     arguments = ["journey", "simulate", str(definition), "--portfolio", str(portfolio), "--days", "20"]
+    arguments += ["--page", str(tmp_path / "page.html")]
     outputs = [CliRunner().invoke(app, [*arguments, "--json", "--plot", str(plot)]).stdout for _ in range(2)]
     assert outputs[0] == outputs[1]
     assert json.loads(outputs[0])["entered"] == 5
     assert plot.read_text("utf-8").startswith("<svg xmlns")
+    assert "<h2>short</h2>" in (tmp_path / "page.html").read_text("utf-8")
     assert CliRunner().invoke(app, ["journey", "lint", str(definition)]).exit_code == 0

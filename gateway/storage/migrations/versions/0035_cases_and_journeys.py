@@ -27,11 +27,6 @@ def _instant(name: str, *, nullable: bool = True) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger(), nullable=nullable)
 
 
-def _index(name: str, table: str, columns: list[str], where: str = "", *, unique: bool = False) -> None:
-    condition = sa.text(where) if where else None
-    op.create_index(name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
-
-
 def _case_records() -> None:
     op.create_table(
         "case_records",
@@ -44,8 +39,18 @@ def _case_records() -> None:
         _or_empty("event_hash", 64),
         sa.PrimaryKeyConstraint("tenant", "id"),
     )
-    _index("case_records_due", "case_records", ["check_at"], "check_at IS NOT NULL")
-    _index("case_records_by_borrower", "case_records", ["tenant", "borrower_id"])
+    op.create_index(
+        "case_records_due",
+        "case_records",
+        ["check_at"],
+        sqlite_where=sa.text("check_at IS NOT NULL"),
+        postgresql_where=sa.text("check_at IS NOT NULL"),
+    )
+    op.create_index(
+        "case_records_by_borrower",
+        "case_records",
+        ["tenant", "borrower_id"],
+    )
 
 
 def _journeys() -> None:
@@ -72,11 +77,38 @@ def _journeys() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     is_open = "state != 'exited'"
-    _index("journeys_due", "journeys", ["due_at"], "due_at IS NOT NULL")
-    _index("one_open_journey", "journeys", ["tenant", "case_id", "definition"], is_open, unique=True)
-    _index("journeys_open_by_borrower", "journeys", ["tenant", "borrower_id"], is_open)
-    _index("journeys_by_case", "journeys", ["tenant", "case_id", "id"])
-    _index("journeys_by_definition", "journeys", ["tenant", "definition", "state", "id"])
+    op.create_index(
+        "journeys_due",
+        "journeys",
+        ["due_at"],
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "one_open_journey",
+        "journeys",
+        ["tenant", "case_id", "definition"],
+        unique=True,
+        sqlite_where=sa.text(is_open),
+        postgresql_where=sa.text(is_open),
+    )
+    op.create_index(
+        "journeys_open_by_borrower",
+        "journeys",
+        ["tenant", "borrower_id"],
+        sqlite_where=sa.text(is_open),
+        postgresql_where=sa.text(is_open),
+    )
+    op.create_index(
+        "journeys_by_case",
+        "journeys",
+        ["tenant", "case_id", "id"],
+    )
+    op.create_index(
+        "journeys_by_definition",
+        "journeys",
+        ["tenant", "definition", "state", "id"],
+    )
     op.create_table(
         "journey_progress",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -112,8 +144,24 @@ def _definitions() -> None:
         sa.PrimaryKeyConstraint("tenant", "name", "number"),
         sa.CheckConstraint("approved_by = '' OR approved_by != submitted_by", name="a_second_person_approves"),
     )
-    for state in ("draft", "published"):
-        _index(
-            f"one_{state}_journey_version", "journey_versions", ["tenant", "name"], f"state = '{state}'", unique=True
-        )
-    _index("journey_versions_by_version", "journey_versions", ["tenant", "name", "version"])
+    op.create_index(
+        "one_draft_journey_version",
+        "journey_versions",
+        ["tenant", "name"],
+        unique=True,
+        sqlite_where=sa.text("state = 'draft'"),
+        postgresql_where=sa.text("state = 'draft'"),
+    )
+    op.create_index(
+        "one_published_journey_version",
+        "journey_versions",
+        ["tenant", "name"],
+        unique=True,
+        sqlite_where=sa.text("state = 'published'"),
+        postgresql_where=sa.text("state = 'published'"),
+    )
+    op.create_index(
+        "journey_versions_by_version",
+        "journey_versions",
+        ["tenant", "name", "version"],
+    )
