@@ -108,6 +108,23 @@ def status(
 
 
 @app.command(rich_help_panel=PORTFOLIOS)
+def show(
+    notification: Annotated[str, typer.Argument(metavar="ID", help="A notification's id, or the beginning of it.")],
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Show the words that were sent, exactly as they were handed over. Each look is recorded; needs the scope words."""
+    identifier = _notification(notification, url, key, data_dir)
+    found = ask(f"/v1/notifications/{_segment(identifier)}/messages", None, url, key, data_dir)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    console.messages(found["messages"])
+
+
+@app.command(rich_help_panel=PORTFOLIOS)
 def timeline(
     borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
     url: Url = "",

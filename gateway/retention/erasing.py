@@ -18,7 +18,7 @@ from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import inbox, notifications, receipts, replies, retention_progress
+from gateway.storage.schema import deliveries, inbox, messages, notifications, receipts, replies, retention_progress
 
 BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long
 
@@ -137,6 +137,8 @@ def _contents(connection: Connection, cutoff: datetime, after: str, none_left: b
         if row.at_rest and erased != row.body:
             done += 1
             connection.execute(update(notifications).where(notifications.c.id == row.id).values(body=erased))
+            steps = select(deliveries.c.id).where(deliveries.c.notification_id == row.id).scalar_subquery()
+            connection.execute(delete(messages).where(messages.c.delivery_id.in_(steps)))
         if none_left:
             after = row.id
     if rows and none_left:
