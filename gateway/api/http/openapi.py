@@ -58,6 +58,7 @@ _TAGS = {
     "notifications": "Accept reminders, follow and cancel them.",
     "cases": "Close a case.",
     "borrowers": "Holds, opt-outs, consents and the record of one borrower.",
+    "evidence": "Proof of what happened with one borrower.",
     "decisions": "What would be decided; nothing is stored.",
     "reviews": "What waits for a person.",
     "suppressions": "Addresses that are used for nobody.",
