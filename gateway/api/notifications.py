@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Reading, Sending, caller
+from gateway.api.http.authentication import Reading, ReadingMessages, Sending, caller
 from gateway.api.http.bodies import JsonLimits
 from gateway.api.http.disconnects import cancel_on_disconnect
 from gateway.api.http.openapi import answer_header, body, header
@@ -24,7 +24,14 @@ from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem, refused, unavailable
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.partial import further_errors
-from gateway.api.responses import AcceptedOut, BatchOut, CancelledOut, NotificationListOut, NotificationOut
+from gateway.api.responses import (
+    AcceptedOut,
+    BatchOut,
+    CancelledOut,
+    NotificationListOut,
+    NotificationOut,
+    SentMessagesOut,
+)
 from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn, rfc3339
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
@@ -299,6 +306,15 @@ async def get_notification(who: Reading, notification_id: str, reads: Uses[Reads
     if found is None:
         raise Problem("not_found")
     return bodies.answer(found)
+
+
+@router.get("/{notification_id}/messages", response_model=SentMessagesOut)
+async def list_messages(who: ReadingMessages, notification_id: str, reads: Uses[Reads]) -> Response:
+    """The words of each attempt, exactly as they were handed over. Each call is an entry of the administrators' log."""
+    found = None if "\x00" in notification_id else await reads.messages(who.tenant, notification_id)
+    if found is None:
+        raise Problem("not_found")
+    return bodies.answer({"notification_id": notification_id, "messages": found})
 
 
 @router.post("/{notification_id}/cancel", response_model=CancelledOut, responses={409: {"description": ""}})

@@ -227,6 +227,43 @@ class NotificationOut(NotificationSummaryOut):
     events: list[EventOut]
 
 
+class TemplateParameterOut(BaseModel):
+    name: str
+    value: str
+
+
+class ProviderTemplateCallOut(BaseModel):
+    """A provider's own template as it was called: the provider renders it with these parameters."""
+
+    reference: str
+    language: str
+    parameters: list[TemplateParameterOut]
+
+
+class SentMessageOut(BaseModel):
+    """The words of one attempt, exactly as they were handed over."""
+
+    delivery_id: str
+    step: int
+    channel: str
+    attempt: int
+    provider: str
+    started_at: datetime
+    outcome: Annotated[str, Field(description="started, accepted, transient, permanent or unknown.")]
+    template: str
+    template_version: str
+    erased: Annotated[bool, Field(description="The words were removed, or the attempt is older than their record.")]
+    text: Annotated[str, Field(description="With provider_template: what that template says; it is not sent itself.")]
+    subject: str
+    html: str
+    provider_template: ProviderTemplateCallOut | None
+
+
+class SentMessagesOut(BaseModel):
+    notification_id: str
+    messages: list[SentMessageOut]
+
+
 class CancelledOut(BaseModel):
     id: str
     state: Literal["cancelled"]

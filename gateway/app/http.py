@@ -9,6 +9,7 @@ from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
 from gateway.identity.sessions import Attempts, Sessions
+from gateway.web.evidence import EvidenceArchives
 
 
 def http_parts(gateway: Gateway) -> Parts:
@@ -25,6 +26,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.ledger.database,
         gateway.operations.dead_letters,
         gateway.editor.workflow,
+        EvidenceArchives(gateway.ledger.database, gateway.ledger.clock),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,
         gateway.providers.inbox,

@@ -36,8 +36,8 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        help="send, read, manage, templates:read, templates:edit, templates:approve; admin: all within its tenant; "
-        "platform: controls of all tenants. May be repeated; default: send, read.",
+        help="send, read, words, manage, templates:read, templates:edit, templates:approve; admin: all within its "
+        "tenant; platform: controls of all tenants. May be repeated; default: send, read.",
     ),
 ]
 

@@ -87,6 +87,24 @@ async def call(
     return answer
 
 
+async def download(session: aiohttp.ClientSession, target: ApiTarget, path: str) -> bytes:
+    """GET of a file. Raises CallFailed, also for a problem answer."""
+    import aiohttp
+
+    try:
+        async with session.get(target.url + path, headers={"Accept": "*/*"}) as response:
+            content = await response.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise CallFailed(f"{target.url} does not answer ({type(error).__name__}): is the gateway up?") from error
+    if response.status >= 400:
+        try:
+            problem = json.loads(content)
+        except ValueError:
+            problem = None
+        raise CallFailed(problem_line(response.status, problem), response.status)
+    return content
+
+
 def problem_line(status: int, problem: Any) -> str:
     """A problem answer (RFC 9457) as one line."""
     if not isinstance(problem, Mapping):

@@ -31,6 +31,7 @@ from gateway.cli.doctor.command import doctor
 from gateway.cli.panels import EVIDENCE, OPERATIONS, PORTFOLIOS, PROCESSES, SETTINGS
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.runner import DEMO_DIR, fail, full_id, run, settings
+from gateway.core.private_files import open_private
 
 app = typer.Typer(
     name="gateway",
@@ -120,6 +121,23 @@ def status(
 
 
 @app.command(rich_help_panel=PORTFOLIOS)
+def show(
+    notification: Annotated[str, typer.Argument(metavar="ID", help="A notification's id, or the beginning of it.")],
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Show the words that were sent, exactly as they were handed over. Each look is recorded; needs the scope words."""
+    identifier = _notification(notification, url, key, data_dir)
+    found = ask(f"/v1/notifications/{_segment(identifier)}/messages", None, url, key, data_dir)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    console.messages(found["messages"])
+
+
+@app.command(rich_help_panel=PORTFOLIOS)
 def timeline(
     borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
     url: Url = "",
@@ -136,6 +154,30 @@ def timeline(
         typer.echo(json.dumps(items, ensure_ascii=False))
         return
     console.timeline(items)
+
+
+@app.command(rich_help_panel=EVIDENCE)
+def evidence(
+    borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
+    output: Annotated[Path, typer.Option(help="The ZIP to write.", dir_okay=False)] = Path("evidence.zip"),
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Write the evidence for one borrower: a page that is read offline, the events, and a program that verifies them.
+
+    The key needs the scope words, and the administrators' log has an entry.
+    """
+
+    async def work(stop: asyncio.Event) -> bytes:
+        where = client.find(url, key, data_dir)
+        async with where.session() as session:
+            return await client.download(session, where, f"/v1/borrowers/{_segment(borrower)}/evidence")
+
+    made = run(work)
+    with open_private(output, "wb") as file:  # it has personal data
+        file.write(made)
+    typer.echo(f"{output}: open evidence.en.html in it; verify it by: python3 verify.py")
 
 
 @app.command(rich_help_panel=PORTFOLIOS)

@@ -143,6 +143,30 @@ def notification(found: Mapping[str, Any]) -> None:
     timeline(found["events"])
 
 
+def messages(found: Sequence[Mapping[str, Any]]) -> None:
+    """The words of each attempt. They are printed as they are: no colours, no wrapping, no markup."""
+    if not found:
+        STDERR.print("nothing was handed over")
+    for each in found:
+        STDOUT.print(
+            f"{each['channel']}, attempt {each['attempt']} by {each['provider']} at {each['started_at']} (UTC):"
+            f" {each['outcome']}; template {each['template']} {each['template_version']}",
+            style="bold",
+            markup=False,
+            soft_wrap=True,
+        )
+        parts = [("subject", each["subject"]), ("text", each["text"]), ("html", each["html"])]
+        if each["provider_template"]:
+            call = each["provider_template"]
+            parts.append(("provider's template", f"{call['reference']} ({call['language']})"))
+            parts += [(f"parameter {one['name']}", one["value"]) for one in call["parameters"]]
+        for name, words in parts:
+            if words:
+                typer.echo(f"{name}:\n{words}\n")
+        if each["erased"]:
+            typer.echo("the words have been erased, or the attempt is older than their record\n")
+
+
 def timeline(events: Sequence[Mapping[str, Any]]) -> None:
     """Events in order, in UTC and by the borrower's clock where their time zone is known."""
     rows = [

@@ -36,6 +36,7 @@ class Scope(StrEnum):
 
     SEND = "send"
     READ = "read"
+    WORDS = "words"  # what borrowers were told, word for word; each look is an entry of the administrators' log
     MANAGE = "manage"
     TEMPLATES_READ = "templates:read"
     TEMPLATES_EDIT = "templates:edit"

@@ -20,7 +20,16 @@ from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import case_records, journeys
 from gateway.storage.rows import NOTIFICATION_BODY
-from gateway.storage.schema import inbox, notifications, receipts, replies, request_bodies, retention_progress
+from gateway.storage.schema import (
+    deliveries,
+    inbox,
+    messages,
+    notifications,
+    receipts,
+    replies,
+    request_bodies,
+    retention_progress,
+)
 
 _NO_ADDRESSES = '"addresses":{}'  # in a case's record, once it is erased
 BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long
@@ -144,6 +153,8 @@ def _contents(connection: Connection, cutoff: datetime, after: str, none_left: b
             done += 1
             where = notifications.c.id if row.in_row else request_bodies.c.notification_id
             connection.execute(update(where.table).where(where == row.id).values(body=erased))
+            steps = select(deliveries.c.id).where(deliveries.c.notification_id == row.id).scalar_subquery()
+            connection.execute(delete(messages).where(messages.c.delivery_id.in_(steps)))
         if none_left:
             after = row.id
     if rows and none_left:

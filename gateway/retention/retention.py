@@ -39,6 +39,7 @@ from gateway.storage.schema import (
     inbound_messages,
     inbox,
     leaving,
+    messages,
     notifications,
     receipts,
     replies,
@@ -158,7 +159,7 @@ def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> li
 
 
 def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ArchiveBatch:
-    """These notifications with their deliveries, attempts, receipts, feed messages and events."""
+    """These notifications with their deliveries, attempts, words, receipts, feed messages and events."""
     ids = [row["id"] for row in rows]
     steps = _rows(connection, deliveries, deliveries.c.notification_id.in_(ids))
     owner = {step["id"]: step["notification_id"] for step in steps}
@@ -166,7 +167,7 @@ def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Archive
         "deliveries": steps,
         **{
             table.name: _rows(connection, table, table.c.delivery_id.in_(sorted(owner)))
-            for table in (attempts, receipts, inbox)
+            for table in (attempts, messages, receipts, inbox)
         },
     }
     records: dict[str, dict[str, list[Mapping[str, Any]]]] = {
@@ -222,7 +223,7 @@ def _lock_claims(connection: Connection, batch: ArchiveBatch) -> None:
 def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     steps = [row for record in batch.records for row in record["deliveries"]]
     ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
-    for table in (attempts, receipts, inbox):
+    for table in (attempts, messages, receipts, inbox):
         connection.execute(delete(table).where(table.c.delivery_id.in_(delivery_ids)))
     connection.execute(delete(deliveries).where(deliveries.c.notification_id.in_(ids)))
     heads = [record["notifications"][0] for record in batch.records]

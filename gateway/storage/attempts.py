@@ -17,6 +17,7 @@ from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
 from gateway.storage.facts import AddressKey, Key, ask_facts, ask_opted_out, facts_from, lock_borrowers
+from gateway.storage.messages import SealedWords, seal_words, storing
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
 from gateway.storage.schema import attempts
 from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
@@ -101,15 +102,22 @@ def start(
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
     unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
     started: dict[str, Key] = {}
+    words: list[SealedWords] = []
     for each, key in zip(outgoing, keys, strict=True):
         delivery = unit_of_work.deliveries[each.work.delivery.id]
         changed = (_address_of(each)[0], _address_of(each)[2]) in refusing and not _known_as_opted_out(each)
         transition = rules.start(each, delivery, None if changed else versions.get(key), switches, now, lease_until)
-        if transition is not None and unit_of_work.apply(transition) and transition.to is State.SENDING:
-            started[delivery.id] = key
+        if transition is not None and transition.to is State.SENDING:
+            sealed = seal_words(delivery.id, each.work.delivery.attempt + 1, each.content)
+            transition = replace(transition, detail={**transition.detail, "words": sealed.digest})
+            if unit_of_work.apply(transition):
+                started[delivery.id] = key
+                words.append(sealed)
+        elif transition is not None:
+            unit_of_work.apply(transition)
     begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
     next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
-    unit_of_work.write(*begun, *next_versions)
+    unit_of_work.write(*begun, *storing(connection, words), *next_versions)
     return set(started)
 
 

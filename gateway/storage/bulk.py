@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, String, Table
+from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
 from gateway.storage.schema import Instant, microseconds
 from gateway.storage.statements import Statement, document
@@ -31,7 +31,7 @@ def inserting(
     if not rows:
         return []
     names = tuple(rows[0])
-    _plain(table, names, rows)
+    _plain(table, names, rows, hexadecimal=connection.dialect.name != "sqlite")
     if connection.dialect.name == "sqlite" and not returning:
         return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
     text = _insert(connection.dialect.name, table, names, new_only, returning)
@@ -46,15 +46,18 @@ def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Se
     if not rows:
         return []
     names = tuple(rows[0])
-    _plain(table, names, rows)
+    _plain(table, names, rows, hexadecimal=connection.dialect.name != "sqlite")
     if connection.dialect.name == "sqlite":
         return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
     return [Statement(_postgresql_update(table, tuple(keys), names), {"rows": document(rows)})]
 
 
-def _plain(table: Table, names: Iterable[str], rows: Sequence[Row]) -> None:
-    """Replace instants by the integers that are stored."""
+def _plain(table: Table, names: Iterable[str], rows: Sequence[Row], *, hexadecimal: bool) -> None:
+    """Replace instants by the integers that are stored, and bytes by PostgreSQL's hex format, which JSON can carry."""
     for name in names:
+        if hexadecimal and isinstance(table.c[name].type, LargeBinary):
+            for row in rows:
+                row[name] = f"\\x{row[name].hex()}"
         if isinstance(table.c[name].type, Instant):
             for row in rows:
                 if row[name] is not None:
@@ -107,6 +110,8 @@ def _type(kind: Any) -> str:
         return "bigint"
     if isinstance(kind, Integer):
         return "integer"
+    if isinstance(kind, LargeBinary):
+        return "bytea"
     assert isinstance(kind, String)
     return "text"  # a cast to varchar(n) would cut what is too long, where storing it is an error
 

@@ -18,6 +18,7 @@ from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
+from gateway.storage.messages import messages_of
 from gateway.storage.rows import WHOLE_NOTIFICATION, standing_in
 from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
 from gateway.storage.verdicts import whole_details
@@ -63,6 +64,10 @@ class Reads:
     async def notification(self, tenant: str, notification_id: str) -> dict[str, Any] | None:
         """Everything about one notification; None where the tenant has no such one."""
         return await self._database.read(lambda connection: _notification(connection, tenant, notification_id))
+
+    async def messages(self, tenant: str, notification_id: str) -> list[dict[str, Any]] | None:
+        """The words of each attempt of a notification; None where the tenant has no such one."""
+        return await self._database.read(lambda connection: messages_of(connection, tenant, notification_id))
 
     async def notifications(
         self, tenant: str, which: Filter, limit: int, before: str | None = None

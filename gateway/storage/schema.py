@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -224,6 +225,17 @@ attempts = Table(
     Column("code", String(40), nullable=False, server_default=""),
     Column("provider_message_id", String(128), nullable=False, server_default=""),
     PrimaryKeyConstraint("delivery_id", "number"),
+)
+
+# The words that each attempt handed over (gateway/storage/messages.py).
+messages = Table(
+    "messages",
+    metadata,
+    Column("delivery_id", String(48), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("delivery_id", "attempt"),
+    sqlite_with_rowid=False,  # else SQLite stores the key a second time, as an index
 )
 
 # Append-only (triggers refuse UPDATE and DELETE), chained by hash per subject.

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.path_prefix import with_prefix
@@ -50,6 +50,17 @@ def headers(policy: str = POLICY) -> dict[str, str]:
     }
 
 
+def environment(*others: str) -> Environment:
+    """The Jinja environment of the pages, and of ``others``: folders beside theirs."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader("gateway.web", folder) for folder in ("pages", *others)]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class Pages:
     """Renders the pages. Each has ``t`` (its words), ``language``, ``languages``, ``here`` and ``asset``."""
 
@@ -58,13 +69,7 @@ class Pages:
         self._prefix = prefix
         self._texts = translations.load()
         self._assets = _assets()
-        self._environment = Environment(
-            loader=PackageLoader("gateway.web", "pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._environment = environment()
 
     def texts(self, request: Request) -> PageTexts:
         cookie = request.cookies.get(translations.COOKIE, "")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
+from zoneinfo import ZoneInfo
 
 from babel.dates import format_datetime
 
@@ -53,6 +54,13 @@ class PageTexts:
             return ""
         locale, pattern = _WRITTEN[self.language]
         return f"{format_datetime(instant, pattern, locale=locale)} UTC"
+
+    def local(self, instant: datetime, zone: str) -> str:
+        """An instant by the clock of a time zone, with the day of the week; in UTC where the zone is unknown."""
+        if not zone:
+            return self.when(instant)
+        locale, pattern = _WRITTEN[self.language]
+        return str(format_datetime(instant.astimezone(ZoneInfo(zone)), f"EEEE {pattern}", locale=locale))
 
 
 def load() -> dict[str, PageTexts]:

@@ -137,7 +137,7 @@ def needs(*scopes: Scope, reads_words: bool = False) -> Callable[[Request], Asyn
 
     This is the one place where the API's part of the administrators' log is written: each request by a scope of
     ``ADMINISTRATIVE`` that may change something, and with ``reads_words`` each request that shows what a borrower
-    wrote. The entry is committed before the route runs; a refusal or failure has a second one.
+    wrote or was told. The entry is committed before the route runs; a refusal or failure has a second one.
     """
     administrative = not ADMINISTRATIVE.isdisjoint(scopes)
 
@@ -195,6 +195,7 @@ def _snake(name: str) -> str:
 
 Reading = Annotated[Caller, Depends(needs(Scope.READ))]
 ReadingWords = Annotated[Caller, Depends(needs(Scope.READ, reads_words=True))]
+ReadingMessages = Annotated[Caller, Depends(needs(Scope.WORDS, reads_words=True))]
 Sending = Annotated[Caller, Depends(needs(Scope.SEND))]
 Managing = Annotated[Caller, Depends(needs(Scope.MANAGE))]
 

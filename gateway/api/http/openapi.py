@@ -66,6 +66,7 @@ _TAGS = {
     "cases": "Feed cases: balances, payments, promises, plans; close them.",
     "journeys": "Definitions of journeys, and the cases on their way.",
     "borrowers": "Holds, opt-outs, consents and the record of one borrower.",
+    "evidence": "Proof of what happened with one borrower.",
     "decisions": "What would be decided; nothing is stored.",
     "reviews": "What waits for a person.",
     "suppressions": "Addresses that are used for nobody.",

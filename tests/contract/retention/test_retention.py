@@ -39,6 +39,7 @@ from gateway.storage.schema import (
     deliveries,
     events,
     leaving,
+    messages,
     notifications,
     receipts,
     replies,
@@ -95,7 +96,7 @@ async def test_old_records_leave_with_all_that_belongs_to_them(database: Databas
     removed = await retention(database).prune(tmp_path, most=100, stop=NEVER)
     assert (due.records, removed.records) == (1, 1)
     assert await ids(database) == [young]
-    for table in (deliveries, attempts, receipts, dedup_claims):
+    for table in (deliveries, attempts, messages, receipts, dedup_claims):
         assert await rows(database, table) == 1, table.name
     assert await rows(database, leaving) == 0
     assert (await verify(database, tmp_path)).broken == []

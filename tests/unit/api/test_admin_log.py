@@ -49,7 +49,12 @@ UNRECORDED = {
     "POST /v1/journey-definitions/lint",
     "POST /v1/templates/{template}/preview",
 }
-SHOWS_WORDS = {"GET /v1/borrowers/{borrower_id}", "GET /v1/reviews"}
+SHOWS_WORDS = {
+    "GET /v1/borrowers/{borrower_id}",
+    "GET /v1/reviews",
+    "GET /v1/notifications/{notification_id}/messages",
+    "GET /v1/borrowers/{borrower_id}/evidence",
+}
 
 
 @pytest.fixture

@@ -568,6 +568,14 @@ class ProblemOut(_Answer):
     consequences: list[dict[str, JsonValue]] = Field(default_factory=list)
 
 
+class ProviderTemplateCallOut(_Answer):
+    """A provider's own template as it was called: the provider renders it with these parameters."""
+
+    reference: str
+    language: str
+    parameters: list[TemplateParameterOut]
+
+
 class RecordedRuleOut(_Answer):
     rule: str
     pack: str
@@ -673,6 +681,30 @@ class RuleOut(_Answer):
     until: AwareDatetime | None
 
 
+class SentMessageOut(_Answer):
+    """The words of one attempt, exactly as they were handed over."""
+
+    delivery_id: str
+    step: int
+    channel: str
+    attempt: int
+    provider: str
+    started_at: AwareDatetime
+    outcome: str
+    template: str
+    template_version: str
+    erased: bool
+    text: str
+    subject: str
+    html: str
+    provider_template: ProviderTemplateCallOut | None
+
+
+class SentMessagesOut(_Answer):
+    notification_id: str
+    messages: list[SentMessageOut]
+
+
 class StepIn(_Request):
     """One channel of a route; a plain name stands for an object with that channel."""
 
@@ -709,6 +741,11 @@ class SuppressionSetOut(_Answer):
     channel: str
     suppressed: bool
     reason: str
+
+
+class TemplateParameterOut(_Answer):
+    name: str
+    value: str
 
 
 class TimelineEventOut(_Answer):

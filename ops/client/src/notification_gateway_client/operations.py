@@ -40,6 +40,7 @@ from .models import (
     ReviewedOut,
     ReviewIn,
     ReviewListOut,
+    SentMessagesOut,
     State,
     SuppressionIn,
     SuppressionListOut,
@@ -76,6 +77,7 @@ class Operations(ABC):
         case_id: str | None = None,
         state: State | None = None,
         template: str | None = None,
+        id_prefix: str | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
         limit: int = 50,
@@ -91,6 +93,7 @@ class Operations(ABC):
                     "case_id": case_id,
                     "state": state,
                     "template": template,
+                    "id_prefix": id_prefix,
                     "from": from_,
                     "to": to,
                     "limit": limit,
@@ -110,6 +113,11 @@ class Operations(ABC):
     def get_notification(self, notification_id: str) -> NotificationOut:
         """State, verdict with every rule behind it, deliveries, attempts and events of one notification."""
         return self.call(Call("GET", ("v1", "notifications", notification_id)), NotificationOut)
+
+    def list_messages(self, notification_id: str) -> SentMessagesOut:
+        """The words of each attempt, exactly as they were handed over. Each call is an entry of the
+        administrators' log."""
+        return self.call(Call("GET", ("v1", "notifications", notification_id, "messages")), SentMessagesOut)
 
     def cancel_notification(self, notification_id: str) -> CancelledOut:
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
@@ -288,6 +296,7 @@ class AsyncOperations(ABC):
         case_id: str | None = None,
         state: State | None = None,
         template: str | None = None,
+        id_prefix: str | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
         limit: int = 50,
@@ -303,6 +312,7 @@ class AsyncOperations(ABC):
                     "case_id": case_id,
                     "state": state,
                     "template": template,
+                    "id_prefix": id_prefix,
                     "from": from_,
                     "to": to,
                     "limit": limit,
@@ -322,6 +332,11 @@ class AsyncOperations(ABC):
     async def get_notification(self, notification_id: str) -> NotificationOut:
         """State, verdict with every rule behind it, deliveries, attempts and events of one notification."""
         return await self.call(Call("GET", ("v1", "notifications", notification_id)), NotificationOut)
+
+    async def list_messages(self, notification_id: str) -> SentMessagesOut:
+        """The words of each attempt, exactly as they were handed over. Each call is an entry of the
+        administrators' log."""
+        return await self.call(Call("GET", ("v1", "notifications", notification_id, "messages")), SentMessagesOut)
 
     async def cancel_notification(self, notification_id: str) -> CancelledOut:
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""

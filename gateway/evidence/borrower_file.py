@@ -1,0 +1,179 @@
+"""Everything that the ledger can prove about one borrower: events with their chains, words, replies, approvals.
+
+Reads one snapshot. The files are those that gateway/evidence/offline_verifier.py verifies. Must not know languages or
+pages: gateway/web/evidence.py makes the ZIP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, select
+
+from gateway.core.codec import notification_from
+from gateway.core.notifications import Notification
+from gateway.evidence.offline_verifier import SEALED, dump
+from gateway.storage.database import Database
+from gateway.storage.events import borrower_subject, template_subject
+from gateway.storage.messages import opened
+from gateway.storage.schema import (
+    borrowers,
+    deliveries,
+    events,
+    messages,
+    notifications,
+    replies,
+    template_editions,
+    templates,
+    users,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedVersion:
+    """A tenant's version of a template: who submitted and who approved it. ``""`` for one that ships (no approval)."""
+
+    template: str
+    version: str
+    submitted_by: str
+    approved_by: str
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReply:
+    """A borrower's reply. ``text`` is "" where it has been erased."""
+
+    id: str
+    received_at: datetime
+    channel: str
+    intent: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowerFile:
+    """``events`` in the order of the ledger, each with the fields of its row. ``words``: (delivery, attempt) → JSON.
+
+    ``heads``: subject → hash of its last event. ``names``: actor → display name of a user.
+    """
+
+    tenant: str
+    borrower_id: str
+    notifications: Mapping[str, Notification]
+    channels: Mapping[str, str]  # delivery → channel
+    events: Sequence[Mapping[str, Any]]
+    heads: Mapping[str, str]
+    words: Mapping[tuple[str, int], str]
+    replies: Sequence[WrittenReply]
+    versions: Mapping[tuple[str, str], ApprovedVersion]
+    names: Mapping[str, str]
+
+    @property
+    def zone(self) -> str:
+        """The borrower's first time zone by the latest request; "" where unknown."""
+        zones = [each.borrower.time_zones for each in self.notifications.values() if each.borrower.time_zones]
+        return zones[-1][0] if zones else ""
+
+    @property
+    def name(self) -> str:
+        """The borrower's name by the latest request that still has it."""
+        known = [each.borrower.name for each in self.notifications.values() if each.borrower.name]
+        return known[-1] if known else ""
+
+    def own_events(self) -> list[Mapping[str, Any]]:
+        """The events without those of templates."""
+        return [each for each in self.events if not each["subject"].startswith("template:")]
+
+    def events_file(self) -> str:
+        """The events as JSON lines: what their hashes are made of, and nothing besides."""
+        return "".join(f"{dump(sealed_event(each))}\n" for each in self.events)
+
+    def words_file(self) -> str:
+        """The words of all attempts as JSON lines."""
+        rows = [{"delivery_id": key[0], "attempt": key[1], "content": text} for key, text in self.words.items()]
+        return "".join(f"{dump(each)}\n" for each in rows)
+
+
+async def read_borrower_file(database: Database, tenant: str, borrower_id: str) -> BorrowerFile | None:
+    """The file of a borrower; None for an unknown one. Raises Unavailable."""
+    return await database.read(lambda connection: _read(connection, tenant, borrower_id))
+
+
+def sealed_event(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An event's row as the fields that its hash is made of (gateway/storage/events.py, ``link``), and its hash."""
+    plain = {**row, "delivery_id": row["delivery_id"] or "", "at_ms": int(row["at"].timestamp() * 1000)}
+    return {name: plain[name] for name in (*SEALED, "hash")}
+
+
+def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile | None:
+    mine = and_(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
+    rows = connection.execute(select(notifications).where(mine).order_by(notifications.c.id)).all()
+    own = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
+    person = connection.execute(select(borrowers).where(own)).first()
+    if not rows and (person is None or not person.event_hash):
+        return None
+    known = {row.id: notification_from(row) for row in rows}
+    heads = {row.id: row.event_hash for row in rows}
+    if person is not None and person.event_hash:
+        heads[borrower_subject(tenant, borrower_id)] = person.event_hash
+    heads |= _template_heads(connection, tenant, sorted({each.template for each in known.values()}))
+    steps = connection.execute(
+        select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.notification_id.in_(list(known)))
+    ).all()
+    said = select(messages).where(messages.c.delivery_id.in_([step.id for step in steps]))
+    found = select(events).where(events.c.subject.in_(list(heads))).order_by(events.c.seq)
+    return BorrowerFile(
+        tenant,
+        borrower_id,
+        known,
+        {step.id: step.channel for step in steps},
+        [dict(row) for row in connection.execute(found).mappings()],
+        heads,
+        {
+            (row.delivery_id, row.attempt): opened(row.content)
+            for row in connection.execute(said.order_by(messages.c.delivery_id, messages.c.attempt))
+        },
+        _replies(connection, tenant, borrower_id),
+        _versions(connection, tenant, known.values()),
+        {f"user:{row.id}": row.name for row in connection.execute(select(users).where(users.c.tenant == tenant))},
+    )
+
+
+def _template_heads(connection: Connection, tenant: str, names: Sequence[str]) -> dict[str, str]:
+    query = select(templates).where(templates.c.tenant == tenant, templates.c.id.in_(names))
+    return {template_subject(tenant, row.id): row.event_hash for row in connection.execute(query) if row.event_hash}
+
+
+def _replies(connection: Connection, tenant: str, borrower_id: str) -> list[WrittenReply]:
+    query = select(replies).where(replies.c.tenant == tenant, replies.c.borrower_id == borrower_id)
+    return [
+        WrittenReply(row.id, row.received_at, row.channel, row.intent, row.text)
+        for row in connection.execute(query.order_by(replies.c.id))
+    ]
+
+
+def _versions(connection: Connection, tenant: str, known: Any) -> dict[tuple[str, str], ApprovedVersion]:
+    wanted = {(each.template, each.template_version) for each in known}
+    query = select(template_editions).where(
+        template_editions.c.tenant == tenant,
+        template_editions.c.template.in_(sorted({template for template, _ in wanted})),
+        template_editions.c.version != "",
+    )
+    return {
+        (row.template, row.version): ApprovedVersion(
+            row.template, row.version, row.submitted_by, row.approved_by, row.published_at
+        )
+        for row in connection.execute(query)
+        if (row.template, row.version) in wanted
+    }
+
+
+def words_of(words: str) -> dict[str, Any]:
+    """The parts of stored words: text, subject, html, template."""
+    parts: dict[str, Any] = json.loads(words)
+    return parts

@@ -1,0 +1,120 @@
+"""The words of messages, exactly as they were handed over: one row for each attempt that has begun.
+
+A row is written in the transaction that begins its attempt, so there is no attempt without its words, and a template
+that changes or goes later changes nothing. The content is JSON, compressed (RFC 1951), without what is empty. The event
+``attempt_started`` has the SHA-256 of that JSON, so that the chain of events proves the words. A random salt in it
+keeps the digest from giving away an erased text: of a reminder, most can be guessed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import zlib
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from channels.base import Content
+from gateway.core.codec import instant
+from gateway.storage.bulk import inserting
+from gateway.storage.schema import attempts, deliveries, messages, notifications
+from gateway.storage.statements import Statement
+
+_RAW_DEFLATE = -zlib.MAX_WBITS  # without zlib's header and checksum, which the database and the chain make superfluous
+_SALT_BYTES = 16  # 128 bits: nobody can try them all
+
+
+@dataclass(frozen=True, slots=True)
+class SealedWords:
+    """The words of one attempt as they are stored, with the digest for the chain of events."""
+
+    delivery_id: str
+    attempt: int
+    content: bytes
+    digest: str
+
+
+def seal_words(delivery_id: str, attempt: int, content: Content) -> SealedWords:
+    """The words that an attempt hands over. With a provider's template, its parameters are the words that are sent."""
+    said: dict[str, Any] = {"salt": _text(secrets.token_bytes(_SALT_BYTES)), "text": content.text}
+    if content.subject:
+        said["subject"] = content.subject
+    if content.html:
+        said["html"] = content.html
+    if content.template is not None:
+        call = content.template
+        said["template"] = {"reference": call.reference, "language": call.language, "parameters": call.parameters}
+    plain = msgspec.json.encode(said)
+    return SealedWords(delivery_id, attempt, zlib.compress(plain, wbits=_RAW_DEFLATE), _text(sha256(plain).digest()))
+
+
+def opened(content: bytes) -> str:
+    """The JSON of stored words: what the digest in the chain of events is of."""
+    return zlib.decompress(content, wbits=_RAW_DEFLATE).decode()
+
+
+def storing(connection: Connection, words: Sequence[SealedWords]) -> list[Statement]:
+    """The statement that stores the words of attempts; [] for none."""
+    rows = [{"delivery_id": each.delivery_id, "attempt": each.attempt, "content": each.content} for each in words]
+    return inserting(connection, messages, rows)
+
+
+def messages_of(connection: Connection, tenant: str, notification_id: str) -> list[dict[str, Any]] | None:
+    """The words of each attempt of a notification, in order; None where the tenant has no such notification.
+
+    ``erased``: the attempt was made, and its words have been removed since.
+    """
+    mine = (notifications.c.id == notification_id) & (notifications.c.tenant == tenant)
+    owner = connection.execute(select(notifications).where(mine)).first()
+    if owner is None:
+        return None
+    words = (messages.c.delivery_id == attempts.c.delivery_id) & (messages.c.attempt == attempts.c.number)
+    rows = connection.execute(
+        select(deliveries.c.step, deliveries.c.channel, attempts, messages.c.content)
+        .join(deliveries, deliveries.c.id == attempts.c.delivery_id)
+        .join(messages, words, isouter=True)
+        .where(deliveries.c.notification_id == notification_id)
+        .order_by(deliveries.c.step, attempts.c.number)
+    )
+    return [
+        {
+            "delivery_id": row.delivery_id,
+            "step": row.step,
+            "channel": row.channel,
+            "attempt": row.number,
+            "provider": row.provider,
+            "started_at": instant(row.started_at),
+            "outcome": row.outcome,
+            "template": owner.template,
+            "template_version": owner.template_version,
+            **words_view(row.content),
+        }
+        for row in rows
+    ]
+
+
+def words_view(content: bytes | None) -> dict[str, Any]:
+    """Stored words as the API answers them; None: they were erased, or the attempt is older than this table."""
+    said = {} if content is None else msgspec.json.decode(opened(content))
+    call = said.get("template")
+    return {
+        "erased": content is None,
+        "text": said.get("text", ""),
+        "subject": said.get("subject", ""),
+        "html": said.get("html", ""),
+        "provider_template": call
+        and {
+            "reference": call["reference"],
+            "language": call["language"],
+            "parameters": [{"name": name, "value": value} for name, value in call["parameters"]],
+        },
+    }
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
