@@ -19,7 +19,7 @@ _LARGEST_ANSWER = 1_000_000  # bytes; our choice: a page of 100 templates with t
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JsonAnswer:
     """An HTTP answer. ``body`` is the JSON object in it, and empty where there is none."""
 
     status: int
@@ -57,7 +57,7 @@ class JsonApi:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> JsonAnswer:
         """One request, once; any answer is returned.
 
         Raises: TransientFailure where no connection was made, UnknownOutcome where one was lost or timed out.
@@ -76,7 +76,7 @@ class JsonApi:
                 raw = await answer.content.read(_LARGEST_ANSWER + 1)
                 while len(raw) <= _LARGEST_ANSWER and (more := await answer.content.read(_LARGEST_ANSWER)):
                     raw += more
-                return Answer(answer.status, _object(raw), answer.headers)
+                return JsonAnswer(answer.status, _object(raw), answer.headers)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise TransientFailure(ProviderReason.CONNECTION_FAILED) from None
         except TimeoutError:

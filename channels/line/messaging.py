@@ -40,7 +40,7 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.json_api import Answer, JsonApi, encoded
+from channels.json_api import JsonAnswer, JsonApi, encoded
 from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
 from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
@@ -158,7 +158,7 @@ class LineProvider:
         except (KeyError, IndexError, TypeError):
             raise UnknownOutcome(ProviderReason.UNMAPPED) from None
 
-    async def _get(self, path: str) -> Answer:
+    async def _get(self, path: str) -> JsonAnswer:
         answer = await self._call("GET", path)
         if answer.status == 404:
             raise self._failure(answer)
@@ -171,14 +171,14 @@ class LineProvider:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         good: tuple[int, ...] = (),
-    ) -> Answer:
+    ) -> JsonAnswer:
         sent = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **(headers or {})}
         answer = await self._api.call(method, path, body=None if body is None else encoded(body), headers=sent)
         if answer.status == 200 or answer.status in good or (method == "GET" and answer.status == 404):
             return answer
         raise self._failure(answer)
 
-    def _failure(self, answer: Answer) -> SendFailure:
+    def _failure(self, answer: JsonAnswer) -> SendFailure:
         # LINE has no codes, but words: in the message, or of the property that is wrong.
         details = answer.body.get("details")
         said = [str(answer.body.get("message", ""))]

@@ -37,7 +37,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
-class StoredMessage:
+class LineMessage:
     """A message as the simulator keeps it. ``to`` is a user's id, or a number's digest."""
 
     to: str
@@ -66,7 +66,7 @@ class LineSimulator(LoopbackServer):
         self.received = received or Received()
         self._delay = delay_seconds
         self._hang = hang_seconds
-        self.messages: list[StoredMessage] = []
+        self.messages: list[LineMessage] = []
         self.templates: dict[str, frozenset[str]] = {}  # the item keys of each template key
         self.webhook: dict[str, Any] = {"endpoint": callback_url, "active": True}
         self._numbers: dict[str, str] = {}
@@ -118,7 +118,7 @@ class LineSimulator(LoopbackServer):
             return web.json_response({"message": "The retry key is already accepted"}, status=409, headers=accepted)
         if refusal := self._trouble(to[-2:], key or to):
             return refusal
-        stored = StoredMessage(to, message["text"])
+        stored = LineMessage(to, message["text"])
         if key:
             self._keys[key] = secrets.token_hex(16)
         self._store(stored, key, to[-2:])
@@ -141,7 +141,7 @@ class LineSimulator(LoopbackServer):
         if refusal := self._trouble(magic, to + delivery_of(tag)):
             return refusal
         said = "\n".join(each["content"] for each in items)
-        self._store(StoredMessage(to, said, body["templateKey"], tag), tag, magic)
+        self._store(LineMessage(to, said, body["templateKey"], tag), tag, magic)
         if magic == "94":
             await asyncio.sleep(self._hang)
         return web.json_response({})
@@ -154,13 +154,13 @@ class LineSimulator(LoopbackServer):
             return web.json_response({"message": "busy"}, status=429 if magic == "96" else 500)
         return None
 
-    def _store(self, stored: StoredMessage, key: str, magic: str) -> None:
+    def _store(self, stored: LineMessage, key: str, magic: str) -> None:
         self.messages.append(stored)
         self.received.came(delivery_of(key) if key else str(len(self.messages)))
         if stored.tag and magic != "90":
             self.later(self._report(stored))
 
-    async def _report(self, stored: StoredMessage) -> None:
+    async def _report(self, stored: LineMessage) -> None:
         await asyncio.sleep(self._delay)
         await self.tell({"type": "delivery", "webhookEventId": secrets.token_hex(13), "delivery": {"data": stored.tag}})
 

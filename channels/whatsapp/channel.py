@@ -15,7 +15,7 @@ from channels.options import build_provider
 from channels.profile import PHONE_NUMBER, ChannelProfile, Frame, Part, Wording
 
 PROVIDERS: Mapping[str, str] = {
-    "twilio": "channels.whatsapp.twilio:TwilioProvider",
+    "twilio": "channels.whatsapp.twilio:WhatsAppTwilioProvider",
     "cloud": "channels.whatsapp.cloud:CloudProvider",
 }
 

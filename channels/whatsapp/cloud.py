@@ -36,7 +36,7 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.json_api import Answer, JsonApi, encoded
+from channels.json_api import JsonAnswer, JsonApi, encoded
 from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
 from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
@@ -154,7 +154,7 @@ class CloudProvider:
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> JsonAnswer:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         raw = None if body is None else encoded(body)
         answer = await self._api.call(method, f"/{self._version}/{path}", query=query, body=raw, headers=headers)
@@ -162,7 +162,7 @@ class CloudProvider:
             raise self._failure(answer)
         return answer
 
-    def _failure(self, answer: Answer) -> SendFailure:
+    def _failure(self, answer: JsonAnswer) -> SendFailure:
         error = answer.body.get("error")
         code = str(error.get("code", "")) if isinstance(error, dict) else ""
         if answer.status >= 500 and code not in self._table.codes:

@@ -51,7 +51,7 @@ class SimulatedTemplate:
 
 
 @dataclass(slots=True)
-class StoredMessage:
+class WhatsAppMessage:
     """A message as the simulator keeps it; ``text`` as the person sees it."""
 
     id: str
@@ -95,7 +95,7 @@ class WhatsAppSimulator(LoopbackServer):
         self._slow = slow_seconds
         self._hang = hang_seconds
         self.templates: dict[tuple[str, str], SimulatedTemplate] = {}
-        self.messages: list[StoredMessage] = []
+        self.messages: list[WhatsAppMessage] = []
         self.windows: set[str] = set()  # numbers that have written to us
         self.account_subscribed = True
         self._tried: set[str] = set()
@@ -148,7 +148,7 @@ class WhatsAppSimulator(LoopbackServer):
         answer = {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": stored.id}]}
         return web.json_response(answer)
 
-    def _accept(self, body: Mapping[str, Any]) -> StoredMessage:
+    def _accept(self, body: Mapping[str, Any]) -> WhatsAppMessage:
         to, kind, tag = body["to"].removeprefix("+"), body.get("type", "text"), body.get("biz_opaque_callback_data", "")
         if body["messaging_product"] != "whatsapp" or not to.isdigit() or kind not in _SHAPES:
             raise Refused(400, 100)
@@ -159,7 +159,7 @@ class WhatsAppSimulator(LoopbackServer):
         if magic in ("96", "97") and (key := to + delivery_of(tag)) not in self._tried:
             self._tried.add(key)
             raise Refused(429, 130429) if magic == "96" else Refused(500, 131000)
-        stored = StoredMessage(_id(), to, text, name, tag)
+        stored = WhatsAppMessage(_id(), to, text, name, tag)
         self.messages.append(stored)
         self.received.came(delivery_of(tag) or stored.id)
         if magic != "93":
@@ -212,7 +212,7 @@ class WhatsAppSimulator(LoopbackServer):
 
     # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _follow(self, stored: StoredMessage) -> None:
+    async def _follow(self, stored: WhatsAppMessage) -> None:
         magic = stored.to[-2:]
         await asyncio.sleep(self._slow if magic == "92" else self._delay)
         failed = _FAILED.get(magic) or (131047 if not stored.template and stored.to not in self.windows else None)
@@ -226,7 +226,7 @@ class WhatsAppSimulator(LoopbackServer):
         if magic == "88":
             await self._report(stored, "read")
 
-    async def _report(self, stored: StoredMessage, status: str, code: int | None = None) -> None:
+    async def _report(self, stored: WhatsAppMessage, status: str, code: int | None = None) -> None:
         report: dict[str, Any] = {"id": stored.id, "status": status, "timestamp": "0", "recipient_id": stored.to}
         if stored.tag:
             report["biz_opaque_callback_data"] = stored.tag

@@ -13,7 +13,7 @@ from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
 from channels.twilio.messages import OPTIONS, TwilioMessages
 
 
-class TwilioProvider(TwilioMessages):
+class WhatsAppTwilioProvider(TwilioMessages):
     """Twilio's Messages API with WhatsApp senders.
 
     Options: those of ``TwilioMessages``; collections_approved_by and collections_approved_on (``channels.sign_off``).
@@ -28,7 +28,7 @@ class TwilioProvider(TwilioMessages):
         self.capability = replace(self.capability, categories=permitted_categories(name, options))
 
     @classmethod
-    def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> TwilioProvider:
+    def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> WhatsAppTwilioProvider:
         """Build from settings. Needs the service ``clock``. Raises ValueError naming what is missing."""
         return cls(name, ProviderOptions(name, values, OPTIONS | SIGN_OFF_OPTIONS), service(name, services, "clock"))
 
