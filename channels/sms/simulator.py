@@ -23,6 +23,8 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,13 +37,14 @@ from aiohttp import web
 
 from channels.options import Clock
 from channels.received import Received, delivery_of
-from channels.sms.twilio_shapes import Stored, dates_match, error, resource, sign
+from channels.twilio.shapes import Stored, dates_match, error, resource, sign
 
 _UNDELIVERED = {"90": 30003, "98": 30007, "99": 30005}
 _REFUSED = {
     "91": (21610, "Attempt to send to unsubscribed recipient"),
     "95": (21211, "The 'To' number is not a valid phone number."),
 }
+_GAP = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _CALLBACKS_AT_ONCE = 32  # our choice: concurrent callbacks that one web server can handle
 _CALLBACK_TRIES = 6  # Twilio's maximum: the first and five retries (rc=5)
 _CALLBACK_BACKOFF = 0.2  # seconds, doubled at each retry; our choice
@@ -58,6 +61,7 @@ class SmsSimulator:
     received: Received = field(default_factory=Received)
     delay_seconds: float = 0.0  # before each of the callbacks "sent" and "delivered"
     slow_seconds: float = 5.0
+    contents: Mapping[str, str] = field(default_factory=dict)  # texts of content templates ({{1}}) by their SID
     hang_seconds: float = 120.0  # the delay of the answer for 94: above any reasonable client's time-out; our choice
     port: int = 0
     messages: dict[str, Stored] = field(default_factory=dict)
@@ -121,7 +125,8 @@ class SmsSimulator:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        to, body = form.get("To", ""), form.get("Body", "")
+        to = form.get("To", "")
+        body = self._content(form) if form.get("ContentSid") else form.get("Body", "")
         # Like Twilio, read only the retry settings from the URL's fragment.
         callback = form.get("StatusCallback", "").partition("#")[0]
         reference = parse_qs(urlsplit(callback).query).get("ref", [""])[0]
@@ -131,6 +136,11 @@ class SmsSimulator:
         if stored.to[-2:] == "94":
             await asyncio.sleep(self.hang_seconds)
         return web.json_response(resource(self.account_sid, stored), status=201)
+
+    def _content(self, form: Mapping[str, str]) -> str:
+        """The text of a content template with its variables; "" where there is no such template."""
+        values = json.loads(form.get("ContentVariables") or "{}")
+        return _GAP.sub(lambda gap: str(values[gap[1]]), self.contents.get(form["ContentSid"], ""))
 
     def _refusal(self, to: str, body: str, form: Mapping[str, str], reference: str) -> web.Response | None:
         if not to:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
-from channels.sms.twilio_shapes import sign
+from channels.twilio.shapes import sign
 
 _TOKEN = "sms-token"
 _CALLBACKS_AT_ONCE = 16

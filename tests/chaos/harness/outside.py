@@ -14,7 +14,7 @@ from aiosmtpd.smtp import Envelope
 
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
-from channels.sms.twilio_shapes import Stored, error
+from channels.twilio.shapes import Stored, error
 
 
 @dataclass(frozen=True)

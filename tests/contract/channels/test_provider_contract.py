@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -15,22 +16,33 @@ from channels.base import (
     BadSignature,
     CallbackRequest,
     Channel,
+    Content,
     LookupAnswer,
     LookupResult,
     MalformedCallback,
+    Message,
     PermanentFailure,
     Provider,
     ProviderReason,
     ReceiptStatus,
+    TemplateCall,
     TransientFailure,
     UnknownOutcome,
 )
 from channels.email import CHANNEL as EMAIL
 from channels.email.sink import SmtpSink
 from channels.inapp import CHANNEL as INAPP
+from channels.line import CHANNEL as LINE
+from channels.line import NOTIFICATIONS as LINE_NOTIFICATION
+from channels.line.simulator import LineSimulator
 from channels.sms import CHANNEL as SMS
 from channels.sms.simulator import SmsSimulator
-from channels.sms.twilio_shapes import sign
+from channels.twilio.shapes import sign
+from channels.wechat import CHANNEL as WECHAT
+from channels.wechat.simulator import WeChatSimulator
+from channels.whatsapp import CHANNEL as WHATSAPP
+from channels.whatsapp.simulator import SimulatedTemplate, WhatsAppSimulator
+from channels.whatsapp.simulator import sign as meta_sign
 from tests.support.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
 from tests.support.smsc import Smsc
 
@@ -71,6 +83,10 @@ class Rig:
     received: Callable[[], int] = lambda: 0
     break_down: Callable[[], Awaitable[dict[str, Any]]] | None = None  # options under which nothing answers
     sign_nonsense: Callable[[str], CallbackRequest] | None = None
+    callbacks: dict[str, int] = field(default_factory=lambda: {"good": 1, "undelivered": 1})  # until the end is known
+    contents: dict[str, str] = field(default_factory=dict)  # Twilio's templates
+    carries_reference: bool = True  # else its receipts are known by the provider's id alone
+    template: TemplateCall | None = None  # where messages are a template of the provider's
     built: list[Provider] = field(default_factory=list)
 
     def provider(self, **changes: Any) -> Provider:
@@ -78,9 +94,18 @@ class Rig:
         self.built.append(built)
         return built
 
+    def message(self, address: str, number: int = 1, **changes: Any) -> Message:
+        return message(
+            address, number, **{"content": Content(TEXT, "Reminder", f"<p>{TEXT}</p>", self.template)} | changes
+        )
+
+
+_SENT_FIRST = {"good": 2, "undelivered": 2}
+
 
 async def _sms(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
-    simulator = SmsSimulator(SID, SECRET, clock)
+    contents: dict[str, str] = {}
+    simulator = SmsSimulator(SID, SECRET, clock, contents=contents)
     await simulator.start()
     options = {
         "account_sid": SID,
@@ -102,6 +127,7 @@ async def _sms(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
         required=("account_sid", "auth_token", "from_number"),
         refused="+12025550195", busy="+12025550196", vanishing="+12025550194", undelivered="+12025550199",
         received=lambda: simulator.received.messages, break_down=break_down, sign_nonsense=nonsense,
+        callbacks=_SENT_FIRST, contents=contents,
     )  # fmt: skip
     await simulator.stop()
 
@@ -171,8 +197,125 @@ async def _inapp(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     )  # fmt: skip
 
 
-_RIGS = {"sms.twilio": _sms, "sms.smpp": _smpp, "email.smtp": _email, "inapp.feed": _inapp}
-_REPORTING = ("sms.twilio", "email.smtp")  # those whose counterpart refuses, reports and calls back
+async def _whatsapp_twilio(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    async for rig in _sms(catcher):
+        rig.channel, rig.template = WHATSAPP, TemplateCall("HX1", "en", (("1", NAME),))
+        rig.contents["HX1"] = TEXT.replace(NAME, "{{1}}")
+        yield rig
+
+
+async def _whatsapp_cloud(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    simulator = WhatsAppSimulator("111", "token-of-meta", SECRET, catcher.url)
+    simulator.templates["due", "en"] = SimulatedTemplate(TEXT.replace(NAME, "{{name}}"), "en")
+    await simulator.start()
+    options = {
+        "phone_number_id": "111",
+        "business_account_id": "222",
+        "access_token": "token-of-meta",
+        "app_secret": SECRET,
+        "verify_token": SECRET,
+        "base_url": simulator.url,
+        "timeout_seconds": 1.5,
+    }
+
+    async def break_down() -> dict[str, Any]:
+        return {"base_url": f"http://127.0.0.1:{await closed_port()}"}
+
+    yield Rig(
+        WHATSAPP, "cloud", options, {"clock": clock}, "+12025550100", catcher,
+        required=("phone_number_id", "business_account_id", "access_token", "app_secret", "verify_token"),
+        refused="+12025550195", busy="+12025550196", vanishing="+12025550194", undelivered="+12025550190",
+        received=lambda: simulator.received.messages, break_down=break_down,
+        sign_nonsense=lambda url: CallbackRequest(url, _lower(meta_sign(SECRET, b"[]")), {}, b"[]"),
+        callbacks={"good": 2, "undelivered": 1}, template=TemplateCall("due", "en", (("name", NAME),)),
+    )  # fmt: skip
+    await simulator.stop()
+
+
+_LINE = {"channel_access_token": "token-of-line", "channel_secret": SECRET, "timeout_seconds": 1.5}
+
+
+async def _line(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    simulator = LineSimulator("token-of-line", SECRET, catcher.url)
+    simulator.templates["due"] = frozenset({"name_010"})
+    await simulator.start()
+
+    async def break_down() -> dict[str, Any]:
+        return {"base_url": f"http://127.0.0.1:{await closed_port()}"}
+
+    def user(last: int) -> str:
+        return f"U{last:032d}"
+
+    yield Rig(
+        LINE, "messaging", _LINE | {"base_url": simulator.url}, {"clock": clock}, user(0), catcher,
+        required=("channel_access_token", "channel_secret"),
+        received=lambda: len(simulator.messages), break_down=break_down,
+    )  # fmt: skip
+    await simulator.stop()
+
+
+async def _line_notification(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    async for rig in _line(catcher):
+        rig.channel, rig.good, rig.template = (
+            LINE_NOTIFICATION,
+            "+12025550100",
+            TemplateCall("due", "", (("name_010", NAME),)),
+        )
+        yield rig
+
+
+async def _wechat(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    key = "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR"
+    simulator = WeChatSimulator("wx1", SECRET, "token-of-wechat", key, catcher.url)
+    simulator.templates["T1"] = frozenset({"name"})
+    await simulator.start()
+    options = {
+        "app_id": "wx1",
+        "app_secret": SECRET,
+        "token": "token-of-wechat",
+        "encoding_aes_key": key,
+        "base_url": simulator.url,
+        "timeout_seconds": 1.5,
+    }
+
+    async def break_down() -> dict[str, Any]:
+        return {"base_url": f"http://127.0.0.1:{await closed_port()}"}
+
+    def nonsense(url: str) -> CallbackRequest:
+        query, body = simulator.encrypted("o", {})
+        return CallbackRequest(url, {}, dict(parse_qsl(query)), body)
+
+    def user(last: int) -> str:
+        return f"o{last:027d}"
+
+    yield Rig(
+        WECHAT, "service_account", options, {"clock": clock}, user(0), catcher,
+        required=("app_id", "app_secret", "token", "encoding_aes_key"),
+        refused=user(95), busy=user(96), vanishing=user(94), undelivered=user(91),
+        received=lambda: len(simulator.messages), break_down=break_down, sign_nonsense=nonsense,
+        template=TemplateCall("T1", "", (("name", NAME),)), carries_reference=False,
+    )  # fmt: skip
+    await simulator.stop()
+
+
+def _lower(headers: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+_CHANNELS: tuple[Channel, ...] = (SMS, EMAIL, INAPP, LINE, LINE_NOTIFICATION, WECHAT, WHATSAPP)
+_RIGS = {
+    "line.messaging": _line,
+    "line_notification.messaging": _line_notification,
+    "wechat.service_account": _wechat,
+    "whatsapp.twilio": _whatsapp_twilio,
+    "whatsapp.cloud": _whatsapp_cloud,
+    "sms.twilio": _sms,
+    "sms.smpp": _smpp,
+    "email.smtp": _email,
+    "inapp.feed": _inapp,
+}
+# Those whose counterpart refuses, reports and calls back.
+_REPORTING = ("sms.twilio", "email.smtp", "wechat.service_account", "whatsapp.twilio", "whatsapp.cloud")
 
 
 @pytest.fixture(params=list(_RIGS))
@@ -191,7 +334,7 @@ reporting = pytest.mark.parametrize("rig", _REPORTING, indirect=True)
 
 def test_every_kind_of_every_channel_has_a_rig() -> None:
     """A provider kind that is offered is under contract."""
-    offered = {f"{channel.name}.{kind}" for channel in (SMS, EMAIL, INAPP) for kind in channel.kinds}
+    offered = {f"{channel.name}.{kind}" for channel in _CHANNELS for kind in channel.kinds}
     assert offered == set(_RIGS)
 
 
@@ -205,7 +348,7 @@ async def test_it_says_who_it_is(rig: Rig) -> None:
 
 async def test_a_message_is_handed_over_once(rig: Rig) -> None:
     """An accepted message has an id, and the counterpart has it exactly once."""
-    accepted = await rig.provider().send(message(rig.good))
+    accepted = await rig.provider().send(rig.message(rig.good))
     assert accepted.provider_message_id
     assert rig.received() == 1
 
@@ -214,7 +357,7 @@ async def test_idempotent_means_what_it_says(rig: Rig) -> None:
     """Who claims to be idempotent may be sent the same delivery twice with one effect."""
     provider = rig.provider()
     for attempt in (1, 2):
-        await provider.send(message(rig.good, attempt=attempt))
+        await provider.send(rig.message(rig.good, attempt=attempt))
     assert rig.received() == (1 if provider.capability.idempotent_for else 2)
 
 
@@ -223,7 +366,7 @@ async def test_nothing_there_is_transient(rig: Rig) -> None:
     assert rig.break_down is not None
     provider = rig.provider(**await rig.break_down())
     with pytest.raises(TransientFailure) as failure:
-        await provider.send(message(rig.good))
+        await provider.send(rig.message(rig.good))
     assert failure.value.reason in (ProviderReason.CONNECTION_FAILED, ProviderReason.PROVIDER_UNAVAILABLE)
 
 
@@ -231,7 +374,7 @@ async def test_nothing_there_is_transient(rig: Rig) -> None:
 async def test_a_refusal_is_permanent(rig: Rig) -> None:
     """An address refused for good is a permanent failure with the provider's code, and nothing was stored."""
     with pytest.raises(PermanentFailure) as failure:
-        await rig.provider().send(message(rig.refused))
+        await rig.provider().send(rig.message(rig.refused))
     assert failure.value.reason is ProviderReason.INVALID_ADDRESS
     assert failure.value.code
     assert rig.received() == 0
@@ -242,9 +385,9 @@ async def test_not_now_is_transient_and_the_next_try_goes_through(rig: Rig) -> N
     """A provider that is busy has nothing of ours; the same provider object sends it later."""
     provider = rig.provider()
     with pytest.raises(TransientFailure):
-        await provider.send(message(rig.busy))
+        await provider.send(rig.message(rig.busy))
     assert rig.received() == 0
-    assert (await provider.send(message(rig.busy, attempt=2))).provider_message_id
+    assert (await provider.send(rig.message(rig.busy, attempt=2))).provider_message_id
     assert rig.received() == 1
 
 
@@ -252,7 +395,7 @@ async def test_not_now_is_transient_and_the_next_try_goes_through(rig: Rig) -> N
 async def test_no_answer_after_the_message_is_unknown(rig: Rig) -> None:
     """A message that left us without an answer is never called unsent."""
     with pytest.raises(UnknownOutcome):
-        await rig.provider().send(message(rig.vanishing))
+        await rig.provider().send(rig.message(rig.vanishing))
     assert rig.received() == 1
 
 
@@ -261,14 +404,14 @@ async def test_after_an_unknown_outcome_the_provider_still_works(rig: Rig) -> No
     """A broken connection is not given to the next message."""
     provider = rig.provider()
     with pytest.raises(UnknownOutcome):
-        await provider.send(message(rig.vanishing))
-    assert (await provider.send(message(rig.good, 2))).provider_message_id
+        await provider.send(rig.message(rig.vanishing))
+    assert (await provider.send(rig.message(rig.good, 2))).provider_message_id
 
 
 @reporting
 async def test_too_late_is_not_sent(rig: Rig) -> None:
     """A message whose window has closed is given back to the policy."""
-    late = message(rig.good, valid_until=clock() - timedelta(seconds=1))
+    late = rig.message(rig.good, valid_until=clock() - timedelta(seconds=1))
     with pytest.raises(TransientFailure) as failure:
         await rig.provider().send(late)
     assert failure.value.reason is ProviderReason.TOO_LATE
@@ -282,12 +425,13 @@ async def test_too_late_is_not_sent(rig: Rig) -> None:
 async def test_the_counterparts_own_callback_is_read(rig: Rig, which: str, status: ReceiptStatus) -> None:
     """The last callback of a real send carries our reference and the end, and reads the same every time."""
     provider = rig.provider()
-    sent = message(getattr(rig, which), callback_url=rig.catcher.url)
-    await provider.send(sent)
-    count = 2 if rig.channel is SMS else 1  # Twilio reports "sent" first
-    request = (await rig.catcher.wait_for(count))[-1]
+    sent = rig.message(getattr(rig, which), callback_url=rig.catcher.url)
+    accepted = await provider.send(sent)
+    request = (await rig.catcher.wait_for(rig.callbacks[which]))[-1]
     (receipt,) = provider.read_receipts(request)
-    assert (receipt.provider, receipt.status, receipt.reference) == ("primary", status, sent.reference)
+    assert (receipt.provider, receipt.status) == ("primary", status)
+    known_by = sent.reference if rig.carries_reference else accepted.provider_message_id
+    assert known_by == (receipt.reference if rig.carries_reference else receipt.provider_message_id)
     assert receipt.reason is not None
     assert provider.read_receipts(request) == [receipt]
 
@@ -297,13 +441,13 @@ async def test_the_counterparts_own_callback_is_read(rig: Rig, which: str, statu
 async def test_a_callback_without_the_secret_is_refused(rig: Rig, tampering: str) -> None:
     """Whoever cannot sign is not the provider."""
     provider = rig.provider()
-    await provider.send(message(rig.good, callback_url=rig.catcher.url))
+    await provider.send(rig.message(rig.good, callback_url=rig.catcher.url))
     request = (await rig.catcher.wait_for(1))[0]
     forged = {"unsigned": "", "wrong signature": "Bearer x", "not ASCII": "Bearer \udce9é"}[tampering]
-    names = ("x-twilio-signature", "authorization")
+    names = ("x-twilio-signature", "authorization", "x-hub-signature-256")
     headers: dict[str, str] = dict.fromkeys(names, forged) if forged else {}
     with pytest.raises(BadSignature):
-        provider.read_receipts(replace(request, headers=headers))
+        provider.read_receipts(replace(request, headers=headers, query={}))
 
 
 async def test_a_callback_from_nowhere_is_refused(rig: Rig) -> None:
@@ -324,7 +468,7 @@ async def test_lookup_says_only_what_it_can_prove(rig: Rig) -> None:
     """ABSENT comes only from those who claim to look up."""
     provider = rig.provider()
     try:
-        answer = await provider.lookup(message(rig.good), "", clock() - timedelta(minutes=5))
+        answer = await provider.lookup(rig.message(rig.good), "", clock() - timedelta(minutes=5))
     except TransientFailure:
         answer = LookupAnswer(LookupResult.UNSUPPORTED)
     expected = LookupResult.ABSENT if provider.capability.looks_up else LookupResult.UNSUPPORTED
@@ -335,10 +479,10 @@ async def test_closing_is_repeatable_and_not_the_end(rig: Rig) -> None:
     """Close twice is as good as once, and a later send opens anew."""
     provider = rig.provider()
     await provider.close()
-    await provider.send(message(rig.good))
+    await provider.send(rig.message(rig.good))
     await provider.close()
     await provider.close()
-    assert isinstance(await provider.send(message(rig.good, 2)), Accepted)
+    assert isinstance(await provider.send(rig.message(rig.good, 2)), Accepted)
 
 
 async def test_nothing_personal_and_no_secret_leaks(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -348,12 +492,12 @@ async def test_nothing_personal_and_no_secret_leaks(rig: Rig, caplog: pytest.Log
     said: list[str] = []
     for number, address in enumerate(a for a in (rig.good, rig.refused, rig.busy, rig.vanishing) if a):
         try:
-            await provider.send(message(address, number, callback_url=rig.catcher.url))
+            await provider.send(rig.message(address, number, callback_url=rig.catcher.url))
         except (TransientFailure, PermanentFailure, UnknownOutcome) as failure:
             said += [str(failure), repr(failure), repr(failure.__cause__)]
     if rig.break_down is not None:
         try:
-            await rig.provider(**await rig.break_down()).send(message(rig.good))
+            await rig.provider(**await rig.break_down()).send(rig.message(rig.good))
         except TransientFailure as failure:
             said += [str(failure), repr(failure), repr(failure.__cause__)]
     # The counterpart and the event loop's own debug lines are not ours to silence.

@@ -11,7 +11,7 @@ from channels.base import PermanentFailure, ProviderReason, TransientFailure, Un
 from channels.outcomes import OutcomeClass, OutcomeTable, load_table
 
 ROOT = Path(__file__).parents[3]
-TWILIO = load_table("channels.sms", "twilio_codes.toml")
+TWILIO = load_table("channels.twilio", "codes.toml")
 SMTP = load_table("channels.email", "enhanced_codes.toml")
 R = ProviderReason
 
@@ -79,7 +79,7 @@ def test_a_temporary_enhanced_code_is_never_permanent() -> None:
         assert not code.startswith("4.") or kind is OutcomeClass.TRANSIENT, code
 
 
-@pytest.mark.parametrize("path", ["sms/twilio_codes.toml", "email/enhanced_codes.toml"])
+@pytest.mark.parametrize("path", ["twilio/codes.toml", "email/enhanced_codes.toml"])
 def test_every_listed_code_says_what_it_is(path: str) -> None:
     """Who edits a table leaves a note on each code."""
     raw = tomllib.loads((ROOT / "channels" / path).read_text("utf-8"))

@@ -29,7 +29,7 @@ from channels.base import (
 from channels.sms import CHANNEL
 from channels.sms.simulator import SmsSimulator
 from channels.sms.twilio import TwilioProvider
-from channels.sms.twilio_shapes import sign
+from channels.twilio.shapes import sign
 from tests.support.fake_servers import TEXT, CallbackCatcher, Scripted, clock, closed_port, message
 from tests.support.waiting import eventually
 

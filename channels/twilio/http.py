@@ -24,7 +24,7 @@ from channels.base import ProviderReason, TransientFailure, UnknownOutcome
 API = "https://api.twilio.com"
 
 # The SDK logs URLs, query parameters (phone numbers) and headers at INFO.
-_SILENT = logging.getLogger("channels.sms.twilio.sdk")
+_SILENT = logging.getLogger("channels.twilio.sdk")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 _SILENT.setLevel(logging.CRITICAL)

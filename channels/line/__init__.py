@@ -1,0 +1,6 @@
+"""LINE: push messages to users, and notification messages to phone numbers."""
+
+from channels.line.channel import LineChannel, LineNotificationChannel
+
+CHANNEL = LineChannel()
+NOTIFICATIONS = LineNotificationChannel()

@@ -1,0 +1,1 @@
+"""Twilio's Messages API, which several channels use. No channel itself."""

@@ -1,0 +1,5 @@
+"""WeChat: template messages of a service account."""
+
+from channels.wechat.channel import WeChatChannel
+
+CHANNEL = WeChatChannel()

@@ -1,0 +1,5 @@
+"""WhatsApp."""
+
+from channels.whatsapp.channel import WhatsAppChannel
+
+CHANNEL = WhatsAppChannel()
