@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, select, tuple_, update
 
-from channels.base import Provider, ReportsTemplates, SendFailure, TemplateReport, TemplateStatus
+from channels.base import Provider, ReportsTemplates, SendFailure, SlotRules, TemplateReport, TemplateStatus
 from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Outgoing, Transition
@@ -39,7 +39,10 @@ class MessageForms:
         catalog: Catalog,
         digest: Callable[[str, str, str], str],
         clock: Clock,
+        slot_rules: Mapping[str, SlotRules],
     ) -> None:
+        """``slot_rules``: those of each provider, by its name."""
+        self._slot_rules = slot_rules
         self._database = database
         self._profiles = profiles
         self._catalog = catalog
@@ -58,7 +61,7 @@ class MessageForms:
         templates = {template_key(each, locales[each.work.delivery.id]) for each in concerned}
         windows = {window_key(each) for each in concerned}
         facts = await self._database.read(lambda connection: _facts(connection, templates, windows))
-        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now)
+        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now, self._slot_rules)
 
     async def put(self, template: ProviderTemplate) -> None:
         """Record a provider's template, or replace what is on record of it."""
