@@ -65,28 +65,14 @@ class MessageForms:
 
     async def put(self, template: ProviderTemplate) -> None:
         """Record a provider's template, or replace what is on record of it."""
-        values: dict[str, Any] = {
-            "reference": template.reference,
-            "language": template.language,
-            "approved_text": template.approved_text,
-            "slots": msgspec.json.encode(template.slots).decode(),
-            "ttl_seconds": None if template.ttl is None else int(template.ttl.total_seconds()),
-            "status": template.status,
-            "reason": template.reason[:_LONGEST_REASON],
-            "seen_at": self._clock(),
-        }
-        key = dict(zip(_KEY, template.key, strict=True))
-        same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
+        now = self._clock()
+        await self._database.write(lambda connection: put_template(connection, template, now))
 
-        def write(connection: Connection) -> None:
-            connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
-            connection.execute(update(provider_templates).where(same).values(**values))
-
-        await self._database.write(write)
-
-    async def listed(self, tenant: str, template: str) -> list[ProviderTemplate]:
-        """The providers' templates of one of ours, with their states."""
+    async def listed(self, tenant: str, template: str, version: str | None = None) -> list[ProviderTemplate]:
+        """The providers' templates of one of ours, of one version or all, with their states."""
         mine = and_(provider_templates.c.tenant == tenant, provider_templates.c.template == template)
+        if version is not None:
+            mine = and_(mine, provider_templates.c.version == version)
         query = select(provider_templates).where(mine).order_by(*(provider_templates.c[name] for name in _KEY))
         return await self._database.read(lambda connection: [_read(row) for row in connection.execute(query)])
 
@@ -148,6 +134,29 @@ class MessageForms:
             return {(row.tenant, row.address_digest) for row in connection.execute(query)}
         tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
         return {(tenant, self._digest(tenant, channel, address)) for tenant in tenants}
+
+
+def put_template(
+    connection: Connection, template: ProviderTemplate, now: datetime, expected: TemplateStatus | None = None
+) -> bool:
+    """Write a provider's template. False: it is not in the state ``expected``, where that is given."""
+    values: dict[str, Any] = {
+        "reference": template.reference,
+        "language": template.language,
+        "approved_text": template.approved_text,
+        "slots": msgspec.json.encode(template.slots).decode(),
+        "ttl_seconds": None if template.ttl is None else int(template.ttl.total_seconds()),
+        "status": template.status,
+        "reason": template.reason[:_LONGEST_REASON],
+        "seen_at": now,
+    }
+    key = dict(zip(_KEY, template.key, strict=True))
+    same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
+    if expected is None:
+        connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
+    else:
+        same = and_(same, provider_templates.c.status == expected)
+    return connection.execute(update(provider_templates).where(same).values(**values)).rowcount == 1
 
 
 def _facts(connection: Connection, keys: set[TemplateKey], windows: set[WindowKey]) -> FormFacts:
