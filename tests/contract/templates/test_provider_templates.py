@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from channels.base import Capability, SlotRules, TemplateReport, TemplateStatus
+from gateway.cli.doctor import ledger
 from gateway.core.provider_templates import STATUS_TRANSITIONS, Slot
 from gateway.storage.database import Database
 from gateway.templates.message_forms import MessageForms
@@ -174,6 +175,24 @@ async def test_publishing_names_the_channel_that_will_not_be_used(database: Data
     await reported(harness, number, TemplateStatus.SUBMITTED)
     await reported(harness, number, APPROVED)
     assert (await harness.workflow.publish("acme", TEMPLATE, number, "user:bob", "go")).published_at is not None
+
+
+async def test_the_doctor_names_unusable_templates_of_versions_in_use(database: Database) -> None:
+    """Those of a published version and of the built-in one; not those of what was replaced."""
+    harness = harness_on(database)
+    await entered(harness, 0, text="x", slots=[])
+    [built_in] = await database.read(ledger.templates_of_providers)
+    assert built_in.check == "provider_template.meta"
+    number = await harness.published(WORDS)
+    assert await database.read(ledger.templates_of_providers) == []  # the built-in version was replaced
+    await entered(harness, number)
+    await reported(harness, number, TemplateStatus.SUBMITTED)
+    await reported(harness, number, TemplateStatus.REJECTED, "promotional")
+    [found] = await database.read(ledger.templates_of_providers)
+    assert "is rejected (promotional) since" in found.what
+    await reported(harness, number, TemplateStatus.SUBMITTED)
+    await reported(harness, number, APPROVED)
+    assert await database.read(ledger.templates_of_providers) == []
 
 
 async def test_without_such_a_provider_nothing_is_asked(database: Database) -> None:
