@@ -256,6 +256,17 @@ class Silence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SlotRules:
+    """What a provider takes as a parameter of its templates, besides what none takes (line ends, tabs, many spaces).
+
+    ``longest``: characters of one value; 0: no limit. ``links``: whether a value may have a link.
+    """
+
+    longest: int = 0
+    links: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Capability:
     """What a provider can do; the policy checks it before a message is handed over.
 
@@ -265,6 +276,7 @@ class Capability:
     with authority. ``concurrency``: calls at once. ``slow_callbacks``: reading a callback may take longer than an event
     loop may be kept waiting, so a thread does it. ``callback_bytes``: the largest callback that is read; the default is
     our choice, several times what a provider's form has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
+    ``slots``: the parameters of its templates.
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
@@ -275,6 +287,7 @@ class Capability:
     concurrency: int = 50
     slow_callbacks: bool = False
     callback_bytes: int = 65_536
+    slots: SlotRules = SlotRules()
 
     def repeatable(self, first: datetime, now: datetime) -> bool:
         """Whether a request first made at ``first`` may be repeated at ``now`` without a further effect."""

@@ -120,10 +120,11 @@ class CallbackReceiver:
 
     async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> bool:
         """Record that the borrower read a message of their feed. False: it is not theirs, or does not exist."""
-        delivery_id = await self._resources.borrowers.mark_read(tenant, borrower_id, inbox_id)
-        if delivery_id is None:
+        found = await self._resources.borrowers.mark_read(tenant, borrower_id, inbox_id)
+        if found is None:
             return False
-        receipt = Receipt(provider="inapp", status=ReceiptStatus.READ, reference=delivery_id)
+        delivery_id, provider = found  # whichever channel's provider put the message into the feed
+        receipt = Receipt(provider, ReceiptStatus.READ, reference=delivery_id)
         await self._receiving.submit([ReceiptFor(receipt, delivery_id)])
         return True
 

@@ -17,6 +17,7 @@ from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.preview import Price
+from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.test_send import TestSender
 from gateway.templates.workflow.transfer import Transfer
@@ -51,8 +52,10 @@ def build_template_services(
         path.stages.sender.unsubscribe_url,
     )
     repository = _repository(ledger, templates, versions)
+    provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
+    prices = _prices(ledger.settings)
     return TemplateServices(
-        TemplateWorkflow(versions, catalog, repository, test_sender, _prices(ledger.settings), clock),
+        TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates),
         Transfer(versions, catalog, repository),
         PublicationWatcher(catalog, versions, path.metrics, clock),
     )

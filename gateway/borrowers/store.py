@@ -146,17 +146,19 @@ class BorrowerStore:
                 self._database, self._rules, [address], source, self._clock, changed=changed, wait=wait
             )
 
-    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> str | None:
-        """Remember that a feed message was read; its delivery, or None where it is not this borrower's."""
+    async def mark_read(self, tenant: str, borrower_id: str, inbox_id: int) -> tuple[str, str] | None:
+        """Remember that a feed message was read; its delivery and provider, or None where it is not this borrower's."""
         now = self._clock()
 
-        def write(connection: Connection) -> str | None:
+        def write(connection: Connection) -> tuple[str, str] | None:
             mine = and_(inbox.c.seq == inbox_id, inbox.c.tenant == tenant, inbox.c.borrower_id == borrower_id)
-            row = connection.execute(select(inbox.c.delivery_id).where(mine)).first()
+            sent = inbox.outerjoin(deliveries, deliveries.c.id == inbox.c.delivery_id)
+            query = select(inbox.c.delivery_id, deliveries.c.provider).select_from(sent).where(mine)
+            row = connection.execute(query).first()
             if row is None:
                 return None
             connection.execute(update(inbox).where(mine, inbox.c.read_at.is_(None)).values(read_at=now))
-            return str(row.delivery_id)
+            return str(row.delivery_id), str(row.provider or "")
 
         return await self._database.write(write)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import console
+from gateway.cli import console, provider_templates
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
 from gateway.cli.runner import DEMO_DIR, fail
 
@@ -23,6 +23,7 @@ Names = Annotated[list[str] | None, typer.Option("--template", help="Only these;
 
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
+    app.add_typer(provider_templates.app, name="providers")
     app.command("list")(list_templates)
     app.command("import")(import_template)
     for command in (show, preview, diff, export, discard, submit, approve, reject, publish, unschedule, rollback):

@@ -11,7 +11,7 @@ from channels.base import Accepted as ProviderAccepted
 from channels.base import Content, Message, PermanentFailure, ProviderReason, Receipt, SendFailure, TransientFailure
 from gateway.core.facts import BorrowerFacts
 from gateway.core.notifications import Borrower, Notification
-from gateway.core.reasons import Intent
+from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict
 
@@ -45,6 +45,14 @@ class Delivery:
     tries: int = 0  # failed attempts that count towards giving up: neither our doing, nor an outage waited out
     no_delivery_receipts: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
     receipts: str = ""  # marks of those that were taken (gateway/storage/receipts.py), so that each is taken once
+
+    @property
+    def repeats_unknown_outcome(self) -> bool:
+        """Whether its next attempt repeats one that may have arrived, at the provider that recognises the repetition.
+
+        Where that can't be done, a person decides: the route's next step would be a second copy.
+        """
+        return self.state is State.RETRYING and self.reason == EndReason.SENT_AGAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,11 @@ class Transition:
     next_step: bool = False
     contact_disproved: bool = False
     fence: int | None = None
+
+
+def unresolved(delivery: Delivery, now: datetime) -> Transition:
+    """An attempt of unknown outcome can't be repeated: a person decides, for it may have arrived."""
+    return Transition(delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.core.codec import verdict_view
-from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition, unresolved
 from gateway.core.facts import BorrowerFacts
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
@@ -72,9 +72,9 @@ def reevaluate_expired_review(work: ClaimedDelivery, now: datetime) -> Transitio
 
 def refusal(work: ClaimedDelivery, verdict: Verdict, now: datetime) -> Transition:
     """The transition of a message that may not go now: deferred, suppressed on this channel, or sent to review."""
-    if work.delivery.reason == EndReason.SENT_AGAIN and verdict.kind is VerdictKind.DEFER:
-        # An attempt of unknown outcome was to be repeated: later, the provider may take it for another message.
-        return Transition(work.delivery.id, "unresolved", now, to=State.REVIEW, reason=EndReason.UNRESOLVED)
+    if work.delivery.repeats_unknown_outcome and verdict.kind is not VerdictKind.REVIEW:
+        # Later, the provider may take it for another message; on the next channel, it would be a second copy.
+        return unresolved(work.delivery, now)
     return Transition(
         work.delivery.id,
         "decided",

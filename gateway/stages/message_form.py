@@ -1,31 +1,38 @@
 """Form: whether a message goes as free text or by the provider's approved template. Pure.
 
 Never free text in a template's place: only within the service window, that is a time after the person's own message,
-and in the category service. What can go in no form ends here, and its route goes on; at the last step a person decides.
+and in the category service. What can go in no form ends here, and its route goes on. At the last step it waits for a
+template that the provider may yet approve, while the permitted time lasts; then a person decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from channels.base import (
     PermanentFailure,
     ProviderReason,
     SendFailure,
+    SlotRules,
     TemplateCall,
     TemplateReport,
     TemplateStatus,
 )
 from channels.content import same_words
 from channels.profile import Profiles
-from gateway.core.deliveries import Attempt, Outgoing, Transition
+from gateway.core.deliveries import Attempt, Delivery, Outgoing, Transition, unresolved
 from gateway.core.errors import RenderFailed
 from gateway.core.notifications import Category, Notification
-from gateway.core.provider_templates import ProviderTemplate, TemplateKey
+from gateway.core.provider_templates import TRANSIENT_STATUSES, ProviderTemplate, TemplateKey
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
+
+# How often a held message looks whether its template may be used again; our choice: twice between two polls of the states.
+HELD_FOR = timedelta(minutes=5)
+_NO_RULES = SlotRules()
+_HELD_STATES = frozenset(each.value for each in TRANSIENT_STATUSES)
 
 WindowKey = tuple[str, str, str]  # (tenant, provider, address digest)
 # What expressions of the template language come to, in a notification's message on a channel. Raises RenderFailed.
@@ -68,8 +75,12 @@ def choose_form(
     facts: FormFacts,
     evaluate: Evaluate,
     now: datetime,
+    slot_rules: Mapping[str, SlotRules],
 ) -> tuple[list[Outgoing], list[Transition]]:
-    """Give each message its form. ``locales`` has the locale in which each delivery's text was rendered."""
+    """Give each message its form.
+
+    ``locales`` has the locale in which each delivery's text was rendered, ``slot_rules`` those of each provider.
+    """
     going: list[Outgoing] = []
     transitions: list[Transition] = []
     for each in ready:
@@ -78,7 +89,7 @@ def choose_form(
             going.append(each)
             continue
         template = facts.templates.get(template_key(each, locales[each.work.delivery.id]))
-        call, why = _call(each, template, evaluate, now)
+        call, why = _call(each, template, evaluate, now, slot_rules.get(each.provider, _NO_RULES))
         window_until = _window_until(each, profiles, facts)
         open_now = window_until is not None and now < window_until
         if call is not None:
@@ -102,7 +113,7 @@ def _window_until(outgoing: Outgoing, profiles: Profiles, facts: FormFacts) -> d
 
 
 def _call(
-    outgoing: Outgoing, template: ProviderTemplate | None, evaluate: Evaluate, now: datetime
+    outgoing: Outgoing, template: ProviderTemplate | None, evaluate: Evaluate, now: datetime, rules: SlotRules
 ) -> tuple[TemplateCall | None, str]:
     """The call of the provider's template, or why there is none."""
     if template is None:
@@ -119,24 +130,36 @@ def _call(
         text = template.filled(parameters)
     except (RenderFailed, KeyError):
         return None, "slots"
-    if any(_unfit(value, slot.longest) for slot, value in zip(template.slots, values, strict=True)):
+    if any(slot.issue(value, rules) for slot, value in zip(template.slots, values, strict=True)):
         return None, "slots"
     if not same_words(text, outgoing.content.text):
         return None, "differs"
     return TemplateCall(template.reference, template.language, tuple(parameters.items()), template.ttl), ""
 
 
-def _unfit(value: str, longest: int) -> bool:
-    """What providers refuse in a parameter: nothing, a line end, a tab, more than four spaces, too many characters."""
-    return not value.strip() or any(sign in value for sign in ("\n", "\r", "\t", "     ")) or 0 < longest < len(value)
-
-
 def _not_sent(outgoing: Outgoing, reason: EndReason, why: str, now: datetime) -> Transition:
     delivery, notification = outgoing.work.delivery, outgoing.work.notification
     detail = {"provider": outgoing.provider, "template_state": why}
-    if delivery.step + 1 >= len(notification.route):
-        return Transition(delivery.id, "no_form", now, to=State.REVIEW, reason=reason, detail=detail)
-    return Transition(delivery.id, "no_form", now, to=State.FAILED, reason=reason, detail=detail, next_step=True)
+    if delivery.repeats_unknown_outcome:
+        return unresolved(delivery, now)
+    if delivery.step + 1 < len(notification.route):
+        return Transition(delivery.id, "no_form", now, to=State.FAILED, reason=reason, detail=detail, next_step=True)
+    if why in _HELD_STATES and (again := _held_until(outgoing, now)) is not None:
+        kind = "" if _held(delivery) else "held"  # one event, however often it looks
+        return Transition(delivery.id, kind, now, to=State.DEFERRED, reason=reason, detail=detail, due_at=again)
+    return Transition(delivery.id, "no_form", now, to=State.REVIEW, reason=reason, detail=detail)
+
+
+def _held_until(outgoing: Outgoing, now: datetime) -> datetime | None:
+    """When to look again; None: the permitted time ends before, or nothing ends it."""
+    verdict, expires = outgoing.verdict, outgoing.work.notification.expires_at
+    ends = [each for each in (verdict.valid_until if verdict else None, expires) if each is not None]
+    again = now + HELD_FOR
+    return again if ends and again < min(ends) else None
+
+
+def _held(delivery: Delivery) -> bool:
+    return delivery.state is State.DEFERRED and delivery.reason == EndReason.TEMPLATE_UNAVAILABLE
 
 
 def template_report(attempt: Attempt) -> TemplateReport | None:

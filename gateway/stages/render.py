@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from channels.base import Content
-from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
+from gateway.core.deliveries import ClaimedDelivery, Delivery, Outgoing, Transition, unresolved
 from gateway.core.errors import RenderFailed
 from gateway.core.notifications import Category, Notification
 from gateway.core.reasons import EndReason
@@ -27,17 +27,21 @@ def render(
             link = unsubscribe_url(each.delivery.id, each.notification.category)
             content = render_one(each.notification, each.delivery.channel, link)
         except RenderFailed as error:
-            transitions.append(
-                Transition(
-                    each.delivery.id,
-                    "render_failed",
-                    now,
-                    to=State.FAILED,
-                    reason=EndReason.RENDER_FAILED,
-                    detail={"error": str(error)},
-                    next_step=True,
-                )
-            )
+            transitions.append(_not_rendered(each.delivery, error, now))
             continue
         outgoing.append(Outgoing(each, content))
     return outgoing, transitions
+
+
+def _not_rendered(delivery: Delivery, error: RenderFailed, now: datetime) -> Transition:
+    if delivery.repeats_unknown_outcome:
+        return unresolved(delivery, now)
+    return Transition(
+        delivery.id,
+        "render_failed",
+        now,
+        to=State.FAILED,
+        reason=EndReason.RENDER_FAILED,
+        detail={"error": str(error)},
+        next_step=True,
+    )

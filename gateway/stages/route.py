@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from channels.base import Provider, SendFailure
 from channels.base import ProviderReason as Reason
 from gateway.core.controls import Switch
-from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, Transition
+from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, Transition, unresolved
 from gateway.core.notifications import Notification
 from gateway.core.reasons import EndReason
 from gateway.core.requests import PauseInfo
@@ -124,7 +124,7 @@ class ProviderRouter:
         """
         delivery, notification = work.delivery, work.notification
         able = self._able(notification, delivery.channel)
-        if delivery.state is State.RETRYING and delivery.reason == EndReason.SENT_AGAIN:
+        if delivery.repeats_unknown_outcome:
             # Only the provider that may have it recognises the repeated request; a pause is waited out.
             return delivery.provider if delivery.provider in able else None
         able = _narrowed(able, {switch.value for switch in switches if switch.pins(notification)})
@@ -154,12 +154,17 @@ class ProviderRouter:
     def assign(
         self, permitted: Sequence[Outgoing], switches: Sequence[Switch], now: datetime
     ) -> tuple[list[Outgoing], list[Transition]]:
-        """Give each message its provider; a delivery that no provider may carry ends here, and its route goes on."""
+        """Give each message its provider; a delivery that no provider may carry ends here, and its route goes on.
+
+        One that may have arrived goes to review instead, as its route would send a second copy.
+        """
         ready: list[Outgoing] = []
         transitions: list[Transition] = []
         for message in permitted:
             name, delivery = self.choose(message.work, switches, now), message.work.delivery
-            if name is None:
+            if name is None and delivery.repeats_unknown_outcome:
+                transitions.append(unresolved(delivery, now))  # its provider is not configured any more
+            elif name is None:
                 reason = EndReason.NO_PROVIDER
                 transitions.append(
                     Transition(delivery.id, "no_provider", now, to=State.FAILED, reason=reason, next_step=True)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, select, tuple_, update
 
-from channels.base import Provider, ReportsTemplates, SendFailure, TemplateReport, TemplateStatus
+from channels.base import Provider, ReportsTemplates, SendFailure, SlotRules, TemplateReport, TemplateStatus
 from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Outgoing, Transition
@@ -39,7 +39,10 @@ class MessageForms:
         catalog: Catalog,
         digest: Callable[[str, str, str], str],
         clock: Clock,
+        slot_rules: Mapping[str, SlotRules],
     ) -> None:
+        """``slot_rules``: those of each provider, by its name."""
+        self._slot_rules = slot_rules
         self._database = database
         self._profiles = profiles
         self._catalog = catalog
@@ -58,32 +61,18 @@ class MessageForms:
         templates = {template_key(each, locales[each.work.delivery.id]) for each in concerned}
         windows = {window_key(each) for each in concerned}
         facts = await self._database.read(lambda connection: _facts(connection, templates, windows))
-        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now)
+        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now, self._slot_rules)
 
     async def put(self, template: ProviderTemplate) -> None:
         """Record a provider's template, or replace what is on record of it."""
-        values: dict[str, Any] = {
-            "reference": template.reference,
-            "language": template.language,
-            "approved_text": template.approved_text,
-            "slots": msgspec.json.encode(template.slots).decode(),
-            "ttl_seconds": None if template.ttl is None else int(template.ttl.total_seconds()),
-            "status": template.status,
-            "reason": template.reason[:_LONGEST_REASON],
-            "seen_at": self._clock(),
-        }
-        key = dict(zip(_KEY, template.key, strict=True))
-        same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
+        now = self._clock()
+        await self._database.write(lambda connection: put_template(connection, template, now))
 
-        def write(connection: Connection) -> None:
-            connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
-            connection.execute(update(provider_templates).where(same).values(**values))
-
-        await self._database.write(write)
-
-    async def listed(self, tenant: str, template: str) -> list[ProviderTemplate]:
-        """The providers' templates of one of ours, with their states."""
+    async def listed(self, tenant: str, template: str, version: str | None = None) -> list[ProviderTemplate]:
+        """The providers' templates of one of ours, of one version or all, with their states."""
         mine = and_(provider_templates.c.tenant == tenant, provider_templates.c.template == template)
+        if version is not None:
+            mine = and_(mine, provider_templates.c.version == version)
         query = select(provider_templates).where(mine).order_by(*(provider_templates.c[name] for name in _KEY))
         return await self._database.read(lambda connection: [_read(row) for row in connection.execute(query)])
 
@@ -145,6 +134,29 @@ class MessageForms:
             return {(row.tenant, row.address_digest) for row in connection.execute(query)}
         tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
         return {(tenant, self._digest(tenant, channel, address)) for tenant in tenants}
+
+
+def put_template(
+    connection: Connection, template: ProviderTemplate, now: datetime, expected: TemplateStatus | None = None
+) -> bool:
+    """Write a provider's template. False: it is not in the state ``expected``, where that is given."""
+    values: dict[str, Any] = {
+        "reference": template.reference,
+        "language": template.language,
+        "approved_text": template.approved_text,
+        "slots": msgspec.json.encode(template.slots).decode(),
+        "ttl_seconds": None if template.ttl is None else int(template.ttl.total_seconds()),
+        "status": template.status,
+        "reason": template.reason[:_LONGEST_REASON],
+        "seen_at": now,
+    }
+    key = dict(zip(_KEY, template.key, strict=True))
+    same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
+    if expected is None:
+        connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
+    else:
+        same = and_(same, provider_templates.c.status == expected)
+    return connection.execute(update(provider_templates).where(same).values(**values)).rowcount == 1
 
 
 def _facts(connection: Connection, keys: set[TemplateKey], windows: set[WindowKey]) -> FormFacts:

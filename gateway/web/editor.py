@@ -167,6 +167,7 @@ async def page(request: Request, session: Session, name: str, values: Mapping[st
         "part_labels": part_labels(part(request, TemplateWorkflow).profiles),
         "may_approve": role.may(Role.APPROVER),
         "who": await display_names(request, session),
+        "has_provider_templates": part(request, TemplateWorkflow).provider_templates.wanted,
         "done": request.query_params.get("done", ""),
     }
     return pages_of(request).respond(request, name, {**known, **values}, status)

@@ -7,7 +7,7 @@ role only; the workflow checks the state.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from channels.base import TemplateStatus
 from gateway.api.http.parts import GatewayClock, Uses
+from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
@@ -25,6 +27,7 @@ from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
 from gateway.templates.workflow.differences import DiffPiece, pieces
 from gateway.templates.workflow.preview import Sample, SampleRequest
+from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
     BadText,
     DraftExists,
@@ -39,6 +42,7 @@ from gateway.web.access import PageRoute, authenticated_form, pages_of
 from gateway.web.editor import files_of, page, sample_of, show_text
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import headers
+from gateway.web.provider_templates import show_provider_templates, slots_from
 
 router = APIRouter(prefix="/editor/templates/{template}", route_class=PageRoute, include_in_schema=False)
 
@@ -46,6 +50,8 @@ _ROLES = {Permission.READ: Role.VIEWER, Permission.EDIT: Role.EDITOR, Permission
 _LONGEST_COMMENT = 500  # characters; our choice: a paragraph
 _LONGEST_LOCALE = 11  # characters: language, script and country
 _LONGEST_NUMBER = 9  # digits
+# Of a provider's template, as in the API.
+_LONGEST_REFERENCE, _LONGEST_LANGUAGE, _LONGEST_PROVIDER_TEXT, _LONGEST_REASON = 128, 32, 4096, 120
 
 
 class FormError(Exception):
@@ -144,6 +150,44 @@ async def _sample(form: SubmittedForm) -> SampleRequest:
     return SampleRequest(sample.locale, sample.variables, sample.name, sample.jurisdiction)
 
 
+async def _reference(form: SubmittedForm) -> str:
+    found = form.fields.get("reference", "").strip()[:_LONGEST_REFERENCE]
+    if not found:
+        raise FormError("pt_bad_reference")
+    return found
+
+
+async def _language(form: SubmittedForm) -> str:
+    return form.fields.get("language", "").strip()[:_LONGEST_LANGUAGE]
+
+
+async def _provider_text(form: SubmittedForm) -> str | None:
+    """The provider's text; None, where the form has none, is what our text proposes."""
+    return form.fields.get("text", "").replace("\r\n", "\n").strip()[:_LONGEST_PROVIDER_TEXT] or None
+
+
+async def _slots(form: SubmittedForm) -> Sequence[Slot] | None:
+    try:
+        return slots_from(form.fields.get("slots", ""))
+    except ValueError:
+        raise FormError("pt_bad_slots") from None
+
+
+async def _ttl_seconds(form: SubmittedForm) -> int | None:
+    return _number(form.fields, "ttl_seconds") or None
+
+
+async def _status(form: SubmittedForm) -> TemplateStatus:
+    try:
+        return TemplateStatus(form.fields.get("status", ""))
+    except ValueError:
+        raise FormError("refusal_wrong_state", 409) from None
+
+
+async def _reason(form: SubmittedForm) -> str:
+    return form.fields.get("reason", "").strip()[:_LONGEST_REASON]
+
+
 _FIELDS: Mapping[str, Callable[[SubmittedForm], Any]] = {
     "comment": _comment,
     "files": _files,
@@ -153,6 +197,13 @@ _FIELDS: Mapping[str, Callable[[SubmittedForm], Any]] = {
     "channel": _channel,
     "address": _address,
     "sample": _sample,
+    "reference": _reference,
+    "language": _language,
+    "text": _provider_text,
+    "slots": _slots,
+    "ttl_seconds": _ttl_seconds,
+    "status": _status,
+    "reason": _reason,
 }
 
 
@@ -174,7 +225,8 @@ def _add_route(command: Command) -> None:
     if command.subject is Subject.TEMPLATE:
         router.add_api_route(f"/{command.name}", for_template, methods=["POST"], name=command.name)
     else:
-        router.add_api_route(f"/{{number:int}}/{command.name}", for_version, methods=["POST"], name=command.name)
+        below = "provider-templates/" if command.subject is Subject.PROVIDER_TEMPLATE else ""
+        router.add_api_route(f"/{{number:int}}/{below}{command.name}", for_version, methods=["POST"], name=command.name)
 
 
 for _command in COMMANDS.values():
@@ -209,7 +261,8 @@ async def _read(
     user = session.user
     own = {channel: [address] for channel, address in user.test_addresses.items()}
     revision = _number(fields, "revision") or 0
-    target = Target(user.tenant, template, user.actor, number, revision, own)
+    place = (fields.get("provider", ""), fields.get("locale", "")) if "provider" in fields else ("", "")
+    target = Target(user.tenant, template, user.actor, number, revision, own, *place)
     stored = await workflow.text(user.tenant, template, number) if number else None
     return SubmittedForm(session, fields, target, workflow, stored, clock())
 
@@ -227,7 +280,8 @@ async def _answer(request: Request, command: Command, form: SubmittedForm) -> Re
         values = {"template": target.template, "number": target.number, "warnings": error.warnings, "form": form.fields}
         return await page(request, form.session, "confirm.html", values, 409)
     except BadText:
-        return await _notice(request, form, "not_saved" if command.name == "save" else "lint_blocks", 422)
+        blocked = "pt_blocked" if command.subject is Subject.PROVIDER_TEMPLATE else "lint_blocks"
+        return await _notice(request, form, "not_saved" if command.name == "save" else blocked, 422)
     except DraftExists as error:
         return to_version(form.target.template, error.current.stored.number, "draft_exists")
     except TemplateRefusal as error:
@@ -258,6 +312,9 @@ async def _done(request: Request, command: Command, form: SubmittedForm, result:
     if isinstance(result, StoredVersion) and result.state is not TemplateState.DISCARDED:
         scheduled = result.state is TemplateState.SCHEDULED
         return to_version(template, result.number, "schedule" if scheduled else command.name)
+    if isinstance(result, ProviderTemplateView):
+        page_of = f"/editor/templates/{quote(template)}/{form.target.number}/provider-templates"
+        return RedirectResponse(f"{page_of}?done={command.name}", 303, headers())
     if isinstance(result, TemplateFiles):
         return to_version(template, result.number, command.name, form.fields.get("locale", ""))
     return RedirectResponse(f"/editor/templates/{quote(template)}?done={command.name}", 303, headers())
@@ -275,6 +332,10 @@ def to_version(template: str, number: int, done: str, locale: str = "") -> Respo
 async def _notice(request: Request, form: SubmittedForm, key: str, status: int, words: str = "") -> Response:
     """The version's page with the submitted text and a notice. Reads the stored text again, as it may have changed."""
     target = form.target
+    if target.provider:
+        return await show_provider_templates(
+            request, form.session, target.template, target.number, form.fields, status, key
+        )
     text = await form.workflow.text(target.tenant, target.template, target.number)
     return await show_text(request, form.session, text, form.fields, status, notice=key, words=words)
 

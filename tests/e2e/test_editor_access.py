@@ -134,6 +134,8 @@ NEEDED = {
     "1/locale": Role.EDITOR,
     "1/discard": Role.EDITOR,
     "1/test": Role.EDITOR,
+    "1/provider-templates/enter": Role.EDITOR,
+    "1/provider-templates/report": Role.EDITOR,
     "1/approve": Role.APPROVER,
     "1/reject": Role.APPROVER,
     "1/publish": Role.APPROVER,

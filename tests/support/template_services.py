@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from channels.base import Provider
+from channels.profile import Profiles
 from gateway.core.states import TemplateState
 from gateway.observability.metrics import Metrics
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.folder import Folder
+from gateway.templates.message_forms import MessageForms
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, draft
+from tests.support.ledgers import NOW, digest, draft
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 FOLDER = Folder.read(TEMPLATES)
@@ -46,18 +52,27 @@ class TemplateHarness:
     but ``findings``.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        profiles: Profiles = PROFILES,
+        providers: Mapping[str, Provider] = MappingProxyType({}),
+    ) -> None:
         self.clock = Clock()
         self.published_versions = PublishedVersions(database)
         self.store = VersionStore(database, self.clock)
-        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
+        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, profiles=profiles, versions=self.published_versions)
         self.other = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
         self.findings: list[LintFinding] = []
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
         )
         test_sender: Any = None  # nobody sends a test here
-        self.workflow = TemplateWorkflow(self.store, self.catalog, repository, test_sender, {}, self.clock)
+        forms = MessageForms(database, self.catalog.profiles, self.catalog, digest, self.clock, {})
+        self.provider_templates = ProviderTemplates(self.store, repository, forms, providers, self.catalog.profiles)
+        self.workflow = TemplateWorkflow(
+            self.store, self.catalog, repository, test_sender, {}, self.clock, self.provider_templates
+        )
         self.transfer = Transfer(self.store, self.catalog, repository)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
         self.watcher = PublicationWatcher(self.other, self.store, self.metrics, self.clock)

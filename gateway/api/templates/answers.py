@@ -16,6 +16,7 @@ from gateway.core.errors import RenderFailed
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import Result, RolledBack
 from gateway.templates.workflow.preview import ChannelPreview
+from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
     BadText,
     DraftExists,
@@ -56,7 +57,27 @@ def result(found: Result, status: int) -> Response:
     if isinstance(found, RolledBack):
         view = {"live": found.live and head(found.live), "planned": found.planned and stored_version(found.planned)}
         return bodies.answer(view, status)
+    if isinstance(found, ProviderTemplateView):
+        return bodies.answer(provider_template(found), status)
     return bodies.answer(asdict(found), status)
+
+
+def provider_template(found: ProviderTemplateView) -> dict[str, Any]:
+    same = ("provider", "channel", "locale", "usable", "our_text", "provider_text", "proposed_text")
+    entered = found.template
+    return {
+        **{name: getattr(found, name) for name in same},
+        "status": entered.status if entered else "none",
+        "reason": entered.reason if entered else "",
+        "seen_at": instant(entered.seen_at) if entered else None,
+        "reference": entered and entered.reference,
+        "language": entered and entered.language,
+        "text": entered and entered.approved_text,
+        "slots": [asdict(each) for each in entered.slots] if entered else [],
+        "ttl_seconds": int(entered.ttl.total_seconds()) if entered and entered.ttl else None,
+        "proposed_slots": [asdict(each) for each in found.proposed_slots],
+        "findings": [asdict(each) for each in found.findings],
+    }
 
 
 def text(found: TemplateFiles, status: int = 200) -> Response:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal
+
 from pydantic import BaseModel
 
-from channels.base import Content
+from channels.base import Content, TemplateStatus
+from gateway.core.provider_templates import Slot
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
@@ -81,6 +85,35 @@ class PreviewListOut(BaseModel):
 
 class ConsequenceListOut(BaseModel):
     consequences: list[Consequence]
+
+
+class ProviderTemplateOut(BaseModel):
+    """A provider's template in one locale; what was entered is null and ``status`` is "none" where there is none.
+
+    ``our_text`` and ``provider_text`` are what a sample borrower would read: they have to say the same.
+    """
+
+    provider: str
+    channel: str
+    locale: str
+    status: TemplateStatus | Literal["none"]
+    usable: bool
+    reason: str
+    seen_at: datetime | None
+    reference: str | None
+    language: str | None
+    text: str | None
+    slots: list[Slot]
+    ttl_seconds: int | None
+    our_text: str
+    provider_text: str
+    proposed_text: str
+    proposed_slots: list[Slot]
+    findings: list[LintFinding]
+
+
+class ProviderTemplateListOut(BaseModel):
+    provider_templates: list[ProviderTemplateOut]
 
 
 class RolledBackOut(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -22,6 +22,8 @@ from gateway.api.templates.responses import (
     ConsequenceListOut,
     LintOut,
     PreviewListOut,
+    ProviderTemplateListOut,
+    ProviderTemplateOut,
     RolledBackOut,
     TemplateExportOut,
     TemplateHistoryOut,
@@ -33,16 +35,19 @@ from gateway.api.templates.responses import (
 from gateway.api.templates.schemas import (
     BeginIn,
     CommentIn,
+    EnterProviderTemplateIn,
     ImportIn,
     PreviewIn,
     PublishIn,
     ReasonIn,
+    ReportProviderTemplateIn,
     RollBackIn,
     SampleIn,
     SaveIn,
     TestSendIn,
     TextIn,
 )
+from gateway.core.provider_templates import Slot
 from gateway.core.requests import FieldError
 from gateway.core.states import TemplateState
 from gateway.identity.keys import Scope
@@ -64,6 +69,8 @@ Reading = Annotated[Caller, Depends(needs(Scope.TEMPLATES_READ))]
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
 Template = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Number = Annotated[int, Path(ge=0, le=1_000_000)]
+ProviderName = Annotated[str, Path(min_length=1, max_length=64)]
+Locale = Annotated[str, Path(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=16)]
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,6 +200,16 @@ async def list_consequences(
     return bodies.answer({"consequences": [asdict(each) for each in found]})
 
 
+@router.get("/{template}/versions/{number}/provider-templates", response_model=ProviderTemplateListOut)
+async def list_provider_templates(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """The providers' templates of a version by locale, with those that are missing, and their states."""
+    with answers.refusals():
+        found = await workflow.provider_templates.listed(who.tenant, template, number)
+    return bodies.answer({"provider_templates": [answers.provider_template(each) for each in found]})
+
+
 # ── commands: one route for each entry of the table ─────────────────────────────────────────────────────────
 
 _SCOPES = {
@@ -209,59 +226,48 @@ _BODIES: Mapping[type, type[RequestModel]] = {
     commands.Publish: PublishIn,
     commands.RollBack: RollBackIn,
     commands.TestMessage: TestSendIn,
+    commands.EnterProviderTemplate: EnterProviderTemplateIn,
+    commands.ReportProviderTemplate: ReportProviderTemplateIn,
+}
+_PATHS = {
+    Subject.TEMPLATE: "/{template}",
+    Subject.VERSION: "/{template}/versions/{number}",
+    Subject.DRAFT: "/{template}/versions/{number}",
+    Subject.PROVIDER_TEMPLATE: "/{template}/versions/{number}/provider-templates/{provider}/{locale}",
 }
 # Where the method says what is done. All others are POST {template or version}/{name}.
 _METHODS = {
     "begin": ("POST", "/{template}/versions", 201),
     "save": ("PUT", "/{template}/versions/{number}", 200),
+    "enter": ("PUT", _PATHS[Subject.PROVIDER_TEMPLATE], 200),
     "discard": ("DELETE", "/{template}/versions/{number}", 200),
 }
 
 
-_SUBJECTS = {Subject.TEMPLATE: "template", Subject.VERSION: "template_version", Subject.DRAFT: "template_draft"}
+_SUBJECTS = {
+    Subject.TEMPLATE: "template",
+    Subject.VERSION: "template_version",
+    Subject.DRAFT: "template_draft",
+    Subject.PROVIDER_TEMPLATE: "provider_template",
+}
 # What is answered, where it is not the stored version.
 _RESULTS: Mapping[str, type] = {
     "begin": TemplateTextOut,
     "save": TemplateTextOut,
     "roll-back": RolledBackOut,
     "test": TestSend,
+    "enter": ProviderTemplateOut,
+    "report": ProviderTemplateOut,
 }
 
 
 def _add_route(command: Command) -> None:
-    on = "/{template}" if command.subject is Subject.TEMPLATE else "/{template}/versions/{number}"
-    method, path, status = _METHODS.get(command.name, ("POST", f"{on}/{command.name}", 200))
+    method, path, status = _METHODS.get(command.name, ("POST", f"{_PATHS[command.subject]}/{command.name}", 200))
     model = _BODIES[command.parameters] if method != "DELETE" else None
-    permitted = Depends(needs(_SCOPES[command.permission]))
-
-    async def for_version(
-        request: Request,
-        workflow: Uses[TemplateWorkflow],
-        settings: Uses[HttpSettings],
-        template: Template,
-        number: Number,
-        who: Caller = permitted,
-    ) -> Response:
-        revision = _revision(request) if command.subject is Subject.DRAFT else 0
-        given = await bodies.read_model(request, model, _LIMITS) if model else None
-        addresses = settings.test_addresses.get(who.tenant, {})
-        target = Target(who.tenant, template, who.actor, number, revision, addresses)
-        with answers.refusals():
-            return answers.result(await command.run(workflow, target, _parameters(command, given)), status)
-
-    async def for_template(
-        request: Request,
-        workflow: Uses[TemplateWorkflow],
-        settings: Uses[HttpSettings],
-        template: Template,
-        who: Caller = permitted,
-    ) -> Response:
-        return await for_version(request, workflow, settings, template, 0, who)
-
     extra = {**(body(model) if model else {}), **(_IF_MATCH if command.subject is Subject.DRAFT else {})}
     router.add_api_route(
         path,
-        for_template if command.subject is Subject.TEMPLATE else for_version,
+        _handler(command, model, status),
         methods=[method],
         name=f"{command.name.replace('-', '_')}_{_SUBJECTS[command.subject]}",
         response_model=_RESULTS.get(command.name, StoredVersion),
@@ -272,11 +278,62 @@ def _add_route(command: Command) -> None:
     )
 
 
+def _handler(command: Command, model: type[RequestModel] | None, status: int) -> Callable[..., Awaitable[Response]]:
+    """The endpoint of a command, with the path's parts as its subject has them."""
+    permitted = Depends(needs(_SCOPES[command.permission]))
+
+    async def for_provider_template(
+        request: Request,
+        workflow: Uses[TemplateWorkflow],
+        settings: Uses[HttpSettings],
+        template: Template,
+        number: Number,
+        provider: ProviderName,
+        locale: Locale,
+        who: Caller = permitted,
+    ) -> Response:
+        revision = _revision(request) if command.subject is Subject.DRAFT else 0
+        given = await bodies.read_model(request, model, _LIMITS) if model else None
+        addresses = settings.test_addresses.get(who.tenant, {})
+        target = Target(who.tenant, template, who.actor, number, revision, addresses, provider, locale)
+        with answers.refusals():
+            return answers.result(await command.run(workflow, target, _parameters(command, given)), status)
+
+    async def for_version(
+        request: Request,
+        workflow: Uses[TemplateWorkflow],
+        settings: Uses[HttpSettings],
+        template: Template,
+        number: Number,
+        who: Caller = permitted,
+    ) -> Response:
+        return await for_provider_template(request, workflow, settings, template, number, "", "", who)
+
+    async def for_template(
+        request: Request,
+        workflow: Uses[TemplateWorkflow],
+        settings: Uses[HttpSettings],
+        template: Template,
+        who: Caller = permitted,
+    ) -> Response:
+        return await for_version(request, workflow, settings, template, 0, who)
+
+    handlers: dict[Subject, Callable[..., Awaitable[Response]]] = {
+        Subject.TEMPLATE: for_template,
+        Subject.PROVIDER_TEMPLATE: for_provider_template,
+    }
+    return handlers.get(command.subject, for_version)
+
+
 def _parameters(command: Command, given: RequestModel | None) -> Any:
     values = {} if given is None else dict(given)
-    return command.parameters(
-        **{name: value.request() if isinstance(value, SampleIn) else value for name, value in values.items()}
-    )
+    return command.parameters(**{name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SampleIn):
+        return value.request()
+    return [Slot(**dict(each)) for each in value] if isinstance(value, list) else value
 
 
 for _command in commands.COMMANDS.values():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
+from channels.base import TemplateStatus
 from gateway.api.schemas import Address, Channel, Flag, Instant, RequestModel, Text, Values
 from gateway.templates.workflow.preview import NAME, SampleRequest
 
@@ -87,6 +88,44 @@ class TestSendIn(RequestModel):
     channel: Channel
     address: Address
     sample: SampleIn = SampleIn()
+
+
+class SlotIn(RequestModel):
+    """``expression`` is in the template language. ``longest``: characters; 0: no limit but the provider's."""
+
+    name: Annotated[str, StringConstraints(max_length=64, pattern=r"^\w+$")]
+    expression: Annotated[Text, Field(min_length=1, max_length=1000)]
+    longest: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 0
+
+
+class EnterProviderTemplateIn(RequestModel):
+    """What the provider holds. Without ``text`` and ``slots``, they come from our text. ``language`` "": the locale."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "reference": "payment_due",
+                "language": "en",
+                "text": "Example Bank: please pay {{amount}} now.",
+                "slots": [{"name": "amount", "expression": "{{ amount | money: currency }}", "longest": 20}],
+                "ttl_seconds": 3600,
+            }
+        }
+    )
+
+    reference: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
+    language: Annotated[Text, Field(max_length=32)] = ""
+    text: Annotated[Text, Field(min_length=1, max_length=4096)] | None = None
+    slots: Annotated[list[SlotIn], Field(max_length=50)] | None = None
+    # From 30 seconds to 30 days, as WhatsApp has it.
+    ttl_seconds: Annotated[int, Field(strict=True, ge=30, le=2_592_000)] | None = None
+
+
+class ReportProviderTemplateIn(RequestModel):
+    """``reason`` is the provider's own word."""
+
+    status: TemplateStatus
+    reason: Annotated[Text, Field(max_length=120)] = ""
 
 
 class ImportIn(RequestModel):

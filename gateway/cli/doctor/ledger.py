@@ -9,23 +9,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Engine, create_engine, func, select, text
+from sqlalchemy import Connection, Engine, and_, create_engine, exists, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from channels.base import TemplateStatus
 from gateway.app.settings import Settings
 from gateway.app.storage import embedded_ledger
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
 from gateway.core.clock import Clock
+from gateway.core.states import TemplateState
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS, is_pooled, postgresql_engine
 from gateway.storage.migrate import pending_migration_on
-from gateway.storage.schema import api_keys, processes, webhook_endpoints
+from gateway.storage.schema import api_keys, processes, provider_templates, template_editions, webhook_endpoints
 
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
 _EXPIRES_SOON = timedelta(days=14)  # our choice: long enough for a change at a lender's case system
 _SKEW_SECONDS = 1.0  # our choice; decisions are made by the ledger's clock, logs and certificates by this machine's
 _PROCESSES = 4  # two of each kind: the minimum for an upgrade without downtime
 _STATEMENT_MS = 10_000  # our own limit for a transaction that hangs: a shorter one here would cut healthy ones
+_IN_USE = (TemplateState.APPROVED, TemplateState.SCHEDULED, TemplateState.PUBLISHED)
 _POOLER_LOOKS = 5  # our choice
 _ASKED = (
     "fsync", "full_page_writes", "synchronous_commit", "server_encoding",
@@ -52,7 +55,9 @@ def _check_sqlite(path: Path, clock: Clock) -> list[CheckResult]:
         with engine.connect() as connection:
             if missing := pending_migration_on(connection):
                 return [warning("ledger.migrations", missing, "gateway serve migrates it when it starts")]
-            return _stored(connection, clock) or [ok("ledger", "no API key expires soon, and every webhook is taken")]
+            return _stored(connection, clock) or [
+                ok("ledger", "no API key expires soon, every webhook is taken, and providers' templates are usable")
+            ]
     except SQLAlchemyError as broken:
         cause = getattr(broken, "orig", None) or broken
         return [skipped("ledger", f"the ledger can't be read ({type(cause).__name__}): see host.sqlite")]
@@ -90,7 +95,7 @@ def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
 
 
 def _stored(connection: Connection, clock: Clock) -> list[CheckResult]:
-    return [*webhooks(connection), *keys(connection, clock)]
+    return [*webhooks(connection), *keys(connection, clock), *templates_of_providers(connection)]
 
 
 def keys(connection: Connection, clock: Clock) -> list[CheckResult]:
@@ -105,6 +110,28 @@ def keys(connection: Connection, clock: Clock) -> list[CheckResult]:
             "gateway key create makes its successor; let its user change over, then gateway key revoke",
         )
         for row in connection.execute(query)
+    ]
+
+
+def templates_of_providers(connection: Connection) -> list[CheckResult]:
+    """Providers' templates that can't be sent, of versions that new requests get or will get."""
+    stored = template_editions.alias()
+    own = and_(stored.c.tenant == provider_templates.c.tenant, stored.c.template == provider_templates.c.template)
+    version = and_(own, stored.c.version == provider_templates.c.version)
+    in_use = exists().where(version, stored.c.state.in_(_IN_USE))
+    replaced = exists().where(own, stored.c.state == TemplateState.PUBLISHED)
+    known = exists().where(version)
+    unusable = provider_templates.c.status != TemplateStatus.APPROVED
+    query = select(provider_templates).where(unusable, or_(in_use, and_(~known, ~replaced)))
+    remedy = "see it with the provider; gateway template providers list shows all, and where our text differs"
+    return [
+        warning(
+            f"provider_template.{row.provider}",
+            f"{row.template} ({row.version}) of {row.tenant} in {row.locale} is {row.status}"
+            f"{f' ({row.reason})' if row.reason else ''} since {row.seen_at:%Y-%m-%d}, so its channel is passed over",
+            remedy,
+        )
+        for row in connection.execute(query.order_by(*provider_templates.primary_key))
     ]
 
 

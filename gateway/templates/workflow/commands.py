@@ -7,15 +7,18 @@ allowed in which state, and that a second person approves, is checked by the wor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from channels.base import TemplateStatus
+from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.preview import SampleRequest
+from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.workflow import TemplateWorkflow
@@ -34,6 +37,7 @@ class Subject(StrEnum):
 
     TEMPLATE = "template"
     VERSION = "version"
+    PROVIDER_TEMPLATE = "provider_template"  # of a version, by provider and locale
     DRAFT = "draft"  # at a revision: refused with EditedMeanwhile where the text was saved since
 
 
@@ -41,7 +45,8 @@ class Subject(StrEnum):
 class Target:
     """The tenant, template and version, and the actor (``user:<id>`` or ``key:<id>``).
 
-    ``test_addresses``: the addresses that the actor may send tests to, by channel.
+    ``test_addresses``: the addresses that the actor may send tests to, by channel. ``provider`` and ``locale`` name a
+    provider's template.
     """
 
     tenant: str
@@ -50,6 +55,8 @@ class Target:
     number: int = 0
     revision: int = 0
     test_addresses: Mapping[str, Collection[str]] = field(default_factory=dict)
+    provider: str = ""
+    locale: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,25 @@ class TestMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EnterProviderTemplate:
+    """``language`` "": the locale. ``text``, ``slots`` None: what our text proposes. ``ttl_seconds`` None: no limit."""
+
+    reference: str
+    language: str = ""
+    text: str | None = None
+    slots: Sequence[Slot] | None = None
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportProviderTemplate:
+    """``reason`` is the provider's own word, kept as evidence."""
+
+    status: TemplateStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RolledBack:
     """The live version (None: none), and the scheduled version that will replace it."""
 
@@ -116,7 +142,7 @@ class RolledBack:
     planned: StoredVersion | None
 
 
-Result = TemplateFiles | StoredVersion | RolledBack | TestSend
+Result = TemplateFiles | StoredVersion | RolledBack | TestSend | ProviderTemplateView
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +207,28 @@ async def _test(workflow: TemplateWorkflow, to: Target, given: TestMessage) -> R
     own = to.test_addresses.get(given.channel, ())
     return await workflow.test_send(
         to.tenant, to.template, to.number, given.channel, given.address, own, to.actor, given.sample
+    )
+
+
+async def _enter(workflow: TemplateWorkflow, to: Target, given: EnterProviderTemplate) -> Result:
+    return await workflow.provider_templates.enter(
+        to.tenant,
+        to.template,
+        to.number,
+        (to.provider, to.locale),
+        to.actor,
+        reference=given.reference,
+        language=given.language,
+        text=given.text,
+        slots=given.slots,
+        ttl_seconds=given.ttl_seconds,
+    )
+
+
+async def _report(workflow: TemplateWorkflow, to: Target, given: ReportProviderTemplate) -> Result:
+    place = (to.provider, to.locale)
+    return await workflow.provider_templates.report(
+        to.tenant, to.template, to.number, place, to.actor, status=given.status, reason=given.reason
     )
 
 
@@ -262,6 +310,23 @@ COMMANDS: Mapping[str, Command] = {
             Subject.VERSION,
             TestMessage,
             _test,
+        ),
+        Command(
+            "enter",
+            "Enter a provider's template of this version, as a draft. Without text and slots, they come from our text.",
+            Permission.EDIT,
+            Subject.PROVIDER_TEMPLATE,
+            EnterProviderTemplate,
+            _enter,
+        ),
+        Command(
+            "report",
+            "Record that a provider's template was submitted, or what the provider said of it. 422 where it would be "
+            "refused, or does not say what our text says.",
+            Permission.EDIT,
+            Subject.PROVIDER_TEMPLATE,
+            ReportProviderTemplate,
+            _report,
         ),
     )
 }

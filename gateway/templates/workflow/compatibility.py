@@ -26,7 +26,7 @@ class BrokenCaller:
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """A consequence of publishing. ``code``: variables, live_changed or planned_later."""
+    """A consequence of publishing. ``code``: variables, live_changed, planned_later or provider_template."""
 
     code: str
     detail: str

@@ -245,9 +245,25 @@ class VersionStore:
             lambda connection: [stored_version_from(row) for row in connection.execute(query)]
         )
 
-    async def note(self, key: Key, kind: str, actor: str, detail: Mapping[str, Any]) -> None:
-        """Record an event that does not change the version; number 0 is the built-in one."""
-        await self._with(*key[:2], lambda opened: opened.record(kind, key[2], "", actor, "", detail))
+    async def note(
+        self,
+        key: Key,
+        kind: str,
+        actor: str,
+        detail: Mapping[str, Any],
+        comment: str = "",
+        write: Callable[[Connection, datetime], None] = lambda connection, now: None,
+    ) -> None:
+        """Record an event that does not change the version; number 0 is the built-in one.
+
+        ``write`` writes what the event is about, in its transaction.
+        """
+
+        def work(opened: TemplateUnitOfWork) -> None:
+            write(opened.connection, opened.now)
+            opened.record(kind, key[2], "", actor, comment, detail)
+
+        await self._with(*key[:2], work)
 
     async def history(
         self, tenant: str, template: str, number: int | None = None, since: datetime | None = None

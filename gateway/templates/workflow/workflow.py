@@ -24,6 +24,7 @@ from gateway.templates.repository import TemplateFiles, TemplateRepository, chec
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.differences import Difference, difference
 from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
+from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
@@ -68,7 +69,9 @@ class TemplateWorkflow:
         test_sender: TestSender,
         prices: Mapping[str, Price],
         clock: Clock,
+        provider_templates: ProviderTemplates,
     ) -> None:
+        self.provider_templates = provider_templates
         self._store = versions
         self._catalog = catalog
         self._repository = repository
@@ -155,8 +158,9 @@ class TemplateWorkflow:
         return await asyncio.to_thread(difference, files, after.files, old, new, self.profiles)
 
     async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
-        """The consequences of publishing it now, for callers and for other plans. Raises BadText."""
-        return await self._repository.consequences(tenant, await self.text(tenant, template, number))
+        """The consequences of publishing it now, for callers, plans and channels. Raises BadText."""
+        found = await self._repository.consequences(tenant, await self.text(tenant, template, number))
+        return [*found, *await self.provider_templates.consequences(tenant, template, number)]
 
     async def history(self, tenant: str, template: str, number: int | None = None) -> list[Change]:
         """All changes in order, with actor, time and reason."""
@@ -231,7 +235,7 @@ class TemplateWorkflow:
         """Publish a version at ``at``, or at once. Raises NeedsConfirmation with the warnings, BadText."""
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._repository.raise_for_errors, text)
-        if not confirmed and (found := await self._repository.consequences(tenant, text)):
+        if not confirmed and (found := await self.consequences(tenant, template, number)):
             raise NeedsConfirmation(found)
         stored = await self._store.publish((tenant, template, number), actor, comment, at)
         await self._catalog.refresh()

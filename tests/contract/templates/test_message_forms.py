@@ -27,7 +27,7 @@ TEMPLATE = ProviderTemplate(KEY, "HX1", "zh_TW", "hello", (), TemplateStatus.APP
 
 
 def forms_on(database: Database, seconds: float = 0) -> MessageForms:
-    return MessageForms(database, WITH_WINDOW, CATALOG, digest, lambda: later(seconds))
+    return MessageForms(database, WITH_WINDOW, CATALOG, digest, lambda: later(seconds), {})
 
 
 def of_this_version(request: DecidedRequest) -> DecidedRequest:

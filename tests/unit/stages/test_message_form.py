@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from channels.base import Content, PermanentFailure, ProviderReason, TemplateCall, TemplateStatus, TransientFailure
+from channels.base import (
+    Content,
+    PermanentFailure,
+    ProviderReason,
+    SlotRules,
+    TemplateCall,
+    TemplateStatus,
+    TransientFailure,
+)
 from channels.profile import ChannelProfile, Frame, Part, Wording
 from gateway.core.deliveries import ClaimedDelivery, Delivery, Outgoing
 from gateway.core.facts import BorrowerFacts, Facts
@@ -61,7 +69,9 @@ def formed(
 ) -> tuple[Outgoing | None, str]:
     """The message in its form, or the reason for which it is not sent."""
     facts = FormFacts({found.key: found} if found else {}, {window_key(message): wrote} if wrote is not None else {})
-    going, transitions = choose_form([message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW)
+    going, transitions = choose_form(
+        [message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {"meta": SlotRules(20, links=False)}
+    )
     return (going[0], "") if going else (None, transitions[0].reason)
 
 
@@ -81,6 +91,8 @@ def test_an_approved_template_is_called_with_its_parameters_in_order() -> None:
         {"slots": (Slot("amount", "{{ amount }}", 4), SLOTS[1])},
         {"slots": (SLOTS[0], Slot("day", "1\nNovember"))},
         {"slots": (SLOTS[0], Slot("day", ""))},
+        {"slots": (SLOTS[0], Slot("day", "by the end of next November"))},
+        {"slots": (SLOTS[0], Slot("day", "pay.example/x"))},
     ],
 )
 def test_an_unusable_template_is_routed_round_and_never_replaced_by_free_text(changes: dict[str, object]) -> None:
@@ -125,15 +137,64 @@ def test_a_template_that_could_be_delivered_too_late_is_not_called() -> None:
 def test_the_route_goes_on_and_at_its_end_a_person_decides(route: tuple[str, ...], to: State, next_step: bool) -> None:
     """Nothing is lost in silence."""
     _, [transition] = choose_form(
-        [outgoing(route=route)], PROFILES, {"dlv_1": "en-US"}, FormFacts({}, {}), evaluate, NOW
+        [outgoing(route=route)], PROFILES, {"dlv_1": "en-US"}, FormFacts({}, {}), evaluate, NOW, {}
     )
     assert (transition.to, transition.next_step) == (to, next_step)
+
+
+HELD = (EndReason.TEMPLATE_UNAVAILABLE, State.DEFERRED, later(300))
+
+
+@pytest.mark.parametrize(
+    ("status", "left", "expected"),
+    [
+        (TemplateStatus.PAUSED, 3600, HELD),
+        (TemplateStatus.SUBMITTED, 3600, HELD),
+        (TemplateStatus.RECATEGORISED, 301, HELD),
+        (TemplateStatus.PAUSED, 300, (EndReason.TEMPLATE_UNAVAILABLE, State.REVIEW, None)),
+        (TemplateStatus.PAUSED, None, (EndReason.TEMPLATE_UNAVAILABLE, State.REVIEW, None)),
+        (TemplateStatus.REJECTED, 3600, (EndReason.TEMPLATE_UNAVAILABLE, State.REVIEW, None)),
+        (TemplateStatus.DRAFT, 3600, (EndReason.TEMPLATE_UNAVAILABLE, State.REVIEW, None)),
+    ],
+)
+def test_at_the_last_step_it_waits_while_the_permitted_time_lasts(
+    status: TemplateStatus, left: int | None, expected: tuple[EndReason, State, datetime | None]
+) -> None:
+    """For a template that may come back by itself; else, and near the end of the permitted time, a person decides."""
+    message = outgoing(route=("whatsapp",))
+    message = replace(message, verdict=replace(SEND, valid_until=None if left is None else later(left)))
+    found = template(status=status)
+    facts = FormFacts({found.key: found}, {})
+    _, [held] = choose_form([message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {})
+    assert (held.reason, held.to, held.due_at) == expected
+    assert held.next_step is False
+
+
+def test_a_held_message_goes_when_the_template_is_approved_again_and_leaves_one_event() -> None:
+    """It is deferred again and again without an event of each look."""
+    message = replace(outgoing(route=("whatsapp",)), verdict=replace(SEND, valid_until=later(3600)))
+    delivery = replace(message.work.delivery, state=State.DEFERRED, reason=EndReason.TEMPLATE_UNAVAILABLE)
+    held = replace(message, work=replace(message.work, delivery=delivery))
+    found = template(status=TemplateStatus.PAUSED)
+    facts = FormFacts({found.key: found}, {})
+    _, [again] = choose_form([held], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {})
+    assert (again.kind, again.to) == ("", State.DEFERRED)
+    assert formed(held, template())[0] is not None
+
+
+def test_a_repetition_of_an_unknown_outcome_has_no_second_copy_by_the_next_channel() -> None:
+    """Its template was paused meanwhile; the first request may have arrived."""
+    message = outgoing()
+    delivery = replace(message.work.delivery, state=State.RETRYING, reason=EndReason.SENT_AGAIN)
+    message = replace(message, work=replace(message.work, delivery=delivery))
+    _, [ended] = choose_form([message], PROFILES, {"dlv_1": "en-US"}, FormFacts({}, {}), evaluate, NOW, {})
+    assert (ended.to, ended.reason, ended.next_step) == (State.REVIEW, EndReason.UNRESOLVED, False)
 
 
 def test_channels_of_free_text_are_left_alone() -> None:
     """No template is wanted for an SMS."""
     message = outgoing(route=("sms",))
-    assert choose_form([message], PROFILES, {}, FormFacts({}, {}), evaluate, NOW) == ([message], [])
+    assert choose_form([message], PROFILES, {}, FormFacts({}, {}), evaluate, NOW, {}) == ([message], [])
 
 
 def test_a_refused_attempt_says_so_of_its_template() -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from channels.base import FOR_EVER, Accepted, Capability, LookupAnswer, LookupResult, ProviderReason, Silence
-from gateway.core.deliveries import ClaimedDelivery, Delivery
+from channels.base import FOR_EVER, Accepted, Capability, Content, LookupAnswer, LookupResult, ProviderReason, Silence
+from gateway.core.deliveries import ClaimedDelivery, Delivery, Outgoing
 from gateway.core.facts import BorrowerFacts, Facts
 from gateway.core.notifications import Step
 from gateway.core.reasons import EndReason, PolicyReason
@@ -25,6 +25,14 @@ SENT = Delivery(
     "dlv_1", NOTIFICATION.id, 0, "sms", "d", State.SENT, attempt=1, provider="p", contacted_at=NOW, created_at=NOW
 )
 UNKNOWN = replace(SENT, state=State.UNKNOWN, reason=ProviderReason.TIMEOUT)
+
+
+class Stub:
+    channel, capability = "sms", Capability()
+
+
+def router(*names: str) -> ProviderRouter:
+    return ProviderRouter({each: Stub() for each in names}, dict.fromkeys(names, 1.0))  # type: ignore[misc]
 
 
 def recorder(capability: Capability) -> OutcomeRecorder:
@@ -72,14 +80,19 @@ def test_what_is_sent_again_goes_to_the_same_provider_and_stays_a_contact() -> N
     )
     assert (again.to, again.reason, again.contact_disproved) == (State.RETRYING, EndReason.SENT_AGAIN, False)
 
-    class Stub:
-        channel, capability = "sms", Capability()
-
-    router = ProviderRouter({"p": Stub(), "q": Stub()}, {"p": 1.0, "q": 1.0})
     delivery = replace(UNKNOWN, state=State.RETRYING, reason=EndReason.SENT_AGAIN)
     work = ClaimedDelivery(delivery, NOTIFICATION, BorrowerFacts(0, Facts()), State.RETRYING, True)
-    assert router.choose(work, [], NOW) == "p"
-    assert router.choose(replace(work, delivery=replace(delivery, reason="timeout")), [], NOW) == "q"
+    assert router("p", "q").choose(work, [], NOW) == "p"
+    assert router("p", "q").choose(replace(work, delivery=replace(delivery, reason="timeout")), [], NOW) == "q"
+
+
+def test_a_repetition_whose_provider_was_removed_is_for_a_person_and_makes_no_second_copy() -> None:
+    """The first request may have arrived: neither another provider nor the next channel may send it as well."""
+
+    delivery = replace(UNKNOWN, state=State.RETRYING, reason=EndReason.SENT_AGAIN)
+    work = ClaimedDelivery(delivery, NOTIFICATION, BorrowerFacts(0, Facts()), State.RETRYING, True)
+    ready, [ended] = router("q").assign([Outgoing(work, Content("x"))], [], NOW)
+    assert (ready, ended.to, ended.reason, ended.next_step) == ([], State.REVIEW, EndReason.UNRESOLVED, False)
 
 
 def test_what_may_not_be_sent_again_now_is_for_a_person() -> None:
@@ -88,6 +101,8 @@ def test_what_may_not_be_sent_again_now_is_for_a_person() -> None:
     work = ClaimedDelivery(delivery, NOTIFICATION, BorrowerFacts(0, Facts()), State.RETRYING, True)
     wait = Verdict(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, later(3600))
     assert refusal(work, wait, NOW).to is State.REVIEW
+    never = refusal(work, Verdict(VerdictKind.SUPPRESS, PolicyReason.OPTED_OUT), NOW)
+    assert (never.to, never.next_step) == (State.REVIEW, False)
 
 
 def test_an_accepted_message_waits_as_long_as_its_provider_takes() -> None:
