@@ -84,8 +84,8 @@ def _validator(ledger: LedgerParts, providers: Providers, catalog: Catalog, deci
 def build_classifier(ledger: LedgerParts, templates: LoadedTemplates) -> ReplyClassifier:
     settings, clock, packs = ledger.settings, ledger.clock, templates.packs
     return ReplyClassifier(
-        templates.reply_lexicon.classify,
-        templates.reply_lexicon.answer,
+        templates.reply_interpreter.understand,
+        templates.reply_interpreter.answer,
         lambda jurisdiction: [name for name, _, _ in packs.in_force(jurisdiction, clock()).packs],
         {"lender": settings.lender_name, "phone": settings.lender_phone, "help_url": settings.lender_help_url},
     )

@@ -12,7 +12,7 @@ from gateway import policy
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
-from gateway.replies.rules import ReplyLexicon, load_words
+from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.folder import Folder
@@ -22,14 +22,14 @@ from gateway.templates.workflow.published_store import PublishedVersions
 
 @dataclass(frozen=True, slots=True)
 class LoadedTemplates:
-    """The template catalog, the policy packs, and the lexicon that classifies replies.
+    """The template catalog, the policy packs, and the rules that classify replies.
 
     ``folder`` has the source files of the built-in templates, ``word_lists`` the lint's words by language.
     """
 
     catalog: Catalog
     packs: policy.Packs
-    reply_lexicon: ReplyLexicon
+    reply_interpreter: ReplyInterpreter
     folder: Folder
     word_lists: Mapping[str, linting.WordList]
 
@@ -79,13 +79,13 @@ async def load_templates(ledger: LedgerParts, profiles: Profiles) -> LoadedTempl
     rules = policies_folder(ledger.settings)
     try:
         packs = policy.load_packs(rules)
-        words = load_words(rules / "replies.toml")
+        interpreter = load_interpreter(rules)
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
     await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
     await versions.record_valid([(each.id, each.version, cache.mark(each.source)) for each in new])
     await catalog.refresh()
-    return LoadedTemplates(catalog, packs, words, folder, word_lists)
+    return LoadedTemplates(catalog, packs, interpreter, folder, word_lists)
 
 
 def _catalog(

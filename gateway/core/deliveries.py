@@ -13,6 +13,7 @@ from gateway.core.facts import BorrowerFacts
 from gateway.core.notifications import Borrower, Notification
 from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import State
+from gateway.core.understanding import Urgency
 from gateway.core.verdicts import Verdict
 
 
@@ -143,12 +144,19 @@ class Attempt:
 class RecordedReply:
     """A borrower's reply, as it was taken. ``new`` is False for one that had come before.
 
-    ``stopped``: by this reply the borrower is opted out where they were not before.
+    ``stopped``: by this reply the borrower is opted out where they were not before. ``urgency``: how soon a person
+    has to read it.
     """
 
     tenant: str
     borrower: Borrower
     delivery_id: str
-    intent: Intent
+    intents: tuple[Intent, ...]
     new: bool = False
     stopped: bool = False
+    urgency: Urgency = Urgency.NONE
+
+    @property
+    def intent(self) -> Intent:
+        """The most serious of the intents."""
+        return self.intents[0]

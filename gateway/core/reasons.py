@@ -92,15 +92,61 @@ class HoldKind(StrEnum):
 
 
 class Intent(StrEnum):
-    """How a borrower's reply was classified. contact-rules.md section 5.3."""
+    """What a borrower's reply says. Up to WANTS_PERSON a person reads it; see ops/replies.md.
 
+    The order is that of urgency: a reply that says several things has the first one as its intent.
+    """
+
+    DANGER = "danger"  # to themselves or to others
     STOP = "stop"
+    DECEASED = "deceased"
+    ILLNESS = "illness"
+    DETAINED = "detained"
+    MISSING = "missing"
+    FRAUD = "fraud"
+    DISPUTE = "dispute"
+    WRONG_PARTY = "wrong_party"
+    THIRD_PARTY = "third_party"  # a relative, colleague or employer of the borrower
+    COMPLAINT = "complaint"
+    ATTORNEY = "attorney"
+    HARDSHIP = "hardship"
+    VULNERABLE = "vulnerable"
     MAYBE_STOP = "maybe_stop"  # possibly a stop: no contact until a person has read it
+    WANTS_PERSON = "wants_person"
     START = "start"
     HELP = "help"
-    WRONG_PARTY = "wrong_party"
-    OTHER = "other"
+    BALANCE = "balance"
+    DUE_DATE = "due_date"
+    HOW_TO_PAY = "how_to_pay"
+    PAID = "paid"
+    PLAN = "plan"
+    PROMISE = "promise"
+    RECEIPT = "receipt"
+    THANKS = "thanks"
+    LANGUAGE = "language"
+    NEW_ADDRESS = "new_address"
+    OTHER = "other"  # not understood
 
+
+# What the safety rules find: it goes to a person, whatever else the reply says.
+SAFETY = (
+    Intent.DANGER,
+    Intent.STOP,
+    Intent.DECEASED,
+    Intent.ILLNESS,
+    Intent.DETAINED,
+    Intent.MISSING,
+    Intent.FRAUD,
+    Intent.DISPUTE,
+    Intent.WRONG_PARTY,
+    Intent.THIRD_PARTY,
+    Intent.COMPLAINT,
+    Intent.ATTORNEY,
+    Intent.HARDSHIP,
+    Intent.VULNERABLE,
+    Intent.MAYBE_STOP,
+    Intent.WANTS_PERSON,
+)
 
 # After these nothing more goes to that address.
 STOPS = frozenset({Intent.STOP, Intent.MAYBE_STOP, Intent.WRONG_PARTY})

@@ -160,7 +160,7 @@ class PathObserver:
         )
         for each in recorded:
             self._metrics.replied(provider, each.intent)
-            if each.new and each.intent in STOPS:
+            if each.new and not STOPS.isdisjoint(each.intents):
                 self.opted_out("reply", took)
 
     def reply_unverified(self, provider: str) -> None:

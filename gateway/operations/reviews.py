@@ -1,7 +1,8 @@
 """The review queue: what waits for a person's decision, and the decision.
 
-Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that may be a stop.
-``approve`` always means that the borrower may be contacted, ``refuse`` that they may not.
+Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that a person has to read.
+``approve`` always means that the borrower may be contacted, ``refuse`` that they may not: an approved reply lifts the
+holds and the provisional opt-out that it set, a refused one leaves them, and makes a possible stop a certain one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, and_, select, update
 from gateway.borrowers.addresses import change_borrowers_at, opt_out_address
 from gateway.borrowers.changes import ChangeRecord, change_borrower
 from gateway.core.clock import Clock
-from gateway.core.codec import REPLY, encode, instant, opt_outs_from
+from gateway.core.codec import REPLY, encode, holds_from, instant, opt_outs_from
 from gateway.core.deliveries import Transition
 from gateway.core.errors import NotApprovable
 from gateway.core.reasons import EndReason, Intent, PolicyReason
@@ -49,8 +50,7 @@ class Reviews:
 
         def read(connection: Connection) -> list[dict[str, Any]]:
             found = [*_deliveries(connection, tenant, reason, limit, after)]
-            if reason in (None, Intent.MAYBE_STOP):
-                found += _replies(connection, tenant, limit, after)
+            found += _replies(connection, tenant, reason, limit, after)
             return sorted(found, key=lambda each: str(each["id"]))[:limit]
 
         return await self._database.read(read)
@@ -134,7 +134,8 @@ class Reviews:
         if row is None:
             return False
 
-        if not approved:
+        may_be_stop = Intent.MAYBE_STOP in (row.intent, *row.intents.split(","))
+        if may_be_stop and not approved:
             query = select(deliveries.c.address_digest).where(deliveries.c.id == row.delivery_id)
             for digest in connection.execute(query).scalars():  # none once retention has removed it
                 opt_out_address(connection, (tenant, row.channel, digest), REPLY, now)
@@ -144,10 +145,20 @@ class Reviews:
             known = opt_outs_from(borrower.opt_outs)
             ours = [each for each in known if each.opt_out.provisional and each.opt_out.channel == row.channel]
             others = [each for each in known if each not in ours]
-            return {"opt_outs": encode(others if approved else [*others, *(each.definite() for each in ours)])}
+            opt_outs = encode(others if approved else [*others, *(each.definite() for each in ours)])
+            if not approved:
+                return {"opt_outs": opt_outs}
+            # The holds that this reply set began when it came.
+            held = holds_from(borrower.holds)
+            kept = [each for each in held if each.start != row.received_at]
+            return {"opt_outs": opt_outs} | ({"holds": encode(kept)} if len(kept) < len(held) else {})
 
-        detail = {"reply_id": item, "why": why}
-        what = ChangeRecord("stop_dismissed" if approved else "stop_confirmed", actor, detail=detail)
+        detail = {"reply_id": item, "why": why, "intent": row.intent}
+        if may_be_stop:
+            kind = "stop_dismissed" if approved else "stop_confirmed"
+        else:
+            kind = "reply_dismissed" if approved else "reply_confirmed"
+        what = ChangeRecord(kind, actor, detail=detail)
         return change_borrower(connection, self._rules, (tenant, row.borrower_id), what, change, now)
 
 
@@ -192,12 +203,14 @@ def _since(connection: Connection, ids: list[str]) -> dict[str, Any]:
     return {row.delivery_id: row.at for row in rows}
 
 
-def _replies(connection: Connection, tenant: str, limit: int, after: str) -> list[dict[str, Any]]:
+def _replies(connection: Connection, tenant: str, reason: str | None, limit: int, after: str) -> list[dict[str, Any]]:
     query = (
         select(replies, deliveries.c.notification_id, deliveries.c.case_id)
         .join(deliveries, deliveries.c.id == replies.c.delivery_id)
         .where(replies.c.tenant == tenant, UNREAD_REPLIES, replies.c.id > after)
     )
+    if reason is not None:
+        query = query.where(replies.c.intent == reason)
     return [
         {
             "id": row.id,

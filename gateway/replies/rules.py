@@ -58,9 +58,9 @@ class ReplyLexicon:
     def answer(self, intent: Intent, locale: str, packs: Iterable[str]) -> str:
         """The text to answer with, unfilled; "" where nothing is to be answered."""
         if intent is Intent.STOP and not self.confirming.isdisjoint(packs):
-            return self.answers[_language(locale, self.answers)]["stopped"]
+            return self.answers[language_of(locale, self.answers)]["stopped"]
         if intent is Intent.HELP:
-            return self.answers[_language(locale, self.answers)]["help"]
+            return self.answers[language_of(locale, self.answers)]["help"]
         return ""
 
 
@@ -77,7 +77,8 @@ def _contains(words: str, phrases: Iterable[str]) -> bool:
     return any(phrase in words if not phrase.isascii() else f" {phrase} " in f" {words} " for phrase in phrases)
 
 
-def _language(locale: str, known: Mapping[str, Any]) -> str:
+def language_of(locale: str, known: Mapping[str, Any]) -> str:
+    """The language, and the script of Chinese, of ``known`` that a locale is answered in; English for others."""
     tongue, _, region = locale.replace("_", "-").partition("-")
     if tongue.casefold() == "zh":
         return "zh-Hant" if region.casefold() in ("tw", "hk", "mo", "hant") else "zh-Hans"

@@ -8,7 +8,7 @@ share speaks for all of them, and a stop for whoever is written to there later
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -26,8 +26,9 @@ from gateway.core.deliveries import RecordedReply, Transition
 from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Borrower, new_id
-from gateway.core.reasons import STOPS, EndReason, HoldKind, Intent
+from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import PENDING_STATES, State
+from gateway.core.understanding import Understanding
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
@@ -41,7 +42,7 @@ _LONGEST_ID = 128  # the column's
 # Whose reply it is before anybody is known at its address: what it says is judged without a country's own words.
 _NOBODY = Borrower("", "", "", "", (), {})
 
-Classify = Callable[[str, Borrower], Intent]
+Classify = Callable[[str, Borrower], Understanding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +86,25 @@ class ReplyStore:
         keys, senders = await self._database.read(read)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
         # made up for when the provider brings the reply again.
-        taken = []
+        taken, forbidding = [], set()
         for sender in senders:
-            work = partial(self._record, sender=sender, reply=reply, channel=channel, classify=classify, now=now)
+            said = classify(reply.text, sender.borrower)
+            work = partial(self._record, sender=sender, reply=reply, channel=channel, said=said, now=now)
             taken.append(await self._database.write(work))
-        stops = [each.new and each.intent is Intent.STOP for each in taken]
+            if said.stops:
+                forbidding.add((sender.tenant, sender.borrower.id))
+        stops = [each.new and Intent.STOP in each.intents for each in taken]
         stopped = {sender.key(channel) for sender, stop in zip(senders, stops, strict=True) if stop}
         # Of tenants to whom nobody is known there yet: the same sender may write to that address for them.
         others = keys - {sender.key(channel) for sender in senders}
-        intent = classify(reply.text, _NOBODY) if others else Intent.OTHER
-        if intent in (Intent.STOP, Intent.START):
-            await self._database.write(lambda connection: _tell_addresses(connection, sorted(others), intent, now))
-            stopped |= others if intent is Intent.STOP else set()
+        intents = classify(reply.text, _NOBODY).intents if others else ()
+        if not {Intent.STOP, Intent.START}.isdisjoint(intents):
+            await self._database.write(lambda connection: _tell_addresses(connection, sorted(others), intents, now))
+            stopped |= others if Intent.STOP in intents else set()
         people = [(each.tenant, each.borrower.id) for each in taken]
         await change_borrowers_at(self._database, self._rules, stopped, REPLY, self._clock, changed=people)
         for each in taken:
-            if each.new and each.intent in STOPS:
+            if each.new and (each.tenant, each.borrower.id) in forbidding:
                 await wait_for_in_flight(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
         return taken
 
@@ -115,11 +119,10 @@ class ReplyStore:
         sender: _Sender,
         reply: Reply,
         channel: str,
-        classify: Classify,
+        said: Understanding,
         now: datetime,
     ) -> RecordedReply:
-        intent = classify(reply.text, sender.borrower)
-        taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, intent)
+        taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, said.intents, urgency=said.urgency)
         identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
         row = {
             "id": new_id("rep", now),
@@ -130,33 +133,47 @@ class ReplyStore:
             "channel": channel,
             "provider": reply.provider,
             "provider_message_id": reply.provider_message_id,
-            "intent": intent,
+            "intent": said.intent,
+            "intents": ",".join(said.intents),
+            "urgency": said.urgency,
+            "review_by": now + said.review_within if said.urgency else None,
+            "understood_by": said.version,
             "text": reply.text,
             "received_at": now,
         }
         if connection.execute(insert_new(connection, replies).returning(replies.c.id), [row]).first() is None:
             return taken
-        wrong = intent is Intent.WRONG_PARTY
+        wrong = Intent.WRONG_PARTY in said.intents
         known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
         know_address(connection, sender.key(channel), **known)
-        _tell_addresses(connection, [sender.key(channel)], intent, now)
-        detail = {"reply_id": row["id"], "channel": channel, "address_digest": sender.digest, "intent": intent}
+        _tell_addresses(connection, [sender.key(channel)], said.intents, now)
+        detail = {
+            "reply_id": row["id"],
+            "channel": channel,
+            "address_digest": sender.digest,
+            "intent": said.intent,
+            "intents": list(said.intents),
+            "holds": list(said.holds),
+            "urgency": said.urgency.name.lower(),
+            "rules": list(said.rules),
+            "understood_by": said.version,
+        }
         key = (sender.tenant, sender.borrower.id)
-        what = ChangeRecord("replied", REPLY, intent, detail)
-        change = _Change(intent, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
+        what = ChangeRecord("replied", REPLY, said.intent, detail)
+        change = _Change(said, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
         change_borrower(connection, self._rules, key, what, change, now, stop)
-        return RecordedReply(
-            sender.tenant, sender.borrower, sender.delivery_id, intent, new=True, stopped=change.stopped
-        )
+        return replace(taken, new=True, stopped=change.stopped)
 
 
-def _tell_addresses(connection: Connection, keys: Sequence[AddressKey], intent: Intent, now: datetime) -> None:
+def _tell_addresses(
+    connection: Connection, keys: Sequence[AddressKey], intents: Collection[Intent], now: datetime
+) -> None:
     """What a certain stop or start says of these addresses, which come in order: their rows are locked."""
     for key in keys:
-        if intent is Intent.STOP:
+        if Intent.STOP in intents:
             opt_out_address(connection, key, REPLY, now)
-        elif intent is Intent.START:
+        elif Intent.START in intents:
             opt_in_address(connection, key, now)
 
 
@@ -204,10 +221,10 @@ class _Change:
     """The change of the borrower's row. Without another change the version increments: the address was confirmed."""
 
     def __init__(
-        self, intent: Intent, at: tuple[str, str], reply_id: str, now: datetime, digests: DigestVersions
+        self, said: Understanding, at: tuple[str, str], reply_id: str, now: datetime, digests: DigestVersions
     ) -> None:
         """``at`` is the channel and the digest of the address."""
-        self._intent = intent
+        self._said = said
         self._at = at
         self._digests = digests
         self._reply_id = reply_id
@@ -216,22 +233,22 @@ class _Change:
 
     def __call__(self, row: Any) -> dict[str, Any]:
         known = self._digests.opt_outs(opt_outs_from(row.opt_outs))
-        if self._intent in (Intent.STOP, Intent.MAYBE_STOP):
+        changes: dict[str, Any] = {}
+        if not {Intent.STOP, Intent.MAYBE_STOP}.isdisjoint(self._said.intents):
             added = self._opt_out(known)
             self.stopped = bool(added)
-            return {"opt_outs": encode([*known, *added])}
-        if self._intent is Intent.START:
-            kept = [each for each in known if not (each.of(*self._at) and each.own_words)]
-            return {"opt_outs": encode(kept)}
-        if self._intent is Intent.WRONG_PARTY:
-            held = holds_from(row.holds)
-            if all(each.kind is not HoldKind.WRONG_PARTY for each in held):
-                return {"holds": encode([*held, Hold(HoldKind.WRONG_PARTY, self._now)])}
-        return {}
+            changes["opt_outs"] = encode([*known, *added])
+        elif Intent.START in self._said.intents:
+            changes["opt_outs"] = encode([each for each in known if not (each.of(*self._at) and each.own_words)])
+        held = holds_from(row.holds)
+        standing = {each.kind for each in held if each.case_id is None and each.end is None}
+        if new := [Hold(kind, self._now) for kind in self._said.holds if kind not in standing]:
+            changes["holds"] = encode([*held, *new])
+        return changes
 
     def _opt_out(self, known: Sequence[Stored]) -> list[Stored]:
         """The opt-out to be added: none where one stands already that says as much."""
-        provisional = self._intent is Intent.MAYBE_STOP
+        provisional = Intent.STOP not in self._said.intents
         standing = [each for each in known if each.of(*self._at)]
         if any(provisional or not each.opt_out.provisional for each in standing):
             return []

@@ -317,14 +317,18 @@ replies = Table(
     Column("intent", String(16), nullable=False),
     Column("text", Text, nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("resolved_at", Instant),  # a person has read what may be a stop
+    Column("intents", String(255), nullable=False, server_default=""),  # all that it says, the most serious first
+    Column("urgency", Integer, nullable=False, server_default="0"),  # of the review; 0: it needs none
+    Column("review_by", Instant),
+    Column("understood_by", String(64), nullable=False, server_default=""),  # version of the rules and weights
+    Column("resolved_at", Instant),  # a person has decided what follows
     UniqueConstraint("digest", name="one_per_message"),
     Index(
-        "replies_unread",
+        "replies_unresolved",
         "tenant",
         "id",
-        sqlite_where=text("intent = 'maybe_stop' AND resolved_at IS NULL"),
-        postgresql_where=text("intent = 'maybe_stop' AND resolved_at IS NULL"),
+        sqlite_where=text("(urgency > 0 OR intent = 'maybe_stop') AND resolved_at IS NULL"),
+        postgresql_where=text("(urgency > 0 OR intent = 'maybe_stop') AND resolved_at IS NULL"),
     ),
     Index("replies_by_borrower", "tenant", "borrower_id", "id"),
 )

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, func, literal_column, select, true, update
+from sqlalchemy import Connection, and_, func, literal_column, select, text, true, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, Transition
 from gateway.core.errors import InvalidData
 from gateway.core.facts import BorrowerFacts
-from gateway.core.reasons import Intent
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES, State
@@ -61,8 +60,8 @@ def _seconds(now: datetime, since: datetime | None) -> float:
     return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
-# Replies that may be a stop, and that no person has read.
-UNREAD_REPLIES = and_(replies.c.intent == Intent.MAYBE_STOP, replies.c.resolved_at.is_(None))
+# Replies that a person has to read, and has not. Those of a version before have no urgency. The index's condition.
+UNREAD_REPLIES = text("(replies.urgency > 0 OR replies.intent = 'maybe_stop') AND replies.resolved_at IS NULL")
 
 
 class Store:

@@ -10,7 +10,7 @@ from gateway import policy
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
 from gateway.policy import inspect
-from gateway.replies.rules import load_words
+from gateway.replies.understanding import load_interpreter
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateVersion
 from gateway.templates.checks import lint as linting
 
@@ -24,7 +24,7 @@ def policies(folder: Path) -> list[CheckResult]:
     """Check the policy packs: errors prevent a start; unverified figures need the lender's lawyers."""
     try:
         found = inspect.lint(folder)
-        load_words(folder / "replies.toml")
+        load_interpreter(folder)
     except (OSError, ValueError) as broken:
         return [error("policies", f"the packs can't be read: {broken}", "gateway policy lint")]
     errors = [each for each in found if each.level == "error"]

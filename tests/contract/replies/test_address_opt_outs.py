@@ -26,6 +26,7 @@ from gateway.storage.reads import Reads
 from gateway.storage.schema import addresses, api_keys, deliveries
 from tests.support.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
 from tests.support.made_packs import MARK, packs
+from tests.support.replies import understood
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
 PHONE = "+12025550123"
@@ -43,7 +44,7 @@ async def known(database: Database, *tenants: str) -> None:
 
 async def said(database: Database, intent: Intent, message: str = "SM1") -> None:
     reply = Reply("twilio", message, PHONE, "what they wrote")
-    await ReplyStore(database, digest, lambda: later(100)).record(reply, "sms", PHONE, lambda *_: intent)
+    await ReplyStore(database, digest, lambda: later(100)).record(reply, "sms", PHONE, lambda *_: understood(intent))
 
 
 async def facts_of(database: Database, tenant: str = "acme") -> AddressFacts:
@@ -197,7 +198,9 @@ async def test_nothing_starts_for_other_borrowers_after_a_stop_returns(database:
             await asyncio.sleep(0.001)
         reply = Reply("twilio", "SM1", PHONE, "STOP")
         # Its clock is past the leases, so it does not wait for messages that no provider here will answer.
-        await ReplyStore(database, digest, lambda: later(3600)).record(reply, "sms", PHONE, lambda *_: Intent.STOP)
+        await ReplyStore(database, digest, lambda: later(3600)).record(
+            reply, "sms", PHONE, lambda *_: understood(Intent.STOP)
+        )
         stopped.set()
 
     await asyncio.gather(stop(), *(worker(ids[n::8]) for n in range(8)))

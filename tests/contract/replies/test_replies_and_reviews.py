@@ -20,6 +20,7 @@ from gateway.core.facts import Contact, Facts, Hold
 from gateway.core.notifications import Borrower, Notification, Step
 from gateway.core.reasons import HoldKind, Intent, PolicyReason
 from gateway.core.states import State
+from gateway.core.understanding import Understanding
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.operations.reviews import Reviews
 from gateway.replies.store import ReplyStore
@@ -28,6 +29,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
 from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.made_packs import cap, packs
+from tests.support.replies import understood
 from tests.support.settling import RECORDER
 
 PHONE = "+12025550123"
@@ -51,8 +53,8 @@ async def said(database: Database, intent: Intent, message: str = "SM1") -> list
     reply = Reply("twilio", message, PHONE, "what they wrote")
     found = ReplyStore(database, digest, lambda: later(100))
 
-    def classify(_text: str, _borrower: Borrower) -> Intent:
-        return intent
+    def classify(_text: str, _borrower: Borrower) -> Understanding:
+        return understood(intent)
 
     return await found.record(reply, "sms", PHONE, classify)
 
@@ -87,7 +89,7 @@ async def test_a_stop_counts_whatever_is_in_it(database: Database, message: str)
     reply = Reply("smsc", message, PHONE, f"STOP {message}")
     found = ReplyStore(database, digest, lambda: later(100))
     for new in (True, False):
-        [taken] = await found.record(reply, "sms", PHONE, lambda *_: Intent.STOP)
+        [taken] = await found.record(reply, "sms", PHONE, lambda *_: understood(Intent.STOP))
         assert (taken.intent, taken.new) == (Intent.STOP, new)
     assert await opt_outs(database) == [("sms", False)]
     [other] = await said(database, Intent.STOP, "SM2")

@@ -19,6 +19,7 @@ from gateway.storage.database import Database
 from gateway.storage.schema import api_keys
 from tests.support.ledgers import NOW, draft, later, outgoing, people_on, store_on
 from tests.support.made_packs import MARK, packs
+from tests.support.replies import understood
 
 PHONE = "+12025550123"
 RULES = packs(opt_out={"value": "suppress", "mark": MARK}, suppression={"value": "suppress", "mark": MARK})
@@ -41,7 +42,7 @@ async def known(database: Database) -> None:
 
 async def said(database: Database, channel: str, intent: Intent, message: str) -> None:
     replies = ReplyStore(database, DIGEST, lambda: later(100))
-    await replies.record(Reply("p", message, PHONE, "text"), channel, PHONE, lambda *_: intent)
+    await replies.record(Reply("p", message, PHONE, "text"), channel, PHONE, lambda *_: understood(intent))
 
 
 async def facts_at(database: Database, channel: str) -> AddressFacts:

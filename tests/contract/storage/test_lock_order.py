@@ -29,6 +29,7 @@ from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, borrowers, dedup_claims, deliveries, notifications
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.replies import understood
 from tests.support.waiting import LIMIT_SECONDS
 
 RECORDER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})
@@ -128,7 +129,7 @@ async def test_the_end_of_a_pause_locks_deliveries_by_id(ledger: Database) -> No
 async def _reply(database: Database, text: str = "STOP") -> Any:
     replies = ReplyStore(database, digest, lambda: later(120))
     reply = Reply("twilio", "IN-1", "+12025550123", text)
-    return await replies.record(reply, "sms", "+12025550123", lambda *_: Intent.STOP)
+    return await replies.record(reply, "sms", "+12025550123", lambda *_: understood(Intent.STOP))
 
 
 async def _with_a_tenant(database: Database) -> None:

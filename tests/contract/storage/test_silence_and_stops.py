@@ -25,6 +25,7 @@ from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
 from gateway.storage.schema import api_keys, deliveries, notifications, receipts
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.replies import understood
 from tests.support.settling import RECORDER
 
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
@@ -202,7 +203,7 @@ async def test_an_answered_route_goes_no_further(database: Database) -> None:
     await database.write(lambda connection: connection.execute(insert(api_keys), [key]))
     replies = ReplyStore(database, digest, lambda: later(60))
     reply = Reply("twilio", "SM9", "+12025550123", "who is this?")
-    [taken] = await replies.record(reply, "sms", "+12025550123", lambda text, borrower: Intent.OTHER)
+    [taken] = await replies.record(reply, "sms", "+12025550123", lambda text, borrower: understood(Intent.OTHER))
     assert taken.new
     await _heard(database, work, ReceiptStatus.UNDELIVERED, 120)
     assert [state for state, _ in await _deliveries(database)] == [State.UNDELIVERED]

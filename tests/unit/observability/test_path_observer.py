@@ -131,9 +131,9 @@ def test_receipts_replies_and_verdicts_are_counted(out: io.StringIO, metrics: Me
     observer = PathObserver(metrics)
     observer.received("twilio", [ReceiptFor(Receipt("twilio", ReceiptStatus.SENT), "dlv_1", 1)], ["moved"])
     replies = [
-        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", Intent.STOP, new=True),
-        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", Intent.STOP),
-        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", Intent.HELP, new=True),
+        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", (Intent.STOP,), new=True),
+        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", (Intent.STOP,)),
+        RecordedReply("acme", NOTIFICATION.borrower, "dlv_1", (Intent.HELP,), new=True),
     ]
     observer.replied("twilio", replies, timedelta(seconds=2))
     observer.decided("accept", [("acme", Verdict(VerdictKind.SEND, PolicyReason.PERMITTED))])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from channels.base import Keyword
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
-from gateway.replies.rules import load_words
 from gateway.stages.classify_reply import ReplyClassifier
+from tests.support.replies import INTERPRETER
 
-WORDS = load_words(Path(__file__).parents[3] / "templates" / "policies" / "replies.toml")
-CLASSIFIER = ReplyClassifier(WORDS.classify, WORDS.answer, lambda _jurisdiction: ("default", "us_regf"), {})
+CLASSIFIER = ReplyClassifier(
+    INTERPRETER.understand, INTERPRETER.answer, lambda _jurisdiction: ("default", "us_regf"), {}
+)
 BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms": "+12025550100"})
 
 
@@ -29,4 +28,4 @@ BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms"
 )
 def test_the_providers_own_word_decides(text: str, keyword: Keyword | None, intent: Intent) -> None:
     """It may be a keyword that only the account knows, and the provider acts on it whatever we think."""
-    assert CLASSIFIER.classify(text, BORROWER, keyword) is intent
+    assert CLASSIFIER.classify(text, BORROWER, keyword).intent is intent

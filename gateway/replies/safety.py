@@ -1,0 +1,205 @@
+"""The safety rules: what a reply says that a person must read, found by phrases of each language.
+
+The rules are data (``templates/policies/replies``), each with its reason and source. All rules of all languages are
+asked, because a borrower may mix them; a hit is never taken back by what follows. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway.core.reasons import SAFETY, HoldKind, Intent
+from gateway.core.understanding import Urgency
+from gateway.replies.normalisation import Normaliser, load_normaliser
+from gateway.replies.patterns import SpellingCorrector, compile_phrases, words_of
+
+# What is no language: the consequences of the intents, and the characters.
+_NO_LANGUAGE = frozenset({"intents.toml", "traditional.toml"})
+_RULE_KEYS = frozenset({"id", "intent", "hold", "reason", "source", "phrases", "unless", "always"})
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyRule:
+    """One rule. ``always``: it holds in negations and quotations too."""
+
+    id: str
+    intent: Intent
+    hold: HoldKind | None
+    reason: str
+    source: str
+    phrases: re.Pattern[str]
+    unless: re.Pattern[str] | None
+    always: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyHit:
+    """A rule that holds, and the words that it found, in normal form."""
+
+    rule: SafetyRule
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What follows from an intent: how soon a person reads it, and what is answered in which language."""
+
+    urgency: Urgency
+    review_within: timedelta
+    hold: HoldKind | None
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Language:
+    rules: Sequence[SafetyRule]
+    negations: re.Pattern[str] | None  # that end where the words begin
+    idioms: re.Pattern[str] | None  # that mean nothing of what their words say
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyRules:
+    """All languages. ``version`` is a digest of the files."""
+
+    languages: Mapping[str, _Language]
+    consequences: Mapping[Intent, Consequence]
+    acknowledgements: Mapping[str, Mapping[Intent, str]]
+    help_lines: Mapping[str, str]  # by country: whom to call in danger
+    normalise: Normaliser
+    correct: SpellingCorrector
+    version: str
+
+    def hits(self, text: str) -> tuple[list[SafetyHit], list[SafetyHit]]:
+        """The hits, in the order of their intents, and those that are only mentioned: negated or quoted."""
+        whole = self._readings(self.normalise(text))
+        outside = self._readings(self.normalise.outside_quotes(text))
+        found: dict[str, SafetyHit] = {}
+        mentioned: dict[str, SafetyHit] = {}
+        for language in self.languages.values():
+            for rule in language.rules:
+                for reading in whole:
+                    match = _search(rule, language, reading)
+                    if match is None:
+                        continue
+                    hit = SafetyHit(rule, match)
+                    stated = rule.always or any(_search(rule, language, each, stated=True) for each in outside)
+                    (found if stated else mentioned).setdefault(rule.id, hit)
+        return _ordered(found.values()), _ordered(mentioned.values())
+
+    def _readings(self, words: str) -> list[str]:
+        """The text as written, with its misspellings corrected, and without its marks."""
+        readings = [words, self.correct(words)]
+        if "|" in words:
+            readings.append(self.normalise(words.replace("|", " ")))
+        return list(dict.fromkeys(readings))
+
+
+def _search(rule: SafetyRule, language: _Language, text: str, *, stated: bool = False) -> str | None:
+    """What ``rule`` finds in ``text``; with ``stated`` only what isn't negated."""
+    if rule.unless is not None:
+        text = rule.unless.sub(" | ", text)
+    if not rule.always and language.idioms is not None:
+        text = language.idioms.sub(" | ", text)
+    for match in rule.phrases.finditer(text):
+        if not stated or language.negations is None or not language.negations.search(text[: match.start()]):
+            return match.group()
+    return None
+
+
+def _ordered(hits: Iterable[SafetyHit]) -> list[SafetyHit]:
+    return sorted(hits, key=lambda each: SAFETY.index(each.rule.intent))
+
+
+def load_safety(folder: Path) -> SafetyRules:
+    """Read ``intents.toml`` and a file for each language. Raises ValueError naming the file and what is wrong in it."""
+    normalise = load_normaliser(folder)
+    paths = sorted(folder.glob("*.toml"))
+    files = {path.name: _read(path) for path in paths}
+    languages: dict[str, _Language] = {}
+    acknowledgements: dict[str, Mapping[Intent, str]] = {}
+    words: set[str] = set()
+    correct: set[str] = set()
+    known: set[str] = set()
+    for name, content in files.items():
+        if name in _NO_LANGUAGE:
+            continue
+        try:
+            rules = [_rule(each, normalise) for each in content["rules"]]
+            languages[content["language"]] = _Language(
+                rules, _before(content.get("negations", ()), normalise), _phrases(content, "idioms", normalise)
+            )
+            if texts := content.get("acknowledgements"):
+                acknowledgements[content["language"]] = {Intent(intent): text for intent, text in texts.items()}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"replies/{name}: {error}") from None
+        if twice := known.intersection(each.id for each in rules):
+            raise ValueError(f"replies/{name}: there is a rule {sorted(twice)[0]} already")
+        known.update(each.id for each in rules)
+        words |= words_of((phrase for each in content["rules"] for phrase in each["phrases"]), normalise)
+        correct |= words_of(content.get("correct", ()), normalise)
+    try:
+        intents = files["intents.toml"]
+        consequences = {Intent(name): _consequence(each) for name, each in intents["intents"].items()}
+        missing = set(SAFETY).difference(consequences)
+        if missing:
+            raise ValueError(f"nothing follows from {sorted(missing)[0]}: give it a table")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"replies/intents.toml: {error}") from None
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+    return SafetyRules(
+        languages,
+        consequences,
+        acknowledgements,
+        intents["help_lines"],
+        normalise,
+        SpellingCorrector(words, correct),
+        digest,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"replies/{path.name}: {error}") from None
+
+
+def _rule(content: Mapping[str, Any], normalise: Normaliser) -> SafetyRule:
+    name = content["id"]
+    if unknown := set(content) - _RULE_KEYS:
+        raise ValueError(f"rule {name}: {sorted(unknown)[0]} is not a key of a rule")
+    intent, phrases = Intent(content["intent"]), compile_phrases(content["phrases"], normalise)
+    if intent not in SAFETY or phrases is None:
+        raise ValueError(f"rule {name}: {intent} is no intent of safety, or it has no phrases")
+    hold = HoldKind(content["hold"]) if "hold" in content else None
+    unless = _phrases(content, "unless", normalise)
+    always = bool(content.get("always"))
+    return SafetyRule(name, intent, hold, content["reason"], content["source"], phrases, unless, always)
+
+
+def _phrases(content: Mapping[str, Any], key: str, normalise: Normaliser) -> re.Pattern[str] | None:
+    return compile_phrases(content.get(key, ()), normalise)
+
+
+def _before(negations: Iterable[str], normalise: Normaliser) -> re.Pattern[str] | None:
+    """An expression for a text that ends in a negation, with at most two words or one character after it."""
+    found = compile_phrases(negations, normalise)
+    return re.compile(rf"(?:{found.pattern})(?: ?[^\s|a-z]|(?: [^\s|]+){{0,2}} )?$") if found is not None else None
+
+
+def _consequence(content: Mapping[str, Any]) -> Consequence:
+    return Consequence(
+        Urgency[content["urgency"].upper()],
+        timedelta(minutes=content["review_within_minutes"]),
+        HoldKind(content["hold"]) if content.get("hold") else None,
+        content["reason"],
+        content["source"],
+    )

@@ -1,0 +1,85 @@
+"""What a reply is understood to say: keywords and safety rules first, and what they find is never taken back.
+
+A pure function of the text, the borrower's packs and the files; gateway/replies/store.py makes it take effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from gateway.core.reasons import SAFETY, HoldKind, Intent
+from gateway.core.understanding import Understanding, Urgency
+from gateway.replies.rules import ReplyLexicon, language_of, load_words
+from gateway.replies.safety import SafetyHit, SafetyRules, load_safety
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyInterpreter:
+    """The keywords and the safety rules of all languages together."""
+
+    lexicon: ReplyLexicon
+    safety: SafetyRules
+
+    def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:
+        """What ``text`` says, of a borrower under ``packs``. ``keyword`` is what the provider took it for."""
+        word = keyword or self.lexicon.classify(text, tuple(packs))
+        hits, mentions = self.safety.hits(text)
+        serious = {each.rule.intent for each in hits} | ({word} & set(SAFETY))
+        if serious:
+            return self._safety(sorted(serious, key=SAFETY.index), hits)
+        if word in (Intent.START, Intent.HELP):
+            return Understanding((word,), version=self.version)
+        rules = tuple(f"mentioned:{each.rule.id}" for each in mentions)
+        urgency = Urgency.ROUTINE if mentions else Urgency.NONE
+        return self._for_person(Intent.OTHER, rules, urgency)
+
+    @property
+    def version(self) -> str:
+        """A digest of the rules' files."""
+        return self.safety.version
+
+    def answer(self, intent: Intent, locale: str, jurisdiction: str, packs: Iterable[str]) -> str:
+        """The text to answer with, unfilled but for whom to call; "" where nothing is to be answered."""
+        if text := self.lexicon.answer(intent, locale, packs):
+            return text
+        texts = self.safety.acknowledgements
+        text = texts.get(language_of(locale, texts), {}).get(intent, "")
+        if "{help_lines}" not in text:
+            return text
+        lines = self.safety.help_lines.get(jurisdiction.casefold().replace("_", "-").partition("-")[0], "{phone}")
+        return text.replace("{help_lines}", lines)
+
+    def _safety(self, intents: Sequence[Intent], hits: Sequence[SafetyHit]) -> Understanding:
+        follows = [self.safety.consequences[each] for each in intents]
+        urgency = max(each.urgency for each in follows)
+        clocks = [each.review_within for each in follows if each.urgency is urgency]
+        return Understanding(
+            tuple(intents),
+            tuple(sorted(self._holds(intents, hits))),
+            urgency,
+            min(clocks),
+            tuple(each.rule.id for each in hits),
+            self.version,
+        )
+
+    def _holds(self, intents: Sequence[Intent], hits: Sequence[SafetyHit]) -> set[HoldKind]:
+        """The holds of the rules that have their own, else that of the intent."""
+        found = set()
+        for intent in intents:
+            own = {each.rule.hold for each in hits if each.rule.intent is intent and each.rule.hold is not None}
+            default = self.safety.consequences[intent].hold
+            found |= own or ({default} if default is not None else set())
+        return found
+
+    def _for_person(self, intent: Intent, rules: tuple[str, ...], urgency: Urgency) -> Understanding:
+        follows = self.safety.consequences[Intent.OTHER]
+        within = follows.review_within if urgency is not Urgency.NONE else timedelta()
+        return Understanding((intent,), (), urgency, within, rules, self.version)
+
+
+def load_interpreter(policies: Path) -> ReplyInterpreter:
+    """Read the files of the policies' folder. Raises ValueError naming what is wrong in which."""
+    return ReplyInterpreter(load_words(policies / "replies.toml"), load_safety(policies / "replies"))
