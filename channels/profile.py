@@ -6,7 +6,7 @@ package names a channel. Must not know any channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ class PartKind(StrEnum):
 
     PLAIN = "plain"
     MJML = "mjml"  # rendered to HTML
+    MARKDOWN = "markdown"  # from which the HTML and the plain text are made
 
 
 class Frame(StrEnum):
@@ -47,13 +48,14 @@ class Part:
     """One file of a template.
 
     ``file`` is its name in a locale's folder (``sms.liquid``), unique among all channels; ``field`` the field of
-    ``Content`` that it fills. ``blank`` is the text of a new template. ``longest``: more characters are a warning of
-    the lint; 0: no limit. ``public``: bystanders can read it (a subject in an inbox, a title on a lock screen), so
-    personal data in it is an error. ``label``: its heading in the editor.
+    ``Content`` that it fills, or in the written form what it is otherwise: ``preview`` (the line beside the subject) or
+    ``message``. ``blank`` is the text of a new template. ``longest``: more characters are a warning of the lint; 0: no
+    limit. ``public``: bystanders can read it (a subject in an inbox, a title on a lock screen), so personal data in it
+    is an error. ``label``: its heading in the editor.
     """
 
     file: str
-    field: str  # text, subject or html
+    field: str
     label: Wording
     kind: PartKind = PartKind.PLAIN
     blank: str = "\n"
@@ -90,6 +92,9 @@ class ChannelProfile:
     ``service_window``: how long after a person's own message free text may be sent; None: always. Outside of it, or
     where ``templates_only``, a provider template is needed (``channels.base.Content.template``).
     ``check`` is the channel's own lint of a rendered message.
+    ``written`` are the parts of its other form, in which people write: one text in Markdown, and what stands beside it.
+    A locale with that text has this form, and its fields ``text`` and ``html`` are made from it; ``parts`` is the
+    source form, for who lays messages out themselves.
     """
 
     title: Wording
@@ -105,14 +110,26 @@ class ChannelProfile:
     service_window: timedelta | None = None
     templates_only: bool = False
     check: Callable[[Content], Sequence[TextIssue]] = no_issues
+    written: tuple[Part, ...] = ()
 
     def part(self, field: str) -> Part | None:
         """The part that fills ``field``; None where messages have none."""
-        return next((each for each in self.parts if each.field == field), None)
+        return next((each for each in (*self.parts, *self.written) if each.field == field), None)
+
+    @property
+    def markdown(self) -> Part | None:
+        """The text of the written form; None where the channel has no such form."""
+        return next((each for each in self.written if each.kind is PartKind.MARKDOWN), None)
+
+    def form(self, files: Container[str], folder: str = "") -> tuple[Part, ...]:
+        """The parts of the form that a message has, by its files in ``folder`` ("en-US/")."""
+        markdown = self.markdown
+        return self.written if markdown and f"{folder}{markdown.file}" in files else self.parts
 
     @property
     def files(self) -> tuple[str, ...]:
-        return tuple(each.file for each in self.parts)
+        """The files of both forms."""
+        return tuple(dict.fromkeys(each.file for each in (*self.parts, *self.written)))
 
     @property
     def marked_field(self) -> str:

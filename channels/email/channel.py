@@ -48,18 +48,21 @@ _BLANK_MJML = """\
 
 _LONGEST_SUBJECT = 78  # characters, RFC 5322 section 2.1.1
 
+_BLANK_MARKDOWN = "{{ borrower.name }},\n\n\n\n{{ lender.name }}\n"
+_SUBJECT = Part(
+    "email.subject.liquid",
+    "subject",
+    Wording("Subject", "主题"),
+    blank="{{ lender.name }}\n",
+    longest=_LONGEST_SUBJECT,
+    public=True,
+)
+
 PROFILE = ChannelProfile(
     title=Wording("E-mail", "电子邮件"),
     noun=Wording("the e-mail", "电子邮件"),
     parts=(
-        Part(
-            "email.subject.liquid",
-            "subject",
-            Wording("Subject", "主题"),
-            blank="{{ lender.name }}\n",
-            longest=_LONGEST_SUBJECT,
-            public=True,
-        ),
+        _SUBJECT,
         Part(
             "email.txt.liquid",
             "text",
@@ -67,6 +70,11 @@ PROFILE = ChannelProfile(
             blank="{{ borrower.name }},\n\n\n\n{{ lender.name }}\n",
         ),
         Part("email.mjml.liquid", "html", Wording("Layout (MJML)", "排版（MJML）"), PartKind.MJML, _BLANK_MJML),
+    ),
+    written=(
+        _SUBJECT,
+        Part("email.preview.liquid", "preview", Wording("Line beside the subject", "主题旁的摘要"), public=True),
+        Part("email.md.liquid", "message", Wording("Message", "正文"), PartKind.MARKDOWN, _BLANK_MARKDOWN),
     ),
     frame=Frame.MAIL,
     unsubscribe_link=True,

@@ -161,7 +161,9 @@ def editor_view(
 
 def part_labels(profiles: Profiles) -> dict[str, Translatable]:
     """The heading of each part's file."""
-    return {part.file: worded(part.label) for profile in profiles.values() for part in profile.parts}
+    return {
+        part.file: worded(part.label) for profile in profiles.values() for part in (*profile.parts, *profile.written)
+    }
 
 
 def title_of(files: Mapping[str, str]) -> str:
@@ -195,7 +197,9 @@ def _shown_text(files: Mapping[str, str], name: str) -> str:
 def _tab(
     files: Mapping[str, str], locale: str, by_place: Mapping[str, Sequence[LintFinding]], profiles: Profiles
 ) -> Tab:
-    channels = {channel: list(profile.files) for channel, profile in profiles.items()}
+    channels = {
+        channel: [part.file for part in profile.form(files, f"{locale}/")] for channel, profile in profiles.items()
+    }
     labels = part_labels(profiles)
     for name in files:  # a part without a channel is shown, so that it can be emptied
         place, _, file = name.partition("/")

@@ -67,6 +67,8 @@ def _bad_words(
 def _publicly_visible(message: MessageText, field: str, part: CompiledPart) -> list[tuple[int, int]]:
     """The ranges shown on a lock screen or in an inbox list: subjects, titles, and an e-mail's preview line."""
     text = part.source.text
+    if part.source.is_made:  # from texts that are looked at themselves
+        return []
     if part.is_mail:
         return [found.span(1) for found in re.finditer(r"<mj-(?:preview|title)>(.*?)</mj-", text, re.DOTALL)]
     declared = message.profile.part(field)

@@ -8,7 +8,7 @@ never a variable's value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -88,7 +88,7 @@ class CompiledPart:
             return self._compiled.template.render(nested)
         except LiquidError as error:
             place = self._place(error.token.start_index if error.token else -1)
-            raise RenderFailed(_problem(self.where, place, _message(error)).sentence) from None
+            raise RenderFailed(problem_at(self.where, place, _message(error)).sentence) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise RenderFailed(
                 translatable("{where}: {detail}", where=self.where, detail=type(error).__name__)
@@ -113,16 +113,23 @@ class PartScope:
     constants: Mapping[str, str]
 
 
-def compile_part(text: str, where: str, scope: PartScope, *, is_mail: bool) -> CompiledPart | list[TemplateProblem]:
-    """Compile one part, or return all its problems."""
+def compile_part(
+    text: str,
+    where: str,
+    scope: PartScope,
+    *,
+    is_mail: bool,
+    locate: Callable[[int], SourcePosition] | None = None,
+) -> CompiledPart | list[TemplateProblem]:
+    """Compile one part, or return all its problems. ``locate``: see ExpandedSource."""
     try:
-        source = ExpandedSource(text, scope.fragments, scope.constants, html=is_mail)
+        source = ExpandedSource(text, scope.fragments, scope.constants, html=is_mail, locate=locate)
     except SourceError as error:
-        return [_problem(where, error.place, error.detail)]
+        return [problem_at(where, error.place, error.detail)]
     compiled = _compile(source.text, tuple(sorted(scope.types.items())), is_mail)
     if isinstance(compiled, list):
         places = [source.place(each.offset) if each.offset >= 0 else None for each in compiled]
-        return [_problem(where, place, each.detail) for place, each in zip(places, compiled, strict=True)]
+        return [problem_at(where, place, each.detail) for place, each in zip(places, compiled, strict=True)]
     return CompiledPart(where, source, compiled, is_mail=is_mail)
 
 
@@ -288,7 +295,8 @@ def _expressions(expression: Expression) -> Iterator[Any]:
         yield from _expressions(each)
 
 
-def _problem(where: str, place: SourcePosition | None, detail: str) -> TemplateProblem:
+def problem_at(where: str, place: SourcePosition | None, detail: str) -> TemplateProblem:
+    """A problem at a position of a part; None: of the whole part."""
     if place is None:
         return TemplateProblem(where, 0, 0, detail)
     return TemplateProblem(where, place.line, place.column, place.sentence(detail))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from html import escape
 
 from gateway.templates.translatable import translatable
@@ -60,9 +60,21 @@ class _Chunk:
 class ExpandedSource:
     """The expanded text (``text``), and a map from its offsets to source positions."""
 
-    def __init__(self, part: str, fragments: Mapping[str, str], constants: Mapping[str, str], *, html: bool) -> None:
-        """Raises SourceError for an unknown or too deeply nested shared text, and for a text that is too long."""
-        self._part = part
+    def __init__(
+        self,
+        part: str,
+        fragments: Mapping[str, str],
+        constants: Mapping[str, str],
+        *,
+        html: bool,
+        locate: Callable[[int], SourcePosition] | None = None,
+    ) -> None:
+        """Raises SourceError for an unknown or too deeply nested shared text, and for a text that is too long.
+
+        ``locate``: the editor's position of an offset in ``part``, where ``part`` was made from another text.
+        """
+        self._locate = locate or (lambda offset: SourcePosition(*line_and_column(part, offset)))
+        self.is_made = locate is not None
         self._fragments = fragments
         self._constants = constants
         self._html = html
@@ -81,9 +93,9 @@ class ExpandedSource:
             return SourcePosition(1, 1)
         moved = offset - chunk.start if chunk.verbatim else 0
         if not chunk.fragment:
-            return SourcePosition(*_line_and_column(self._part, chunk.origin + moved))
-        line, column = _line_and_column(self._fragments[chunk.fragment], chunk.within + moved)
-        return SourcePosition(*_line_and_column(self._part, chunk.origin), f"{chunk.fragment}:{line}:{column}")
+            return self._locate(chunk.origin + moved)
+        line, column = line_and_column(self._fragments[chunk.fragment], chunk.within + moved)
+        return replace(self._locate(chunk.origin), inside=f"{chunk.fragment}:{line}:{column}")
 
     def _add(self, text: str, fragment: str, origin: int, depth: int) -> None:
         done = 0
@@ -102,7 +114,7 @@ class ExpandedSource:
         self._put(text[done:], fragment, origin if fragment else done, done)
 
     def _include(self, name: str, at: int, depth: int) -> None:
-        place = SourcePosition(*_line_and_column(self._part, at))
+        place = self._locate(at)
         if name not in self._fragments:
             known = ", ".join(sorted(self._fragments)) or "none"
             words = translatable("unknown shared text {name}; this language has: {known}", name=repr(name), known=known)
@@ -126,6 +138,7 @@ class ExpandedSource:
         self._length += len(text)
 
 
-def _line_and_column(text: str, offset: int) -> tuple[int, int]:
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, from 1."""
     offset = min(offset, len(text))
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from channels.content import Content
-from channels.profile import PartKind, Profiles
+from channels.profile import Profiles
 from gateway.core.errors import RenderFailed
+from gateway.templates.language.composed import ComposedText, texts
 from gateway.templates.language.formats import locale_of
-from gateway.templates.language.language import CompiledPart, PartScope, compile_part
+from gateway.templates.language.language import CompiledPart, PartScope, compile_part, problem_at
 from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource
 from gateway.templates.language.variables import VariableProblem, VariableSpec, check, values
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
@@ -81,7 +82,7 @@ class TemplateVersion:
         found: list[TemplateProblem] = [] if problems is None else problems
         if checked:
             for locale in self.locales:
-                jurisdictions = _fragments(source.fragments, locale)
+                jurisdictions = shared_texts(source.fragments, locale)
                 for channel in self._channels(locale):
                     self._parts[(locale, channel)] = dict.fromkeys(jurisdictions, ())
         else:
@@ -120,9 +121,9 @@ class TemplateVersion:
 
     def _compile_channel(self, locale: str, channel: str, problems: list[TemplateProblem]) -> None:
         by_jurisdiction: dict[str, Compiled] = {}
-        for jurisdiction, fragments in _fragments(self.source.fragments, locale).items():
+        for jurisdiction, fragments in shared_texts(self.source.fragments, locale).items():
             compiled = self._compile_message(locale, channel, fragments, problems)
-            if len(compiled) == len(self.profiles[channel].parts):
+            if {field for field, _ in compiled}.issuperset(part.field for part in self.profiles[channel].parts):
                 by_jurisdiction[jurisdiction] = compiled
         if "" in by_jurisdiction:
             self._parts[(locale, channel)] = by_jurisdiction
@@ -134,20 +135,27 @@ class TemplateVersion:
         # First, so that a version from before this name was reserved keeps a variable of its own.
         types = {UNSUBSCRIBE_URL: "url", **self._types} if self.profiles[channel].unsubscribe_link else self._types
         scope = PartScope(locale, types, fragments, self._lender | {"locale": locale})
-        compiled = []
-        for part in self.profiles[channel].parts:
-            where, text = f"{self.id}/{locale}/{part.file}", self.source.parts.get(f"{locale}/{part.file}")
-            if text is None:
-                names = {"channel": channel, "parts": ", ".join(self.profiles[channel].files)}
-                detail = translatable("is missing; a message on {channel} needs {parts}", **names)
-                made: CompiledPart | list[TemplateProblem] = [TemplateProblem(where, 0, 0, detail)]
+        compiled: list[tuple[str, CompiledPart]] = []
+        broken: set[str] = set()
+        for made in texts(self.profiles[channel], self.source.parts, locale, fragments, broken):
+            found = self._compile_text(made, f"{self.id}/{locale}/{made.file}", channel, scope)
+            if isinstance(found, CompiledPart):
+                compiled.append((made.field, found))
             else:
-                made = compile_part(text, where, scope, is_mail=part.kind is PartKind.MJML)
-            if isinstance(made, CompiledPart):
-                compiled.append((part.field, made))
-            else:
-                problems += [each for each in made if each not in problems]
+                broken.add(made.field)
+                problems += [each for each in found if each not in problems]
         return compiled
+
+    def _compile_text(
+        self, made: ComposedText, where: str, channel: str, scope: PartScope
+    ) -> CompiledPart | list[TemplateProblem]:
+        if made.error:
+            return [problem_at(where, made.place, made.error)]
+        if made.text is None:
+            names = {"channel": channel, "parts": ", ".join(each.file for each in self.profiles[channel].parts)}
+            detail = translatable("is missing; a message on {channel} needs {parts}", **names)
+            return [TemplateProblem(where, 0, 0, detail)]
+        return compile_part(made.text, where, scope, is_mail=made.is_mail, locate=made.locate)
 
     def drop_compiled(self, only: tuple[str, str, str] | None = None) -> None:
         """Free the compiled parts, or those of one (locale, channel, jurisdiction); the next use compiles them again.
@@ -180,7 +188,7 @@ class TemplateVersion:
 
     def _compile_again(self, locale: str, channel: str, jurisdiction: str) -> Compiled:
         """For a text's first use, a few milliseconds. In several threads at once, all come to the same."""
-        fragments = _fragments(self.source.fragments, locale)[jurisdiction]
+        fragments = shared_texts(self.source.fragments, locale)[jurisdiction]
         problems: list[TemplateProblem] = []
         made = self._compile_message(locale, channel, fragments, problems)
         if problems:  # of a version that somebody else has found good
@@ -296,7 +304,7 @@ def _script(locale: str) -> str:
     return ("Hant" if country in ("TW", "HK", "MO", "Hant") else "Hans") if language == "zh" else ""
 
 
-def _fragments(fragments: Mapping[str, str], locale: str) -> dict[str, dict[str, str]]:
+def shared_texts(fragments: Mapping[str, str], locale: str) -> dict[str, dict[str, str]]:
     """The shared texts of a locale by jurisdiction: ``help.uk.liquid`` replaces ``help.liquid`` in the uk.
 
     A locale without any uses those of another locale of its language.

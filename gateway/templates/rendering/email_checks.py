@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import unescape
 from ipaddress import ip_address
 from itertools import islice
 from urllib.parse import urlsplit
@@ -20,6 +21,10 @@ _LINK = re.compile(r"\b(?:https?|ftp)://[^\s\x00\"'<>）。，、]+", re.IGNOREC
 # Premium-rate numbers: CONC 7.9 forbids them in the UK; 900 numbers are their North American form.
 _DEAR_NUMBER = re.compile(r"(?<!\d)(?:\+44\s?|0)(?:9\d|8[47]\d)[\d\s]{6,}|(?<!\d)(?:\+?1[-. ])?900[-. ]\d{3}[-. ]\d{4}")
 _VAGUE = re.compile(r"(click here|here|link|点击这里|點擊這裡|点此|點此)", re.IGNORECASE)
+# Words that people take for the place where a link leads; not "e.g." and the like, since a name's end has two letters.
+_ADDRESS = re.compile(
+    r"(?:[a-z]+:(?://)?)?(?:[^\s@/]+@)?(?P<site>(?:[\w-]+\.)+[^\W\d_]{2,})(?::\d+)?(?:[/?#]\S*)?", re.I
+)
 _RULE = re.compile(r"\{(?P<what>[^{}]*)\}")
 _COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})\b", re.IGNORECASE)
 _DEFAULTS: Mapping[str, Mapping[str, str]] = {
@@ -91,7 +96,13 @@ def issues(source: str, most: int) -> Iterator[Issue]:
         detail = translatable(
             "there is no preview text, so inboxes show the beginning of the message beside the subject"
         )
-        yield Issue("warning", "no_preview", 0, detail, translatable("Write <mj-preview>…</mj-preview> in <mj-head>."))
+        yield Issue(
+            "warning",
+            "no_preview",
+            0,
+            detail,
+            translatable("Write the line beside the subject; in a source <mj-preview>…</mj-preview> in <mj-head>."),
+        )
     if "prefers-color-scheme" not in source:
         detail = translatable("there are no styles for dark mode")
         yield Issue("hint", "no_dark_mode", 0, detail, translatable("Use {% render 'mail-style' %}."))
@@ -120,12 +131,26 @@ def _link_words(source: str) -> Iterator[Issue]:
                 detail,
                 translatable("Say what the link does, for example: Pay online."),
             )
-        named, real = urlsplit(shown).hostname, urlsplit(found[1]).hostname
-        if named and real and named != real:
+        named, real = _named_site(unescape(shown)), _site(unescape(found[1]))
+        if named and named.removeprefix("www.") != real.removeprefix("www."):
             detail = translatable("the link shows {named} but opens {real}", named=named, real=real)
             yield Issue(
                 "error", "misleading_link", found.start(2), detail, translatable("Use the same address in both.")
             )
+
+
+def _named_site(words: str) -> str:
+    """The site or address that a link's words are, "" where they are other words."""
+    found = _ADDRESS.fullmatch(words)
+    return found["site"].lower() if found else ""
+
+
+def _site(target: str) -> str:
+    """Where a link leads: a site's name, the mailbox's, or a variable's name in braces."""
+    if held := markup.LIQUID.match(target):
+        return f"{{{{ {markup.variable(held[0])} }}}}"
+    parts = urlsplit(target)
+    return (parts.hostname or parts.path.rpartition("@")[2]).lower()
 
 
 def _element_contrast(source: str) -> Iterator[Issue]:

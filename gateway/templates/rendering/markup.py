@@ -31,7 +31,18 @@ _CHILDREN: Mapping[str, frozenset[str]] = {
     "mjml": frozenset(("mj-head", "mj-body")),
     "mj-head": frozenset(("mj-title", "mj-preview", "mj-attributes", "mj-style")),
     "mj-attributes": frozenset(
-        ("mj-all", "mj-class", "mj-body", "mj-section", "mj-column", "mj-text", "mj-button", "mj-image", "mj-divider")
+        (
+            "mj-all",
+            "mj-class",
+            "mj-body",
+            "mj-section",
+            "mj-column",
+            "mj-text",
+            "mj-button",
+            "mj-image",
+            "mj-divider",
+            "mj-table",
+        )
     ),
     "mj-body": frozenset(("mj-wrapper", "mj-section")),
     "mj-wrapper": frozenset(("mj-section",)),

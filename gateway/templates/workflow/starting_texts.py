@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from channels.profile import Profiles
+from channels.profile import ChannelProfile, Part, Profiles
 from gateway.templates.folder import SETTINGS
 
 
@@ -41,12 +41,20 @@ def starting_files(plan: NewTemplate, profiles: Profiles, source: Mapping[str, s
     }
     files = {SETTINGS: _with(words[SETTINGS], settings)}
     for locale in plan.locales:
-        for part in (part for channel in plan.channels for part in profiles[channel].parts):
+        for part in (part for channel in plan.channels for part in _form(profiles[channel], words, locale, default)):
             copied = words.get(f"{locale}/{part.file}") or words.get(f"{default}/{part.file}")
             files[f"{locale}/{part.file}"] = copied or part.blank
         if (example := f"examples/{locale.lower()}.json") in words:
             files[example] = words[example]
     return files
+
+
+def _form(profile: ChannelProfile, words: Mapping[str, str], locale: str, default: str) -> Sequence[Part]:
+    """The parts of the form that the copied text has; a blank one is written, not laid out."""
+    for place in (locale, default):
+        if any(f"{place}/{file}" in words for file in profile.files):
+            return profile.form(words, f"{place}/")
+    return profile.written or profile.parts
 
 
 def _with(settings: str, values: Mapping[str, str]) -> str:

@@ -58,7 +58,8 @@ def test_a_text_is_compiled_once_at_its_first_use(reminder: TemplateVersion, com
     assert compiled == ["overdue-first/en-US/sms.liquid"]
     assert len(texts) == 1
     reminder.render("email", "zh-TW", GIVEN, "A")
-    assert [each.rpartition("/")[2] for each in compiled[1:]] == list(PROFILES["email"].files)
+    files = [f"email.{part}.liquid" for part in ("subject", "preview", "md", "md")]  # the last makes both texts
+    assert [each.rpartition("/")[2] for each in compiled[1:]] == files
 
 
 def test_the_oldest_make_room(reminder: TemplateVersion, compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +114,9 @@ _BROKEN = {
         r"templates: 1 errors .*can be read by",
     ),
     "mail": (
-        "en-US/email.mjml.liquid",
-        "<mjml><mj-nope/></mjml>",
-        r"email\.mjml\.liquid:1:7: <mj-nope> is not allowed",
+        "en-US/email.md.liquid",
+        "Hello\n\n<mj-nope/>",
+        r"email\.md\.liquid:3:1: HTML is not read here",
     ),
 }
 

@@ -16,6 +16,7 @@ from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.email_checks import contrast
 from tests.support.channel_profiles import PROFILES
+from tests.support.source_form import in_source_form
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
@@ -26,6 +27,8 @@ SOURCES = Folder.read(TEMPLATES).sources()
 def _lint(part: str, text: str, *, refuses: str = "", locale: str = "en-US") -> list[LintFinding]:
     """The findings about ``overdue-first`` with one part replaced."""
     source = SOURCES["overdue-first"]
+    if part in ("email.mjml.liquid", "email.txt.liquid"):
+        source = in_source_form(source, locale)
     changed = replace(source, parts={**source.parts, f"{locale}/{part}": text})
     try:
         found = lint(TemplateVersion(changed, LENDER, PROFILES), WORDS, LENDER.name, lambda *_: refuses)
