@@ -246,7 +246,7 @@ class TemplateVersion:
     ) -> list[str]:
         """What these expressions come to in the message on a channel. Raises RenderFailed."""
         used = self.locale_for(locale, channel)
-        fragments = _fragments(self.source.fragments, used)
+        fragments = shared_texts(self.source.fragments, used)
         wanted = jurisdiction_of(jurisdiction or used.partition("-")[2])
         scope = PartScope(used, self._types, fragments.get(wanted, fragments[""]), self._lender | {"locale": used})
         known = self._known(used, given, borrower_name)

@@ -11,7 +11,7 @@ from alembic import op
 from gateway.storage.online_migration import add_index, drop_index
 
 revision = "0040"
-down_revision = "0030"
+down_revision = "0035"
 
 
 def upgrade() -> None:
