@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.core.clock import Clock
-from gateway.core.errors import UnknownTemplate
+from gateway.core.errors import InvalidData, UnknownTemplate
 from gateway.core.requests import AcceptResult, NotificationRequest, RejectedRequest
 from gateway.journeys.advance import Advance, CancelPending, EnterAnother, Send, advance, exited
 from gateway.journeys.gates import approved, gate_step, refused, reopened
@@ -95,9 +95,24 @@ class JourneyRunner:
                 made = request_of(claimed.definition, claimed.journey, claimed.facts.case, send, known, now)
                 asked.setdefault(claimed.tenant, []).append((claimed.journey.id, made))
         for tenant, requests in asked.items():
-            results = await self._path.accept(tenant, [each for _, each in requests], CLIENT)
+            results = await self._accepted(tenant, [each for _, each in requests])
             answers |= {journey_id: result for (journey_id, _), result in zip(requests, results, strict=True)}
         return answers
+
+    async def _accepted(
+        self, tenant: str, requests: Sequence[NotificationRequest]
+    ) -> Sequence[AcceptResult | RejectedRequest]:
+        """The answers in order. One that the ledger can't store is rejected, and does not hold up the others."""
+        try:
+            return await self._path.accept(tenant, requests, CLIENT)
+        except InvalidData:
+            if len(requests) == 1:
+                return [RejectedRequest("invalid_request", ())]
+        middle = len(requests) // 2
+        return [
+            *await self._accepted(tenant, requests[:middle]),
+            *await self._accepted(tenant, requests[middle:]),
+        ]
 
     async def _cancel(self, claimed: ClaimedJourney, what: Advance) -> None:
         if any(isinstance(each, CancelPending) for each in what.actions):

@@ -39,7 +39,7 @@ def _do(step: re.Match[str], root: Path) -> None:
     elif (root / step["source"]).is_dir():
         shutil.copytree(root / step["source"], root / step["target"])
     else:
-        (root / step["target"]).parent.mkdir(parents=True)
+        (root / step["target"]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / step["source"], root / step["target"])
 
 
@@ -214,3 +214,22 @@ def test_the_steps_for_a_template_add_a_template(follow: Callable[[str], Path]) 
     command = [sys.executable, "-m", *record.split()[1:], "-p", "no:cacheprovider"]
     _run(root, *command, REWRITE_GOLDEN="1")
     assert len(list((root / "tests" / "golden").glob("moved-office.*.txt"))) == 4
+
+
+def test_the_steps_for_a_journey_add_a_journey(follow: Callable[[str], Path]) -> None:
+    """The lint of what ships finds it by itself, and it is clean."""
+    root = follow("A journey")
+    _run(root, sys.executable, "-m", "gateway.cli", "journey", "lint", "templates/journeys/gentle.toml")
+    found = _run(
+        root,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:randomly",
+        "tests/unit/journeys/test_lint.py",
+        "-k",
+        "gentle",
+    )
+    assert "1 passed" in found

@@ -14,10 +14,13 @@ from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
 from gateway.journeys.advance import Send, advance, enter, exit_reason
+from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan, facts_of, merged
 from gateway.journeys.definition import JourneyDefinition, from_document
 from gateway.journeys.journey import JourneyFacts, JourneyState, SentStep
+from gateway.journeys.simulation import SimulationSetup, simulate
 from tests.support.journey_cases import DAY, START, snapshot
+from tests.support.policy_cases import PACKS
 
 _durations = st.integers(0, 20).map(lambda days: timedelta(days=days))
 _instants = st.integers(-30, 60).map(lambda hours: START + timedelta(hours=hours * 7))
@@ -154,3 +157,23 @@ def test_a_journey_ends(definition: JourneyDefinition, read: bool) -> None:
     assert journey.state in (JourneyState.EXITED, JourneyState.REVIEW)
     assert sent <= len(definition.steps)
     assert len({each.step for each in journey.steps}) == len(journey.steps)
+
+
+_IN_TAIPEI = timedelta(hours=8)
+# templates/policies/tw.yaml: of a borrower two text messages and three contacts a day, of a case seven in seven days.
+_CAPS = ((("sms",), 1, 2), (("sms", "email"), 1, 3), (("sms", "email"), 7, 7))
+
+
+@given(_definitions(), st.integers(1, 9))
+def test_no_definition_makes_more_contacts_than_the_packs_allow(definition: JourneyDefinition, seed: int) -> None:
+    """Whatever its days, waits and pace, and whatever the borrower does."""
+    assumed = Assumptions(seed=seed, delivered={"sms": 0.5}, paid_per_day=0, paid=0)
+    setup = SimulationSetup(definition, PACKS, assumed, lambda name: "collections", START, 60)
+    found = simulate(setup, [CaseRecord("C", snapshot())])
+    for channels, days, most in _CAPS:
+        dates = [(each.at + _IN_TAIPEI).date() for each in found.contacts if each.channel in channels]
+        for day in dates:
+            assert sum(day - (days - 1) * DAY <= each <= day for each in dates) <= most
+    steps = sorted((each.at, each.step) for each in found.contacts)
+    for (before, one), (after, other) in itertools.pairwise(steps):
+        assert one == other or after - before >= timedelta(minutes=240)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -12,19 +13,22 @@ import pytest
 from sqlalchemy import func, select
 
 from gateway.cli.evidence import verify
-from gateway.core.errors import Unavailable
+from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
+from gateway.core.requests import AcceptResult, NotificationRequest
 from gateway.journeys.cases import CaseRecord, Payment
 from gateway.journeys.definition_store import JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.journey import JourneyState, StepResult
 from gateway.journeys.report import report
+from gateway.journeys.runner import JourneyRunner, PathServices
 from gateway.storage.database import Database
 from gateway.storage.schema import events
 from tests.support.journey_cases import DAY, SHORT, START
 from tests.support.journey_path import JourneyBench
 from tests.support.ledgers import people_on
+from tests.support.policy_cases import PACKS
 
 PAID = CaseRecord("C-1", payments={"p1": Payment("p1", Decimal("3913.00"), START)})
 
@@ -89,6 +93,25 @@ async def test_a_payment_between_decision_and_hand_over_sends_nothing(bench: Jou
     journey = await bench.one()
     assert (journey.state, journey.reason) == (JourneyState.EXITED, "paid")
     assert await bench.states() == ["cancelled"]
+
+
+async def test_a_request_that_cannot_be_stored_holds_up_no_other(bench: JourneyBench) -> None:
+    """Its step says that it was rejected; the others of the batch are sent."""
+    accept = bench.accept
+
+    async def refuse(tenant: str, requests: Sequence[NotificationRequest], client: str) -> Sequence[AcceptResult]:
+        if any(each.case.id == "C-3" for each in requests):
+            raise InvalidData
+        return await accept(tenant, requests, client)
+
+    for number in range(2, 6):
+        await bench.case(number)
+    path = PathServices(refuse, bench.cancel, lambda tenant, template: ())
+    bench.runner = JourneyRunner(bench.store, path, PACKS, bench.clock)
+    await bench.run()
+    results = {each.case_id: [record.result for record in each.steps] for each in await bench.all()}
+    assert results.pop("C-3") == [StepResult.REJECTED]
+    assert set(map(tuple, results.values())) == {(StepResult.SENT,)}
 
 
 async def test_a_payment_wakes_a_journey_that_waits(bench: JourneyBench) -> None:
