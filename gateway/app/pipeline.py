@@ -65,7 +65,10 @@ def open_path(
     rate_limiter = RateLimiter(redis.buckets, providers.rates)
     feedback = ProviderFeedback(borrowers, observer, clock)
     triggers = _batched(redis.queue.enqueue)
-    forms = MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock)
+    template_senders = frozenset(name for name, each in providers.by_name.items() if each.capability.templates_only)
+    forms = MessageForms(
+        database, registry.profiles(providers.channels), templates.catalog, digest, clock, template_senders
+    )
     resources = Resources(store, controls, templates.catalog, forms, rate_limiter, feedback, triggers)
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     receiving = ReceivingResources(

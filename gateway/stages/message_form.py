@@ -6,7 +6,7 @@ and in the category service. What can go in no form ends here, and its route goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -46,6 +46,11 @@ def needs_form(profiles: Profiles, channel: str) -> bool:
     return profile is not None and (profile.templates_only or profile.service_window is not None)
 
 
+def _templates_only(outgoing: Outgoing, profiles: Profiles, template_senders: Container[str]) -> bool:
+    """Whether the channel, or this one of its providers, never sends free text."""
+    return profiles[outgoing.work.delivery.channel].templates_only or outgoing.provider in template_senders
+
+
 def template_key(outgoing: Outgoing, locale: str) -> TemplateKey:
     notification = outgoing.work.notification
     return (
@@ -68,13 +73,17 @@ def choose_form(
     facts: FormFacts,
     evaluate: Evaluate,
     now: datetime,
+    template_senders: Container[str] = (),
 ) -> tuple[list[Outgoing], list[Transition]]:
-    """Give each message its form. ``locales`` has the locale in which each delivery's text was rendered."""
+    """Give each message its form. ``locales`` has the locale in which each delivery's text was rendered.
+
+    ``template_senders`` are the providers that send templates alone, on whatever channel.
+    """
     going: list[Outgoing] = []
     transitions: list[Transition] = []
     for each in ready:
         channel = each.work.delivery.channel
-        if not needs_form(profiles, channel):
+        if not (needs_form(profiles, channel) or each.provider in template_senders):
             going.append(each)
             continue
         template = facts.templates.get(template_key(each, locales[each.work.delivery.id]))
@@ -87,7 +96,7 @@ def choose_form(
             going.append(replace(each, window_until=window_until))
         else:
             # Without any template it would have been free text, had the person written.
-            unusable = template is not None or profiles[channel].templates_only
+            unusable = template is not None or _templates_only(each, profiles, template_senders)
             reason = EndReason.TEMPLATE_UNAVAILABLE if unusable else EndReason.WINDOW_CLOSED
             transitions.append(_not_sent(each, reason, why, now))
     return going, transitions

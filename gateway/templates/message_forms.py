@@ -39,7 +39,9 @@ class MessageForms:
         catalog: Catalog,
         digest: Callable[[str, str, str], str],
         clock: Clock,
+        template_senders: frozenset[str] = frozenset(),
     ) -> None:
+        self._template_senders = template_senders
         self._database = database
         self._profiles = profiles
         self._catalog = catalog
@@ -48,7 +50,11 @@ class MessageForms:
 
     async def choose(self, ready: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Transition]]:
         """The messages that may go, each in its form, and the transitions of the others. Reads only where it must."""
-        concerned = [each for each in ready if needs_form(self._profiles, each.work.delivery.channel)]
+        concerned = [
+            each
+            for each in ready
+            if needs_form(self._profiles, each.work.delivery.channel) or each.provider in self._template_senders
+        ]
         if not concerned:
             return list(ready), []
         locales = {
@@ -58,7 +64,7 @@ class MessageForms:
         templates = {template_key(each, locales[each.work.delivery.id]) for each in concerned}
         windows = {window_key(each) for each in concerned}
         facts = await self._database.read(lambda connection: _facts(connection, templates, windows))
-        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now)
+        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now, self._template_senders)
 
     async def put(self, template: ProviderTemplate) -> None:
         """Record a provider's template, or replace what is on record of it."""
