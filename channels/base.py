@@ -273,7 +273,8 @@ class Capability:
     ``idempotent_for``: how long after the first request another one for the same delivery has no further effect, so
     that an unknown outcome may simply be sent again (``Message.idempotency_key``); zero: never. ``silence``: what no
     receipt within ``receipt_within`` means (None: GATEWAY_RECEIPT_HOURS). ``looks_up``: ``lookup`` can answer ABSENT
-    with authority. ``concurrency``: calls at once. ``slow_callbacks``: reading a callback may take longer than an event
+    with authority. ``templates_only``: it sends its own approved templates alone, though the channel takes free text.
+    ``concurrency``: calls at once. ``slow_callbacks``: reading a callback may take longer than an event
     loop may be kept waiting, so a thread does it. ``callback_bytes``: the largest callback that is read; the default is
     our choice, several times what a provider's form has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
     ``slots``: the parameters of its templates.
@@ -284,6 +285,7 @@ class Capability:
     silence: Silence = Silence.LOST_RECEIPT
     receipt_within: timedelta | None = None
     looks_up: bool = False
+    templates_only: bool = False
     concurrency: int = 50
     slow_callbacks: bool = False
     callback_bytes: int = 65_536

@@ -17,6 +17,8 @@ from channels.profile import PHONE_NUMBER, ChannelProfile, Frame, Part, Wording
 PROVIDERS: Mapping[str, str] = {
     "twilio": "channels.sms.twilio:TwilioProvider",
     "smpp": "channels.sms.smpp:SmppProvider",
+    "aliyun": "channels.sms.aliyun:AliyunProvider",
+    "tencent": "channels.sms.tencent:TencentProvider",
 }
 
 PROFILE = ChannelProfile(

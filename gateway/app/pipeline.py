@@ -65,8 +65,10 @@ def open_path(
     rate_limiter = RateLimiter(redis.buckets, providers.rates)
     feedback = ProviderFeedback(borrowers, observer, clock)
     triggers = _batched(redis.queue.enqueue)
-    slot_rules = {name: each.capability.slots for name, each in providers.by_name.items()}
-    forms = MessageForms(database, registry.profiles(providers.channels), templates.catalog, digest, clock, slot_rules)
+    capabilities = {name: each.capability for name, each in providers.by_name.items()}
+    forms = MessageForms(
+        database, registry.profiles(providers.channels), templates.catalog, digest, clock, capabilities
+    )
     resources = Resources(store, controls, templates.catalog, forms, rate_limiter, feedback, triggers)
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     receiving = ReceivingResources(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from channels.base import (
+    Capability,
     PermanentFailure,
     ProviderReason,
     SendFailure,
@@ -31,7 +32,7 @@ from gateway.core.states import State
 
 # How often a held message asks whether its template may be used; our choice: twice between two polls of the states.
 HELD_FOR = timedelta(minutes=5)
-_NO_RULES = SlotRules()
+_FREE_TEXT = Capability()
 _HELD_STATES = frozenset(each.value for each in TRANSIENT_STATUSES)
 
 WindowKey = tuple[str, str, str]  # (tenant, provider, address digest)
@@ -47,10 +48,11 @@ class FormFacts:
     last_inbound: Mapping[WindowKey, datetime]
 
 
-def needs_form(profiles: Profiles, channel: str) -> bool:
-    """Whether messages on the channel are not always free text."""
+def needs_form(profiles: Profiles, channel: str, capability: Capability = _FREE_TEXT) -> bool:
+    """Whether messages on the channel, or by a provider of this capability, are not always free text."""
     profile = profiles.get(channel)
-    return profile is not None and (profile.templates_only or profile.service_window is not None)
+    by_channel = profile is not None and (profile.templates_only or profile.service_window is not None)
+    return by_channel or capability.templates_only
 
 
 def template_key(outgoing: Outgoing, locale: str) -> TemplateKey:
@@ -75,21 +77,21 @@ def choose_form(
     facts: FormFacts,
     evaluate: Evaluate,
     now: datetime,
-    slot_rules: Mapping[str, SlotRules],
+    capabilities: Mapping[str, Capability],
 ) -> tuple[list[Outgoing], list[Transition]]:
     """Give each message its form.
 
-    ``locales`` has the locale in which each delivery's text was rendered, ``slot_rules`` those of each provider.
+    ``locales`` has the locale in which each delivery's text was rendered, ``capabilities`` those of each provider.
     """
     going: list[Outgoing] = []
     transitions: list[Transition] = []
     for each in ready:
-        channel = each.work.delivery.channel
-        if not needs_form(profiles, channel):
+        channel, capability = each.work.delivery.channel, capabilities.get(each.provider, _FREE_TEXT)
+        if not needs_form(profiles, channel, capability):
             going.append(each)
             continue
         template = facts.templates.get(template_key(each, locales[each.work.delivery.id]))
-        call, why = _call(each, template, evaluate, now, slot_rules.get(each.provider, _NO_RULES))
+        call, why = _call(each, template, evaluate, now, capability.slots)
         window_until = _window_until(each, profiles, facts)
         open_now = window_until is not None and now < window_until
         if call is not None:
@@ -98,7 +100,7 @@ def choose_form(
             going.append(replace(each, window_until=window_until))
         else:
             # Without any template it would have been free text, had the person written.
-            unusable = template is not None or profiles[channel].templates_only
+            unusable = template is not None or profiles[channel].templates_only or capability.templates_only
             reason = EndReason.TEMPLATE_UNAVAILABLE if unusable else EndReason.WINDOW_CLOSED
             transitions.append(_not_sent(each, reason, why, now))
     return going, transitions

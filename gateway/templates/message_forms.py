@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, select, tuple_, update
 
-from channels.base import Provider, ReportsTemplates, SendFailure, SlotRules, TemplateReport, TemplateStatus
+from channels.base import Capability, Provider, ReportsTemplates, SendFailure, TemplateReport, TemplateStatus
 from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Outgoing, Transition
@@ -39,10 +39,10 @@ class MessageForms:
         catalog: Catalog,
         digest: Callable[[str, str, str], str],
         clock: Clock,
-        slot_rules: Mapping[str, SlotRules],
+        capabilities: Mapping[str, Capability],
     ) -> None:
-        """``slot_rules``: those of each provider, by its name."""
-        self._slot_rules = slot_rules
+        """``capabilities``: those of each provider, by its name."""
+        self._capabilities = capabilities
         self._database = database
         self._profiles = profiles
         self._catalog = catalog
@@ -51,7 +51,13 @@ class MessageForms:
 
     async def choose(self, ready: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Transition]]:
         """The messages that may go, each in its form, and the transitions of the others. Reads only where it must."""
-        concerned = [each for each in ready if needs_form(self._profiles, each.work.delivery.channel)]
+        concerned = [
+            each
+            for each in ready
+            if needs_form(
+                self._profiles, each.work.delivery.channel, self._capabilities.get(each.provider, Capability())
+            )
+        ]
         if not concerned:
             return list(ready), []
         locales = {
@@ -61,7 +67,7 @@ class MessageForms:
         templates = {template_key(each, locales[each.work.delivery.id]) for each in concerned}
         windows = {window_key(each) for each in concerned}
         facts = await self._database.read(lambda connection: _facts(connection, templates, windows))
-        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now, self._slot_rules)
+        return choose_form(ready, self._profiles, locales, facts, self._catalog.evaluate, now, self._capabilities)
 
     async def put(self, template: ProviderTemplate) -> None:
         """Record a provider's template, or replace what is on record of it."""

@@ -77,7 +77,9 @@ class ProviderTemplates:
         self._store = versions
         self._repository = repository
         self._forms = forms
-        self._providers = {name: each for name, each in providers.items() if needs_form(profiles, each.channel)}
+        self._providers = {
+            name: each for name, each in providers.items() if needs_form(profiles, each.channel, each.capability)
+        }
 
     @property
     def wanted(self) -> bool:

@@ -43,6 +43,7 @@ from channels.wechat.simulator import WeChatSimulator
 from channels.whatsapp import CHANNEL as WHATSAPP
 from channels.whatsapp.simulator import SimulatedTemplate, WhatsAppSimulator
 from channels.whatsapp.simulator import sign as meta_sign
+from tests.support.chinese_sms import AliyunServer, TencentServer
 from tests.support.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
 from tests.support.smsc import Smsc
 
@@ -85,6 +86,7 @@ class Rig:
     sign_nonsense: Callable[[str], CallbackRequest] | None = None
     callbacks: dict[str, int] = field(default_factory=lambda: {"good": 1, "undelivered": 1})  # until the end is known
     contents: dict[str, str] = field(default_factory=dict)  # Twilio's templates
+    secret: str = ""  # of the callbacks' URL, where they are not signed
     carries_reference: bool = True  # else its receipts are known by the provider's id alone
     template: TemplateCall | None = None  # where messages are a template of the provider's
     built: list[Provider] = field(default_factory=list)
@@ -298,6 +300,37 @@ async def _wechat(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     await simulator.stop()
 
 
+async def _chinese(catcher: CallbackCatcher, kind: str, options: dict[str, str]) -> AsyncIterator[Rig]:
+    server = {"aliyun": AliyunServer, "tencent": TencentServer}[kind]("key-id", SECRET, catcher.url)
+    server.templates["100"] = ("name",)
+    await server.start()
+    callback = {"callback_secret": "secret-of-the-url", "base_url": server.url, "timeout_seconds": 1.5}
+
+    async def break_down() -> dict[str, Any]:
+        return {"base_url": f"http://127.0.0.1:{await closed_port()}"}
+
+    yield Rig(
+        SMS, kind, {**options, "sign_name": "行", **callback}, {"clock": clock}, "+8613800138000", catcher,
+        required=(*options, "sign_name", "callback_secret"),
+        refused="+8613800138095", busy="+8613800138096", vanishing="+8613800138094", undelivered="+8613800138090",
+        received=lambda: len(server.taken), break_down=break_down, secret="secret-of-the-url",
+        sign_nonsense=lambda url: CallbackRequest(url, {}, {}, b"7", secret="secret-of-the-url"),
+        template=TemplateCall("100", "", (("name", NAME),)), carries_reference=kind == "aliyun",
+    )  # fmt: skip
+    await server.stop()
+
+
+async def _aliyun(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    async for rig in _chinese(catcher, "aliyun", {"access_key_id": "key-id", "access_key_secret": SECRET}):
+        yield rig
+
+
+async def _tencent(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    options = {"secret_id": "key-id", "secret_key": SECRET, "sdk_app_id": "1400"}
+    async for rig in _chinese(catcher, "tencent", options):
+        yield rig
+
+
 def _lower(headers: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -311,11 +344,21 @@ _RIGS = {
     "whatsapp.cloud": _whatsapp_cloud,
     "sms.twilio": _sms,
     "sms.smpp": _smpp,
+    "sms.aliyun": _aliyun,
+    "sms.tencent": _tencent,
     "email.smtp": _email,
     "inapp.feed": _inapp,
 }
 # Those whose counterpart refuses, reports and calls back.
-_REPORTING = ("sms.twilio", "email.smtp", "wechat.service_account", "whatsapp.twilio", "whatsapp.cloud")
+_REPORTING = (
+    "sms.twilio",
+    "sms.aliyun",
+    "sms.tencent",
+    "email.smtp",
+    "wechat.service_account",
+    "whatsapp.twilio",
+    "whatsapp.cloud",
+)
 
 
 @pytest.fixture(params=list(_RIGS))
@@ -427,7 +470,7 @@ async def test_the_counterparts_own_callback_is_read(rig: Rig, which: str, statu
     provider = rig.provider()
     sent = rig.message(getattr(rig, which), callback_url=rig.catcher.url)
     accepted = await provider.send(sent)
-    request = (await rig.catcher.wait_for(rig.callbacks[which]))[-1]
+    request = replace((await rig.catcher.wait_for(rig.callbacks[which]))[-1], secret=rig.secret)
     (receipt,) = provider.read_receipts(request)
     assert (receipt.provider, receipt.status) == ("primary", status)
     known_by = sent.reference if rig.carries_reference else accepted.provider_message_id

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from channels.base import (
+from channels.base import Capability, (
     Content,
     PermanentFailure,
     ProviderReason,
@@ -210,3 +210,15 @@ def test_a_refused_attempt_says_so_of_its_template() -> None:
     assert final is not None
     assert final.status is TemplateStatus.REJECTED
     assert template_report(replace(attempt, result=TransientFailure(ProviderReason.RATE_LIMITED))) is None
+
+
+@pytest.mark.parametrize("found", [template(key=template_key(outgoing(route=("sms",)), "en-US")), None])
+def test_a_provider_that_sends_templates_alone_needs_one_on_any_channel(found: ProviderTemplate | None) -> None:
+    """Free text of a channel never goes through it: without a template the route goes on."""
+    message = outgoing(route=("sms", "email"))
+    facts = FormFacts({found.key: found} if found else {}, {})
+    going, transitions = choose_form([message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {"meta"})
+    assert [each.content.template for each in going] == ([CALL] if found else [])
+    assert [(each.reason, each.next_step) for each in transitions] == (
+        [] if found else [(EndReason.TEMPLATE_UNAVAILABLE, True)]
+    )
