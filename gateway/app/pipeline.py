@@ -66,9 +66,8 @@ def open_path(
     feedback = ProviderFeedback(borrowers, observer, clock)
     triggers = _batched(redis.queue.enqueue)
     capabilities = {name: each.capability for name, each in providers.by_name.items()}
-    forms = MessageForms(
-        database, registry.profiles(providers.channels), templates.catalog, digest, clock, capabilities
-    )
+    profiles = registry.profiles(providers.channels)
+    forms = MessageForms(database, profiles, templates.catalog, digest, clock, capabilities)
     resources = Resources(store, controls, templates.catalog, forms, rate_limiter, feedback, triggers)
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     receiving = ReceivingResources(

@@ -51,12 +51,9 @@ class MessageForms:
 
     async def choose(self, ready: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Transition]]:
         """The messages that may go, each in its form, and the transitions of the others. Reads only where it must."""
+        able = {each.provider: self._capabilities.get(each.provider, Capability()) for each in ready}
         concerned = [
-            each
-            for each in ready
-            if needs_form(
-                self._profiles, each.work.delivery.channel, self._capabilities.get(each.provider, Capability())
-            )
+            each for each in ready if needs_form(self._profiles, each.work.delivery.channel, able[each.provider])
         ]
         if not concerned:
             return list(ready), []

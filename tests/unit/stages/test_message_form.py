@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from channels.base import Capability, (
+from channels.base import (
+    Capability,
     Content,
     PermanentFailure,
     ProviderReason,
@@ -217,7 +218,9 @@ def test_a_provider_that_sends_templates_alone_needs_one_on_any_channel(found: P
     """Free text of a channel never goes through it: without a template the route goes on."""
     message = outgoing(route=("sms", "email"))
     facts = FormFacts({found.key: found} if found else {}, {})
-    going, transitions = choose_form([message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {"meta"})
+    going, transitions = choose_form(
+        [message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {"meta": Capability(templates_only=True)}
+    )
     assert [each.content.template for each in going] == ([CALL] if found else [])
     assert [(each.reason, each.next_step) for each in transitions] == (
         [] if found else [(EndReason.TEMPLATE_UNAVAILABLE, True)]
