@@ -71,7 +71,13 @@ def formed(
     """The message in its form, or the reason for which it is not sent."""
     facts = FormFacts({found.key: found} if found else {}, {window_key(message): wrote} if wrote is not None else {})
     going, transitions = choose_form(
-        [message], PROFILES, {"dlv_1": "en-US"}, facts, evaluate, NOW, {"meta": SlotRules(20, links=False)}
+        [message],
+        PROFILES,
+        {"dlv_1": "en-US"},
+        facts,
+        evaluate,
+        NOW,
+        {"meta": Capability(slots=SlotRules(20, links=False))},
     )
     return (going[0], "") if going else (None, transitions[0].reason)
 
