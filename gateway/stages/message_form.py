@@ -29,7 +29,7 @@ from gateway.core.provider_templates import TRANSIENT_STATUSES, ProviderTemplate
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
 
-# How often a held message looks whether its template may be used again; our choice: twice between two polls of the states.
+# How often a held message looks whether its template may be used again. Our choice: twice between two polls of states.
 HELD_FOR = timedelta(minutes=5)
 _NO_RULES = SlotRules()
 _HELD_STATES = frozenset(each.value for each in TRANSIENT_STATUSES)

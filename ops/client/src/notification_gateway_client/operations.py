@@ -76,6 +76,7 @@ class Operations(ABC):
         case_id: str | None = None,
         state: State | None = None,
         template: str | None = None,
+        id_prefix: str | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
         limit: int = 50,
@@ -91,6 +92,7 @@ class Operations(ABC):
                     "case_id": case_id,
                     "state": state,
                     "template": template,
+                    "id_prefix": id_prefix,
                     "from": from_,
                     "to": to,
                     "limit": limit,
@@ -147,12 +149,16 @@ class Operations(ABC):
         self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "opt-outs", opt_out_id)), type(None))
 
     def give_consent(self, borrower_id: str, body: ConsentIn) -> ConsentOut:
-        """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+        """Record that the borrower agreed to a category of messages, or to it by one channel, and where the
+        proof is."""
         return self.call(Call("POST", ("v1", "borrowers", borrower_id, "consents"), body=body), ConsentOut)
 
-    def withdraw_consent(self, borrower_id: str, category: str) -> None:
+    def withdraw_consent(self, borrower_id: str, category: str, *, channel: str | None = None) -> None:
         """Take a consent back; the record that it was given remains."""
-        self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category)), type(None))
+        self.call(
+            Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category), query={"channel": channel}),
+            type(None),
+        )
 
     def decide_notification(self, body: DecisionIn) -> DecisionOut:
         """The verdict on a request at an instant, with every rule behind it."""
@@ -288,6 +294,7 @@ class AsyncOperations(ABC):
         case_id: str | None = None,
         state: State | None = None,
         template: str | None = None,
+        id_prefix: str | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
         limit: int = 50,
@@ -303,6 +310,7 @@ class AsyncOperations(ABC):
                     "case_id": case_id,
                     "state": state,
                     "template": template,
+                    "id_prefix": id_prefix,
                     "from": from_,
                     "to": to,
                     "limit": limit,
@@ -359,12 +367,16 @@ class AsyncOperations(ABC):
         await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "opt-outs", opt_out_id)), type(None))
 
     async def give_consent(self, borrower_id: str, body: ConsentIn) -> ConsentOut:
-        """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+        """Record that the borrower agreed to a category of messages, or to it by one channel, and where the
+        proof is."""
         return await self.call(Call("POST", ("v1", "borrowers", borrower_id, "consents"), body=body), ConsentOut)
 
-    async def withdraw_consent(self, borrower_id: str, category: str) -> None:
+    async def withdraw_consent(self, borrower_id: str, category: str, *, channel: str | None = None) -> None:
         """Take a consent back; the record that it was given remains."""
-        await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category)), type(None))
+        await self.call(
+            Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category), query={"channel": channel}),
+            type(None),
+        )
 
     async def decide_notification(self, body: DecisionIn) -> DecisionOut:
         """The verdict on a request at an instant, with every rule behind it."""
