@@ -91,6 +91,7 @@ class ChannelProfile:
     ``unsubscribe_link``: texts may show the link for declining further messages (``unsubscribe_url``).
     ``service_window``: how long after a person's own message free text may be sent; None: always. Outside of it, or
     where ``templates_only``, a provider template is needed (``channels.base.Content.template``).
+    ``consent_categories``: categories that need the borrower's recorded consent to this channel.
     ``check`` is the channel's own lint of a rendered message.
     ``written`` are the parts of its other form, in which people write: one text in Markdown, and what stands beside it.
     A locale with that text has this form, and its fields ``text`` and ``html`` are made from it; ``parts`` is the
@@ -109,6 +110,7 @@ class ChannelProfile:
     unsubscribe_link: bool = False
     service_window: timedelta | None = None
     templates_only: bool = False
+    consent_categories: frozenset[str] = frozenset()
     check: Callable[[Content], Sequence[TextIssue]] = no_issues
     written: tuple[Part, ...] = ()
 

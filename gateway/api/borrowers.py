@@ -175,19 +175,32 @@ async def lift_opt_out(
 
 @router.post("/consents", response_model=ConsentOut, status_code=201, openapi_extra=body(ConsentIn))
 async def give_consent(
-    request: Request, who: Managing, borrower_id: Identifier, people: Uses[BorrowerStore]
+    request: Request,
+    who: Managing,
+    borrower_id: Identifier,
+    people: Uses[BorrowerStore],
+    configured: Uses[ConfiguredChannels],
 ) -> Response:
-    """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+    """Record that the borrower agreed to a category of messages, or to it by one channel, and where the proof is."""
     given = await bodies.read_model(request, ConsentIn)
-    await people.give_consent(who.tenant, borrower_id, given.category, given.source, given.evidence, who.actor)
-    return bodies.answer({"borrower_id": borrower_id, "category": given.category, "source": given.source}, 201)
+    if given.channel is not None and given.channel not in configured.channels:
+        raise Problem("invalid_request", errors=[FieldError("/channel", "there is no such channel")])
+    await people.give_consent(
+        who.tenant, borrower_id, given.category, given.source, given.evidence, who.actor, given.channel
+    )
+    view = {"category": given.category, "channel": given.channel, "source": given.source}
+    return bodies.answer({"borrower_id": borrower_id, **view}, 201)
 
 
 @router.delete("/consents/{category}", status_code=204)
 async def withdraw_consent(
-    who: Managing, borrower_id: Identifier, category: Category, people: Uses[BorrowerStore]
+    who: Managing,
+    borrower_id: Identifier,
+    category: Category,
+    people: Uses[BorrowerStore],
+    channel: Annotated[str | None, Query(max_length=32, description="A consent to this channel.")] = None,
 ) -> Response:
     """Take a consent back; the record that it was given remains."""
-    if not await people.withdraw_consent(who.tenant, borrower_id, category, who.actor):
+    if not await people.withdraw_consent(who.tenant, borrower_id, category, who.actor, channel):
         raise Problem("not_found")
     return Response(status_code=204)

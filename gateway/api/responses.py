@@ -353,6 +353,11 @@ class OutlookOut(BaseModel):
     caps: list[CapOut]
 
 
+class ChannelConsentOut(BaseModel):
+    channel: str
+    category: Category
+
+
 class BorrowerOut(BaseModel):
     """What has been said of a borrower, and when each channel may next be used."""
 
@@ -361,6 +366,7 @@ class BorrowerOut(BaseModel):
     opt_outs: list[OptOutOut]
     opted_out_addresses: list[OptedOutAddressOut]
     consents: list[Category]
+    channel_consents: list[ChannelConsentOut]
     replies: list[ReplyOut]
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
@@ -387,8 +393,11 @@ class OptOutRecordedOut(BaseModel):
 
 
 class ConsentOut(BaseModel):
+    """``channel`` null: to the category, whatever the channel."""
+
     borrower_id: str
     category: Category
+    channel: str | None
     source: str
 
 

@@ -269,11 +269,15 @@ class OptOutIn(RequestModel):
 
 
 class ConsentIn(RequestModel):
-    """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says."""
+    """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it says.
+
+    ``channel``: they agreed to it by this channel, as channels such as WhatsApp want it; null: to the category.
+    """
 
     model_config = example(category="collections", source="letter", evidence="archive, scan 77")
 
     category: Category
+    channel: Channel | None = None
     source: Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^\P{C}+$")]
     evidence: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\P{C}+$")]
 

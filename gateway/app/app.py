@@ -109,7 +109,7 @@ def _build_operator_services(ledger: LedgerParts, path: PathParts) -> OperatorSe
         Forecaster(path.store, path.stages.validator, path.stages.policy, clock),
         Reviews(ledger.database, digest, clock),
         DeadLetters(ledger.database, digest, clock),
-        Auditor(ledger.database, Figures.load(policies_folder(ledger.settings))),
+        Auditor(ledger.database, Figures.load(policies_folder(ledger.settings), path.stages.policy.consents)),
     )
 
 

@@ -39,7 +39,9 @@ def build_stages(
     """All stages. Only the reconciler reads ``store``: parked callbacks, and the tenant that owns a message."""
     settings, signer, clock = ledger.settings, ledger.signer, ledger.clock
     decide = ContactPolicy(
-        templates.packs, {channel: _categories(providers, channel) for channel in providers.channels}
+        templates.packs,
+        {channel: _categories(providers, channel) for channel in providers.channels},
+        {name: channel.profile.consent_categories for name, channel in providers.channels.items()},
     )
     sender = Sender(
         providers.by_name,

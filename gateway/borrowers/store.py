@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, select, update
 from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
 from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
-from gateway.core.codec import StoredOptOut, encode, holds_from, instant, opt_outs_from
+from gateway.core.codec import StoredOptOut, channel_consent, encode, holds_from, instant, opt_outs_from
 from gateway.core.deliveries import Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Category, new_id
@@ -186,26 +186,40 @@ class BorrowerStore:
         return found
 
     async def give_consent(
-        self, tenant: str, borrower_id: str, category: Category, source: str, evidence: str, actor: str
+        self,
+        tenant: str,
+        borrower_id: str,
+        category: Category,
+        source: str,
+        evidence: str,
+        actor: str,
+        channel: str | None = None,
     ) -> None:
-        """Record that the borrower agreed to messages of a category; ``evidence`` says where the proof is kept."""
+        """Record that the borrower agreed to messages of a category; ``evidence`` says where the proof is kept.
+
+        ``channel``: they agreed to it by this channel, which says nothing of the others; None: to the category.
+        """
+        column, word = _consent(category, channel)
 
         def change(row: Any) -> dict[str, Any]:
-            return {"consents": " ".join(sorted({*row.consents.split(), category}))}
+            return {column: " ".join(sorted({*getattr(row, column).split(), word}))}
 
-        detail = {"category": category, "source": source, "evidence": evidence}
+        detail = {"category": category, "channel": channel, "source": source, "evidence": evidence}
         await self._change(
             (tenant, borrower_id), ChangeRecord("consent_given", actor, detail=detail), change, wait=False
         )
 
-    async def withdraw_consent(self, tenant: str, borrower_id: str, category: Category, actor: str) -> bool:
+    async def withdraw_consent(
+        self, tenant: str, borrower_id: str, category: Category, actor: str, channel: str | None = None
+    ) -> bool:
         """Take a consent back; False where there was none. The record that it was given remains."""
+        column, word = _consent(category, channel)
 
         def change(row: Any) -> dict[str, Any] | None:
-            given = set(row.consents.split())
-            return {"consents": " ".join(sorted(given - {category}))} if category in given else None
+            given = set(getattr(row, column).split())
+            return {column: " ".join(sorted(given - {word}))} if word in given else None
 
-        what = ChangeRecord("consent_withdrawn", actor, detail={"category": category})
+        what = ChangeRecord("consent_withdrawn", actor, detail={"category": category, "channel": channel})
         return await self._change((tenant, borrower_id), what, change)
 
     async def suppress_address(self, delivery_id: str, reason: str) -> None:
@@ -258,3 +272,8 @@ def _opt_out_detail(stored: StoredOptOut) -> dict[str, Any]:
         "source": stored.source,
         "evidence": stored.evidence,
     }
+
+
+def _consent(category: Category, channel: str | None) -> tuple[str, str]:
+    """The column that a consent is a word of, and the word."""
+    return ("consents", category) if channel is None else ("channel_consents", channel_consent(channel, category))

@@ -187,6 +187,7 @@ def audit_ledger(
     data_dir: DataDir = None,
 ) -> None:
     """Check contacts with code that is independent of the policy. Exit status 1: a violation, or no contact began."""
+    from channels import registry
     from gateway.app.storage import open_ledger
     from gateway.app.templates import policies_folder
     from gateway.core.codec import instant
@@ -200,7 +201,9 @@ def audit_ledger(
         async with open_ledger(chosen, locked=False, create=False) as ledger:
             # The clock of a demo may be ahead of this machine's, so without --to there is no end.
             end = instant_of(until, "--to") if until else datetime.max.replace(tzinfo=UTC)
-            auditor = Auditor(ledger.database, Figures.load(policies_folder(chosen)))
+            profiles = registry.profiles(registry.discover())
+            consents = {name: profile.consent_categories for name, profile in profiles.items()}
+            auditor = Auditor(ledger.database, Figures.load(policies_folder(chosen), consents))
             batches = [judged async for judged in auditor.between(begin, end)]
             found = [each for judged in batches for each in judged.findings if tenant in (None, each.tenant)]
             rows = [{**asdict(each), "at": instant(each.at)} for each in found]

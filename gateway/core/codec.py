@@ -120,6 +120,17 @@ def holds_from(text: str) -> list[Hold]:
     return _decoder_hold.decode(text)
 
 
+def channel_consents_from(text: str) -> frozenset[tuple[str, Category]]:
+    """Words such as ``whatsapp:service``."""
+    pairs = (each.rpartition(":") for each in text.split())
+    return frozenset((channel, Category(category)) for channel, _, category in pairs)
+
+
+def channel_consent(channel: str, category: Category) -> str:
+    """The word for it."""
+    return f"{channel}:{category}"
+
+
 def opt_outs_from(text: str) -> list[StoredOptOut]:
     return _decoder_opt_outs.decode(text)
 

@@ -77,6 +77,7 @@ class Facts:
     holds: tuple[Hold, ...] = ()
     opt_outs: tuple[OptOut, ...] = ()
     consents: frozenset[Category] = frozenset()
+    channel_consents: frozenset[tuple[str, Category]] = frozenset()  # to a category by one channel
     case_closed: bool = False
     addresses: Mapping[str, AddressFacts] = field(default_factory=dict)  # by keyed digest
     stated: DeclaredPreferences = DeclaredPreferences()

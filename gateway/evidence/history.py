@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from gateway.borrowers.changes import AFTER
-from gateway.core.codec import holds_from, notification_from, opt_outs_from
+from gateway.core.codec import channel_consents_from, holds_from, notification_from, opt_outs_from
 from gateway.core.digests import digests_of
 from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
@@ -26,7 +26,7 @@ from gateway.storage.schema import addresses, cases, deliveries, events, notific
 
 _BATCH = 500  # notifications read at once; our choice
 
-_NOTHING_KNOWN: Mapping[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": ""}
+_NOTHING_KNOWN: Mapping[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": "", "channel_consents": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,7 @@ class _KnownFacts:
             holds=tuple(holds_from(said["holds"])),
             opt_outs=tuple(self._digests.opt_out(stored.opt_out) for stored in opt_outs_from(said["opt_outs"])),
             consents=frozenset(Category(each) for each in said["consents"].split()),
+            channel_consents=channel_consents_from(said["channel_consents"]),
             case_closed=closed_at is not None and closed_at < at,
             addresses={
                 digest: AddressFacts(

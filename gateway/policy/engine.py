@@ -16,8 +16,11 @@ from gateway.core.verdicts import RuleResult, Verdict, VerdictKind
 from gateway.policy.intervals import SEARCH_LIMIT
 from gateway.policy.packs import Packs
 from gateway.policy.rule import EvaluationContext, Origin, Rule
+from gateway.policy.wishes import ChannelConsent
 from gateway.policy.zones import TZDATA_VERSION, candidate_zones
 
+# What the channel declares, whatever the packs say; they may only want more.
+_CHANNEL_CONSENT = ChannelConsent(Origin("channel_consent", authority="our_choice:channel"), {})
 _STRICTNESS: Mapping[str, int] = {kind: rank for rank, kind in enumerate(VerdictKind)}
 _REQUEST = Origin("request", authority="our_choice:request")
 _PERMITTED = _REQUEST.allow()
@@ -35,6 +38,7 @@ def decide(
     now: datetime,
     *,
     capability_categories: frozenset[str] | None = None,
+    consent_categories: frozenset[str] = frozenset(),
     text: str | None = None,
     address_digest: str = "",
     approved: str = "",
@@ -45,6 +49,7 @@ def decide(
     Args:
         facts: what is known of the borrower; addresses in it are keyed digests.
         capability_categories: what the channel's providers may carry; None while that is not known.
+        consent_categories: those that need the borrower's consent to the channel, as the channel declares it.
         text: the rendered message; None while it is not known.
         address_digest: the digest of the address that would be used.
         approved: the review reason that a person has approved; a rule that asks for that review permits.
@@ -57,6 +62,8 @@ def decide(
         notification, channel, facts, address_digest, text, capability_categories, approved, stated
     )
     rules = in_force.applicable(notification.category, channel)
+    if notification.category in consent_categories:
+        rules = (*rules, _CHANNEL_CONSENT)
     results_by_rule = _evaluate_all(rules, context, now)
     results = [result for _, result in results_by_rule]
     final = _strictest(results)

@@ -53,6 +53,27 @@ class Consent(Rule):
         return self.origin.suppress(PolicyReason.NO_CONSENT)
 
 
+class ChannelConsent(Rule):
+    """Some categories need the borrower's consent to the channel; one to the category is not enough.
+
+    ``needed`` has the categories by channel, as a pack wants it. What a channel declares is added by the engine.
+    """
+
+    __slots__ = ("needed",)
+
+    def __init__(self, origin: Origin, needed: Mapping[str, frozenset[str]]) -> None:
+        super().__init__(origin)
+        self.needed = needed
+
+    def applies_to(self, category: str, channel: str) -> bool:
+        return category in self.needed.get(channel, ())
+
+    def evaluate(self, context: EvaluationContext, t: datetime) -> RuleResult | None:
+        if (context.channel, context.notification.category) in context.facts.channel_consents:
+            return self.allowed
+        return self.origin.suppress(PolicyReason.NO_CONSENT, context.channel)
+
+
 class Audience(Rule):
     """Who may be written to about a debt."""
 
@@ -116,6 +137,13 @@ def rules(source: PackSection) -> list[Rule]:
     if "consent" in sections:
         section = sections["consent"]
         made.append(Consent(source.origin("consent", section), frozenset(section["value"])))
+    made += [
+        ChannelConsent(
+            source.origin("channel_consent", section),
+            dict.fromkeys(section["channels"], frozenset(section["categories"])),
+        )
+        for section in sections.get("channel_consent", ())
+    ]
     if "audience" in sections:
         section = sections["audience"]
         made.append(Audience(source.origin("audience", section), frozenset(section["value"])))

@@ -16,11 +16,13 @@ from gateway.core.verdicts import Verdict
 class ContactPolicy:
     """Pure: the same notification, facts and instant give the same verdict.
 
-    ``capabilities`` has the categories that any provider of a channel may carry, by channel.
+    ``capabilities`` has the categories that any provider of a channel may carry, by channel; ``consents`` those
+    that need the borrower's consent to the channel.
     """
 
     packs: policy.Packs
     capabilities: Mapping[str, frozenset[str]]
+    consents: Mapping[str, frozenset[str]]
 
     def __call__(
         self,
@@ -42,6 +44,7 @@ class ContactPolicy:
             self.packs,
             now,
             capability_categories=self.capabilities[channel],
+            consent_categories=self.consents.get(channel, frozenset()),
             text=text,
             address_digest=address_digest,
             approved=approved,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from gateway.core.codec import holds_from, instant, notification_from, opt_outs_from
+from gateway.core.codec import channel_consents_from, holds_from, instant, notification_from, opt_outs_from
 from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
@@ -247,6 +247,7 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         "opt_outs": [] if row is None else _opt_outs(row.opt_outs),
         "opted_out_addresses": opted_out_addresses(connection, tenant, borrower_id),
         "consents": [] if row is None else row.consents.split(),
+        "channel_consents": [] if row is None else _channel_consents(row.channel_consents),
         "replies": [
             {"id": each.id, "at": instant(each.received_at), "channel": each.channel, "intent": each.intent}
             | {"text": each.text}
@@ -274,6 +275,10 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
 def _has_notifications(connection: Connection, tenant: str, borrower_id: str) -> bool:
     mine = and_(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
     return connection.execute(select(notifications.c.id).where(mine).limit(1)).first() is not None
+
+
+def _channel_consents(text: str) -> list[dict[str, str]]:
+    return [{"channel": channel, "category": category} for channel, category in sorted(channel_consents_from(text))]
 
 
 def _holds(text: str) -> list[dict[str, Any]]:

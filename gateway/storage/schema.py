@@ -279,6 +279,7 @@ borrowers = Table(
     Column("holds", Text, nullable=False, server_default="[]"),
     Column("opt_outs", Text, nullable=False, server_default="[]"),
     Column("consents", String(80), nullable=False, server_default=""),
+    Column("channel_consents", Text, nullable=False, server_default=""),  # words: channel:category
     Column("stated", Text, nullable=False, server_default="{}"),  # zones and hours, as the latest request said them
     Column("event_hash", String(64), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "id"),

@@ -11,8 +11,8 @@ from gateway.core.facts import AddressFacts, Contact, DeclaredPreferences, Facts
 from gateway.core.notifications import Category, Notification
 from gateway.core.reasons import HoldKind, PolicyReason
 from gateway.core.verdicts import RuleResult
-from gateway.policy import decide
-from gateway.policy.rule import EvaluationContext, Origin, Rule
+from gateway.policy import decide, wishes
+from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import zone
 from tests.support.policy_cases import (
     HONOLULU,
@@ -514,3 +514,47 @@ def test_an_open_ended_deferral_is_a_field_and_not_the_end_of_a_sentence() -> No
     for hold, expected in ((open_ended, True), (replace(open_ended, end=_day("10:00", 30)), False)):
         rules = decide(notification("tw", TAIPEI), "sms", Facts(holds=(hold,)), PACKS, _day("10:00")).rules
         assert [each.open_ended for each in rules if each.reason == "hold"] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("channel", "category", "given", "verdict", "reason"),
+    [
+        ("whatsapp", Category.SERVICE, set(), "suppress", "no_consent"),
+        ("whatsapp", Category.SERVICE, {("whatsapp", Category.SERVICE)}, "send", "permitted"),
+        ("whatsapp", Category.SERVICE, {("sms", Category.SERVICE)}, "suppress", "no_consent"),
+        ("whatsapp", Category.SERVICE, {("whatsapp", Category.COLLECTIONS)}, "suppress", "no_consent"),
+        ("whatsapp", Category.COLLECTIONS, set(), "send", "permitted"),  # the channel asks for none
+        ("sms", Category.SERVICE, set(), "send", "permitted"),
+    ],
+)
+def test_a_channel_that_wants_consent_is_used_with_consent_to_it_alone(
+    channel: str, category: Category, given: set[tuple[str, Category]], verdict: str, reason: str
+) -> None:
+    """A consent to the category, or to another channel, is none; the channel names the categories."""
+    facts = Facts(consents=frozenset(Category), channel_consents=frozenset(given))
+    needed = frozenset({"service"}) if channel == "whatsapp" else frozenset[str]()
+    made = replace(notification("tw", TAIPEI), category=category)
+    decided = decide(made, channel, facts, PACKS, _day("10:00"), consent_categories=needed)
+    assert (decided.kind, decided.reason) == (verdict, reason)
+    assert ("channel_consent" in {each.rule for each in decided.rules}) is (category in needed)
+
+
+@pytest.mark.parametrize(
+    ("channel", "category", "applies"),
+    [
+        ("whatsapp", "collections", True),
+        ("line", "collections", True),
+        ("whatsapp", "service", False),
+        ("sms", "collections", False),
+    ],
+)
+def test_a_pack_may_want_consent_to_more_channels(channel: str, category: str, applies: bool) -> None:
+    """By its section ``channel_consent``; it can't release what a channel wants."""
+    mark = {"authority": "our_choice", "seen": "not_applicable", "source": "our choice"}
+    section = {"channels": ["whatsapp", "line"], "categories": ["collections"], "mark": mark}
+    [rule] = wishes.rules(PackSection("made", "1", {"channel_consent": [section]}))
+    assert rule.applies_to(category, channel) is applies
+    context = EvaluationContext(notification("tw", TAIPEI), channel, Facts())
+    denied = rule.evaluate(context, _day("10:00"))
+    assert denied is not None
+    assert (denied.verdict, denied.reason, denied.pack) == ("suppress", "no_consent", "made")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -63,9 +64,10 @@ class _Version:
 
 
 class Figures:
-    """All versions of all packs."""
+    """All versions of all packs. ``consents``: the categories for which a channel wants consent to it, by channel."""
 
-    def __init__(self, versions: Sequence[_Version]) -> None:
+    def __init__(self, versions: Sequence[_Version], consents: Mapping[str, frozenset[str]]) -> None:
+        self.consents = consents
         self._versions = sorted(versions, key=lambda each: each.since)
 
     def contact_horizon(self) -> timedelta:
@@ -76,8 +78,9 @@ class Figures:
         return max([*caps, *(timedelta(minutes=each) for each in gaps)], default=timedelta(0))
 
     @classmethod
-    def load(cls, folder: Path) -> Figures:
-        return cls([_version(yaml.load(path.read_bytes(), Loader=_LOADER)) for path in sorted(folder.glob("*.yaml"))])
+    def load(cls, folder: Path, consents: Mapping[str, frozenset[str]] = MappingProxyType({})) -> Figures:
+        versions = [_version(yaml.load(path.read_bytes(), Loader=_LOADER)) for path in sorted(folder.glob("*.yaml"))]
+        return cls(versions, consents)
 
     def at(self, jurisdiction: str, at: datetime) -> list[RuleSection]:
         """The pack sections in force for a borrower of that jurisdiction at that instant."""

@@ -89,7 +89,7 @@ class Replay:
         self._figures = figures
         self._sent = sent
         self._closed = closed
-        self._known: dict[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": ""}
+        self._known: dict[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": "", "channel_consents": ""}
         self._contacts: dict[str, _Contact] = {}
         self.judged = 0
 
@@ -230,6 +230,13 @@ class Replay:
         for source in sources:
             if sent.category in source.named("consent") - set(self._known["consents"].split()):
                 yield Violation.NO_CONSENT, f"{source.pack}: {sent.category} needs consent"
+        wanted = sent.category in self._figures.consents.get(sent.channel, ()) or any(
+            sent.channel in each["channels"] and sent.category in each["categories"]
+            for source in sources
+            for each in source.sections.get("channel_consent", ())
+        )
+        if wanted and f"{sent.channel}:{sent.category}" not in self._known["channel_consents"].split():
+            yield Violation.NO_CONSENT, f"{sent.category} by {sent.channel} needs consent to the channel"
         closed_at = self._closed.get(sent.case_id)
         if closed_at is not None and at > closed_at + _CROSSING:
             yield Violation.AFTER_CLOSE, f"the case was closed at {closed_at:%Y-%m-%dT%H:%M:%SZ}"

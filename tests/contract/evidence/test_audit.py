@@ -247,6 +247,19 @@ async def test_promotion_without_consent_is_found(database: Database) -> None:
     assert await _found(database) == [Violation.NO_CONSENT]
 
 
+async def test_a_message_without_the_consent_that_its_channel_wants_is_found(database: Database) -> None:
+    """A consent to the category is none; one to the channel counts from when it was recorded."""
+    people, at = people_on(database, NOW - 9 * HOUR), NOW - 8 * HOUR
+    await people.give_consent("acme", "B-1", Category.COLLECTIONS, "app", "form 7", "ops")
+    await _attempt(database, await _claim(database, draft("k1", now=at, case="k1"), at), at)
+    later_on = people_on(database, at + HOUR)
+    await later_on.give_consent("acme", "B-1", Category.COLLECTIONS, "app", "form 8", "ops", "sms")
+    at += 5 * HOUR
+    await _attempt(database, await _claim(database, draft("k2", now=at, case="k2"), at), at)
+    wanting = Figures.load(POLICIES, {"sms": frozenset({"collections"})})
+    assert await _found(database, wanting) == [Violation.NO_CONSENT]
+
+
 async def _again(database: Database, work: ClaimedDelivery, move: Transition, at: datetime) -> None:
     """Move a delivery to another attempt and make that."""
     store = store_on(database)

@@ -26,6 +26,7 @@ from gateway.operations.reviews import Reviews
 from gateway.replies.store import ReplyStore
 from gateway.stages.admit import admit
 from gateway.storage.database import Database
+from gateway.storage.reads import Reads
 from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
 from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.made_packs import cap, packs
@@ -263,6 +264,23 @@ async def test_consents_are_kept_and_taken_back(database: Database) -> None:
     assert facts.consents == {Category.PROMOTIONAL}
     assert await people.withdraw_consent("acme", "B-1", Category.PROMOTIONAL, "api")
     assert not await people.withdraw_consent("acme", "B-1", Category.PROMOTIONAL, "api")
+
+
+async def test_a_consent_to_a_channel_is_one_of_its_own(database: Database) -> None:
+    """It is no consent to the category by other channels, and is taken back by itself; the record shows it."""
+    from gateway.core.notifications import Category
+
+    people, store = people_on(database), store_on(database)
+    for channel in ("whatsapp", "line"):
+        await people.give_consent("acme", "B-1", Category.SERVICE, "app", "form 9", "api", channel)
+    facts = (await store.facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
+    assert facts.consents == frozenset()
+    assert facts.channel_consents == {("whatsapp", Category.SERVICE), ("line", Category.SERVICE)}
+    assert not await people.withdraw_consent("acme", "B-1", Category.SERVICE, "api")
+    assert await people.withdraw_consent("acme", "B-1", Category.SERVICE, "api", "line")
+    known = await Reads(database).borrower("acme", "B-1")
+    assert known is not None
+    assert known["channel_consents"] == [{"channel": "whatsapp", "category": "service"}]
 
 
 async def test_releases_are_spread_in_order_of_age(database: Database) -> None:

@@ -11,12 +11,14 @@ from gateway.core.notifications import Category, Step
 from gateway.core.provider_templates import ProviderTemplate, Slot
 from gateway.core.reasons import EndReason
 from gateway.core.requests import DecidedRequest
+from gateway.core.states import State
 from gateway.storage.database import Database
+from gateway.storage.reads import Reads
 from gateway.storage.schema import api_keys
 from gateway.templates import Catalog
 from gateway.templates.message_forms import MessageForms
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, digest, draft, later, outgoing, store_on
+from tests.support.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on
 from tests.support.template_services import LENDER, TEMPLATES
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
@@ -84,6 +86,30 @@ async def test_a_claimed_message_gets_its_form_from_the_ledger(database: Databas
     going, [ended] = await forms.choose([outgoing(work)], NOW)
     assert (going, ended.reason, ended.next_step) == ([], EndReason.TEMPLATE_UNAVAILABLE, True)
     assert await store.apply([replace(ended, fence=work.delivery.fence)])  # the next step opens
+
+
+async def test_at_the_last_step_a_message_waits_for_its_template_and_goes_when_it_is_approved(
+    database: Database,
+) -> None:
+    """Held in the ledger with its reason, one event for all looks, and claimed again when it is due."""
+    store, forms = store_on(database), forms_on(database)
+    [answer] = await store.accept([of_this_version(draft("k1", route=(Step("sms"),)))], NOW)
+    identifier = answer.first_delivery or ""
+    await forms.put(replace(TEMPLATE, status=TemplateStatus.PAUSED, ttl=None))
+    for seconds in (0, 300, 600):
+        [work] = await store.claim([identifier], later(seconds), 60)
+        message = replace(outgoing(work), verdict=replace(SEND, valid_until=later(3600)))
+        _, [held] = await forms.choose([message], later(seconds))
+        await store.apply([replace(held, fence=work.delivery.fence)])
+        assert (held.to, held.due_at) == (State.DEFERRED, later(seconds + 300))
+    [work] = await store.claim([identifier], later(900), 60)
+    assert (work.delivery.state, work.delivery.reason) == (State.DEFERRED, EndReason.TEMPLATE_UNAVAILABLE)
+    found = await Reads(database).notification("acme", work.notification.id)
+    assert found is not None
+    assert [each["kind"] for each in found["events"]].count("held") == 1
+    await forms.report("twilio", [TemplateReport("HX1", TemplateStatus.APPROVED)])
+    [ready], none = await forms.choose([replace(outgoing(work), verdict=SEND)], later(900))
+    assert (none, ready.content.template is not None) == ([], True)
 
 
 async def test_a_persons_message_opens_the_window_of_that_sender_alone(database: Database) -> None:

@@ -129,6 +129,19 @@ async def test_consents_have_a_source_and_evidence(client: Client) -> None:
     assert (await client.call("DELETE", "/v1/borrowers/B-1/consents/promotional")).status == 404
 
 
+async def test_a_consent_may_be_to_one_channel(client: Client) -> None:
+    """It is listed by itself and taken back by itself; an unknown channel is refused."""
+    given = {"category": "service", "channel": "sms", "source": "app", "evidence": "consent store, record 8"}
+    unknown = await client.post("/v1/borrowers/B-1/consents", {**given, "channel": "pigeon"})
+    assert (unknown.status, unknown.json["errors"][0]["pointer"]) == (422, "/channel")
+    made = await client.post("/v1/borrowers/B-1/consents", given)
+    assert (made.status, made.json["channel"]) == (201, "sms")
+    known = (await client.get("/v1/borrowers/B-1")).json
+    assert (known["consents"], known["channel_consents"]) == ([], [{"channel": "sms", "category": "service"}])
+    assert (await client.call("DELETE", "/v1/borrowers/B-1/consents/service")).status == 404
+    assert (await client.call("DELETE", "/v1/borrowers/B-1/consents/service?channel=sms")).status == 204
+
+
 async def test_suppressions_are_set_and_lifted_by_address(client: Client) -> None:
     """The address is in the body and in no URL; a wrong one is named."""
     given = {"channel": "sms", "address": PHONE, "reason": "wrong_party"}

@@ -194,6 +194,7 @@ class BorrowerOut(_Answer):
     opt_outs: list[OptOutOut]
     opted_out_addresses: list[OptedOutAddressOut]
     consents: list[Category]
+    channel_consents: list[ChannelConsentOut]
     replies: list[ReplyOut]
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
@@ -226,6 +227,11 @@ class CaseOut(_Answer):
     stage: str
 
 
+class ChannelConsentOut(_Answer):
+    channel: str
+    category: Category
+
+
 class CloseIn(_Request):
     """Why a case is closed: a word of the caller's, such as ``paid``."""
 
@@ -240,16 +246,21 @@ class ClosedCaseOut(_Answer):
 
 class ConsentIn(_Request):
     """The borrower agreed to a category of messages. ``evidence`` says where the proof is kept, not what it
-    says."""
+    says. ``channel``: they agreed to it by this channel, as channels such as WhatsApp want it; null: to the
+    category."""
 
     category: Category
+    channel: str | None = None
     source: str
     evidence: str
 
 
 class ConsentOut(_Answer):
+    """``channel`` null: to the category, whatever the channel."""
+
     borrower_id: str
     category: Category
+    channel: str | None
     source: str
 
 

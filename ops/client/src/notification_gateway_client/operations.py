@@ -155,12 +155,16 @@ class Operations(ABC):
         self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "opt-outs", opt_out_id)), type(None))
 
     def give_consent(self, borrower_id: str, body: ConsentIn) -> ConsentOut:
-        """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+        """Record that the borrower agreed to a category of messages, or to it by one channel, and where the
+        proof is."""
         return self.call(Call("POST", ("v1", "borrowers", borrower_id, "consents"), body=body), ConsentOut)
 
-    def withdraw_consent(self, borrower_id: str, category: str) -> None:
+    def withdraw_consent(self, borrower_id: str, category: str, *, channel: str | None = None) -> None:
         """Take a consent back; the record that it was given remains."""
-        self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category)), type(None))
+        self.call(
+            Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category), query={"channel": channel}),
+            type(None),
+        )
 
     def decide_notification(self, body: DecisionIn) -> DecisionOut:
         """The verdict on a request at an instant, with every rule behind it."""
@@ -374,12 +378,16 @@ class AsyncOperations(ABC):
         await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "opt-outs", opt_out_id)), type(None))
 
     async def give_consent(self, borrower_id: str, body: ConsentIn) -> ConsentOut:
-        """Record that the borrower agreed to a category of messages, and where the proof of it is kept."""
+        """Record that the borrower agreed to a category of messages, or to it by one channel, and where the
+        proof is."""
         return await self.call(Call("POST", ("v1", "borrowers", borrower_id, "consents"), body=body), ConsentOut)
 
-    async def withdraw_consent(self, borrower_id: str, category: str) -> None:
+    async def withdraw_consent(self, borrower_id: str, category: str, *, channel: str | None = None) -> None:
         """Take a consent back; the record that it was given remains."""
-        await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category)), type(None))
+        await self.call(
+            Call("DELETE", ("v1", "borrowers", borrower_id, "consents", category), query={"channel": channel}),
+            type(None),
+        )
 
     async def decide_notification(self, body: DecisionIn) -> DecisionOut:
         """The verdict on a request at an instant, with every rule behind it."""
