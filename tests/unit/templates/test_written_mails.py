@@ -17,7 +17,7 @@ from gateway.templates import Lender, TemplateVersion
 from gateway.templates.checks.lint import LintFinding, lint, load_words
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, TemplateSource
-from gateway.templates.workflow.forms_of_mail import NotConvertible, to_markdown
+from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form, to_markdown
 from gateway.templates.workflow.preview import Sample, examples, rendered
 from tests.support.channel_profiles import PROFILES
 from tests.support.source_form import in_source_form
@@ -228,3 +228,13 @@ def test_a_language_without_shared_texts_has_a_plain_layout() -> None:
     made = rendered(version, "email", Sample("en-US", examples(version)))
     assert "reply with STOP" in made.html
     assert "reply with STOP" in made.text
+
+
+def test_a_plain_text_that_says_something_else_is_not_thrown_away() -> None:
+    """Where the two texts of a source differ, one Markdown can't be both: the words that differ are named."""
+    version = TemplateVersion(in_source_form(SHIPPED, "en-US"), LENDER, PROFILES)
+    files = dict(version.source.parts)
+    assert "en-US/email.md.liquid" in other_form(PROFILES, version, files, "en-US")
+    files["en-US/email.txt.liquid"] = files["en-US/email.txt.liquid"].replace("Pay online", "Pay here")
+    with pytest.raises(NotConvertible, match=r"“here: .*“online: "):
+        other_form(PROFILES, version, files, "en-US")
