@@ -20,6 +20,8 @@ from gateway.api.http.parts import GatewayClock, Uses
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.templates.folder import SETTINGS
+from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
@@ -35,6 +37,7 @@ from gateway.templates.workflow.refusals import (
 )
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
+from gateway.templates.workflow.variable_settings import is_valid, with_variable, without_variable
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web import samples
 from gateway.web.access import PageRoute, authenticated_form, pages_of
@@ -225,6 +228,26 @@ async def change_mail_form(
             request, form, "not_converted", 422, pages_of(request).texts(request).translate(error.detail)
         )
     return await _answer(request, command, replace(form, files=changed))
+
+
+@router.post("/{number:int}/variable")
+async def change_variable(
+    request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
+) -> Response:
+    """Save with a variable that the form declares, in the place of the one of its name, or without the named one."""
+    command = COMMANDS["save"]
+    session, fields = await authenticated_form(request, _ROLES[command.permission])
+    form = await _read(session, fields, workflow, clock, template, number)
+    files = files_of(fields, form.stored.files if form.stored else {})
+    settings, removed = files.get(SETTINGS, ""), fields.get("remove_variable", "")
+    name, kind, example, description = (
+        " ".join(fields.get(f"variable_{each}", "").split()) for each in ("name", "type", "example", "description")
+    )
+    spec = VariableSpec(name, kind, bool(fields.get("variable_required")), example, description)
+    if not removed and not is_valid(spec):
+        return await _notice(request, form, "bad_variable", 422)
+    settings = without_variable(settings, removed) if removed else with_variable(settings, spec)
+    return await _answer(request, command, replace(form, files={**files, SETTINGS: settings}))
 
 
 async def _read(

@@ -273,6 +273,28 @@ async def test_an_e_mail_is_written_with_suggestions_and_opened_as_source_and_ba
         await expect(source).to_have_value(re.compile("mj-spacer"))
 
 
+async def test_a_variable_is_declared_by_a_form(office: EditorOffice) -> None:
+    """Without a line of TOML: named, described, used at a click; one that lacks an example is refused with words."""
+    async with office.window() as mei:
+        await office.draft(mei)
+        await mei.get_by_text("what case systems send for this template").click()
+        await mei.locator("#variable-name").fill("late_fee")
+        await mei.get_by_role("button", name="Add or change variable").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("an example")
+        await mei.get_by_text("what case systems send for this template").click()
+        await mei.locator("#variable-name").fill("late_fee")
+        await mei.locator("#variable-type").select_option("money")
+        await mei.locator("#variable-example").fill("12.00")
+        await mei.locator("#variable-description").fill("what is charged for the delay")
+        await mei.locator("#variable-description").press("Enter")
+        await expect(mei.get_by_role("status")).to_contain_text("Saved")
+        await mei.get_by_text("Insert").click()
+        await mei.locator(SMS).press("Control+End")
+        async with mei.expect_response("**/preview"):
+            await mei.get_by_role("button", name="late_fee", exact=True).click()
+        await expect(mei.locator("#shown-sms .bubble").last).to_contain_text("12.00")
+
+
 async def test_two_at_once_lose_nothing(office: EditorOffice) -> None:
     """The second to save is shown both texts; what only one of them changed is kept without a question."""
     async with office.window() as mei, office.window() as ana:

@@ -173,6 +173,7 @@
     if (at >= 0 && event.key === "End") { event.preventDefault(); show(tabs[tabs.length - 1]); }
     // Enter in a one-line field would press the form's first button, and save.
     if (event.key === "Enter" && event.target.matches("#sample input")) { event.preventDefault(); refresh(""); }
+    if (event.key === "Enter" && event.target.matches("input[name^=variable_]")) { event.preventDefault(); document.getElementById("set-variable").click(); }
   });
 
   editor.addEventListener("click", (event) => {

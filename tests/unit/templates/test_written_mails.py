@@ -16,7 +16,7 @@ from channels.content import Content
 from gateway.templates import Lender, TemplateVersion
 from gateway.templates.checks.lint import LintFinding, lint, load_words
 from gateway.templates.folder import Folder
-from gateway.templates.language.source import BadTemplate, TemplateSource
+from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
 from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form, to_markdown
 from gateway.templates.workflow.preview import Sample, examples, rendered
 from tests.support.channel_profiles import PROFILES
@@ -238,3 +238,20 @@ def test_a_plain_text_that_says_something_else_is_not_thrown_away() -> None:
     files["en-US/email.txt.liquid"] = files["en-US/email.txt.liquid"].replace("Pay online", "Pay here")
     with pytest.raises(NotConvertible, match=r"“here: .*“online: "):
         other_form(PROFILES, version, files, "en-US")
+
+
+def test_one_unreadable_part_hides_no_finding() -> None:
+    """A draft whose subject can't be compiled still has the findings of its other parts, each with its own error."""
+    problems: list[TemplateProblem] = []
+    version = TemplateVersion(
+        _source("Hi\n\nThe police will call.", **{"en-US/email.subject.liquid": "{{ nope }}"}),
+        LENDER,
+        PROFILES,
+        problems,
+    )
+    found = lint(version, WORDS, LENDER.name, lambda *_: "")
+    assert [each.where for each in problems] == ["overdue-first/en-US/email.subject.liquid"]
+    assert [(each.where, each.line) for each in found if each.rule == "threat"] == [
+        ("overdue-first/en-US/email.md.liquid", 3)
+    ]
+    assert not [each for each in found if each.rule == "missing_locale"]
