@@ -89,7 +89,12 @@ class TemplateRepository:
         return found
 
     def findings(self, text: TemplateFiles) -> list[LintFinding]:
-        """The findings for a text, the most severe first; an error blocks submitting and publishing."""
+        """The findings for a text, the most severe first; an error blocks submitting and publishing.
+
+        Those of a draft are complete, also where one of its parts can't be compiled.
+        """
+        if not text.source:
+            return self.draft_preview(text)[1]
         try:
             return list(self._lint(self.compiled(text)))
         except BadText as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -22,10 +22,13 @@ from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.templates.folder import SETTINGS
+from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
 from gateway.templates.workflow.differences import DiffPiece, pieces
+from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form
 from gateway.templates.workflow.preview import Sample, SampleRequest
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
@@ -37,7 +40,9 @@ from gateway.templates.workflow.refusals import (
 )
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
+from gateway.templates.workflow.variable_settings import is_valid, with_variable, without_variable
 from gateway.templates.workflow.workflow import TemplateWorkflow
+from gateway.web import samples
 from gateway.web.access import PageRoute, authenticated_form, pages_of
 from gateway.web.editor import files_of, page, sample_of, show_text
 from gateway.web.editor_views import FIELD, SEEN, digest
@@ -65,7 +70,10 @@ class FormError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SubmittedForm:
-    """A submitted form: fields, target and time. ``stored`` is the version's text, if there is one."""
+    """A submitted form: fields, target and time. ``stored`` is the version's text, if there is one.
+
+    ``files``: the texts, where they are not those of the fields.
+    """
 
     session: Session
     fields: Mapping[str, str]
@@ -73,6 +81,7 @@ class SubmittedForm:
     workflow: TemplateWorkflow
     stored: TemplateFiles | None
     now: datetime
+    files: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,8 @@ async def _comment(form: SubmittedForm) -> str:
 
 async def _files(form: SubmittedForm) -> Mapping[str, str] | None:
     """The stored texts, replaced by those of the page; for a new draft, the text of the version to begin from."""
+    if form.files is not None:
+        return form.files
     if form.stored is not None:
         return files_of(form.fields, form.stored.files)
     source = _number(form.fields, "from")
@@ -248,6 +259,47 @@ async def add_locale(
     }
     form = await _read(session, {**copied, **fields, "locale": new or old}, workflow, clock, template, number)
     return await _answer(request, command, form)
+
+
+@router.post("/{number:int}/mail-form")
+async def change_mail_form(
+    request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
+) -> Response:
+    """Save with the e-mail of the displayed locale in its other form: Markdown, or MJML and plain text."""
+    command = COMMANDS["save"]
+    session, fields = await authenticated_form(request, _ROLES[command.permission])
+    form = await _read(session, fields, workflow, clock, template, number)
+    files, locale = files_of(fields, form.stored.files if form.stored else {}), fields.get("locale", "")
+    drafted = await asyncio.to_thread(
+        workflow.draft_preview, template, files, lambda version: samples.sample(version, files, locale, "")
+    )
+    try:
+        changed = other_form(workflow.profiles, drafted.version, files, locale)
+    except NotConvertible as error:
+        return await _notice(
+            request, form, "not_converted", 422, pages_of(request).texts(request).translate(error.detail)
+        )
+    return await _answer(request, command, replace(form, files=changed))
+
+
+@router.post("/{number:int}/variable")
+async def change_variable(
+    request: Request, template: str, number: int, workflow: Uses[TemplateWorkflow], clock: Uses[GatewayClock]
+) -> Response:
+    """Save with a variable that the form declares, in the place of the one of its name, or without the named one."""
+    command = COMMANDS["save"]
+    session, fields = await authenticated_form(request, _ROLES[command.permission])
+    form = await _read(session, fields, workflow, clock, template, number)
+    files = files_of(fields, form.stored.files if form.stored else {})
+    settings, removed = files.get(SETTINGS, ""), fields.get("remove_variable", "")
+    name, kind, example, description = (
+        " ".join(fields.get(f"variable_{each}", "").split()) for each in ("name", "type", "example", "description")
+    )
+    spec = VariableSpec(name, kind, bool(fields.get("variable_required")), example, description)
+    if not removed and not is_valid(spec):
+        return await _notice(request, form, "bad_variable", 422)
+    settings = without_variable(settings, removed) if removed else with_variable(settings, spec)
+    return await _answer(request, command, replace(form, files={**files, SETTINGS: settings}))
 
 
 async def _read(

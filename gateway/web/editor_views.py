@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 
-from channels.profile import Frame, Profiles
+from channels.profile import ChannelProfile, Frame, Profiles
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
 from gateway.templates.folder import SETTINGS
@@ -58,6 +58,7 @@ class ChannelTexts:
 
     name: str
     parts: Sequence[PartText]
+    form: str = ""  # "written" or "source", where the channel has both
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +212,17 @@ def _tab(
         parts = [
             PartText(name, file, _shown_text(files, name), label, by_place.get(name, ())) for name, file, label in texts
         ]
-        found.append(ChannelTexts(channel, parts))
+        found.append(ChannelTexts(channel, parts, _form_of(files, locale, profiles.get(channel))))
     errors = sum(
         each.level == "error" for name, some in by_place.items() if name.partition("/")[0] == locale for each in some
     )
     return Tab(locale, found, errors)
+
+
+def _form_of(files: Mapping[str, str], locale: str, profile: ChannelProfile | None) -> str:
+    if profile is None or profile.markdown is None:
+        return ""
+    return "written" if profile.form(files, f"{locale}/") is profile.written else "source"
 
 
 def _own(drafted: DraftPreview, locale: str, profiles: Profiles) -> dict[str, ChannelPreview]:
@@ -274,7 +281,7 @@ def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
     found: dict[str, str] = {}
     for name, text in sorted(fragments.items()):
         place, _, file = name.partition("/")
-        if place == locale:
+        if place == locale and not name.partition("/")[2].startswith("mail-"):  # those are the layout's
             word = file.partition(".")[0]  # "help.us" is what "help" says in the us
             found[word] = found.get(word) or " ".join(_NO_WORDS.sub(" ", text).split())[:_FRAGMENT]
     return [Insert(f"{{% render '{word}' %}}", text) for word, text in found.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -229,6 +230,71 @@ async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(of
         assert max(int(each) for each in ground.strip("rgba()").split(",")[:3]) < 64, ground
         await mei.get_by_role("button", name="Save").click()
         await expect(mei.get_by_role("status")).to_contain_text("Saved")
+
+
+async def test_an_e_mail_is_written_with_suggestions_and_opened_as_source_and_back(office: EditorOffice) -> None:
+    """By the keyboard alone: "{{" suggests variables, a condition goes around the chosen words; no word is lost."""
+    mail = "#text-en-US_email_md_liquid"
+    async with office.window() as mei:
+        await office.draft(mei)
+        written = await mei.locator(mail).input_value()
+        await mei.locator(mail).press("Control+Home")
+        await mei.locator(mail).press_sequentially("\n\n")
+        await mei.locator(mail).press("Control+Home")
+        await mei.locator(mail).press_sequentially("Due: ((due")
+        await expect(mei.get_by_role("group", name="Suggestions")).to_be_visible()
+        await mei.locator(mail).press("ArrowDown")
+        await expect(
+            mei.get_by_role("group", name="Suggestions").get_by_role("button", name="due_date")
+        ).to_be_focused()
+        found = await Axe().run(mei, options={"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa"]}})
+        assert found.violations_count == 0, found.generate_report()
+        async with mei.expect_response("**/preview"):
+            await mei.keyboard.press("Enter")
+        await expect(mei.locator(mail)).to_be_focused()
+        assert (await mei.locator(mail).input_value()) == f"Due: {{{{ due_date | date }}}}\n\n{written}"
+        await expect(mei.frame_locator("iframe.light").locator("body")).to_contain_text("Due: November 1, 2026")
+
+        await mei.get_by_text("Insert").click()
+        await mei.locator(mail).press("Shift+Home")
+        await mei.get_by_role("button", name="Show this only if pay_url is given").click()
+        with_condition = await mei.locator(mail).input_value()
+        assert with_condition.startswith("{% if pay_url %}Due: {{ due_date | date }}{% endif %}\n")
+
+        await mei.get_by_role("button", name="Open the source").click()
+        await expect(mei.locator("#text-en-US_email_mjml_liquid")).to_have_value(re.compile("<mj-text>Due: "))
+        await mei.get_by_role("button", name="Write in Markdown").click()
+        await expect(mei.locator(mail)).to_have_value(with_condition)
+
+        await mei.get_by_role("button", name="Open the source").click()
+        source = mei.locator("#text-en-US_email_mjml_liquid")
+        await source.fill((await source.input_value()).replace("<mj-text>Dear", "<mj-spacer /><mj-text>Dear"))
+        await mei.get_by_role("button", name="Write in Markdown").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("without loss")
+        await expect(mei.get_by_role("alert")).to_contain_text("<mj-spacer />")
+        await expect(source).to_have_value(re.compile("mj-spacer"))
+
+
+async def test_a_variable_is_declared_by_a_form(office: EditorOffice) -> None:
+    """Without a line of TOML: named, described, used at a click; one that lacks an example is refused with words."""
+    async with office.window() as mei:
+        await office.draft(mei)
+        await mei.get_by_text("what case systems send for this template").click()
+        await mei.locator("#variable-name").fill("late_fee")
+        await mei.get_by_role("button", name="Add or change variable").click()
+        await expect(mei.get_by_role("alert")).to_contain_text("an example")
+        await mei.get_by_text("what case systems send for this template").click()
+        await mei.locator("#variable-name").fill("late_fee")
+        await mei.locator("#variable-type").select_option("money")
+        await mei.locator("#variable-example").fill("12.00")
+        await mei.locator("#variable-description").fill("what is charged for the delay")
+        await mei.locator("#variable-description").press("Enter")
+        await expect(mei.get_by_role("status")).to_contain_text("Saved")
+        await mei.get_by_text("Insert").click()
+        await mei.locator(SMS).press("Control+End")
+        async with mei.expect_response("**/preview"):
+            await mei.get_by_role("button", name="late_fee", exact=True).click()
+        await expect(mei.locator("#shown-sms .bubble").last).to_contain_text("12.00")
 
 
 async def test_two_at_once_lose_nothing(office: EditorOffice) -> None:

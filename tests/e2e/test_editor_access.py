@@ -132,6 +132,8 @@ NEEDED = {
     "1/save": Role.EDITOR,
     "1/submit": Role.EDITOR,
     "1/locale": Role.EDITOR,
+    "1/mail-form": Role.EDITOR,
+    "1/variable": Role.EDITOR,
     "1/discard": Role.EDITOR,
     "1/test": Role.EDITOR,
     "1/provider-templates/enter": Role.EDITOR,

@@ -68,7 +68,7 @@ def _locales(
             )
         for channel in version.channels:
             jurisdictions = version.jurisdictions(locale, channel)
-            if not jurisdictions:
+            if not jurisdictions and not any(each[:2] == (locale, channel) for each in version.incomplete):
                 where = f"{version.id}/{locale}/{version.profiles[channel].files[0]}"
                 detail = translatable("has no text in this language")
                 yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Add the text."))
@@ -77,3 +77,6 @@ def _locales(
                 message = MessageText(version, locale, channel, jurisdiction, parts, listed)
                 yield from source_findings(message, checked)
                 yield from rendering_findings(message, lender, refuses)
+    for (locale, channel, jurisdiction), parts in version.incomplete.items():
+        listed = words.get(locale.split("-")[0])
+        yield from source_findings(MessageText(version, locale, channel, jurisdiction, parts, listed), checked)

@@ -79,6 +79,8 @@ class TemplateVersion:
         # By locale and channel; within it by jurisdiction, "" for all that have no shared texts of their own. Empty for
         # what is compiled at its next use.
         self._parts: dict[tuple[str, str], dict[str, Compiled]] = {}
+        # Of a draft, by locale, channel and jurisdiction: the parts that compile of a message that doesn't.
+        self.incomplete: dict[tuple[str, str, str], Compiled] = {}
         found: list[TemplateProblem] = [] if problems is None else problems
         if checked:
             for locale in self.locales:
@@ -125,6 +127,8 @@ class TemplateVersion:
             compiled = self._compile_message(locale, channel, fragments, problems)
             if {field for field, _ in compiled}.issuperset(part.field for part in self.profiles[channel].parts):
                 by_jurisdiction[jurisdiction] = compiled
+            else:
+                self.incomplete[(locale, channel, jurisdiction)] = compiled
         if "" in by_jurisdiction:
             self._parts[(locale, channel)] = by_jurisdiction
 

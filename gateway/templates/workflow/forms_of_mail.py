@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from html import unescape
 
-from channels.profile import ChannelProfile
+from channels.profile import ChannelProfile, Profiles
 from gateway.templates.language.composed import texts
+from gateway.templates.language.version import TemplateVersion, jurisdiction_of, shared_texts
 from gateway.templates.translatable import Translatable, translatable
 
 _LIQUID = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})", re.DOTALL)
@@ -37,6 +38,52 @@ class NotConvertible(Exception):
     def __init__(self, detail: Translatable) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+def other_form(
+    profiles: Profiles, version: TemplateVersion | None, files: Mapping[str, str], locale: str
+) -> dict[str, str]:
+    """A template's files with the e-mail of one locale in its other form. Raises NotConvertible.
+
+    ``version``: the files compiled, for the shared texts.
+    """
+    profile = next(each for each in profiles.values() if each.markdown is not None)
+    if version is None:
+        raise NotConvertible(translatable("the template has errors: mend them first"))
+    named = shared_texts(version.source.fragments, locale)
+    shared = named.get(jurisdiction_of(locale.partition("-")[2]), named[""])
+    if profile.form(files, f"{locale}/") is profile.parts:
+        made = to_markdown(profile, files, locale)
+        written = {f"{locale}/{file}": text for file, text in made.items()}
+        _compare(profile, files, to_source(profile, written, locale, shared), locale)
+    else:
+        made = to_source(profile, files, locale, shared)
+    replaced = {f"{locale}/{file}" for file in profile.files}
+    kept = {name: text for name, text in files.items() if name not in replaced}
+    # What both forms have, the subject, stays byte for byte.
+    same = {name: files[name] for file in _both(profile) if (name := f"{locale}/{file}") in files}
+    return {**kept, **{f"{locale}/{file}": text for file, text in made.items()}, **same}
+
+
+def _compare(profile: ChannelProfile, files: Mapping[str, str], again: Mapping[str, str], locale: str) -> None:
+    """Raises NotConvertible where the source that Markdown would make is another one; the HTML's title is its own."""
+    for part in profile.parts:
+        old, new = (
+            re.sub(r"<mj-title>.*?</mj-title>|\s+(?=<)|(?<=>)\s+", "", text, flags=re.DOTALL).split()
+            for text in (files.get(f"{locale}/{part.file}", ""), again.get(part.file, ""))
+        )
+        if old != new:
+            at = next(
+                (at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other),
+                min(len(old), len(new)),
+            )
+            names = {"file": part.file, "old": " ".join(old[at : at + 4]), "new": " ".join(new[at : at + 4])}
+            raise NotConvertible(translatable("{file} has “{old}”, and Markdown would make “{new}” of it", **names))
+
+
+def _both(profile: ChannelProfile) -> set[str]:
+    """The files that both forms have."""
+    return {part.file for part in profile.parts} & {part.file for part in profile.written}
 
 
 def to_source(

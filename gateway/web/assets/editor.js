@@ -57,9 +57,53 @@
     const area = last && last.offsetParent ? last : editor.querySelector(".panel.on .code textarea:not([readonly])");
     if (!area) return;
     area.focus();
-    area.setRangeText(words, area.selectionStart, area.selectionEnd, "end");
+    // "…" is where the selected words go; without a selection it is selected, to be written over.
+    const start = area.selectionStart, chosen = area.value.slice(start, area.selectionEnd);
+    area.setRangeText(chosen ? words.replace("…", () => chosen) : words, start, area.selectionEnd, "end");
+    const hole = chosen ? -1 : words.indexOf("…");
+    if (hole >= 0) area.setSelectionRange(start + hole, start + hole + 1);
     changed(area);
   }
+
+  // ── suggestions after "{{" or "((": plain buttons, reached by the arrow down ──
+  const suggestions = document.getElementById("suggestions");
+  const suggested = document.getElementById("suggested");
+  const OPENED = /(?:\{\{|\(\()\s*([a-z0-9_.-]*)$/;
+  function suggest(area) {
+    if (!suggestions) return;
+    const typed = OPENED.exec(area.value.slice(0, area.selectionStart));
+    const found = typed ? [...editor.querySelectorAll("[data-suggest]")].filter((each) => each.dataset.suggest.includes(typed[1])) : [];
+    suggestions.querySelectorAll("button").forEach((each) => each.remove());
+    suggestions.hidden = !found.length;
+    suggested.textContent = found.length ? `${found.length} ${suggested.dataset.words}` : "";
+    for (const each of found.slice(0, 8)) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = each.dataset.suggest;
+      button.dataset.complete = each.dataset.insert;
+      suggestions.append(button);
+    }
+    if (found.length) area.closest(".field").append(suggestions);
+  }
+  function closeSuggestions(area) {
+    suggestions.hidden = true;
+    suggested.textContent = "";
+    if (area) area.focus();
+  }
+  function complete(words) {
+    const typed = OPENED.exec(last.value.slice(0, last.selectionStart));
+    if (typed) last.setRangeText(words, last.selectionStart - typed[0].length, last.selectionStart, "end");
+    const area = last;
+    changed(area);
+    closeSuggestions(area);
+  }
+  editor.addEventListener("keydown", (event) => {
+    if (!suggestions || suggestions.hidden) return;
+    const buttons = [...suggestions.querySelectorAll("button")], at = buttons.indexOf(event.target);
+    if (event.key === "Escape") { event.preventDefault(); closeSuggestions(last); }
+    else if (event.key === "ArrowDown" && (at >= 0 || event.target === last)) { event.preventDefault(); (buttons[at + 1] || buttons[0]).focus(); }
+    else if (event.key === "ArrowUp" && at >= 0) { event.preventDefault(); (buttons[at - 1] || last).focus(); }
+  });
   function replace(character, instead) {
     const area = document.getElementById(`text-${editor.elements.locale.value}_sms_liquid`);
     if (!area || area.readOnly) return;
@@ -129,13 +173,15 @@
     if (at >= 0 && event.key === "End") { event.preventDefault(); show(tabs[tabs.length - 1]); }
     // Enter in a one-line field would press the form's first button, and save.
     if (event.key === "Enter" && event.target.matches("#sample input")) { event.preventDefault(); refresh(""); }
+    if (event.key === "Enter" && event.target.matches("input[name^=variable_]")) { event.preventDefault(); document.getElementById("set-variable").click(); }
   });
 
   editor.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     const data = button.dataset;
-    if (data.insert !== undefined) insert(data.insert);
+    if (data.complete !== undefined) complete(data.complete);
+    else if (data.insert !== undefined) insert(data.insert);
     else if (data.replace !== undefined) replace(data.replace, data.instead);
     else if (data.mend !== undefined) mend(data.mend, Number(data.line), Number(data.column), data.found, data.instead);
     else if (data.go !== undefined) go(data.go, Number(data.line));
@@ -159,7 +205,7 @@
 
   editor.addEventListener("input", (event) => {
     const code = event.target.closest(".code");
-    if (code) { draw(code); showDirty(); }
+    if (code) { draw(code); showDirty(); suggest(event.target); }
   });
   document.body.addEventListener("htmx:afterRequest", () => { drawAll(); frames(); });
   drawAll();

@@ -16,8 +16,8 @@ from channels.content import Content
 from gateway.templates import Lender, TemplateVersion
 from gateway.templates.checks.lint import LintFinding, lint, load_words
 from gateway.templates.folder import Folder
-from gateway.templates.language.source import BadTemplate, TemplateSource
-from gateway.templates.workflow.forms_of_mail import NotConvertible, to_markdown
+from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
+from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form, to_markdown
 from gateway.templates.workflow.preview import Sample, examples, rendered
 from tests.support.channel_profiles import PROFILES
 from tests.support.source_form import in_source_form
@@ -228,3 +228,30 @@ def test_a_language_without_shared_texts_has_a_plain_layout() -> None:
     made = rendered(version, "email", Sample("en-US", examples(version)))
     assert "reply with STOP" in made.html
     assert "reply with STOP" in made.text
+
+
+def test_a_plain_text_that_says_something_else_is_not_thrown_away() -> None:
+    """Where the two texts of a source differ, one Markdown can't be both: the words that differ are named."""
+    version = TemplateVersion(in_source_form(SHIPPED, "en-US"), LENDER, PROFILES)
+    files = dict(version.source.parts)
+    assert "en-US/email.md.liquid" in other_form(PROFILES, version, files, "en-US")
+    files["en-US/email.txt.liquid"] = files["en-US/email.txt.liquid"].replace("Pay online", "Pay here")
+    with pytest.raises(NotConvertible, match=r"“here: .*“online: "):
+        other_form(PROFILES, version, files, "en-US")
+
+
+def test_one_unreadable_part_hides_no_finding() -> None:
+    """A draft whose subject can't be compiled still has the findings of its other parts, each with its own error."""
+    problems: list[TemplateProblem] = []
+    version = TemplateVersion(
+        _source("Hi\n\nThe police will call.", **{"en-US/email.subject.liquid": "{{ nope }}"}),
+        LENDER,
+        PROFILES,
+        problems,
+    )
+    found = lint(version, WORDS, LENDER.name, lambda *_: "")
+    assert [each.where for each in problems] == ["overdue-first/en-US/email.subject.liquid"]
+    assert [(each.where, each.line) for each in found if each.rule == "threat"] == [
+        ("overdue-first/en-US/email.md.liquid", 3)
+    ]
+    assert not [each for each in found if each.rule == "missing_locale"]
