@@ -22,6 +22,7 @@ from gateway.core.digests import digests_of
 from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveBatch, ArchiveFile
+from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.database import Database
@@ -76,7 +77,9 @@ class Retention:
         """
         now, removed = self._clock(), RemovalCounts()
         if self._keep.records:
-            await self._prune_records(ArchiveFile(folder, now), now, most, stop, removed)
+            file = ArchiveFile(folder, now)
+            await self._prune_records(file, now, most, stop, removed)
+            await self._prune_cases(file, now, stop, removed)
         await Eraser(self._database, self._keep, now).run(stop, removed)
         return removed
 
@@ -89,6 +92,7 @@ class Retention:
             if self._keep.records:
                 old = select(func.count()).where(_is_old(now - self._keep.records))
                 found.records = connection.execute(old).scalar_one()
+                found.records += count_old(connection, now - self._keep.records)
             return found
 
         return await self._database.read(count)
@@ -112,6 +116,18 @@ class Retention:
             forgotten = await self._database.read(partial(_idle_borrowers, keys=people, cutoff=cutoff))
             if forgotten.subjects:
                 removed.borrowers += await self._archive_and_remove(file, forgotten, now, removed, _remove_chains)
+
+    async def _prune_cases(self, file: ArchiveFile, now: datetime, stop: asyncio.Event, removed: RemovalCounts) -> None:
+        """Remove cases of which nothing was heard for the period, with their journeys; they are counted as records."""
+        cutoff = now - self._keep.records
+        while not stop.is_set():
+            batch = await self._database.read(partial(old_cases, cutoff=cutoff, limit=BATCH))
+            if not batch.subjects:
+                return
+            gone = await self._archive_and_remove(file, batch, now, removed, _remove_cases)
+            if not gone:
+                return  # fed meanwhile: the next run finds what is left
+            removed.records += gone
 
     async def _archive_and_remove(
         self, file: ArchiveFile, batch: ArchiveBatch, now: datetime, removed: RemovalCounts, remove: Remove
@@ -202,6 +218,8 @@ def _unchanged(connection: Connection, batch: ArchiveBatch) -> bool:
         select(borrowers).where(mine).order_by(borrowers.c.tenant, borrowers.c.id).with_for_update()
     )
     heads = {(row.tenant, row.id): row.event_hash for row in rows}
+    if heads_changed(connection, batch):
+        return False
     return now == read and heads == {(row["tenant"], row["id"]): row["event_hash"] for row in people}
 
 
@@ -233,6 +251,11 @@ def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
     _remove_addresses(connection, [(row["tenant"], row["address_digest"]) for row in steps])
+
+
+def _remove_cases(connection: Connection, batch: ArchiveBatch) -> None:
+    _remove_events(connection, batch.subjects)
+    remove_rows(connection, batch)
 
 
 def _remove_events(connection: Connection, subjects: Sequence[str]) -> None:

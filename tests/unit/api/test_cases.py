@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
-from gateway.cli.portfolio import files, mapping
+from gateway.cli.client import ApiTarget
+from gateway.cli.portfolio import files, mapping, sender
 from tests.ops.promtool import OPS
 from tests.support.api_gateway import Client, app_of, case_body, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
@@ -106,3 +108,16 @@ def test_the_shipped_mapping_makes_cases(tmp_path: Path) -> None:
     item = validated(CaseItemIn, row.request)
     assert item.record(NOW).snapshot is not None
     assert item.record(NOW).id == "card-00007"
+
+
+async def test_a_file_is_loaded_and_may_be_loaded_again(client: Client, tmp_path: Path) -> None:
+    """What is known already changes nothing; a wrong row is named by line and field, and the others are taken."""
+    rows = [{"id": f"C-{number}", "case": case_body(number)} for number in (1, 2)]
+    rows.append({"id": "C-3", "case": case_body(3, currency="?")})
+    path = tmp_path / "cases.jsonl"
+    path.write_text("\n".join(json.dumps(each) for each in rows), "utf-8")
+    options = sender.SendOptions(endpoint=sender.CASES)
+    for accepted, replayed in ((2, 0), (0, 2)):
+        tally = await sender.send(files.read(path), ApiTarget(client.url, client.token), options)
+        assert (tally.accepted, tally.replayed, tally.rejected) == (accepted, replayed, 1)
+        assert [(each.line, each.field) for each in tally.errors] == [(3, "case.currency")]
