@@ -28,7 +28,7 @@ SLOTS = (Slot("lender", "{{ lender.name }}"), Slot("name", "{{ borrower.name }}"
 
 
 @dataclass
-class World:
+class SocialChannels:
     """A gateway, and the other side of its three channels."""
 
     gateway: Running
@@ -66,7 +66,7 @@ def user(number: int) -> str:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
+async def world() -> AsyncIterator[SocialChannels]:
     sms = SmsSimulator(ACCOUNT, TOKEN, clock)
     whatsapp = WhatsAppSimulator("111", TOKEN, SECRET)
     line = LineSimulator(TOKEN, SECRET)
@@ -85,14 +85,14 @@ async def world() -> AsyncIterator[World]:
     async with up("2026-11-24T10:00:00-05:00", providers=providers, time_scale=60, receipt_hours=1) as gateway:
         whatsapp.callback_url = f"{gateway.url}/v1/receipts/meta"
         line.callback_url = f"{gateway.url}/v1/receipts/line"
-        made = World(gateway, sms, whatsapp, line)
+        made = SocialChannels(gateway, sms, whatsapp, line)
         await _publish(made)
         yield made
     for each in (sms, whatsapp, line):
         await each.stop()
 
 
-async def _publish(world: World) -> None:
+async def _publish(world: SocialChannels) -> None:
     """Texts of the two channels, and Meta's approval of one."""
     ledger = world.gateway.gateway.ledger
     _, key = await ledger.keys.create("acme", "texts", ["send", "read", "manage", "admin"], ledger.clock())
@@ -111,7 +111,7 @@ async def _publish(world: World) -> None:
     await world.gateway.gateway.path.forms.put(approved)
 
 
-async def test_a_template_that_pauses_mid_run_is_routed_round(world: World) -> None:
+async def test_a_template_that_pauses_mid_run_is_routed_round(world: SocialChannels) -> None:
     """The rest goes by the next step: nothing as free text, nothing twice, and the pause is on record."""
     before = [await world.send(number, "whatsapp", "line") for number in range(3)]
     for each in before:
@@ -133,7 +133,7 @@ async def test_a_template_that_pauses_mid_run_is_routed_round(world: World) -> N
     assert (await world.outcome(await world.send(8, "whatsapp", "line")))[0][:2] == ("whatsapp", "delivered")
 
 
-async def test_stop_by_sms_stops_whatsapp_on_the_same_number_and_nothing_else(world: World) -> None:
+async def test_stop_by_sms_stops_whatsapp_on_the_same_number_and_nothing_else(world: SocialChannels) -> None:
     """A number is one person on both; the user of LINE has said nothing."""
     assert (await world.outcome(await world.send(1, "sms")))[0][:2] == ("sms", "delivered")
     url = f"{world.gateway.url}/v1/inbound/twilio"
@@ -149,7 +149,7 @@ async def test_stop_by_sms_stops_whatsapp_on_the_same_number_and_nothing_else(wo
     assert other
 
 
-async def test_who_unfollows_on_line_stops_line_alone(world: World) -> None:
+async def test_who_unfollows_on_line_stops_line_alone(world: SocialChannels) -> None:
     """Repeated and forged events change nothing more."""
     await world.send(1, "line")
     await eventually(lambda: len(world.line.messages) == 1)

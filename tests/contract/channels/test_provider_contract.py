@@ -35,6 +35,7 @@ from channels.inapp import CHANNEL as INAPP
 from channels.line import CHANNEL as LINE
 from channels.line import NOTIFICATIONS as LINE_NOTIFICATION
 from channels.line.simulator import LineSimulator
+from channels.rcs import CHANNEL as RCS
 from channels.sms import CHANNEL as SMS
 from channels.sms.simulator import SmsSimulator
 from channels.twilio.shapes import sign
@@ -206,6 +207,12 @@ async def _whatsapp_twilio(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
         yield rig
 
 
+async def _rcs(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
+    async for rig in _sms(catcher):
+        rig.channel = RCS
+        yield rig
+
+
 async def _whatsapp_cloud(catcher: CallbackCatcher) -> AsyncIterator[Rig]:
     simulator = WhatsAppSimulator("111", "token-of-meta", SECRET, catcher.url)
     simulator.templates["due", "en"] = SimulatedTemplate(TEXT.replace(NAME, "{{name}}"), "en")
@@ -335,10 +342,11 @@ def _lower(headers: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-_CHANNELS: tuple[Channel, ...] = (SMS, EMAIL, INAPP, LINE, LINE_NOTIFICATION, WECHAT, WHATSAPP)
+_CHANNELS: tuple[Channel, ...] = (SMS, EMAIL, INAPP, LINE, LINE_NOTIFICATION, RCS, WECHAT, WHATSAPP)
 _RIGS = {
     "line.messaging": _line,
     "line_notification.messaging": _line_notification,
+    "rcs.twilio": _rcs,
     "wechat.service_account": _wechat,
     "whatsapp.twilio": _whatsapp_twilio,
     "whatsapp.cloud": _whatsapp_cloud,
@@ -355,6 +363,7 @@ _REPORTING = (
     "sms.aliyun",
     "sms.tencent",
     "email.smtp",
+    "rcs.twilio",
     "wechat.service_account",
     "whatsapp.twilio",
     "whatsapp.cloud",

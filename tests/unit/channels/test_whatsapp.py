@@ -31,6 +31,7 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.outcomes import OutcomeClass, load_table
+from channels.rcs import CHANNEL as RCS
 from channels.sms.simulator import SmsSimulator
 from channels.twilio.shapes import sign as twilio_sign
 from channels.whatsapp import CHANNEL
@@ -358,6 +359,21 @@ async def test_twilio_gets_a_content_template_and_finds_it_by_its_text(
     answer = await provider.lookup(sent, "", clock() - timedelta(minutes=1))
     assert answer.receipt is not None
     assert answer.receipt.provider_message_id == accepted.provider_message_id
+    await provider.close()
+    await simulator.stop()
+
+
+async def test_rcs_is_forced_by_its_prefix() -> None:
+    """Never a silent SMS: the numbers have the prefix, and who has no RCS is for the route's next step."""
+    simulator = SmsSimulator("AC1", "t", clock)
+    await simulator.start()
+    options = {"account_sid": "AC1", "auth_token": "t", "from_number": "lender_agent", "base_url": simulator.url}
+    provider: Any = RCS.build("twilio", "rcs", options, {"clock": clock})
+    await provider.send(message(TO))
+    (stored,) = simulator.messages.values()
+    assert (stored.to, stored.sender, stored.body) == (f"rcs:{TO}", "rcs:lender_agent", TEXT)
+    failed = _from_twilio("http://gw/x", MessageSid="SM1", MessageStatus="undelivered", ErrorCode="63036")
+    assert provider.read_receipts(failed)[0].reason is R.NOT_ON_CHANNEL
     await provider.close()
     await simulator.stop()
 

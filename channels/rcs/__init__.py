@@ -1,0 +1,5 @@
+"""RCS."""
+
+from channels.rcs.channel import RcsChannel
+
+CHANNEL = RcsChannel()
