@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import acts, client, console, operations, policies, reviews, template_lint, users, webhooks
+from gateway.cli import acts, client, console, operations, policies, replies, reviews, template_lint, users, webhooks
 from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
 from gateway.cli.doctor.command import doctor
@@ -244,6 +244,7 @@ operations.install(app)
 app.add_typer(reviews.app, name="review", rich_help_panel=OPERATIONS)
 app.add_typer(template_lint.app, name="template", rich_help_panel=SETTINGS)
 app.add_typer(policies.app, name="policy", rich_help_panel=SETTINGS)
+app.add_typer(replies.app, name="replies", rich_help_panel=SETTINGS)
 app.add_typer(keys_app, name="key", rich_help_panel=SETTINGS)
 app.add_typer(users.app, name="user", rich_help_panel=SETTINGS)
 app.add_typer(webhooks.app, name="webhook", rich_help_panel=SETTINGS)
