@@ -20,6 +20,7 @@ from gateway.cli import (
     journeys,
     operations,
     policies,
+    replies,
     reviews,
     template_lint,
     users,
@@ -300,6 +301,7 @@ app.add_typer(journeys.app, name="journey", rich_help_panel=PORTFOLIOS)
 app.add_typer(reviews.app, name="review", rich_help_panel=OPERATIONS)
 app.add_typer(template_lint.app, name="template", rich_help_panel=SETTINGS)
 app.add_typer(policies.app, name="policy", rich_help_panel=SETTINGS)
+app.add_typer(replies.app, name="replies", rich_help_panel=SETTINGS)
 app.add_typer(keys_app, name="key", rich_help_panel=SETTINGS)
 app.add_typer(users.app, name="user", rich_help_panel=SETTINGS)
 app.add_typer(webhooks.app, name="webhook", rich_help_panel=SETTINGS)

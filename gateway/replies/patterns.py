@@ -33,18 +33,20 @@ def compile_phrases(phrases: Iterable[str], normalise: Callable[[str], str]) -> 
 def _expression(phrase: str, normalise: Callable[[str], str]) -> str:
     chinese = bool(_CJK.search(phrase))
     made = []
-    for part in _SPECIAL.split(re.sub(r"\s*…\s*", "…", phrase)):
+    parts = [part for part in _SPECIAL.split(re.sub(r"\s*…\s*", "…", phrase)) if part]
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
         if part == "(":
             made.append("(?:")
         elif part == "…":
-            made.append(f"[^|]{{0,{_CHARACTERS_APART}}}" if chinese else rf" (?:[^|\s]+ ){{0,{_WORDS_APART}}}")
+            apart = rf"(?: [^|\s]+){{0,{_WORDS_APART}}}" + " " * (following not in ("", ")", "|"))
+            made.append(f"[^|]{{0,{_CHARACTERS_APART}}}" if chinese else apart)
         elif part == "*":
             made.append(r"[^|\s]*")
         elif part == "$":
             made.append(r"(?= ?(?:\||$))")
         elif part in (")", "|"):
             made.append(part)
-        elif part:
+        else:
             before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and bool(part.strip()))
             made.append(before + re.escape(normalise(part)) + after)
     if made.count("(?:") != made.count(")") or not any(map(str.isalnum, phrase)):
@@ -69,7 +71,7 @@ class SpellingCorrector:
         return " ".join(map(self._corrected, text.split(" ")))
 
     def _corrected(self, word: str) -> str:
-        if len(word) < _SHORTEST_CORRECTED - 1 or word in self._known or not word.isascii() or not word.isalpha():
+        if len(word) < _SHORTEST_CORRECTED or word in self._known or not word.isascii() or not word.isalpha():
             return word
         for candidate in (word, *_shortened(word)):
             for near in self._near.get(candidate, ()):

@@ -48,7 +48,7 @@ class SafetyHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Consequence:
+class IntentConsequence:
     """What follows from an intent: how soon a person reads it, and what is answered in which language."""
 
     urgency: Urgency
@@ -70,7 +70,7 @@ class SafetyRules:
     """All languages. ``version`` is a digest of the files."""
 
     languages: Mapping[str, _Language]
-    consequences: Mapping[Intent, Consequence]
+    consequences: Mapping[Intent, IntentConsequence]
     acknowledgements: Mapping[str, Mapping[Intent, str]]
     help_lines: Mapping[str, str]  # by country: whom to call in danger
     normalise: Normaliser
@@ -195,8 +195,8 @@ def _before(negations: Iterable[str], normalise: Normaliser) -> re.Pattern[str] 
     return re.compile(rf"(?:{found.pattern})(?: ?[^\s|a-z]|(?: [^\s|]+){{0,2}} )?$") if found is not None else None
 
 
-def _consequence(content: Mapping[str, Any]) -> Consequence:
-    return Consequence(
+def _consequence(content: Mapping[str, Any]) -> IntentConsequence:
+    return IntentConsequence(
         Urgency[content["urgency"].upper()],
         timedelta(minutes=content["review_within_minutes"]),
         HoldKind(content["hold"]) if content.get("hold") else None,

@@ -1,4 +1,6 @@
-"""What a reply is understood to say: keywords and safety rules first, and what they find is never taken back.
+"""What a reply is understood to say: keywords and safety rules first, then weights that abstain when unsure.
+
+What a rule finds is never taken back.
 
 A pure function of the text, the borrower's packs and the files; gateway/replies/store.py makes it take effect.
 """
@@ -7,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
-from gateway.core.understanding import Understanding, Urgency
+from gateway.core.understanding import Understanding
 from gateway.replies.rules import ReplyLexicon, language_of, load_words
 from gateway.replies.safety import SafetyHit, SafetyRules, load_safety
+from gateway.replies.weights import Weights, load_weights
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyInterpreter:
-    """The keywords and the safety rules of all languages together."""
+    """The keywords, the safety rules and the weights of all languages together."""
 
     lexicon: ReplyLexicon
     safety: SafetyRules
+    weights: Weights
 
     def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:
         """What ``text`` says, of a borrower under ``packs``. ``keyword`` is what the provider took it for."""
@@ -32,14 +35,20 @@ class ReplyInterpreter:
             return self._safety(sorted(serious, key=SAFETY.index), hits)
         if word in (Intent.START, Intent.HELP):
             return Understanding((word,), version=self.version)
-        rules = tuple(f"mentioned:{each.rule.id}" for each in mentions)
-        urgency = Urgency.ROUTINE if mentions else Urgency.NONE
-        return self._for_person(Intent.OTHER, rules, urgency)
+        if mentions:
+            return self._for_person(tuple(f"mentioned:{each.rule.id}" for each in mentions), 1.0)
+        words = self.safety.normalise(text)
+        if not words.strip("| "):
+            return Understanding((Intent.OTHER,), version=self.version)  # marks and emoji alone: nobody has to read it
+        intent, confidence = self.weights.classify(words)
+        if intent is Intent.OTHER:
+            return self._for_person((), confidence)
+        return Understanding((intent,), version=self.version, confidence=confidence)
 
     @property
     def version(self) -> str:
-        """A digest of the rules' files."""
-        return self.safety.version
+        """Digests of the rules' files and of the weights."""
+        return f"{self.safety.version}+{self.weights.version}"
 
     def answer(self, intent: Intent, locale: str, jurisdiction: str, packs: Iterable[str]) -> str:
         """The text to answer with, unfilled but for whom to call; "" where nothing is to be answered."""
@@ -74,12 +83,15 @@ class ReplyInterpreter:
             found |= own or ({default} if default is not None else set())
         return found
 
-    def _for_person(self, intent: Intent, rules: tuple[str, ...], urgency: Urgency) -> Understanding:
+    def _for_person(self, rules: tuple[str, ...], confidence: float) -> Understanding:
         follows = self.safety.consequences[Intent.OTHER]
-        within = follows.review_within if urgency is not Urgency.NONE else timedelta()
-        return Understanding((intent,), (), urgency, within, rules, self.version)
+        within = follows.review_within
+        return Understanding((Intent.OTHER,), (), follows.urgency, within, rules, self.version, confidence)
 
 
 def load_interpreter(policies: Path) -> ReplyInterpreter:
     """Read the files of the policies' folder. Raises ValueError naming what is wrong in which."""
-    return ReplyInterpreter(load_words(policies / "replies.toml"), load_safety(policies / "replies"))
+    rules = policies / "replies"
+    return ReplyInterpreter(
+        load_words(policies / "replies.toml"), load_safety(rules), load_weights(rules / "weights.msgpack")
+    )

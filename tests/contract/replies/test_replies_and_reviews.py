@@ -374,3 +374,20 @@ async def test_nothing_is_handed_over_after_an_opt_out_is_committed(database: Da
     assert after == []
     started = await rows(database, select(deliveries.c.id).where(deliveries.c.state == State.SENDING))
     assert set(started) == set(handed_over)
+
+
+async def test_danger_holds_at_once_and_is_first_to_read(database: Database) -> None:
+    """The hold and the review are recorded with the reply; approving the review lifts the hold that it set."""
+    await known(database)
+    await sent(database)
+    [taken] = await said(database, Intent.DANGER)
+    assert taken.new
+    facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
+    assert [each.kind for each in facts.holds] == [HoldKind.VULNERABLE]
+    reviews = Reviews(database, digest, lambda: later(300))
+    [item] = await reviews.waiting("acme", "danger", 10)
+    assert (item["kind"], item["reason"]) == ("reply", "danger")
+    assert await reviews.approve("acme", item["id"], "spoken to them", "key:1")
+    facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
+    assert facts.holds == ()
+    assert await opt_outs(database) == []

@@ -1,0 +1,67 @@
+"""How well replies are understood on the half of our corpus that the weights were not trained on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.core.reasons import Intent
+from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, split
+from gateway.replies.evaluation import Proportion, evaluate
+from tests.support.replies import INTERPRETER, POLICIES
+
+CORPUS = read_corpus(Path(__file__).parents[2] / "ops" / "replies" / "corpus")
+TRAINING, HELD_OUT = split(CORPUS, INTERPRETER.safety.normalise)
+FOUND = evaluate(HELD_OUT, INTERPRETER, ("default", "cn"))
+
+
+def test_the_floors_hold_on_the_held_out_half() -> None:
+    """Safety recall at least 0.98, at most 10 % handed over falsely, 2 % wrong, 1 % answered out of scope."""
+    assert (FOUND.safety_recall.value or 0) >= 0.98
+    assert (FOUND.false_hand_over.value or 0) <= 0.10
+    assert (FOUND.wrong_answered.value or 0) <= 0.02
+    assert (FOUND.out_of_scope_answered.value or 0) <= 0.01
+    assert (FOUND.answered.value or 0) >= 0.15  # it may abstain, and must be of some use
+
+
+def test_no_wording_is_in_both_halves_and_each_language_has_enough() -> None:
+    """At least 400 texts in each of three languages; the normal forms of the halves are disjoint."""
+    forms = [
+        {INTERPRETER.safety.normalise(each.text).replace("|", " ").replace(" ", "") for each in half}
+        for half in (TRAINING, HELD_OUT)
+    ]
+    assert not forms[0] & forms[1]
+    assert all(sum(each.language == language for each in CORPUS) >= 400 for language in ("en", "zh-Hans", "zh-Hant"))
+
+
+def test_rules_and_weights_are_small() -> None:
+    """At most 20 MB are shipped."""
+    assert sum(path.stat().st_size for path in (POLICIES / "replies").iterdir()) < 20e6
+
+
+def test_two_hundred_replies_a_second_on_one_core() -> None:
+    """In processor time, which the load of the machine does not change."""
+    texts = [each.text for each in HELD_OUT[:200]]
+    started = time.process_time()
+    for text in texts:
+        INTERPRETER.understand(text, ("default",))
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(("hits", "of", "low", "high"), [(0, 10, 0, 0.2775), (5, 10, 0.2366, 0.7634), (0, 0, 0, 1)])
+def test_wilsons_interval(hits: int, of: int, low: float, high: float) -> None:
+    """Known values of the score interval."""
+    assert Proportion(hits, of).interval == pytest.approx((low, high), abs=1e-3)
+
+
+def test_files_of_labelled_replies_are_read(tmp_path: Path) -> None:
+    """Lines of JSON or CSV; an unknown intent is refused with its row."""
+    lines, table = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    lines.write_text('{"text": "已还", "language": "zh-Hans", "intent": "paid"}\n', "utf-8")
+    table.write_text("text,language,intent\n已还,zh-Hans,paid\n", "utf-8")
+    assert read_labelled(lines) == read_labelled(table) == [LabelledReply("已还", "zh-Hans", Intent.PAID)]
+    table.write_text("text,language,intent\nx,en,nonsense\n", "utf-8")
+    with pytest.raises(ValueError, match="row 1"):
+        read_labelled(table)
