@@ -36,7 +36,7 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import editor, editor_forms, new_template, oidc, ops, sessions, sign_in
+from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, sessions, sign_in
 from gateway.web.page import Pages
 
 
@@ -84,7 +84,7 @@ def create_app(parts: Parts) -> ASGIApp:
     if parts[HttpSettings].shows_api_docs:
         app.include_router(docs.router())
     app.include_router(pages_of_web.router())
-    for page in (sign_in, oidc, sessions, new_template, editor_forms, editor, ops):
+    for page in (sign_in, oidc, sessions, new_template, editor_forms, editor, ops, desk):
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)
