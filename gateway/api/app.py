@@ -37,7 +37,7 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
+from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
 from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
@@ -87,7 +87,18 @@ def create_app(parts: Parts) -> ASGIApp:
     if parts[HttpSettings].shows_api_docs:
         app.include_router(docs.router())
     app.include_router(pages_of_web.router())
-    for page in (sign_in, oidc, sessions, new_template, editor_forms, provider_templates, editor, journey_pages, ops):
+    for page in (
+        sign_in,
+        oidc,
+        sessions,
+        new_template,
+        editor_forms,
+        provider_templates,
+        editor,
+        journey_pages,
+        ops,
+        desk,
+    ):
         app.include_router(page.router)
     check_complete(app)
     openapi.install(app)

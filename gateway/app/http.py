@@ -9,6 +9,8 @@ from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
 from gateway.identity.sessions import Attempts, Sessions
+from gateway.web.desk_acts import DeskServices
+from gateway.web.desk_views import DeskReads
 from gateway.web.evidence import EvidenceArchives
 
 
@@ -26,6 +28,18 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.ledger.database,
         gateway.operations.dead_letters,
         gateway.editor.workflow,
+        DeskReads(
+            gateway.ledger.reads,
+            gateway.operations.forecaster,
+            sorted(gateway.providers.channels),
+            gateway.ledger.clock,
+        ),
+        DeskServices(
+            gateway.path.borrowers,
+            gateway.ledger.reads,
+            frozenset(gateway.providers.channels),
+            gateway.ledger.clock,
+        ),
         EvidenceArchives(gateway.ledger.database, gateway.ledger.clock),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,

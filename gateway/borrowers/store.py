@@ -73,7 +73,7 @@ class BorrowerStore:
         }
         await self._change((tenant, borrower_id), ChangeRecord("hold_set", actor, hold.kind, detail), change)
 
-    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str) -> bool:
+    async def lift_hold(self, tenant: str, borrower_id: str, kind: HoldKind, actor: str, reason: str = "") -> bool:
         """Remove the holds of that kind; False where there was none. Deferred messages are evaluated again at once."""
 
         def change(row: Any) -> dict[str, Any] | None:
@@ -81,7 +81,7 @@ class BorrowerStore:
             kept = [each for each in before if each.kind is not kind]
             return None if len(kept) == len(before) else {"holds": encode(kept)}
 
-        what = ChangeRecord("hold_lifted", actor, kind, {"hold": kind})
+        what = ChangeRecord("hold_lifted", actor, kind, {"hold": kind, **_why(reason)})
         return await self._change((tenant, borrower_id), what, change)
 
     async def add_opt_out(
@@ -162,7 +162,7 @@ class BorrowerStore:
 
         return await self._database.write(write)
 
-    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str) -> bool:
+    async def lift_opt_out(self, tenant: str, borrower_id: str, opt_out_id: str, actor: str, reason: str = "") -> bool:
         """Remove an opt-out by its id; False where there is none. The record that it stood remains.
 
         The opt-out of its address is lifted with one that the borrower wrote or clicked; those of others stay.
@@ -174,7 +174,7 @@ class BorrowerStore:
             lifted[:] = [each for each in before if each.id == opt_out_id]
             return {"opt_outs": encode([each for each in before if each not in lifted])} if lifted else None
 
-        what = ChangeRecord("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id})
+        what = ChangeRecord("opt_out_lifted", actor, detail={"opt_out_id": opt_out_id, **_why(reason)})
         found = await self._change((tenant, borrower_id), what, change)
         now = self._clock()
         # In a transaction of its own: the row of an address is locked before that of a borrower.
@@ -210,7 +210,14 @@ class BorrowerStore:
         )
 
     async def withdraw_consent(
-        self, tenant: str, borrower_id: str, category: Category, actor: str, channel: str | None = None
+        self,
+        tenant: str,
+        borrower_id: str,
+        category: Category,
+        actor: str,
+        channel: str | None = None,
+        *,
+        reason: str = "",
     ) -> bool:
         """Take a consent back; False where there was none. The record that it was given remains."""
         column, word = _consent(category, channel)
@@ -219,7 +226,8 @@ class BorrowerStore:
             given = set(getattr(row, column).split())
             return {column: " ".join(sorted(given - {word}))} if word in given else None
 
-        what = ChangeRecord("consent_withdrawn", actor, detail={"category": category, "channel": channel})
+        detail = {"category": category, "channel": channel, **_why(reason)}
+        what = ChangeRecord("consent_withdrawn", actor, detail=detail)
         return await self._change((tenant, borrower_id), what, change)
 
     async def suppress_address(self, delivery_id: str, reason: str) -> None:
@@ -261,6 +269,10 @@ class BorrowerStore:
         if changed and wait:
             await wait_for_in_flight(self._database, of_borrower(*key), self._clock)
         return changed
+
+
+def _why(reason: str) -> dict[str, str]:
+    return {"why": reason} if reason else {}
 
 
 def _opt_out_detail(stored: StoredOptOut) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class OidcSettings(BaseModel):
     client_secret: SecretStr = SecretStr("")  # empty: a public client
     scopes: str = "openid profile email"
     roles_claim: str = "roles"
-    # Value of the claim → role here. The first of approver, platform, editor, viewer that is found counts.
+    # Value of the claim → role here. The first of approver, compliance, supervisor, platform, editor, agent,
+    # viewer that is found counts.
     roles: Mapping[str, Role] = Field(min_length=1)
     tenant_claim: str = ""  # empty: everybody is of ``tenant``
     tenants: Mapping[str, str] = Field(default_factory=dict)  # value of the claim → tenant here

@@ -25,7 +25,10 @@ _LASTS = timedelta(minutes=10)  # our choice: time for a second factor at the pr
 _BYTES = 32  # of state, nonce and verifier; RFC 7636 section 7.1: at least 256 bits
 _LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2: a subject is at most 255 ASCII characters
 _MOST_GROUPS = 1_000  # our choice: values of a claim that are looked at
-_ORDER = (Role.APPROVER, Role.PLATFORM, Role.EDITOR, Role.VIEWER)
+_ORDER = (
+    *(Role.APPROVER, Role.COMPLIANCE, Role.SUPERVISOR, Role.PLATFORM),
+    *(Role.EDITOR, Role.AGENT, Role.VIEWER),
+)
 
 
 @dataclass(frozen=True, slots=True)

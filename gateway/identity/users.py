@@ -37,6 +37,10 @@ _AT_ONCE = 2
 class Role(StrEnum):
     """A user's rights. Viewer, editor and approver are rights on the tenant's templates, each including those before.
 
+    Agent, supervisor and compliance are rights at the desk, on the tenant's borrowers, each including those before and
+    a viewer's. An agent looks at borrowers, sets holds, records opt-outs and consents, and cancels; a supervisor lifts
+    them, closes cases and decides reviews; a compliance officer hands out evidence.
+
     ``platform`` is for those who run the gateway for all tenants: a viewer who may see totals over tenants besides. A
     page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
     where the page shows less to others. No other role includes it, and it includes neither editing nor approving.
@@ -45,14 +49,24 @@ class Role(StrEnum):
     VIEWER = "viewer"
     EDITOR = "editor"  # writes, submits, sends tests
     APPROVER = "approver"  # approves what others wrote, publishes, rolls back
+    AGENT = "agent"
+    SUPERVISOR = "supervisor"
+    COMPLIANCE = "compliance"
     PLATFORM = "platform"
 
     def may(self, needed: Role) -> bool:
         """Whether this role has the rights of ``needed``."""
-        if Role.PLATFORM in (self, needed):
-            return self is Role.PLATFORM and needed in (Role.PLATFORM, Role.VIEWER)
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return any(
+            self in ladder and needed in ladder and ladder.index(self) >= ladder.index(needed) for ladder in _LADDERS
+        )
+
+
+# Each role of a ladder includes those before it.
+_LADDERS = (
+    (Role.VIEWER, Role.EDITOR, Role.APPROVER),
+    (Role.VIEWER, Role.AGENT, Role.SUPERVISOR, Role.COMPLIANCE),
+    (Role.VIEWER, Role.PLATFORM),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,11 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
     return session, form
 
 
+async def record_look(request: Request, session: Session) -> None:
+    """Record that somebody looks at what a borrower wrote or was told. Raises Unavailable: then nothing is shown."""
+    await _record(request, session, permitted=True)
+
+
 async def _record(request: Request, session: Session, *, permitted: bool) -> None:
     user, target = session.user, {name: str(value) for name, value in request.path_params.items()}
     operation = f"{request.method} {request.scope['route'].path}"
@@ -162,7 +167,7 @@ async def read_form(request: Request) -> dict[str, str]:
 
 def safe_back_path(path: str) -> str:
     """``path`` if it is a local path, else the start page: "//host" and "/\\host" lead to another site."""
-    inside = path.startswith(("/editor", "/journeys", "/ops")) and path.isprintable() and "\\" not in path
+    inside = path.startswith(("/editor", "/journeys", "/ops", "/desk")) and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
 
 

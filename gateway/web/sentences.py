@@ -6,6 +6,7 @@ The desk and the evidence share them. The words are in ``texts/``; must not know
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from gateway.web.translations import PageTexts
 _SILENT = frozenset(
     {"accepted", "checked", "ignored", "looked_at_again", "lookup_failed", "lookup_put_off", "step_opened"}
 )
+_CAP_USE = re.compile(r"(?P<used>\d+) of (?P<most>\d+) in (?P<number>\d+) (?P<unit>\w+)")
 _GOOD = frozenset({"delivered", "sent"})
 _BAD = frozenset({"failed", "undelivered"})
 
@@ -128,7 +130,7 @@ def rule_sentences(t: PageTexts, rules: Any) -> tuple[RuleSentence, ...]:
             rule_name(t, each["rule"]),
             reason_text(t, each["reason"]),
             authority_text(t, each["authority"]),
-            each["detail"],
+            cap_use(t, each["detail"]),
             f"{each['pack']} {each['version']}",
             each["verdict"] == VerdictKind.SEND,
         )
@@ -145,6 +147,15 @@ def rule_name(t: PageTexts, rule: str) -> str:
         if key in t.texts:
             return t(key)
     return rule.replace("_", " ")
+
+
+def cap_use(t: PageTexts, detail: str) -> str:
+    """The use of a cap in words: "1 of 3 in 1 calendar_day" is how the policy writes it (gateway/policy/caps.py)."""
+    found = _CAP_USE.fullmatch(detail)
+    if found is None:
+        return detail
+    unit = t.maybe(f"unit_{found['unit']}", found["unit"].replace("_", " "))
+    return t("cap_use", used=found["used"], most=found["most"], number=found["number"], unit=unit)
 
 
 def authority_text(t: PageTexts, authority: str) -> str:

@@ -9,17 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, Route, ViewportSize, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.journeys.cases import CaseRecord
+from tests.support.accessibility import look
 from tests.support.browser import PASSWORD, chromium, sign_in, window
 from tests.support.journey_cases import FOLDER, snapshot
 from tests.support.waiting import LIMIT_SECONDS
@@ -337,11 +335,6 @@ async def test_a_test_message_goes_to_the_editor(office: EditorOffice) -> None:
 
 # ── every page, as people see it ────────────────────────────────────────────────────────────────────────────────────
 
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-AXE = {"runOnly": WCAG, "iframes": False, "resultTypes": ["violations"]}
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-SIZES: dict[str, ViewportSize] = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
-
 
 async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
     """On a desktop and a phone, light and dark, axe finds nothing against A and AA, and no page scrolls sideways.
@@ -349,41 +342,41 @@ async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
     With GATEWAY_TEST_SCREENSHOTS=FOLDER, each page's pictures are left there to be looked at.
     """
     async with office.window() as page:
-        look = partial(_look, page)
+        show = partial(look, page)
         await page.goto("/editor")
-        await look("sign-in")
+        await show("sign-in")
         pages = await _stage(office)
         await office.enter(page, "tom")
         for name, path in pages.items():
             await page.goto(path)
-            await look(name)
+            await show(name)
         await page.goto(pages["demanding"])
         await page.get_by_role("button", name="Publish").click()
-        await look("confirm")
+        await show("confirm")
         await page.context.clear_cookies()
         await office.enter(page, "mei", "/editor/new")
-        await look("new")
+        await show("new")
         await page.goto(f"{TEMPLATE}/2")
-        await look("draft")
+        await show("draft")
         await _append(page, "\nIt’s {{ nothing }} or we will sue you.")
-        await look("draft-errors")
+        await show("draft-errors")
         await _changed_by_ana(office)
         await page.get_by_role("button", name="Save").click()
-        await look("conflict")
+        await show("conflict")
         await page.goto(f"/language/zh?back={TEMPLATE}/2%3Flocale=zh-TW")
         await page.locator("#text-zh-TW_sms_liquid").press_sequentially("{{ nothing }}")
         await expect(page.locator("#found-zh-TW_sms_liquid")).to_contain_text("未知变量 'nothing'")
-        await look("draft-zh")
+        await show("draft-zh")
         await page.goto(f"{TEMPLATE}/1/changes")
-        await look("changes-zh")
+        await show("changes-zh")
         await page.goto("/editor/nowhere")
-        await look("nothing")
+        await show("nothing")
         await page.goto(f"{TEMPLATE}/2?locale=en-US")
         await page.context.clear_cookies()
         await page.locator(SMS).fill("My own words.")
         await page.locator("#save").click()
         await expect(page.locator("textarea")).to_have_count(1)  # what was not touched is no loss
-        await look("signed-out")
+        await show("signed-out")
 
 
 _DEMAND = """
@@ -464,19 +457,3 @@ async def _changed_by_ana(office: EditorOffice) -> None:
     assert draft.stored is not None
     files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].replace("Thank you", "Many thanks")}
     await editing.save(tenant, "overdue-first", 2, draft.stored.revision, files, ana.actor, "warmer")
-
-
-async def _look(page: Page, name: str) -> None:
-    for (size, viewport), scheme in product(SIZES.items(), SCHEMES):
-        kind = f"{size}-{scheme}"
-        await page.set_viewport_size(viewport)
-        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # no colours half way to others
-        folder = os.environ.get("GATEWAY_TEST_SCREENSHOTS")
-        if folder:
-            # Hiding the caret would put a style into the page, which its policy blocks.
-            await page.screenshot(path=Path(folder) / f"{name}-{kind}.png", full_page=True, caret="initial")
-        wider = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wider <= 0, f"{name}, {kind} scrolls sideways"
-        found = await Axe().run(page, options=AXE)
-        faults = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found.response["violations"]]
-        assert not faults, f"{name}, {kind}: {faults}"
