@@ -113,7 +113,7 @@ class EnterProviderTemplateIn(RequestModel):
         }
     )
 
-    reference: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
+    reference: Annotated[Text, Field(min_length=1, max_length=128)]
     language: Annotated[Text, Field(max_length=32)] = ""
     text: Annotated[Text, Field(min_length=1, max_length=4096)] | None = None
     slots: Annotated[list[SlotIn], Field(max_length=50)] | None = None
