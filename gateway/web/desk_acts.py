@@ -97,7 +97,7 @@ async def _withdraw_consent(
     services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
 ) -> None:
     category = _one_of(Category, form.get("category", ""))
-    _require(await services.people.withdraw_consent(tenant, borrower, category, actor, reason))
+    _require(await services.people.withdraw_consent(tenant, borrower, category, actor, reason=reason))
 
 
 async def _cancel(
