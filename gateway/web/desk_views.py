@@ -18,7 +18,7 @@ from gateway.evidence.borrower_file import BorrowerFile
 from gateway.storage.reads import Filter, Reads
 from gateway.web.desk_acts import CLOSINGS
 from gateway.web.evidence import actor_names
-from gateway.web.sentences import RuleSentence, channel_name, place, reason_text, rule_sentences, timeline
+from gateway.web.sentences import RuleSentence, channel_name, decision_key, place, reason_text, rule_sentences, timeline
 from gateway.web.translations import PageTexts
 
 _MOST_PENDING = 50  # of a borrower's latest notifications, those that may still be cancelled; our choice
@@ -76,7 +76,13 @@ def _outlook(t: PageTexts, channel: str, verdict: Verdict, zone: str) -> Channel
     values = {"why": reason_text(t, verdict.reason), "until": t.local(verdict.until, zone) if verdict.until else ""}
     tone = {VerdictKind.SEND: "good", VerdictKind.SUPPRESS: "bad"}.get(verdict.kind, "warn")
     caps = tuple(rule for rule in rules if rule.detail)
-    return ChannelOutlook(channel_name(t, channel), t(f"outlook_{verdict.kind}", **values), tone, rules, caps)
+    return ChannelOutlook(
+        channel_name(t, channel),
+        t(f"outlook_{decision_key(verdict.kind, verdict.reason)}", **values),
+        tone,
+        rules,
+        caps,
+    )
 
 
 def _hold(t: PageTexts, hold: Mapping[str, Any], zone: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import VerdictKind
 from gateway.evidence.borrower_file import BorrowerFile, words_of
 from gateway.web.translations import PageTexts
@@ -120,7 +121,13 @@ def _decided(t: PageTexts, verdict: Mapping[str, Any], values: dict[str, Any], z
     values["why"] = reason_text(t, verdict["reason"])
     if kind == VerdictKind.DEFER and verdict.get("until"):
         values["until"] = t.local(datetime.fromisoformat(verdict["until"]), zone)
-    return t(f"event_decided_{kind}", **values)
+    return t(f"event_decided_{decision_key(kind, verdict['reason'])}", **values)
+
+
+def decision_key(kind: str, reason: str) -> str:
+    """The text of a decision. A hold may have no end: then its deferral's instant is when it is looked at again."""
+    held = kind == VerdictKind.DEFER and reason == PolicyReason.HOLD
+    return "held" if held else kind
 
 
 def rule_sentences(t: PageTexts, rules: Any) -> tuple[RuleSentence, ...]:
