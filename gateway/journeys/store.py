@@ -100,11 +100,17 @@ class JourneyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._tail = Tail()
+        self._looked_at = -1  # the number up to which this process has seen that no event is left
 
     async def wake(self, now: datetime) -> bool:
         """Have journeys decided anew of whose borrowers something happened since the last call; whether more waits."""
         safe = await self._database.read(self._tail.safe)
-        return await self._database.write(lambda connection: _wake(connection, safe, now))
+        if safe == self._looked_at:
+            return False
+        more = await self._database.write(lambda connection: _wake(connection, safe, now))
+        if not more:
+            self._looked_at = safe
+        return more
 
     async def enter(self, now: datetime) -> int:
         """Have the cases that meet a live definition's conditions enter it; how many cases were looked at."""
