@@ -14,13 +14,16 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from gateway.identity.users import Role
+
+if TYPE_CHECKING:
+    # Imported where a provider is called: every command reads the settings below, and few call one.
+    import aiohttp
 
 # Asymmetric signatures only (RFC 7518 section 3.1; EdDSA: RFC 8037): neither "none", nor a MAC by our own secret.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -155,6 +158,8 @@ class OidcProvider:
         offered = metadata.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         headers = {}
         if secret and "client_secret_basic" in offered:
+            import aiohttp
+
             # Both are form-encoded first (RFC 6749 section 2.3.1).
             headers["Authorization"] = aiohttp.encode_basic_auth(
                 quote_plus(self.settings.client_id), quote_plus(secret)
@@ -222,6 +227,8 @@ class OidcProvider:
 
     async def _request(self, method: str, url: str, **given: Any) -> dict[str, Any]:
         """The JSON object of an answer. Redirects are not followed: they could lead elsewhere."""
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
             async with (

@@ -6,30 +6,25 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 
 from gateway.storage.statements import StatementTemplate
 
 _FOLDER = Path(__file__).parent / "migrations"
+_VERSION_TABLE = "alembic_version"
+_REVISION_QUERY = f"SELECT version_num FROM {_VERSION_TABLE}"
 # What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
 # statements.
-REVISION = StatementTemplate(lambda _: "SELECT version_num FROM alembic_version")
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
-    return config
+REVISION = StatementTemplate(lambda _: _REVISION_QUERY)
 
 
 @lru_cache
 def _revisions() -> tuple[str, ...]:
-    """The revisions that this code knows, the newest first: files of it, read once, for readiness asks often."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    """The revisions that this code knows, the newest first: the numbers that the names of their files begin with.
+
+    Alembic would import every file, and its own import is a tenth of the processor time of a start (measured).
+    """
+    return tuple(sorted((file.name.split("_")[0] for file in _FOLDER.glob("versions/*.py")), reverse=True))
 
 
 def head() -> str:
@@ -44,7 +39,9 @@ def current(engine: Engine) -> str:
 
 
 def _current(connection: Connection) -> str:
-    return MigrationContext.configure(connection).get_current_revision() or ""
+    if not inspect(connection).has_table(_VERSION_TABLE):
+        return ""
+    return str(connection.exec_driver_sql(_REVISION_QUERY).scalar() or "")
 
 
 def pending_migration(engine: Engine) -> str:
@@ -71,9 +68,16 @@ def pending_migration_at(at: str) -> str:
 
 def migrate(engine: Engine) -> tuple[str, str]:
     """Upgrade to ``head()``; answers the revisions before and after."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     before = current(engine)
-    config = _config()
+    if before == head():
+        return before, before
+    # A process that finds nothing to migrate, as nearly all do, needs no Alembic.
+    from alembic import command
+    from alembic.config import Config
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

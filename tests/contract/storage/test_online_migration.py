@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
@@ -48,6 +49,15 @@ def test_a_migration_only_adds(script: Path) -> None:
     assert not FORBIDDEN & {name for name, _ in calls}
     on = {arguments[1] for name, arguments in calls if name == "create_index"}
     assert on <= made, f"use gateway.storage.online_migration.add_index for {on - made}"
+
+
+def test_the_files_names_are_the_revisions() -> None:
+    """In one line: what a start takes from the names of the files is what Alembic finds in them."""
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS[0].parents[1]))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert [script.revision for script in scripts] == [file.name.split("_")[0] for file in reversed(VERSIONS)]
+    assert scripts[0].revision == head()
 
 
 @pytest.fixture

@@ -114,6 +114,20 @@ def test_the_help_loads_no_server() -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("gateway.app.storage", ("aiohttp", "alembic", "babel", "fastapi", "liquid", "prometheus_client", "redis")),
+        ("gateway.app.serving", ("alembic", "authlib", "fastapi", "joserfc", "opentelemetry", "starlette")),
+    ],
+)
+def test_a_process_loads_no_more_than_it_needs(module: str, unwanted: tuple[str, ...]) -> None:
+    """Commands on the ledger load no client or renderer, a worker no web framework, and neither loads migrations."""
+    program = f"import sys, {module}; print(*[each for each in {unwanted} if each in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == []
+
+
+@pytest.mark.parametrize(
     ("given", "found"), [("ntf_1a", "ntf_1a"), ("ntf_1ab", "ntf_1ab"), ("ntf_2", "ntf_2c"), ("ntf_2c", "ntf_2c")]
 )
 def test_an_id_is_accepted_whole_or_by_its_unique_beginning(given: str, found: str) -> None:
