@@ -36,6 +36,7 @@ def http_parts(gateway: Gateway) -> Parts:
         ),
         DeskServices(
             gateway.path.borrowers,
+            gateway.journeys.cases,
             gateway.ledger.reads,
             frozenset(gateway.providers.channels),
             gateway.ledger.clock,

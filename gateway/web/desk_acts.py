@@ -14,6 +14,8 @@ from gateway.core.facts import Hold
 from gateway.core.notifications import Category
 from gateway.core.reasons import HoldKind
 from gateway.identity.users import Role
+from gateway.journeys.case_store import CaseStore
+from gateway.journeys.cases import CaseRecord, Closing
 from gateway.storage.reads import Filter, Reads
 
 T = TypeVar("T", HoldKind, Category)
@@ -36,6 +38,7 @@ class DeskServices:
     """What the acts are done by."""
 
     people: BorrowerStore
+    cases: CaseStore
     reads: Reads
     channels: frozenset[str]
     clock: Clock
@@ -118,7 +121,7 @@ async def _close_case(
     if closing not in CLOSINGS:
         raise BadAct("form_unreadable")
     _require(bool(await services.reads.notifications(tenant, Filter(borrower_id=borrower, case_id=case), 1)))
-    await services.people.close_case(tenant, case, closing, actor)
+    await services.cases.feed(tenant, [CaseRecord(case, closing=Closing(closing, services.clock()))], actor)
 
 
 ACTS: Mapping[str, DeskAct] = {
