@@ -15,35 +15,26 @@ import msgspec
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from gateway.core.codec import encode, holds_from, opt_outs_from
-from gateway.core.notifications import new_id
-from gateway.core.states import END_STATES, State
-from gateway.journeys.advance import enter
+from gateway.core.states import State
 from gateway.journeys.case_store import decode_record, is_open
-from gateway.journeys.cases import CaseRecord, ended_by
-from gateway.journeys.conditions import enters_at
+from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition import JourneyDefinition, parse
-from gateway.journeys.definition_store import LiveDefinition, live_definitions
+from gateway.journeys.entering import enter_due, enter_named, wake_by_events
 from gateway.journeys.history import JourneyEvent
-from gateway.journeys.journey import Journey, JourneyFacts, JourneyState, SentStep
+from gateway.journeys.journey import Journey, JourneyFacts, SentStep
 from gateway.journeys.requests import request_key
-from gateway.storage.accept import insert_new
 from gateway.storage.bulk import updating
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.journey_tables import case_records, journey_progress, journey_versions, journeys
-from gateway.storage.schema import borrowers, deliveries, events, instant_of, replies
+from gateway.storage.journey_tables import case_records, journey_versions, journeys
+from gateway.storage.schema import borrowers, deliveries, instant_of, replies
 from gateway.storage.statements import StatementTemplate, execute_pipelined
 from gateway.storage.tail import Tail
 
 decode_journey = msgspec.json.Decoder(Journey).decode
 
 LEASE = timedelta(seconds=60)  # of a claimed journey; our choice: some hundred times as long as a batch takes
-_ENTRIES = 500  # cases looked at in one transaction; our choice
-_EVENTS = 5_000  # looked at in one round, as many as deliveries
-# Events after which a journey may go another way: replies, holds and opt-outs, receipts, and ends of deliveries.
-_WAKING = ("receipt", "replied", "hold_set", "hold_lifted", "opted_out", "opt_out_lifted")
-_WAKING_STATES = sorted({State.SENT, *END_STATES})
 _DUE = StatementTemplate(
     lambda sql: (
         f"SELECT id FROM journeys WHERE due_at <= {sql.value('now')}"
@@ -107,7 +98,7 @@ class JourneyStore:
         safe = await self._database.read(self._tail.safe)
         if safe == self._looked_at:
             return False
-        more = await self._database.write(lambda connection: _wake(connection, safe, now))
+        more = await self._database.write(lambda connection: wake_by_events(connection, safe, now))
         if not more:
             self._looked_at = safe
         return more
@@ -118,7 +109,7 @@ class JourneyStore:
         query = select(case_records.c.id).where(due).limit(1)
         if await self._database.read(lambda connection: connection.execute(query).first()) is None:
             return 0
-        return await self._database.write(lambda connection: _enter_due(connection, now))
+        return await self._database.write(lambda connection: enter_due(connection, now))
 
     async def due(self, now: datetime, most: int) -> list[str]:
         """Journeys that are due and not leased, oldest first."""
@@ -161,114 +152,6 @@ class JourneyStore:
     async def write(self, decided: Sequence[JourneyChange], now: datetime) -> list[bool]:
         """Write what was decided; False for each journey of which something has changed meanwhile."""
         return await self._database.write(lambda connection: _write(connection, decided, now))
-
-
-# ── waking and entering ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _wake(connection: Connection, safe: int, now: datetime) -> bool:
-    locked = select(journey_progress.c.seq).where(journey_progress.c.id == 1).with_for_update()
-    seq: int | None = connection.execute(locked).scalar()
-    if seq is None:
-        connection.execute(insert_new(connection, journey_progress), [{"id": 1, "seq": safe}])
-        return False
-    if seq >= safe:
-        return False
-    until = min(safe, seq + _EVENTS)
-    between = and_(events.c.seq > seq, events.c.seq <= until)
-    touched = (
-        select(events.c.tenant, events.c.borrower_id)
-        .where(between, or_(events.c.kind.in_(_WAKING), events.c.state.in_(_WAKING_STATES)))
-        .distinct()
-    )
-    keys = [(row.tenant, row.borrower_id) for row in connection.execute(touched)]
-    if keys:
-        mine = and_(matching(journeys.c.tenant, journeys.c.borrower_id, keys), is_open())
-        locked_rows = select(journeys.c.id).where(mine, _not_due(now)).order_by(journeys.c.id).with_for_update()
-        ids = list(connection.execute(locked_rows).scalars())
-        if ids:
-            woken = update(journeys).where(journeys.c.id.in_(ids))
-            connection.execute(woken.values(due_at=now, lease_until=None, revision=journeys.c.revision + 1))
-    connection.execute(update(journey_progress).values(seq=until))
-    return until < safe
-
-
-def _not_due(now: datetime) -> Any:
-    """Not due already, or being decided on what was known before."""
-    return or_(journeys.c.due_at.is_(None), journeys.c.due_at > now, journeys.c.lease_until.is_not(None))
-
-
-def _enter_due(connection: Connection, now: datetime) -> int:
-    due = and_(case_records.c.check_at.is_not(None), case_records.c.check_at <= now)
-    query = select(case_records).where(due).order_by(case_records.c.check_at, case_records.c.id).limit(_ENTRIES)
-    rows = connection.execute(query.with_for_update(skip_locked=True)).all()
-    live = live_definitions(connection, sorted({row.tenant for row in rows}))
-    keys = [(row.tenant, row.id) for row in rows if row.tenant in live]
-    been = _periods(connection, keys)
-    checked = []
-    for row in rows:
-        record = decode_record(row.body)
-        following: list[datetime] = []
-        for each in live.get(row.tenant, ()) if ended_by(record) is None else ():
-            at = enters_at(each.definition.enter.when, record, now)
-            if at is None or (row.tenant, row.id, each.name, _period(each.definition, record)) in been:
-                continue
-            if at > now:
-                following.append(at)
-            else:
-                _insert(connection, row, record, each, now)
-        checked.append({"tenant": row.tenant, "id": row.id, "check_at": min(following, default=None)})
-    execute_pipelined(connection, updating(connection, case_records, ("tenant", "id"), checked))
-    return len(rows)
-
-
-def _periods(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str, str, str]]:
-    """What the cases have entered before: tenant, case, definition and period."""
-    columns = (journeys.c.tenant, journeys.c.case_id, journeys.c.definition, journeys.c.period)
-    query = select(*columns).where(matching(journeys.c.tenant, journeys.c.case_id, keys))
-    return {tuple(row) for row in connection.execute(query)} if keys else set()
-
-
-def _period(definition: JourneyDefinition, record: CaseRecord) -> str:
-    once = definition.enter.once_per
-    return record.snapshot.due_date.isoformat() if once == "due_date" and record.snapshot is not None else ""
-
-
-def _insert(connection: Connection, row: Any, record: CaseRecord, live: LiveDefinition, now: datetime) -> None:
-    """A new journey with the first event of its chain; none where one of the same definition is open."""
-    assert record.snapshot is not None
-    journey = enter(live.definition, new_id("jny", now), record.id, now)
-    borrower = record.snapshot.borrower
-    chain = Chain()
-    detail = {"case_id": record.id, "journey_id": journey.id, "definition": live.name, "arm": journey.arm}
-    event = Event(
-        tenant=row.tenant,
-        subject=journey.id,
-        borrower_id=borrower.id,
-        at=now,
-        kind="journey.entered",
-        actor="gateway",
-        zone=borrower.time_zones[0] if borrower.time_zones else "",
-        detail={**detail, "version": live.version, "holdout": journey.state is JourneyState.HOLDOUT},
-    )
-    values = {
-        "id": journey.id,
-        "tenant": row.tenant,
-        "case_id": record.id,
-        "borrower_id": borrower.id,
-        "definition": live.name,
-        "version": live.version,
-        "arm": journey.arm,
-        "state": journey.state,
-        "period": _period(live.definition, record),
-        "entered_at": now,
-        "due_at": now,
-        "body": encode(journey),
-        "event_hash": chain.append("", event),
-    }
-    done = connection.execute(insert_new(connection, journeys).values(**values).returning(journeys.c.id))
-    if done.first() is not None:
-        chain.write(connection)
 
 
 # ── claiming ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -393,7 +276,7 @@ def _write(connection: Connection, decided: Sequence[JourneyChange], now: dateti
     for each, current in zip(decided, done, strict=True):
         if current:
             for name in each.enters:
-                _enter_named(connection, each.claimed, name, now)
+                enter_named(connection, each.claimed.tenant, each.claimed.facts.case, name, now)
     return done
 
 
@@ -430,18 +313,6 @@ def _values(chain: Chain, each: JourneyChange, row: Any, now: datetime) -> dict[
         "body": encode(after),
         "event_hash": head,
     }
-
-
-def _enter_named(connection: Connection, claimed: ClaimedJourney, name: str, now: datetime) -> None:
-    """Have the case enter another definition, where that is live and no journey of it is open."""
-    record = claimed.facts.case
-    live = live_definitions(connection, [claimed.tenant]).get(claimed.tenant, [])
-    for each in live:
-        if each.name == name and record.snapshot is not None:
-            row = connection.execute(
-                select(case_records).where(case_records.c.tenant == claimed.tenant, case_records.c.id == record.id)
-            ).one()
-            _insert(connection, row, record, each, now)
 
 
 def count_by_step(connection: Connection, tenant: str, definition: str) -> list[tuple[str, str, str, int]]:

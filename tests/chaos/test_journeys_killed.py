@@ -56,7 +56,7 @@ async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_post
             parent.kill()
             os.kill(child, signal.SIGKILL)
             await parent.wait()  # which is when its pipe is closed, and the child has it too
-    await _check(bench, paid)
+    await _check(bench, paid - set(waiting))  # the last ones may have come to their end before their payment
     await bench.database.close()
     assert killed > 0
 
@@ -85,7 +85,8 @@ async def _check(bench: ScaledBench, paid: set[str]) -> None:
         else:
             assert (each.case_id in paid, each.reason) == (True, "paid")
     for each in journeys.values():
-        lost += each.reason == "completed" and await bench.cancelled(each.case_id)
+        if each.case_id not in paid:
+            lost += await bench.cancelled(each.case_id)
     pending = await bench.pending_cases()
     after = len(pending & paid)
     assert (lost, repeated, after) == (0, 0, 0)
