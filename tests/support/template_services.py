@@ -41,6 +41,11 @@ class Clock:
         return self.now
 
 
+def _started_again(versions: PublishedVersions) -> Catalog:
+    """The catalogue of a process whose templates were found valid at an earlier start: it compiles what is used."""
+    return Catalog(FOLDER.sources(), LENDER, PROFILES, versions, is_valid=lambda _: True)
+
+
 class TemplateHarness:
     """``other`` is the catalogue of another process, which ``watcher`` keeps up to date. Nothing is found by lint
     but ``findings``.
@@ -50,8 +55,7 @@ class TemplateHarness:
         self.clock = Clock()
         self.published_versions = PublishedVersions(database)
         self.store = VersionStore(database, self.clock)
-        self.catalog = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
-        self.other = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES, versions=self.published_versions)
+        self.catalog, self.other = _started_again(self.published_versions), _started_again(self.published_versions)
         self.findings: list[LintFinding] = []
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
