@@ -41,7 +41,7 @@ class Clock:
         return self.now
 
 
-def _started_again(versions: PublishedVersions) -> Catalog:
+def started_again(versions: PublishedVersions | None = None) -> Catalog:
     """The catalogue of a process whose templates were found valid at an earlier start: it compiles what is used."""
     return Catalog(FOLDER.sources(), LENDER, PROFILES, versions, is_valid=lambda _: True)
 
@@ -55,7 +55,7 @@ class TemplateHarness:
         self.clock = Clock()
         self.published_versions = PublishedVersions(database)
         self.store = VersionStore(database, self.clock)
-        self.catalog, self.other = _started_again(self.published_versions), _started_again(self.published_versions)
+        self.catalog, self.other = started_again(self.published_versions), started_again(self.published_versions)
         self.findings: list[LintFinding] = []
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
