@@ -11,6 +11,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import notification_from, opt_outs_from
 from gateway.core.facts import OptOut
 from gateway.storage.database import Database
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import addresses, borrowers, deliveries, notifications
 
 _SOURCE = "one_click"  # of the opt-outs that links record
@@ -59,7 +60,7 @@ class OneClick:
     async def locale(self, delivery_id: str) -> str:
         """The locale in which the borrower was written to; "" where the delivery is unknown or pruned."""
         query = (
-            select(notifications)
+            select(*WHOLE_NOTIFICATION)
             .join(deliveries, deliveries.c.notification_id == notifications.c.id)
             .where(deliveries.c.id == delivery_id)
         )

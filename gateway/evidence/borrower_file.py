@@ -20,6 +20,7 @@ from gateway.evidence.offline_verifier import SEALED, dump
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject, template_subject
 from gateway.storage.messages import opened
+from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import (
     borrowers,
     deliveries,
@@ -112,7 +113,7 @@ def sealed_event(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile | None:
     mine = and_(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
-    rows = connection.execute(select(notifications).where(mine).order_by(notifications.c.id)).all()
+    rows = connection.execute(select(*WHOLE_NOTIFICATION).where(mine).order_by(notifications.c.id)).all()
     own = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
     person = connection.execute(select(borrowers).where(own)).first()
     if not rows and (person is None or not person.event_hash):

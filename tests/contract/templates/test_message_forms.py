@@ -15,14 +15,13 @@ from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.schema import api_keys
-from gateway.templates import Catalog
 from gateway.templates.message_forms import MessageForms
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on
-from tests.support.template_services import LENDER, TEMPLATES
+from tests.support.template_services import started_again
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
-CATALOG = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES)
+CATALOG = started_again()
 VERSION = next(each.version for each in CATALOG.live() if each.id == "overdue-first")
 KEY = ("acme", "twilio", "overdue-first", VERSION, "zh-TW")
 TEMPLATE = ProviderTemplate(KEY, "HX1", "zh_TW", "hello", (), TemplateStatus.APPROVED, timedelta(hours=1))

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.templates import Catalog, Lender, TemplateVersion, segments
+from gateway.templates import TemplateVersion, segments
 from gateway.templates.rendering.mail import preview
 from gateway.templates.workflow.preview import rendered
 from gateway.templates.workflow.samples import KINDS, samples
-from tests.support.channel_profiles import PROFILES
+from tests.support.template_services import started_again
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"
-LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
-CATALOG = Catalog.load(ROOT / "templates", lender=LENDER, profiles=PROFILES)
+CATALOG = started_again()
 LOCALES = ("en-GB", "en-US", "zh-CN", "zh-TW")
 JURISDICTIONS = ("us", "uk", "cn", "tw", "in")
 MESSAGES = [(version, locale) for version in CATALOG.live() for locale in LOCALES]
