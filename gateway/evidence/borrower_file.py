@@ -32,6 +32,7 @@ from gateway.storage.schema import (
     templates,
     users,
 )
+from gateway.storage.verdicts import references, texts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class BorrowerFile:
     replies: Sequence[WrittenReply]
     versions: Mapping[tuple[str, str], ApprovedVersion]
     names: Mapping[str, str]
+    verdicts: Mapping[str, str]  # digest → text of a decision that events refer to
 
     @property
     def zone(self) -> str:
@@ -97,6 +99,11 @@ class BorrowerFile:
     def words_file(self) -> str:
         """The words of all attempts as JSON lines."""
         rows = [{"delivery_id": key[0], "attempt": key[1], "content": text} for key, text in self.words.items()]
+        return "".join(f"{dump(each)}\n" for each in rows)
+
+    def verdicts_file(self) -> str:
+        """The decisions that events refer to, as JSON lines."""
+        rows = [{"digest": digest, "text": text} for digest, text in sorted(self.verdicts.items())]
         return "".join(f"{dump(each)}\n" for each in rows)
 
 
@@ -127,13 +134,14 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
         select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.notification_id.in_(list(known)))
     ).all()
     said = select(messages).where(messages.c.delivery_id.in_([step.id for step in steps]))
-    found = select(events).where(events.c.subject.in_(list(heads))).order_by(events.c.seq)
+    query = select(events).where(events.c.subject.in_(list(heads))).order_by(events.c.seq)
+    found = [dict(row) for row in connection.execute(query).mappings()]
     return BorrowerFile(
         tenant,
         borrower_id,
         known,
         {step.id: step.channel for step in steps},
-        [dict(row) for row in connection.execute(found).mappings()],
+        found,
         heads,
         {
             (row.delivery_id, row.attempt): opened(row.content)
@@ -142,6 +150,7 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
         _replies(connection, tenant, borrower_id),
         _versions(connection, tenant, known.values()),
         {f"user:{row.id}": row.name for row in connection.execute(select(users).where(users.c.tenant == tenant))},
+        texts_of(connection, references(each["detail"] for each in found)),
     )
 
 

@@ -1,10 +1,11 @@
 """Verifies the evidence for one borrower: python3 verify.py [FOLDER or ZIP]. Needs Python 3.9 or later alone.
 
-Every event carries the SHA-256 hash of its own fields and of the hash of the event before it of the same subject. So an
-event that was changed, removed, added or moved breaks its chain, and this program names it. The words of a message are
-proved by the event of the attempt that handed them over, which has their SHA-256 digest. heads.json has the hash of
-each subject's last event as the ledger had it when the evidence was made; who compares them with the ledger, or with a
-copy that was noted down then, knows that nobody has made all of the chains anew.
+Every event carries the SHA-256 hash of its own fields and of the hash of the event before it of the same subject. So
+an event that was changed, removed, added or moved breaks its chain, and this program names it. The words of a message
+are proved by the event of the attempt that handed them over, which has their SHA-256 digest; a decision with its
+rules is proved likewise by the events that refer to it. heads.json has the hash of each subject's last event as the
+ledger had it when the evidence was made; who compares them with the ledger, or with a copy that was noted down then,
+knows that nobody has made all of the chains anew.
 
 The exit status is 0 where everything holds, and 1 otherwise.
 """
@@ -34,9 +35,18 @@ SEALED = (
 )
 EVENT_FIELDS = (*SEALED, "hash")
 WORDS_FIELDS = ("delivery_id", "attempt", "content")
+VERDICT_FIELDS = ("digest", "text")
 _TYPES = {"at_ms": int, "attempt": int}  # all others are texts
 # What SHA256SUMS covers, in its order.
-FILES = ("evidence.en.html", "evidence.zh.html", "events.jsonl", "heads.json", "verify.py", "words.jsonl")
+FILES = (
+    "evidence.en.html",
+    "evidence.zh.html",
+    "events.jsonl",
+    "heads.json",
+    "verdicts.jsonl",
+    "verify.py",
+    "words.jsonl",
+)
 Read = Callable[[str], bytes]
 
 
@@ -49,7 +59,7 @@ def event_hash(event: dict[str, Any]) -> str:
     return hashlib.sha256(dump([event[name] for name in SEALED]).encode()).hexdigest()
 
 
-def words_digest(content: str) -> str:
+def text_digest(content: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).decode().rstrip("=")
 
 
@@ -64,6 +74,7 @@ def check(read: Read) -> tuple[int, list[str]]:
     events = list(_lines(read, "events.jsonl", EVENT_FIELDS, faults))
     _check_chains(events, _heads(read, faults), faults)
     _check_words(read, [event for _, event in events], faults)
+    _check_verdicts(read, [event for _, event in events], faults)
     _check_files(read, faults)
     return len(events), faults
 
@@ -106,8 +117,24 @@ def _check_words(read: Read, events: list[dict[str, Any]], faults: list[str]) ->
             pass  # a changed event, which is named already
     for line, words in _lines(read, "words.jsonl", WORDS_FIELDS, faults):
         key = (words["delivery_id"], words["attempt"])
-        if proved.get(key) != words_digest(words["content"]):
+        if proved.get(key) != text_digest(words["content"]):
             faults.append(f"words.jsonl, line {line} ({key[0]}): these are not the words that were handed over")
+
+
+def _check_verdicts(read: Read, events: list[dict[str, Any]], faults: list[str]) -> None:
+    wanted: set[str] = set()
+    for event in events:
+        try:
+            verdict = json.loads(event["detail"]).get("verdict")
+        except (AttributeError, TypeError, ValueError):
+            continue  # a changed event, which is named already
+        if isinstance(verdict, dict) and isinstance(verdict.get("of"), str):
+            wanted.add(verdict["of"])
+    for line, verdict in _lines(read, "verdicts.jsonl", VERDICT_FIELDS, faults):
+        if text_digest(verdict["text"]) != verdict["digest"]:
+            faults.append(f"verdicts.jsonl, line {line}: was changed")
+        wanted.discard(verdict["digest"])
+    faults.extend(f"verdicts.jsonl: the decision {each} is missing" for each in sorted(wanted))
 
 
 def _lines(read: Read, name: str, fields: tuple[str, ...], faults: list[str]) -> list[tuple[int, dict[str, Any]]]:

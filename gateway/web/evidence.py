@@ -55,6 +55,7 @@ def evidence_files(record: BorrowerFile, now: datetime) -> dict[str, bytes]:
         "heads.json": dump(dict(sorted(record.heads.items()))) + "\n",
         "verify.py": resources.files("gateway.evidence").joinpath("offline_verifier.py").read_text("utf-8"),
         "words.jsonl": record.words_file(),
+        "verdicts.jsonl": record.verdicts_file(),
         **{f"evidence.{language}.html": _page(texts, record, now) for language, texts in translations.load().items()},
     }
     contents = {name: files[name].encode() for name in FILES}

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.api.http.parts import Uses
+from gateway.api.http.parts import ConfiguredChannels, Uses
 from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
@@ -34,9 +34,13 @@ class InvalidNewTemplate(Exception):
 
 @router.get("")
 async def show_form(
-    request: Request, workflow: Uses[TemplateWorkflow], session: Session = Depends(require_role(Role.EDITOR))
+    request: Request,
+    workflow: Uses[TemplateWorkflow],
+    configured: Uses[ConfiguredChannels],
+    session: Session = Depends(require_role(Role.EDITOR)),
 ) -> Response:
-    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in workflow.profiles})
+    used = {each.channel for each in configured.providers.values()}
+    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in used})
 
 
 @router.post("")

@@ -5,7 +5,6 @@ The desk and the evidence share them. The words are in ``texts/``; must not know
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from zoneinfo import ZoneInfo
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import VerdictKind
 from gateway.evidence.borrower_file import BorrowerFile, words_of
+from gateway.storage.verdicts import whole_detail
 from gateway.web.translations import PageTexts
 
 # Steps of the machinery between two sentences that say something to a reader. The event list has them all.
@@ -64,7 +64,7 @@ def timeline(t: PageTexts, record: BorrowerFile, who: Callable[[str], str]) -> l
     for event in record.own_events():
         if event["kind"] in _SILENT:
             continue
-        detail = json.loads(event["detail"])
+        detail = whole_detail(event["detail"], record.verdicts)
         words = None
         if event["kind"] == "attempt_started":
             found = record.words.get((event["delivery_id"], detail["attempt"]))

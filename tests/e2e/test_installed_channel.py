@@ -141,7 +141,7 @@ async def test_an_installed_channel_goes_through_every_part_of_the_gateway(runni
     assert letter["subject"] == "Your plan"
 
     # Seen by whoever runs it.
-    metrics = await _text(running, "/metrics")
+    metrics = running.gateway.path.metrics.render("")[0].decode()
     assert re.search(
         r'channel="letter"[^}]*provider="print-house"|provider="print-house"[^}]*channel="letter"', metrics
     )
