@@ -20,7 +20,7 @@ from gateway.core.facts import Contact, Facts, Hold
 from gateway.core.notifications import Borrower, Notification, Step
 from gateway.core.reasons import HoldKind, Intent, PolicyReason
 from gateway.core.states import State
-from gateway.core.understanding import Understanding
+from gateway.core.understanding import OpenReviews, Understanding, Urgency
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.operations.reviews import ReviewPosition, Reviews
 from gateway.replies.store import ReplyStore
@@ -404,10 +404,14 @@ async def test_danger_holds_at_once_and_is_first_to_read(database: Database) -> 
     assert taken.new
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
     assert [each.kind for each in facts.holds] == [HoldKind.VULNERABLE]
+    for seconds, overdue in ((100 + 3600, 0.0), (100 + 3601, 1.0)):  # its clock here is an hour
+        ages = await store_on(database).ages(later(seconds))
+        assert ages.reviews[Urgency.NOW] == OpenReviews(1, overdue)
     reviews = Reviews(database, digest, lambda: later(300))
     [item] = await reviews.waiting("acme", "danger", 10)
     assert (item["kind"], item["reason"]) == ("reply", "danger")
     assert await reviews.approve("acme", item["id"], "spoken to them", "key:1")
+    assert Urgency.NOW not in (await store_on(database).ages(later(4000))).reviews
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
     assert facts.holds == ()
     assert await opt_outs(database) == []
