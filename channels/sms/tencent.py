@@ -31,6 +31,7 @@ from channels.base import (
     ReceiptStatus,
     Reply,
     SendFailure,
+    SlotRules,
     TemplateReport,
     TemplateStatus,
     TransientFailure,
@@ -83,6 +84,10 @@ def tc3_authorization(
     return f"{_ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders=content-type;host, Signature={signature}"
 
 
+# A value has at most 6 characters, and no link, a short one neither (Tencent Cloud, document 382/13301).
+_SLOTS = SlotRules(longest=6, links=False)
+
+
 class TencentProvider:
     """SendSms with a sign and templates. Options: see ``from_options``. Parameters go by their order, without names."""
 
@@ -102,7 +107,7 @@ class TencentProvider:
         self._api = JsonApi(options.text("base_url", _API), timeout, concurrency)
         self._table = load_table("channels.sms", "tencent_codes.toml")
         self.capability = Capability(
-            categories=permitted_categories(name, options), templates_only=True, concurrency=concurrency
+            categories=permitted_categories(name, options), templates_only=True, concurrency=concurrency, slots=_SLOTS
         )
 
     @classmethod

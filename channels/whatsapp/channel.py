@@ -31,6 +31,8 @@ PROFILE = ChannelProfile(
     lock_screen=True,
     # The customer service window: free text for 24 hours after the person's own message (Meta, and Twilio's 63016).
     service_window=timedelta(hours=24),
+    # WhatsApp's business messaging policy: the opt-in names the business and this channel, whatever the message is for.
+    consent_categories=frozenset({"service", "collections", "promotional"}),
 )
 
 

@@ -427,11 +427,13 @@ class SuppressionSetOut(BaseModel):
 
 
 class ReviewItemOut(BaseModel):
-    """A delivery that waits for a person, or a reply (``text``) that may be a stop."""
+    """A delivery or a reply (``text``) that waits for a person. ``review_by``: until when a reply is to be read."""
 
     id: str
     kind: Literal["delivery", "reply"]
     reason: str
+    urgency: Literal["now", "today", "routine"]
+    review_by: datetime | None
     since: datetime
     notification_id: str
     borrower_id: str

@@ -15,7 +15,7 @@ from gateway.api.http.problems import Problem
 from gateway.api.responses import ReviewedOut, ReviewListOut
 from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.errors import NotApprovable
-from gateway.operations.reviews import Reviews
+from gateway.operations.reviews import ReviewPosition, Reviews
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 
@@ -29,10 +29,11 @@ async def list_reviews(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Deliveries that wait for a person, then replies that may be a stop; each with its reason and since when."""
-    after = cursors.decode(cursor, r"[a-z]{3}_[0-9a-f]{32}") or ""
+    """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
+    position = cursors.decode(cursor, ReviewPosition.SHAPE)
+    after = ReviewPosition.parse(position) if position is not None else None
     found = await reviews.waiting(who.tenant, reason, limit + 1, after)
-    following = cursors.encode(found[limit - 1]["id"]) if len(found) > limit else None
+    following = cursors.encode(str(ReviewPosition.of(found[limit - 1]))) if len(found) > limit else None
     return bodies.answer({"reviews": found[:limit], "next_cursor": following}, headers=cursors.link(request, following))
 
 

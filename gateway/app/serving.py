@@ -258,7 +258,7 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     ages = await gateway.path.store.ages(gateway.ledger.clock())
     gateway.path.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.redis.queue.waiting())
     gateway.path.metrics.unknown(ages.unknown)
-    gateway.path.metrics.review(ages.review, ages.oldest_review_seconds)
+    gateway.path.metrics.review(ages.reviews, ages.oldest_review_seconds)
     gateway.path.metrics.paused(ages.paused)
     gateway.path.metrics.switches(await gateway.path.controls.in_force(gateway.ledger.clock()))
     health = gateway.providers.router.health(gateway.ledger.clock())

@@ -31,10 +31,10 @@ def waiting(
     as_json: AsJson = False,
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """List the reviews, the oldest first within each kind."""
+    """List the reviews, the most urgent first, then the oldest."""
     found = _waiting(filter_reason, url, key, data_dir)
     # A borrower's text is personal data: it is in the JSON output, and not in the table.
-    columns = ("id", "kind", "reason", "since", "borrower_id", "channel", "remedy")
+    columns = ("id", "urgency", "review_by", "kind", "reason", "since", "borrower_id", "channel", "remedy")
     console.listing(found, columns, as_json=as_json)
 
 

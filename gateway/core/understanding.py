@@ -20,6 +20,14 @@ class Urgency(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenReviews:
+    """Reviews of one urgency: how many wait, and how long the first of them is past its clock; 0.0: none is."""
+
+    waiting: int = 0
+    overdue_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Understanding:
     """``intents`` are all that the reply says, the most serious first. ``version`` names the rules and weights."""
 

@@ -8,9 +8,10 @@ holds and the provisional opt-out that it set, a refused one leaves them, and ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, case, or_, select, update
 
 from gateway.borrowers.addresses import change_borrowers_at, opt_out_address
 from gateway.borrowers.changes import ChangeRecord, change_borrower
@@ -20,6 +21,7 @@ from gateway.core.deliveries import Transition
 from gateway.core.errors import NotApprovable
 from gateway.core.reasons import EndReason, Intent, PolicyReason
 from gateway.core.states import State
+from gateway.core.understanding import Urgency
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
@@ -36,6 +38,37 @@ _REMEDIES: Mapping[str, str] = {
 }
 NOT_APPROVABLE = frozenset(_REMEDIES)
 
+# How soon a person has to decide. Deliveries harm nobody while they wait, and replies of a version before have none.
+_how_soon = case((replies.c.urgency > Urgency.ROUTINE, replies.c.urgency), else_=int(Urgency.ROUTINE))
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPosition:
+    """Where a page of the list ends: an item's urgency and id. ``str`` and ``parse`` are its form in a cursor."""
+
+    urgency: Urgency
+    id: str
+
+    SHAPE: ClassVar[str] = r"[1-3][a-z]{3}_[0-9a-f]{32}"
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> ReviewPosition:
+        """The position of an item of the list."""
+        return cls(Urgency[item["urgency"].upper()], item["id"])
+
+    @classmethod
+    def parse(cls, text: str) -> ReviewPosition:
+        """The position that ``text``, of the form SHAPE, names."""
+        return cls(Urgency(int(text[0])), text[1:])
+
+    def __str__(self) -> str:
+        return f"{self.urgency.value}{self.id}"
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """The order of the list. An id has the time after its prefix."""
+        return (-self.urgency, self.id.partition("_")[2])
+
 
 class Reviews:
     """Lists and decides the review items of one tenant."""
@@ -45,13 +78,15 @@ class Reviews:
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def waiting(self, tenant: str, reason: str | None, limit: int, after: str = "") -> list[dict[str, Any]]:
-        """Items in order of their ids, which is the order in which they came up, from after ``after``."""
+    async def waiting(
+        self, tenant: str, reason: str | None, limit: int, after: ReviewPosition | None = None
+    ) -> list[dict[str, Any]]:
+        """The most urgent items first, then the oldest; those that come after ``after``."""
 
         def read(connection: Connection) -> list[dict[str, Any]]:
             found = [*_deliveries(connection, tenant, reason, limit, after)]
             found += _replies(connection, tenant, reason, limit, after)
-            return sorted(found, key=lambda each: str(each["id"]))[:limit]
+            return sorted(found, key=lambda each: ReviewPosition.of(each).key)[:limit]
 
         return await self._database.read(read)
 
@@ -163,11 +198,11 @@ class Reviews:
 
 
 def _deliveries(
-    connection: Connection, tenant: str, reason: str | None, limit: int, after: str
+    connection: Connection, tenant: str, reason: str | None, limit: int, after: ReviewPosition | None
 ) -> list[dict[str, Any]]:
-    query = select(deliveries).where(
-        deliveries.c.tenant == tenant, standing_in(deliveries, State.REVIEW), deliveries.c.id > after
-    )
+    query = select(deliveries).where(deliveries.c.tenant == tenant, standing_in(deliveries, State.REVIEW))
+    if after is not None and after.urgency == Urgency.ROUTINE:
+        query = query.where(deliveries.c.id > f"dlv_{after.key[1]}")
     if reason is not None:
         query = query.where(deliveries.c.reason == reason)
     rows = connection.execute(query.order_by(deliveries.c.id).limit(limit)).all()
@@ -177,6 +212,8 @@ def _deliveries(
             "id": row.id,
             "kind": "delivery",
             "reason": row.reason,
+            "urgency": Urgency.ROUTINE.name.lower(),
+            "review_by": None,
             "since": instant(since.get(row.id, row.created_at)),
             "notification_id": row.notification_id,
             "borrower_id": row.borrower_id,
@@ -203,12 +240,17 @@ def _since(connection: Connection, ids: list[str]) -> dict[str, Any]:
     return {row.delivery_id: row.at for row in rows}
 
 
-def _replies(connection: Connection, tenant: str, reason: str | None, limit: int, after: str) -> list[dict[str, Any]]:
+def _replies(
+    connection: Connection, tenant: str, reason: str | None, limit: int, after: ReviewPosition | None
+) -> list[dict[str, Any]]:
     query = (
-        select(replies, deliveries.c.notification_id, deliveries.c.case_id)
+        select(replies, _how_soon.label("how_soon"), deliveries.c.notification_id, deliveries.c.case_id)
         .join(deliveries, deliveries.c.id == replies.c.delivery_id)
-        .where(replies.c.tenant == tenant, UNREAD_REPLIES, replies.c.id > after)
+        .where(replies.c.tenant == tenant, UNREAD_REPLIES)
     )
+    if after is not None:
+        later = and_(_how_soon == int(after.urgency), replies.c.id > f"rep_{after.key[1]}")
+        query = query.where(or_(_how_soon < int(after.urgency), later))
     if reason is not None:
         query = query.where(replies.c.intent == reason)
     return [
@@ -216,6 +258,8 @@ def _replies(connection: Connection, tenant: str, reason: str | None, limit: int
             "id": row.id,
             "kind": "reply",
             "reason": row.intent,
+            "urgency": Urgency(row.how_soon).name.lower(),
+            "review_by": instant(row.review_by) if row.review_by is not None else None,
             "since": instant(row.received_at),
             "notification_id": row.notification_id,
             "borrower_id": row.borrower_id,
@@ -224,5 +268,5 @@ def _replies(connection: Connection, tenant: str, reason: str | None, limit: int
             "remedy": "",
             "text": row.text,
         }
-        for row in connection.execute(query.order_by(replies.c.id).limit(limit))
+        for row in connection.execute(query.order_by(_how_soon.desc(), replies.c.id).limit(limit))
     ]

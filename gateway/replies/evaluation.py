@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.reasons import SAFETY, Intent
-from gateway.core.understanding import Urgency
 from gateway.replies.corpus import LabelledReply
 from gateway.replies.understanding import ReplyInterpreter
 
@@ -49,7 +48,8 @@ class Evaluation:
     """Shares of the texts.
 
     ``safety_recall``: of what a person must read, what a safety rule found, whichever. ``false_hand_over``: of what is
-    harmless, what a safety rule found. ``wrong_answered``: of what is answered by a machine, what has another intent.
+    harmless, what a safety rule found. What is recognised as harmless counts as answered, though a person still reads
+    it while no answers are published. ``wrong_answered``: of what is answered, what has another intent.
     ``out_of_scope_answered``: of what is out of scope, what is answered. ``answered``: of what is harmless.
     """
 
@@ -81,9 +81,7 @@ def evaluate(corpus: Sequence[LabelledReply], interpreter: ReplyInterpreter, pac
     rows = [(each.intent, interpreter.understand(each.text, packs)) for each in corpus]
     handed = [(truth, not safety.isdisjoint(said.intents)) for truth, said in rows]
     answered = [
-        (truth, said.intent)
-        for truth, said in rows
-        if said.intent not in safety and said.intent is not Intent.OTHER and said.urgency is Urgency.NONE
+        (truth, said.intent) for truth, said in rows if said.intent not in safety and said.intent is not Intent.OTHER
     ]
     harmless = [found for truth, found in handed if truth not in safety]
     dangerous = [found for truth, found in handed if truth in safety]

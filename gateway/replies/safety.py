@@ -22,6 +22,8 @@ from gateway.replies.patterns import SpellingCorrector, compile_phrases, words_o
 
 # What is no language: the consequences of the intents, and the characters.
 _NO_LANGUAGE = frozenset({"intents.toml", "traditional.toml"})
+# These take effect or are answered when they come, by templates/policies/replies.toml.
+_ANSWERED = (Intent.START, Intent.HELP)
 _RULE_KEYS = frozenset({"id", "intent", "hold", "reason", "source", "phrases", "unless", "always"})
 
 
@@ -148,7 +150,7 @@ def load_safety(folder: Path) -> SafetyRules:
     try:
         intents = files["intents.toml"]
         consequences = {Intent(name): _consequence(each) for name, each in intents["intents"].items()}
-        missing = set(SAFETY).difference(consequences)
+        missing = set(Intent).difference(consequences, _ANSWERED)
         if missing:
             raise ValueError(f"nothing follows from {sorted(missing)[0]}: give it a table")
     except (KeyError, TypeError, ValueError) as error:

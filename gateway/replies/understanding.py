@@ -36,14 +36,12 @@ class ReplyInterpreter:
         if word in (Intent.START, Intent.HELP):
             return Understanding((word,), version=self.version)
         if mentions:
-            return self._for_person(tuple(f"mentioned:{each.rule.id}" for each in mentions), 1.0)
+            return self._follow(Intent.OTHER, tuple(f"mentioned:{each.rule.id}" for each in mentions))
         words = self.safety.normalise(text)
         if not words.strip("| "):
             return Understanding((Intent.OTHER,), version=self.version)  # marks and emoji alone: nobody has to read it
         intent, confidence = self.weights.classify(words)
-        if intent is Intent.OTHER:
-            return self._for_person((), confidence)
-        return Understanding((intent,), version=self.version, confidence=confidence)
+        return self._follow(intent, (), confidence)
 
     @property
     def version(self) -> str:
@@ -83,10 +81,11 @@ class ReplyInterpreter:
             found |= own or ({default} if default is not None else set())
         return found
 
-    def _for_person(self, rules: tuple[str, ...], confidence: float) -> Understanding:
-        follows = self.safety.consequences[Intent.OTHER]
+    def _follow(self, intent: Intent, rules: tuple[str, ...], confidence: float = 1.0) -> Understanding:
+        """What follows from an intent that no safety rule finds: a review with a clock, or nothing."""
+        follows = self.safety.consequences[intent]
         within = follows.review_within
-        return Understanding((Intent.OTHER,), (), follows.urgency, within, rules, self.version, confidence)
+        return Understanding((intent,), (), follows.urgency, within, rules, self.version, confidence)
 
 
 def load_interpreter(policies: Path) -> ReplyInterpreter:

@@ -6,8 +6,8 @@ or the functions that decide them on the locked rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from gateway.core.facts import BorrowerFacts
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES, State
+from gateway.core.understanding import OpenReviews, Urgency
 from gateway.storage import accept, attempts, receipts
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many deliveries wait, and the age of the oldest in seconds."""
+    """How many deliveries wait, and the age of the oldest in seconds. ``review``: deliveries and replies."""
 
     due: int
     oldest_due_seconds: float
@@ -42,6 +43,7 @@ class Backlog:
     review: int
     oldest_review_seconds: float
     paused: int  # by switches
+    reviews: Mapping[Urgency, OpenReviews] = field(default_factory=dict)
 
 
 _DUE = StatementTemplate(
@@ -58,6 +60,19 @@ _OPEN_QUESTIONS = and_(
 
 def _seconds(now: datetime, since: datetime | None) -> float:
     return 0.0 if since is None else max(0.0, (now - since).total_seconds())
+
+
+def _by_urgency(
+    now: datetime, in_review: int, unread: Iterable[tuple[int, int, datetime | None]]
+) -> dict[Urgency, OpenReviews]:
+    """Deliveries, and replies as (urgency, number, earliest clock). Deliveries have no clock and are routine."""
+    found = {Urgency.ROUTINE: OpenReviews(in_review)}
+    for urgency, number, review_by in unread:
+        how_soon = Urgency(max(urgency, Urgency.ROUTINE))  # those of a version before have none
+        known = found.get(how_soon, OpenReviews())
+        overdue = max(known.overdue_seconds, _seconds(now, review_by))
+        found[how_soon] = OpenReviews(known.waiting + number, overdue)
+    return found
 
 
 # Replies that a person has to read, and has not. Those of a version before have no urgency. The index's condition.
@@ -151,17 +166,27 @@ class Store:
             )
             by_state = {row[0]: (row[1], row[2]) for row in waiting}
             review, review_since = by_state.get(State.REVIEW, (0, None))
-            unread, unread_since = connection.execute(
-                select(func.count(), func.min(replies.c.received_at)).where(UNREAD_REPLIES, replies_of_tenant)
-            ).one()
+            unread = connection.execute(
+                select(
+                    replies.c.urgency,
+                    func.count(),
+                    func.min(replies.c.received_at),
+                    func.min(replies.c.review_by),
+                )
+                .where(UNREAD_REPLIES, replies_of_tenant)
+                .group_by(replies.c.urgency)
+            ).all()
             held_up = and_(of_tenant, deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
             return Backlog(
                 due=counts[0],
                 oldest_due_seconds=_seconds(now, counts[1]),
                 unknown=by_state.get(State.UNKNOWN, (0, None))[0],
-                review=review + unread,
-                oldest_review_seconds=max(_seconds(now, review_since), _seconds(now, unread_since)),
+                review=review + sum(row[1] for row in unread),
+                oldest_review_seconds=max(
+                    _seconds(now, since) for since in (review_since, *(row[2] for row in unread))
+                ),
                 paused=connection.execute(select(func.count()).where(held_up)).scalar_one(),
+                reviews=_by_urgency(now, review, [(row[0], row[1], row[3]) for row in unread]),
             )
 
         return await self._database.read(read)

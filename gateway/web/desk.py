@@ -29,7 +29,7 @@ from gateway.web.desk_views import DeskReads, reviews_view
 from gateway.web.evidence import EvidenceArchives
 from gateway.web.page import headers
 
-_MOST_REVIEWS = 50  # on a page; the oldest first, so that the rest follows as these are decided. Our choice
+_MOST_REVIEWS = 50  # on a page; the most urgent first, so that the rest follows as these are decided. Our choice
 _MOST_FOUND = 20  # borrowers with one case or address; our choice, more than a household shares
 _LONGEST_QUERY = 254  # the longest address (RFC 5321 section 4.5.3.1.3)
 _REASON = range(3, 501)  # characters, as in the API's reviews
@@ -149,7 +149,7 @@ async def change_borrower(request: Request, borrower_id: str, act: str, services
 async def show_reviews(
     request: Request, reviews: Uses[Reviews], done: str = "", session: Session = Depends(require_role(Role.SUPERVISOR))
 ) -> Response:
-    """What waits for a person, the oldest first."""
+    """What waits for a person, the most urgent first, then the oldest."""
     await record_look(request, session)
     waiting = await reviews.waiting(session.user.tenant, None, _MOST_REVIEWS)
     pages = pages_of(request)

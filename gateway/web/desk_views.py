@@ -113,6 +113,7 @@ def reviews_view(t: PageTexts, waiting: Sequence[Mapping[str, Any]]) -> list[dic
             "why": t.maybe(f"intent_{each['reason']}", "") or reason_text(t, each["reason"]),
             "channel": channel_name(t, each["channel"]),
             "when": t.when(datetime.fromisoformat(each["since"])),
+            "by": t.when(datetime.fromisoformat(each["review_by"])) if each["review_by"] else "",
         }
         for each in waiting
     ]

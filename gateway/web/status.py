@@ -15,6 +15,7 @@ from markupsafe import Markup
 from gateway.core.controls import Switch, SwitchKind
 from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
+from gateway.core.understanding import OpenReviews, Urgency
 from gateway.operations.activity import EventGroup, Minutes
 from gateway.operations.processes import RunningProcess
 from gateway.storage.store import Backlog
@@ -203,6 +204,8 @@ def _warnings(
     found += _failing(providers)
     if ages.unknown:
         found.append(_warning("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
+    if urgent := ages.reviews.get(Urgency.NOW, OpenReviews()).overdue_seconds:
+        found.append(_warning("urgent_reply", "GatewayUrgentReplyWaits", time=duration(urgent)))
     if ages.oldest_review_seconds > _REVIEW_SECONDS:
         found.append(_warning("review", "GatewayReviewWaits", time=duration(ages.oldest_review_seconds)))
     if pauses := sum(each.kind is SwitchKind.PAUSE for each in switches):

@@ -37,6 +37,13 @@ class SocialChannels:
     line: LineSimulator
     cases: Iterator[int] = field(default_factory=count)  # one each, or the second message would be a duplicate
 
+    async def agree(self, *numbers: int) -> None:
+        """These borrowers consent to service messages by WhatsApp."""
+        for number in numbers:
+            body = {"category": "service", "channel": "whatsapp", "source": "branch form", "evidence": "archive"}
+            status, given = await self.gateway.call("POST", f"/v1/borrowers/B-{number}/consents", body)
+            assert status == 201, given
+
     async def send(self, number: int, *route: str) -> str:
         """A service message to borrower ``number``; its id."""
         borrower = {**REQUEST["borrower"], "id": f"B-{number}", "locale": "en-US", "jurisdiction": "us",
@@ -113,6 +120,7 @@ async def _publish(world: SocialChannels) -> None:
 
 async def test_a_template_that_pauses_mid_run_is_routed_round(world: SocialChannels) -> None:
     """The rest goes by the next step: nothing as free text, nothing twice, and the pause is on record."""
+    await world.agree(*range(9))
     before = [await world.send(number, "whatsapp", "line") for number in range(3)]
     for each in before:
         assert (await world.outcome(each))[0] == ("whatsapp", "delivered", "delivered")
@@ -133,8 +141,16 @@ async def test_a_template_that_pauses_mid_run_is_routed_round(world: SocialChann
     assert (await world.outcome(await world.send(8, "whatsapp", "line")))[0][:2] == ("whatsapp", "delivered")
 
 
+async def test_without_consent_to_whatsapp_the_next_channel_is_used(world: SocialChannels) -> None:
+    """Nothing is handed to Meta for who has not agreed to it."""
+    outcome = await world.outcome(await world.send(1, "whatsapp", "sms"))
+    assert outcome == [("whatsapp", "suppressed", "no_consent"), ("sms", "delivered", "delivered")]
+    assert world.whatsapp.messages == []
+
+
 async def test_stop_by_sms_stops_whatsapp_on_the_same_number_and_nothing_else(world: SocialChannels) -> None:
-    """A number is one person on both; the user of LINE has said nothing."""
+    """A number is one person on both, whatever they agreed to; the user of LINE has said nothing."""
+    await world.agree(1)
     assert (await world.outcome(await world.send(1, "sms")))[0][:2] == ("sms", "delivered")
     url = f"{world.gateway.url}/v1/inbound/twilio"
     form = {"MessageSid": "SM" + "1" * 32, "From": "+12025550101", "Body": "STOP"}
@@ -151,6 +167,7 @@ async def test_stop_by_sms_stops_whatsapp_on_the_same_number_and_nothing_else(wo
 
 async def test_who_unfollows_on_line_stops_line_alone(world: SocialChannels) -> None:
     """Repeated and forged events change nothing more."""
+    await world.agree(1)
     await world.send(1, "line")
     await eventually(lambda: len(world.line.messages) == 1)
     event = {"type": "unfollow", "webhookEventId": "e1", "source": {"type": "user", "userId": user(1)}}

@@ -40,6 +40,10 @@ def _followed(process: str) -> str:
     return f'gateway_templates_last_refresh_timestamp_seconds{{instance="{process}"}}'
 
 
+def _overdue(urgency: str) -> str:
+    return f'gateway_review_overdue_seconds{{urgency="{urgency}"}}'
+
+
 _VIOLATIONS = 'gateway_compliance_violations{{kind="{}"}}'
 
 # alert: (series under which it fires, series under which it doesn't), one sample a minute for two hours
@@ -70,6 +74,10 @@ CASES: dict[str, tuple[Series, Series]] = {
     "GatewayReviewWaits": (
         {"gateway_review_oldest_seconds": "14401x120"},
         {"gateway_review_oldest_seconds": "14399x120"},
+    ),
+    "GatewayUrgentReplyWaits": (
+        {_overdue("now"): "0x30 0+60x90"},
+        {_overdue("now"): "0x120", _overdue("today"): "0+60x120"},
     ),
     "GatewayWebhooksLate": (
         {

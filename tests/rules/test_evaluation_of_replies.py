@@ -18,7 +18,10 @@ FOUND = evaluate(HELD_OUT, INTERPRETER, ("default", "cn"))
 
 
 def test_the_floors_hold_on_the_held_out_half() -> None:
-    """Safety recall at least 0.98, at most 10 % handed over falsely, 2 % wrong, 1 % answered out of scope."""
+    """Safety recall at least 0.98, at most 10 % handed over falsely, 2 % wrong, 1 % answered out of scope.
+
+    A test for regressions: rules were changed after a look at this half (ops/replies.md).
+    """
     assert (FOUND.safety_recall.value or 0) >= 0.98
     assert (FOUND.false_hand_over.value or 0) <= 0.10
     assert (FOUND.wrong_answered.value or 0) <= 0.02

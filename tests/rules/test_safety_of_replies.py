@@ -87,6 +87,29 @@ def test_what_is_only_mentioned_is_read_by_a_person_and_holds_nothing(text: str)
     assert (said.intent, said.urgency, said.holds) == (Intent.OTHER, Urgency.ROUTINE, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "intent", "urgency"),
+    [
+        ("I paid it last week", Intent.PAID, Urgency.ROUTINE),
+        ("我已经还了", Intent.PAID, Urgency.ROUTINE),
+        ("thank you", Intent.THANKS, Urgency.NONE),
+    ],
+)
+def test_what_is_recognised_and_not_answered_is_read_by_a_person(text: str, intent: Intent, urgency: Urgency) -> None:
+    """A routine review with a clock; thanks need none."""
+    said = INTERPRETER.understand(text, ("default",))
+    assert (said.intent, said.urgency, said.holds) == (intent, urgency, ())
+    assert bool(said.review_within) is (urgency is Urgency.ROUTINE)
+
+
+def test_only_thanks_stops_and_what_is_answered_wait_for_nobody() -> None:
+    """Every other intent has an urgency and a clock."""
+    follows = INTERPRETER.safety.consequences
+    unread = {each for each in Intent if each not in follows or follows[each].urgency is Urgency.NONE}
+    assert unread == {Intent.THANKS, Intent.STOP, Intent.START, Intent.HELP}
+    assert all(each.review_within for intent, each in follows.items() if intent not in unread)
+
+
 @pytest.mark.parametrize("text", ["I'm not going to kill myself yet", "他说“不想活了”"])
 def test_danger_holds_in_negations_and_quotations(text: str) -> None:
     """A false alarm costs a call."""

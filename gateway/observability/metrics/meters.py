@@ -20,6 +20,7 @@ from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.quotas import TENANT_QUOTAS, QuotaName
 from gateway.core.reasons import Intent, PolicyReason, Violation
 from gateway.core.states import WebhookOutcome
+from gateway.core.understanding import Urgency
 from gateway.core.verdicts import VerdictKind
 from gateway.observability import logs
 from gateway.observability.metrics.series import MetricFactory
@@ -172,8 +173,14 @@ class Meters:
         self._unknown = gauge(
             "unknown_outcomes", "Messages whose delivery is unknown: the provider's response was lost."
         )
-        self._review = gauge("review_waiting", "Deliveries that wait for a person's review.")
-        self._review_oldest = gauge("review_oldest_seconds", "Age of the oldest delivery that waits for review.")
+        urgencies = [each.name.lower() for each in Urgency if each]
+        self._review = gauge("review_waiting", "Deliveries and replies that wait for a person.", urgency=urgencies)
+        self._review_oldest = gauge("review_oldest_seconds", "Age of the oldest delivery or reply that waits.")
+        self._review_overdue = gauge(
+            "review_overdue_seconds",
+            "How long the first unread reply is past its clock (review_by); 0: none is.",
+            urgency=urgencies,
+        )
         self._paused = gauge("paused_deliveries", "Deliveries held back by a pause.")
         self._jobs = gauge(
             "queued_jobs", "Jobs in Redis, waiting or in progress; the last known number while Redis is down."

@@ -19,6 +19,7 @@ from gateway.core.controls import Switch, SwitchKind, SwitchScope
 from gateway.core.notifications import Notification
 from gateway.core.quotas import TENANT_QUOTAS, QuotaState
 from gateway.core.reasons import Violation
+from gateway.core.understanding import OpenReviews, Urgency
 from gateway.observability import tracing
 from gateway.observability.metrics.meters import Meters
 from gateway.observability.metrics.words import OTHER, AttemptOutcome, Dependency
@@ -130,8 +131,11 @@ class Metrics(Meters):
     def unknown(self, count: int) -> None:
         self._unknown.set(count)
 
-    def review(self, waiting: int, oldest_seconds: float) -> None:
-        self._review.set(waiting)
+    def review(self, waiting: Mapping[Urgency, OpenReviews], oldest_seconds: float) -> None:
+        for urgency in filter(None, Urgency):
+            found, label = waiting.get(urgency, OpenReviews()), urgency.name.lower()
+            self._review.labels(urgency=label).set(found.waiting)
+            self._review_overdue.labels(urgency=label).set(found.overdue_seconds)
         self._review_oldest.set(oldest_seconds)
 
     def batched(self, stage: str, size: int) -> None:

@@ -20,9 +20,9 @@ from gateway.core.facts import Contact, Facts, Hold
 from gateway.core.notifications import Borrower, Notification, Step
 from gateway.core.reasons import HoldKind, Intent, PolicyReason
 from gateway.core.states import State
-from gateway.core.understanding import Understanding
+from gateway.core.understanding import OpenReviews, Understanding, Urgency
 from gateway.core.verdicts import Verdict, VerdictKind
-from gateway.operations.reviews import Reviews
+from gateway.operations.reviews import ReviewPosition, Reviews
 from gateway.replies.store import ReplyStore
 from gateway.stages.admit import admit
 from gateway.storage.database import Database
@@ -183,6 +183,26 @@ async def test_what_may_be_a_stop_waits_for_a_person(database: Database) -> None
     [item] = await reviews.waiting("acme", None, 10)
     assert await reviews.approve("acme", item["id"], "they asked for the bus stop", "api")
     assert await opt_outs(database) == [("sms", False)]  # a definite one is not lifted with a provisional one
+
+
+async def test_the_queue_is_in_order_of_urgency_then_age(database: Database) -> None:
+    """Danger that came last is first; routine deliveries and replies are in order of age, and pages miss nothing."""
+    await known(database)
+    await sent(database)
+    await said(database, Intent.MAYBE_STOP, "SM1")
+    await said(database, Intent.DANGER, "SM2")
+    held = [draft(f"h{number}", borrower=f"H-{number}", verdict=REVIEW) for number in range(2)]
+    await store_on(database).accept(held, NOW)
+    reviews = Reviews(database, digest, lambda: later(300))
+    listed = await reviews.waiting("acme", None, 10)
+    found = [(each["kind"], each["urgency"], each["review_by"] is None) for each in listed]
+    older = [("delivery", "routine", True)] * 2
+    assert found == [("reply", "now", False), *older, ("reply", "routine", False)]
+    for size in (1, 2, 4):
+        paged: list[dict[str, Any]] = []
+        while page := await reviews.waiting("acme", None, size, ReviewPosition.of(paged[-1]) if paged else None):
+            paged += page
+        assert paged == listed
 
 
 async def test_an_approved_delivery_is_due_with_the_approval(database: Database) -> None:
@@ -384,10 +404,14 @@ async def test_danger_holds_at_once_and_is_first_to_read(database: Database) -> 
     assert taken.new
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
     assert [each.kind for each in facts.holds] == [HoldKind.VULNERABLE]
+    for seconds, overdue in ((100 + 3600, 0.0), (100 + 3601, 1.0)):  # its clock here is an hour
+        ages = await store_on(database).ages(later(seconds))
+        assert ages.reviews[Urgency.NOW] == OpenReviews(1, overdue)
     reviews = Reviews(database, digest, lambda: later(300))
     [item] = await reviews.waiting("acme", "danger", 10)
     assert (item["kind"], item["reason"]) == ("reply", "danger")
     assert await reviews.approve("acme", item["id"], "spoken to them", "key:1")
+    assert Urgency.NOW not in (await store_on(database).ages(later(4000))).reviews
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
     assert facts.holds == ()
     assert await opt_outs(database) == []

@@ -104,12 +104,26 @@ async def test_help_is_answered(client: Client) -> None:
     assert "洽談還款方案" in (await says(client, "HELP")).raw.decode()
 
 
+async def test_the_queue_has_the_most_urgent_first(client: Client) -> None:
+    """Each page names where the next one begins; whoever sends another list's cursor is told so."""
+    await client.post("/v1/notifications", request())
+    await says(client, "I paid it last week")
+    await says(client, "I want to die", "SM2")
+    first = (await client.get("/v1/reviews?limit=1")).json
+    assert [(each["reason"], each["urgency"]) for each in first["reviews"]] == [("danger", "now")]
+    rest = (await client.get(f"/v1/reviews?cursor={first['next_cursor']}")).json
+    assert [(each["reason"], each["urgency"]) for each in rest["reviews"]] == [("paid", "routine")]
+    assert rest["next_cursor"] is None
+    assert (await client.get("/v1/reviews?cursor=cmVwXzE")).problem == "invalid_request"
+
+
 async def test_the_queue_shows_and_takes_decisions(client: Client) -> None:
     """What may be a stop is listed with its remedy, decided once, and 404 for whoever comes second."""
     await client.post("/v1/notifications", request())
     await says(client, "can you make it stop")
     [item] = (await client.get("/v1/reviews")).json["reviews"]
     assert (item["kind"], item["borrower_id"], item["reason"]) == ("reply", "B-1", "maybe_stop")
+    assert (item["urgency"], item["review_by"] > item["since"]) == ("routine", True)
     assert (await client.get("/v1/reviews?reason=hold")).json["reviews"] == []
     decided = await client.post(f"/v1/reviews/{item['id']}/approve", {"reason": "a question, no stop"})
     assert decided.json == {"id": item["id"], "decision": "approved"}

@@ -29,6 +29,7 @@ from channels.base import (
     ReceiptStatus,
     Reply,
     SendFailure,
+    SlotRules,
     TemplateCall,
     TemplateReport,
     TemplateStatus,
@@ -139,6 +140,12 @@ async def test_a_wrong_secret_is_the_accounts_fault(server: ChineseSmsServer) ->
 
 
 # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tencents_parameters_are_short_and_no_links() -> None:
+    """Six characters (an amount such as 1234.56 has seven) and no link; Aliyun's are checked by its template alone."""
+    assert _provider("tencent").capability.slots == SlotRules(longest=6, links=False)
+    assert _provider("aliyun").capability.slots == SlotRules()
 
 
 @pytest.mark.parametrize("kind", KINDS)

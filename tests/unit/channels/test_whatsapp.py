@@ -15,6 +15,7 @@ from channels.base import (
     BadSignature,
     CallbackEvents,
     CallbackRequest,
+    Capability,
     Content,
     LookupResult,
     MalformedCallback,
@@ -195,6 +196,11 @@ def test_collections_need_a_recorded_sign_off(kind: str) -> None:
             categories(**{**signed, name: ""})
     with pytest.raises(ValueError, match="collections_approved_on must be a date"):
         categories(**{**signed, "collections_approved_on": "last week"})
+
+
+def test_every_category_needs_consent_to_whatsapp() -> None:
+    """The policy of WhatsApp wants an opt-in that names the business, whatever the message is for."""
+    assert CHANNEL.profile.consent_categories == Capability().categories
 
 
 def test_it_shares_its_addresses_with_sms() -> None:

@@ -94,15 +94,15 @@ async def test_reviews_are_decided_by_ids_or_by_their_reason(command: Run, gatew
     await gateway.path.store.accept(
         [draft(f"k{number}", borrower=f"B-{number}", verdict=HELD) for number in range(3)], NOW
     )
-    first, *_ = await gateway.operations.reviews.waiting("acme", None, 10, "")
+    first, *_ = await gateway.operations.reviews.waiting("acme", None, 10)
     assert (await command("review", "approve", "--reason", "both, or neither"))[0] == 2
     status, said = await command("redrive", "--filter-reason", "hold", "--reason", "try")
     assert (status, "redriven" in said) == (0, False)
     assert (await command("review", "refuse", str(first["id"]), "--reason", "in hospital"))[0] == 0
-    assert len(await gateway.operations.reviews.waiting("acme", None, 10, "")) == 2
+    assert len(await gateway.operations.reviews.waiting("acme", None, 10)) == 2
     status, said = await command("review", "approve", "--filter-reason", "hold", "--reason", "the holds were wrong")
     assert (status, said.count("approved")) == (0, 2)
-    assert await gateway.operations.reviews.waiting("acme", None, 10, "") == []
+    assert await gateway.operations.reviews.waiting("acme", None, 10) == []
 
 
 def test_the_help_loads_no_server() -> None:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.notifications import Notification
 from gateway.core.reasons import PolicyReason
+from gateway.core.understanding import OpenReviews, Urgency
 from gateway.core.verdicts import VerdictKind
 from gateway.observability import metrics as names
 from gateway.observability.metrics import Metrics
@@ -23,7 +24,7 @@ from tests.support.ledgers import NOW, draft
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),
-    *("le", "intent", "kind", "scope", "dependency", "source", "template", "tenant", "limit"),
+    *("le", "intent", "kind", "scope", "dependency", "source", "template", "tenant", "limit", "urgency"),
 }
 
 
@@ -175,7 +176,7 @@ def test_gauges_have_the_values_that_were_set() -> None:
     metrics.relay_ran(datetime(2026, 1, 1, tzinfo=UTC), triggered=3, lag_seconds=0.25)
     metrics.relay_ran(datetime(2026, 1, 2, tzinfo=UTC), triggered=2, lag_seconds=0.5)
     metrics.unknown(4)
-    metrics.review(waiting=5, oldest_seconds=3600)
+    metrics.review({Urgency.NOW: OpenReviews(2, 60.0), Urgency.ROUTINE: OpenReviews(5)}, oldest_seconds=3600)
     assert _value(metrics, "gateway_due_deliveries") == 7
     assert _value(metrics, "gateway_oldest_due_seconds") == 42.5
     assert _value(metrics, "gateway_queued_jobs") == 3  # as it was before Redis was lost
@@ -183,7 +184,10 @@ def test_gauges_have_the_values_that_were_set() -> None:
     assert _value(metrics, "gateway_relay_triggered_total") == 5
     assert _value(metrics, "gateway_relay_lag_seconds") == 0.5
     assert _value(metrics, "gateway_unknown_outcomes") == 4
-    assert (_value(metrics, "gateway_review_waiting"), _value(metrics, "gateway_review_oldest_seconds")) == (5, 3600)
+    assert _value(metrics, "gateway_review_oldest_seconds") == 3600
+    for urgency, waiting, overdue in (("now", 2, 60), ("today", 0, 0), ("routine", 5, 0)):
+        assert _value(metrics, "gateway_review_waiting", urgency=urgency) == waiting
+        assert _value(metrics, "gateway_review_overdue_seconds", urgency=urgency) == overdue
 
 
 def test_durations_fall_into_buckets_and_failed_transactions_count() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.understanding import OpenReviews, Urgency
 from gateway.operations.activity import MINUTES, EventGroup
 from gateway.operations.processes import RunningProcess
 from gateway.stages.route import ProviderHealth
@@ -50,6 +51,7 @@ PAUSE = Switch("swi", SwitchKind.PAUSE, SwitchScope.ALL, "", "", "why", "who", N
         ({"ages": replace(QUIET, due=1, oldest_due_seconds=61)}, "GatewayDeliveriesLate"),
         ({"ages": replace(QUIET, unknown=1)}, "GatewayUnknownOutcomes"),
         ({"ages": replace(QUIET, review=1, oldest_review_seconds=4 * 3600 + 1)}, "GatewayReviewWaits"),
+        ({"ages": replace(QUIET, reviews={Urgency.NOW: OpenReviews(1, 1.0)})}, "GatewayUrgentReplyWaits"),
         ({"processes": ()}, "GatewayWorkerAbsent"),
         ({"processes": (replace(WORKER, seen_at=NOW - timedelta(minutes=1)),)}, "GatewayWorkerAbsent"),
         ({"processes": (_with(a=0.0),)}, "GatewayProviderFailing"),

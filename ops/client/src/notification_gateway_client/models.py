@@ -213,11 +213,44 @@ class CapOut(_Answer):
     reached: bool
 
 
+class CaseBatchIn(_Request):
+    """Up to 1,000 cases. A bad one is answered in its place and does not stop the others."""
+
+    cases: list[CaseItemIn]
+
+
+class CaseBatchOut(_Answer):
+    results: list[CaseResultOut]
+
+
+class CaseClosingIn(_Request):
+    """Why a case is closed for good: a word of the caller's, such as ``paid``; and when, where not now."""
+
+    reason: str
+    at: AwareDatetime | None = None
+
+
+class CaseClosingOut(_Answer):
+    reason: str
+    at: AwareDatetime
+
+
 class CaseIn(_Request):
     id: str
     product: str
     due_date: date
     stage: str
+
+
+class CaseItemIn(_Request):
+    """One case of a batch, with any of its parts."""
+
+    id: str
+    case: CasePutIn | None = None
+    payments: list[PaymentIn] = Field(default_factory=list)
+    promises: list[PromiseIn] = Field(default_factory=list)
+    plans: list[PlanIn] = Field(default_factory=list)
+    closed: CaseClosingIn | None = None
 
 
 class CaseOut(_Answer):
@@ -227,15 +260,73 @@ class CaseOut(_Answer):
     stage: str
 
 
+class CasePlanOut(_Answer):
+    id: str
+    first_date: date
+
+
+class CasePromiseOut(_Answer):
+    id: str
+    date: date
+
+
+class CasePutIn(_Request):
+    """A case as the case system has it at ``as_of``: the balance has all payments until then. ``facts`` are for
+    conditions of journeys, ``variables`` for templates (such as ``pay_url``)."""
+
+    as_of: AwareDatetime
+    borrower: BorrowerIn
+    product: str
+    currency: str
+    balance: str
+    minimum_due: str
+    due_date: date
+    facts: dict[str, Any] = Field(default_factory=dict)
+    variables: dict[str, str] = Field(default_factory=dict)
+
+
+class CaseResultOut(_Answer):
+    """A case of a batch: as for a single one, or as its problem."""
+
+    status: int
+    id: str | None = None
+    ended: str | None = None
+    closed: CaseClosingOut | None = None
+    borrower_id: str | None = None
+    as_of: AwareDatetime | None = None
+    currency: str | None = None
+    due_date: date | None = None
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    payments: int | None = None
+    promise: CasePromiseOut | None = None
+    plan: CasePlanOut | None = None
+    changed: bool | None = None
+    cancelled: int | None = None
+    type: str | None = None
+    title: str | None = None
+    detail: str | None = None
+    errors: list[FieldErrorOut] = Field(default_factory=list)
+
+
+class CaseStateOut(_Answer):
+    """What was fed of a case and what follows from it, without the borrower's name and addresses."""
+
+    id: str
+    ended: str | None
+    closed: CaseClosingOut | None
+    borrower_id: str | None
+    as_of: AwareDatetime | None = None
+    currency: str | None = None
+    due_date: date | None = None
+    facts: dict[str, JsonValue]
+    payments: int
+    promise: CasePromiseOut | None
+    plan: CasePlanOut | None
+
+
 class ChannelConsentOut(_Answer):
     channel: str
     category: Category
-
-
-class CloseIn(_Request):
-    """Why a case is closed: a word of the caller's, such as ``paid``."""
-
-    reason: str
 
 
 class ClosedCaseOut(_Answer):
@@ -400,6 +491,22 @@ class EventOut(_Answer):
     detail: dict[str, JsonValue]
 
 
+class FedCaseOut(_Answer):
+    id: str
+    ended: str | None
+    closed: CaseClosingOut | None
+    borrower_id: str | None
+    as_of: AwareDatetime | None = None
+    currency: str | None = None
+    due_date: date | None = None
+    facts: dict[str, JsonValue]
+    payments: int
+    promise: CasePromiseOut | None
+    plan: CasePlanOut | None
+    changed: bool
+    cancelled: int
+
+
 class FieldErrorOut(_Answer):
     pointer: str
     detail: str
@@ -553,6 +660,25 @@ class PackOut(_Answer):
     sha256: str
 
 
+class PaymentIn(_Request):
+    """Money that came in. The same id again is the same payment."""
+
+    id: str
+    amount: str
+    at: AwareDatetime
+
+
+class PlanIn(_Request):
+    """Instalments that were agreed; with ``ended_at`` they no longer are in place."""
+
+    id: str
+    instalment: str
+    instalments: int
+    first_date: date
+    agreed_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+
+
 class PreferencesOut(_Answer):
     """What the latest request said of the borrower."""
 
@@ -577,6 +703,15 @@ class ProblemOut(_Answer):
     current: dict[str, JsonValue] = Field(default_factory=dict)
     findings: list[dict[str, JsonValue]] = Field(default_factory=list)
     consequences: list[dict[str, JsonValue]] = Field(default_factory=list)
+
+
+class PromiseIn(_Request):
+    """The borrower promised to pay ``amount`` by ``date``. Collections wait until then."""
+
+    id: str
+    amount: str
+    date: date
+    made_at: AwareDatetime
 
 
 class ProviderTemplateCallOut(_Answer):
@@ -658,11 +793,14 @@ class ReviewIn(_Request):
 
 
 class ReviewItemOut(_Answer):
-    """A delivery that waits for a person, or a reply (``text``) that may be a stop."""
+    """A delivery or a reply (``text``) that waits for a person. ``review_by``: until when a reply is to be
+    read."""
 
     id: str
     kind: Literal["delivery", "reply"]
     reason: str
+    urgency: Literal["now", "today", "routine"]
+    review_by: AwareDatetime | None
     since: AwareDatetime
     notification_id: str
     borrower_id: str

@@ -16,8 +16,12 @@ from .models import (
     BorrowerHoldOut,
     BorrowerOut,
     CancelledOut,
+    CaseBatchIn,
+    CaseBatchOut,
+    CaseClosingIn,
+    CasePutIn,
+    CaseStateOut,
     ClosedCaseOut,
-    CloseIn,
     ConsentIn,
     ConsentOut,
     ControlEndedOut,
@@ -27,12 +31,16 @@ from .models import (
     DeadLetterListOut,
     DecisionIn,
     DecisionOut,
+    FedCaseOut,
     HoldIn,
     NotificationIn,
     NotificationListOut,
     NotificationOut,
     OptOutIn,
     OptOutRecordedOut,
+    PaymentIn,
+    PlanIn,
+    PromiseIn,
     RedriveIn,
     RedriveOut,
     ReplayedOut,
@@ -123,9 +131,34 @@ class Operations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
-    def close_case(self, case_id: str, body: CloseIn) -> ClosedCaseOut:
+    def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
+        """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
+        nothing."""
+        return self.call(Call("PUT", ("v1", "cases", case_id), body=body), FedCaseOut)
+
+    def get_case(self, case_id: str) -> CaseStateOut:
+        """What was fed of a case, without the borrower's name and addresses, and what follows from it."""
+        return self.call(Call("GET", ("v1", "cases", case_id)), CaseStateOut)
+
+    def add_payment(self, case_id: str, body: PaymentIn) -> FedCaseOut:
+        """A payment. Where nothing is due after it, nothing more is sent from the answer on."""
+        return self.call(Call("POST", ("v1", "cases", case_id, "payments"), body=body), FedCaseOut)
+
+    def add_promise(self, case_id: str, body: PromiseIn) -> FedCaseOut:
+        """A promise to pay: collections wait until its day is over."""
+        return self.call(Call("POST", ("v1", "cases", case_id, "promises"), body=body), FedCaseOut)
+
+    def add_plan(self, case_id: str, body: PlanIn) -> FedCaseOut:
+        """A repayment plan that was agreed, or that has ended: collections wait while it is in place."""
+        return self.call(Call("POST", ("v1", "cases", case_id, "plans"), body=body), FedCaseOut)
+
+    def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
+
+    def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
@@ -171,8 +204,7 @@ class Operations(ABC):
         return self.call(Call("POST", ("v1", "decisions"), body=body), DecisionOut)
 
     def list_reviews(self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None) -> ReviewListOut:
-        """Deliveries that wait for a person, then replies that may be a stop; each with its reason and since
-        when."""
+        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
         return self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
@@ -346,9 +378,34 @@ class AsyncOperations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return await self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
-    async def close_case(self, case_id: str, body: CloseIn) -> ClosedCaseOut:
+    async def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
+        """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
+        nothing."""
+        return await self.call(Call("PUT", ("v1", "cases", case_id), body=body), FedCaseOut)
+
+    async def get_case(self, case_id: str) -> CaseStateOut:
+        """What was fed of a case, without the borrower's name and addresses, and what follows from it."""
+        return await self.call(Call("GET", ("v1", "cases", case_id)), CaseStateOut)
+
+    async def add_payment(self, case_id: str, body: PaymentIn) -> FedCaseOut:
+        """A payment. Where nothing is due after it, nothing more is sent from the answer on."""
+        return await self.call(Call("POST", ("v1", "cases", case_id, "payments"), body=body), FedCaseOut)
+
+    async def add_promise(self, case_id: str, body: PromiseIn) -> FedCaseOut:
+        """A promise to pay: collections wait until its day is over."""
+        return await self.call(Call("POST", ("v1", "cases", case_id, "promises"), body=body), FedCaseOut)
+
+    async def add_plan(self, case_id: str, body: PlanIn) -> FedCaseOut:
+        """A repayment plan that was agreed, or that has ended: collections wait while it is in place."""
+        return await self.call(Call("POST", ("v1", "cases", case_id, "plans"), body=body), FedCaseOut)
+
+    async def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return await self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
+
+    async def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return await self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     async def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
@@ -396,8 +453,7 @@ class AsyncOperations(ABC):
     async def list_reviews(
         self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> ReviewListOut:
-        """Deliveries that wait for a person, then replies that may be a stop; each with its reason and since
-        when."""
+        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
         return await self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
