@@ -193,7 +193,7 @@ def test_the_commands_find_the_demo_that_is_up(
     verdicts = answer("decide", str(file), "--json", *where)["verdicts"]
     assert sum(each["number"] for each in verdicts) == 1
 
-    missing = in_process("status", "ntf_0", *where)
+    missing = in_process("status", f"ntf_{0:032}", *where)
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert_one_line(["demo", "--port", "0", *where], "another gateway")
     assert_one_line(["key", "revoke", "nobody", *where], "there is no 'nobody'")

@@ -225,7 +225,6 @@ def test_the_steps_for_a_journey_add_a_journey(follow: Callable[[str], Path]) ->
         sys.executable,
         "-m",
         "pytest",
-        "-q",
         "-p",
         "no:randomly",
         "tests/unit/journeys/test_lint.py",
