@@ -38,6 +38,24 @@ router = APIRouter(prefix="/v1/cases", tags=["cases"])
 _ITEM_LIMITS = bodies.JsonLimits(64_000, 3_000)
 
 
+@router.post("/batch", response_model=CaseBatchOut, openapi_extra=body(CaseBatchIn))
+async def save_case_batch(
+    request: Request, who: Sending, store: Uses[CaseStore], clock: Uses[GatewayClock]
+) -> Response:
+    """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+    raw = await bodies.read_json_bytes(request, part(request, HttpSettings).max_body_bytes)
+    now, budget = clock(), ErrorBudget()
+    checked = [_checked(part(request, ConfiguredChannels), number, each, now, budget) for number, each in _items(raw)]
+    fed = iter(await store.feed(who.tenant, [each for each in checked if isinstance(each, CaseRecord)], who.actor))
+    results = [
+        {"status": each.status, **each.document()}
+        if isinstance(each, Problem)
+        else {"status": 200, **_view(next(fed), now)}
+        for each in checked
+    ]
+    return bodies.answer({"results": results})
+
+
 @router.put("/{case_id}", response_model=FedCaseOut, openapi_extra=body(CasePutIn))
 async def save_case(
     request: Request, who: Sending, case_id: Identifier, store: Uses[CaseStore], clock: Uses[GatewayClock]
@@ -97,24 +115,6 @@ async def get_case(who: Reading, case_id: Identifier, store: Uses[CaseStore], cl
     if found is None:
         raise Problem("not_found")
     return bodies.answer(_state(found, clock()))
-
-
-@router.post("/batch", response_model=CaseBatchOut, openapi_extra=body(CaseBatchIn))
-async def save_case_batch(
-    request: Request, who: Sending, store: Uses[CaseStore], clock: Uses[GatewayClock]
-) -> Response:
-    """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-    raw = await bodies.read_json_bytes(request, part(request, HttpSettings).max_body_bytes)
-    now, budget = clock(), ErrorBudget()
-    checked = [_checked(part(request, ConfiguredChannels), number, each, now, budget) for number, each in _items(raw)]
-    fed = iter(await store.feed(who.tenant, [each for each in checked if isinstance(each, CaseRecord)], who.actor))
-    results = [
-        {"status": each.status, **each.document()}
-        if isinstance(each, Problem)
-        else {"status": 200, **_view(next(fed), now)}
-        for each in checked
-    ]
-    return bodies.answer({"results": results})
 
 
 def _items(raw: bytes) -> list[tuple[int, msgspec.Raw]]:

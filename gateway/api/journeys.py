@@ -47,7 +47,7 @@ Approving = Annotated[Caller, Depends(needs(Scope.TEMPLATES_APPROVE))]
 _CONFLICT: dict[int | str, Any] = {409: {"description": ""}}
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Number = Annotated[int, Field(ge=1, le=1_000_000)]
-_DEFINITIONS, _ONE = "/v1/journey-definitions", "/v1/journey-definitions/{name}/{number}"
+_DEFINITIONS, _ONE = "/v1/journey-definitions", "/v1/journey-definitions/{name}/{number:int}"
 
 
 @router.get(_DEFINITIONS, response_model=JourneyVersionsOut)

@@ -54,6 +54,8 @@ _CALLBACK: dict[str, Any] = {
 }
 
 
+_SECRET = {"name": "secret", "in": "path", "required": True, "schema": {"type": "string"}, "example": "a-secret"}
+_WITH_SECRET: dict[str, Any] = {"parameters": [*_CALLBACK["parameters"], _SECRET]}
 _BAD_SIGNATURE: dict[int | str, Any] = {403: {"description": ""}}
 
 
@@ -73,14 +75,31 @@ async def receive_receipts(request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/receipts/{provider}/{secret}", status_code=204, responses=_BAD_SIGNATURE, openapi_extra=_CALLBACK)
+@router.post(
+    "/receipts/{provider}/{secret}",
+    status_code=204,
+    responses=_BAD_SIGNATURE,
+    openapi_extra={**_CALLBACK, **_WITH_SECRET},
+)
 async def receive_unsigned_receipts(request: Request) -> Response:
     """As without the secret, for providers that sign nothing: the path proves that the provider was given it."""
     return await receive_receipts(request)
 
 
-@router.get("/receipts/{provider}", status_code=204, responses=_BAD_SIGNATURE, name="verify_callback_address")
-@router.get("/receipts/{provider}/{secret}", status_code=204, responses=_BAD_SIGNATURE, name="verify_secret_address")
+@router.get(
+    "/receipts/{provider}",
+    status_code=204,
+    responses=_BAD_SIGNATURE,
+    name="verify_callback_address",
+    openapi_extra={"parameters": _CALLBACK["parameters"]},
+)
+@router.get(
+    "/receipts/{provider}/{secret}",
+    status_code=204,
+    responses=_BAD_SIGNATURE,
+    name="verify_secret_address",
+    openapi_extra=_WITH_SECRET,
+)
 async def verify(request: Request) -> Response:
     """Answer a provider that checks the address before it uses it (a challenge to be repeated, signed or not)."""
     with _refusing(request) as provider:

@@ -519,6 +519,7 @@ class AdminActOut(BaseModel):
     outcome: str
     reason: str
     request_id: str
+    unrecorded: Annotated[int, Field(description="Denied acts of the same actor before it that have no entry.")] = 0
     hash: str
 
 

@@ -26,6 +26,7 @@ from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
 from tests.ops.promtool import OPS, alerts, tool
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.production import free_port
 from tests.support.waiting import LIMIT_SECONDS
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
@@ -47,7 +48,9 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
         head, *rows = csv.reader(file)
     with (folder / "portfolio.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([head, *rows[:: max(1, len(rows) // 100)], rows[0]])
-    environment = {**os.environ, "GATEWAY_METRICS_TENANTS": '["demo"]', "PYTHONUNBUFFERED": "1"}
+    metrics = free_port()
+    environment = {**os.environ, "GATEWAY_METRICS_TENANTS": '["demo"]', "GATEWAY_METRICS_PORT": str(metrics)}
+    environment["PYTHONUNBUFFERED"] = "1"
     command = [sys.executable, "-c", "from gateway.cli import app; app()", "demo", "--port", "0"]
     command += ["--file", str(folder / "portfolio.csv"), "--data-dir", str(folder)]
     with (folder / "stderr").open("w") as told:
@@ -58,7 +61,7 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
             assert process.poll() is None, (folder / "stderr").read_text()
             assert time.monotonic() < deadline, "the demo takes too long"
             time.sleep(0.1)
-        yield folder, json.loads((folder / "demo.json").read_text())
+        yield folder, {**json.loads((folder / "demo.json").read_text()), "metrics_port": metrics}
     finally:
         process.terminate()
         process.wait(LIMIT_SECONDS)
@@ -68,8 +71,7 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watch(demo: tuple[Path, dict[str, Any]]) -> AsyncIterator[Watch]:
     folder, keys = demo
-    port = int(keys["url"].rpartition(":")[2])
-    targets = {"gateway-api": [port], "gateway-worker": [port]}
+    targets = {job: [keys["metrics_port"]] for job in ("gateway-api", "gateway-worker")}
     async with watching(folder / "watch", targets, FACTOR, alerting=False) as found:
         yield found
 

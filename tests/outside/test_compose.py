@@ -78,7 +78,10 @@ def secrets() -> Iterator[Path]:
     provider |= {"from_address": "reminders@lender.example"}
     entry = {"channel": "email", "kind": "smtp", "name": "mail", "options": provider}
     (folder / "gateway_providers.json").write_text(json.dumps([entry]))
+    # Those of client certificates belong to the balancer: they end with a call through it.
     for block in re.findall(r"```sh\n((?:openssl|CA=).*?)```", README, re.DOTALL):
+        if "curl" in block:
+            continue
         script = block.replace("PASSWORD", PASSWORD)
         environment = {"PATH": "/usr/bin:/bin", "EDITOR": "true"}
         subprocess.run(["sh", "-euc", script], cwd=folder, env=environment, check=True, capture_output=True)

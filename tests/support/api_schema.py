@@ -66,11 +66,14 @@ def run(
             "checks": {"positive_data_acceptance": {"enabled": False}},
             "operations": [
                 # A bad item is answered in its place and does not stop the others: no bad item says anything new.
-                {
-                    "include-path": "/v1/notifications/batch",
-                    "checks": {"negative_data_rejection": {"enabled": False}},
-                    "phases": {"coverage": {"generation": {"mode": "positive"}}},
-                },
+                *(
+                    {
+                        "include-path": path,
+                        "checks": {"negative_data_rejection": {"enabled": False}},
+                        "phases": {"coverage": {"generation": {"mode": "positive"}}},
+                    }
+                    for path in ("/v1/notifications/batch", "/v1/cases/batch")
+                ),
                 # Its shape is that of a notification, whose every violation is tried.
                 {
                     "include-path": "/v1/decisions",

@@ -44,6 +44,8 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "ReasonIn": {"comment": "a test"},
     "PublishIn": {"comment": "a test"},
     "RollBackIn": {"comment": "a test"},
+    "EnterProviderTemplateIn": {"reference": "r"},
+    "ReportProviderTemplateIn": {"status": "submitted"},
     "TestSendIn": {"channel": "sms", "address": "+886912345678"},
     "WebhookEndpointIn": {"url": "https://example.com/hook"},
     "ReplayIn": {"all": True},

@@ -150,7 +150,7 @@ def needs(*scopes: Scope, reads_words: bool = False) -> Callable[[Request], Asyn
         act = AdminAct(
             who.tenant,
             who.actor,
-            f"{request.method} {request.scope['route'].path}",
+            f"{request.method} {request.scope['route'].path_format}",
             {name: str(value) for name, value in request.path_params.items()},
             str(request.scope["request_id"]),
         )

@@ -274,13 +274,13 @@ async def test_a_test_whose_process_died_is_sent_by_a_worker(gateway: Gateway, r
 async def test_a_name_that_points_inside_is_not_called(receiver: Receiver) -> None:
     """Names are resolved at each connection: whatever it pointed to when it was registered."""
     port = receiver.url.rpartition(":")[2]
-    message = WebhookMessage("msg_1", "whe_1", f"http://localhost:{port}", "{}", 1, (1,))
+    message = WebhookMessage("msg_1", "whe_1", f"http://localhost:{port}", "{}", 1, ((1, 1),))
     for networks, outcome in (([], WebhookOutcome.FORBIDDEN), (LOOPBACK, WebhookOutcome.DELIVERED)):
         sender = WebhookSender(Guard(networks), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
         [told] = await sender.send([message])
         await sender.close()
         assert told.outcome is outcome
-    literal = WebhookMessage("msg_2", "whe_1", receiver.url, "{}", 1, (1,))
+    literal = WebhookMessage("msg_2", "whe_1", receiver.url, "{}", 1, ((1, 1),))
     sender = WebhookSender(Guard([]), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
     assert [each.outcome for each in await sender.send([literal])] == [WebhookOutcome.FORBIDDEN]
     await sender.close()
@@ -302,7 +302,7 @@ async def test_what_an_answer_means(receiver: Receiver, status: int, outcome: We
     """Two hundreds are yes; a redirect is not followed; the rest says whether it is the message or the endpoint."""
     receiver.answers = [status]
     sender = WebhookSender(Guard(LOOPBACK), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
-    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", receiver.url, "{}", 1, (1,))])
+    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", receiver.url, "{}", 1, ((1, 1),))])
     await sender.close()
     assert (told.outcome, told.status, len(receiver.heard)) == (outcome, status, 1)
 
@@ -312,7 +312,7 @@ async def test_nobody_there_is_unreachable() -> None:
     async with receiving() as gone:
         url = gone.url
     sender = WebhookSender(Guard(LOOPBACK), lambda *_: "whsec_c2VjcmV0", lambda: NOW)
-    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", url, "{}", 1, (1,))])
+    [told] = await sender.send([WebhookMessage("msg_1", "whe_1", url, "{}", 1, ((1, 1),))])
     await sender.close()
     assert (told.outcome, told.status) == (WebhookOutcome.UNREACHABLE, None)
 
