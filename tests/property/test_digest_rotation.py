@@ -90,7 +90,7 @@ class _RotatingLedger:
         names = {address: current(address) for address in ADDRESSES}
         keys, person = [("acme", "sms", name) for name in names.values()], ("acme", "B-1")
         [found] = await database.read(lambda each: execute_pipelined(each, [ask_opted_out(each, keys)]))
-        assert {current(digest) for _, _, digest in found} == {names[each] for each in self.opted_out}
+        assert {current(digest) for _, digest in found} == {names[each] for each in self.opted_out}
         answer = await database.query(lambda each: ask_facts(each, [person], [], keys, NOW))
         known = facts_from(answer, [person], database.digests)[person].facts.addresses
         assert {name for name, each in known.items() if each.opted_out_at} == {names[each] for each in self.opted_out}

@@ -79,13 +79,16 @@ async def test_two_processes_add_the_same_address_once(users: Users, database: D
 
 
 def test_each_role_may_what_those_before_it_may() -> None:
-    """Viewer, editor, approver; platform is a viewer who may see totals over tenants, and nobody else may."""
-    assert [[role.may(needed) for needed in Role] for role in Role] == [
-        [True, False, False, False],
-        [True, True, False, False],
-        [True, True, True, False],
-        [True, False, False, True],
-    ]
+    """Viewer, then editor and approver, or agent, supervisor and compliance, or platform: none of another's rights."""
+    assert {role.value: {needed.value for needed in Role if role.may(needed)} for role in Role} == {
+        "viewer": {"viewer"},
+        "editor": {"viewer", "editor"},
+        "approver": {"viewer", "editor", "approver"},
+        "agent": {"viewer", "agent"},
+        "supervisor": {"viewer", "agent", "supervisor"},
+        "compliance": {"viewer", "agent", "supervisor", "compliance"},
+        "platform": {"viewer", "platform"},
+    }
 
 
 async def test_a_session_ends_by_itself_and_at_sign_out(users: Users, sessions: Sessions) -> None:

@@ -19,7 +19,7 @@ from tests.support.journey_path import JourneyBench
 async def test_a_case_is_told_from_its_entry_to_its_payment(database: Database) -> None:
     """In the order in which it happened, each with the case and, of a journey, the step."""
     bench = JourneyBench(database)
-    endpoints = WebhookEndpoints(database, lambda endpoint, version: "secret", bench.clock)
+    endpoints = WebhookEndpoints(database, lambda *_: "secret", bench.clock)
     wanted = ["case.opened", "case.paid", "journey.entered", "journey.step", "journey.exited"]
     await endpoints.create("acme", "https://example.com/hook", wanted)
     await bench.live()

@@ -30,6 +30,8 @@ IDS = {
     "category": "promotional",
     "template": "overdue-first",
     "number": 1,
+    "provider": "sim",
+    "locale": "en-US",
     "journey_id": "none",
     "name": "short",
     "act": "end",

@@ -24,6 +24,7 @@ _READING = [
     ["ledger", "prune", "--dry-run"],
     ["key", "list"],
     ["user", "list"],
+    ["user", "sessions"],
     ["policy", "backtest", "--pack", "tw.yaml", "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"],
 ]
 # Commands on the ledger itself that change nothing, besides those of ``_READING``; or whose act has no ledger yet.
