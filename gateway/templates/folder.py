@@ -25,7 +25,7 @@ SETTINGS = "template.toml"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # Settings, a locale's parts, and examples. Nothing else: names become paths when a template is written to disk.
 _NAME = re.compile(
-    r"template\.toml|[a-z]{2,3}-[A-Z]{2}/[a-z]+(\.[a-z]+){1,3}|examples/[a-z0-9][a-z0-9-]{0,59}\.json", re.ASCII
+    r"template\.toml|[a-z]{2,3}-[A-Z]{2}/[a-z_]+(\.[a-z]+){1,3}|examples/[a-z0-9][a-z0-9-]{0,59}\.json", re.ASCII
 )
 _MOST_FILES = 400  # our choice: thirty locales of a dozen parts
 _MOST_CHARACTERS = 100_000  # of one file; Gmail clips messages there
