@@ -6,6 +6,7 @@ Must not know any provider, nor the gateway.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ _CALLBACK_BACKOFF = 0.2  # seconds, doubled at each retry; our choice
 _CALLBACK_SECONDS = 15  # our choice: as Twilio
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Construct it, await ``start``, use ``url``, and await ``stop``. A subclass adds its routes."""
 
     def __init__(self, port: int = 0) -> None:
@@ -35,9 +36,9 @@ class LoopbackServer:
         """The URL that it listens on."""
         return f"http://127.0.0.1:{self.port}"
 
+    @abstractmethod
     def routes(self, app: web.Application) -> None:
         """Add the routes."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Listen on loopback. Sets ``port`` where it was 0."""

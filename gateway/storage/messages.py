@@ -70,7 +70,7 @@ def messages_of(connection: Connection, tenant: str, notification_id: str) -> li
     ``erased``: the attempt was made, and its words have been removed since.
     """
     mine = (notifications.c.id == notification_id) & (notifications.c.tenant == tenant)
-    owner = connection.execute(select(notifications).where(mine)).first()
+    owner = connection.execute(select(notifications.c.template, notifications.c.template_version).where(mine)).first()
     if owner is None:
         return None
     words = (messages.c.delivery_id == attempts.c.delivery_id) & (messages.c.attempt == attempts.c.number)
