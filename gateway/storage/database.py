@@ -183,9 +183,9 @@ class Database:
                 raise InvalidData(f"ledger: {type(getattr(error, 'orig', error)).__name__}") from None
             except DBAPIError as error:
                 # The driver's message can contain parameters, which are personal data: only its class is kept.
-                raise Unavailable(f"ledger: {type(error.orig).__name__}") from None
+                raise Unavailable(_named(error.orig)) from None
             except driver_error as error:  # of pipelined statements, which bypass SQLAlchemy
-                raise Unavailable(f"ledger: {type(error).__name__}") from None
+                raise Unavailable(_named(error)) from None
             except SQLAlchemyError as error:
                 raise Unavailable(f"ledger: {type(error).__name__}") from None
             finally:
@@ -205,6 +205,12 @@ class Database:
             await asyncio.to_thread(pool.shutdown)
         self._read_engine.dispose()
         self.engine.dispose()
+
+
+def _named(error: BaseException | None) -> str:
+    """The class of a driver's error, and the code that it has: SQLite's name of it, or PostgreSQL's SQLSTATE."""
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
+    return f"ledger: {type(error).__name__}" + (f" ({code})" if code else "")
 
 
 class _SocketGuard:

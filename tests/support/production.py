@@ -36,16 +36,25 @@ SECRET = "a-secret-for-tests-only-0123456789"
 _ACCOUNT = "AC" + "0" * 32
 
 
-def free_port() -> int:
-    """A port that nobody has, and that the kernel gives to nobody while its server is down.
+# Below the ports that Linux hands out by itself, to listeners on port 0 and to every outgoing connection.
+_PORTS = range(15_000, 32_768)
+_given_ports: set[int] = set()
 
-    It is below those that Linux hands out by itself, to listeners on port 0 and to every outgoing connection.
+
+def free_port() -> int:
+    """A port that nobody has, and that nobody else is given while its server is down.
+
+    Each test process draws from a share of its own, so that two that draw at once never get the same.
     """
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = _PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) :: shares]
     while True:
-        port = random.SystemRandom().randrange(15_000, 32_768)
+        port = random.SystemRandom().choice(own)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given_ports:
+                _given_ports.add(port)
+                return port
 
 
 @dataclass
