@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
+
+from tests.support.forked import ForkedProcess, run_gateway
+from tests.support.waiting import LIMIT_SECONDS
 
 PAGES = Path(__file__).parents[2] / "ops" / "runbooks"
-_COMMAND_SECONDS = 120.0  # most take half a second; a loaded machine needs the rest
+_NEEDS_A_SHELL = re.compile(r"[|;&<>`]|\$\(")
+
+
+def _shell(line: str) -> None:
+    os.execvp("bash", ["bash", "-c", line])
 
 
 class CommandFailed(Exception):
@@ -48,24 +58,20 @@ class Hand:
         known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
         if "$SWITCH" in line:
             known["SWITCH"] = self._switch()
-        process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", line),
-            env=known,
-            cwd=self.folder,
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        log = self.folder / f"said-{len(self.said)}"
+        if _NEEDS_A_SHELL.search(line) or not line.startswith("gateway "):
+            process = ForkedProcess(_shell, [line], known, log)
+        else:
+            words = [Template(each).substitute(known) for each in shlex.split(line)]
+            process = ForkedProcess(run_gateway, words[1:], known, log)
         try:
-            printed, _ = await asyncio.wait_for(process.communicate(), _COMMAND_SECONDS)
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)  # processes that bash started keep its output open
-            await process.wait()
-            raise CommandFailed(f"{line}\nhas not ended after {_COMMAND_SECONDS:.0f} s") from None
-        self.said.append((line, printed.decode(errors="replace")))
-        if process.returncode:
-            raise CommandFailed(f"{line}\nended with {process.returncode}:\n{self.said[-1][1]}")
+            status = await asyncio.to_thread(process.wait, LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with what a shell started
+            raise CommandFailed(f"{line}\nhas not ended after {LIMIT_SECONDS:.0f} s") from None
+        self.said.append((line, log.read_text(errors="replace")))
+        if status:
+            raise CommandFailed(f"{line}\nended with {status}:\n{self.said[-1][1]}")
         return self.said[-1][1]
 
     def _switch(self) -> str:

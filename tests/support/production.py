@@ -12,7 +12,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +28,7 @@ from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.core.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
+from tests.support.forked import ForkedProcess, run_gateway
 from tests.support.ledgers import begun
 from tests.support.waiting import LIMIT_SECONDS
 
@@ -64,20 +64,13 @@ class Process:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     log: Path
-    handle: subprocess.Popen[bytes] = field(init=False)
+    handle: ForkedProcess = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.handle = subprocess.Popen(
-                [sys.executable, "-c", "from gateway.cli import app; app()", *self.arguments],
-                env={**os.environ, **self.environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.handle = ForkedProcess(run_gateway, self.arguments, self.environment, self.log)
 
     def kill(self) -> None:
         self.handle.kill()

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,8 +28,10 @@ from gateway.core.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
+from tests.chaos.harness import process as fleet_process
 from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
 from tests.chaos.harness.proxy import Proxy
+from tests.support.forked import ForkedProcess
 from tests.support.postgresql import PostgresServer
 from tests.support.production import free_port
 
@@ -59,19 +59,13 @@ class FleetProcess:
     broken: str = ""
     skew: float = 0.0
     wanted: bool = True
-    handle: subprocess.Popen[bytes] | None = None
+    handle: ForkedProcess | None = None
 
     def supervise(self) -> None:
         if self.wanted and (self.handle is None or self.handle.poll() is not None):
-            command = [sys.executable, "-m", "tests.chaos.harness.process", str(self.skew), self.broken or "-"]
-            with self.log.open("ab") as log:
-                self.handle = subprocess.Popen(
-                    [*command, *self.arguments],
-                    env={**os.environ, **self.environment},
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            self.handle = ForkedProcess(
+                fleet_process.run, [str(self.skew), self.broken or "-", *self.arguments], self.environment, self.log
+            )
 
     def kill(self) -> None:
         if self.handle is not None:

@@ -1,23 +1,20 @@
 """One of our processes as the chaos run starts it: with a clock that is off, or broken on purpose.
 
-    python -m tests.chaos.harness.process SKEW BREAK GATEWAY-ARGUMENTS…
-
 The breaks show that the run can fail; they are no part of the gateway.
 """
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.app import storage
 from gateway.app.settings import Settings
-from gateway.cli import app
 from gateway.core.deliveries import Delivery, Transition
 from gateway.core.states import State
 from gateway.queue.due_scanner import DueScanner
 from gateway.stages.settle import OutcomeRecorder
+from tests.support.forked import run_gateway
 
 
 def skew(seconds: float) -> None:
@@ -50,11 +47,11 @@ def _queue_as_truth() -> None:
 
 BREAKS = {"resend-on-timeout": _resend_on_timeout, "queue-as-truth": _queue_as_truth}
 
-if __name__ == "__main__":
-    ahead, broken, *arguments = sys.argv[1:]
+
+def run(ahead: str, broken: str, *arguments: str) -> None:
+    """``gateway ARGUMENTS…`` with a clock that is so many seconds ahead, and with one of BREAKS if it is named."""
     if float(ahead):
         skew(float(ahead))
     if broken in BREAKS:
         BREAKS[broken]()
-    sys.argv = ["gateway", *arguments]
-    app()
+    run_gateway(*arguments)

@@ -1,0 +1,89 @@
+"""Our own processes without the second of processor time that their imports take.
+
+They are forked from a server which has imported the gateway already, and are real processes otherwise: with an
+environment, a session and a log of their own, killed and waited for like any other.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    [
+        *("gateway.cli", "gateway.app.http", "gateway.app.serving", "gateway.api.app", "uvicorn", "uvloop"),
+        *("channels.sms.twilio", "channels.email.smtp", "channels.email.listener", "gateway.cli.console"),
+    ]
+)
+
+
+def run_gateway(*arguments: str) -> None:
+    """The command line, as ``gateway`` runs it."""
+    from gateway.cli import app
+
+    sys.argv = ["gateway", *arguments]
+    app()
+
+
+class ForkedProcess:
+    """A running process; the part of ``subprocess.Popen`` that tests use."""
+
+    def __init__(
+        self, target: Callable[..., None], arguments: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> None:
+        """Start ``target(*arguments)`` with this environment; both outputs are appended to ``log``."""
+        given = (target, tuple(arguments), {**os.environ, **environment}, os.getcwd(), str(log))
+        self._process: Any = _SERVER.Process(target=_begin, args=given, daemon=True)
+        self._process.start()
+        self._asking = threading.Lock()  # its end is read from a pipe, once
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs; negative: the number of the signal that ended it."""
+        with self._asking:
+            status: int | None = self._process.exitcode
+            return status
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, at its end. Raises subprocess.TimeoutExpired."""
+        with self._asking:
+            self._process.join(timeout)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired("gateway", timeout or 0)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _begin(
+    target: Callable[..., None], arguments: Sequence[str], environment: Mapping[str, str], folder: str, log: str
+) -> None:
+    os.setsid()
+    os.chdir(folder)
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(written, stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    random.seed()  # all are forked with the same state
+    target(*arguments)
