@@ -27,7 +27,7 @@ async def _chaos(*arguments: str) -> tuple[int, dict[str, Any]]:
 
 async def test_faults_of_all_kinds_break_no_promise() -> None:
     """Under one short seed nothing is lost, repeated, outside hours, over a cap, after an opt-out, or left open."""
-    status, found = await _chaos("--seed", "7", "--minutes", "0.5", "--rate", "6", "--patience", "400")
+    status, found = await _chaos("--seed", "7", "--minutes", "0.35", "--rate", "8", "--patience", "400")
     promises = FIGURES[3:-1]
     assert {name: found[name] for name in promises} == dict.fromkeys(promises, 0), found
     assert status == 0

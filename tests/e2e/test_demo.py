@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.core.states import State
+from tests.support.forked import gateway_command
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
@@ -34,9 +35,7 @@ def environment() -> dict[str, str]:
 
 def gateway(*arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
-    return subprocess.run(
-        [*GATEWAY, *arguments], capture_output=True, text=True, env=environment(), timeout=timeout, check=False
-    )
+    return gateway_command(*arguments, environment=environment(), limit=timeout)
 
 
 def in_process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -225,7 +224,7 @@ def test_what_is_in_the_way_is_one_line(short_dir: Path, tmp_path: Path) -> None
     wrong = gateway("demo", "--at", "tomorrow", *where)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     outside = {**environment(), "GATEWAY_DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
-    refused = subprocess.run([*GATEWAY, "demo", *where], capture_output=True, text=True, env=outside, check=False)
+    refused = gateway_command("demo", *where, environment=outside)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "embedded default only" in refused.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ from channels.sms.channel import SmsChannel
 from gateway.app.app import Gateway
 from tests.support.api_gateway import Client, app_of, open_api_gateway, serving
 from tests.support.browser import PASSWORD
+from tests.support.forked import gateway_command
 from tests.support.ledgers import NOW
 
 VERSIONS = "/v1/templates/due-soon/versions"
@@ -101,12 +101,9 @@ async def on_the_page(url: str) -> None:
 async def on_the_command_line(url: str, key: str) -> None:
     """The list names provider, locale and state."""
     arguments = ["template", "providers", "list", "due-soon", "1", "--url", url, "--key", key, "--json"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from gateway.cli import app; app()", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    found = {each["locale"]: each["status"] for each in json.loads(out)}
+    done = await asyncio.to_thread(gateway_command, *arguments)
+    assert done.returncode == 0, done.stderr
+    found = {each["locale"]: each["status"] for each in json.loads(done.stdout)}
     assert found["en-US"] == "submitted"
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from gateway.templates.folder import read_template
 from gateway.templates.workflow.preview import SAMPLE_UNSUBSCRIBE_URL
 from gateway.templates.workflow.versions_store import VersionStore
 from tests.support.api_gateway import Answer, Client, app_of, request, serving
+from tests.support.forked import gateway_command
 from tests.support.ledgers import begun, empty_sqlite
 
 ACCOUNT = "AC" + "0" * 32
@@ -86,15 +86,9 @@ class Office:
     async def command(self, who: Client, *arguments: str, status: int = 0) -> str:
         """What ``gateway template …`` writes; stderr where it is to fail."""
         environment = {**os.environ, "GATEWAY_URL": who.url, "GATEWAY_API_KEY": who.token}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.cli", "template", *arguments),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode == status, err.decode()
-        return (err if status else out).decode()
+        done = await asyncio.to_thread(gateway_command, "template", *arguments, environment=environment)
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     async def version_of(self, accepted: Answer) -> str:
         found = await self.sender.get(f"/v1/notifications/{accepted.json['id']}")

@@ -12,11 +12,14 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import LIMIT_SECONDS
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -35,14 +38,36 @@ def run_gateway(*arguments: str) -> None:
     app()
 
 
+def gateway_command(
+    *arguments: str, environment: Mapping[str, str] | None = None, limit: float = LIMIT_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """``gateway ARGUMENTS…`` to its end, in the environment of the tests or in another one."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        process = ForkedProcess(run_gateway, arguments, environment or os.environ, out, errors)
+        try:
+            status = process.wait(limit)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, status, out.read_text("utf-8"), errors.read_text("utf-8"))
+
+
 class ForkedProcess:
     """A running process; the part of ``subprocess.Popen`` that tests use."""
 
     def __init__(
-        self, target: Callable[..., None], arguments: Sequence[str], environment: Mapping[str, str], log: Path
+        self,
+        target: Callable[..., None],
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        errors: Path | None = None,
     ) -> None:
-        """Start ``target(*arguments)`` with this environment; both outputs are appended to ``log``."""
-        given = (target, tuple(arguments), {**os.environ, **environment}, os.getcwd(), str(log))
+        """Start ``target(*arguments)`` with this environment alone.
+
+        Its output is appended to ``log``, and what it writes to stderr to ``errors`` where that is given.
+        """
+        given = (target, tuple(arguments), dict(environment), os.getcwd(), (str(log), str(errors or log)))
         self._process: Any = _SERVER.Process(target=_begin, args=given, daemon=True)
         self._process.start()
         self._asking = threading.Lock()  # its end is read from a pipe, once
@@ -76,13 +101,16 @@ class ForkedProcess:
 
 
 def _begin(
-    target: Callable[..., None], arguments: Sequence[str], environment: Mapping[str, str], folder: str, log: str
+    target: Callable[..., None],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: str,
+    outputs: Sequence[str],
 ) -> None:
     os.setsid()
     os.chdir(folder)
-    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream in (1, 2):
-        os.dup2(written, stream)
+    for stream, path in zip((1, 2), outputs, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream)
     os.environ.clear()
     os.environ.update(environment)
     random.seed()  # all are forked with the same state

@@ -70,7 +70,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        self.handle = ForkedProcess(run_gateway, self.arguments, self.environment, self.log)
+        self.handle = ForkedProcess(run_gateway, self.arguments, {**os.environ, **self.environment}, self.log)
 
     def kill(self) -> None:
         self.handle.kill()

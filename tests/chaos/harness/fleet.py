@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import shutil
@@ -63,9 +64,8 @@ class FleetProcess:
 
     def supervise(self) -> None:
         if self.wanted and (self.handle is None or self.handle.poll() is not None):
-            self.handle = ForkedProcess(
-                fleet_process.run, [str(self.skew), self.broken or "-", *self.arguments], self.environment, self.log
-            )
+            arguments = [str(self.skew), self.broken or "-", *self.arguments]
+            self.handle = ForkedProcess(fleet_process.run, arguments, {**os.environ, **self.environment}, self.log)
 
     def kill(self) -> None:
         if self.handle is not None:

@@ -19,6 +19,7 @@ from gateway.cli.runner import full_id
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import Verdict, VerdictKind
 from tests.support.api_gateway import app_of, open_api_gateway, serving
+from tests.support.forked import gateway_command
 from tests.support.ledgers import NOW, draft
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
@@ -39,13 +40,8 @@ async def command(gateway: Gateway) -> AsyncIterator[Run]:
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession():
 
         async def run(*arguments: str) -> tuple[int, str]:
-            program = [sys.executable, "-c", "from gateway.cli import app; app()", *arguments]
-            pipe = asyncio.subprocess.PIPE
-            process = await asyncio.create_subprocess_exec(
-                *program, "--url", url, "--key", key, stdout=pipe, stderr=asyncio.subprocess.STDOUT
-            )
-            out, _ = await process.communicate()
-            return process.returncode or 0, out.decode()
+            done = await asyncio.to_thread(gateway_command, *arguments, "--url", url, "--key", key)
+            return done.returncode, done.stdout + done.stderr
 
         yield run
 

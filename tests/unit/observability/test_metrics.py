@@ -106,7 +106,7 @@ def test_a_published_template_gets_a_series_up_to_two_hundred() -> None:
     assert _value(metrics, "gateway_templates_passed_over") == 3
 
 
-def test_ten_thousand_borrowers_make_no_series() -> None:
+def test_a_thousand_borrowers_make_no_series() -> None:
     """Whatever is passed as a label value, also by mistake, adds no series after the first."""
     metrics = _metrics()
 
@@ -125,13 +125,13 @@ def test_ten_thousand_borrowers_make_no_series() -> None:
 
     misuse("first")
     before = len(_samples(metrics))
-    for number in range(10_000):
+    for number in range(1_000):
         misuse(f"B-{number}")
     after = _samples(metrics)
     assert len(after) == before
     assert "B-" not in metrics.render()[0].decode()
-    assert after["gateway_refused_total", (("reason", "other"),)] == 10_001
-    assert after["gateway_unlisted_label_values_total", ()] == 10_001 * 23
+    assert after["gateway_refused_total", (("reason", "other"),)] == 1_001
+    assert after["gateway_unlisted_label_values_total", ()] == 1_001 * 23
 
 
 def test_a_value_of_another_list_is_unlisted() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -23,6 +22,7 @@ from gateway.webhooks.runner import Webhooks
 from gateway.webhooks.sender import WebhookSender
 from gateway.webhooks.types import TYPES
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
+from tests.support.forked import gateway_command
 from tests.support.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
 from tests.support.webhook_receiver import Receiver, receiving
@@ -377,13 +377,10 @@ async def test_the_commands_do_what_the_api_does(client: Client, gateway: Gatewa
     """Create, see the log, tell again, delete: as an operator does, from a shell."""
 
     async def gateway_webhook(*arguments: str) -> str:
-        command = [sys.executable, "-c", "from gateway.cli import app; app()", "webhook", *arguments]
         options = ["--url", client.url, "--key", client.token]
-        shell = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, *options, stdout=shell, stderr=shell)
-        out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
-        return out.decode() or err.decode()
+        done = await asyncio.to_thread(gateway_command, "webhook", *arguments, *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout or done.stderr
 
     made = json.loads(await gateway_webhook("create", receiver.url, "--type", "borrower.hold_set"))
     await client.call("PUT", "/v1/borrowers/B-1/holds/dispute", {})
