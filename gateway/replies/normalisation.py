@@ -11,6 +11,7 @@ import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 # Longer replies are matched by their beginning and their end. A mail's text is bounded by its receiver; our choice.
@@ -55,6 +56,7 @@ def _without_accents(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(each for each in parts if not "\u0300" <= each <= "\u036f"))
 
 
+@lru_cache(maxsize=4096)  # some 2,000 characters occur in replies of one language; our choice
 def _kept(character: str) -> str:
     if character.isalnum():
         return character

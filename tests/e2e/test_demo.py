@@ -57,6 +57,8 @@ def portfolio(tmp_path: Path) -> Path:
 
 
 def once(portfolio: Path, data_dir: Path) -> tuple[dict[str, Any], str]:
+    if not (data_dir / "ledger.db").exists():
+        begun(empty_sqlite(data_dir))
     arguments = ["--once", "--json", "--port", "0", "--file", str(portfolio), "--data-dir", str(data_dir)]
     done = gateway("demo", *arguments, "--wait", str(SETTLED_SECONDS))
     assert done.returncode == 0, done.stderr

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.forked import gateway_command
 from tests.support.pgbouncer import pgbouncer, pgbouncer_version
 from tests.support.postgresql import new_database
 from tests.support.production import production, request
@@ -23,13 +22,7 @@ _NOTIFICATIONS = 40
 
 def command(url: str, *arguments: str) -> str:
     """The standard output of a command on the ledger at ``url``."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from gateway.cli import app; app()", *arguments],
-        env={**os.environ, "GATEWAY_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = gateway_command(*arguments, environment={**os.environ, "GATEWAY_DATABASE_URL": url})
     assert arguments[0] == "doctor" or done.returncode == 0, done.stderr
     return done.stdout
 

@@ -26,6 +26,7 @@ _SERVER.set_forkserver_preload(
     [
         *("gateway.cli", "gateway.app.http", "gateway.app.serving", "gateway.api.app", "uvicorn", "uvloop"),
         *("channels.sms.twilio", "channels.email.smtp", "channels.email.listener", "gateway.cli.console"),
+        "tests.support.replies",  # compiles the rules' expressions, which stay in the cache of ``re``
     ]
 )
 

@@ -33,6 +33,7 @@ from tests.chaos.harness import process as fleet_process
 from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
 from tests.chaos.harness.proxy import Proxy
 from tests.support.forked import ForkedProcess
+from tests.support.ledgers import begun
 from tests.support.postgresql import PostgresServer
 from tests.support.production import free_port
 
@@ -258,6 +259,7 @@ async def fleet(
     await mail.start()
     database = Database(postgres.server.url)
     await asyncio.to_thread(migrate, database.engine)
+    await asyncio.to_thread(begun, postgres.server.url)
     _, key = await Keys(database, Signer(_SECRET.encode())).create("acme", "chaos", list(Scope), datetime.now(UTC))
     await database.close()
 
