@@ -159,10 +159,19 @@ class ReceiptStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalReport:
+    """A report as it arrived, and the part of it from which a person finds out whom it is about."""
+
+    raw: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The provider's later word on an attempt, which ``reference``, ``provider_message_id`` or ``tag`` names.
 
-    Without any of them, or with only a reference that we did not sign, it is counted as unverified, and ignored.
+    Without any of them, or with only a reference that we did not sign, it is unverified and changes nothing; then a
+    person reads its ``original``, where it has one.
 
     ``tag`` is what we gave along and the provider repeats beside its own id, which we may never have learned.
     """
@@ -174,6 +183,7 @@ class Receipt:
     reason: ProviderReason | None = None
     code: str = ""
     tag: str = ""
+    original: OriginalReport | None = field(default=None, repr=False, compare=False)
 
 
 class Keyword(StrEnum):
@@ -277,7 +287,8 @@ class Capability:
     ``concurrency``: calls at once. ``slow_callbacks``: reading a callback may take longer than an event
     loop may be kept waiting, so a thread does it. ``callback_bytes``: the largest callback that is read; the default is
     our choice, several times what a provider's form has (Twilio's webhooks with a text of 1,600 characters: 20 kB).
-    ``slots``: the parameters of its templates.
+    ``slots``: the parameters of its templates. ``unverified_tenant``: whose people read unverified reports; "": of the
+    only tenant that there is.
     """
 
     categories: frozenset[str] = frozenset({"collections", "service", "promotional"})
@@ -290,6 +301,7 @@ class Capability:
     slow_callbacks: bool = False
     callback_bytes: int = 65_536
     slots: SlotRules = SlotRules()
+    unverified_tenant: str = ""
 
     def repeatable(self, first: datetime, now: datetime) -> bool:
         """Whether a request first made at ``first`` may be repeated at ``now`` without a further effect."""
@@ -416,8 +428,16 @@ class Checks(Protocol):
         ...
 
 
-# What a listening provider heard, to be stored. False: it could not be, and is to be handed on again.
-Heard = Callable[[Sequence[Receipt], Sequence[Reply]], Awaitable[bool]]
+class PushOutcome(StrEnum):
+    """Whether what a listening provider heard is stored. If not, it has to be handed on again."""
+
+    STORED = "stored"
+    UNAVAILABLE = "unavailable"  # the ledger can't be written now
+    QUEUE_FULL = "queue_full"  # too many unverified reports wait for a person
+
+
+# What a listening provider heard, to be stored.
+Heard = Callable[[Sequence[Receipt], Sequence[Reply]], Awaitable[PushOutcome]]
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from channels.base import (
     AnswersReplies,
     CallbackRequest,
     Provider,
+    PushOutcome,
     ReadsEvents,
     Receipt,
     ReceiptStatus,
@@ -31,8 +32,9 @@ from gateway.borrowers.store import BorrowerStore
 from gateway.core.batcher import Batcher
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ReceiptFor, RecordedReply
-from gateway.core.errors import Unavailable
+from gateway.core.errors import ReviewQueueFull, Unavailable
 from gateway.observability.path_observer import DecideReceipt, PathObserver
+from gateway.operations.unverified_reports import UnverifiedReports
 from gateway.replies.store import ReplyStore
 from gateway.stages.classify_reply import ReplyClassifier
 from gateway.storage.store import Store
@@ -56,6 +58,7 @@ class ReceivingResources:
     store: Store
     borrowers: BorrowerStore
     replies: ReplyStore
+    unverified: UnverifiedReports
     forms: MessageForms
     providers: Mapping[str, Provider]
     classifier: ReplyClassifier
@@ -91,13 +94,17 @@ class CallbackReceiver:
         await self._take(provider, events.receipts, events.replies)
         return events.body, events.media_type
 
-    async def handle_provider_push(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
-        """Take what a provider sent on its own connection. False: it could not be stored, and must come again."""
+    async def handle_provider_push(
+        self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]
+    ) -> PushOutcome:
+        """Take what a provider sent on its own connection; what is not stored must come again."""
         try:
             await self._take(provider, receipts, replies)
+        except ReviewQueueFull:
+            return PushOutcome.QUEUE_FULL
         except Unavailable:
-            return False
-        return True
+            return PushOutcome.UNAVAILABLE
+        return PushOutcome.STORED
 
     async def _take(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> None:
         await self._take_receipts(provider, receipts)
@@ -139,9 +146,19 @@ class CallbackReceiver:
             await self._apply_feedback(provider, each)
         verified = [each for each in arrived if _names_a_message(each)]
         recorded = iter(await self._receiving.submit(verified) if verified else ())
-        results = [next(recorded) if _names_a_message(each) else "unverified" for each in arrived]
+        results = [next(recorded) if _names_a_message(each) else await self._keep(each.receipt) for each in arrived]
         self._observer.received(provider, arrived, results)
         return results
+
+    async def _keep(self, receipt: Receipt) -> str:
+        """Keep an unverified report for a person; its result. Raises ReviewQueueFull, Unavailable."""
+        found = self._resources.providers[receipt.provider]
+        try:
+            kept = await self._resources.unverified.keep(receipt, found.channel, found.capability.unverified_tenant)
+        except ReviewQueueFull:
+            self._observer.review_queue_full(receipt.provider)
+            raise
+        return "for_review" if kept else "unverified"
 
     def _matched(self, receipt: Receipt) -> ReceiptFor:
         named = self._resources.open_reference(receipt.reference) if receipt.reference else None

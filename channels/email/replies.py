@@ -17,11 +17,16 @@ from email.header import decode_header, make_header
 from email.message import Message as MimeMessage
 from email.utils import parseaddr
 from html.parser import HTMLParser
+from typing import Any
 
 from channels.email.parsing import parse
 from channels.email.reports import replied_to
 
 _TEXT_OCTETS = 30_000  # of a body that are looked at; our choice: people write at the top or below one mail of ours
+# What a person needs to find out whom an unverified report is about; our choice of length. X-HmXmrOriginalRecipient is
+# Outlook.com's name for whom the mail was sent to (its Junk Mail Reporting Program).
+_SHOWN = ("From", "To", "Date", "Subject", "X-HmXmrOriginalRecipient", "Message-ID")
+_MOST_READ = 4_000  # characters
 # RFC 3834 section 5; the header of section 3.1.7 there; and what was used before it.
 _AUTOMATIC_PRECEDENCE = frozenset({"bulk", "list", "junk", "auto_reply"})
 _AUTOMATIC_HEADERS = ("X-Autoreply", "X-Autorespond", "X-Auto-Response", "Feedback-ID")
@@ -101,6 +106,26 @@ def own_words(text: str) -> str:
     return _SIGNATURE.split(below, maxsplit=1)[0].strip()
 
 
+def readable(message: MimeMessage) -> str:
+    """What a person reads of a mail: who wrote it, about what, its words, and the same of a mail that it returns."""
+    parts = [_letter(message)]
+    for part in message.walk():
+        if part.get_content_type() in ("message/rfc822", "message/global") and part.is_multipart():
+            returned: Any = part.get_payload()
+            parts.append(_letter(returned[0]))
+            break
+        if part.get_content_type() in ("text/rfc822-headers", "message/global-headers"):
+            parts.append(_decoded(part)[:_MOST_READ])
+            break
+    return "\n\n".join(each for each in parts if each)[:_MOST_READ]
+
+
+def _letter(message: Any) -> str:
+    heads = [f"{name}: {value}" for name in _SHOWN if (value := _decoded_header(str(message[name] or "")))]
+    words = _body(message)[:_MOST_READ].replace("\r\n", "\n").strip()
+    return "\n".join([*heads, *(["", words] if words else [])])
+
+
 def _recipients(message: MimeMessage) -> Iterator[str]:
     for header in ("Delivered-To", "X-Original-To", "To"):
         for value in message.get_all(header, []):
@@ -159,9 +184,13 @@ class _TextReader(HTMLParser):
 
 def _subject(message: MimeMessage) -> str:
     """The subject of a mail that says nothing else, where it isn't ours repeated."""
-    raw = str(message["Subject"] or "")
+    subject = _decoded_header(str(message["Subject"] or ""))
+    return "" if _ANSWER_TO.match(subject) else subject.strip()
+
+
+def _decoded_header(raw: str) -> str:
+    """A header's value as text (RFC 2047); "" where it can't be read."""
     try:
-        subject = str(make_header(decode_header(raw)))
+        return str(make_header(decode_header(raw)))
     except (ValueError, LookupError, HeaderParseError):
         return ""
-    return "" if _ANSWER_TO.match(subject) else subject.strip()

@@ -128,21 +128,31 @@ def read_reports(raw: bytes, domain: str, sent_to: str = "", complaints: str = "
     """All that a report says; empty for a complaint that is none of ours to act on, and for an automatic reply.
 
     ``sent_to`` is the recipient that it came for, where that is known: it says more than the headers. ``complaints`` is
-    the address of complaints, in lower case: what comes to it and returns a mail of ours is one, in whatever form.
+    the address of complaints, in lower case: what comes to it is one, in whatever form.
     Raises NoReport naming the part or field that is missing, TooComplex naming the limit that is exceeded.
     """
     message = parse(raw)
     if sent_to:
         del message["Delivered-To"]
         message["Delivered-To"] = sent_to
+    to_complaints = complaints != "" and complaints in (each.lower() for each in _return_paths(message))
+    try:
+        return _reports(message, raw, domain, to_complaints=to_complaints)
+    except NoReport:
+        if to_complaints:
+            return [Report("", "complained")]
+        raise
+
+
+def _reports(message: MimeMessage, raw: bytes, domain: str, *, to_complaints: bool) -> list[Report]:
     if (feedback := _part(message, "message/feedback-report")) is not None:
         return _complaints(message, feedback, domain)
     if (status := _part(message, "message/delivery-status", "message/global-delivery-status")) is not None:
         return _notifications(message, status, domain)
-    # Outlook.com (JMRP) and people who forward a mail write no report: they attach the mail.
-    to_complaints = complaints and complaints in (each.lower() for each in _return_paths(message))
-    if to_complaints and (original := _original(message)) is not None:
-        return [Report(_named_in(original, domain), "complained")]
+    if to_complaints:
+        # Outlook.com (JMRP) and people who forward a mail write no report: they attach the mail, or copy its text.
+        original = _original(message)
+        return [Report(_named_in(original, domain) if original is not None else "", "complained")]
     return _in_own_words(message, raw, domain)
 
 

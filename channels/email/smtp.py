@@ -1,6 +1,7 @@
-"""An SMTP relay, both directions: hand a message over, read the reports that come back.
+"""An SMTP relay, both directions: hand a message over, take the mail that comes back.
 
-Owns how the relay's replies map to ours; the codes themselves are data (``enhanced_codes.toml``).
+Owns how the relay's replies map to ours; the codes themselves are data (``enhanced_codes.toml``), and the mail that
+comes back is ``channels.email.incoming``'s.
 Must not know who calls it.
 """
 
@@ -31,51 +32,39 @@ from channels.base import (
     Message,
     PermanentFailure,
     ProviderReason,
+    PushOutcome,
     Receipt,
-    ReceiptStatus,
     Reply,
     SendFailure,
     TransientFailure,
     UnknownOutcome,
 )
 from channels.email import listener, records
+from channels.email.incoming import MailReader
 from channels.email.mime import Envelope, build, from_header
-from channels.email.parsing import LARGEST, TooComplex
+from channels.email.parsing import LARGEST
 from channels.email.pool import ConnectError, RelayConnection, RelaySettings, SmtpPool
 from channels.email.refusals import no_connection, refusal
-from channels.email.replies import MailReply, read_reply
-from channels.email.reports import (
-    NoReport,
-    Report,
-    read_reports,
-    replied_to,
-    reply_address,
-    return_path,
-    returned_to,
-    utf8_xtext,
-    xtext,
-)
+from channels.email.reports import reply_address, return_path, utf8_xtext, xtext
 from channels.email.signing import DkimSigner
 from channels.options import Clock, ProviderOptions, service, tls_context
 from channels.outcomes import load_table
 
-_ACTIONS: Mapping[str, ReceiptStatus | None] = {
-    "delivered": ReceiptStatus.DELIVERED,
-    "relayed": ReceiptStatus.RELAYED,  # RFC 3464 section 2.3.3: no confirmation of a delivery is to be expected
-    "expanded": ReceiptStatus.RELAYED,
-    "failed": ReceiptStatus.UNDELIVERED,
-    "delayed": None,  # the relay goes on trying: nothing has changed
-    "complained": ReceiptStatus.COMPLAINED,
-}
 _OPTIONS = frozenset(
     {
         "host", "port", "tls", "username", "password", "ca_file", "domain", "return_path_domain",
         "from_address", "from_name", "connections", "max_messages", "max_idle_seconds",
         "timeout_seconds", "data_timeout_seconds", "callback_token",
         "listen_host", "listen_port", "listen_protocol", "complaints_address",
-        "dkim_selector", "dkim_key_file", "replies",
+        "dkim_selector", "dkim_key_file", "replies", "unverified_tenant",
     }
 )  # fmt: skip
+# RFC 5321 section 4.2.3 and RFC 3463 section 3.4; a mail server keeps what is answered 4xx, and tries again.
+_ANSWERS = {
+    PushOutcome.STORED: "250 2.0.0 stored",
+    PushOutcome.UNAVAILABLE: "451 4.3.0 try again later",
+    PushOutcome.QUEUE_FULL: "452 4.3.1 too many wait to be read",
+}
 
 
 class SmtpProvider:
@@ -93,7 +82,12 @@ class SmtpProvider:
         except ValueError:
             raise ValueError(f"provider {name}: option from_address or from_name has control characters") from None
         connections = int(options.number("connections", 20, 1, 500))
-        self.capability = Capability(concurrency=connections, slow_callbacks=True, callback_bytes=LARGEST)
+        self.capability = Capability(
+            concurrency=connections,
+            slow_callbacks=True,
+            callback_bytes=LARGEST,
+            unverified_tenant=options.text("unverified_tenant", ""),
+        )
         self._settings = RelaySettings(
             host=options.text("host"),
             port=int(options.number("port", 25, 1, 65_535)),
@@ -111,7 +105,6 @@ class SmtpProvider:
         # that comes later than this is an unknown outcome, which is resolved like any other.
         self._data_timeout = options.number("data_timeout_seconds", 30, 0.1, 600)
         self._callback_token = options.text("callback_token", "")
-        self._table = load_table("channels.email", "enhanced_codes.toml")
         self._pool: SmtpPool | None = None
         port = int(options.number("listen_port", 0, 0, 65_535))
         protocol = options.choice("listen_protocol", "smtp", ("smtp", "lmtp"))
@@ -119,7 +112,9 @@ class SmtpProvider:
         self._listens = listener.Address(host, port, protocol) if port else None
         readable = "yes" if port or self._callback_token else "no"
         self._takes_replies = options.choice("replies", readable, ("yes", "no")) == "yes"
-        self._complaints = options.text("complaints_address", "").lower()
+        complaints = options.text("complaints_address", "").lower()
+        table = load_table("channels.email", "enhanced_codes.toml")
+        self._reader = MailReader(name, self._bounce_domain, complaints, table)
         self._dkim = _signer(name, self._domain, options)
         self._selector = options.text("dkim_selector", "")
 
@@ -130,7 +125,8 @@ class SmtpProvider:
         max_idle_seconds (30), timeout_seconds (10), data_timeout_seconds (30), callback_token (reports are refused
         without one). Where mail servers deliver what comes back: listen_port (none), listen_host (127.0.0.1),
         listen_protocol (smtp | lmtp; smtp), complaints_address; replies (yes where there is listen_port or
-        callback_token: a Reply-To at the domain of the return path, whose mail is delivered there). To sign:
+        callback_token: a Reply-To at the domain of the return path, whose mail is delivered there);
+        unverified_tenant (whose people review complaints and bounces that name no message of ours). To sign:
         dkim_selector and dkim_key_file (PEM), with the extra dkim. Needs the service ``clock``.
 
         Raises ValueError naming what is missing.
@@ -195,15 +191,12 @@ class SmtpProvider:
         """See ``channels.base.Provider``. The body is the report as the mail server got it (message/rfc822), posted
         by its pipe with ``Authorization: Bearer <callback_token>``."""
         self._authenticate(request)
-        return self._receipts(request.body)
+        return self._reader.receipts(request.body)
 
     def read_replies(self, request: CallbackRequest) -> Sequence[Reply]:
         """See ``channels.base.TakesReplies``. The body is the mail to a reply address, posted as reports are."""
         self._authenticate(request)
-        try:
-            return self._reply(read_reply(request.body, self._bounce_domain))
-        except TooComplex as limit:
-            raise MalformedCallback(f"limit of {limit}") from None
+        return self._reader.replies(request.body)
 
     def answer(self, text: str) -> tuple[bytes, str]:
         """See ``channels.base.TakesReplies``. A mail server's pipe carries nothing back."""
@@ -219,26 +212,12 @@ class SmtpProvider:
             async def take(recipient: str, raw: bytes, null_sender: bool) -> str:
                 loop = asyncio.get_running_loop()
                 try:
-                    said = await loop.run_in_executor(thread, self._read_mail, recipient, raw, null_sender)
+                    said = await loop.run_in_executor(thread, self._reader.read, recipient, raw, null_sender)
                 except MalformedCallback as error:
                     return f"554 5.6.0 no report that can be read: {error}"
-                return "250 2.0.0 stored" if await heard(*said) else "451 4.3.0 try again later"
+                return _ANSWERS[await heard(*said)]
 
-            await listener.listen(self._listens, self._wanted, take, stop)
-
-    def _read_mail(self, recipient: str, raw: bytes, null_sender: bool) -> tuple[Sequence[Receipt], Sequence[Reply]]:
-        """A report to the return path, or a person's words: to the reply address, or in some programs to the former."""
-        reference = replied_to(recipient, self._bounce_domain)
-        receipts: Sequence[Receipt] = ()
-        if not reference:
-            receipts = self._receipts(raw, recipient)
-            reference = returned_to(recipient, self._bounce_domain)
-        if receipts or not reference:
-            return receipts, ()
-        try:
-            return (), self._reply(read_reply(raw, self._bounce_domain, reference, null_sender=null_sender))
-        except TooComplex as limit:
-            raise MalformedCallback(f"limit of {limit}") from None
+            await listener.listen(self._listens, self._reader.takes, take, stop)
 
     def _authenticate(self, request: CallbackRequest) -> None:
         given = request.headers.get("authorization", "")
@@ -247,30 +226,6 @@ class SmtpProvider:
             given.encode("utf-8", "surrogateescape"), expected.encode()
         ):
             raise BadSignature("Authorization")
-
-    def _reply(self, found: MailReply | None) -> list[Reply]:
-        if found is None:
-            return []
-        return [Reply(self.name, found.key, "", found.text.replace("\0", ""), reference=found.reference)]
-
-    def _wanted(self, recipient: str) -> bool:
-        ours = returned_to(recipient, self._bounce_domain) or replied_to(recipient, self._bounce_domain)
-        return recipient.lower() == self._complaints or ours != ""
-
-    def _receipts(self, raw: bytes, sent_to: str = "") -> list[Receipt]:
-        try:
-            reports = read_reports(raw, self._bounce_domain, sent_to, self._complaints)
-        except NoReport as error:
-            raise MalformedCallback(str(error)) from None
-        except TooComplex as limit:
-            raise MalformedCallback(f"limit of {limit}") from None
-        receipts = []
-        for report in reports:
-            if report.action not in _ACTIONS:
-                raise MalformedCallback("Action")
-            if status := _ACTIONS[report.action]:
-                receipts.append(self._receipt(status, report))
-        return receipts
 
     async def close(self) -> None:
         """See ``channels.base.Provider``."""
@@ -327,15 +282,6 @@ class SmtpProvider:
         except (aiosmtplib.SMTPException, OSError):
             connection.broken = True
         return refusal(refused, before_recipient=not recipient_named)
-
-    def _receipt(self, status: ReceiptStatus, report: Report) -> Receipt:
-        reason: ProviderReason | None = None
-        if status is ReceiptStatus.UNDELIVERED:
-            reason = self._table.find(report.status, report.reply).reason
-        elif status is ReceiptStatus.DELIVERED:
-            reason = ProviderReason.DELIVERED
-        # Anybody who has seen one of our mails knows how a Message-ID looks: only the signed reference names a message.
-        return Receipt(self.name, status, "", report.reference, reason, report.status or report.reply)
 
 
 def _signer(name: str, domain: str, options: ProviderOptions) -> DkimSigner | None:

@@ -33,6 +33,7 @@ from channels.base import (
     Message,
     PermanentFailure,
     ProviderReason,
+    PushOutcome,
     Receipt,
     ReceiptStatus,
     Reply,
@@ -272,7 +273,7 @@ class SmppProvider:
         """Until it is stored, and then acknowledge it; at a stop the SMSC keeps it and sends it again."""
         receipts, replies = self._read(event)
         pause = FIRST_PAUSE
-        while not await heard(receipts, replies):
+        while await heard(receipts, replies) is not PushOutcome.STORED:
             await asyncio.wait({stopping}, timeout=pause)
             if stopping.done():
                 return

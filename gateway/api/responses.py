@@ -427,10 +427,13 @@ class SuppressionSetOut(BaseModel):
 
 
 class ReviewItemOut(BaseModel):
-    """A delivery or a reply (``text``) that waits for a person. ``review_by``: until when a reply is to be read."""
+    """A delivery, a reply or an unverified report (both have ``text``) that waits for a person.
+
+    ``review_by``: until when a reply is to be read. Nobody knows of a report whom it is about: its ids are empty.
+    """
 
     id: str
-    kind: Literal["delivery", "reply"]
+    kind: Literal["delivery", "reply", "report"]
     reason: str
     urgency: Literal["now", "today", "routine"]
     review_by: datetime | None
@@ -446,6 +449,13 @@ class ReviewItemOut(BaseModel):
 class ReviewListOut(BaseModel):
     reviews: list[ReviewItemOut]
     next_cursor: NextCursor
+
+
+class ReviewOriginalOut(BaseModel):
+    """``mail``: the mail that a report is, in base64."""
+
+    id: str
+    mail: str
 
 
 class ReviewedOut(BaseModel):

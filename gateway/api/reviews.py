@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,9 +13,10 @@ from gateway.api.http.authentication import Managing, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import ReviewedOut, ReviewListOut
-from gateway.api.schemas import Identifier, ReviewIn
-from gateway.core.errors import NotApprovable
+from gateway.api.responses import ReviewedOut, ReviewListOut, ReviewOriginalOut
+from gateway.api.schemas import Identifier, RefusalIn, ReviewIn
+from gateway.core.errors import NotApprovable, WrongBorrower
+from gateway.core.requests import FieldError
 from gateway.operations.reviews import ReviewPosition, Reviews
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
@@ -29,7 +31,7 @@ async def list_reviews(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
+    """Deliveries, replies and unverified reports that wait for a person, the most urgent first, then the oldest."""
     position = cursors.decode(cursor, ReviewPosition.SHAPE)
     after = ReviewPosition.parse(position) if position is not None else None
     found = await reviews.waiting(who.tenant, reason, limit + 1, after)
@@ -37,11 +39,20 @@ async def list_reviews(
     return bodies.answer({"reviews": found[:limit], "next_cursor": following}, headers=cursors.link(request, following))
 
 
+@router.get("/{item}/original", response_model=ReviewOriginalOut)
+async def get_review_original(who: ReadingWords, item: Identifier, reviews: Uses[Reviews]) -> Response:
+    """The mail of an unverified report as it came, in base64 (RFC 4648), up to 256,000 octets of it."""
+    found = await reviews.original(who.tenant, item)
+    if found is None:
+        raise Problem("not_found", "There is no report by this id.")
+    return bodies.answer({"id": item, "mail": b64encode(found).decode()})
+
+
 @router.post(
     "/{item}/approve", response_model=ReviewedOut, responses={409: {"description": ""}}, openapi_extra=body(ReviewIn)
 )
 async def approve_review(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
-    """The borrower may be contacted: the delivery is decided anew, or the reply was no stop."""
+    """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is closed."""
     given = await bodies.read_model(request, ReviewIn)
     try:
         done = await reviews.approve(who.tenant, item, given.reason, who.actor)
@@ -52,10 +63,18 @@ async def approve_review(request: Request, who: Managing, item: Identifier, revi
     return bodies.answer({"id": item, "decision": "approved"})
 
 
-@router.post("/{item}/refuse", response_model=ReviewedOut, openapi_extra=body(ReviewIn))
+@router.post("/{item}/refuse", response_model=ReviewedOut, openapi_extra=body(RefusalIn))
 async def refuse_review(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
-    """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
-    given = await bodies.read_model(request, ReviewIn)
-    if not await reviews.refuse(who.tenant, item, given.reason, who.actor):
+    """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop.
+
+    With ``borrower_id``: an unverified complaint or bounce is about the latest message to this borrower by its channel,
+    whose address is opted out, or not written to again.
+    """
+    given = await bodies.read_model(request, RefusalIn)
+    try:
+        done = await reviews.refuse(who.tenant, item, given.reason, who.actor, given.borrower_id or "")
+    except WrongBorrower as error:
+        raise Problem("invalid_request", errors=[FieldError("/borrower_id", str(error))]) from None
+    if not done:
         raise Problem("not_found", "Nothing waits for review by this id.")
     return bodies.answer({"id": item, "decision": "refused"})

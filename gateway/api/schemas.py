@@ -300,6 +300,14 @@ class ReviewIn(RequestModel):
     reason: Annotated[Text, Field(min_length=3, max_length=500)]
 
 
+class RefusalIn(ReviewIn):
+    """``borrower_id``: whom an unverified report is about; other reviews have a borrower, and take none."""
+
+    model_config = example(reason="They asked on the telephone not to be contacted.")
+
+    borrower_id: Identifier | None = None
+
+
 class ControlIn(RequestModel):
     """What an operator stops or pins. ``value`` names the tenant, template, channel or provider; none for ``all``.
 

@@ -20,6 +20,7 @@ from gateway.core.batcher import Batcher
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver
 from gateway.operations.controls import Controls
+from gateway.operations.unverified_reports import UnverifiedReports
 from gateway.pipeline import Pipeline, Resources, Stages
 from gateway.queue.token_buckets import RateLimiter
 from gateway.receiving import CallbackReceiver, ReceivingResources
@@ -74,6 +75,7 @@ def open_path(
         store=store,
         borrowers=borrowers,
         replies=ReplyStore(database, digest, clock),
+        unverified=UnverifiedReports(database, digest, clock),
         forms=forms,
         providers=providers.by_name,
         classifier=build_classifier(ledger, templates),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ Items = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="As the list shows them, or the beginnings of them.")
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept as evidence.")]
+Borrower = Annotated[str, typer.Option("--borrower", help="Whom a report is about.")]
 FilterReason = Annotated[str, typer.Option("--filter-reason", help="All that wait for this reason.")]
 
 
@@ -38,27 +39,42 @@ def waiting(
     console.listing(found, columns, as_json=as_json)
 
 
-def _install(verb: str, text: str) -> None:
-    """Add the command ``verb``: both decisions have the same options."""
-
-    @app.command(verb, help=text)
-    def decide(
-        reason: Reason,
-        items: Items = None,
-        filter_reason: FilterReason = "",
-        url: Url = "",
-        key: Key = "",
-        data_dir: DataDir = DEMO_DIR,
-    ) -> None:
-        _decide(verb, items or [], filter_reason, reason, url, key, data_dir)
+@app.command()
+def approve(
+    reason: Reason,
+    items: Items = None,
+    filter_reason: FilterReason = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """The borrower may be contacted; all other rules are evaluated again. A report is about nobody."""
+    _decide("approve", items or [], filter_reason, {"reason": reason}, url, key, data_dir)
 
 
-_install("approve", "The borrower may be contacted; all other rules are evaluated again.")
-_install("refuse", "The borrower must not be contacted.")
+@app.command()
+def refuse(
+    reason: Reason,
+    items: Items = None,
+    filter_reason: FilterReason = "",
+    borrower: Borrower = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """The borrower must not be contacted."""
+    body = {"reason": reason, **({"borrower_id": borrower} if borrower else {})}
+    _decide("refuse", items or [], filter_reason, body, url, key, data_dir)
 
 
 def _decide(
-    verb: str, items: Sequence[str], filter_reason: str, reason: str, url: str, key: str, data_dir: Path
+    verb: str,
+    items: Sequence[str],
+    filter_reason: str,
+    body: Mapping[str, str],
+    url: str,
+    key: str,
+    data_dir: Path,
 ) -> None:
     """Decide these reviews, or all with ``filter_reason``; exits at one that was decided meanwhile."""
     if bool(items) == bool(filter_reason):
@@ -66,7 +82,7 @@ def _decide(
     known = [str(each["id"]) for each in _waiting(filter_reason, url, key, data_dir)]
     chosen = [full_id(each, known, "gateway review list") for each in items] if items else known
     for each in chosen:
-        answer = ask(f"/v1/reviews/{quote(each, safe='')}/{verb}", {"reason": reason}, url, key, data_dir)
+        answer = ask(f"/v1/reviews/{quote(each, safe='')}/{verb}", body, url, key, data_dir)
         console.STDERR.print(f"{answer['id']} is {answer['decision']}")
     if not chosen:
         console.STDERR.print("nothing waits for this reason")

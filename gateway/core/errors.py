@@ -21,9 +21,17 @@ class NotApprovable(Exception):
     """What waits for review can't be approved as it is; the message is the remedy."""
 
 
+class WrongBorrower(Exception):
+    """A review can't be decided about this borrower, or about none; the message is the remedy."""
+
+
 class InvalidData(Exception):
     """The ledger can't store a value (too long, or characters that a text can't hold): trying again does not help."""
 
 
 class Unavailable(Exception):
     """The ledger can't be written now: nothing was acknowledged, try again."""
+
+
+class ReviewQueueFull(Unavailable):
+    """Too many unverified reports wait for a person, or came within an hour: this one was not kept, try again."""

@@ -58,6 +58,13 @@ class EndReason(StrEnum):
     RESTORED = "restored"  # the ledger was restored from a backup, and it may have been sent since
 
 
+class UnverifiedReason(StrEnum):
+    """Why a mail that came back waits for a person: it names no message by a reference that was signed here."""
+
+    COMPLAINT = "unverified_complaint"
+    BOUNCE = "unverified_bounce"
+
+
 class Violation(StrEnum):
     """The rule that a contact broke, as found by the audit of the ledger."""
 

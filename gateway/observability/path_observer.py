@@ -21,6 +21,7 @@ from gateway.core.states import State
 from gateway.core.verdicts import Verdict
 from gateway.observability import logs, tracing
 from gateway.observability.metrics import Metrics
+from gateway.observability.metrics.words import CallbackRefusal
 
 DecideReceipt = Callable[[Delivery, Notification, Receipt, int, datetime], Transition]
 
@@ -126,7 +127,7 @@ class PathObserver:
     # ── receive ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def received(self, provider: str, arrived: Sequence[ReceiptFor], results: Sequence[str]) -> None:
-        """Receipts are recorded, each with its result: moved, recorded, duplicate, orphan or unverified."""
+        """Receipts are recorded, each with its result (``ReceiptResult``)."""
         self._log("received", map(_received, arrived, results))
         for each, result in zip(arrived, results, strict=True):
             self._metrics.received(provider, each.receipt.status, result)
@@ -162,6 +163,11 @@ class PathObserver:
             self._metrics.replied(provider, each.intent)
             if each.new and not STOPS.isdisjoint(each.intents):
                 self.opted_out("reply", took)
+
+    def review_queue_full(self, provider: str) -> None:
+        """An unverified report could not be kept, because too many wait for a person."""
+        self._log("report refused", [{"provider": provider, "reason": CallbackRefusal.QUEUE_FULL}])
+        self._metrics.callback_refused(provider, CallbackRefusal.QUEUE_FULL)
 
     def reply_unverified(self, provider: str) -> None:
         """A reply came to an address that carries no valid signature; it is ignored."""

@@ -1,8 +1,9 @@
 """The review queue: what waits for a person's decision, and the decision.
 
-Two kinds of item: a delivery that the policy or an unknown outcome sent here, and a reply that a person has to read.
-``approve`` always means that the borrower may be contacted, ``refuse`` that they may not: an approved reply lifts the
-holds and the provisional opt-out that it set, a refused one leaves them, and makes a possible stop a certain one.
+Three kinds of item: a delivery that the policy or an unknown outcome sent here, a reply that a person has to read, and
+a report that can't be verified (unverified_reports.py). ``approve`` always means that the borrower may be contacted,
+``refuse`` that they may not: an approved reply lifts the holds and the provisional opt-out that it set, a refused one
+leaves them, and makes a possible stop a certain one. A report is refused with the borrower whom it is about.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from gateway.borrowers.changes import ChangeRecord, change_borrower
 from gateway.core.clock import Clock
 from gateway.core.codec import REPLY, encode, holds_from, instant, opt_outs_from
 from gateway.core.deliveries import Transition
-from gateway.core.errors import NotApprovable
+from gateway.core.errors import NotApprovable, WrongBorrower
 from gateway.core.reasons import EndReason, Intent, PolicyReason
 from gateway.core.states import State
 from gateway.core.understanding import Urgency
+from gateway.operations.unverified_reports import PREFIX, UnverifiedReports, waiting_reports
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
@@ -77,6 +79,7 @@ class Reviews:
         self._database = database
         self._rules = route_rules(digest)
         self._clock = clock
+        self._reports = UnverifiedReports(database, digest, clock)
 
     async def waiting(
         self, tenant: str, reason: str | None, limit: int, after: ReviewPosition | None = None
@@ -86,6 +89,8 @@ class Reviews:
         def read(connection: Connection) -> list[dict[str, Any]]:
             found = [*_deliveries(connection, tenant, reason, limit, after)]
             found += _replies(connection, tenant, reason, limit, after)
+            position = (after.urgency, after.key[1]) if after is not None else None
+            found += waiting_reports(connection, tenant, reason, limit, position)
             return sorted(found, key=lambda each: ReviewPosition.of(each).key)[:limit]
 
         return await self._database.read(read)
@@ -95,11 +100,24 @@ class Reviews:
 
         Raises NotApprovable, with the remedy.
         """
+        if item.startswith(PREFIX):
+            return await self._reports.dismiss(tenant, item)
         return await self._decide(tenant, item, why, actor, approved=True)
 
-    async def refuse(self, tenant: str, item: str, why: str, actor: str) -> bool:
-        """Forbid the contact. False where no such item waits."""
+    async def refuse(self, tenant: str, item: str, why: str, actor: str, borrower_id: str = "") -> bool:
+        """Forbid the contact; of a report, with ``borrower_id``, whom it is about. False where no such item waits.
+
+        Raises WrongBorrower, with the remedy.
+        """
+        if item.startswith(PREFIX):
+            return await self._reports.assign(tenant, item, borrower_id, why, actor)
+        if borrower_id:
+            raise WrongBorrower("Only a report takes a borrower: this item has one already.")
         return await self._decide(tenant, item, why, actor, approved=False)
+
+    async def original(self, tenant: str, item: str) -> bytes | None:
+        """The mail that a report is; None where there is none by this id."""
+        return await self._reports.original(tenant, item)
 
     async def _decide(self, tenant: str, item: str, why: str, actor: str, *, approved: bool) -> bool:
         opted_out: list[tuple[AddressKey, str]] = []

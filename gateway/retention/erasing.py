@@ -1,4 +1,4 @@
-"""Erases contents of records that stay: names, addresses and texts, the feed, and unmatched receipts.
+"""Erases contents of records that stay: names, addresses and texts, the feed, unmatched receipts, unverified reports.
 
 Owns the classes of data with their ages. No chain of events is touched: events hold no contents.
 """
@@ -29,6 +29,7 @@ from gateway.storage.schema import (
     replies,
     request_bodies,
     retention_progress,
+    unverified_reports,
 )
 
 _NO_ADDRESSES = '"addresses":{}'  # in a case's record, once it is erased
@@ -54,6 +55,7 @@ class RemovalCounts:
     events: int = 0
     contents: int = 0
     replies: int = 0
+    reports: int = 0
     feed: int = 0
     orphans: int = 0
     archived: str = ""
@@ -78,6 +80,8 @@ class Eraser:
             removed.contents += await self._contents(stop)
             removed.contents += await self._while(stop, _cases, self._now - self._keep.contents)
             removed.replies += await self._while(stop, _replies, self._now - self._keep.contents)
+        if keep := self._keep.contents or self._keep.records:
+            removed.reports += await self._while(stop, _reports, self._now - keep)
         if self._keep.feed:
             removed.feed += await self._while(stop, _feed, self._now - self._keep.feed)
         if self._keep.orphans:
@@ -123,6 +127,8 @@ def due_for_erasure(connection: Connection, keep: RetentionPeriods, now: datetim
             _old_replies(now - keep.contents), replies.c.id > _through(connection, "replies")
         )
         found.replies = connection.execute(said).scalar_one()
+    if period := keep.contents or keep.records:
+        found.reports = connection.execute(select(func.count()).where(_old_reports(now - period))).scalar_one()
     if keep.feed:
         found.feed = connection.execute(select(func.count()).where(_old_feed(now - keep.feed))).scalar_one()
     if keep.orphans:
@@ -213,6 +219,18 @@ def _replies(connection: Connection, cutoff: datetime) -> int:
         connection.execute(update(replies).where(replies.c.id.in_(ids)).values(text=""))
         _went_through(connection, "replies", ids[-1])
     return len(ids)
+
+
+def _old_reports(cutoff: datetime) -> Any:
+    """Unverified reports that a person has decided; what waits is kept, whatever its age."""
+    on_hold = held_person(unverified_reports.c.tenant, unverified_reports.c.borrower_id)
+    return and_(unverified_reports.c.resolved_at < cutoff, ~on_hold)
+
+
+def _reports(connection: Connection, cutoff: datetime) -> int:
+    old = select(unverified_reports.c.id).where(_old_reports(cutoff)).limit(BATCH)
+    gone = delete(unverified_reports).where(unverified_reports.c.id.in_(old.scalar_subquery()))
+    return int(connection.execute(gone).rowcount)
 
 
 def _old_feed(cutoff: datetime) -> Any:

@@ -334,6 +334,35 @@ replies = Table(
     Index("replies_by_borrower", "tenant", "borrower_id", "id"),
 )
 
+# Reports that name no message by a reference that was signed here; a person decides whom each is about. ``original`` is
+# the mail as it came (zlib, RFC 1950), ``text`` what the person reads of it; both are personal data, and are erased.
+unverified_reports = Table(
+    "unverified_reports",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("digest", String(64), nullable=False),  # of provider and mail: the same mail comes again
+    Column("tenant", String(64), nullable=False),
+    Column("channel", String(32), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("urgency", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("original", LargeBinary, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("resolved_at", Instant),  # a person has decided
+    Column("borrower_id", String(128), nullable=False, server_default=""),  # whom it is about, as the person decided
+    UniqueConstraint("digest", name="one_per_report"),
+    Index("unverified_reports_by_tenant", "tenant", "reason", "received_at"),
+    Index(
+        "unverified_reports_unresolved",
+        "tenant",
+        "reason",
+        "id",
+        sqlite_where=text("resolved_at IS NULL"),
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+)
+
 cases = Table(
     "cases",
     metadata,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, func, literal_column, select, text, true, update
+from sqlalchemy import Connection, and_, func, literal_column, null, select, text, true, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
@@ -26,7 +26,7 @@ from gateway.storage import accept, attempts, receipts
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
-from gateway.storage.schema import deliveries, notifications, replies
+from gateway.storage.schema import deliveries, notifications, replies, unverified_reports
 from gateway.storage.statements import StatementTemplate, execute_pipelined
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many deliveries wait, and the age of the oldest in seconds. ``review``: deliveries and replies."""
+    """How many deliveries wait, and the age of the oldest in seconds. ``review``: with replies and reports."""
 
     due: int
     oldest_due_seconds: float
@@ -65,7 +65,7 @@ def _seconds(now: datetime, since: datetime | None) -> float:
 def _by_urgency(
     now: datetime, in_review: int, unread: Iterable[tuple[int, int, datetime | None]]
 ) -> dict[Urgency, OpenReviews]:
-    """Deliveries, and replies as (urgency, number, earliest clock). Deliveries have no clock and are routine."""
+    """Deliveries, and what is unread as (urgency, number, earliest clock). Deliveries have none and are routine."""
     found = {Urgency.ROUTINE: OpenReviews(in_review)}
     for urgency, number, review_by in unread:
         how_soon = Urgency(max(urgency, Urgency.ROUTINE))  # those of a version before have none
@@ -166,15 +166,23 @@ class Store:
             )
             by_state = {row[0]: (row[1], row[2]) for row in waiting}
             review, review_since = by_state.get(State.REVIEW, (0, None))
-            unread = connection.execute(
-                select(
-                    replies.c.urgency,
-                    func.count(),
-                    func.min(replies.c.received_at),
-                    func.min(replies.c.review_by),
-                )
-                .where(UNREAD_REPLIES, replies_of_tenant)
-                .group_by(replies.c.urgency)
+            unread = list(
+                connection.execute(
+                    select(
+                        replies.c.urgency,
+                        func.count(),
+                        func.min(replies.c.received_at),
+                        func.min(replies.c.review_by),
+                    )
+                    .where(UNREAD_REPLIES, replies_of_tenant)
+                    .group_by(replies.c.urgency)
+                ).all()
+            )
+            reports_of_tenant = true() if tenant is None else unverified_reports.c.tenant == tenant
+            unread += connection.execute(
+                select(unverified_reports.c.urgency, func.count(), func.min(unverified_reports.c.received_at), null())
+                .where(unverified_reports.c.resolved_at.is_(None), reports_of_tenant)
+                .group_by(unverified_reports.c.urgency)
             ).all()
             held_up = and_(of_tenant, deliveries.c.paused != "", deliveries.c.state.in_(sorted(PENDING_STATES)))
             return Backlog(

@@ -6,6 +6,8 @@ administrators' log. What is typed to find a borrower travels in a form's body: 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
@@ -15,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from channels.base import InvalidAddress
 from gateway.api.evidence import HEADERS, ZipResponse
 from gateway.api.http.parts import ConfiguredChannels, Uses, part
-from gateway.core.errors import NotApprovable
+from gateway.core.errors import NotApprovable, WrongBorrower
 from gateway.core.signing import Signer
 from gateway.evidence.borrower_file import read_borrower_file
 from gateway.identity.sessions import Session
@@ -158,10 +160,28 @@ async def show_reviews(
     return pages.respond(request, "desk_reviews.html", values)
 
 
+@router.get("/reviews/{item}/original")
+async def download_report(
+    request: Request, item: str, reviews: Uses[Reviews], session: Session = Depends(require_role(Role.SUPERVISOR))
+) -> Response:
+    await record_look(request, session)
+    found = await reviews.original(session.user.tenant, item) if "\x00" not in item else None
+    if found is None:
+        return await message(request, 404, "nothing_here")
+    # A browser saves it, and shows nothing that is in it.
+    saved = {"Content-Disposition": 'attachment; filename="report.eml"'}
+    return Response(found, media_type="message/rfc822", headers={**headers(), **saved})
+
+
 @router.post("/reviews/{item}/{decision}")
 async def decide_review(request: Request, item: str, decision: str, reviews: Uses[Reviews]) -> Response:
     session, form = await authenticated_form(request, Role.SUPERVISOR)
-    decide = {"approve": reviews.approve, "refuse": reviews.refuse}.get(decision)
+    borrower_id = form.get("borrower_id", "").strip().replace("\x00", "")
+    decisions: dict[str, Callable[..., Awaitable[bool]]] = {
+        "approve": reviews.approve,
+        "refuse": partial(reviews.refuse, borrower_id=borrower_id),
+    }
+    decide = decisions.get(decision)
     reason = form.get("reason", "").strip()
     if decide is None or "\x00" in item:
         return await message(request, 404, "nothing_here")
@@ -171,6 +191,8 @@ async def decide_review(request: Request, item: str, decision: str, reviews: Use
         done = await decide(session.user.tenant, item, reason, session.user.actor)
     except NotApprovable as error:
         return await message(request, 409, "desk_not_approvable", str(error))
+    except WrongBorrower:
+        return await message(request, 422, "desk_wrong_borrower")
     if not done:
         return await message(request, 409, "desk_decided_already")
     return RedirectResponse(f"/desk/reviews?done={decision}", 303, headers())

@@ -15,9 +15,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy import update
 
+from channels.base import OriginalReport, Receipt, ReceiptStatus
 from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
 from gateway.evidence.offline_verifier import check
+from gateway.operations.unverified_reports import UnverifiedReports
 from gateway.storage.schema import deliveries
 from tests.support.accessibility import look
 from tests.support.browser import PASSWORD, chromium, sign_in, window
@@ -185,6 +187,34 @@ async def test_a_review_is_decided(office: DeskOffice) -> None:
         await page.locator("#refuse-1").fill("a new request follows")
         await page.locator("#refuse-1").press("Enter")
         await expect(page.locator("main")).to_contain_text("Nothing waits for review.")
+
+
+async def test_a_complaint_without_a_name_is_assigned(office: DeskOffice) -> None:
+    """The page has what it says and the mail; an unknown borrower changes nothing, the right one is opted out."""
+    ledger = office.running.gateway.ledger
+    raw = b"Subject: Stop\r\n\r\nThis is about the SMS to +12025550123."
+    original = OriginalReport(raw, "Subject: Stop\n\nThis is about the SMS to +12025550123.")
+    complaint = Receipt("sms-simulator", ReceiptStatus.COMPLAINED, original=original)
+    unverified = UnverifiedReports(ledger.database, ledger.signer.digest, ledger.clock)
+    assert await unverified.keep(complaint, "sms", office.tenant)
+    async with office.window() as page:
+        await office.enter(page, "supervisor", "/desk/reviews")
+        await look(page, "desk-report")
+        await expect(page.locator("main")).to_contain_text("This is about the SMS to +12025550123.")
+        async with page.expect_download() as started:
+            await page.get_by_text("Download the mail").click()
+        assert (await (await started.value).path()).read_bytes() == raw
+        for borrower, said in (
+            ("B-9", "No message was sent to this borrower"),
+            ("B-1001", "Nothing waits for review."),
+        ):
+            await page.goto("/desk/reviews")
+            await page.get_by_label("Borrower's id").fill(borrower)
+            await page.locator("#refuse-1").fill("the number is in the mail")
+            await page.locator("#refuse-1").press("Enter")
+            await expect(page.locator("main")).to_contain_text(said)
+        await page.goto(PATH)
+        await expect(page.locator("ol.timeline")).to_contain_text("A person found the report to be about this borrower")
 
 
 async def test_every_page_of_the_desk_keeps_to_wcag(office: DeskOffice) -> None:

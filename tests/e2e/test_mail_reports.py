@@ -116,19 +116,23 @@ async def _delivery(gateway: Gateway, notification_id: str) -> dict[str, Any]:
     ids=["message-id alone", "forged return path", "forged envelope id", "forged bounce", "nonsense"],
 )
 async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> None:
-    """A report without a signed reference opts nobody out: least of all who waits for a first e-mail without an id."""
+    """A report without a signed reference opts nobody out: least of all who waits for a first e-mail without an id.
+
+    It may be genuine all the same, so a person reads it.
+    """
     async with _sending_mail(await closed_port()) as gateway:
         [answer] = await gateway.path.pipeline.accept("acme", [_incoming()])
         await gateway.path.pipeline.dispatch(await gateway.path.store.due(gateway.ledger.clock(), 10))
         async with asyncio.timeout(LIMIT_SECONDS):
             while (await _delivery(gateway, answer.id))["state"] != "retrying":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        assert await _receive(gateway, raw) == ["unverified"]
+        assert await _receive(gateway, raw) == ["for_review"]
         assert not (await gateway.ledger.reads.borrower("acme", "B-1") or {}).get("opt_outs")
         assert (await _delivery(gateway, answer.id))["state"] == "retrying"
         exposed = gateway.path.metrics.render()[0].decode()
-        counted = [line for line in exposed.splitlines() if 'result="unverified"' in line and line.endswith(" 1.0")]
+        counted = [line for line in exposed.splitlines() if 'result="for_review"' in line and line.endswith(" 1.0")]
         assert len(counted) == 1
+        assert len(await gateway.operations.reviews.waiting("acme", None, 10)) == 1
 
 
 async def test_nothing_is_looked_up_by_an_empty_id() -> None:

@@ -281,23 +281,63 @@ async def test_a_complaint_comes_through(scene: MailScene, tried: Tried) -> None
 
 
 async def test_a_complaint_that_names_nothing_reaches_a_person(scene: MailScene, tried: Tried) -> None:
-    """Without a signed reference it opts nobody out and is counted; a person has it in a mailbox."""
+    """Without a signed reference it opts nobody out: it is in the reviews, and a copy in a person's mailbox."""
     mark = f"made-up-{next(NUMBERS)}"
     raw = COMPLAINT.format(kind="abuse", field="X: y", original=f"Message-ID: <{mark}@lender.example>")
-    before = unverified(scene.gateway)
     await scene.write(COMPLAINTS, raw, "feedback@mailbox.example")
-    await eventually(lambda: unverified(scene.gateway) == before + 1)
+    waiting = scene.gateway.operations.reviews.waiting
+
+    async def for_review() -> list[Any]:
+        return [each for each in await waiting("acme", "unverified_complaint", 500) if mark in each["text"]]
+
+    [item] = await eventually(for_review)
+    assert mark.encode() in (await scene.gateway.operations.reviews.original("acme", item["id"]) or b"")
     person = f"complaints@{SENDER_DOMAIN}"
     await eventually(
         lambda: [each for each in scene.mailboxes.mails if each.recipient == person and mark.encode() in each.raw]
     )
-    tried(scene.name, "a complaint without a reference", "unverified", "", "the copy is in a person's mailbox")
+    tried(scene.name, "a complaint without a reference", "review", item["reason"], await log_of(scene, COMPLAINTS))
 
 
-def unverified(gateway: Gateway) -> float:
-    """How many reports without a verified reference were counted."""
-    lines = gateway.path.metrics.render()[0].decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if 'result="unverified"' in line and "_total{" in line)
+OUTLOOK = """From: staff@hotmail.com
+To: {to}
+Subject: complaint about message from 192.0.2.1
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="=_b"
+
+--=_b
+Content-Type: message/rfc822
+Content-Disposition: attachment
+
+X-HmXmrOriginalRecipient: {recipient}
+From: Example Bank <reminders@lender.example>
+Subject: Your payment
+
+Hello.
+--=_b--
+"""
+
+
+async def test_a_complaint_in_outlooks_form_is_assigned_by_a_person(scene: MailScene, tried: Tried) -> None:
+    """Neither a report nor a name of the message: whoever reads it finds the borrower, who is opted out."""
+    address = f"borrower{next(NUMBERS)}@mailbox.example"
+    delivery = await scene.remind(address)
+    reviews = scene.gateway.operations.reviews
+    await scene.write(COMPLAINTS, OUTLOOK.format(to=COMPLAINTS, recipient=address), "staff@hotmail.com")
+
+    async def for_review() -> list[Any]:
+        return [each for each in await reviews.waiting("acme", "unverified_complaint", 500) if address in each["text"]]
+
+    [item] = await eventually(for_review)
+    assert await reviews.refuse("acme", item["id"], "the address is in it", "a person", delivery["borrower"])
+    assert await scene.opt_outs(delivery["borrower"]) == ["provider:mail"]
+    tried(
+        scene.name,
+        "a complaint as Outlook.com writes it",
+        "address opted out",
+        "a review",
+        await log_of(scene, COMPLAINTS),
+    )
 
 
 async def test_other_addresses_are_refused_at_the_door(scene: MailScene, tried: Tried) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import smtplib
 from collections.abc import Sequence
 
-from channels.base import Receipt, Reply
+from channels.base import PushOutcome, Receipt, Reply
 from channels.email.sink import Mail
 from channels.email.smtp import SmtpProvider
 from tests.support.fake_servers import clock
@@ -58,13 +58,13 @@ Content-Type: text/rfc822-headers
 
 
 class Back:
-    """A listening provider, a ledger that can be down, and a mail server that delivers to it."""
+    """A listening provider, a ledger with an ``outcome``, and a mail server that delivers to it."""
 
     def __init__(self, protocol: str) -> None:
         self.port, self.protocol = free_port(), protocol
         self.receipts: list[Receipt] = []
         self.replies: list[Reply] = []
-        self.down = False
+        self.outcome = PushOutcome.STORED
         self._stop = asyncio.Event()
         options = {
             "host": "127.0.0.1",
@@ -92,11 +92,11 @@ class Back:
         self._stop.set()
         await self._task
 
-    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
-        if not self.down:
+    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> PushOutcome:
+        if self.outcome is PushOutcome.STORED:
             self.receipts += receipts
             self.replies += replies
-        return not self.down
+        return self.outcome
 
     async def deliver(self, raw: bytes, *recipients: str, sender: str = "") -> tuple[int, bytes]:
         """The reply to the first command that is refused, or to the mail."""

@@ -57,6 +57,7 @@ class ReceiptResult(StrEnum):
     DUPLICATE = "duplicate"
     ORPHAN = "orphan"
     UNVERIFIED = "unverified"
+    FOR_REVIEW = "for_review"
     INVALID = "invalid"
 
 
@@ -66,6 +67,7 @@ class CallbackRefusal(StrEnum):
     BAD_SIGNATURE = "bad_signature"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
+    QUEUE_FULL = "queue_full"
 
 
 class LedgerOperation(StrEnum):

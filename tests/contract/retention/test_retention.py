@@ -276,6 +276,7 @@ async def test_feed_orphans_words_and_addresses(database: Database) -> None:
         "events": 0,
         "contents": 1,
         "replies": 1,
+        "reports": 0,
         "feed": 1,
         "orphans": 1,
         "archived": "",

@@ -98,7 +98,7 @@ async def test_a_slow_mail_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatc
         assert released.wait(LIMIT_SECONDS)
         return []
 
-    monkeypatch.setattr("channels.email.smtp.read_reports", slow)
+    monkeypatch.setattr("channels.email.incoming.read_reports", slow)
     back = Back("smtp")
     await back.start()
     delivered = asyncio.create_task(back.deliver(b"x: y\r\n\r\n", return_path(REFERENCE, "lender.example")))

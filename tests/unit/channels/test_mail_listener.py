@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from channels.base import ProviderReason, ReceiptStatus, TransientFailure
+from channels.base import ProviderReason, PushOutcome, ReceiptStatus, TransientFailure
 from channels.email import listener
 from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
@@ -48,12 +48,13 @@ async def test_bounces_in_own_words_and_complaints_come_the_same_way(back: Back)
     assert [each.status for each in back.receipts] == [ReceiptStatus.UNDELIVERED, ReceiptStatus.COMPLAINED]
 
 
-async def test_while_the_ledger_is_down_the_mail_server_keeps_it(back: Back) -> None:
-    """451: it will be delivered again; nothing is acknowledged that is not stored."""
-    back.down = True
+@pytest.mark.parametrize(("outcome", "code"), [(PushOutcome.UNAVAILABLE, 451), (PushOutcome.QUEUE_FULL, 452)])
+async def test_what_cannot_be_stored_the_mail_server_keeps(back: Back, outcome: PushOutcome, code: int) -> None:
+    """It will be delivered again; nothing is acknowledged that is not stored."""
+    back.outcome = outcome
     raw = report(MAIL, REFERENCE, True, DATE)
-    assert (await back.deliver(raw, PATH))[0] == 451
-    back.down = False
+    assert (await back.deliver(raw, PATH))[0] == code
+    back.outcome = PushOutcome.STORED
     assert (await back.deliver(raw, PATH))[0] == 250
     assert len(back.receipts) == 1
 
@@ -63,13 +64,34 @@ async def test_while_the_ledger_is_down_the_mail_server_keeps_it(back: Back) -> 
     [
         (b"From: a@b.example\r\n\r\nhi\r\n", ("info@elsewhere.example",), 550),
         (b"From: a@b.example\r\n\r\nhi\r\n", (PATH, PATH), 452),
-        (b"From: a@b.example\r\n\r\nhi\r\n", ("abuse@lender.example",), 554),
     ],
 )
 async def test_what_is_no_report_is_refused(back: Back, raw: bytes, recipients: tuple[str, ...], code: int) -> None:
     """Mail for anybody else, for two at a time, or without sense is not taken."""
     assert (await back.deliver(raw, *recipients))[0] == code
     assert back.receipts == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From: chen@example.com\r\nSubject: Stop\r\n\r\nLeave me alone.\r\n",
+        b"Subject: =?utf-8?B?U3RvcA==?=\r\nContent-Type: text/html\r\n\r\n<p>Leave me alone.</p>\r\n",
+        COMPLAINT.format(kind="", field="X: y", original="Subject: x")
+        .encode()
+        .replace(b"This is a complaint.", b"Subject: Stop\n\nLeave me alone."),
+    ],
+    ids=["plain", "html", "a report without a type"],
+)
+async def test_whatever_comes_to_the_address_of_complaints_is_kept_for_a_person(back: Back, raw: bytes) -> None:
+    """Outlook and people write no report: the mail goes on whole, with the words that say whom it is about."""
+    assert (await back.deliver(raw, "abuse@lender.example", sender="chen@example.com"))[0] == 250
+    [receipt] = back.receipts
+    assert (receipt.status, receipt.reference) == (ReceiptStatus.COMPLAINED, "")
+    assert receipt.original is not None
+    assert receipt.original.raw.split() == raw.split()
+    assert "Leave me alone." in receipt.original.text
+    assert "Stop" in receipt.original.text
 
 
 ATTACHED = """From: staff@hotmail.com
@@ -101,11 +123,15 @@ Hello.
     ],
 )
 async def test_a_complaint_that_only_attaches_our_mail_is_understood(back: Back, field: str, reference: str) -> None:
-    """Outlook.com writes no feedback report; one whose mail names no reference is counted as unverified."""
+    """Outlook.com writes no feedback report; what the mail names no reference in, a person reads."""
     raw = ATTACHED.format(field=field).encode()
     assert (await back.deliver(raw, "abuse@lender.example", sender="staff@hotmail.com"))[0] == 250
     [receipt] = back.receipts
     assert (receipt.status, receipt.reference) == (ReceiptStatus.COMPLAINED, reference)
+    assert receipt.original is not None
+    for shown in ("complaint about message", "Your payment", "X-HmXmrOriginalRecipient: chen@example.com", "Hello."):
+        assert shown in receipt.original.text
+    assert "chen@example.com" not in repr(receipt)
 
 
 async def test_two_processes_share_the_port() -> None:

@@ -16,6 +16,7 @@ from channels.base import (
     Content,
     PermanentFailure,
     ProviderReason,
+    PushOutcome,
     Receipt,
     ReceiptStatus,
     Reply,
@@ -65,15 +66,15 @@ class Listening:
         self._came = asyncio.Condition()
         self._task = asyncio.create_task(provider.listen(self._heard, self.stop))
 
-    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+    async def _heard(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> PushOutcome:
         if self.down:
             self.down -= 1
-            return False
+            return PushOutcome.UNAVAILABLE
         async with self._came:
             self.receipts += receipts
             self.replies += replies
             self._came.notify_all()
-        return True
+        return PushOutcome.STORED
 
     async def wait(self, count: int) -> None:
         async with asyncio.timeout(LIMIT_SECONDS), self._came:

@@ -14,6 +14,7 @@ import pytest
 from channels.base import (
     Content,
     ProviderReason,
+    PushOutcome,
     Receipt,
     ReceiptStatus,
     Reply,
@@ -49,9 +50,9 @@ class HeardPdus:
         self.stored = True
         self.calls: asyncio.Queue[tuple[Sequence[Receipt], Sequence[Reply]]] = asyncio.Queue()
 
-    async def __call__(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> bool:
+    async def __call__(self, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> PushOutcome:
         await self.calls.put((receipts, replies))
-        return self.stored
+        return PushOutcome.STORED if self.stored else PushOutcome.UNAVAILABLE
 
     async def next(self) -> tuple[Sequence[Receipt], Sequence[Reply]]:
         return await asyncio.wait_for(self.calls.get(), LIMIT_SECONDS)

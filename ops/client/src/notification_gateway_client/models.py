@@ -765,6 +765,13 @@ class RedrivenOut(_Answer):
     outcome: str
 
 
+class RefusalIn(_Request):
+    """``borrower_id``: whom an unverified report is about; other reviews have a borrower, and take none."""
+
+    reason: str
+    borrower_id: str | None = None
+
+
 class ReplayIn(_Request):
     """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
 
@@ -793,11 +800,11 @@ class ReviewIn(_Request):
 
 
 class ReviewItemOut(_Answer):
-    """A delivery or a reply (``text``) that waits for a person. ``review_by``: until when a reply is to be
-    read."""
+    """A delivery, a reply or an unverified report (both have ``text``) that waits for a person. ``review_by``:
+    until when a reply is to be read. Nobody knows of a report whom it is about: its ids are empty."""
 
     id: str
-    kind: Literal["delivery", "reply"]
+    kind: Literal["delivery", "reply", "report"]
     reason: str
     urgency: Literal["now", "today", "routine"]
     review_by: AwareDatetime | None
@@ -813,6 +820,13 @@ class ReviewItemOut(_Answer):
 class ReviewListOut(_Answer):
     reviews: list[ReviewItemOut]
     next_cursor: str | None
+
+
+class ReviewOriginalOut(_Answer):
+    """``mail``: the mail that a report is, in base64."""
+
+    id: str
+    mail: str
 
 
 class ReviewedOut(_Answer):
