@@ -13,6 +13,8 @@ from contextlib import suppress
 import aiohttp
 from aiohttp import web
 
+from channels.received import Received
+
 _CALLBACKS_AT_ONCE = 32  # our choice: concurrent callbacks that one web server can handle
 _CALLBACK_TRIES = 6  # our choice: as Twilio with rc=5
 _CALLBACK_BACKOFF = 0.2  # seconds, doubled at each retry; our choice
@@ -22,8 +24,9 @@ _CALLBACK_SECONDS = 15  # our choice: as Twilio
 class LoopbackServer(ABC):
     """Construct it, await ``start``, use ``url``, and await ``stop``. A subclass adds its routes."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, received: Received | None = None) -> None:
         self.port = port
+        self.received = received or Received()
         self.callbacks_sent = 0
         self.callbacks_failed = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,6 +65,11 @@ class LoopbackServer(ABC):
             await self._runner.cleanup()
         if self._session is not None:
             await self._session.close()
+
+    def summary(self) -> dict[str, int]:
+        """The counts of messages, duplicates and callbacks."""
+        callbacks = {"callbacks_sent": self.callbacks_sent, "callbacks_failed": self.callbacks_failed}
+        return self.received.summary() | callbacks
 
     def later(self, work: Coroutine[None, None, None]) -> None:
         """Run in the background until it ends or the server stops."""

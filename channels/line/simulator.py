@@ -59,11 +59,10 @@ class LineSimulator(LoopbackServer):
         hang_seconds: float = 120.0,
         port: int = 0,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, received)
         self._token = channel_access_token
         self._secret = channel_secret
         self.callback_url = callback_url
-        self.received = received or Received()
         self._delay = delay_seconds
         self._hang = hang_seconds
         self.messages: list[LineMessage] = []

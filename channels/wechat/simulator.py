@@ -60,13 +60,12 @@ class WeChatSimulator(LoopbackServer):
         hang_seconds: float = 120.0,
         port: int = 0,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, received)
         self._app_id = app_id
         self._app_secret = app_secret
         self._signing_token = token
         self._key = base64.b64decode(encoding_aes_key + "=")
         self.callback_url = callback_url
-        self.received = received or Received()
         self._hang = hang_seconds
         self.templates: dict[str, frozenset[str]] = {}  # the keys of each template
         self.messages: list[WeChatMessage] = []

@@ -85,12 +85,11 @@ class WhatsAppSimulator(LoopbackServer):
         hang_seconds: float = 120.0,
         port: int = 0,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, received)
         self._sender = phone_number_id
         self._token = access_token
         self._secret = app_secret
         self.callback_url = callback_url
-        self.received = received or Received()
         self._delay = delay_seconds
         self._slow = slow_seconds
         self._hang = hang_seconds
@@ -111,6 +110,11 @@ class WhatsAppSimulator(LoopbackServer):
         self.windows.add(number)
         message = {"from": number, "id": _id(), "timestamp": "0", "type": "text", "text": {"body": text}}
         await self._tell("messages", {**self._metadata(), "messages": [message]})
+
+    def submit_template(self, name: str, language: str, text: str) -> None:
+        """Submit a template, as people do in WhatsApp Manager. It is approved at once, which the webhook says."""
+        self.templates[name, language] = SimulatedTemplate(text, language, "PENDING")
+        self.later(self.set_template_status(name, language, "APPROVED"))
 
     async def set_template_status(self, name: str, language: str, event: str, reason: str = "NONE") -> None:
         """Change a template, and say so by webhook."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from channels import registry
 from gateway.api import (
     admin_log,
     borrowers,
@@ -28,7 +29,7 @@ from gateway.api import (
 from gateway.api.http import openapi, problems
 from gateway.api.http.authentication import KeyRing
 from gateway.api.http.fast_path import FastPathRouter
-from gateway.api.http.parts import HttpSettings, Parts, check_complete
+from gateway.api.http.parts import ConfiguredChannels, HttpSettings, Parts, check_complete
 from gateway.api.http.path_prefix import PathPrefix
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.http.request_ids import RequestId
@@ -56,7 +57,7 @@ def create_app(parts: Parts) -> ASGIApp:
         servers=[{"url": prefix}] if prefix else None,
         generate_unique_id_function=openapi.operation_id,
     )
-    pages_of_web = Pages(prefix)
+    pages_of_web = Pages(registry.profiles(parts[ConfiguredChannels].channels), prefix)
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
     app.state.parts = Parts(
         *parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts), inbox.OpenStreams()

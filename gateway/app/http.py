@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from channels import registry
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
 from gateway.borrowers.one_click import OneClick
@@ -41,7 +42,7 @@ def http_parts(gateway: Gateway) -> Parts:
             frozenset(gateway.providers.channels),
             gateway.ledger.clock,
         ),
-        EvidenceArchives(gateway.ledger.database, gateway.ledger.clock),
+        EvidenceArchives(gateway.ledger.database, registry.profiles(gateway.providers.channels), gateway.ledger.clock),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,
         gateway.providers.inbox,

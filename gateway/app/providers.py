@@ -22,6 +22,7 @@ from gateway.queue.subscriptions import FeedNotifier
 from gateway.queue.token_buckets import Rate
 from gateway.stages.route import ProviderRouter
 
+_SIMULATED_SENDER = "111111111111111"  # of WhatsApp, in the form of Meta's ids; valid at the simulator only
 _SIMULATED_ACCOUNT = "AC" + "0" * 32  # has the form of a Twilio account id; valid at the simulator only
 
 # The simulator answers within milliseconds, or deliberately never: a longer time-out would find nothing more.
@@ -74,18 +75,24 @@ async def _simulators(
     stack: AsyncExitStack, settings: Settings, clock: Clock
 ) -> tuple[SimulatedProviders, Sequence[Mapping[str, Any]]]:
     """Start the simulators' process; returns it with the entries of the providers that call it."""
-    sms_token, mail_token = secrets.token_hex(16), secrets.token_hex(16)
+    sms_token, mail_token, social_secret = (secrets.token_hex(16) for _ in range(3))
+    receipts_url = f"{settings.effective_public_url}/v1/receipts"
     offset = (clock() - datetime.now(UTC)).total_seconds()
     simulators = await simulated_providers.start(
         [
             *("--account-sid", _SIMULATED_ACCOUNT, "--token-env", "SIMULATED_SMS_TOKEN"),
-            *("--dsn-url", f"{settings.effective_public_url}/v1/receipts/mail-sink"),
-            *("--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
+            *("--dsn-url", f"{receipts_url}/mail-sink", "--dsn-token-env", "SIMULATED_MAIL_TOKEN"),
+            *("--receipts-url", receipts_url, "--social-secret-env", "SIMULATED_SOCIAL_SECRET"),
+            *("--whatsapp-sender", _SIMULATED_SENDER),
             *("--slow-ms", str(1000 * SIMULATED_SECONDS)),
             # As ``--name=value`` and without an exponent: argparse takes a separate negative number for an option.
             *(f"--clock-offset={offset:.6f}", "--state-dir", str(settings.data_dir / "simulation")),
         ],
-        {"SIMULATED_SMS_TOKEN": sms_token, "SIMULATED_MAIL_TOKEN": mail_token},
+        {
+            "SIMULATED_SMS_TOKEN": sms_token,
+            "SIMULATED_MAIL_TOKEN": mail_token,
+            "SIMULATED_SOCIAL_SECRET": social_secret,
+        },
         settings.data_dir / "simulation.log",
     )
     stack.push_async_callback(simulators.stop)
@@ -108,6 +115,33 @@ async def _simulators(
     return simulators, [
         {"channel": "sms", "kind": "twilio", "name": "sms-simulator", "options": sms},
         {"channel": "email", "kind": "smtp", "name": "mail-sink", "options": mail},
+        *_social_entries(simulators, social_secret),
+    ]
+
+
+def _social_entries(simulators: SimulatedProviders, secret: str) -> list[Mapping[str, Any]]:
+    """WhatsApp at Meta, and LINE. The simulators take one secret as token and as the key of signatures."""
+    whatsapp = {
+        "phone_number_id": _SIMULATED_SENDER,
+        "business_account_id": _SIMULATED_SENDER,
+        "access_token": secret,
+        "app_secret": secret,
+        "verify_token": secret,
+    }
+    line = {"channel_access_token": secret, "channel_secret": secret}
+    options = {"whatsapp": ("cloud", whatsapp), "line": ("messaging", line)}
+    return [
+        {
+            "channel": channel,
+            "kind": options[channel][0],
+            "name": f"{channel}-simulator",
+            "options": {
+                **options[channel][1],
+                "base_url": f"http://127.0.0.1:{port}",
+                "timeout_seconds": SIMULATED_SECONDS,
+            },
+        }
+        for channel, port in simulators.social_ports.items()
     ]
 
 

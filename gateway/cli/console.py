@@ -189,7 +189,7 @@ def decisions(found: DecisionCounts, *, each_row: bool) -> None:
     """Decisions counted with the rule that decided, or one line for each row of the file."""
     from gateway.web import translations  # the words of the pages, which load Babel
 
-    words = translations.load()["en"]
+    words = translations.load({})["en"]
     if each_row:
         rows = [
             (each.line, each.verdict, words(f"reason_{each.reason}"), each.until or "", each.rule)

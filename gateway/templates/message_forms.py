@@ -71,9 +71,13 @@ class MessageForms:
         now = self._clock()
         await self._database.write(lambda connection: put_template(connection, template, now))
 
-    async def listed(self, tenant: str, template: str, version: str | None = None) -> list[ProviderTemplate]:
-        """The providers' templates of one of ours, of one version or all, with their states."""
-        mine = and_(provider_templates.c.tenant == tenant, provider_templates.c.template == template)
+    async def listed(
+        self, tenant: str, template: str | None = None, version: str | None = None
+    ) -> list[ProviderTemplate]:
+        """The providers' templates of one of ours or all, of one version or all, with their states."""
+        mine = provider_templates.c.tenant == tenant
+        if template is not None:
+            mine = and_(mine, provider_templates.c.template == template)
         if version is not None:
             mine = and_(mine, provider_templates.c.version == version)
         query = select(provider_templates).where(mine).order_by(*(provider_templates.c[name] for name in _KEY))

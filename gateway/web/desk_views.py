@@ -18,7 +18,7 @@ from gateway.evidence.borrower_file import BorrowerFile
 from gateway.storage.reads import Filter, Reads
 from gateway.web.desk_acts import CLOSINGS
 from gateway.web.evidence import actor_names
-from gateway.web.sentences import RuleSentence, channel_name, decision_key, place, reason_text, rule_sentences, timeline
+from gateway.web.sentences import RuleSentence, decision_key, place, reason_text, rule_sentences, timeline
 from gateway.web.translations import PageTexts
 
 _MOST_PENDING = 50  # of a borrower's latest notifications, those that may still be cancelled; our choice
@@ -66,7 +66,7 @@ class DeskReads:
             "entries": list(reversed(timeline(t, record, actor_names(t, record)))),
             "hold_kinds": [(str(kind), t(f"hold_{kind}")) for kind in HoldKind],
             "categories": [(str(each), t(f"category_{each}")) for each in Category],
-            "channels": [(name, channel_name(t, name)) for name in self._channels],
+            "channels": [(name, t.channel(name)) for name in self._channels],
             "closings": [(each, t(f"closing_{each}")) for each in CLOSINGS],
         }
 
@@ -77,7 +77,7 @@ def _outlook(t: PageTexts, channel: str, verdict: Verdict, zone: str) -> Channel
     tone = {VerdictKind.SEND: "good", VerdictKind.SUPPRESS: "bad"}.get(verdict.kind, "warn")
     caps = tuple(rule for rule in rules if rule.detail)
     return ChannelOutlook(
-        channel_name(t, channel),
+        t.channel(channel),
         t(f"outlook_{decision_key(verdict.kind, verdict.reason)}", **values),
         tone,
         rules,
@@ -98,7 +98,7 @@ def _hold(t: PageTexts, hold: Mapping[str, Any], zone: str) -> dict[str, Any]:
 def _opt_out(t: PageTexts, opt_out: Mapping[str, Any], zone: str) -> dict[str, Any]:
     return {
         "id": opt_out["id"],
-        "channel": channel_name(t, opt_out["channel"] or ""),
+        "channel": t.channel(opt_out["channel"] or ""),
         "since": t.local(datetime.fromisoformat(opt_out["at"]), zone),
         "source": opt_out["source"],
         "provisional": opt_out["provisional"],
@@ -111,7 +111,7 @@ def reviews_view(t: PageTexts, waiting: Sequence[Mapping[str, Any]]) -> list[dic
         {
             **each,
             "why": t.maybe(f"intent_{each['reason']}", "") or reason_text(t, each["reason"]),
-            "channel": channel_name(t, each["channel"]),
+            "channel": t.channel(each["channel"]),
             "when": t.when(datetime.fromisoformat(each["since"])),
             "by": t.when(datetime.fromisoformat(each["review_by"])) if each["review_by"] else "",
         }

@@ -16,7 +16,6 @@ from gateway.identity.users import Role
 from gateway.queue.preview_cache import PreviewCache
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.workflow import TemplateSummary, TemplateWorkflow
 from gateway.web import preview_frames, samples
@@ -152,18 +151,12 @@ async def show_nothing(request: Request, session: Session = Depends(require_role
 # ── shared functions ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def channel_titles(workflow: TemplateWorkflow) -> dict[str, Translatable]:
-    """What the channels are called on a page."""
-    return {name: worded(profile.title) for name, profile in workflow.profiles.items()}
-
-
 async def page(request: Request, session: Session, name: str, values: Mapping[str, Any], status: int = 200) -> Response:
     """Render a page for a signed-in user, with the display names of colleagues."""
     role = session.user.role
     known = {
         "session": session,
         "may_write": role.may(Role.EDITOR),
-        "titles": channel_titles(part(request, TemplateWorkflow)),
         "part_labels": part_labels(part(request, TemplateWorkflow).profiles),
         "may_approve": role.may(Role.APPROVER),
         "who": await display_names(request, session),
@@ -219,7 +212,6 @@ async def _view_values(
     may_write = session.user.role.may(Role.EDITOR)
     return {
         "view": made,
-        "titles": channel_titles(workflow),
         "text": text,
         "frame": frame,
         "written": written,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
+from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file
 from gateway.evidence.offline_verifier import FILES, dump, sum_line
@@ -27,20 +28,21 @@ from gateway.web.translations import PageTexts
 class EvidenceArchives:
     """Makes the evidence for a borrower."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, profiles: Profiles, clock: Clock) -> None:
         self._database = database
+        self._texts = translations.load(profiles)
         self._clock = clock
 
     async def make(self, tenant: str, borrower_id: str) -> bytes | None:
         """The ZIP; None for an unknown borrower. Raises Unavailable."""
         record = await read_borrower_file(self._database, tenant, borrower_id)
         # In a thread: a page of many messages takes longer than an event loop may be kept waiting.
-        return None if record is None else await asyncio.to_thread(archive, record, self._clock())
+        return None if record is None else await asyncio.to_thread(archive, record, self._texts, self._clock())
 
 
-def archive(record: BorrowerFile, now: datetime) -> bytes:
+def archive(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime) -> bytes:
     """The files of the evidence as a ZIP."""
-    files = evidence_files(record, now)
+    files = evidence_files(record, texts, now)
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
         for name, content in files.items():
@@ -48,15 +50,15 @@ def archive(record: BorrowerFile, now: datetime) -> bytes:
     return made.getvalue()
 
 
-def evidence_files(record: BorrowerFile, now: datetime) -> dict[str, bytes]:
-    """The content of each file, by name."""
+def evidence_files(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime) -> dict[str, bytes]:
+    """The content of each file, by name. ``texts``: of each language."""
     files = {
         "events.jsonl": record.events_file(),
         "heads.json": dump(dict(sorted(record.heads.items()))) + "\n",
         "verify.py": resources.files("gateway.evidence").joinpath("offline_verifier.py").read_text("utf-8"),
         "words.jsonl": record.words_file(),
         "verdicts.jsonl": record.verdicts_file(),
-        **{f"evidence.{language}.html": _page(texts, record, now) for language, texts in translations.load().items()},
+        **{f"evidence.{language}.html": _page(each, record, now) for language, each in texts.items()},
     }
     contents = {name: files[name].encode() for name in FILES}
     return contents | {"SHA256SUMS": b"".join(sum_line(name, contents[name]) + b"\n" for name in FILES)}

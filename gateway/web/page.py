@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
+from channels.profile import Profiles
 from gateway.api.http.path_prefix import with_prefix
 from gateway.web import translations
 from gateway.web.translations import PageTexts
@@ -64,10 +65,10 @@ def environment(*others: str) -> Environment:
 class Pages:
     """Renders the pages. Each has ``t`` (its words), ``language``, ``languages``, ``here`` and ``asset``."""
 
-    def __init__(self, prefix: str = "") -> None:
-        """``prefix``: the path under which a proxy publishes the gateway."""
+    def __init__(self, profiles: Profiles, prefix: str = "") -> None:
+        """``profiles``: the installed channels. ``prefix``: the path under which a proxy publishes the gateway."""
         self._prefix = prefix
-        self._texts = translations.load()
+        self._texts = translations.load(profiles)
         self._assets = _assets()
         self._environment = environment()
 

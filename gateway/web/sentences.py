@@ -93,7 +93,7 @@ def timeline(t: PageTexts, record: BorrowerFile, who: Callable[[str], str]) -> l
 
 def sentence(t: PageTexts, event: Mapping[str, Any], detail: Mapping[str, Any], record: BorrowerFile) -> str:
     """What one event says. An unknown kind is named as it is, so that nothing is left out."""
-    channel = channel_name(t, record.channels.get(event["delivery_id"] or "") or detail.get("channel") or "")
+    channel = t.channel(record.channels.get(event["delivery_id"] or "") or detail.get("channel") or "")
     values = {
         "channel": channel,
         "why": reason_text(t, event["reason"]),
@@ -174,10 +174,6 @@ def authority_text(t: PageTexts, authority: str) -> str:
 
 def reason_text(t: PageTexts, reason: str) -> str:
     return t.maybe(f"reason_{reason}", reason.replace("_", " "))
-
-
-def channel_name(t: PageTexts, channel: str) -> str:
-    return t.maybe(f"channel_{channel}", channel or t("channel_any"))
 
 
 def what_text(t: PageTexts, detail: Mapping[str, Any]) -> str:

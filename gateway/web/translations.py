@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_datetime
 
+from channels.profile import Profiles
 from gateway.templates.translatable import Translatable
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
@@ -28,6 +29,7 @@ class PageTexts:
     language: str
     texts: Mapping[str, str]
     sentences: Mapping[str, str] = field(default_factory=dict)  # translations of sentences, by the English pattern
+    channels: Mapping[str, str] = field(default_factory=dict)  # what the installed channels call themselves
 
     def __call__(self, key: str, **values: object) -> str:
         text = self.texts[key]
@@ -36,6 +38,10 @@ class PageTexts:
     def maybe(self, key: str, otherwise: str) -> str:
         """The text of ``key``, where this language has one, else ``otherwise``."""
         return self.texts.get(key, otherwise)
+
+    def channel(self, name: str) -> str:
+        """What a channel is called. One that is not installed any more has its name; "": any channel."""
+        return self.channels.get(name, name) if name else self("channel_any")
 
     def translate(self, sentence: str) -> str:
         """The translation of a translatable sentence. Other strings are returned unchanged."""
@@ -63,12 +69,15 @@ class PageTexts:
         return str(format_datetime(instant.astimezone(ZoneInfo(zone)), f"EEEE {pattern}", locale=locale))
 
 
-def load() -> dict[str, PageTexts]:
-    """All languages."""
+def load(profiles: Profiles) -> dict[str, PageTexts]:
+    """All languages, with the channels' own names."""
     folder = resources.files("gateway.web").joinpath("texts")
     read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
     # English has no table of sentences: the patterns in the code are English.
-    return {each: PageTexts(each, words, words.pop("sentences", {})) for each, words in read.items()}
+    titles = {
+        each: {name: str(getattr(profile.title, each)) for name, profile in profiles.items()} for each in LANGUAGES
+    }
+    return {each: PageTexts(each, words, words.pop("sentences", {}), titles[each]) for each, words in read.items()}
 
 
 def choose(cookie: str, accepted: str) -> str:

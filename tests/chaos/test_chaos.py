@@ -9,7 +9,7 @@ from typing import Any
 
 FIGURES = (
     *("seed", "faults", "accepted", "lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out"),
-    *("journeys_lost", "steps_repeated", "after_payment", "orphans", "seconds_to_settle"),
+    *("free_text", "journeys_lost", "steps_repeated", "after_payment", "orphans", "seconds_to_settle"),
 )
 
 

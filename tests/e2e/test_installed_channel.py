@@ -73,14 +73,14 @@ async def _text(running: Running, url: str) -> str:
         return await answer.text()
 
 
-async def _sign_in(running: Running) -> aiohttp.ClientSession:
+async def _sign_in(running: Running, role: Role) -> aiohttp.ClientSession:
     ledger = running.gateway.ledger
-    await ledger.users.add("acme", "Ed", "ed@example.com", Role.APPROVER, PASSWORD, ledger.clock())
+    await ledger.users.add("acme", "Ed", f"{role}@example.com", role, PASSWORD, ledger.clock())
     session = aiohttp.ClientSession(running.url, cookie_jar=aiohttp.CookieJar(unsafe=True))
     async with session.get("/editor/sign-in") as answer:
         token = re.search(r'name="form_token" value="([0-9a-f]+)"', await answer.text())
     assert token is not None
-    form = {"form_token": token[1], "email": "ed@example.com", "password": PASSWORD}
+    form = {"form_token": token[1], "email": f"{role}@example.com", "password": PASSWORD}
     async with session.post("/editor/sign-in", data=form) as answer:
         assert answer.status == 200
     return session
@@ -111,7 +111,7 @@ async def test_an_installed_channel_goes_through_every_part_of_the_gateway(runni
     assert status == 200, taken
 
     # The editor's page has the parts under the channel's own name, in both languages, and its preview.
-    session = await _sign_in(running)
+    session = await _sign_in(running, Role.APPROVER)
     async with session:
         async with session.get("/editor/templates/plan-confirmed") as answer:
             assert answer.status == 200
@@ -125,8 +125,9 @@ async def test_an_installed_channel_goes_through_every_part_of_the_gateway(runni
             assert f'<h3 id="h-letter">{title}</h3>' in page
             assert label in page
             assert "f.en-US/letter.txt.liquid" in page
-        async with session.get("/ops") as answer:
-            assert "print-house" in await answer.text()
+        for language, title in (("en", "Letter"), ("zh", "信函")):
+            async with session.get("/ops", headers={"Accept-Language": language}) as answer:
+                assert re.search(rf"<td>print-house</td><td>{title}</td>", await answer.text())
         async with session.get("/editor/new") as answer:
             assert 'name="channel.letter"' in await answer.text()
 
@@ -139,6 +140,18 @@ async def test_an_installed_channel_goes_through_every_part_of_the_gateway(runni
     [letter] = [json.loads(each.read_text("utf-8")) for each in (tmp_path / "spool").glob("*.json")]
     assert letter["address"] == "Chen Mei\n1 Road"
     assert letter["subject"] == "Your plan"
+
+    # The desk says it in the reader's language, by the channel's own name.
+    session = await _sign_in(running, Role.AGENT)
+    async with session:
+        for language, title in (("en", "Letter"), ("zh", "信函")):
+            async with session.get(
+                f"/desk/borrowers/{REQUEST['borrower']['id']}", headers={"Accept-Language": language}
+            ) as answer:
+                page = await answer.text()
+                assert answer.status == 200
+            assert f"<h3>{title} <span" in page
+            assert ">letter<" not in page
 
     # Seen by whoever runs it.
     metrics = running.gateway.path.metrics.render("")[0].decode()

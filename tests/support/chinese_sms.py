@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -43,6 +44,7 @@ class ChineseSmsServer(LoopbackServer):
         self.taken: list[ChineseSms] = []
         self.templates: dict[str, tuple[str, ...]] = {}
         self.refused_signatures = 0
+        self.now: Callable[[], float] = time.time
         self._tried: set[str] = set()
 
     def routes(self, app: web.Application) -> None:
@@ -155,7 +157,7 @@ class TencentServer(ChineseSmsServer):
         scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
         fields = dict(part.strip().split("=", 1) for part in rest.split(",") if "=" in part)
         stamp = request.headers.get("X-TC-Timestamp", "0")
-        if scheme != "TC3-HMAC-SHA256" or abs(time.time() - int(stamp)) > 300:
+        if scheme != "TC3-HMAC-SHA256" or abs(self.now() - int(stamp)) > 300:
             return False
         key, day, service, end = fields["Credential"].split("/")
         names = fields["SignedHeaders"].split(";")

@@ -1,4 +1,4 @@
-"""The simulated providers of the embedded mode: an SMS provider and a mail server in a child process.
+"""The simulated providers of the embedded mode: servers in a child process.
 
 Owns that process and the parsing of its first line. Must not know the channels, which use HTTP and SMTP.
 """
@@ -28,12 +28,16 @@ _STOP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SimulatedProviders:
-    """The running simulation and the ports it listens on, all on the loopback interface."""
+    """The running simulation and the ports it listens on, all on the loopback interface.
+
+    ``social_ports`` are those of social channels, by channel.
+    """
 
     child: Child
     sms_port: int
     smtp_port: int
     control_port: int
+    social_ports: Mapping[str, int]
 
     @property
     def running(self) -> bool:
@@ -41,12 +45,22 @@ class SimulatedProviders:
 
     async def summary(self) -> dict[str, Any]:
         """The counts of received messages. Raises aiohttp.ClientError, TimeoutError."""
+        return await self._ask("GET", "summary")
+
+    async def submit_template(self, channel: str, reference: str, language: str, text: str) -> None:
+        """Submit a template to a channel's provider, which approves it. Raises aiohttp.ClientError, TimeoutError."""
+        submitted = {"reference": reference, "language": language, "text": text}
+        await self._ask("POST", f"templates/{channel}", submitted)
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, str] | None = None) -> dict[str, Any]:
         timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
-        url = f"http://127.0.0.1:{self.control_port}/_simulator/summary"
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            response.raise_for_status()
-            counted: dict[str, Any] = await response.json()
-            return counted
+        url = f"http://127.0.0.1:{self.control_port}/_simulator/{path}"
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.request(method, url, json=body) as response,
+        ):
+            answer: dict[str, Any] = await response.json()
+            return answer
 
     async def stop(self) -> None:
         await self.child.stop(_STOP_SECONDS)
@@ -84,7 +98,8 @@ async def start(
     done, _ = await asyncio.wait({reading}, timeout=_READY_SECONDS)
     try:
         ports = json.loads(reading.result() if done else b"")
-        return SimulatedProviders(child, int(ports["sms_port"]), int(ports["smtp_port"]), int(ports["control_port"]))
+        listening = int(ports["sms_port"]), int(ports["smtp_port"]), int(ports["control_port"])
+        return SimulatedProviders(child, *listening, dict(ports.get("social_ports", {})))
     except (ValueError, KeyError, TypeError):
         await _end(child, reading)
         where = f", see {log}" if log else ""

@@ -26,8 +26,9 @@ from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
 from gateway.cli import console
 from gateway.cli.client import ApiTarget
-from gateway.cli.demo import clock, outcome
+from gateway.cli.demo import clock, outcome, preparation
 from gateway.cli.demo.outcome import Before
+from gateway.cli.demo.preparation import TemplateApprovals
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.cli.portfolio.sender import Tally
@@ -86,6 +87,11 @@ class Demo:
 
     async def _show(self, gateway: Gateway) -> None:
         target = await self._announce(gateway)
+        await preparation.record_consents(gateway, TENANT, self.rows)
+        simulators = gateway.providers.simulators
+        approvals = TemplateApprovals(gateway, simulators, TENANT) if simulators is not None else None
+        if approvals is not None:
+            await approvals.prepare(self.rows)
         started = time.monotonic()
         tally = await _send(self.rows, target)
         console.tally(tally)
@@ -96,6 +102,8 @@ class Demo:
             typer.echo(json.dumps(result, ensure_ascii=False))
         if not self.options.once:
             _how_to_go_on(target, gateway.ledger.settings, self.password)
+            if approvals is not None:
+                await approvals.follow()
 
     async def _announce(self, gateway: Gateway) -> ApiTarget:
         """Replace the last run's API key, and write demo.json for scripts."""

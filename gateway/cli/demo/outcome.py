@@ -70,7 +70,7 @@ async def received(
     outside: Mapping[str, Any] = await simulators.summary() if simulators is not None else {}
     query = select(func.count(), func.count(inbox.c.delivery_id.distinct())).where(inbox.c.seq > since.feed)
     in_feeds, different = await database.read(lambda connection: connection.execute(query).one())
-    messages = {channel: int(outside.get(channel, {}).get("messages", 0)) for channel in ("sms", "email")}
+    messages = {channel: int(counted["messages"]) for channel, counted in outside.items()}
     duplicates = sum(int(each.get("duplicates", 0)) for each in outside.values())
     return {**messages, "inapp": in_feeds}, duplicates + in_feeds - different
 

@@ -21,16 +21,28 @@ from typing import Any
 
 import aiohttp
 
+from channels.received import delivery_of
 from tests.chaos.harness.faults import Faults
 from tests.chaos.harness.fleet import Fleet, fleet
 from tests.chaos.harness.journeys import define_journey, waiting_cases
 from tests.chaos.harness.load import Clients
 from tests.chaos.harness.process import BREAKS
+from tests.chaos.harness.social import approve_template
 from tests.chaos.harness.verdict import arrived_by_kind, judge, lost_notes
 from tests.support.production import answers
 
 _OF_JOURNEYS = ("journeys_lost", "steps_repeated", "after_payment")
-PROMISES = ("lost", "repeated", "unresolved", "outside_window", "over_cap", "after_opt_out", *_OF_JOURNEYS, "orphans")
+PROMISES = (
+    "lost",
+    "repeated",
+    "unresolved",
+    "outside_window",
+    "over_cap",
+    "after_opt_out",
+    "free_text",
+    *_OF_JOURNEYS,
+    "orphans",
+)
 _FIGURES = ("seed", "faults", "accepted", *PROMISES, "seconds_to_settle")
 _BESIDE = ("forged_taken",)  # a false receipt that was believed is a broken promise, too
 _READY_SECONDS = 120.0  # the first start may be on a busy machine; no promise is about it
@@ -83,6 +95,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
         async with aiohttp.ClientSession() as http:
             await asyncio.gather(*(answers(http, url, _READY_SECONDS) for url in urls))
         await define_journey(running.postgres.server.url)
+        await approve_template(urls[0], running.key, running.whatsapp)
         until = datetime.now(UTC) + timedelta(seconds=seconds + 20)
         clients = Clients(urls, running.key, random.Random(options.seed + 2), until)
         faults = Faults(running, chance, [name for name in options.only.split(",") if name])
@@ -94,7 +107,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
         await clients.answered()
         reviewed, unresolved = await _quiet(running, clients, healed + options.patience)
         settled = time.monotonic() - healed
-        arrivals = [*running.sms.arrivals, *running.mail.arrivals]
+        arrivals = running.arrivals
         for note in lost_notes(clients.notes, arrivals):
             await _tell(running, clients, note.id)
         figures = {
@@ -105,7 +118,7 @@ async def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any
             "seconds_to_settle": round(settled, 1),
         }
         return {name: figures[name] for name in _FIGURES}, {
-            "forged_taken": running.sms.forged_taken + running.mail.forged_taken,
+            "forged_taken": sum(each.forged_taken for each in (running.sms, running.mail, running.whatsapp)),
             "reviewed": reviewed,
             "refused": len(clients.refused),
             "arrived": arrived_by_kind(clients.notes, arrivals),
@@ -116,8 +129,8 @@ async def _stop_when_broken(running: Fleet, clients: Clients, faults: Faults) ->
     """End requests and faults as soon as a promise is broken of which more time mends nothing."""
     while True:
         await asyncio.sleep(0.5)
-        found = judge(clients.notes, [*running.sms.arrivals, *running.mail.arrivals])
-        if any(found[name] for name in ("repeated", "outside_window", "over_cap", "after_opt_out")):
+        found = judge(clients.notes, running.arrivals)
+        if any(found[name] for name in ("repeated", "outside_window", "over_cap", "after_opt_out", "free_text")):
             clients.stopped = faults.stopped = True
             return
 
@@ -165,13 +178,14 @@ async def _tell(running: Fleet, clients: Clients, notification_id: str) -> None:
 
 
 async def _review(http: aiohttp.ClientSession, url: str, running: Fleet) -> int:
-    """The lender's person: looks into the relay's log, lets go what it doesn't have, and stops what it has."""
+    """The lender's person: asks the relay and Meta, lets go what they don't have, and stops what they have."""
     delivered = {mail.message_id.partition("@")[0] for mail in running.mail.mails}
+    delivered |= {delivery_of(each.tag) for each in running.whatsapp.messages}
     async with http.get(f"{url}/v1/reviews?limit=100") as answer:
         items = (await answer.json())["reviews"]
     for item in items:
         verb = "refuse" if item["id"] in delivered else "approve"
-        async with http.post(f"{url}/v1/reviews/{item['id']}/{verb}", json={"reason": "read the relay's log"}) as done:
+        async with http.post(f"{url}/v1/reviews/{item['id']}/{verb}", json={"reason": "asked the provider"}) as done:
             await done.read()
     return len(items)
 

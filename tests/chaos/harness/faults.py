@@ -50,6 +50,7 @@ class Faults:
             "receipts_delayed": lambda: self._whim("shuffle", 25.0),
             "receipts_repeated": lambda: self._whim("repeat", 3),
             "receipts_forged": lambda: self._whim("forge", True),
+            "template_paused": self._template_paused,
             "clock_off": self._clock_off,
             "disk_full": lambda: self._postgres(self._fleet.postgres.fill_disk),
         }
@@ -135,9 +136,9 @@ class Faults:
             link.set(Mode.PASS)
 
     async def _whim(self, name: str, value: object, seconds: float = 0.0) -> None:
-        """At the SMS provider, at the mail server, or at both."""
-        sms, mail = self._fleet.sms.whims, self._fleet.mail.whims
-        chosen = self._chance.choice([[sms], [mail], [sms, mail]])
+        """At the SMS provider, at the mail server, at WhatsApp, or at all of them."""
+        sms, mail, whatsapp = self._fleet.sms.whims, self._fleet.mail.whims, self._fleet.whatsapp.whims
+        chosen = self._chance.choice([[sms], [mail], [whatsapp], [sms, mail, whatsapp]])
         try:
             for whims in chosen:
                 setattr(whims, name, value)
@@ -145,6 +146,14 @@ class Faults:
         finally:
             for whims in chosen:
                 setattr(whims, name, getattr(Whims(), name))
+
+    async def _template_paused(self) -> None:
+        """WhatsApp pauses the template, and takes it back."""
+        try:
+            self._fleet.whatsapp.pause()
+            await self._last()
+        finally:
+            self._fleet.whatsapp.resume()
 
     async def _clock_off(self) -> None:
         """One worker starts anew with a clock five minutes fast or slow, and later with the right one."""

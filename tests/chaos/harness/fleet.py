@@ -30,7 +30,7 @@ from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.chaos.harness import process as fleet_process
-from tests.chaos.harness.outside import FaultyMail, FaultySms, Whims
+from tests.chaos.harness.outside import ACCOUNT, Arrival, FaultyMail, FaultySms, FaultyWhatsApp, Whims, provider_entries
 from tests.chaos.harness.proxy import Proxy
 from tests.support.forked import ForkedProcess
 from tests.support.ledgers import begun
@@ -38,7 +38,6 @@ from tests.support.postgresql import PostgresServer
 from tests.support.production import free_port
 
 _SECRET = "a-secret-for-chaos-only-0123456789"
-_ACCOUNT = "AC" + "0" * 32
 _SUPERVISED_SECONDS = 0.5
 # A server that is this long in recovery on a busy machine is well; at most 5 s were seen here.
 _RECOVERS_SECONDS = 20.0
@@ -214,11 +213,17 @@ class Fleet:
     valkey: Valkey
     sms: FaultySms
     mail: FaultyMail
+    whatsapp: FaultyWhatsApp
     apis: list[FleetProcess]
     workers: list[FleetProcess]
     links: dict[str, Proxy]
     clients: list[Proxy] = field(default_factory=list)
     api_ports: list[int] = field(default_factory=list)
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """What the providers received."""
+        return [*self.sms.arrivals, *self.mail.arrivals, *self.whatsapp.arrivals]
 
     async def supervise(self) -> None:
         while True:
@@ -244,6 +249,7 @@ async def fleet(
             "redis": _tcp(lambda: hot.port),
             "sms": _tcp(lambda: sms.port),
             "mail": _tcp(lambda: mail.port),
+            "whatsapp": _tcp(lambda: whatsapp.port),
             "callbacks": _tcp(lambda: ports[0]),
             **{f"client-api{n}": _tcp(lambda n=n: ports[n]) for n in range(2)},  # type: ignore[misc]
         }.items()
@@ -251,12 +257,13 @@ async def fleet(
     for each in links.values():
         await each.start()
     callbacks = f"http://127.0.0.1:{links['callbacks'].port}"
-    sms = FaultySms(_ACCOUNT, "sms-token", lambda: datetime.now(UTC), whims=Whims(), chance=chance)
+    sms = FaultySms(ACCOUNT, "sms-token", lambda: datetime.now(UTC), whims=Whims(), chance=chance)
     mail = FaultyMail(
         lambda: datetime.now(UTC), dsn_url=f"{callbacks}/v1/receipts/mail", dsn_token="mail-token", chance=chance
     )
-    await sms.start()
-    await mail.start()
+    whatsapp = FaultyWhatsApp(f"{callbacks}/v1/receipts/meta", chance)
+    for server in (sms, mail, whatsapp):
+        await server.start()
     database = Database(postgres.server.url)
     await asyncio.to_thread(migrate, database.engine)
     await asyncio.to_thread(begun, postgres.server.url)
@@ -272,7 +279,7 @@ async def fleet(
             "GATEWAY_METRICS_PORT": str(metrics_ports[kind][number] if metrics_ports else 0),
             "GATEWAY_SECRET_KEY": _SECRET,
             "GATEWAY_PUBLIC_URL": callbacks,
-            "GATEWAY_PROVIDERS": json.dumps(_providers(links)),
+            "GATEWAY_PROVIDERS": json.dumps(provider_entries({name: each.port for name, each in links.items()})),
             "GATEWAY_LEASE_SECONDS": "6",
             "GATEWAY_UNKNOWN_GRACE_SECONDS": "1",
             "GATEWAY_RECEIPT_HOURS": str(_RECEIPT_HOURS),
@@ -285,6 +292,7 @@ async def fleet(
         hot,
         sms,
         mail,
+        whatsapp,
         [process("api", number, "--port", str(port)) for number, port in enumerate(ports)],
         [process("worker", number) for number in range(2)],
         links,
@@ -299,8 +307,8 @@ async def fleet(
         await asyncio.gather(*(asyncio.to_thread(each.end) for each in (*running.workers, *running.apis)))
         for proxy in links.values():
             await proxy.stop()
-        await sms.stop()
-        await mail.stop()
+        for server in (sms, mail, whatsapp):
+            await server.stop()
         hot.end()
         await asyncio.to_thread(postgres.stop)
 
@@ -311,28 +319,3 @@ def _unix(path: str) -> Any:
 
 def _tcp(port: Any) -> Any:
     return lambda: asyncio.open_connection("127.0.0.1", port())
-
-
-def _providers(links: Mapping[str, Proxy]) -> list[dict[str, Any]]:
-    sms = {
-        "account_sid": _ACCOUNT,
-        "auth_token": "sms-token",
-        "from_number": "+15005550006",
-        "base_url": f"http://127.0.0.1:{links['sms'].port}",
-        "timeout_seconds": 2,
-        "lookup_settle_seconds": 3,
-    }
-    mail = {
-        "host": "127.0.0.1",
-        "port": links["mail"].port,
-        "tls": "none",
-        "domain": "gateway.example.com",
-        "from_address": "reminders@gateway.example.com",
-        "callback_token": "mail-token",
-        "timeout_seconds": 2,
-        "data_timeout_seconds": 2,
-    }
-    return [
-        {"channel": "sms", "kind": "twilio", "name": "sim", "options": sms},
-        {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
-    ]

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     AT_NIGHT = "at_night"  # must never arrive
     CLOSING = "closing"  # the borrower's own window closes in these minutes
     OPENING = "opening"  # the borrower's own window opens in these minutes
+    SOCIAL = "social"  # arrives by WhatsApp, or by SMS after it
+    SOCIAL_STOP = "social_stop"  # by WhatsApp alone, and the borrower says stop by SMS about when it goes out
     JOURNEY = "journey"  # a case that enters a journey of one message
     PAYING = "paying"  # likewise, and it is paid about when the message goes out
 
@@ -40,9 +42,13 @@ _MIX = (
     Kind.AT_NIGHT,
     Kind.CLOSING,
     Kind.OPENING,
+    *[Kind.SOCIAL] * 3,
+    Kind.SOCIAL_STOP,
     *[Kind.JOURNEY] * 2,
     Kind.PAYING,
 )
+_SOCIAL = frozenset({Kind.SOCIAL, Kind.SOCIAL_STOP})
+_STOPPING = frozenset({Kind.OPTING_OUT, Kind.SOCIAL_STOP})
 OF_JOURNEYS = frozenset({Kind.JOURNEY, Kind.PAYING})
 
 
@@ -106,7 +112,7 @@ class Clients:
             "locale": "en-US",
             "jurisdiction": "zz",
             "time_zones": [_zone(12 if kind is not Kind.AT_NIGHT else 0)],
-            "addresses": {"sms": phone, "email": mail},
+            "addresses": {"sms": phone, "email": mail, "whatsapp": phone},
         }
         window = _window(kind, chance)
         if window is not None:
@@ -117,14 +123,18 @@ class Clients:
             route = ["email"]
         elif kind is Kind.ROUTE:
             route = [{"channel": "sms", "wait": "PT30M", "until": "delivered"}, "email"]
+        elif kind is Kind.SOCIAL:
+            route = [{"channel": "whatsapp", "wait": "PT30M", "until": "delivered"}, "sms"]
+        elif kind is Kind.SOCIAL_STOP:
+            route = ["whatsapp"]
         body: dict[str, Any] = {
             "borrower": person,
             "case": {"id": f"case-{number}", "product": "card", "due_date": "2026-11-01", "stage": "first_reminder"},
-            "template": "overdue-first",
+            "template": "due-soon" if kind in _SOCIAL else "overdue-first",  # WhatsApp carries service messages alone
             "variables": {"amount": "39.00", "currency": "USD", "due_date": "2026-11-01"},
             "route": route,
         }
-        if kind not in (Kind.PLAIN, Kind.MAIL, Kind.ROUTE, *OF_JOURNEYS):
+        if kind not in (Kind.PLAIN, Kind.MAIL, Kind.ROUTE, Kind.SOCIAL, *OF_JOURNEYS):
             body["expires_at"] = self.until.isoformat()
         if kind in OF_JOURNEYS:
             body = _case(person)
@@ -136,7 +146,10 @@ class Clients:
         if note.kind in OF_JOURNEYS:
             await self._feed(note)
             return
-        if note.kind is Kind.OPTING_OUT:
+        if note.kind in _SOCIAL:
+            consent = {"category": "service", "channel": "whatsapp", "source": "branch form", "evidence": "archive"}
+            await self._until_taken(f"/v1/borrowers/{note.borrower}/consents", consent, "POST")
+        if note.kind in _STOPPING:
             self._start(self._opt_out(note))
         timeout = aiohttp.ClientTimeout(total=_PATIENCE)
         async with aiohttp.ClientSession(timeout=timeout) as http:

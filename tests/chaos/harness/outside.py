@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,11 @@ from aiosmtpd.smtp import Envelope
 from channels.email.sink import SmtpSink
 from channels.sms.simulator import SmsSimulator
 from channels.twilio.shapes import Stored, error
+from channels.whatsapp.simulator import WhatsAppMessage, WhatsAppSimulator
+
+ACCOUNT = "AC" + "0" * 32
+TEMPLATE = ("due_soon", "en")  # of WhatsApp: name and language
+_SENDER = "111"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Arrival:
     at: datetime
     channel: str
     address: str
+    free_text: bool = False  # where the provider wants a template of its own
 
 
 @dataclass(slots=True)
@@ -134,3 +141,89 @@ class FaultyMail(SmtpSink):
     def keep(self, envelope: Envelope, reference: str, notify: str) -> None:
         self.arrivals.append(Arrival(datetime.now(UTC), "email", envelope.rcpt_tos[0]))
         super().keep(envelope, reference, notify)
+
+
+class FaultyWhatsApp(WhatsAppSimulator):
+    """The simulated Cloud API with whims. Nobody has written to it, so all it may be sent is its template."""
+
+    def __init__(self, callback_url: str, chance: random.Random) -> None:
+        super().__init__(_SENDER, "meta-token", "meta-secret", callback_url)
+        self.whims = Whims()
+        self.arrivals: list[Arrival] = []
+        self.chance = chance
+        self.forged_taken = 0
+
+    def pause(self) -> None:
+        """Pause the template, and say so."""
+        self.later(self.set_template_status(*TEMPLATE, "PAUSED"))
+
+    def resume(self) -> None:
+        """Approve it again, and say so."""
+        self.later(self.set_template_status(*TEMPLATE, "APPROVED"))
+
+    async def _create(self, request: web.Request) -> web.Response:
+        if self.whims.down:
+            if request.transport is not None:
+                request.transport.abort()
+            raise web.HTTPServiceUnavailable
+        if self.whims.refuse == 429:
+            return web.json_response({"error": {"code": 130429}}, status=429)
+        if self.whims.refuse:
+            return web.Response(status=self.whims.refuse, text="upstream unavailable")
+        mute = self.whims.mute_after_accepting
+        answer = await super()._create(request)
+        if mute:
+            await asyncio.sleep(self._hang)
+        return answer
+
+    def _accept(self, body: Mapping[str, Any]) -> WhatsAppMessage:
+        stored = super()._accept(body)
+        self.arrivals.append(Arrival(datetime.now(UTC), "whatsapp", f"+{stored.to}", free_text=not stored.template))
+        return stored
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bool:
+        whims = self.whims
+        await whims.wait(self.chance)
+        if whims.forge:
+            false = body.replace(b'"delivered"', b'"failed"').replace(b'"sent"', b'"failed"')
+            headers_of_none = {**headers, "X-Hub-Signature-256": f"sha256={0:064}"}
+            self.forged_taken += await _taken(self._session, url, false, headers_of_none)
+        for _ in range(whims.repeat):
+            await super()._post(url, body, headers)
+        return await super()._post(url, body, headers)
+
+
+def provider_entries(ports: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The gateway's providers, reached at the ports of "sms", "mail" and "whatsapp"."""
+    sms = {
+        "account_sid": ACCOUNT,
+        "auth_token": "sms-token",
+        "from_number": "+15005550006",
+        "base_url": f"http://127.0.0.1:{ports['sms']}",
+        "timeout_seconds": 2,
+        "lookup_settle_seconds": 3,
+    }
+    mail = {
+        "host": "127.0.0.1",
+        "port": ports["mail"],
+        "tls": "none",
+        "domain": "gateway.example.com",
+        "from_address": "reminders@gateway.example.com",
+        "callback_token": "mail-token",
+        "timeout_seconds": 2,
+        "data_timeout_seconds": 2,
+    }
+    meta = {
+        "phone_number_id": _SENDER,
+        "business_account_id": _SENDER,
+        "access_token": "meta-token",
+        "app_secret": "meta-secret",
+        "verify_token": "meta-secret",
+        "base_url": f"http://127.0.0.1:{ports['whatsapp']}",
+        "timeout_seconds": 2,
+    }
+    return [
+        {"channel": "sms", "kind": "twilio", "name": "sim", "options": sms},
+        {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
+        {"channel": "whatsapp", "kind": "cloud", "name": "meta", "options": meta},
+    ]

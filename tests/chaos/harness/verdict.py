@@ -13,7 +13,7 @@ from itertools import pairwise
 from tests.chaos.harness.load import OF_JOURNEYS, Kind, Note
 from tests.chaos.harness.outside import Arrival
 
-_ARRIVES = {Kind.PLAIN, Kind.MAIL, Kind.ROUTE}
+_ARRIVES = {Kind.PLAIN, Kind.MAIL, Kind.ROUTE, Kind.SOCIAL}
 _GAP = timedelta(hours=4)  # templates/policies/default.yaml, min_gap
 # A borrower's window is kept to by the ledger's clock, and an arrival is timed a little after the hand-over began.
 _ON_THE_WAY = timedelta(seconds=2)
@@ -35,6 +35,7 @@ def judge(notes: Sequence[Note], arrivals: Sequence[Arrival]) -> dict[str, int]:
         "outside_window": sum(1 for note in accepted for each in _of(note, by_address) if _outside(note, each)),
         "over_cap": _over_cap(accepted, by_address),
         "after_opt_out": sum(1 for note in accepted for each in _of(note, by_address) if _too_late(note, each)),
+        "free_text": sum(each.free_text for each in arrivals),
         "journeys_lost": sum(not by_address.get(note.phone) for note in courses if note.kind is Kind.JOURNEY),
         "steps_repeated": sum(_repeated(note, by_address) for note in courses),
         "after_payment": sum(1 for note in courses for each in _of(note, by_address) if _paid(note, each)),

@@ -21,10 +21,13 @@ from gateway.core.reasons import HoldKind
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file
 from gateway.evidence.offline_verifier import FILES, check
 from gateway.storage.database import Database
+from gateway.web import translations
 from gateway.web.evidence import evidence_files
+from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
+TEXTS = translations.load(PROFILES)
 CONTENT = Content(
     "Dear Chen Mei,\n“NT$3,913” \x1f\x7f\u2028 € 陳美 \\ / <script>", "Subject", "<p>Dear <b>Chen Mei</b></p>"
 )
@@ -51,7 +54,7 @@ async def recorded(database: Database) -> BorrowerFile:
 
 @pytest.fixture
 async def files(database: Database) -> dict[str, bytes]:
-    return evidence_files(await recorded(database), NOW)
+    return evidence_files(await recorded(database), TEXTS, NOW)
 
 
 def faults(files: Mapping[str, bytes]) -> list[str]:
@@ -81,7 +84,7 @@ async def test_nobody_else_is_in_it(database: Database) -> None:
     record = await recorded(database)
     assert {each["borrower_id"] for each in record.own_events()} == {"B-1"}
     assert len(record.words) == 2
-    assert all(b"B-2" not in content for content in evidence_files(record, NOW).values())
+    assert all(b"B-2" not in content for content in evidence_files(record, TEXTS, NOW).values())
     assert await read_borrower_file(database, "acme", "nobody") is None
     assert await read_borrower_file(database, "other", "B-1") is None
 
@@ -150,7 +153,7 @@ async def test_two_hundred_random_mutations(files: dict[str, bytes]) -> None:
 async def test_the_page_says_what_happened(database: Database) -> None:
     """Who, when in local and UTC time, on which channel, in which words, by which template, in both languages."""
     record = await recorded(database)
-    files = evidence_files(record, NOW)
+    files = evidence_files(record, TEXTS, NOW)
     page = files["evidence.en.html"].decode()
     for words in (
         "SMS handed over to twilio at 18:00 in Taipei",

@@ -8,24 +8,30 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from channels.base import TemplateCall
 from channels.email import CHANNEL as EMAIL
+from channels.line import CHANNEL as LINE
 from channels.received import Received, delivery_of
 from channels.sms import CHANNEL as SMS
+from channels.whatsapp import CHANNEL as WHATSAPP
 from tests.support.fake_servers import clock, closed_port, message
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "channels.simulation", "--account-sid", "AC1", "--token-env", "SIM_TOKEN"]
-ENVIRONMENT = os.environ | {"SIM_TOKEN": "secret-token", "PYTHONPATH": str(ROOT)}
+SOCIAL = ["--social-secret-env", "SIM_SOCIAL"]
+ENVIRONMENT = os.environ | {"SIM_TOKEN": "secret-token", "SIM_SOCIAL": "secret-of-both", "PYTHONPATH": str(ROOT)}
 
 
-def _start(*options: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
+def _start(*options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     process = subprocess.Popen(
         [*COMMAND, *options], env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -39,14 +45,22 @@ def _end(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-def _summary(ports: dict[str, int]) -> Any:
+def _summary(ports: dict[str, Any]) -> Any:
     with urllib.request.urlopen(
         f"http://127.0.0.1:{ports['control_port']}/_simulator/summary", timeout=LIMIT_SECONDS
     ) as answer:
         return json.load(answer)
 
 
-async def _send_one_of_each(ports: dict[str, int]) -> None:
+def _submit(ports: dict[str, Any], channel: str) -> None:
+    body = {"reference": "due", "language": "en", "text": "Pay {{amount}}."}
+    url = f"http://127.0.0.1:{ports['control_port']}/_simulator/templates/{channel}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as answer:
+        assert answer.status == 202
+
+
+async def _send_one_of_each(ports: dict[str, Any]) -> None:
     sms_options = {"account_sid": "AC1", "auth_token": "secret-token", "from_number": "+15005550006"}
     sms_options["base_url"] = f"http://127.0.0.1:{ports['sms_port']}"
     sms = SMS.build("twilio", "tw", sms_options, {"clock": clock})
@@ -55,16 +69,33 @@ async def _send_one_of_each(ports: dict[str, int]) -> None:
     mail = EMAIL.build("smtp", "relay", mail_options, {"clock": clock})
     await sms.send(message("+12025550100", callback_url="http://127.0.0.1:1/"))
     await mail.send(message("chen@example.com"))
-    await sms.close()
-    await mail.close()
+    secret = ENVIRONMENT["SIM_SOCIAL"]
+    meta_options = {"phone_number_id": "111", "business_account_id": "111", "access_token": secret,
+                    "app_secret": secret, "verify_token": secret}  # fmt: skip
+    line_options = {"channel_access_token": secret, "channel_secret": secret}
+    meta = WHATSAPP.build("cloud", "meta", meta_options | _at(ports, "whatsapp"), {"clock": clock})
+    line = LINE.build("messaging", "line", line_options | _at(ports, "line"), {"clock": clock})
+    call = TemplateCall("due", "en", (("amount", "$3"),))
+    templated = message("+12025550101")
+    await meta.send(replace(templated, content=replace(templated.content, template=call)))
+    await line.send(message(f"U{0:032}"))
+    for each in (sms, mail, meta, line):
+        await each.close()
+
+
+def _at(ports: dict[str, Any], channel: str) -> dict[str, str]:
+    return {"base_url": f"http://127.0.0.1:{ports['social_ports'][channel]}"}
 
 
 def test_it_counts_and_remembers_over_a_restart(tmp_path: Path) -> None:
     """A message sent again after both sides were restarted is still seen to be a duplicate."""
     for duplicates in (0, 1):
-        process, ports = _start("--state-dir", str(tmp_path))
+        process, ports = _start("--state-dir", str(tmp_path), *SOCIAL)
+        _submit(ports, "whatsapp")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            _submit(ports, "line")  # it has no templates
         asyncio.run(_send_one_of_each(ports))
-        for channel in ("sms", "email"):
+        for channel in ("sms", "email", "whatsapp", "line"):
             found = _summary(ports)[channel]
             assert (found["messages"], found["duplicates"]) == (1, duplicates)
         assert _end(process) == 0

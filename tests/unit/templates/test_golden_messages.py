@@ -64,7 +64,10 @@ def _shown(version: TemplateVersion, locale: str) -> str:
         texts += [f"== {name} ==", f"-- SMS: {counted.segments} × {counted.encoding}", sms.text]
         texts += [f"-- e-mail: {email.subject} | {preview(email.html)}", email.text]
         texts += ["-- the same, laid out", _readable(email.html)]
-        texts += [f"-- in the app: {inapp.subject}", inapp.text, ""]
+        texts += [f"-- in the app: {inapp.subject}", inapp.text]
+        for channel in sorted(set(version.channels) - {"sms", "email", "inapp"}):
+            texts += [f"-- {channel}", rendered(version, channel, sample).text]
+        texts.append("")
     return "\n".join(texts)
 
 
@@ -89,11 +92,13 @@ def test_the_html_of_one_mail_is_as_it_was_seen() -> None:
 
 
 def test_the_set_is_whole() -> None:
-    """Every occasion has its message, in four locales on three channels, in the right category."""
+    """Every occasion has its message, in four locales on three channels, in the right category; service on more."""
     assert {each.id: each.category for each in CATALOG.live()} == THE_SET
     for version in CATALOG.live():
         assert tuple(version.locales) == LOCALES
-        assert tuple(version.channels) == ("email", "inapp", "sms")
+        # WhatsApp carries service messages alone.
+        more = ("line", "whatsapp") if version.category == "service" else ()
+        assert tuple(version.channels) == tuple(sorted(("email", "inapp", "sms", *more)))
         assert set(_examples(version)) == {f"examples/{locale.lower()}.json" for locale in LOCALES}
 
 

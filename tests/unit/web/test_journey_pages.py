@@ -85,6 +85,6 @@ async def test_an_approver_pauses_with_a_reason(gateway: Gateway) -> None:
 
 def test_every_event_has_a_sentence_in_both_languages() -> None:
     """The kinds that a course shows to persons."""
-    for texts in translations.load().values():
+    for texts in translations.load({}).values():
         for kind in (*JOURNEY_TYPES, "case.gate_lapsed", "case.legal_step_approved", "case.promise_broken"):
             assert texts.maybe(f"course_{kind.replace('.', '_')}", ""), (texts.language, kind)

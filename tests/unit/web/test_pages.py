@@ -72,7 +72,7 @@ def test_every_pair_of_colours_can_be_read(scheme: str) -> None:
 
 def test_both_languages_have_the_same_words_with_the_same_gaps() -> None:
     """A key that one of them lacks, or a value that one of them drops, would show to half of the readers only."""
-    texts = translations.load()
+    texts = translations.load({})
     gaps = {
         name: {
             key: sorted({field for _, field, _, _ in Formatter().parse(text) if field})
@@ -104,7 +104,7 @@ def test_every_sentence_of_the_catalogue_has_its_words_in_every_language() -> No
     sentences = _texts(call.args[0] for call in _calls("translatable"))
     sentences |= {sentence for each in ENTRIES for sentence in (each.why, each.remedy)}
     assert len(sentences) > 150
-    for name, texts in translations.load().items():
+    for name, texts in translations.load({}).items():
         if name == "en":
             assert texts.sentences == {}
             continue
@@ -140,13 +140,13 @@ def test_every_rule_has_its_name_in_every_language() -> None:
     rules = _texts(call.args[1] for call in _calls("LintFinding", "Issue", "finding_at"))
     rules |= {each.kind for each in ENTRIES} | {"opt_out_text_missing", "opt_out_text_forbidden"}
     assert len(rules) > 30
-    for texts in translations.load().values():
+    for texts in translations.load({}).values():
         assert {f"rule_{each}" for each in rules} <= set(texts.texts)
 
 
 def test_every_reason_has_its_words_in_every_language() -> None:
     """The status page names each decision and each reason of the policy in the reader's language."""
-    for texts in translations.load().values():
+    for texts in translations.load({}).values():
         assert {f"reason_{each}" for each in PolicyReason} <= set(texts.texts)
         assert {f"ops_verdict_{each}" for each in ("send", "defer", "suppress", "review")} <= set(texts.texts)
 
@@ -156,7 +156,7 @@ def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> No
     inner = translatable("the attribute {name} is not allowed here", name="'onclick'")
     outer = SourcePosition(3, 1, "help:1:2").sentence(inner)
     assert outer == "the attribute 'onclick' is not allowed here (in the shared text help:1:2)"
-    texts = translations.load()
+    texts = translations.load({})
     assert texts["en"].translate(outer) == outer
     assert texts["zh"].translate(outer) == "此处不允许属性 'onclick'（公共文本 help:1:2）"
     assert texts["zh"].translate(joined([inner, "by a library"])) == "此处不允许属性 'onclick'; by a library"
@@ -167,7 +167,7 @@ def test_a_sentence_is_said_in_the_readers_language_with_those_inside_it() -> No
 
 def test_every_word_that_a_page_asks_for_is_there() -> None:
     """A page that lacks one of its words does not come up at all."""
-    known = translations.load()["en"].texts
+    known = translations.load({})["en"].texts
     for page in WEB.joinpath("pages").iterdir():
         text = page.read_text("utf-8")
         missing = [key for key in re.findall(r"\bt\('([a-z_]+)'[,)]", text) if key not in known]
@@ -200,7 +200,7 @@ def test_the_reader_gets_their_language(cookie: str, accepted: str, expected: st
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     """A browser before an application that has nothing but the assets and a page that extends the base."""
-    app, pages = FastAPI(), Pages()
+    app, pages = FastAPI(), Pages({})
     app.include_router(pages.router())
 
     @app.get("/page")
@@ -230,7 +230,7 @@ def test_no_page_has_script_or_style_inline() -> None:
 
 async def test_assets_are_kept_for_a_year_under_the_hash_of_their_content(client: aiohttp.ClientSession) -> None:
     """Another content has another address, so nobody sees an old style on a new page."""
-    address = Pages().asset("base.css")
+    address = Pages({}).asset("base.css")
     async with client.get(address) as found:
         assert "immutable" in found.headers["cache-control"]
     for wrong in ("/assets/0000000000000000/base.css", address.replace("base.css", "nothing.css")):
