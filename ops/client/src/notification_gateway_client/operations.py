@@ -32,6 +32,8 @@ from .models import (
     DecisionIn,
     DecisionOut,
     FedCaseOut,
+    GiveUpIn,
+    GiveUpOut,
     HoldIn,
     NotificationIn,
     NotificationListOut,
@@ -131,6 +133,10 @@ class Operations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
+    def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
+
     def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
         """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
         nothing."""
@@ -155,10 +161,6 @@ class Operations(ABC):
     def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
-
-    def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
-        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-        return self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
@@ -244,6 +246,10 @@ class Operations(ABC):
     def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
@@ -378,6 +384,10 @@ class AsyncOperations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return await self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
+    async def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return await self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
+
     async def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
         """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
         nothing."""
@@ -402,10 +412,6 @@ class AsyncOperations(ABC):
     async def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return await self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
-
-    async def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
-        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-        return await self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     async def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
@@ -493,6 +499,10 @@ class AsyncOperations(ABC):
     async def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return await self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    async def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return await self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     async def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
