@@ -43,8 +43,8 @@ class Role(StrEnum):
 
     Operator and platform are rights at /ops. An operator pauses and resumes what is the tenant's, pins providers,
     redrives or gives up dead letters, and tests and replays webhooks. ``platform`` is for those who run the gateway for
-    all tenants: an operator who also sees totals over tenants, sets and ends pauses of every tenant, and ends sessions. A
-    page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
+    all tenants: an operator who also sees totals over tenants, sets and ends pauses of every tenant, and ends sessions.
+    A page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
     where the page shows less to others. No other role includes it, and it includes neither editing nor approving.
     """
 

@@ -23,6 +23,7 @@ from gateway.operations.processes import read_processes
 from gateway.storage.database import Database
 from gateway.storage.store import Store
 from gateway.web.access import PageRoute, display_names, pages_of, require_role
+from gateway.web.ops_pages import menu_of
 from gateway.web.status import Status, status
 from gateway.webhooks.endpoints import WebhookEndpoints
 
@@ -105,6 +106,7 @@ async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await part(request, StatusCache).look(tenant)
     values = {
         "tenant": tenant,
+        "menu": menu_of(session),
         "status": seen,
         "switches": seen.switches,
         "session": session,
