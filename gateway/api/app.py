@@ -38,7 +38,23 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
+from gateway.web import (
+    desk,
+    editor,
+    editor_forms,
+    new_template,
+    oidc,
+    ops,
+    ops_controls,
+    ops_dead_letters,
+    ops_providers,
+    ops_questions,
+    ops_runbooks,
+    ops_webhooks,
+    provider_templates,
+    sessions,
+    sign_in,
+)
 from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
@@ -98,6 +114,12 @@ def create_app(parts: Parts) -> ASGIApp:
         editor,
         journey_pages,
         ops,
+        ops_controls,
+        ops_providers,
+        ops_dead_letters,
+        ops_questions,
+        ops_webhooks,
+        ops_runbooks,
         desk,
     ):
         app.include_router(page.router)

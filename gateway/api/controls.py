@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
@@ -49,14 +49,12 @@ async def set_control(
 ) -> Response:
     """Stop or pin. When this answers, it holds for every message that is not being handed over already."""
     given = await bodies.read_model(request, ControlIn)
-    _check(given, configured, clock())
+    if error := fault_of(given, configured, clock()):
+        raise Problem("invalid_request", errors=[error])
     whole_tenant = given.scope is SwitchScope.TENANT
-    # Another tenant's control belongs to the platform, so that this tenant's administrators can't end it.
-    of_platform = given.everywhere or (whole_tenant and (given.value != who.tenant or not who.key.may(Scope.ADMIN)))
+    of_platform = is_of_platform(given, who.tenant, may_stop_tenant=who.key.may(Scope.ADMIN))
     who.require(Scope.PLATFORM if of_platform else Scope.ADMIN if whole_tenant else Scope.MANAGE)
-    tenant = "" if of_platform else who.tenant
-    until = given.until if given.duration is None else clock() + given.duration
-    found = await controls.set(given.kind, given.scope, given.value, tenant, given.reason, who.actor, until)
+    found = await put_control(controls, given, "" if of_platform else who.tenant, who.actor, clock())
     return bodies.answer(found, 201)
 
 
@@ -76,20 +74,34 @@ async def end_control(who: Controlling, control_id: Identifier, controls: Uses[C
     return bodies.answer({"id": control_id, "released": released or 0})
 
 
-def _check(given: ControlIn, configured: ConfiguredChannels, now: datetime) -> None:
+async def put_control(controls: Controls, given: ControlIn, tenant: str, actor: str, now: datetime) -> dict[str, Any]:
+    """Set what was asked for; ``tenant`` "" for the platform's. The API and ``/ops`` set controls by it."""
+    until = given.until if given.duration is None else now + given.duration
+    return await controls.set(given.kind, given.scope, given.value, tenant, given.reason, actor, until)
+
+
+def is_of_platform(given: ControlIn, tenant: str, *, may_stop_tenant: bool) -> bool:
+    """Whether it belongs to the platform: a control of every tenant, or of another tenant as a whole.
+
+    So that the administrators of the tenant that it stops can't end it.
+    """
+    whole_tenant = given.scope is SwitchScope.TENANT
+    return given.everywhere or (whole_tenant and (given.value != tenant or not may_stop_tenant))
+
+
+def fault_of(given: ControlIn, configured: ConfiguredChannels, now: datetime) -> FieldError | None:
+    """What is wrong with a control that is asked for."""
     known = {SwitchScope.CHANNEL: configured.channels, SwitchScope.PROVIDER: configured.providers}
     if (given.scope is SwitchScope.ALL) != (given.value == ""):
-        error = FieldError("/value", "is required, unless the scope is all, which has none")
-    elif given.scope in known and given.value not in known[given.scope]:
-        error = FieldError("/value", f"there is no such {given.scope}; there are {', '.join(known[given.scope])}")
-    elif given.everywhere and given.scope is SwitchScope.TENANT:
-        error = FieldError("/everywhere", "can't be given together with one tenant; leave one of them out")
-    elif given.kind is SwitchKind.PIN and given.scope is not SwitchScope.PROVIDER:
-        error = FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
-    elif given.until is not None and given.until <= now:
-        error = FieldError("/until", "is in the past; give a later instant or leave it out")
-    elif given.until is not None and given.duration is not None:
-        error = FieldError("/duration", "can't be given together with until; leave one of them out")
-    else:
-        return
-    raise Problem("invalid_request", errors=[error])
+        return FieldError("/value", "is required, unless the scope is all, which has none")
+    if given.scope in known and given.value not in known[given.scope]:
+        return FieldError("/value", f"there is no such {given.scope}; there are {', '.join(known[given.scope])}")
+    if given.everywhere and given.scope is SwitchScope.TENANT:
+        return FieldError("/everywhere", "can't be given together with one tenant; leave one of them out")
+    if given.kind is SwitchKind.PIN and given.scope is not SwitchScope.PROVIDER:
+        return FieldError("/scope", "must be provider: a pin names the one that its channel's messages go to")
+    if given.until is not None and given.until <= now:
+        return FieldError("/until", "is in the past; give a later instant or leave it out")
+    if given.until is not None and given.duration is not None:
+        return FieldError("/duration", "can't be given together with until; leave one of them out")
+    return None

@@ -1,4 +1,4 @@
-"""Dead letters: notifications that failed, and trying them again."""
+"""Dead letters: notifications that failed, trying them again, and giving them up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import DeadLetterListOut, RedriveOut
-from gateway.api.schemas import RedriveIn
+from gateway.api.responses import DeadLetterListOut, GiveUpOut, RedriveOut
+from gateway.api.schemas import GiveUpIn, RedriveIn
 from gateway.core.requests import FieldError
 from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 
@@ -54,3 +54,12 @@ async def redrive_dead_letters(request: Request, who: Managing, letters: Uses[De
     found = await letters.redrive(who.tenant, which, given.reason, who.actor, dry_run=given.dry_run)
     counts = Counter(each["outcome"] for each in found)
     return bodies.answer({"dry_run": given.dry_run, "outcomes": dict(sorted(counts.items())), "dead_letters": found})
+
+
+@router.post("/give-up", response_model=GiveUpOut, openapi_extra=body(GiveUpIn))
+async def give_up_dead_letters(request: Request, who: Managing, letters: Uses[DeadLetters]) -> Response:
+    """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+    given = await bodies.read_model(request, GiveUpIn)
+    found = await letters.give_up(who.tenant, given.ids, given.reason, who.actor)
+    counts = Counter(each["outcome"] for each in found)
+    return bodies.answer({"outcomes": dict(sorted(counts.items())), "dead_letters": found})

@@ -494,6 +494,15 @@ class RedriveOut(BaseModel):
     dead_letters: list[RedrivenOut]
 
 
+class GivenUpOut(DeadLetterOut):
+    outcome: Annotated[str, Field(description="given_up, or the reason why not.")]
+
+
+class GiveUpOut(BaseModel):
+    outcomes: dict[str, int]
+    dead_letters: list[GivenUpOut]
+
+
 class ControlOut(BaseModel):
     """A pause or a pin."""
 

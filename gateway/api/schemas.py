@@ -345,6 +345,15 @@ class RedriveIn(RequestModel):
     dry_run: Flag = False
 
 
+class GiveUpIn(RequestModel):
+    """Which failed notifications are not to be tried again."""
+
+    model_config = example(ids=["ntf_01999f4c3e3a7f0bb6d8a2c15e9b7d10"], reason="The borrower has moved abroad.")
+
+    ids: Annotated[list[Identifier], Field(min_length=1, max_length=1000)]
+    reason: Annotated[Text, Field(min_length=3, max_length=500)]
+
+
 class WebhookEndpointIn(RequestModel):
     """Where a case system wants to be told of what happens from now on. No types: of everything."""
 

@@ -27,6 +27,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.ledger.admin_log,
         Attempts(gateway.ledger.database, gateway.ledger.signer),
         gateway.ledger.database,
+        gateway.operations.auditor,
         gateway.operations.dead_letters,
         gateway.editor.workflow,
         DeskReads(

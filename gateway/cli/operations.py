@@ -1,11 +1,11 @@
-"""Commands for operators: pause and resume, pin a provider, redrive failed notifications."""
+"""Commands for operators: pause and resume, pin a provider, redrive failed notifications or give them up."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 import typer
@@ -26,7 +26,7 @@ _UNITS = {"m": "PT{}M", "h": "PT{}H", "d": "P{}D"}  # ISO 8601
 
 def install(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (pause, pin, resume, controls, dead_letters, redrive):
+    for command in (pause, pin, resume, controls, dead_letters, redrive, give_up):
         app.command(rich_help_panel=OPERATIONS)(command)
 
 
@@ -129,12 +129,32 @@ def redrive(
         "dry_run": dry_run,
     }
     answer = ask("/v1/dead-letters/redrive", body, url, key, data_dir)
+    _outcomes(answer, "would be" if dry_run else None, as_json=as_json)
+
+
+def give_up(
+    notification: Annotated[list[str], typer.Argument(metavar="ID...", help="These notifications.")],
+    reason: Reason = "",
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Take failed notifications out of the dead letters for good: they are not tried again."""
+    if not reason:
+        fail("--reason is missing; it is kept as evidence", 2)
+    body = {"ids": [_dead_letter(each, url, key, data_dir) for each in notification], "reason": reason}
+    _outcomes(ask("/v1/dead-letters/give-up", body, url, key, data_dir), None, as_json=as_json)
+
+
+def _outcomes(answer: dict[str, Any], title: str | None, *, as_json: bool) -> None:
+    """The dead letters of an answer, each with what became of it."""
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False))
         return
     columns = ("notification_id", "state", "reason", "channel", "since", "outcome")
     rows = [[each[column] for column in columns] for each in answer["dead_letters"]]
-    console.STDOUT.print(console.table("would be" if dry_run else None, columns, rows))
+    console.STDOUT.print(console.table(title, columns, rows))
 
 
 def _dead_letter(given: str, url: str, key: str, data_dir: Path) -> str:

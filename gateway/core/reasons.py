@@ -55,6 +55,7 @@ class EndReason(StrEnum):
     UNPROVEN = "unproven"  # the provider reports nothing, so whether it arrived is not known
     TEMPLATE_UNAVAILABLE = "template_unavailable"  # no template of the provider's may be used for it now
     WINDOW_CLOSED = "window_closed"  # only free text could be sent, and the person has not written lately
+    GIVEN_UP = "given_up"  # it failed, and an operator decided that it is not tried again
     RESTORED = "restored"  # the ledger was restored from a backup, and it may have been sent since
 
 

@@ -41,8 +41,10 @@ class Role(StrEnum):
     a viewer's. An agent looks at borrowers, sets holds, records opt-outs and consents, and cancels; a supervisor lifts
     them, closes cases and decides reviews; a compliance officer hands out evidence.
 
-    ``platform`` is for those who run the gateway for all tenants: a viewer who may see totals over tenants besides. A
-    page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
+    Operator and platform are rights at /ops. An operator pauses and resumes what is the tenant's, pins providers,
+    redrives or gives up dead letters, and tests and replays webhooks. ``platform`` is for those who run the gateway for
+    all tenants: an operator who also sees totals over tenants, sets and ends pauses of every tenant, and ends sessions.
+    A page of such totals asks for it with ``require_role(Role.PLATFORM)``, or ``session.user.role.may(Role.PLATFORM)``
     where the page shows less to others. No other role includes it, and it includes neither editing nor approving.
     """
 
@@ -52,6 +54,7 @@ class Role(StrEnum):
     AGENT = "agent"
     SUPERVISOR = "supervisor"
     COMPLIANCE = "compliance"
+    OPERATOR = "operator"
     PLATFORM = "platform"
 
     def may(self, needed: Role) -> bool:
@@ -65,7 +68,7 @@ class Role(StrEnum):
 _LADDERS = (
     (Role.VIEWER, Role.EDITOR, Role.APPROVER),
     (Role.VIEWER, Role.AGENT, Role.SUPERVISOR, Role.COMPLIANCE),
-    (Role.VIEWER, Role.PLATFORM),
+    (Role.VIEWER, Role.OPERATOR, Role.PLATFORM),
 )
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: notifications that failed, and that an operator may have tried again.
+"""Dead letters: notifications that failed, and that an operator may have tried again or give up.
 
 A notification whose last step failed reached nobody, so trying again is safe. The policy decides again, and a later
 request with the same meaning prevents it. What waits for review is no dead letter: see ``reviews``.
@@ -7,7 +7,7 @@ request with the same meaning prevents it. What waits for review is no dead lett
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
@@ -40,6 +40,7 @@ class DeadLetterFilter:
         # The delivery at which the notification stands: an earlier failed step was followed by another.
         found.append(notifications.c.step == deliveries.c.step)
         found.append(notifications.c.state == deliveries.c.state)
+        found.append(notifications.c.stopped != EndReason.GIVEN_UP)
         if self.ids:
             found.append(notifications.c.id.in_(self.ids))
         if self.reason:
@@ -52,7 +53,7 @@ class DeadLetterFilter:
 
 
 class DeadLetters:
-    """Lists and redrives the dead letters of one tenant."""
+    """Lists, redrives and gives up the dead letters of one tenant."""
 
     def __init__(self, database: Database, digest: Digest, clock: Clock) -> None:
         self._database = database
@@ -87,6 +88,27 @@ class DeadLetters:
         if dry_run:
             return await self._database.read(write)
         return await self._database.write(write)
+
+    async def give_up(self, tenant: str, ids: Sequence[str], reason: str, actor: str) -> list[dict[str, Any]]:
+        """Take these out of the list for good; each with the outcome ``given_up``, or the reason why not.
+
+        The notification keeps its state and the reason of its failure. ``reason`` is kept as evidence.
+        """
+
+        def write(connection: Connection) -> list[dict[str, Any]]:
+            found = _rows(connection, tenant, DeadLetterFilter(ids=ids), _MOST, "")
+            page = UnitOfWork.of_notifications(connection, [each["notification_id"] for each in found], self._rules)
+            now, detail = self._clock(), {"why": reason}
+            for each in found:
+                owner, delivery = page.notifications[each["notification_id"]], page.deliveries[each["id"]]
+                each["outcome"] = "given_up" if _is_dead(owner, delivery) else "moved_on"
+                if each["outcome"] == "given_up":
+                    owner.route = replace(owner.route, stopped=EndReason.GIVEN_UP)
+                    page.apply(Transition(delivery.id, "given_up", now, actor=actor, detail=detail))
+            page.write()
+            return found
+
+        return await self._database.write(write) if ids else []
 
     def _move(self, delivery: Delivery, reason: str, actor: str) -> Transition:
         now = self._clock()
@@ -153,8 +175,14 @@ _same_meaning = and_(
 
 def _obstacle(owner: LockedNotification, delivery: Delivery, claimed_by: str | None) -> str:
     """The reason why it can't be redriven, "" where it can."""
-    if delivery.state is not State.FAILED or owner.route.step != delivery.step:
+    if not _is_dead(owner, delivery):
         return "moved_on"
     if owner.route.stopped == EndReason.CANCELLED_BY_CLIENT:
         return "cancelled"
     return "" if claimed_by in (None, owner.route.notification.id) else "replaced_by_another_request"
+
+
+def _is_dead(owner: LockedNotification, delivery: Delivery) -> bool:
+    """Whether it still failed, with no later step: another process may have moved it since it was listed."""
+    given_up = owner.route.stopped == EndReason.GIVEN_UP
+    return delivery.state is State.FAILED and owner.route.step == delivery.step and not given_up

@@ -46,13 +46,31 @@ _FAULTS = frozenset(
 _NO_CALL = frozenset({Reason.TOO_LATE, Reason.NOT_BEGUN})
 
 
+_MOST_ERRORS = 5  # different ones that are remembered of a provider; our choice: what a page shows
+_LONGEST_CODE = 40  # as the ledger's column
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderError:
+    """A way in which attempts failed: the reason, the provider's own code, how often since the start, and when last."""
+
+    reason: str
+    code: str
+    number: int
+    last_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
-    """A provider's health: ``share`` from 0 (breaker open) to 1, and this process's attempts of the last minute."""
+    """A provider's health: ``share`` from 0 (breaker open) to 1, and this process's attempts of the last minute.
+
+    ``errors`` are this process's last different errors, the latest first.
+    """
 
     share: float
     attempts: int
     failed: int
+    errors: tuple[ProviderError, ...] = ()
 
 
 @dataclass(slots=True)
@@ -64,6 +82,14 @@ class _CircuitBreaker:
     open_until: datetime | None = None
     probe_at: datetime | None = None  # the next message that may try it
     half_open_since: datetime | None = None
+    errors: tuple[ProviderError, ...] = ()
+
+    def note(self, failure: SendFailure, now: datetime) -> None:
+        """Remember an error for those who look at the provider."""
+        key = (str(failure.reason), failure.code[:_LONGEST_CODE])
+        known = next((each.number for each in self.errors if (each.reason, each.code) == key), 0)
+        others = [each for each in self.errors if (each.reason, each.code) != key]
+        self.errors = (ProviderError(*key, known + 1, now), *others[: _MOST_ERRORS - 1])
 
     def learn(self, good: bool, now: datetime) -> None:
         self.attempts.append((now, good))
@@ -85,7 +111,7 @@ class _CircuitBreaker:
     def seen(self, now: datetime) -> ProviderHealth:
         """The breaker as metrics and the status page show it."""
         self._forget_before(now - _WINDOW)
-        return ProviderHealth(self.share(now), len(self.attempts), self.failed)
+        return ProviderHealth(self.share(now), len(self.attempts), self.failed, self.errors)
 
     def _forget(self, open_until: datetime | None = None, half_open_since: datetime | None = None) -> None:
         self.attempts.clear()
@@ -179,6 +205,8 @@ class ProviderRouter:
         health = self._health.get(attempt.provider)
         if health is not None and (failure is None or failure.reason not in _NO_CALL):
             health.learn(failure is None or failure.reason not in _FAULTS, attempt.finished_at)
+            if failure is not None:
+                health.note(failure, attempt.finished_at)
 
     def health(self, now: datetime) -> Mapping[str, ProviderHealth]:
         """Each provider's health, by name."""

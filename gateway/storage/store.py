@@ -33,6 +33,9 @@ from gateway.storage.unit_of_work import UnitOfWork
 T = TypeVar("T")
 
 
+REVIEW_WITHIN = timedelta(hours=4)  # for a delivery in review; our choice: half a working day
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How many deliveries wait, and the age of the oldest in seconds. ``review``: with replies and reports."""
@@ -63,14 +66,21 @@ def _seconds(now: datetime, since: datetime | None) -> float:
 
 
 def _by_urgency(
-    now: datetime, in_review: int, unread: Iterable[tuple[int, int, datetime | None]]
+    now: datetime,
+    in_review: int,
+    in_review_since: datetime | None,
+    unread: Iterable[tuple[int, int, datetime, datetime | None]],
 ) -> dict[Urgency, OpenReviews]:
-    """Deliveries, and what is unread as (urgency, number, earliest clock). Deliveries have none and are routine."""
-    found = {Urgency.ROUTINE: OpenReviews(in_review)}
-    for urgency, number, review_by in unread:
+    """Deliveries, and what is unread as (urgency, number, earliest arrival, earliest clock).
+
+    Deliveries are routine, and theirs is ``REVIEW_WITHIN``, as for what is unread of a version before that have no clock.
+    """
+    limit = REVIEW_WITHIN.total_seconds()
+    found = {Urgency.ROUTINE: OpenReviews(in_review, max(0.0, _seconds(now, in_review_since) - limit))}
+    for urgency, number, received_at, review_by in unread:
         how_soon = Urgency(max(urgency, Urgency.ROUTINE))  # those of a version before have none
         known = found.get(how_soon, OpenReviews())
-        overdue = max(known.overdue_seconds, _seconds(now, review_by))
+        overdue = max(known.overdue_seconds, _seconds(now, review_by or received_at + REVIEW_WITHIN))
         found[how_soon] = OpenReviews(known.waiting + number, overdue)
     return found
 
@@ -194,7 +204,7 @@ class Store:
                     _seconds(now, since) for since in (review_since, *(row[2] for row in unread))
                 ),
                 paused=connection.execute(select(func.count()).where(held_up)).scalar_one(),
-                reviews=_by_urgency(now, review, [(row[0], row[1], row[3]) for row in unread]),
+                reviews=_by_urgency(now, review, review_since, [(row[0], row[1], row[2], row[3]) for row in unread]),
             )
 
         return await self._database.read(read)

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Parts, part
+from gateway.evidence.audit.auditor import Auditor
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.observability.readiness import Probe
@@ -22,7 +23,9 @@ from gateway.operations.processes import read_processes
 from gateway.storage.database import Database
 from gateway.storage.store import Store
 from gateway.web.access import PageRoute, display_names, pages_of, require_role
+from gateway.web.ops_pages import menu_of
 from gateway.web.status import Status, status
+from gateway.webhooks.endpoints import WebhookEndpoints
 
 _FRESH_SECONDS = 2.0  # however many look at it, the ledger is asked once in that time; our choice
 _MAX_VIEWS = 50  # tenants whose counts of the last hour are kept, some 100 kB each; our choice
@@ -63,6 +66,8 @@ class _View:
             [each for each in switches if tenant is None or each.tenant in ("", tenant)],
             {name: provider.channel for name, provider in parts[ConfiguredChannels].providers.items()},
             (await parts[Probe].ask()).checks,
+            max((each.oldest_seconds(now) for each in await parts[WebhookEndpoints].waiting(tenant)), default=0.0),
+            await parts[Auditor].lately(now, tenant),
         )
 
 
@@ -101,6 +106,7 @@ async def _page(request: Request, session: Session, name: str) -> Response:
     seen = await part(request, StatusCache).look(tenant)
     values = {
         "tenant": tenant,
+        "menu": menu_of(session),
         "status": seen,
         "switches": seen.switches,
         "session": session,

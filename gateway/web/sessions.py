@@ -8,7 +8,8 @@ from starlette.responses import RedirectResponse, Response
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.identity.sessions import Session, Sessions
 from gateway.identity.users import Role
-from gateway.web.access import NotAllowed, PageRoute, authenticated_form, pages_of, require_role
+from gateway.web.access import PageRoute, authenticated_form, message, require_role
+from gateway.web.ops_pages import ops_page
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/ops/sessions", route_class=PageRoute, include_in_schema=False)
@@ -21,13 +22,12 @@ async def show(
     clock: Uses[GatewayClock],
     session: Session = Depends(require_role(Role.PLATFORM)),
 ) -> Response:
-    values = {"session": session, "live": await sessions.list(clock())}
-    return pages_of(request).respond(request, "sessions.html", values)
+    return ops_page(request, session, "sessions.html", {"live": await sessions.list(clock())})
 
 
 @router.post("/{name}/end")
 async def end(request: Request, name: str, sessions: Uses[Sessions]) -> Response:
     await authenticated_form(request, Role.PLATFORM)
     if not await sessions.end(name):
-        raise NotAllowed("nothing_here")
+        return await message(request, 404, "nothing_here")
     return RedirectResponse("/ops/sessions", 303, headers())

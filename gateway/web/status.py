@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
 from gateway.core.controls import Switch, SwitchKind
-from gateway.core.reasons import PolicyReason
+from gateway.core.reasons import PolicyReason, Violation
 from gateway.core.states import State
 from gateway.core.understanding import OpenReviews, Urgency
 from gateway.operations.activity import EventGroup, Minutes
 from gateway.operations.processes import RunningProcess
+from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.store import Backlog
 from gateway.web.plots import PlotSeries, columns
 
 # The thresholds of ops/prometheus/alerts.yml, so that the page and the pager agree.
 _LATE_SECONDS = 60
-_REVIEW_SECONDS = 4 * 3600
+_WEBHOOKS_LATE_SECONDS = 3600
 
 _NOT_READY_RUNBOOKS = {"ledger": "GatewayLedgerLost", "redis": "GatewayRedisLost"}
 _VERDICTS = {State.DEFERRED: "defer", State.SUPPRESSED: "suppress", State.REVIEW: "review"}
@@ -58,7 +59,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """One provider's traffic, summed over the workers. ``share`` is the lowest that a worker gives it, from 0 to 1."""
+    """One provider's traffic, summed over the workers. ``share`` is the lowest that a worker gives it, from 0 to 1.
+
+    ``errors`` are the last different ones of all workers, the latest first.
+    """
 
     name: str
     channel: str
@@ -66,6 +70,7 @@ class ProviderRow:
     attempts: int
     failed: int
     workers: int
+    errors: Sequence[ProviderError] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +108,16 @@ def status(
     switches: Sequence[Switch],
     channels: Mapping[str, str],
     not_ready: Mapping[str, str],
+    webhooks_waiting_seconds: float = 0.0,
+    violations: Mapping[Violation, int] | None = None,
 ) -> Status:
-    """Build the page. ``channels`` maps a provider to its channel, ``not_ready`` a failing dependency to the error."""
+    """Build the page. ``channels`` maps a provider to its channel, ``not_ready`` a failing dependency to the error.
+
+    ``webhooks_waiting_seconds`` is the age of the oldest webhook message that waits, ``violations`` how many contacts
+    of the last day broke a rule, by the audit.
+    """
     alive = [each for each in processes if each.alive(now)]
-    providers = _providers(alive, channels)
+    providers = provider_rows(alive, channels)
     labels = [datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M") for minute in minutes]
     flow = [
         PlotSeries("accepted", _per_minute(minutes, lambda each: each.kind == "accepted")),
@@ -118,7 +129,10 @@ def status(
     ]
     return Status(
         at=now,
-        warnings=_warnings(ages, providers, switches, alive, not_ready),
+        warnings=[
+            *_broken_rules(violations or {}),
+            *_warnings(ages, providers, switches, alive, not_ready, webhooks_waiting_seconds),
+        ],
         numbers=_numbers(ages),
         flow=columns("Accepted and sent in each minute of the last hour", flow, labels),
         ends=columns("Delivered and not delivered in each minute of the last hour", ends, labels),
@@ -153,7 +167,9 @@ def _verdicts(minutes: Minutes) -> list[Share]:
     return [Share(*key, count, 100 * count / total) for key, count in counted.most_common()]
 
 
-def _providers(alive: Sequence[RunningProcess], channels: Mapping[str, str]) -> list[ProviderRow]:
+def provider_rows(alive: Iterable[RunningProcess], channels: Mapping[str, str]) -> list[ProviderRow]:
+    """The providers as the living workers see them together."""
+    alive = list(alive)
     seen = {
         name: [each.providers[name] for each in alive if each.sends and name in each.providers] for name in channels
     }
@@ -165,13 +181,24 @@ def _providers(alive: Sequence[RunningProcess], channels: Mapping[str, str]) -> 
             sum(each.attempts for each in health),
             sum(each.failed for each in health),
             len(health),
+            _last_errors(health),
         )
         for name, health in seen.items()
     ]
 
 
+def _last_errors(health: Iterable[ProviderHealth]) -> list[ProviderError]:
+    """The last different errors of several workers, their numbers added, the latest first."""
+    found: dict[tuple[str, str], ProviderError] = {}
+    for each in (error for worker in health for error in worker.errors):
+        known = found.get((each.reason, each.code))
+        number, last_at = (known.number, known.last_at) if known else (0, each.last_at)
+        found[each.reason, each.code] = replace(each, number=number + each.number, last_at=max(last_at, each.last_at))
+    return sorted(found.values(), key=lambda each: each.last_at, reverse=True)
+
+
 def _numbers(ages: Backlog) -> list[Number]:
-    late, slow = ages.oldest_due_seconds > _LATE_SECONDS, ages.oldest_review_seconds > _REVIEW_SECONDS
+    late, slow = ages.oldest_due_seconds > _LATE_SECONDS, any(each.overdue_seconds for each in ages.reviews.values())
     oldest = StatusText("ops_oldest_review", {"time": duration(ages.oldest_review_seconds)})
     deliveries = StatusText("ops_deliveries")
     return [
@@ -183,12 +210,20 @@ def _numbers(ages: Backlog) -> list[Number]:
     ]
 
 
+def _broken_rules(violations: Mapping[Violation, int]) -> Iterator[StatusWarning]:
+    if twice := violations.get(Violation.REPEAT, 0):
+        yield _warning("repeated", "GatewayContactRepeated", number=twice)
+    if forbidden := sum(violations.values()) - twice:
+        yield _warning("forbidden", "GatewayContactForbidden", number=forbidden)
+
+
 def _warnings(
     ages: Backlog,
     providers: Sequence[ProviderRow],
     switches: Iterable[Switch],
     alive: Sequence[RunningProcess],
     not_ready: Mapping[str, str],
+    webhooks_waiting_seconds: float,
 ) -> list[StatusWarning]:
     found = [
         _warning(f"not_ready_{name}", _NOT_READY_RUNBOOKS[name], reason=reason)
@@ -206,8 +241,11 @@ def _warnings(
         found.append(_warning("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
     if urgent := ages.reviews.get(Urgency.NOW, OpenReviews()).overdue_seconds:
         found.append(_warning("urgent_reply", "GatewayUrgentReplyWaits", time=duration(urgent)))
-    if ages.oldest_review_seconds > _REVIEW_SECONDS:
-        found.append(_warning("review", "GatewayReviewWaits", time=duration(ages.oldest_review_seconds)))
+    others = (each.overdue_seconds for urgency, each in ages.reviews.items() if urgency is not Urgency.NOW)
+    if overdue := max(others, default=0.0):
+        found.append(_warning("review", "GatewayReviewWaits", time=duration(overdue)))
+    if webhooks_waiting_seconds > _WEBHOOKS_LATE_SECONDS:
+        found.append(_warning("webhooks", "GatewayWebhooksLate", time=duration(webhooks_waiting_seconds)))
     if pauses := sum(each.kind is SwitchKind.PAUSE for each in switches):
         found.append(_warning("paused", "GatewayPausedLong", number=pauses))
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, literal_column, select, update
 
 from gateway.core.clock import Clock
 from gateway.core.codec import instant
@@ -17,6 +18,19 @@ from gateway.storage.schema import events, webhook_endpoints, webhook_messages
 _OVERLAP = timedelta(hours=24)  # the previous secret also signs for this long; our choice: a working day to change it
 
 _endpoints, _messages = webhook_endpoints.c, webhook_messages.c
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessages:
+    """The messages of one endpoint that wait for delivery: how many, since when, and how many failures in a row."""
+
+    endpoint_id: str
+    number: int
+    since: datetime
+    failures: int
+
+    def oldest_seconds(self, now: datetime) -> float:
+        return max(0.0, (now - self.since).total_seconds())
 
 
 class WebhookEndpoints:
@@ -110,6 +124,20 @@ class WebhookEndpoints:
         query = query.order_by(_messages.sequence.desc()).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return [_logged(row) for row in rows]
+
+    async def waiting(self, tenant: str | None) -> list[WaitingMessages]:
+        """What waits for each enabled endpoint of a tenant, or (None) of all; those without are left out."""
+        number, since = func.count(), func.min(_messages.created_at)
+        query = (
+            select(_endpoints.id, number, since, _endpoints.failures)
+            .join(webhook_messages, _endpoints.id == _messages.endpoint_id)
+            .where(_messages.state == literal_column("'pending'"), _endpoints.disabled_at.is_(None))
+            .group_by(_endpoints.id, _endpoints.failures)
+        )
+        if tenant is not None:
+            query = query.where(_endpoints.tenant == tenant)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [WaitingMessages(*row) for row in rows]
 
     async def message(self, endpoint_id: str, message_id: str) -> dict[str, Any] | None:
         """One message of the delivery log; None if it is gone, as it goes with its endpoint."""

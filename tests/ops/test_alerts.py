@@ -72,8 +72,8 @@ CASES: dict[str, tuple[Series, Series]] = {
     ),
     "GatewayUnknownOutcomes": ({"gateway_unknown_outcomes": "1x120"}, {"gateway_unknown_outcomes": "1x10 0x110"}),
     "GatewayReviewWaits": (
-        {"gateway_review_oldest_seconds": "14401x120"},
-        {"gateway_review_oldest_seconds": "14399x120"},
+        {_overdue("routine"): "0x30 0+60x90", _overdue("today"): "0x120"},
+        {_overdue("routine"): "0x120", _overdue("today"): "0x120", _overdue("now"): "0+60x120"},
     ),
     "GatewayUrgentReplyWaits": (
         {_overdue("now"): "0x30 0+60x90"},
@@ -194,10 +194,40 @@ def test_every_alert_has_its_page(rule: dict[str, Any]) -> None:
     assert labels["kind"] in ("symptom", "cause")
     assert labels["affects"]
     assert rule["annotations"]["summary"]
-    assert rule["annotations"]["runbook"] == f"ops/runbooks/{rule['alert']}.md"
+    assert rule["annotations"]["runbook_url"] == "{{ $externalLabels.gateway_url }}/ops/runbooks/" + rule["alert"]
     page = (OPS / "runbooks" / f"{rule['alert']}.md").read_text("utf-8")
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == HEADINGS
     assert "```sh\n" in page.partition("## Check")[2]
+
+
+def test_a_pager_gets_the_address_of_the_runbook(tmp_path: Path) -> None:
+    """The alert that Prometheus sends has the runbook's page, with the gateway's address that prometheus.yml states."""
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": _overdue("today"), "values": "60x10"}],
+        "external_labels": {"gateway_url": "https://gateway.example.com"},
+        "alert_rule_test": [
+            {
+                "alertname": "GatewayReviewWaits",
+                "eval_time": "5m",
+                "exp_alerts": [
+                    {
+                        "exp_labels": {
+                            "severity": "ticket",
+                            "kind": "symptom",
+                            "affects": "review",
+                            "urgency": "today",
+                        },
+                        "exp_annotations": {
+                            "summary": "A review (today) is undecided 1m 0s past its clock.",
+                            "runbook_url": "https://gateway.example.com/ops/runbooks/GatewayReviewWaits",
+                        },
+                    }
+                ],
+            }
+        ],
+    }
+    check(tmp_path, (alone(tmp_path, ALERTS_FILE, "GatewayReviewWaits"), [case]))
 
 
 def test_no_page_is_left_over() -> None:

@@ -95,15 +95,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_all_that_is_no_python(wheel: Path) -> None:
-    """Templates, policies, pages, styles, scripts for Redis, codes of providers: as many as in the source."""
+    """Templates, policies, pages, styles, runbooks, scripts for Redis, codes of providers: as many as in the source."""
     for package in ("gateway", "channels"):
         tracked = ran("git", "ls-files", package, cwd=ROOT).split() if (ROOT / ".git").exists() else []
         missing = [each for each in tracked if not (wheel / each).exists()]
         assert not missing
-    ours = {path.relative_to(ROOT / "templates") for path in (ROOT / "templates").rglob("*") if path.is_file()}
-    packed = wheel / "gateway" / "_templates"
-    theirs = {path.relative_to(packed) for path in packed.rglob("*") if path.is_file()}
-    assert {each for each in ours if "__pycache__" not in each.parts} == theirs
+    for source, place in (("templates", "_templates"), ("ops/runbooks", "_runbooks")):
+        ours = {path.relative_to(ROOT / source) for path in (ROOT / source).rglob("*") if path.is_file()}
+        packed = wheel / "gateway" / place
+        theirs = {path.relative_to(packed) for path in packed.rglob("*") if path.is_file()}
+        assert {each for each in ours if "__pycache__" not in each.parts} == theirs
 
 
 def test_the_wheel_works_by_itself(wheel: Path, short_dir: Path) -> None:

@@ -33,6 +33,7 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "DecisionIn": request(92),
     "ReviewIn": {"reason": "a test"},
     "SuppressionIn": {"channel": "sms", "address": "+886912345678", "reason": "wrong_party"},
+    "GiveUpIn": {"ids": ["ntf_of_a_test"], "reason": "a test"},
     "RedriveIn": {"filter_reason": "expired", "reason": "a test"},
     "ControlIn": {"scope": "channel", "value": "sms", "reason": "a test"},
     "ImportIn": {"templates": {"of-a-test": {"nothing.txt": ""}}, "comment": "a test"},

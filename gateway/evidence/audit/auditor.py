@@ -81,13 +81,18 @@ class Auditor:
             after, contacts = judged.until, contacts + judged.contacts
         return contacts
 
-    async def lately(self, now: datetime) -> Mapping[Violation, int]:
-        """How many contacts of each kind of breach were found in the last day; kinds without any are left out."""
+    async def lately(self, now: datetime, tenant: str | None = None) -> Mapping[Violation, int]:
+        """How many contacts of each kind of breach were found in the last day; kinds without any are left out.
+
+        Of one tenant, or (None) of all.
+        """
         query = (
             select(audit_findings.c.kind, func.count())
             .where(audit_findings.c.found_at > now - _METRIC_WINDOW)
             .group_by(audit_findings.c.kind)
         )
+        if tenant is not None:
+            query = query.where(audit_findings.c.tenant == tenant)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {Violation(kind): number for kind, number in rows}
 

@@ -178,7 +178,7 @@ class Meters:
         self._review_oldest = gauge("review_oldest_seconds", "Age of the oldest delivery or reply that waits.")
         self._review_overdue = gauge(
             "review_overdue_seconds",
-            "How long the first unread reply is past its clock (review_by); 0: none is.",
+            "How long the first review is past its clock: review_by of a reply, 4 h for a delivery; 0: none is.",
             urgency=urgencies,
         )
         self._paused = gauge("paused_deliveries", "Deliveries held back by a pause.")

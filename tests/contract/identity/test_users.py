@@ -87,7 +87,8 @@ def test_each_role_may_what_those_before_it_may() -> None:
         "agent": {"viewer", "agent"},
         "supervisor": {"viewer", "agent", "supervisor"},
         "compliance": {"viewer", "agent", "supervisor", "compliance"},
-        "platform": {"viewer", "platform"},
+        "operator": {"viewer", "operator"},
+        "platform": {"viewer", "operator", "platform"},
     }
 
 

@@ -225,3 +225,36 @@ async def test_redriving_twice_at_once_is_redriving_once(database: Database) -> 
     assert found is not None
     kinds = [each["kind"] for each in found["events"]]
     assert (kinds.count("redriven"), found["state"]) == (1, State.ACCEPTED)
+
+
+async def test_what_is_given_up_is_not_tried_again(database: Database) -> None:
+    """It leaves the list with who and why in its events, keeps its state and reason, and no redrive finds it."""
+    store, letters = store_on(database), DeadLetters(database, digest, lambda: later(60))
+    work = await _failed(store, "k")
+    ids = [work.notification.id]
+    assert await letters.give_up("other", ids, "moved abroad", "user:x") == []
+    [found] = await letters.give_up("acme", ids, "moved abroad", "user:x")
+    assert found["outcome"] == "given_up"
+    assert await letters.give_up("acme", ids, "again", "user:x") == []
+    assert await letters.listed("acme", DeadLetterFilter(), 10) == []
+    for which in (DeadLetterFilter(ids=ids), DeadLetterFilter(channel="sms")):
+        assert await letters.redrive("acme", which, "try", "key:x", dry_run=False) == []
+    shown = await Reads(database).notification("acme", ids[0])
+    assert shown is not None
+    assert (shown["state"], shown["reason"]) == ("failed", "provider_config")
+    [event] = [each for each in shown["events"] if each["kind"] == "given_up"]
+    assert (event["actor"], event["detail"]["why"]) == ("user:x", "moved abroad")
+
+
+async def test_giving_up_and_redriving_at_once_is_one_of_them(database: Database) -> None:
+    """Two people decide together: who comes second finds that it has moved on."""
+    store, letters = store_on(database), DeadLetters(database, digest, lambda: NOW)
+    work = await _failed(store, "k")
+    which = DeadLetterFilter(ids=[work.notification.id])
+    await asyncio.gather(
+        letters.redrive("acme", which, "try", "key:x", dry_run=False),
+        letters.give_up("acme", which.ids, "leave it", "key:y"),
+    )
+    found = await Reads(database).notification("acme", work.notification.id)
+    assert found is not None
+    assert len({"redriven", "given_up"} & {each["kind"] for each in found["events"]}) == 1

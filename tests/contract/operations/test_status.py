@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert
 
 from gateway.operations.activity import MINUTES, Activity, EventGroup
 from gateway.operations.processes import Heartbeat, read_processes
-from gateway.stages.route import ProviderHealth
+from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event
 from gateway.storage.schema import events
@@ -73,7 +73,7 @@ def _row(seq: int) -> dict[str, Any]:
 async def test_a_process_lives_while_it_beats(database: Database) -> None:
     """Kind, version, start and the providers' health are told; one that beats no more is not alive."""
     worker, api = Heartbeat(database, "worker", "1.0 abc"), Heartbeat(database, "api", "1.0 abc")
-    health = {"twilio": ProviderHealth(0.5, 20, 3)}
+    health = {"twilio": ProviderHealth(0.5, 20, 3, (ProviderError("timeout", "", 3, NOW),))}
     await worker.beat(NOW, health)
     await api.beat(later(1), {})
     await worker.beat(later(40), health)

@@ -412,6 +412,15 @@ async def test_danger_holds_at_once_and_is_first_to_read(database: Database) -> 
     assert (item["kind"], item["reason"]) == ("reply", "danger")
     assert await reviews.approve("acme", item["id"], "spoken to them", "key:1")
     assert Urgency.NOW not in (await store_on(database).ages(later(4000))).reviews
+
+
+async def test_a_delivery_in_review_has_a_clock_of_four_hours(database: Database) -> None:
+    """It harms nobody for half a working day; after that the alert of late reviews counts it."""
+    review = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)
+    await store_on(database).accept([draft("k", verdict=review)], NOW)
+    for seconds, overdue in ((4 * 3600, 0.0), (4 * 3600 + 60, 60.0)):
+        ages = await store_on(database).ages(later(seconds))
+        assert ages.reviews == {Urgency.ROUTINE: OpenReviews(1, overdue)}
     facts = (await store_on(database).facts([("acme", "B-1")], [], [], NOW))[("acme", "B-1")].facts
     assert facts.holds == ()
     assert await opt_outs(database) == []

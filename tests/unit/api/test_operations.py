@@ -142,3 +142,14 @@ async def test_dead_letters_are_listed_and_need_a_filter_to_be_redriven(client: 
     assert answer.json == {"dry_run": True, "outcomes": {}, "dead_letters": []}
     reader = await _key(gateway, client, "acme", "read")
     assert (await reader.post("/v1/dead-letters/redrive", which)).status == 403
+
+
+async def test_giving_up_names_each_one(client: Client, gateway: Gateway) -> None:
+    """There is no filter for what can't be taken back; what is no dead letter is passed over."""
+    which = {"ids": ["ntf_of_nobody"], "reason": "moved abroad"}
+    for wrong in ({"reason": "moved abroad"}, {**which, "ids": []}, {"ids": which["ids"]}):
+        assert (await client.post("/v1/dead-letters/give-up", wrong)).status == 422
+    answer = await client.post("/v1/dead-letters/give-up", which)
+    assert answer.json == {"outcomes": {}, "dead_letters": []}
+    reader = await _key(gateway, client, "acme", "read")
+    assert (await reader.post("/v1/dead-letters/give-up", which)).status == 403

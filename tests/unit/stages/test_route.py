@@ -146,6 +146,18 @@ def test_a_good_probe_drifts_back() -> None:
     assert shares[0] < 150 < shares[1] < 450 < shares[2]
 
 
+def test_the_last_different_errors_are_remembered() -> None:
+    """With their number and time, the latest first; what called nobody is none, and the list stays short."""
+    router = _chooser(a=1)
+    for reason, code in (("timeout", ""), ("blocked", "30007"), ("timeout", ""), ("not_begun", "")):
+        router.learn(_ended("a", TransientFailure(ProviderReason(reason), code)))
+    found = router.health(NOW)["a"].errors
+    assert [(each.reason, each.code, each.number) for each in found] == [("timeout", "", 2), ("blocked", "30007", 1)]
+    for number in range(10):
+        router.learn(_ended("a", PermanentFailure(ProviderReason.UNMAPPED, str(number))))
+    assert len(router.health(NOW)["a"].errors) == 5
+
+
 def test_a_message_that_failed_goes_elsewhere() -> None:
     """A retry avoids the provider that has just failed with it, though that one may be well otherwise."""
     router = _chooser()

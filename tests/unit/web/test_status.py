@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.reasons import Violation
 from gateway.core.understanding import OpenReviews, Urgency
 from gateway.operations.activity import MINUTES, EventGroup
 from gateway.operations.processes import RunningProcess
-from gateway.stages.route import ProviderHealth
+from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.store import Backlog
 from gateway.web.plots import PlotSeries, columns
 from gateway.web.status import Status, duration, status
@@ -29,7 +30,9 @@ WORKER = RunningProcess("prc_1", "worker", "1.0", NOW - timedelta(hours=2), NOW,
 
 def _status(ages: Backlog = QUIET, minutes: Any = None, processes: Any = (WORKER,), **more: Any) -> Status:
     empty: dict[int, dict[EventGroup, int]] = {minute: {} for minute in range(MINUTES)}
-    return status(NOW, ages, minutes or empty, processes, more.get("switches", []), CHANNELS, more.get("not_ready", {}))
+    switches, not_ready = more.get("switches", []), more.get("not_ready", {})
+    rest = more.get("webhooks", 0.0), more.get("violations", {})
+    return status(NOW, ages, minutes or empty, processes, switches, CHANNELS, not_ready, *rest)
 
 
 def _with(**shares: float) -> RunningProcess:
@@ -50,7 +53,10 @@ PAUSE = Switch("swi", SwitchKind.PAUSE, SwitchScope.ALL, "", "", "why", "who", N
     [
         ({"ages": replace(QUIET, due=1, oldest_due_seconds=61)}, "GatewayDeliveriesLate"),
         ({"ages": replace(QUIET, unknown=1)}, "GatewayUnknownOutcomes"),
-        ({"ages": replace(QUIET, review=1, oldest_review_seconds=4 * 3600 + 1)}, "GatewayReviewWaits"),
+        ({"ages": replace(QUIET, reviews={Urgency.TODAY: OpenReviews(1, 1.0)})}, "GatewayReviewWaits"),
+        ({"webhooks": 3601.0}, "GatewayWebhooksLate"),
+        ({"violations": {Violation.REPEAT: 1}}, "GatewayContactRepeated"),
+        ({"violations": {Violation.OVER_CAP: 1}}, "GatewayContactForbidden"),
         ({"ages": replace(QUIET, reviews={Urgency.NOW: OpenReviews(1, 1.0)})}, "GatewayUrgentReplyWaits"),
         ({"processes": ()}, "GatewayWorkerAbsent"),
         ({"processes": (replace(WORKER, seen_at=NOW - timedelta(minutes=1)),)}, "GatewayWorkerAbsent"),
@@ -65,6 +71,16 @@ def test_what_needs_a_look_names_its_runbook(changes: dict[str, Any], runbook: s
     """Each trouble is said once, with the page that an alert about it would name."""
     assert [each.runbook for each in _status(**changes).warnings] == [runbook]
     assert (RUNBOOKS / f"{runbook}.md").is_file()
+
+
+def test_the_last_errors_of_a_provider_are_those_of_all_workers() -> None:
+    """Numbers of the same error are added, and the latest error comes first."""
+    early, late = ProviderError("timeout", "", 2, NOW - timedelta(seconds=9)), ProviderError("blocked", "7", 1, NOW)
+    seen = [
+        replace(WORKER, providers={**GOOD, "a": replace(GOOD["a"], errors=each)}) for each in ((early,), (late, early))
+    ]
+    [a, *_] = _status(processes=seen).providers
+    assert a.errors == [late, replace(early, number=4)]
 
 
 def test_a_provider_is_as_well_as_its_worst_worker_sees_it() -> None:

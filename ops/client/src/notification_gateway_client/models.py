@@ -512,6 +512,33 @@ class FieldErrorOut(_Answer):
     detail: str
 
 
+class GiveUpIn(_Request):
+    """Which failed notifications are not to be tried again."""
+
+    ids: list[str]
+    reason: str
+
+
+class GiveUpOut(_Answer):
+    outcomes: dict[str, int]
+    dead_letters: list[GivenUpOut]
+
+
+class GivenUpOut(_Answer):
+    id: str
+    notification_id: str
+    state: State
+    reason: str
+    channel: str
+    provider: str
+    attempt: int
+    template: str
+    borrower_id: str
+    case_id: str
+    since: AwareDatetime
+    outcome: str
+
+
 class HoldIn(_Request):
     """No contact from ``start`` (now, where it is missing) to ``end`` (until lifted, where it is missing)."""
 

@@ -32,6 +32,8 @@ from .models import (
     DecisionIn,
     DecisionOut,
     FedCaseOut,
+    GiveUpIn,
+    GiveUpOut,
     HoldIn,
     NotificationIn,
     NotificationListOut,
@@ -254,6 +256,10 @@ class Operations(ABC):
     def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
@@ -511,6 +517,10 @@ class AsyncOperations(ABC):
     async def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return await self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    async def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return await self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     async def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
