@@ -37,8 +37,21 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
+from gateway.templates import Lender
+from gateway.web import (
+    borrower_pages,
+    desk,
+    editor,
+    editor_forms,
+    new_template,
+    oidc,
+    ops,
+    provider_templates,
+    sessions,
+    sign_in,
+)
 from gateway.web import journeys as journey_pages
+from gateway.web.borrower_words import BorrowerPages
 from gateway.web.page import Pages
 
 
@@ -59,7 +72,13 @@ def create_app(parts: Parts) -> ASGIApp:
     pages_of_web = Pages(prefix)
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
     app.state.parts = Parts(
-        *parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts), inbox.OpenStreams()
+        *parts,
+        KeyRing(parts[Keys]),
+        quotas,
+        pages_of_web,
+        BorrowerPages(parts[Lender], pages_of_web.asset, prefix),
+        ops.StatusCache(parts),
+        inbox.OpenStreams(),
     )
     app.add_middleware(RequestId)
     problems.install(app)
@@ -98,6 +117,7 @@ def create_app(parts: Parts) -> ASGIApp:
         journey_pages,
         ops,
         desk,
+        borrower_pages,
     ):
         app.include_router(page.router)
     check_complete(app)

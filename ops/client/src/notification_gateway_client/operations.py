@@ -131,6 +131,10 @@ class Operations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
+    def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
+
     def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
         """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
         nothing."""
@@ -155,10 +159,6 @@ class Operations(ABC):
     def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
-
-    def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
-        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-        return self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
@@ -378,6 +378,10 @@ class AsyncOperations(ABC):
         """Stop what has not been handed to a provider; 409 when there is nothing left to stop."""
         return await self.call(Call("POST", ("v1", "notifications", notification_id, "cancel")), CancelledOut)
 
+    async def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
+        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
+        return await self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
+
     async def save_case(self, case_id: str, body: CasePutIn) -> FedCaseOut:
         """What the case system says of a case at ``as_of``. An older snapshot than the one known changes
         nothing."""
@@ -402,10 +406,6 @@ class AsyncOperations(ABC):
     async def close_case(self, case_id: str, body: CaseClosingIn) -> ClosedCaseOut:
         """Cancel all that is pending for the case, and suppress what comes later; ``{"reason": "paid"}``."""
         return await self.call(Call("POST", ("v1", "cases", case_id, "close"), body=body), ClosedCaseOut)
-
-    async def save_case_batch(self, body: CaseBatchIn) -> CaseBatchOut:
-        """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-        return await self.call(Call("POST", ("v1", "cases", "batch"), body=body), CaseBatchOut)
 
     async def get_borrower(self, borrower_id: str) -> BorrowerOut:
         """Holds, opt-outs, consents, replies, the latest contacts, and when each channel may next be used."""
