@@ -39,7 +39,7 @@ from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import known_of
 from gateway.stages.message_form import template_report
 from gateway.stages.reconcile import OutcomeReconciler
-from gateway.stages.render import render
+from gateway.stages.render import in_chosen_language, render
 from gateway.stages.route import ProviderRouter
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
@@ -171,6 +171,7 @@ class Pipeline:
                 await self._dispatch(claimed, now)
 
     async def _dispatch(self, claimed: Sequence[ClaimedDelivery], now: datetime) -> None:
+        claimed = in_chosen_language(claimed)
         owners = [each.notification for each in claimed]
         await self._resources.catalog.ensure({(each.tenant, each.template, each.template_version) for each in owners})
         pending = [each for each in claimed if each.delivery.state in PENDING_STATES]
@@ -190,9 +191,7 @@ class Pipeline:
             return
         reviewed = [reevaluate_expired_review(each, now) for each in claimed if each.delivery.state is State.REVIEW]
         waiting = [each for each in claimed if each.delivery.state is not State.REVIEW]
-        rendered, unrenderable = render(
-            waiting, self._resources.catalog.render, self._stages.sender.unsubscribe_url, now
-        )
+        rendered, unrenderable = render(waiting, self._resources.catalog.render, self._stages.sender.links, now)
         admission = admit(rendered, self._stages.policy, now)
         self._observer.not_sent((*unrenderable, *admission.transitions))
         self._observer.decided("handoff", admission.verdicts)

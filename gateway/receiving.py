@@ -31,6 +31,7 @@ from gateway.borrowers.provider_feedback import ProviderFeedback, feedback_of
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.batcher import Batcher
 from gateway.core.clock import Clock
+from gateway.core.codec import OWN_PAGE
 from gateway.core.deliveries import ReceiptFor, RecordedReply
 from gateway.core.errors import ReviewQueueFull, Unavailable
 from gateway.observability.path_observer import DecideReceipt, PathObserver
@@ -199,6 +200,18 @@ class CallbackReceiver:
             else:
                 text = text or self._answer_to(reply, recorded)
         return channel.answer(text)
+
+    async def reply_on_page(self, delivery_id: str, channel: str, text: str, reply_id: str) -> str:
+        """Take what a borrower wrote on the page behind a message's link: a reply to that message, from its address.
+
+        Returns the answer to be shown there, "" for none. The same ``reply_id`` again is the same reply. Raises
+        Unavailable.
+        """
+        arrived, classify = self._clock(), self._resources.classifier.classify
+        reply = Reply(OWN_PAGE, reply_id, "", text)
+        recorded = await self._resources.replies.record(reply, channel, "", classify, delivery_id)
+        self._observer.replied(OWN_PAGE, recorded, self._clock() - arrived)
+        return self._answer_to(reply, recorded)
 
     async def _answer(self, provider: str, reply: Reply, recorded: Sequence[RecordedReply]) -> None:
         """Confirm a stop, or answer a request for help, where the provider can; the reply is in force anyway."""

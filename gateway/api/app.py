@@ -38,7 +38,9 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
+from gateway.templates import Lender
 from gateway.web import (
+    borrower_pages,
     desk,
     editor,
     editor_forms,
@@ -56,6 +58,7 @@ from gateway.web import (
     sign_in,
 )
 from gateway.web import journeys as journey_pages
+from gateway.web.borrower_words import BorrowerPages
 from gateway.web.page import Pages
 
 
@@ -76,7 +79,13 @@ def create_app(parts: Parts) -> ASGIApp:
     pages_of_web = Pages(registry.profiles(parts[ConfiguredChannels].channels), prefix)
     quotas = QuotaGuard(parts[QuotaRules], parts[QuotaBuckets], parts[Metrics])
     app.state.parts = Parts(
-        *parts, KeyRing(parts[Keys]), quotas, pages_of_web, ops.StatusCache(parts), inbox.OpenStreams()
+        *parts,
+        KeyRing(parts[Keys]),
+        quotas,
+        pages_of_web,
+        BorrowerPages(parts[Lender], pages_of_web.asset, prefix),
+        ops.StatusCache(parts),
+        inbox.OpenStreams(),
     )
     app.add_middleware(RequestId)
     problems.install(app)
@@ -121,6 +130,7 @@ def create_app(parts: Parts) -> ASGIApp:
         ops_webhooks,
         ops_runbooks,
         desk,
+        borrower_pages,
     ):
         app.include_router(page.router)
     check_complete(app)

@@ -337,6 +337,13 @@ class PreferencesOut(BaseModel):
     notification_id: str
 
 
+class ChosenPreferencesOut(BaseModel):
+    """What the borrower chose on their own page: hours, and a language tag (RFC 5646), "" for that of the request."""
+
+    windows: list[list[str]]
+    language: str
+
+
 class CapOut(BaseModel):
     rule: str
     pack: str
@@ -370,6 +377,7 @@ class BorrowerOut(BaseModel):
     replies: list[ReplyOut]
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
+    chosen: ChosenPreferencesOut
     channels: dict[str, OutlookOut]
 
 

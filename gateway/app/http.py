@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from channels import registry
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
+from gateway.borrowers.preferences import PreferenceStore
 from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
@@ -48,6 +52,12 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.redis.preview_cache,
         gateway.providers.inbox,
         OneClick(gateway.ledger.database, gateway.path.borrowers, gateway.ledger.clock),
+        LinkedMessages(gateway.ledger.database, gateway.ledger.clock, timedelta(days=settings.message_link_days)),
+        PreferenceStore(
+            gateway.ledger.database, gateway.path.borrowers, gateway.ledger.signer.digest, gateway.ledger.clock
+        ),
+        gateway.templates.catalog.lender,
+        gateway.templates.borrower_pages,
         gateway.ledger.keys,
         gateway.path.metrics,
         gateway.templates.packs,

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     lender_name: str = "Example Bank"
     lender_phone: str = "+1 202 555 0100"  # a number reserved for fiction
     lender_help_url: str = "https://example.com/help"
+    # How long the link of a message opens its reader's pages; our choice: from one reminder to the next, and not for as
+    # long as a mailbox is kept. Declining messages by it works for ever.
+    message_link_days: int = Field(30, ge=1, le=366)
 
     # JSON: [{"channel": "sms", "kind": "twilio", "name": "twilio", "options": {...}}]; empty: simulators
     providers: list[dict[str, Any]] = Field(default_factory=list)

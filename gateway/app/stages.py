@@ -48,7 +48,7 @@ def build_stages(
         signer.reference,
         settings.effective_public_url,
         clock,
-        signer.unsubscribe_token,
+        signer.message_token,
         observer,
     )
     capabilities = {name: each.capability for name, each in providers.by_name.items()}

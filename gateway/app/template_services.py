@@ -49,7 +49,7 @@ def build_template_services(
         normaliser(providers.channels),
         ledger.signer.digest,
         clock,
-        path.stages.sender.unsubscribe_url,
+        path.stages.sender.links,
     )
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)

@@ -14,6 +14,7 @@ from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
+from gateway.templates.borrower_pages import BorrowerPagesFile, read_borrower_pages
 from gateway.templates.checks import lint as linting
 from gateway.templates.folder import Folder
 from gateway.templates.validation_cache import ValidationCache
@@ -22,7 +23,7 @@ from gateway.templates.workflow.published_store import PublishedVersions
 
 @dataclass(frozen=True, slots=True)
 class LoadedTemplates:
-    """The template catalog, the policy packs, and the rules that classify replies.
+    """The template catalog, the policy packs, the rules that classify replies, and the file of borrowers' pages.
 
     ``folder`` has the source files of the built-in templates, ``word_lists`` the lint's words by language.
     """
@@ -32,12 +33,15 @@ class LoadedTemplates:
     reply_interpreter: ReplyInterpreter
     folder: Folder
     word_lists: Mapping[str, linting.WordList]
+    borrower_pages: BorrowerPagesFile
 
 
 def templates_folder(settings: Settings) -> Path:
     """The folder of the built-in templates: beside the package in a checkout, inside it in an installed wheel."""
-    if settings.templates_dir is not None:
-        return settings.templates_dir
+    return settings.templates_dir or _built_in_folder()
+
+
+def _built_in_folder() -> Path:
     here = Path(__file__).parents[1]
     return here / "_templates" if (here / "_templates").is_dir() else here.parent / "templates"
 
@@ -80,12 +84,13 @@ async def load_templates(ledger: LedgerParts, profiles: Profiles) -> LoadedTempl
     try:
         packs = policy.load_packs(rules)
         interpreter = load_interpreter(rules)
+        borrower_pages = read_borrower_pages(path, _built_in_folder())
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
     await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
     await versions.record_valid([(each.id, each.version, cache.mark(each.source)) for each in new])
     await catalog.refresh()
-    return LoadedTemplates(catalog, packs, interpreter, folder, word_lists)
+    return LoadedTemplates(catalog, packs, interpreter, folder, word_lists, borrower_pages)
 
 
 def _catalog(

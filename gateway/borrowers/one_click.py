@@ -8,18 +8,16 @@ from sqlalchemy import select, tuple_
 
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.clock import Clock
-from gateway.core.codec import notification_from, opt_outs_from
+from gateway.core.codec import ONE_CLICK, opt_outs_from
 from gateway.core.facts import OptOut
 from gateway.storage.database import Database
-from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import addresses, borrowers, deliveries, notifications
+from gateway.storage.schema import addresses, borrowers, deliveries
 
-_SOURCE = "one_click"  # of the opt-outs that links record
 _UNDO = timedelta(days=1)  # our choice: who pressed by mistake notices at once; a lender's case system by the next day
 
 
 class OneClick:
-    """Opting out by a link, taking that back, and the language to say so in. Links are identified by delivery."""
+    """Opting out by a link, and taking that back. Links are identified by delivery."""
 
     def __init__(self, database: Database, people: BorrowerStore, clock: Clock) -> None:
         self._database = database
@@ -28,7 +26,7 @@ class OneClick:
 
     async def opt_out(self, delivery_id: str) -> None:
         """Record the opt-out; in force when this returns. Repeating it is fine. Raises Unavailable."""
-        await self._people.opt_out_delivery(delivery_id, _SOURCE, wait=True)
+        await self._people.opt_out_delivery(delivery_id, ONE_CLICK, wait=True)
 
     async def undo(self, delivery_id: str) -> bool:
         """Lift the opt-out that this link recorded at most ``_UNDO`` ago; False where there is none.
@@ -44,9 +42,9 @@ class OneClick:
             return False
         now = self._clock()
         for each in opt_outs_from(row.opt_outs):
-            recorded_here = (each.source, each.evidence) == (_SOURCE, delivery_id) and now - each.opt_out.at <= _UNDO
+            recorded_here = (each.source, each.evidence) == (ONE_CLICK, delivery_id) and now - each.opt_out.at <= _UNDO
             if recorded_here and await self._address_opted_out_by(row.tenant, each.opt_out):
-                return await self._people.lift_opt_out(row.tenant, row.id, each.id, _SOURCE)
+                return await self._people.lift_opt_out(row.tenant, row.id, each.id, ONE_CLICK)
         return False
 
     async def _address_opted_out_by(self, tenant: str, opt_out: OptOut) -> bool:
@@ -56,13 +54,3 @@ class OneClick:
         )
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return row is None or row.opted_out_at is None or row.opted_out_at >= opt_out.at
-
-    async def locale(self, delivery_id: str) -> str:
-        """The locale in which the borrower was written to; "" where the delivery is unknown or pruned."""
-        query = (
-            select(*WHOLE_NOTIFICATION)
-            .join(deliveries, deliveries.c.notification_id == notifications.c.id)
-            .where(deliveries.c.id == delivery_id)
-        )
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        return notification_from(row).borrower.locale if row is not None else ""

@@ -10,18 +10,21 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.facts import DeclaredPreferences, Hold, OptOut
+from gateway.core.facts import ChosenPreferences, DeclaredPreferences, Hold, OptOut
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step
 from gateway.core.verdicts import Verdict
 
 _decoder_hold = msgspec.json.Decoder(list[Hold])
+_decoder_chosen = msgspec.json.Decoder(ChosenPreferences)
 _decoder_stated = msgspec.json.Decoder(DeclaredPreferences)
 _encoder = msgspec.json.Encoder()
 
 
 # Sources of opt-outs that START revokes: the borrower's own, here or at the provider; never a lender's record.
 REPLY = "reply"
-_OWN_WORDS = (REPLY, "provider:", "one_click")
+ONE_CLICK = "one_click"  # the link that declines messages
+OWN_PAGE = "own_page"  # the pages behind a message's link
+_OWN_WORDS = (REPLY, "provider:", ONE_CLICK, OWN_PAGE)
 
 
 class StoredOptOut(msgspec.Struct, frozen=True):
@@ -114,6 +117,10 @@ def stated_by(borrower: Borrower) -> str:
 
 def stated_from(text: str) -> DeclaredPreferences:
     return _decoder_stated.decode(text)
+
+
+def chosen_from(text: str) -> ChosenPreferences:
+    return _decoder_chosen.decode(text)
 
 
 def holds_from(text: str) -> list[Hold]:

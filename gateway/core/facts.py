@@ -66,6 +66,18 @@ class DeclaredPreferences:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenPreferences:
+    """What a borrower chose on the pages behind a message's link.
+
+    ``windows``: local times in which to be contacted (("18:00", "20:00"),), in whatever zone they may be; they narrow
+    the law's hours. ``language``: a language tag (RFC 5646) such as ``zh-Hant``; "": that of the request.
+    """
+
+    windows: tuple[tuple[str, str], ...] = ()
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All that a decision may look at besides the notification, the packs and the instant.
 
@@ -81,6 +93,7 @@ class Facts:
     case_closed: bool = False
     addresses: Mapping[str, AddressFacts] = field(default_factory=dict)  # by keyed digest
     stated: DeclaredPreferences = DeclaredPreferences()
+    chosen: ChosenPreferences = ChosenPreferences()
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,11 +167,14 @@ class Signer:
         known = canonical and self._verify(signature, _REFERENCE_HEX, "reference", delivery_id, number)
         return (delivery_id, int(number)) if known else None
 
-    def unsubscribe_token(self, delivery_id: str) -> str:
-        """``<delivery id>.<signature>``: the right to stop messages at that delivery's address, and no other right."""
+    def message_token(self, delivery_id: str) -> str:
+        """``<delivery id>.<signature>``: the right to stop messages at that delivery's address, at any time.
+
+        And for a time to the pages behind the message (gateway/borrowers/linked_messages.py).
+        """
         return f"{delivery_id}.{self._sign(_REFERENCE_HEX, 'unsubscribe', delivery_id)}"
 
-    def open_unsubscribe_token(self, token: str) -> str | None:
+    def open_message_token(self, token: str) -> str | None:
         """The delivery id of a token of ours; None for anything else."""
         delivery_id, _, signature = token.partition(".")
         known = token.isascii() and self._verify(signature, _REFERENCE_HEX, "unsubscribe", delivery_id)

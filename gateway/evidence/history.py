@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from gateway.borrowers.changes import AFTER
-from gateway.core.codec import channel_consents_from, holds_from, notification_from, opt_outs_from
+from gateway.core.codec import channel_consents_from, chosen_from, holds_from, notification_from, opt_outs_from
 from gateway.core.digests import digests_of
 from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
@@ -26,7 +26,13 @@ from gateway.storage.schema import addresses, cases, deliveries, events, notific
 
 _BATCH = 500  # notifications read at once; our choice
 
-_NOTHING_KNOWN: Mapping[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": "", "channel_consents": ""}
+_NOTHING_KNOWN: Mapping[str, Any] = {
+    "holds": "[]",
+    "opt_outs": "[]",
+    "consents": "",
+    "channel_consents": "",
+    "chosen": "{}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,7 @@ class _KnownFacts:
                 for (tenant, digest), row in self._addresses.items()
                 if tenant == notification.tenant
             },
+            chosen=chosen_from(said["chosen"]),
         )
 
 

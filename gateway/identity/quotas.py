@@ -76,7 +76,8 @@ class QuotaRules:
         return [Charge(each, 1) for each in limits]
 
     def _find_borrower_rate(self, tenant: str) -> float | None:
-        given = (self._configured.get(name, DEFAULT).borrower_requests_per_second for name in (tenant, ""))
+        known = (self._configured[name] for name in (tenant, "") if name in self._configured)
+        given = (each.borrower_requests_per_second for each in known)
         return next((each for each in given if each is not None), DEFAULT.borrower_requests_per_second)
 
     def largest_batch(self, tenant: str) -> float:

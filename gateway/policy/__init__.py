@@ -3,7 +3,7 @@
 The door of the folder and nothing else. The order of a decision is in engine.py, the list of rules in packs.py.
 """
 
-from gateway.policy.engine import decide
+from gateway.policy.engine import decide, has_common_hours
 from gateway.policy.packs import EffectiveRules, Pack, PackError, Packs, load_packs, read_pack, read_schema
 from gateway.policy.texts import refuses_text
 
@@ -13,6 +13,7 @@ __all__ = [
     "PackError",
     "Packs",
     "decide",
+    "has_common_hours",
     "load_packs",
     "read_pack",
     "read_schema",

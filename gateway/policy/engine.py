@@ -16,6 +16,7 @@ from gateway.core.verdicts import RuleResult, Verdict, VerdictKind
 from gateway.policy.intervals import SEARCH_LIMIT
 from gateway.policy.packs import Packs
 from gateway.policy.rule import EvaluationContext, Origin, Rule
+from gateway.policy.windows import ContactWindow, PreferredHours
 from gateway.policy.wishes import ChannelConsent
 from gateway.policy.zones import TZDATA_VERSION, candidate_zones
 
@@ -81,6 +82,24 @@ def decide(
         tzdata=TZDATA_VERSION,
         packs=in_force.packs,
     )
+
+
+def has_common_hours(
+    notification: Notification, channel: str, facts: Facts, packs: Packs, now: datetime, pack_names: Sequence[str] = ()
+) -> bool:
+    """Whether the hours of the packs, of the request and of the borrower's choice have any in common from ``now`` on.
+
+    Other rules are left out: a hold or an opt-out says nothing about hours.
+    """
+    in_force = packs.in_force(notification.borrower.jurisdiction, now, pack_names)
+    applicable = in_force.applicable(notification.category, channel)
+    rules = [each for each in applicable if isinstance(each, ContactWindow | PreferredHours)]
+    like = replace(notification, send_at=None, expires_at=None)
+    context = EvaluationContext(like, channel, facts, time_zones=_stated_zones(notification, facts))
+    first = _strictest([result for _, result in _evaluate_all(rules, context, now)])
+    if first.verdict is VerdictKind.DEFER:
+        first = _first_permitted(rules, context, now, first)
+    return first.reason is not PolicyReason.NO_COMMON_WINDOW
 
 
 def _without_future_contacts(facts: Facts, now: datetime) -> Facts:

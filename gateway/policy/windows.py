@@ -116,9 +116,10 @@ class PreferredHours(Rule):
 
 
 def _preferred_hours(context: EvaluationContext) -> Sequence[tuple[tuple[str, str], ...]]:
-    """The hours that this request states and, where they differ, those of the latest request: both apply."""
-    own, latest = context.notification.borrower.windows, context.facts.stated.windows
-    return [each for each in dict.fromkeys((own, latest)) if each]
+    """The hours that this request states, those of the latest request, and those that the borrower chose: all apply."""
+    facts = context.facts
+    stated = (context.notification.borrower.windows, facts.stated.windows, facts.chosen.windows)
+    return [each for each in dict.fromkeys(stated) if each]
 
 
 @lru_cache(maxsize=4096)

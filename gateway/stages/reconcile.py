@@ -10,6 +10,7 @@ from channels.base import Content, LookupAnswer, LookupResult, Provider, Receipt
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
 from gateway.core.errors import RenderFailed
+from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.stages.send import Sender
@@ -29,7 +30,7 @@ class OutcomeReconciler:
         recorder: OutcomeRecorder,
         clock: Clock,
         *,
-        render: Callable[[Notification, str, str], Content],
+        render: Callable[[Notification, str, MessageLinks], Content],
         find_owner: Callable[[str, str], Awaitable[str | None]],
         find_parked: Callable[[str, str, datetime], Awaitable[Receipt | None]],
     ) -> None:
@@ -84,8 +85,8 @@ class OutcomeReconciler:
         ):
             return LookupAnswer(LookupResult.SEND_AGAIN)
         try:
-            link = self._sender.unsubscribe_url(claimed.delivery.id, claimed.notification.category)
-            content = self._render(claimed.notification, claimed.delivery.channel, link)
+            links = self._sender.links(claimed.delivery.id, claimed.notification.category)
+            content = self._render(claimed.notification, claimed.delivery.channel, links)
         except RenderFailed:
             return LookupAnswer(LookupResult.UNSUPPORTED)
         outgoing = Outgoing(claimed, content, provider=claimed.delivery.provider)

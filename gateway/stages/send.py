@@ -15,6 +15,7 @@ from channels.base import Accepted, Message, Provider, SendFailure, TransientFai
 from channels.base import ProviderReason as Reason
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Attempt, Outgoing
+from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Category
 from gateway.core.reasons import EndReason
 from gateway.observability.path_observer import PathObserver
@@ -34,14 +35,14 @@ class Sender:
         reference: Callable[[str, int], str],
         public_url: str,
         clock: Clock,
-        unsubscribe_token: Callable[[str], str],
+        message_token: Callable[[str], str],
         observer: PathObserver,
     ) -> None:
         self._providers = providers
         self._reference = reference
         self._public_url = public_url
         self._clock = clock
-        self._unsubscribe_token = unsubscribe_token
+        self._message_token = message_token
         self._observer = observer
         self._slots = {name: asyncio.Semaphore(each.capability.concurrency) for name, each in providers.items()}
         self._waiting = dict.fromkeys(providers, 0)  # for a free slot, by provider
@@ -64,18 +65,18 @@ class Sender:
             callback_url=f"{self._public_url}/v1/receipts/{outgoing.provider}?ref={reference}",
             valid_until=earliest(permitted_until, notification.expires_at),
             category=notification.category,
-            headers=unsubscribe_headers(self.unsubscribe_url(work.delivery.id, notification.category)),
+            headers=unsubscribe_headers(self.links(work.delivery.id, notification.category).unsubscribe_url),
             window_until=outgoing.window_until,
         )
 
-    def unsubscribe_url(self, delivery_id: str, category: Category) -> str:
-        """The link by which messages at this delivery's address are declined; "" where the category has none.
+    def links(self, delivery_id: str, category: Category) -> MessageLinks:
+        """The links of a message: to decline others at its address, where the category has that, and to its page.
 
-        The same in the headers and in the text. It has the delivery's id and a signature, and nothing of the borrower.
+        Both carry one signed token. The former is the same in the headers and in the text.
         """
-        if category in WITHOUT_UNSUBSCRIBE:
-            return ""
-        return f"{self._public_url}/v1/unsubscribe/{self._unsubscribe_token(delivery_id)}"
+        token = self._message_token(delivery_id)
+        declines = "" if category in WITHOUT_UNSUBSCRIBE else f"{self._public_url}/v1/unsubscribe/{token}"
+        return MessageLinks(declines, f"{self._public_url}/m/{token}")
 
     async def send(
         self, batch: Sequence[Outgoing], ended: Callable[[Attempt], Awaitable[None]], until: datetime

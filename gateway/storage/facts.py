@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, false, or_
 
-from gateway.core.codec import channel_consents_from, holds_from, opt_outs_from, stated_from
+from gateway.core.codec import channel_consents_from, chosen_from, holds_from, opt_outs_from, stated_from
 from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
@@ -38,7 +38,7 @@ def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
 def _facts(sql: Dialect) -> str:
     """All facts in one statement, and so of one snapshot: the version is that of all the others."""
     people = sql.document(
-        "tenant, id, version, holds, opt_outs, consents, channel_consents, stated",
+        "tenant, id, version, holds, opt_outs, consents, channel_consents, stated, chosen",
         f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
     )
     columns = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
@@ -57,7 +57,7 @@ def _facts(sql: Dialect) -> str:
 
 
 _FACTS = StatementTemplate(_facts)
-_decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str, str]]).decode
+_decode_people = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str, str, str]]).decode
 _decode_contacts = msgspec.json.Decoder(list[tuple[str, str, int, str, str, str, str]]).decode
 _decode_closed = msgspec.json.Decoder(list[tuple[str, str]]).decode
 _decode_used = msgspec.json.Decoder(list[tuple[str, str, int | None, int | None]]).decode
@@ -101,7 +101,8 @@ def facts_from(answer: Rows, keys: Sequence[Key], digests: DigestVersions) -> Ma
         name = digests.current(digest)
         used[name] = facts_there.merged(used[name]) if name in used else facts_there
     found: dict[Key, BorrowerFacts] = {}
-    for tenant, borrower_id, version, holds, opt_outs, consents, by_channel, stated in _decode_people(people or "[]"):
+    people_found = _decode_people(people or "[]")
+    for tenant, borrower_id, version, holds, opt_outs, consents, by_channel, stated, chosen in people_found:
         key = (tenant, borrower_id)
         facts = Facts(
             contacts=tuple(sorted(contacts.get(key, ()), key=_by_time)),
@@ -111,6 +112,7 @@ def facts_from(answer: Rows, keys: Sequence[Key], digests: DigestVersions) -> Ma
             channel_consents=channel_consents_from(by_channel),
             addresses=used,
             stated=stated_from(stated),
+            chosen=chosen_from(chosen),
         )
         found[key] = BorrowerFacts(version, facts, frozenset(closed.get(tenant, ())))
     return {

@@ -13,7 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from gateway.core.codec import channel_consents_from, holds_from, instant, notification_from, opt_outs_from
+from gateway.core.codec import (
+    channel_consents_from,
+    chosen_from,
+    holds_from,
+    instant,
+    notification_from,
+    opt_outs_from,
+)
+from gateway.core.facts import ChosenPreferences
 from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
@@ -248,6 +256,7 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         "opted_out_addresses": opted_out_addresses(connection, tenant, borrower_id),
         "consents": [] if row is None else row.consents.split(),
         "channel_consents": [] if row is None else _channel_consents(row.channel_consents),
+        "chosen": _chosen(ChosenPreferences() if row is None else chosen_from(row.chosen)),
         "replies": [
             {"id": each.id, "at": instant(each.received_at), "channel": each.channel, "intent": each.intent}
             | {"text": each.text}
@@ -286,6 +295,10 @@ def _holds(text: str) -> list[dict[str, Any]]:
         {"kind": hold.kind, "start": instant(hold.start), "end": instant(hold.end), "case_id": hold.case_id}
         for hold in holds_from(text)
     ]
+
+
+def _chosen(chosen: ChosenPreferences) -> dict[str, Any]:
+    return {"windows": [list(each) for each in chosen.windows], "language": chosen.language}
 
 
 def _opt_outs(text: str) -> list[dict[str, Any]]:

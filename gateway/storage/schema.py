@@ -281,6 +281,7 @@ borrowers = Table(
     Column("consents", String(80), nullable=False, server_default=""),
     Column("channel_consents", Text, nullable=False, server_default=""),  # words: channel:category
     Column("stated", Text, nullable=False, server_default="{}"),  # zones and hours, as the latest request said them
+    Column("chosen", Text, nullable=False, server_default="{}"),  # hours and language, as the borrower chose them
     Column("event_hash", String(64), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "id"),
 )

@@ -73,7 +73,7 @@ def _by_urgency(
 ) -> dict[Urgency, OpenReviews]:
     """Deliveries, and what is unread as (urgency, number, earliest arrival, earliest clock).
 
-    Deliveries are routine, and theirs is ``REVIEW_WITHIN``, as for what is unread of a version before that have no clock.
+    Deliveries are routine, and theirs is ``REVIEW_WITHIN``, as where a version before left no clock.
     """
     limit = REVIEW_WITHIN.total_seconds()
     found = {Urgency.ROUTINE: OpenReviews(in_review, max(0.0, _seconds(now, in_review_since) - limit))}

@@ -15,6 +15,7 @@ import structlog
 from channels.content import Content
 from channels.profile import Profiles
 from gateway.core.errors import RenderFailed, UnknownTemplate
+from gateway.core.message_links import NO_LINKS, MessageLinks
 from gateway.core.notifications import Notification
 from gateway.core.requests import FieldError, NotificationRequest
 from gateway.templates.folder import Folder
@@ -157,10 +158,10 @@ class Catalog:
             raise UnknownTemplate(incoming.template)
         return [FieldError(each.pointer, str(each.detail)) for each in found.check(incoming.variables)]
 
-    def render(self, notification: Notification, channel: str, unsubscribe_url: str = "") -> Content:
+    def render(self, notification: Notification, channel: str, links: MessageLinks = NO_LINKS) -> Content:
         """The message for one channel of a notification, by its pinned version. Raises RenderFailed.
 
-        ``unsubscribe_url`` is the link of its delivery; "": none, as in the trial rendering before there is a delivery.
+        ``links`` are those of its delivery; none in the trial rendering, before there is a delivery.
         """
         template = self._find(notification.tenant, notification.template, notification.template_version)
         if template is None:
@@ -173,7 +174,8 @@ class Catalog:
             notification.variables,
             borrower.name,
             borrower.jurisdiction,
-            unsubscribe_url=unsubscribe_url,
+            reference=notification.case.reference,
+            links=links,
         )
 
     def locale_for(self, notification: Notification, channel: str) -> str:
@@ -188,7 +190,13 @@ class Catalog:
             raise RenderFailed(translatable("{template}: its version was not found", template=notification.template))
         borrower = notification.borrower
         return template.evaluate(
-            channel, borrower.locale, notification.variables, borrower.name, expressions, borrower.jurisdiction
+            channel,
+            borrower.locale,
+            notification.variables,
+            borrower.name,
+            expressions,
+            borrower.jurisdiction,
+            notification.case.reference,
         )
 
     def _find(self, tenant: str, template_id: str, version: str) -> TemplateVersion | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from channels.profile import Profiles
 from gateway.core.clock import Clock
+from gateway.core.codec import ONE_CLICK, OWN_PAGE, REPLY
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file
 from gateway.evidence.offline_verifier import FILES, dump, sum_line
 from gateway.storage.database import Database
@@ -69,8 +70,10 @@ def actor_names(t: PageTexts, record: BorrowerFile) -> Callable[[str], str]:
 
     def who(actor: str) -> str:
         kind, _, identifier = actor.partition(":")
-        if actor in ("gateway", "reply"):
-            return t("by_gateway") if actor == "gateway" else t("by_borrower")
+        if actor == "gateway":
+            return t("by_gateway")
+        if actor in (REPLY, OWN_PAGE, ONE_CLICK):
+            return t("by_borrower")
         return t("by_key", id=identifier) if kind == "key" else record.names.get(actor, actor)
 
     return who

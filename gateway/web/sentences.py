@@ -5,6 +5,7 @@ The desk and the evidence share them. The words are in ``texts/``; must not know
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -180,9 +181,17 @@ def what_text(t: PageTexts, detail: Mapping[str, Any]) -> str:
     """What a change was about: a kind of hold, a category, an intent."""
     if "hold" in detail:
         return t.maybe(f"hold_{detail['hold']}", str(detail["hold"]).replace("_", " "))
+    if "chosen" in detail:
+        return _chosen(t, json.loads(detail["chosen"]))
     if detail.get("category"):
         return t.maybe(f"category_{detail['category']}", str(detail["category"]))
     return t.maybe(f"intent_{detail.get('intent', '')}", str(detail.get("intent", "")))
+
+
+def _chosen(t: PageTexts, chosen: Mapping[str, Any]) -> str:
+    """Hours and language, as a borrower chose them on their own page."""
+    hours = ", ".join("–".join(each) for each in chosen["windows"]) or t("chosen_hours_any")
+    return t("chosen", hours=hours, language=chosen["language"] or t("chosen_language_any"))
 
 
 def clock_time(at: datetime, zone: str) -> str:

@@ -20,7 +20,7 @@ _STATES = (
 )
 _CHANGES = (
     *("opted_out", "opt_out_lifted", "replied", "stop_confirmed", "stop_dismissed", "hold_set", "hold_lifted"),
-    *("consent_given", "consent_withdrawn", "address_opted_out"),
+    *("consent_given", "consent_withdrawn", "address_opted_out", "preferences_chosen"),
 )
 _READ = "delivery.read"
 _DUPLICATE = "notification.suppressed"

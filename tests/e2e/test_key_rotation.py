@@ -144,7 +144,7 @@ async def _old_links(running: Production) -> list[str]:
             return found if found["state"] == "delivered" else {}
 
         found = await eventually(delivered, limit=120, every=0.2)
-        links.append(Signer(SECRET.encode()).unsubscribe_token(found["deliveries"][0]["id"]))
+        links.append(Signer(SECRET.encode()).message_token(found["deliveries"][0]["id"]))
     return links
 
 

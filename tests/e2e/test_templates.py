@@ -26,7 +26,7 @@ from gateway.app import storage
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
-from gateway.templates.workflow.preview import SAMPLE_UNSUBSCRIBE_URL
+from gateway.templates.workflow.preview import SAMPLE_LINKS
 from gateway.templates.workflow.versions_store import VersionStore
 from tests.support.api_gateway import Answer, Client, app_of, request, serving
 from tests.support.forked import gateway_command
@@ -295,7 +295,11 @@ async def test_a_test_message_is_the_preview_with_a_mark(office: Office) -> None
     message = message_from_bytes(mail.raw, policy=policy.default)
     content = by_channel["email"]["content"]
     [link] = re.findall(r"https?://\S+/v1/unsubscribe/tst_\S+", message.get_body(("plain",)).get_content())
-    text, html = (content[name].replace(SAMPLE_UNSUBSCRIBE_URL, link) for name in ("text", "html"))
+    page = link.replace("/v1/unsubscribe/", "/m/")
+    text, html = (
+        content[name].replace(SAMPLE_LINKS.unsubscribe_url, link).replace(SAMPLE_LINKS.page_url, page)
+        for name in ("text", "html")
+    )
     previewed = Content(text, "[TEST] " + content["subject"], html)
     sent_at = message["Date"].datetime
     assert mail.raw == build(Envelope("a@b.example", EDITOR, mail.message_id, sent_at, {}), previewed)

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gateway.core.facts import AddressFacts, Contact, DeclaredPreferences, Facts, Hold, OptOut
+from gateway.core.facts import AddressFacts, ChosenPreferences, Contact, DeclaredPreferences, Facts, Hold, OptOut
 from gateway.core.notifications import Category, Notification
 from gateway.core.reasons import HoldKind, PolicyReason
 from gateway.core.verdicts import RuleResult
-from gateway.policy import decide, wishes
+from gateway.policy import decide, has_common_hours, wishes
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import zone
 from tests.support.policy_cases import (
@@ -344,6 +344,17 @@ def test_a_wish_of_today_holds_for_what_was_accepted_yesterday() -> None:
     assert decide(narrower, "sms", evening, PACKS, _day("19:30")).valid_until == _day("20:00")
     never = notification("tw", TAIPEI, windows=(("09:00", "10:00"),))
     assert said(never, _day("09:30"), facts=evening)[:2] == ("review", "no_common_window")
+
+
+def test_hours_that_a_borrower_chose_narrow_all_others() -> None:
+    """They hold beside those that the requests state; where none are left in common, that is known before."""
+    made = notification("tw", TAIPEI, windows=(("09:00", "19:00"),))
+    chosen = Facts(chosen=ChosenPreferences((("18:00", "20:00"),)))
+    assert said(made, _day("10:00"), facts=chosen) == ("defer", "borrower_wish", _day("18:00"))
+    assert decide(made, "sms", chosen, PACKS, _day("18:30")).valid_until == _day("19:00")
+    assert has_common_hours(made, "sms", chosen, PACKS, _day("10:00"))
+    night = Facts(chosen=ChosenPreferences((("22:00", "23:00"),)))
+    assert not has_common_hours(made, "sms", night, PACKS, _day("10:00"))
 
 
 def test_an_unknown_zone_denies_every_channel() -> None:

@@ -89,7 +89,13 @@ class Replay:
         self._figures = figures
         self._sent = sent
         self._closed = closed
-        self._known: dict[str, Any] = {"holds": "[]", "opt_outs": "[]", "consents": "", "channel_consents": ""}
+        self._known: dict[str, Any] = {
+            "holds": "[]",
+            "opt_outs": "[]",
+            "consents": "",
+            "channel_consents": "",
+            "chosen": "{}",
+        }
         self._contacts: dict[str, _Contact] = {}
         self.judged = 0
 
@@ -174,7 +180,8 @@ class Replay:
         self, sources: Sequence[RuleSection], sent: Sent, instants: Sequence[datetime]
     ) -> Iterator[tuple[Violation, str]]:
         borrower = sent.body["borrower"]
-        wishes = borrower.get("windows") or []
+        chosen = json.loads(self._known["chosen"]).get("windows")
+        wishes = [each for each in (borrower.get("windows"), chosen) if each]
         for source in sources:
             limited = wishes or any(sent.category in each["categories"] for each in source.windows().values())
             if not limited or sent.channel in source.named("channels_without_window"):
@@ -187,7 +194,12 @@ class Replay:
             closed = [text for at in instants for text in closed_in(source, sent.category, zones, at)]
             if not closed and wishes:
                 local = [at.astimezone(zone) for at in instants for zone in zones]
-                closed = [f"the borrower's wish {wishes}: {at:%H:%M}" for at in local if not within_wish(wishes, at)]
+                closed = [
+                    f"the borrower's wish {wish}: {at:%H:%M}"
+                    for wish in wishes
+                    for at in local
+                    if not within_wish(wish, at)
+                ]
             if closed:
                 yield Violation.OUTSIDE_WINDOW, closed[0]
 

@@ -13,16 +13,21 @@ from typing import Any
 from channels.content import Content
 from channels.profile import Profiles
 from gateway.core.errors import RenderFailed
+from gateway.core.message_links import NO_LINKS, MessageLinks
 from gateway.templates.language.composed import ComposedText, texts
 from gateway.templates.language.formats import locale_of
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part, problem_at
 from gateway.templates.language.source import BadTemplate, Lender, TemplateProblem, TemplateSource
 from gateway.templates.language.variables import VariableProblem, VariableSpec, check, values
+from gateway.templates.rendering.bare_links import with_links
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
 from gateway.templates.translatable import translatable
 
 # A message's link for declining further ones, where its channel has links for that (``unsubscribe_link``).
 UNSUBSCRIBE_URL = "unsubscribe_url"
+# A message's link to its reader's own page: preferences, help, what was sent. On every channel.
+PAGE_URL = "page_url"
+REFERENCE = "case.reference"
 _SPACES = str.maketrans({space: " " for space in REPLACEMENTS if unicodedata.category(space) == "Zs"})
 _LINE_ENDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
@@ -137,7 +142,8 @@ class TemplateVersion:
     ) -> Compiled:
         """Compile the parts; those with errors are left out, and the errors added to ``problems``."""
         # First, so that a version from before this name was reserved keeps a variable of its own.
-        types = {UNSUBSCRIBE_URL: "url", **self._types} if self.profiles[channel].unsubscribe_link else self._types
+        types = {PAGE_URL: "url", **self._types}
+        types = {UNSUBSCRIBE_URL: "url", **types} if self.profiles[channel].unsubscribe_link else types
         scope = PartScope(locale, types, fragments, self._lender | {"locale": locale})
         compiled: list[tuple[str, CompiledPart]] = []
         broken: set[str] = set()
@@ -217,18 +223,20 @@ class TemplateVersion:
         borrower_name: str,
         jurisdiction: str = "",
         *,
-        unsubscribe_url: str = "",
+        reference: str = "",
+        links: MessageLinks = NO_LINKS,
     ) -> Content:
         """The message, as previewed and sent. ``jurisdiction`` "": the locale's country. Raises RenderFailed.
 
-        ``unsubscribe_url`` "": the message has no such link, and the variable is nil.
+        ``reference`` names the case. A link that the message has not is nil.
         """
         used = self.locale_for(locale, channel)
         parts = self.parts(used, channel, jurisdiction)
         if not parts:
             raise RenderFailed(translatable("{template}: has no text for {channel}", template=self.id, channel=channel))
-        known = self._known(used, given, borrower_name)
-        known.setdefault(UNSUBSCRIBE_URL, unsubscribe_url or None)
+        known = self._known(used, given, borrower_name, reference)
+        known.setdefault(UNSUBSCRIBE_URL, links.unsubscribe_url or None)
+        known.setdefault(PAGE_URL, links.page_url or None)
         rendered = {field: part.render(known) for field, part in parts}
         if self.profiles[channel].segmented:
             # Number formats use no-break spaces, which alone would make the text UCS-2 and twice as dear.
@@ -237,7 +245,8 @@ class TemplateVersion:
         rendered["text"] = _BLANK_LINES.sub("\n\n", rendered["text"]).strip()
         if "subject" in rendered:  # one line, whatever a name contains
             rendered["subject"] = " ".join(_LINE_ENDS.sub(" ", rendered["subject"]).split())
-        return Content(rendered["text"], rendered.get("subject", ""), rendered.get("html", ""))
+        html = with_links(rendered.get("html", ""), self._texts_in(known))
+        return Content(rendered["text"], rendered.get("subject", ""), html)
 
     def evaluate(
         self,
@@ -247,13 +256,14 @@ class TemplateVersion:
         borrower_name: str,
         expressions: Sequence[str],
         jurisdiction: str = "",
+        reference: str = "",
     ) -> list[str]:
         """What these expressions come to in the message on a channel. Raises RenderFailed."""
         used = self.locale_for(locale, channel)
         fragments = shared_texts(self.source.fragments, used)
         wanted = jurisdiction_of(jurisdiction or used.partition("-")[2])
         scope = PartScope(used, self._types, fragments.get(wanted, fragments[""]), self._lender | {"locale": used})
-        known = self._known(used, given, borrower_name)
+        known = self._known(used, given, borrower_name, reference)
         found = []
         for expression in expressions:
             made = compile_part(expression, f"{self.id}/{used}", scope, is_mail=False)
@@ -262,12 +272,17 @@ class TemplateVersion:
             found.append(made.render(known).strip())
         return found
 
-    def _known(self, locale: str, given: Mapping[str, Any], borrower_name: str) -> dict[str, Any]:
+    def _texts_in(self, known: Mapping[str, Any]) -> list[str]:
+        """The values that others wrote: what looks like an address in them is no link of the lender's."""
+        names = ["borrower.name", *(name for name, each in self.variables.items() if each.type == "text")]
+        return [str(known[name]) for name in names if known.get(name)]
+
+    def _known(self, locale: str, given: Mapping[str, Any], borrower_name: str, reference: str) -> dict[str, Any]:
         try:
             known = values(self.variables, given)
         except (ValueError, TypeError, ArithmeticError):
             raise RenderFailed(translatable("{template}: a variable has the wrong type", template=self.id)) from None
-        known["borrower.name"], known["locale"] = borrower_name, locale
+        known["borrower.name"], known["locale"], known[REFERENCE] = borrower_name, locale, reference
         known.update(self._lender)
         return known
 
@@ -294,7 +309,7 @@ def _types(variables: Mapping[str, VariableSpec]) -> dict[str, str]:
     """The names that a text may use, with their types."""
     types = {name: each.type for name, each in variables.items()}
     types |= {"borrower.name": "text", "locale": "text", "lender.name": "text", "lender.phone": "text"}
-    types["lender.help_url"] = "url"
+    types |= {"lender.help_url": "url", REFERENCE: "text"}
     return types
 
 

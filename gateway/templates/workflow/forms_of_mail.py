@@ -29,7 +29,7 @@ _MARKS = {"b": "**", "strong": "**", "i": "*", "em": "*"}
 _SIGNS = re.compile(r"([\\*_\[\]<])")
 _AT_START = re.compile(r"^(\s*)([#>+-]|\d+(?=[.)]))", re.MULTILINE)
 # The laid-out shared texts that a written message has by its plain ones.
-_PLAIN = {"disclosure-mail": "disclosure", "mail-foot-opt-out": "opt-out-email"}
+_PLAIN = {"disclosure-mail": "disclosure", "signature-mail": "signature", "mail-foot-opt-out": "opt-out-email"}
 
 
 class NotConvertible(Exception):

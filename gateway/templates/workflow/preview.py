@@ -1,24 +1,28 @@
 """Previews of a version on every channel, rendered by the function of the sending path.
 
-A preview is byte for byte the message that would be sent, but for the unsubscribe link, which is each delivery's own.
+A preview is byte for byte the message that would be sent, but for the links, which are each delivery's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from channels.content import Content
 from gateway.core.errors import RenderFailed
+from gateway.core.message_links import MessageLinks
 from gateway.stages.send import WITHOUT_UNSUBSCRIBE
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.sms_segments import Segments, segments
 from gateway.templates.translatable import joined
 
 NAME = "Alexandra Example"  # of the borrower in samples; fictional
-SAMPLE_UNSUBSCRIBE_URL = "https://gateway.example.com/v1/unsubscribe/sample"  # leads nowhere
+REFERENCE = "C-1001"  # of the case in samples; fictional
+SAMPLE_LINKS = MessageLinks(  # lead nowhere
+    "https://gateway.example.com/v1/unsubscribe/sample", "https://gateway.example.com/m/sample"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +101,17 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
     return ChannelPreview(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
 
 
-def rendered(
-    version: TemplateVersion, channel: str, sample: Sample, unsubscribe_url: str = SAMPLE_UNSUBSCRIBE_URL
-) -> Content:
-    """Render one message. Raises RenderFailed. ``unsubscribe_url`` is left out where the category has no such link."""
+def rendered(version: TemplateVersion, channel: str, sample: Sample, links: MessageLinks = SAMPLE_LINKS) -> Content:
+    """Render one message. Raises RenderFailed. A link that the category has not is left out."""
+    links = replace(links, unsubscribe_url="") if version.category in WITHOUT_UNSUBSCRIBE else links
     return version.render(
         channel,
         sample.locale,
         sample.variables,
         sample.name,
         sample.jurisdiction,
-        unsubscribe_url="" if version.category in WITHOUT_UNSUBSCRIBE else unsubscribe_url,
+        reference=REFERENCE,
+        links=links,
     )
 
 

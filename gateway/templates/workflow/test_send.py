@@ -16,6 +16,7 @@ from channels.profile import ChannelProfile
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ClaimedDelivery, Delivery
 from gateway.core.facts import BorrowerFacts, Facts
+from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
 from gateway.core.states import State
 from gateway.operations.controls import Controls
@@ -64,7 +65,7 @@ class TestSender:
         normalise: Callable[[str, str], str],
         digest: Callable[[str, str, str], str],
         clock: Clock,
-        unsubscribe_url: Callable[[str, Category], str],
+        links_of: Callable[[str, Category], MessageLinks],
     ) -> None:
         self._store = versions
         self._providers = providers
@@ -74,7 +75,7 @@ class TestSender:
         self._normalise = normalise
         self._digest = digest
         self._clock = clock
-        self._unsubscribe_url = unsubscribe_url
+        self._links_of = links_of
 
     async def send(
         self,
@@ -94,9 +95,9 @@ class TestSender:
         now = self._clock()
         address = self._own_address(channel, address, own)
         work = _work(tenant, version, channel, address, actor, now)
-        # The link works and changes nothing, since no delivery has this id.
-        link = self._unsubscribe_url(work.delivery.id, work.notification.category)
-        content = marked(version.profiles[channel], rendered(version, channel, sample, link))
+        # The links work and change nothing, since no delivery has this id.
+        links = self._links_of(work.delivery.id, work.notification.category)
+        content = marked(version.profiles[channel], rendered(version, channel, sample, links))
         await self._within_limit(tenant, version.id, actor, now)
         provider = await self._provider(work, now)
         detail = {

@@ -22,8 +22,9 @@ from channels.base import (
     UnknownOutcome,
 )
 from channels.base import ProviderReason as Why
+from gateway.borrowers.preferences import PreferenceStore
 from gateway.core.deliveries import ClaimedDelivery, ReceiptFor, Transition
-from gateway.core.facts import Hold
+from gateway.core.facts import ChosenPreferences, Hold
 from gateway.core.notifications import Category, Step
 from gateway.core.reasons import HoldKind, Violation
 from gateway.core.requests import DecidedRequest
@@ -32,7 +33,7 @@ from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.storage.database import Database
 from gateway.storage.schema import audit_findings, audit_progress, events
-from tests.support.ledgers import NOW, close_case, draft, ended, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, close_case, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
@@ -155,6 +156,17 @@ async def test_the_borrowers_own_hours_count(database: Database) -> None:
     made = draft("k")
     borrower = replace(made.notification.borrower, windows=(("09:00", "12:00"),))
     work = await _claim(database, replace(made, notification=replace(made.notification, borrower=borrower)), NOW)
+    await _attempt(database, work, NOW)
+    assert await _found(database) == [Violation.OUTSIDE_WINDOW]
+
+
+async def test_the_hours_that_a_borrower_chose_on_their_page_count(database: Database) -> None:
+    """The evening's message is one outside of the chosen morning, whatever its request stated."""
+    chosen = ChosenPreferences((("09:00", "12:00"),))
+    preferences = PreferenceStore(database, people_on(database), digest, lambda: NOW - HOUR)
+    assert await preferences.choose("acme", "B-1", chosen)
+    work = await _claim(database, draft("k"), NOW)
+    assert work.borrower.facts.chosen == chosen
     await _attempt(database, work, NOW)
     assert await _found(database) == [Violation.OUTSIDE_WINDOW]
 

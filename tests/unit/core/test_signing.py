@@ -31,7 +31,7 @@ def test_no_reference_from_outside_raises(reference: str) -> None:
 def test_nothing_from_outside_opens_or_raises(text: str) -> None:
     """For every text there is, lone surrogates included, each kind of token answers None."""
     assert SIGNER.open_reference(text) is None
-    assert SIGNER.open_unsubscribe_token(text) is None
+    assert SIGNER.open_message_token(text) is None
     assert SIGNER.open_session_token(text) is None
     assert SIGNER.open_borrower_token(text, NOW) is None
 
@@ -55,7 +55,7 @@ def test_neighbouring_steps_of_a_rotation_accept_each_others_signatures(step: in
             assert signs.reference("dlv_1", 1) == verifies.reference("dlv_1", 1)  # both sign with the new key
         later = NOW + timedelta(hours=1)
         assert verifies.open_reference(signs.reference("dlv_1", 1)) == ("dlv_1", 1)
-        assert verifies.open_unsubscribe_token(signs.unsubscribe_token("dlv_1")) == "dlv_1"
+        assert verifies.open_message_token(signs.message_token("dlv_1")) == "dlv_1"
         assert verifies.open_borrower_token(signs.borrower_token("acme", "B-1", later), NOW) == ("acme", "B-1")
         assert verifies.open_session_token(signs.session_token("abc")) == "abc"
         assert verifies.is_form_token("abc", signs.form_token("abc"))

@@ -198,6 +198,7 @@ class BorrowerOut(_Answer):
     replies: list[ReplyOut]
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
+    chosen: ChosenPreferencesOut
     channels: dict[str, OutlookOut]
 
 
@@ -327,6 +328,14 @@ class CaseStateOut(_Answer):
 class ChannelConsentOut(_Answer):
     channel: str
     category: Category
+
+
+class ChosenPreferencesOut(_Answer):
+    """What the borrower chose on their own page: hours, and a language tag (RFC 5646), "" for that of the
+    request."""
+
+    windows: list[list[str]]
+    language: str
 
 
 class ClosedCaseOut(_Answer):

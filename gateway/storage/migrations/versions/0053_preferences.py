@@ -1,0 +1,13 @@
+"""Preferences that borrowers chose on their own pages. Online: a column with a default."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0053"
+down_revision = "0047"
+
+
+def upgrade() -> None:
+    op.add_column("borrowers", sa.Column("chosen", sa.Text(), server_default="{}", nullable=False))
