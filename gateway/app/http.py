@@ -28,6 +28,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.ledger.database,
         gateway.operations.dead_letters,
         gateway.editor.workflow,
+        gateway.editor.new,
         DeskReads(
             gateway.ledger.reads,
             gateway.operations.forecaster,

@@ -16,6 +16,7 @@ from gateway.templates import TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
@@ -30,6 +31,7 @@ class TemplateServices:
     """The editing workflow, import and export, and the watcher that reads publications of other processes."""
 
     workflow: TemplateWorkflow
+    new: NewTemplates
     transfer: Transfer
     watcher: PublicationWatcher
 
@@ -54,8 +56,10 @@ def build_template_services(
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
+    workflow = TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates)
     return TemplateServices(
-        TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates),
+        workflow,
+        NewTemplates(workflow, templates.folder.purposes),
         Transfer(versions, catalog, repository),
         PublicationWatcher(catalog, versions, path.metrics, clock),
     )

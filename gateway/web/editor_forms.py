@@ -22,7 +22,7 @@ from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles

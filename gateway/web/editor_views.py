@@ -15,7 +15,7 @@ from html import unescape
 from channels.profile import ChannelProfile, Frame, Profiles
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 from gateway.templates.translatable import Translatable, worded

@@ -166,24 +166,26 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Edi
 
 
 async def test_a_new_template_begins_as_a_draft(office: EditorOffice) -> None:
-    """By a form: an id that is free, languages and channels, blank or from another's words; then it is a draft."""
+    """By a form: for a purpose, or with another template's words; an id that is taken is refused, and none is made."""
     async with office.window() as mei:
         await office.enter(mei, "mei")
         await mei.get_by_role("link", name="New template").click()
-        await mei.get_by_label("Title").fill('A "kind" word')
-        await mei.get_by_label("ID", exact=True).fill("overdue-first")
-        await mei.get_by_label("Service").check()
+        await mei.get_by_label("Something else").check()
+        await mei.get_by_text("Type of message and text for something else").click()
+        await mei.get_by_label("Service confirms").check()
         await mei.get_by_label("Start from").select_option(label="Apology to a wrong contact")
+        await mei.get_by_label("Title").fill('A "kind" word')
+        await mei.get_by_role("textbox", name="ID").fill("overdue-first")
         await mei.get_by_label("Chinese (Taiwan)").check()
         await mei.get_by_label("English (US)").check()
         await mei.get_by_label("E-mail").uncheck()
         await mei.get_by_role("button", name="Create draft").click()
         await expect(mei.get_by_role("alert")).to_contain_text("already in use")
         assert await mei.get_by_label("Chinese (Taiwan)").is_checked()
-        await mei.get_by_label("ID", exact=True).fill("kind-word")
+        await mei.get_by_role("textbox", name="ID").fill("")
         await mei.get_by_role("button", name="Create draft").click()
 
-        await mei.wait_for_url("**/editor/templates/kind-word/1?done=create*")
+        await mei.wait_for_url("**/editor/templates/a-kind-word/1?done=create*")
         await expect(mei.get_by_role("status")).to_contain_text("Draft created")
         await expect(mei.get_by_role("tab")).to_have_count(2)
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")

@@ -13,11 +13,14 @@ from gateway.api.http import bodies
 from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
 from gateway.core.errors import RenderFailed
+from gateway.core.requests import FieldError
+from gateway.templates.purposes import Purpose
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import Result, RolledBack
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
+    BadPlan,
     BadText,
     DraftExists,
     EditedMeanwhile,
@@ -38,6 +41,8 @@ def refusals() -> Iterator[None]:
     except BadText as error:
         findings = [asdict(each) for each in error.findings]
         raise Problem(error.kind, str(error), extra={"findings": findings}) from None
+    except BadPlan as error:
+        raise Problem(error.kind, errors=[FieldError(f"/{error.field}", str(error))]) from None
     except NeedsConfirmation as error:
         raise Problem(
             error.kind, str(error), extra={"consequences": [asdict(each) for each in error.warnings]}
@@ -89,6 +94,13 @@ def text(found: TemplateFiles, status: int = 200) -> Response:
 
 def head(found: TemplateFiles) -> dict[str, Any]:
     return {"template": found.template, "number": found.number, "version": found.version}
+
+
+def purpose(found: Purpose) -> dict[str, Any]:
+    variables = [asdict(each) for each in found.variables]
+    locales = sorted({name.partition("/")[0] for name in found.files if "/" in name and "examples" not in name})
+    words = {"title": found.title, "what": found.what}
+    return {"id": found.id, **words, "category": found.category, "variables": variables, "locales": locales}
 
 
 def summary(found: TemplateSummary) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from channels.base import Content, TemplateStatus
 from gateway.core.provider_templates import Slot
 from gateway.templates.checks.findings import LintFinding
+from gateway.templates.language.variables import VariableSpec
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Price
@@ -30,6 +31,21 @@ class TemplateTextOut(TemplateVersionHeadOut):
 
     files: dict[str, str]
     stored_version: StoredVersion | None
+
+
+class PurposeOut(BaseModel):
+    """What a new template can be for; ``locales`` are those with a text to begin from."""
+
+    id: str
+    title: str
+    what: str
+    category: str
+    variables: list[VariableSpec]
+    locales: list[str]
+
+
+class PurposeListOut(BaseModel):
+    purposes: list[PurposeOut]
 
 
 class TemplateSummaryOut(BaseModel):

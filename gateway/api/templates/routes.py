@@ -24,6 +24,7 @@ from gateway.api.templates.responses import (
     PreviewListOut,
     ProviderTemplateListOut,
     ProviderTemplateOut,
+    PurposeListOut,
     RolledBackOut,
     TemplateExportOut,
     TemplateHistoryOut,
@@ -37,6 +38,7 @@ from gateway.api.templates.schemas import (
     CommentIn,
     EnterProviderTemplateIn,
     ImportIn,
+    NewTemplateIn,
     PreviewIn,
     PublishIn,
     ReasonIn,
@@ -54,6 +56,7 @@ from gateway.identity.keys import Scope
 from gateway.templates.workflow import commands
 from gateway.templates.workflow.commands import Command, Permission, Subject, Target
 from gateway.templates.workflow.differences import Difference
+from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer
@@ -89,6 +92,12 @@ async def list_templates(
     return bodies.answer({"templates": [answers.summary(each) for each in wanted]})
 
 
+@router.get("/purposes", response_model=PurposeListOut)
+async def list_template_purposes(new: Uses[NewTemplates], who: Reading) -> Response:
+    """What a new template can be for, each with the variables of its text."""
+    return bodies.answer({"purposes": [answers.purpose(each) for each in new.purposes.values()]})
+
+
 @router.get("/export", response_model=TemplateExportOut)
 async def export_templates(transfer: Uses[Transfer], who: Reading) -> Response:
     """The files of every template as they are live, byte for byte."""
@@ -108,6 +117,28 @@ async def import_templates(request: Request, transfer: Uses[Transfer], who: Edit
         for template, files in given.templates.items()
     ]
     return bodies.answer({"results": [asdict(each) for each in results]})
+
+
+@router.post(
+    "/{template}",
+    response_model=TemplateTextOut,
+    status_code=201,
+    responses={409: {"description": ""}},
+    openapi_extra=body(NewTemplateIn),
+)
+async def create_template(request: Request, new: Uses[NewTemplates], who: Editing, template: Template) -> Response:
+    """Create a template for a purpose: a draft with the purpose's text in the wanted languages and channels."""
+    given = await bodies.read_model(request, NewTemplateIn, _LIMITS)
+    asked = NewTemplateRequest(
+        given.title,
+        given.purpose,
+        template,
+        tuple(given.locales),
+        tuple(given.channels),
+        comment=given.comment,
+    )
+    with answers.refusals():
+        return answers.text(await new.create(who.tenant, who.actor, asked), 201)
 
 
 @router.get("/{template}/versions", response_model=TemplateVersionListOut)

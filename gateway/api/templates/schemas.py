@@ -25,6 +25,27 @@ class BeginIn(RequestModel):
     comment: Comment = ""
 
 
+class NewTemplateIn(RequestModel):
+    """A new template. ``purpose``: see ``GET /v1/templates/purposes``; its text is the beginning."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "purpose": "first-reminder",
+                "title": "First reminder, card",
+                "locales": ["en-US", "zh-TW"],
+                "channels": ["sms", "email", "inapp"],
+            }
+        }
+    )
+
+    purpose: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+    title: Annotated[Text, Field(min_length=1, max_length=80)]
+    locales: Annotated[list[Locale], Field(min_length=1, max_length=30)]
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=30)]
+    comment: Comment = ""
+
+
 class SaveIn(RequestModel):
     """A draft's new text, whole."""
 
