@@ -37,7 +37,18 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
+from gateway.web import (
+    desk,
+    editor,
+    editor_forms,
+    new_template,
+    oidc,
+    ops,
+    provider_templates,
+    sessions,
+    sign_in,
+    template_reviews,
+)
 from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
@@ -94,6 +105,7 @@ def create_app(parts: Parts) -> ASGIApp:
         new_template,
         editor_forms,
         provider_templates,
+        template_reviews,
         editor,
         journey_pages,
         ops,

@@ -1,4 +1,4 @@
-"""Commands of writers and approvers on a running gateway: new templates by purpose."""
+"""Commands of writers and approvers on a running gateway: new templates by purpose, reviews and their comments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from gateway.cli.runner import DEMO_DIR
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]
+
 
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
-    for command in (new, purposes):
+    for command in (new, purposes, waiting, comments, comment, findings, explain):
         app.command()(command)
 
 
@@ -52,6 +54,102 @@ def new(
         _json(made)
         return
     console.STDERR.print(f"{made['template']} {made['number']} is a draft")
+
+
+def waiting(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
+    """List what waits for you: to approve, to publish, sent back to you, and yours that wait for others."""
+    found = ask("/v1/templates/waiting", None, url, key, data_dir)["waiting"]
+    if as_json:
+        _json(found)
+        return
+    columns = ("for", "template", "number", "title", "since", "comment")
+    rows = []
+    for each in found:
+        stored = each["stored"]
+        about = (stored["template"], str(stored["number"]), each["title"], stored["updated_at"], each["comment"])
+        rows.append((each["waits"], *about))
+    console.STDOUT.print(console.table(None, columns, rows))
+
+
+def comments(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List the comments on a version, each with the words that it is about."""
+    found = ask(_path(template, number, "comments"), None, url, key, data_dir)["comments"]
+    if as_json:
+        _json(found)
+        return
+    columns = ("channel", "locale", "words", "comment", "actor", "at")
+    console.STDOUT.print(console.table(None, columns, [[each[one] for one in columns] for each in found]))
+
+
+def comment(
+    template: Template,
+    number: Number,
+    channel: Annotated[str, typer.Option(help="Of the message, like sms.")],
+    locale: Annotated[str, typer.Option(help="Of the message, like zh-TW.")],
+    text: Annotated[str, typer.Option(help="The comment.")],
+    words: Annotated[str, typer.Option(help="Words of the message; default: all of it.")] = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Comment on a submitted version, at words of a message as borrowers read it."""
+    body = {"channel": channel, "locale": locale, "words": words, "comment": text}
+    ask(_path(template, number, "comment"), body, url, key, data_dir)
+    console.STDERR.print(f"commented on {template} {number}")
+
+
+def findings(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List the findings of a version, with why they need no change where somebody has said so."""
+    found = ask(_path(template, number, "findings"), None, url, key, data_dir)["findings"]
+    if as_json:
+        _json(found)
+        return
+    rows = []
+    for each in found:
+        one, why = each["finding"], each["explanation"]
+        rows.append(
+            (
+                each["key"],
+                one["level"],
+                one["where"],
+                str(one["line"] or ""),
+                one["detail"],
+                why["reason"] if why else "",
+            )
+        )
+    console.STDOUT.print(console.table(None, ("key", "level", "where", "line", "what", "explained"), rows))
+
+
+def explain(
+    template: Template,
+    number: Number,
+    finding: Annotated[str, typer.Argument(help="Its key; see gateway template findings.")],
+    why: Annotated[str, typer.Option("--reason", help="The reason, for the approver; kept as evidence.")],
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Record why a draft's finding needs no change. An error can't be explained away."""
+    ask(_path(template, number, "explain"), {"finding": finding, "comment": why}, url, key, data_dir)
+    console.STDERR.print(f"explained a finding of {template} {number}")
+
+
+def _path(template: str, number: int, part: str) -> str:
+    return f"/v1/templates/{quote(template, safe='')}/versions/{number}/{part}"
 
 
 def _json(found: Any) -> None:

@@ -20,6 +20,7 @@ from gateway.templates.workflow.commands import Result, RolledBack
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
+    BadComment,
     BadPlan,
     BadText,
     DraftExists,
@@ -27,6 +28,7 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
+from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion, VersionText
 from gateway.templates.workflow.workflow import TemplateSummary
 
@@ -41,7 +43,7 @@ def refusals() -> Iterator[None]:
     except BadText as error:
         findings = [asdict(each) for each in error.findings]
         raise Problem(error.kind, str(error), extra={"findings": findings}) from None
-    except BadPlan as error:
+    except (BadComment, BadPlan) as error:
         raise Problem(error.kind, errors=[FieldError(f"/{error.field}", str(error))]) from None
     except NeedsConfirmation as error:
         raise Problem(
@@ -111,6 +113,20 @@ def summary(found: TemplateSummary) -> dict[str, Any]:
 def stored_version(found: StoredVersion) -> dict[str, Any]:
     times = ("created_at", "updated_at", "publish_at", "published_at")
     return {**asdict(found), **{name: instant(getattr(found, name)) for name in times}}
+
+
+def waiting(found: WaitingVersion) -> dict[str, Any]:
+    view = {name: getattr(found, name) for name in ("title", "waits", "comment", "comments")}
+    return {"stored": stored_version(found.stored), **view}
+
+
+def placed_comment(found: PlacedComment) -> dict[str, Any]:
+    return {**asdict(found), "at": instant(found.at)}
+
+
+def reviewed_finding(found: ReviewedFinding) -> dict[str, Any]:
+    why = found.explanation and {**asdict(found.explanation), "at": instant(found.explanation.at)}
+    return {"key": found.key, "finding": asdict(found.finding), "explanation": why}
 
 
 def change(found: Change) -> dict[str, Any]:

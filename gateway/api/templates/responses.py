@@ -14,6 +14,7 @@ from gateway.templates.language.variables import VariableSpec
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Price
+from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.transfer import Imported
 
@@ -78,6 +79,20 @@ class TemplateVersionListOut(BaseModel):
 
 class TemplateHistoryOut(BaseModel):
     changes: list[Change]
+
+
+class ReviewedFindingListOut(BaseModel):
+    """``key`` is what ``…/explain`` takes."""
+
+    findings: list[ReviewedFinding]
+
+
+class CommentListOut(BaseModel):
+    comments: list[PlacedComment]
+
+
+class WaitingListOut(BaseModel):
+    waiting: list[WaitingVersion]
 
 
 class LintOut(BaseModel):

@@ -19,12 +19,14 @@ from gateway.api.http.problems import Problem
 from gateway.api.schemas import RequestModel
 from gateway.api.templates import answers
 from gateway.api.templates.responses import (
+    CommentListOut,
     ConsequenceListOut,
     LintOut,
     PreviewListOut,
     ProviderTemplateListOut,
     ProviderTemplateOut,
     PurposeListOut,
+    ReviewedFindingListOut,
     RolledBackOut,
     TemplateExportOut,
     TemplateHistoryOut,
@@ -32,11 +34,14 @@ from gateway.api.templates.responses import (
     TemplateListOut,
     TemplateTextOut,
     TemplateVersionListOut,
+    WaitingListOut,
 )
 from gateway.api.templates.schemas import (
     BeginIn,
+    CommentAtIn,
     CommentIn,
     EnterProviderTemplateIn,
+    ExplainIn,
     ImportIn,
     NewTemplateIn,
     PreviewIn,
@@ -96,6 +101,13 @@ async def list_templates(
 async def list_template_purposes(new: Uses[NewTemplates], who: Reading) -> Response:
     """What a new template can be for, each with the variables of its text."""
     return bodies.answer({"purposes": [answers.purpose(each) for each in new.purposes.values()]})
+
+
+@router.get("/waiting", response_model=WaitingListOut)
+async def list_waiting_versions(workflow: Uses[TemplateWorkflow], who: Reading) -> Response:
+    """What waits for the caller: versions to approve, to publish and to revise, and its own that wait for others."""
+    found = await workflow.reviews.waiting(who.tenant, who.actor)
+    return bodies.answer({"waiting": [answers.waiting(each) for each in found]})
 
 
 @router.get("/export", response_model=TemplateExportOut)
@@ -231,6 +243,27 @@ async def list_consequences(
     return bodies.answer({"consequences": [asdict(each) for each in found]})
 
 
+@router.get("/{template}/versions/{number}/findings", response_model=ReviewedFindingListOut)
+async def list_version_findings(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """The findings of a version, each with its key and with why it needs no change, where somebody has said so."""
+    with answers.refusals():
+        found = await workflow.reviews.findings(await workflow.text(who.tenant, template, number))
+    return bodies.answer({"findings": [answers.reviewed_finding(each) for each in found]})
+
+
+@router.get("/{template}/versions/{number}/comments", response_model=CommentListOut)
+async def list_version_comments(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """The comments on a version; of a draft, those on the version before it, where that was sent back."""
+    with answers.refusals():
+        text = await workflow.text(who.tenant, template, number)
+    found = await workflow.reviews.comments(text.stored) if text.stored else []
+    return bodies.answer({"comments": [answers.placed_comment(each) for each in found]})
+
+
 @router.get("/{template}/versions/{number}/provider-templates", response_model=ProviderTemplateListOut)
 async def list_provider_templates(
     workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
@@ -253,6 +286,8 @@ _BODIES: Mapping[type, type[RequestModel]] = {
     commands.Begin: BeginIn,
     commands.Save: SaveIn,
     commands.Comment: CommentIn,
+    commands.CommentAt: CommentAtIn,
+    commands.Explain: ExplainIn,
     commands.Reason: ReasonIn,
     commands.Publish: PublishIn,
     commands.RollBack: RollBackIn,

@@ -59,6 +59,22 @@ class CommentIn(RequestModel):
     comment: Comment = ""
 
 
+class CommentAtIn(RequestModel):
+    """A comment on ``words`` of the message on a channel in a locale, as the diff shows it; "": on all of it."""
+
+    channel: Channel
+    locale: Locale
+    words: Annotated[Text, Field(max_length=500)] = ""
+    comment: Annotated[Text, Field(min_length=1, max_length=500)]
+
+
+class ExplainIn(RequestModel):
+    """Why a finding needs no change. ``finding``: its key, from ``GET …/findings``."""
+
+    finding: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    comment: Reason
+
+
 class ReasonIn(RequestModel):
     """Why it is done; kept as evidence."""
 

@@ -72,17 +72,17 @@ class NewTemplates:
     def _plan(self, asked: NewTemplateRequest) -> NewTemplate:
         title, purpose = " ".join(asked.title.split()), self.purposes.get(asked.purpose)
         if not title or len(title) > LONGEST_TITLE:
-            raise BadPlan("title", f"title: give one of at most {LONGEST_TITLE} characters")
+            raise BadPlan("title", f"give one of at most {LONGEST_TITLE} characters")
         if asked.purpose and purpose is None:
-            raise BadPlan("purpose", f"purpose: choose one of {', '.join(self.purposes)}")
+            raise BadPlan("purpose", f"choose one of {', '.join(self.purposes)}")
         category = purpose.category if purpose else asked.category
         if category not in set(Category):
-            raise BadPlan("purpose", f"purpose: choose one, or give a category: {', '.join(Category)}")
+            raise BadPlan("purpose", f"choose one, or give a category: {', '.join(Category)}")
         if not 0 < len(asked.locales) <= _MOST_LOCALES or not all(map(_LOCALE.fullmatch, asked.locales)):
-            raise BadPlan("locales", f"locales: give one to {_MOST_LOCALES}, written like en-GB")
+            raise BadPlan("locales", f"give one to {_MOST_LOCALES}, written like en-GB")
         unknown = [each for each in asked.channels if each not in self._workflow.profiles]
         if not asked.channels or unknown:
-            raise BadPlan("channels", f"channels: choose among {', '.join(self._workflow.profiles)}")
+            raise BadPlan("channels", f"choose among {', '.join(self._workflow.profiles)}")
         return NewTemplate(title, category, tuple(dict.fromkeys(asked.locales)), tuple(dict.fromkeys(asked.channels)))
 
 
@@ -90,7 +90,7 @@ def _check_id(template: str) -> None:
     try:
         check(template, {SETTINGS: ""})
     except BadTemplate as error:
-        raise BadPlan("template", f"template: {error.problems[0].detail}") from None
+        raise BadPlan("template", f"{error.problems[0].detail}") from None
 
 
 def _free_id(title: str, purpose: str, taken: Collection[str]) -> str:

@@ -6,6 +6,7 @@
   ├── DraftExists         another draft is open; the exception has it
   ├── TemplateExists      another template has the id
   ├── BadPlan             a new template can't be made so; the exception has the field
+  ├── BadComment          a comment or an explanation can't be recorded so
   ├── EditedMeanwhile     another user has saved the draft since; the exception has the stored text
   ├── SamePerson          a second person has to do it
   ├── AlreadyScheduled    another version is to be published
@@ -54,6 +55,16 @@ class TemplateExists(TemplateRefusal):
 
 class BadPlan(TemplateRefusal):
     """``field``: title, purpose, template, locales or channels."""
+
+    kind = "invalid_request"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class BadComment(TemplateRefusal):
+    """``field``: comment, channel, words or finding."""
 
     kind = "invalid_request"
 
