@@ -56,6 +56,7 @@ from gateway.web import (
     provider_templates,
     sessions,
     sign_in,
+    template_reviews,
 )
 from gateway.web import journeys as journey_pages
 from gateway.web.borrower_words import BorrowerPages
@@ -120,6 +121,7 @@ def create_app(parts: Parts) -> ASGIApp:
         new_template,
         editor_forms,
         provider_templates,
+        template_reviews,
         editor,
         journey_pages,
         ops,

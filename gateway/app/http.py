@@ -34,6 +34,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.operations.auditor,
         gateway.operations.dead_letters,
         gateway.editor.workflow,
+        gateway.editor.new,
         DeskReads(
             gateway.ledger.reads,
             gateway.operations.forecaster,

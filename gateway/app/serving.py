@@ -27,6 +27,7 @@ from gateway.queue.connection import open_pool
 from gateway.queue.due_scanner import DueScanner
 from gateway.queue.jobs import WorkerOptions, run_worker
 from gateway.storage.clock import LedgerClock
+from gateway.templates.workflow import author_mails
 from gateway.templates.workflow.publication_watcher import INTERVAL_SECONDS
 
 _GAUGES_SECONDS = 5.0  # how often the ledger is asked for queue ages; half of a usual scrape interval
@@ -217,6 +218,8 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
     )
     yield PeriodicWork("journeys", settings.relay_seconds, journeys.run_once, continue_on_error=True)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
+    mails = gateway.editor.author_mails.run_once
+    yield PeriodicWork("author_mails", author_mails.INTERVAL_SECONDS, mails, continue_on_error=True)
     poll = partial(gateway.path.forms.poll, gateway.providers.by_name)
     yield PeriodicWork("provider_templates", _TEMPLATE_POLL_SECONDS, poll, continue_on_error=True)
     # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.

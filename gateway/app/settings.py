@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     # JSON: {"acme": {"email": ["editor@acme.example"]}}: where a tenant's API keys may have test messages sent
     test_addresses: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
 
+    # The name of an e-mail provider above: mails to the people who write templates go through it; empty: none do
+    people_mail_provider: str = ""
+
     # JSON: {"acme": {"requests_per_second": 50, "notifications_per_day": 100000, "key": {...}}, "": {...}}: quotas of
     # tenants and of each of their API keys; "" is the default. 0: no limit. See ops/operating.md.
     quotas: dict[str, TenantQuota] = Field(default_factory=dict)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from channels.base import Provider
 from gateway import policy
+from gateway.app.embedded.errors import CannotStart
 from gateway.app.pipeline import PathParts
 from gateway.app.providers import Providers
 from gateway.app.settings import Settings
@@ -15,10 +17,13 @@ from gateway.app.templates import LoadedTemplates
 from gateway.templates import TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
+from gateway.templates.workflow.author_mails import AuthorMails
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
+from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.test_send import TestSender
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
@@ -27,11 +32,14 @@ from gateway.templates.workflow.workflow import TemplateWorkflow
 
 @dataclass(frozen=True, slots=True)
 class TemplateServices:
-    """The editing workflow, import and export, and the watcher that reads publications of other processes."""
+    """The editing workflow, new templates, import and export, and what runs beside them: the watcher that reads
+    publications of other processes, and the mails to authors."""
 
     workflow: TemplateWorkflow
+    new: NewTemplates
     transfer: Transfer
     watcher: PublicationWatcher
+    author_mails: AuthorMails
 
 
 def build_template_services(
@@ -54,10 +62,16 @@ def build_template_services(
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
+    reviews = TemplateReviews(versions, repository)
+    workflow = TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates, reviews)
     return TemplateServices(
-        TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates),
+        workflow,
+        NewTemplates(workflow, templates.folder.purposes),
         Transfer(versions, catalog, repository),
         PublicationWatcher(catalog, versions, path.metrics, clock),
+        AuthorMails(
+            versions, ledger.users, _people_relay(ledger, providers), ledger.settings.effective_public_url, clock
+        ),
     )
 
 
@@ -68,6 +82,15 @@ def _repository(ledger: LedgerParts, templates: LoadedTemplates, versions: Versi
         return linting.lint(version, templates.word_lists, lender, policy.refuses_text(templates.packs, clock()))
 
     return TemplateRepository(versions, templates.catalog, templates.folder, lint, Callers(ledger.database), clock)
+
+
+def _people_relay(ledger: LedgerParts, providers: Providers) -> Provider | None:
+    """The provider of mails to people. Raises CannotStart: it is none of the e-mail providers."""
+    name = ledger.settings.people_mail_provider
+    found = providers.by_name.get(name)
+    if name and (found is None or found.channel != "email"):
+        raise CannotStart(f"GATEWAY_PEOPLE_MAIL_PROVIDER: there is no e-mail provider {name!r}")
+    return found
 
 
 def _prices(settings: Settings) -> dict[str, Price]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import console
+from gateway.cli import console, template_writing
 from gateway.cli.runner import fail, settings
 from gateway.cli.templates import install
 
@@ -27,6 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="The findings as JSON on st
 
 
 install(app)
+template_writing.install(app)
 
 
 @app.callback()

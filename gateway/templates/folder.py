@@ -18,10 +18,11 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from gateway.templates.language.source import FRAGMENTS, BadTemplate, TemplateSource
+from gateway.templates.language.source import FRAGMENTS, SETTINGS, BadTemplate, TemplateSource
+from gateway.templates.purposes import Purpose, load_purposes
 from gateway.templates.translatable import translatable
 
-SETTINGS = "template.toml"
+_PURPOSES = "_purposes"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # Settings, a locale's parts, and examples. Nothing else: names become paths when a template is written to disk.
 _NAME = re.compile(
@@ -33,11 +34,15 @@ _MOST_CHARACTERS = 100_000  # of one file; Gmail clips messages there
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The shared files, and the files of the built-in templates. ``shape`` validates settings (JSON Schema)."""
+    """The shared files, the files of the built-in templates, and the purposes of new ones, each by its id.
+
+    ``shape`` validates settings (JSON Schema).
+    """
 
     fragments: Mapping[str, str]
     shape: Validator
     templates: Mapping[str, Mapping[str, str]]
+    purposes: Mapping[str, Purpose]
 
     @classmethod
     def read(cls, path: Path) -> Folder:
@@ -49,9 +54,10 @@ class Folder:
                 for file in sorted((path / FRAGMENTS).glob("*/*.liquid"))
             }
             found = {each.parent.name: read_template(each.parent) for each in sorted(path.glob(f"*/{SETTINGS}"))}
+            purposes = load_purposes(path / _PURPOSES, found)
         except UnicodeDecodeError as error:
             raise BadTemplate.at(path.name, translatable("a file is not UTF-8 ({why})", why=error.reason)) from None
-        return cls(fragments, shape, found)
+        return cls(fragments, shape, found, purposes)
 
     def sources(self) -> dict[str, TemplateSource]:
         """The sources of the built-in templates, by id. Raises BadTemplate."""

@@ -17,6 +17,7 @@ from gateway.queue.preview_cache import PreviewCache
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.preview import Sample
+from gateway.templates.workflow.reviews import PlacedComment
 from gateway.templates.workflow.workflow import TemplateSummary, TemplateWorkflow
 from gateway.web import preview_frames, samples
 from gateway.web.access import (
@@ -103,23 +104,6 @@ async def show_version(
 ) -> Response:
     text = await workflow.text(session.user.tenant, template, number)
     return await show_text(request, session, text, {"locale": locale})
-
-
-@router.get("/templates/{template}/{number:int}/changes")
-async def show_changes(
-    request: Request,
-    template: str,
-    number: int,
-    workflow: Uses[TemplateWorkflow],
-    session: Session = Depends(require_role()),
-) -> Response:
-    tenant = session.user.tenant
-    text = await workflow.text(tenant, template, number)
-    live = await workflow.live(tenant, template)
-    changed = await workflow.difference(tenant, template, number)
-    history = await workflow.history(tenant, template, number)
-    values = {"text": text, "live": live, "difference": changed, "history": history[::-1]}
-    return await page(request, session, "changes.html", {**values, **_places(text)})
 
 
 @router.post("/templates/{template}/{number:int}/preview")
@@ -210,7 +194,14 @@ async def _view_values(
     html = next((each.content.html for each in made.shown.values() if each.content and each.content.html), "")
     frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""
     may_write = session.user.role.may(Role.EDITOR)
+    reviews, stored = workflow.reviews, text.stored
+    comments: dict[tuple[str, str], list[PlacedComment]] = {}
+    for each in await reviews.comments(stored) if stored else ():
+        comments.setdefault((each.channel, each.locale), []).append(each)
     return {
+        "explained": await reviews.explained(session.user.tenant, text.template) if stored else {},
+        "comments": comments,
+        "sent_back": await reviews.sent_back(stored) if stored and stored.state is TemplateState.REJECTED else None,
         "view": made,
         "text": text,
         "frame": frame,
@@ -219,7 +210,7 @@ async def _view_values(
         "may_test": may_write and text.stored is not None,
         "writable": may_write and text.stored is not None and text.stored.state is TemplateState.DRAFT,
         "base": f"/editor/templates/{text.template}/{text.number}",
-        **_places(text),
+        **places(text),
     }
 
 
@@ -232,6 +223,7 @@ def sample_of(version: TemplateVersion, files: Mapping[str, str], locale: str, f
     return Sample(locale, samples.typed(version, given), form.get("name", ""))
 
 
-def _places(text: TemplateFiles) -> dict[str, Any]:
+def places(text: TemplateFiles) -> dict[str, Any]:
+    """Which version a page is about."""
     title = title_of(text.files) or text.template
     return {"template": text.template, "title": title, "number": text.number, "stored": text.stored}

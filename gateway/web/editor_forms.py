@@ -22,7 +22,7 @@ from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles
@@ -32,6 +32,7 @@ from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form
 from gateway.templates.workflow.preview import Sample, SampleRequest
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
+    BadComment,
     BadText,
     DraftExists,
     EditedMeanwhile,
@@ -48,6 +49,7 @@ from gateway.web.editor import files_of, page, sample_of, show_text
 from gateway.web.editor_views import FIELD, SEEN, digest
 from gateway.web.page import headers
 from gateway.web.provider_templates import show_provider_templates, slots_from
+from gateway.web.template_reviews import show_review
 
 router = APIRouter(prefix="/editor/templates/{template}", route_class=PageRoute, include_in_schema=False)
 
@@ -98,7 +100,13 @@ class TextConflict:
 
 
 async def _comment(form: SubmittedForm) -> str:
-    return form.fields.get("comment", "").strip()[:_LONGEST_COMMENT]
+    """The comment on a step; of a finding, the reason beside it."""
+    reason = form.fields.get(f"reason.{form.fields.get('finding', '')}")
+    return (
+        reason.strip()[:_LONGEST_COMMENT]
+        if reason is not None
+        else form.fields.get("comment", "").strip()[:_LONGEST_COMMENT]
+    )
 
 
 async def _files(form: SubmittedForm) -> Mapping[str, str] | None:
@@ -168,6 +176,18 @@ async def _reference(form: SubmittedForm) -> str:
     return found
 
 
+async def _locale(form: SubmittedForm) -> str:
+    return form.fields.get("locale", "")
+
+
+async def _words(form: SubmittedForm) -> str:
+    return form.fields.get("words", "").strip()[:_LONGEST_COMMENT]
+
+
+async def _finding(form: SubmittedForm) -> str:
+    return form.fields.get("finding", "")
+
+
 async def _language(form: SubmittedForm) -> str:
     return form.fields.get("language", "").strip()[:_LONGEST_LANGUAGE]
 
@@ -208,6 +228,9 @@ _FIELDS: Mapping[str, Callable[[SubmittedForm], Any]] = {
     "channel": _channel,
     "address": _address,
     "sample": _sample,
+    "locale": _locale,
+    "words": _words,
+    "finding": _finding,
     "reference": _reference,
     "language": _language,
     "text": _provider_text,
@@ -331,6 +354,8 @@ async def _answer(request: Request, command: Command, form: SubmittedForm) -> Re
         target = form.target
         values = {"template": target.template, "number": target.number, "warnings": error.warnings, "form": form.fields}
         return await page(request, form.session, "confirm.html", values, 409)
+    except BadComment as error:
+        return await _notice(request, form, f"bad_comment_{error.field}", 422)
     except BadText:
         blocked = "pt_blocked" if command.subject is Subject.PROVIDER_TEMPLATE else "lint_blocks"
         return await _notice(request, form, "not_saved" if command.name == "save" else blocked, 422)
@@ -345,7 +370,9 @@ async def _answer(request: Request, command: Command, form: SubmittedForm) -> Re
 
 async def _run(command: Command, form: SubmittedForm) -> Result:
     target = form.target
-    if command.name == "submit":  # the page has one button for both
+    if command.name == "reject" and not await _comment(form):
+        raise FormError("reject_reason")
+    if command.name in ("submit", "explain"):  # the page has one button for saving and for this
         files = files_of(form.fields, form.stored.files if form.stored else {})
         saved = await COMMANDS["save"].run(form.workflow, target, Save(files, await _comment(form)))
         if isinstance(saved, TemplateFiles) and saved.stored is not None:
@@ -361,9 +388,13 @@ async def _done(request: Request, command: Command, form: SubmittedForm, result:
             address = form.session.user.test_addresses.get(result.channel, "")
             return await _notice(request, form, "test_sent", 200, address)
         return await _notice(request, form, "test_refused", 200, f"{result.outcome} {result.code}".strip())
+    if command.name == "comment":
+        address = f"/editor/templates/{quote(template)}/{form.target.number}/changes?done=comment"
+        return RedirectResponse(address, 303, headers())
     if isinstance(result, StoredVersion) and result.state is not TemplateState.DISCARDED:
         scheduled = result.state is TemplateState.SCHEDULED
-        return to_version(template, result.number, "schedule" if scheduled else command.name)
+        done, locale = "schedule" if scheduled else command.name, form.fields.get("locale", "")
+        return to_version(template, result.number, done, locale)
     if isinstance(result, ProviderTemplateView):
         page_of = f"/editor/templates/{quote(template)}/{form.target.number}/provider-templates"
         return RedirectResponse(f"{page_of}?done={command.name}", 303, headers())
@@ -387,6 +418,10 @@ async def _notice(request: Request, form: SubmittedForm, key: str, status: int, 
     if target.provider:
         return await show_provider_templates(
             request, form.session, target.template, target.number, form.fields, status, key
+        )
+    if "words" in form.fields:  # a comment on the reviewer's page
+        return await show_review(
+            request, form.session, target.template, target.number, form=form.fields, status=status, notice=key
         )
     text = await form.workflow.text(target.tenant, target.template, target.number)
     return await show_text(request, form.session, text, form.fields, status, notice=key, words=words)

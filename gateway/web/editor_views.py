@@ -9,17 +9,18 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 
 from channels.profile import ChannelProfile, Frame, Profiles
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview
+from gateway.templates.workflow.reviews import finding_key
 from gateway.templates.workflow.workflow import DraftPreview
 
 FIELD = "f."  # prefix of the form fields with texts
@@ -116,6 +117,7 @@ class EditorView:
     values: Mapping[str, str]
     name: str
     kinds: Sequence[str] = ()
+    finding_keys: Mapping[LintFinding, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
@@ -157,6 +159,7 @@ def editor_view(
         else {},
         name=sample.name if sample else "",
         kinds=kinds,
+        finding_keys={each: finding_key(each, files) for each in drafted.findings},
     )
 
 

@@ -1,4 +1,4 @@
-"""``/editor/new``: creates a template, whose first text is an ordinary draft."""
+"""``/editor/new``: creates a template for a purpose, whose first text is an ordinary draft."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gateway.api.http.parts import ConfiguredChannels, Uses
 from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.templates.workflow.refusals import BadText, DraftExists
-from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
+from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
+from gateway.templates.workflow.refusals import BadPlan, TemplateExists
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web.access import PageRoute, authenticated_form, require_role
 from gateway.web.editor import page
@@ -21,67 +21,58 @@ from gateway.web.editor_forms import to_version
 
 router = APIRouter(prefix="/editor/new", route_class=PageRoute, include_in_schema=False)
 
-_LONGEST_TITLE = 80  # as templates/schema.json
-
-
-class InvalidNewTemplate(Exception):
-    """The form is invalid; ``key`` is the page's text with the remedy."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+_OTHER = "other"  # the choice of a purpose that is none of ours
 
 
 @router.get("")
 async def show_form(
     request: Request,
     workflow: Uses[TemplateWorkflow],
+    new: Uses[NewTemplates],
     configured: Uses[ConfiguredChannels],
     session: Session = Depends(require_role(Role.EDITOR)),
 ) -> Response:
     used = {each.channel for each in configured.providers.values()}
-    return await _form(request, workflow, session, {f"channel.{each}": "yes" for each in used})
+    return await _form(request, workflow, new, session, {f"channel.{each}": "yes" for each in used})
 
 
 @router.post("")
-async def begin(request: Request, workflow: Uses[TemplateWorkflow]) -> Response:
+async def begin(request: Request, workflow: Uses[TemplateWorkflow], new: Uses[NewTemplates]) -> Response:
     """Store the first draft of the new template, and redirect to it."""
     session, form = await authenticated_form(request, Role.EDITOR)
-    user = session.user
-    template, start = form.get("template", "").strip(), form.get("start", "")
+    purpose = form.get("purpose", "")
+    other = purpose == _OTHER
+    asked = NewTemplateRequest(
+        form.get("title", ""),
+        "" if other else purpose,
+        form.get("template", "").strip(),
+        tuple(each for each in workflow.locales() if form.get(f"locale.{each}")),
+        tuple(each for each in workflow.profiles if form.get(f"channel.{each}")),
+        form.get("category", "") if other else "",
+        form.get("start", "") if other else "",
+    )
     try:
-        plan = _plan(form, workflow)
-        if template in {each.template for each in await workflow.summaries(user.tenant)}:
-            raise InvalidNewTemplate("new_taken")
-        source = await workflow.live(user.tenant, start) if start else None
-        files = starting_files(plan, workflow.profiles, source.files if source else None)
-        made = await workflow.begin(user.tenant, template, user.actor, "", files)
-    except InvalidNewTemplate as refusal:
-        return await _form(request, workflow, session, form, refusal.key)
-    except BadText:  # the texts are blank or copied from a live version, so the id is invalid
-        return await _form(request, workflow, session, form, "new_bad_id")
-    except DraftExists:  # another user has created it at the same time
-        return await _form(request, workflow, session, form, "new_taken")
-    return to_version(template, made.number, "create", plan.locales[0])
-
-
-def _plan(form: Mapping[str, str], workflow: TemplateWorkflow) -> NewTemplate:
-    title, category = " ".join(form.get("title", "").split())[:_LONGEST_TITLE], form.get("category", "")
-    locales = [each for each in workflow.locales() if form.get(f"locale.{each}")]
-    channels = [each for each in workflow.profiles if form.get(f"channel.{each}")]
-    if not title or category not in set(Category):
-        raise InvalidNewTemplate("new_no_title")
-    if not locales or not channels:
-        raise InvalidNewTemplate("new_nothing_chosen")
-    return NewTemplate(title, category, locales, channels)
+        made = await new.create(session.user.tenant, session.user.actor, asked)
+    except BadPlan as refusal:
+        return await _form(request, workflow, new, session, form, f"new_bad_{refusal.field}")
+    except TemplateExists:
+        return await _form(request, workflow, new, session, form, "new_taken")
+    return to_version(made.template, made.number, "create", asked.locales[0])
 
 
 async def _form(
-    request: Request, workflow: TemplateWorkflow, session: Session, form: Mapping[str, str], wrong: str = ""
+    request: Request,
+    workflow: TemplateWorkflow,
+    new: NewTemplates,
+    session: Session,
+    form: Mapping[str, str],
+    wrong: str = "",
 ) -> Response:
     values: dict[str, Any] = {
         "form": form,
         "wrong": wrong,
+        "other": _OTHER,
+        "purposes": list(new.purposes.values()),
         "summaries": [each for each in await workflow.summaries(session.user.tenant) if each.live],
         "categories": [each.value for each in Category],
         "locales": workflow.locales(),

@@ -1,6 +1,7 @@
 """Webhook event types and message bodies.
 
-Owns the closed list of types. A body has ids, states and reasons, and no other data of a borrower.
+Owns the closed list of types. A body has ids, states and reasons, and no other data of a borrower. One of a template
+has what its reviewers said as well.
 """
 
 from __future__ import annotations
@@ -22,6 +23,15 @@ _CHANGES = (
     *("opted_out", "opt_out_lifted", "replied", "stop_confirmed", "stop_dismissed", "hold_set", "hold_lifted"),
     *("consent_given", "consent_withdrawn", "address_opted_out", "preferences_chosen"),
 )
+_OF_TEMPLATES = {
+    "template_submitted": "template.submitted",
+    "template_commented": "template.commented",
+    "template_approved": "template.approved",
+    "template_rejected": "template.rejected",
+    "template_published": "template.published",
+}
+_TOLD_OF_TEMPLATES = ("number", "comment", "authors", "channel", "locale", "words")
+_TEMPLATE = "template:"  # the subject's beginning
 _READ = "delivery.read"
 _DUPLICATE = "notification.suppressed"
 
@@ -31,6 +41,7 @@ TYPES = (
     *(f"borrower.{kind}" for kind in _CHANGES),
     *CASE_TYPES,
     *JOURNEY_TYPES,
+    *_OF_TEMPLATES.values(),
 )
 _OF_CASES = ("case:", "jny_")  # subjects whose events' kinds are webhook types, where they have a dot
 _TOLD_OF_CASES = ("case_id", "journey_id", "definition", "step", "id", "date", "arm", "notification_id")
@@ -47,6 +58,8 @@ def type_of(event: Any) -> str | None:
         return f"borrower.{event.kind}" if event.kind in _CHANGES else None
     if event.subject.startswith(_OF_CASES):
         return str(event.kind) if "." in event.kind else None
+    if event.subject.startswith(_TEMPLATE):
+        return _OF_TEMPLATES.get(event.kind)
     if event.kind == "ignored":
         return None
     if event.delivery_id is None:
@@ -60,6 +73,8 @@ def type_of(event: Any) -> str | None:
 
 def body_of(event: Any, kind: str, sequence: int) -> str:
     """The message body (Standard Webhooks). ``event`` also has the delivery's ``channel`` and ``case_id``."""
+    if event.subject.startswith(_TEMPLATE):
+        return encode({"type": kind, "timestamp": instant(event.at), "data": _of_template(event, sequence)})
     data = {
         "borrower_id": event.borrower_id,
         "channel": event.channel or json.loads(event.detail).get("channel"),
@@ -77,6 +92,14 @@ def body_of(event: Any, kind: str, sequence: int) -> str:
             "state": event.state,
         }
     return encode({"type": kind, "timestamp": instant(event.at), "data": data})
+
+
+def _of_template(event: Any, sequence: int) -> dict[str, Any]:
+    """What is told of a template: who did what to which version, and the words that were said to its authors."""
+    detail = json.loads(event.detail)
+    template = event.subject.partition("/")[2]
+    told = {name: detail[name] for name in _TOLD_OF_TEMPLATES if name in detail}
+    return {"template": template, "state": event.state or None, "actor": event.actor, **told, "sequence": sequence}
 
 
 def test_body(endpoint_id: str, sequence: int, now: datetime) -> str:

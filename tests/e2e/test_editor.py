@@ -6,65 +6,24 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
-from gateway.core.controls import SwitchKind, SwitchScope
-from gateway.journeys.cases import CaseRecord
 from tests.support.accessibility import look, violations
-from tests.support.browser import PASSWORD, chromium, sign_in, window
-from tests.support.journey_cases import FOLDER, snapshot
+from tests.support.browser import PASSWORD, chromium
+from tests.support.editor_office import TEMPLATE, EditorOffice, press, tab_to
+from tests.support.editor_pages import stage
 from tests.support.waiting import LIMIT_SECONDS
-from tests.support.whole_gateway import REQUEST, Running, up
+from tests.support.whole_gateway import Running, up
 
 SMS = "#text-en-US_sms_liquid"
-TEMPLATE = "/editor/templates/overdue-first"
 PHONE = "+12025550123"  # reserved for fiction
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass(frozen=True)
-class EditorOffice:
-    """One lender's people, before a gateway and a browser that all tests of this file share."""
-
-    tenant: str
-    running: Running
-    browser: Browser
-
-    def window(self, **options: Any) -> AbstractAsyncContextManager[Page]:
-        return window(self.browser, self.running.url, **options)
-
-    def email(self, name: str) -> str:
-        return f"{name}@{self.tenant}.example"
-
-    async def enter(self, page: Page, name: str, back: str = "/editor") -> None:
-        await sign_in(page, self.email(name), back)
-
-    async def draft(self, page: Page) -> None:
-        """Mei signs in and begins a draft."""
-        await self.enter(page, "mei", TEMPLATE)
-        await page.get_by_role("button", name="New version").click()
-        await page.wait_for_url(f"**{TEMPLATE}/1?done=begin")
-
-    async def sent_version(self) -> dict[str, Any]:
-        """What a new request is sent as."""
-        gateway = self.running.gateway
-        _, key = await gateway.ledger.keys.create(self.tenant, "case system", ["send", "read"], gateway.ledger.clock())
-        number = os.urandom(4).hex()
-        case, borrower = {**REQUEST["case"], "id": f"C-{number}"}, {**REQUEST["borrower"], "id": f"B-{number}"}
-        body = {**REQUEST, "case": case, "borrower": {**borrower, "locale": "en-US"}}
-        client = replace(self.running, headers={"Authorization": f"Bearer {key}"})
-        _, answer = await client.call("POST", "/v1/notifications", body)
-        found = await client.until_at_rest(answer["id"])
-        return {"version": found["template_version"], "state": found["state"]}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -165,24 +124,26 @@ async def test_what_is_sent_while_a_preview_still_waits_is_sent_once(office: Edi
 
 
 async def test_a_new_template_begins_as_a_draft(office: EditorOffice) -> None:
-    """By a form: an id that is free, languages and channels, blank or from another's words; then it is a draft."""
+    """By a form: for a purpose, or with another template's words; an id that is taken is refused, and none is made."""
     async with office.window() as mei:
         await office.enter(mei, "mei")
         await mei.get_by_role("link", name="New template").click()
-        await mei.get_by_label("Title").fill('A "kind" word')
-        await mei.get_by_label("ID", exact=True).fill("overdue-first")
-        await mei.get_by_label("Service").check()
+        await mei.get_by_label("Something else").check()
+        await mei.get_by_text("Type of message and text for something else").click()
+        await mei.get_by_label("Service confirms").check()
         await mei.get_by_label("Start from").select_option(label="Apology to a wrong contact")
+        await mei.get_by_label("Title").fill('A "kind" word')
+        await mei.get_by_role("textbox", name="ID").fill("overdue-first")
         await mei.get_by_label("Chinese (Taiwan)").check()
         await mei.get_by_label("English (US)").check()
         await mei.get_by_label("E-mail").uncheck()
         await mei.get_by_role("button", name="Create draft").click()
         await expect(mei.get_by_role("alert")).to_contain_text("already in use")
         assert await mei.get_by_label("Chinese (Taiwan)").is_checked()
-        await mei.get_by_label("ID", exact=True).fill("kind-word")
+        await mei.get_by_role("textbox", name="ID").fill("")
         await mei.get_by_role("button", name="Create draft").click()
 
-        await mei.wait_for_url("**/editor/templates/kind-word/1?done=create*")
+        await mei.wait_for_url("**/editor/templates/a-kind-word/1?done=create*")
         await expect(mei.get_by_role("status")).to_contain_text("Draft created")
         await expect(mei.get_by_role("tab")).to_have_count(2)
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("our message was not meant for you")
@@ -190,6 +151,85 @@ async def test_a_new_template_begins_as_a_draft(office: EditorOffice) -> None:
         await expect(mei.get_by_role("status")).to_contain_text("Submitted")
         await mei.goto("/editor?q=kind")
         await expect(mei.locator(".entry")).to_contain_text(["Not live"])
+
+
+async def test_from_nothing_to_the_borrowers_by_the_keyboard_alone(office: EditorOffice) -> None:
+    """Two languages, three channels, no source and no mouse: for a purpose, sent back, explained, approved, sent."""
+    async with office.window() as mei, office.window() as tom:
+        await office.enter(mei, "mei")
+        await press(mei, mei.get_by_role("link", name="New template"))
+        await tab_to(mei, mei.get_by_role("radio").first)
+        for _ in range(3):
+            await mei.keyboard.press("ArrowDown")
+        await expect(mei.get_by_label("Reminder of a promise to pay")).to_be_checked()
+        await tab_to(mei, mei.get_by_label("Title"))
+        await mei.keyboard.type("Promise, card")
+        for locale in ("English (US)", "Chinese (Taiwan)"):
+            await press(mei, mei.get_by_label(locale), "Space")
+        await press(mei, mei.get_by_role("button", name="Create draft"))
+        await mei.wait_for_url("**/editor/templates/promise-card/1?done=create*")
+        await expect(mei.locator("#shown-sms .bubble").first).to_contain_text("thank you for telling us")
+
+        # Her own words have a finding; she says why it needs no change.
+        await tab_to(mei, mei.locator("#text-en-US_inapp_txt_liquid"))
+        await mei.keyboard.press("Control+End")
+        async with mei.expect_response("**/preview"):
+            await mei.keyboard.type(" You must not worry.")
+        await press(mei, mei.locator("#found-en-US_inapp_txt_liquid summary"))
+        await tab_to(mei, mei.get_by_label("Reason, for the approver"))
+        await mei.keyboard.type("It comforts; it demands nothing.")
+        await mei.keyboard.press("Enter")
+        await expect(mei.get_by_role("status")).to_contain_text("for the approver")
+        await press(mei, mei.get_by_role("button", name="Submit for approval"))
+        await expect(mei.get_by_role("status")).to_contain_text("Submitted")
+
+        # Tom finds it in his queue, comments on words of it, and sends it back.
+        await office.enter(tom, "tom")
+        await press(tom, tom.get_by_role("link", name="Waiting for you"))
+        await press(tom, tom.get_by_role("link", name="Promise, card"))
+        await expect(tom.locator("main")).to_contain_text("It comforts; it demands nothing.")
+        message = tom.get_by_role("article", name="In-app · English (US)")
+        await press(tom, message.get_by_text("Comment on this message"))
+        await tab_to(tom, message.get_by_label("About these words"))
+        await tom.keyboard.type("must not worry")
+        await tab_to(tom, message.get_by_label("Comment", exact=True))
+        await tom.keyboard.type("Say what we do for them.")
+        await press(tom, message.get_by_role("button", name="Add comment"))
+        await expect(tom.get_by_role("status")).to_contain_text("Comment added")
+        await press(tom, tom.get_by_role("button", name="Send back"))
+        await expect(tom.get_by_role("alert")).to_contain_text("Say why")
+        await tab_to(tom, tom.get_by_label("Comment", exact=True))
+        await tom.keyboard.type("See my comment.")
+        await press(tom, tom.get_by_role("button", name="Send back"))
+        await expect(tom.get_by_role("status")).to_contain_text("Sent back")
+
+        # Mei goes on from her own text, with his comment beside it.
+        await press(mei, mei.get_by_role("link", name="Waiting for you"))
+        await expect(mei.locator("main")).to_contain_text("See my comment.")
+        await press(mei, mei.get_by_role("link", name="Promise, card"))
+        await press(mei, mei.get_by_role("button", name="Continue from this text"))
+        await expect(mei.get_by_role("region", name="Comments")).to_contain_text("Say what we do for them.")
+        area = mei.locator("#text-en-US_inapp_txt_liquid")
+        await tab_to(mei, area)
+        await mei.keyboard.press("Control+End")
+        for _ in range(len(" You must not worry.")):
+            await mei.keyboard.press("Backspace")
+        await press(mei, mei.get_by_role("button", name="Submit for approval"))
+        await expect(mei.get_by_role("status")).to_contain_text("Submitted")
+
+        await press(tom, tom.get_by_role("link", name="Waiting for you"))
+        await press(tom, tom.get_by_role("link", name="Promise, card"))
+        await press(tom, tom.get_by_role("button", name="Approve"))
+        await press(tom, tom.get_by_role("button", name="Publish"))
+        await expect(tom.get_by_role("status")).to_contain_text("Published")
+
+    variables = {"amount": "3913.00", "currency": "TWD", "promised_on": "2026-11-26"}
+    for channel, locale in (("sms", "en-US"), ("email", "zh-TW"), ("inapp", "en-US")):
+        sent = await office.sent_version(
+            template="promise-card", variables=variables, route=[{"channel": channel}], locale=locale
+        )
+        assert sent["version"].startswith("e2-")
+        assert sent["state"] == "delivered"
 
 
 async def test_a_dear_character_is_replaced_and_words_are_put_in_at_one_click(office: EditorOffice) -> None:
@@ -344,7 +384,7 @@ async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
         show = partial(look, page)
         await page.goto("/editor")
         await show("sign-in")
-        pages = await _stage(office)
+        pages = await stage(office)
         await office.enter(page, "tom")
         for name, path in pages.items():
             await page.goto(path)
@@ -376,76 +416,6 @@ async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
         await page.locator("#save").click()
         await expect(page.locator("textarea")).to_have_count(1)  # what was not touched is no loss
         await show("signed-out")
-
-
-_DEMAND = """
-[variables.reference]
-type = "text"
-example = "A-77"
-description = "what the lender's letters call the account"
-"""
-
-
-async def _stage(office: EditorOffice) -> dict[str, str]:
-    """A template in each state, and the pages to look at."""
-    gateway, tenant = office.running.gateway, office.tenant
-    editing = gateway.editor.workflow
-    users = {each.name.split()[0]: each.actor for each in await gateway.ledger.users.list(tenant)}
-    mei, tom = users["Mei"], users["Tom"]
-
-    async def submitted(template: str, words: str, settings: str = "") -> int:
-        draft = await editing.begin(tenant, template, mei, "")
-        files = {**draft.files, "en-US/sms.liquid": draft.files["en-US/sms.liquid"].rstrip("\n") + words}
-        files["template.toml"] += settings
-        await editing.save(tenant, template, draft.number, 1, files, mei, "")
-        await editing.submit(tenant, template, draft.number, 2, mei, "A shorter, warmer text.")
-        return draft.number
-
-    first = await submitted("overdue-first", " Thank you.")
-    await editing.approve(tenant, "overdue-first", first, tom, "Well said.")
-    await editing.publish(tenant, "overdue-first", first, tom, "", confirmed=True)
-    await editing.begin(tenant, "overdue-first", mei, "")
-    await submitted("overdue-follow-up", " Thanks.")
-    for template, added in (("final-notice", ""), ("plan-offer", _DEMAND)):
-        number = await submitted(template, " Thanks.", added)
-        await editing.approve(tenant, template, number, tom, "")
-    await office.sent_version()  # so that the status page has something to show
-    kind, scope = SwitchKind.PAUSE, SwitchScope.TEMPLATE
-    await gateway.path.controls.set(kind, scope, "wrong-contact", tenant, "a wrong number in it", tom, None)
-    return {
-        "list": "/editor",
-        "template": TEMPLATE,
-        "live": f"{TEMPLATE}/1",
-        "submitted": "/editor/templates/overdue-follow-up/1",
-        "changes": "/editor/templates/overdue-follow-up/1/changes",
-        "approved": "/editor/templates/final-notice/1",
-        "demanding": "/editor/templates/plan-offer/1",
-        "ops": "/ops",
-        **await _journey(office),
-    }
-
-
-async def _journey(office: EditorOffice) -> dict[str, str]:
-    """The pages of a journey that one case has entered; the gateway's own worker runs it."""
-    services, tenant = office.running.gateway.journeys, office.tenant
-    made = await services.definitions.save(tenant, (FOLDER / "card-overdue.toml").read_text("utf-8"), "user:ann")
-    await services.definitions.submit(tenant, made["name"], made["number"], "user:ann")
-    await services.definitions.approve(tenant, made["name"], made["number"], "user:bob")
-    await services.definitions.publish(tenant, made["name"], made["number"], "user:bob")
-    await services.cases.feed(tenant, [CaseRecord("C-900", snapshot())], "key:1")
-
-    async def entered() -> str:
-        found = await services.reads.listed(tenant, case_id="C-900", limit=1)
-        return str(found[0]["id"]) if found else ""
-
-    async with asyncio.timeout(60):
-        while not (journey_id := await entered()):  # noqa: ASYNC110 – the gateway's worker does it
-            await asyncio.sleep(0.05)
-    return {
-        "journeys": "/journeys",
-        "journey": "/journeys/card-overdue",
-        "course": f"/journeys/course/{journey_id}",
-    }
 
 
 async def _changed_by_ana(office: EditorOffice) -> None:

@@ -23,6 +23,7 @@ from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.published_store import PublishedVersions
+from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
@@ -72,11 +73,12 @@ class TemplateHarness:
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
         )
+        reviews = TemplateReviews(self.store, repository)
         test_sender: Any = None  # nobody sends a test here
         forms = MessageForms(database, self.catalog.profiles, self.catalog, digest, self.clock, {})
         self.provider_templates = ProviderTemplates(self.store, repository, forms, providers, self.catalog.profiles)
         self.workflow = TemplateWorkflow(
-            self.store, self.catalog, repository, test_sender, {}, self.clock, self.provider_templates
+            self.store, self.catalog, repository, test_sender, {}, self.clock, self.provider_templates, reviews
         )
         self.transfer = Transfer(self.store, self.catalog, repository)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])

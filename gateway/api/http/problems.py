@@ -75,6 +75,9 @@ KINDS: Mapping[str, ProblemType] = {
     "draft_exists": ProblemType(
         409, "This template already has a draft", "Continue with that draft (see current), or discard it first."
     ),
+    "template_exists": ProblemType(
+        409, "Another template has this id", "Choose another id, or begin a draft of that template."
+    ),
     "needs_confirmation": ProblemType(
         409,
         "Publishing needs your confirmation",

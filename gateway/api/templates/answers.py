@@ -13,17 +13,22 @@ from gateway.api.http import bodies
 from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
 from gateway.core.errors import RenderFailed
+from gateway.core.requests import FieldError
+from gateway.templates.purposes import Purpose
 from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.commands import Result, RolledBack
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.refusals import (
+    BadComment,
+    BadPlan,
     BadText,
     DraftExists,
     EditedMeanwhile,
     NeedsConfirmation,
     TemplateRefusal,
 )
+from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion, VersionText
 from gateway.templates.workflow.workflow import TemplateSummary
 
@@ -38,6 +43,8 @@ def refusals() -> Iterator[None]:
     except BadText as error:
         findings = [asdict(each) for each in error.findings]
         raise Problem(error.kind, str(error), extra={"findings": findings}) from None
+    except (BadComment, BadPlan) as error:
+        raise Problem(error.kind, errors=[FieldError(f"/{error.field}", str(error))]) from None
     except NeedsConfirmation as error:
         raise Problem(
             error.kind, str(error), extra={"consequences": [asdict(each) for each in error.warnings]}
@@ -91,6 +98,13 @@ def head(found: TemplateFiles) -> dict[str, Any]:
     return {"template": found.template, "number": found.number, "version": found.version}
 
 
+def purpose(found: Purpose) -> dict[str, Any]:
+    variables = [asdict(each) for each in found.variables]
+    locales = sorted({name.partition("/")[0] for name in found.files if "/" in name and "examples" not in name})
+    words = {"title": found.title, "what": found.what}
+    return {"id": found.id, **words, "category": found.category, "variables": variables, "locales": locales}
+
+
 def summary(found: TemplateSummary) -> dict[str, Any]:
     view = {name: getattr(found, name) for name in ("template", "title", "category", "live", "own")}
     return {**view, "under_way": [stored_version(each) for each in found.under_way]}
@@ -99,6 +113,20 @@ def summary(found: TemplateSummary) -> dict[str, Any]:
 def stored_version(found: StoredVersion) -> dict[str, Any]:
     times = ("created_at", "updated_at", "publish_at", "published_at")
     return {**asdict(found), **{name: instant(getattr(found, name)) for name in times}}
+
+
+def waiting(found: WaitingVersion) -> dict[str, Any]:
+    view = {name: getattr(found, name) for name in ("title", "waits", "comment", "comments")}
+    return {"stored": stored_version(found.stored), **view}
+
+
+def placed_comment(found: PlacedComment) -> dict[str, Any]:
+    return {**asdict(found), "at": instant(found.at)}
+
+
+def reviewed_finding(found: ReviewedFinding) -> dict[str, Any]:
+    why = found.explanation and {**asdict(found.explanation), "at": instant(found.explanation.at)}
+    return {"key": found.key, "finding": asdict(found.finding), "explanation": why}
 
 
 def change(found: Change) -> dict[str, Any]:

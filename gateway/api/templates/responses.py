@@ -10,9 +10,11 @@ from pydantic import BaseModel
 from channels.base import Content, TemplateStatus
 from gateway.core.provider_templates import Slot
 from gateway.templates.checks.findings import LintFinding
+from gateway.templates.language.variables import VariableSpec
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Price
+from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.transfer import Imported
 
@@ -30,6 +32,21 @@ class TemplateTextOut(TemplateVersionHeadOut):
 
     files: dict[str, str]
     stored_version: StoredVersion | None
+
+
+class PurposeOut(BaseModel):
+    """What a new template can be for; ``locales`` are those with a text to begin from."""
+
+    id: str
+    title: str
+    what: str
+    category: str
+    variables: list[VariableSpec]
+    locales: list[str]
+
+
+class PurposeListOut(BaseModel):
+    purposes: list[PurposeOut]
 
 
 class TemplateSummaryOut(BaseModel):
@@ -62,6 +79,20 @@ class TemplateVersionListOut(BaseModel):
 
 class TemplateHistoryOut(BaseModel):
     changes: list[Change]
+
+
+class ReviewedFindingListOut(BaseModel):
+    """``key`` is what ``…/explain`` takes."""
+
+    findings: list[ReviewedFinding]
+
+
+class CommentListOut(BaseModel):
+    comments: list[PlacedComment]
+
+
+class WaitingListOut(BaseModel):
+    waiting: list[WaitingVersion]
 
 
 class LintOut(BaseModel):

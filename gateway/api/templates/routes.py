@@ -19,11 +19,14 @@ from gateway.api.http.problems import Problem
 from gateway.api.schemas import RequestModel
 from gateway.api.templates import answers
 from gateway.api.templates.responses import (
+    CommentListOut,
     ConsequenceListOut,
     LintOut,
     PreviewListOut,
     ProviderTemplateListOut,
     ProviderTemplateOut,
+    PurposeListOut,
+    ReviewedFindingListOut,
     RolledBackOut,
     TemplateExportOut,
     TemplateHistoryOut,
@@ -31,12 +34,16 @@ from gateway.api.templates.responses import (
     TemplateListOut,
     TemplateTextOut,
     TemplateVersionListOut,
+    WaitingListOut,
 )
 from gateway.api.templates.schemas import (
     BeginIn,
+    CommentAtIn,
     CommentIn,
     EnterProviderTemplateIn,
+    ExplainIn,
     ImportIn,
+    NewTemplateIn,
     PreviewIn,
     PublishIn,
     ReasonIn,
@@ -54,6 +61,7 @@ from gateway.identity.keys import Scope
 from gateway.templates.workflow import commands
 from gateway.templates.workflow.commands import Command, Permission, Subject, Target
 from gateway.templates.workflow.differences import Difference
+from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer
@@ -89,6 +97,19 @@ async def list_templates(
     return bodies.answer({"templates": [answers.summary(each) for each in wanted]})
 
 
+@router.get("/purposes", response_model=PurposeListOut)
+async def list_template_purposes(new: Uses[NewTemplates], who: Reading) -> Response:
+    """What a new template can be for, each with the variables of its text."""
+    return bodies.answer({"purposes": [answers.purpose(each) for each in new.purposes.values()]})
+
+
+@router.get("/waiting", response_model=WaitingListOut)
+async def list_waiting_versions(workflow: Uses[TemplateWorkflow], who: Reading) -> Response:
+    """What waits for the caller: versions to approve, to publish and to revise, and its own that wait for others."""
+    found = await workflow.reviews.waiting(who.tenant, who.actor)
+    return bodies.answer({"waiting": [answers.waiting(each) for each in found]})
+
+
 @router.get("/export", response_model=TemplateExportOut)
 async def export_templates(transfer: Uses[Transfer], who: Reading) -> Response:
     """The files of every template as they are live, byte for byte."""
@@ -108,6 +129,28 @@ async def import_templates(request: Request, transfer: Uses[Transfer], who: Edit
         for template, files in given.templates.items()
     ]
     return bodies.answer({"results": [asdict(each) for each in results]})
+
+
+@router.post(
+    "/{template}",
+    response_model=TemplateTextOut,
+    status_code=201,
+    responses={409: {"description": ""}},
+    openapi_extra=body(NewTemplateIn),
+)
+async def create_template(request: Request, new: Uses[NewTemplates], who: Editing, template: Template) -> Response:
+    """Create a template for a purpose: a draft with the purpose's text in the wanted languages and channels."""
+    given = await bodies.read_model(request, NewTemplateIn, _LIMITS)
+    asked = NewTemplateRequest(
+        given.title,
+        given.purpose,
+        template,
+        tuple(given.locales),
+        tuple(given.channels),
+        comment=given.comment,
+    )
+    with answers.refusals():
+        return answers.text(await new.create(who.tenant, who.actor, asked), 201)
 
 
 @router.get("/{template}/versions", response_model=TemplateVersionListOut)
@@ -200,6 +243,27 @@ async def list_consequences(
     return bodies.answer({"consequences": [asdict(each) for each in found]})
 
 
+@router.get("/{template}/versions/{number}/findings", response_model=ReviewedFindingListOut)
+async def list_version_findings(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """The findings of a version, each with its key and with why it needs no change, where somebody has said so."""
+    with answers.refusals():
+        found = await workflow.reviews.findings(await workflow.text(who.tenant, template, number))
+    return bodies.answer({"findings": [answers.reviewed_finding(each) for each in found]})
+
+
+@router.get("/{template}/versions/{number}/comments", response_model=CommentListOut)
+async def list_version_comments(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """The comments on a version; of a draft, those on the version before it, where that was sent back."""
+    with answers.refusals():
+        text = await workflow.text(who.tenant, template, number)
+    found = await workflow.reviews.comments(text.stored) if text.stored else []
+    return bodies.answer({"comments": [answers.placed_comment(each) for each in found]})
+
+
 @router.get("/{template}/versions/{number}/provider-templates", response_model=ProviderTemplateListOut)
 async def list_provider_templates(
     workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
@@ -222,6 +286,8 @@ _BODIES: Mapping[type, type[RequestModel]] = {
     commands.Begin: BeginIn,
     commands.Save: SaveIn,
     commands.Comment: CommentIn,
+    commands.CommentAt: CommentAtIn,
+    commands.Explain: ExplainIn,
     commands.Reason: ReasonIn,
     commands.Publish: PublishIn,
     commands.RollBack: RollBackIn,

@@ -25,6 +25,27 @@ class BeginIn(RequestModel):
     comment: Comment = ""
 
 
+class NewTemplateIn(RequestModel):
+    """A new template. ``purpose``: see ``GET /v1/templates/purposes``; its text is the beginning."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "purpose": "first-reminder",
+                "title": "First reminder, card",
+                "locales": ["en-US", "zh-TW"],
+                "channels": ["sms", "email", "inapp"],
+            }
+        }
+    )
+
+    purpose: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+    title: Annotated[Text, Field(min_length=1, max_length=80)]
+    locales: Annotated[list[Locale], Field(min_length=1, max_length=30)]
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=30)]
+    comment: Comment = ""
+
+
 class SaveIn(RequestModel):
     """A draft's new text, whole."""
 
@@ -36,6 +57,22 @@ class CommentIn(RequestModel):
     """What the person says to it; kept as evidence."""
 
     comment: Comment = ""
+
+
+class CommentAtIn(RequestModel):
+    """A comment on ``words`` of the message on a channel in a locale, as the diff shows it; "": on all of it."""
+
+    channel: Channel
+    locale: Locale
+    words: Annotated[Text, Field(max_length=500)] = ""
+    comment: Annotated[Text, Field(min_length=1, max_length=500)]
+
+
+class ExplainIn(RequestModel):
+    """Why a finding needs no change. ``finding``: its key, from ``GET …/findings``."""
+
+    finding: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+    comment: Reason
 
 
 class ReasonIn(RequestModel):

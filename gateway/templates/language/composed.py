@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
+from itertools import accumulate
 
 from channels.profile import ChannelProfile, PartKind
 from gateway.templates.language.markdown import translate
@@ -94,33 +96,24 @@ def texts(
 
 
 class _PlacedText:
-    """A text made of pieces, which knows where each of its characters comes from."""
+    """A text made of pieces, which knows where each of its characters comes from: the Markdown, or the layout."""
 
-    def __init__(self, markdown: str) -> None:
-        self._markdown = markdown
-        self._starts: list[int] = []
-        self._places: list[Callable[[int], SourcePosition]] = []
-        self._texts: list[str] = []
-        self._length = 0
-
-    def add(self, text: str, place: Callable[[int], SourcePosition]) -> None:
-        """``place``: the position of the character at an offset of ``text``."""
-        self._starts.append(self._length)
-        self._places.append(place)
-        self._texts.append(text)
-        self._length += len(text)
-
-    def add_piece(self, piece: Piece) -> None:
-        moves = int(piece.verbatim)
-        self.add(piece.text, lambda at: SourcePosition(*line_and_column(self._markdown, piece.origin + at * moves)))
-
-    @property
-    def text(self) -> str:
-        return "".join(self._texts)
+    def __init__(self, markdown: str, pieces: Sequence[Piece], layout: str = "", inside: Container[int] = ()) -> None:
+        """``inside``: the numbers of the pieces whose origins are in the layout."""
+        self._markdown, self._layout, self._inside, self._pieces = markdown, layout, inside, pieces
+        self._starts = list(accumulate((len(each.text) for each in pieces), initial=0))
+        self.text = "".join([each.text for each in pieces])
 
     def locate(self, offset: int) -> SourcePosition:
-        index = bisect_right(self._starts, offset) - 1
-        return self._places[index](offset - self._starts[index]) if index >= 0 else SourcePosition(1, 1)
+        index = min(bisect_right(self._starts, offset), len(self._pieces)) - 1
+        if index < 0:
+            return SourcePosition(1, 1)
+        piece = self._pieces[index]
+        origin = piece.origin + (offset - self._starts[index]) * piece.verbatim
+        if index not in self._inside:
+            return SourcePosition(*line_and_column(self._markdown, origin))
+        line, column = line_and_column(self._layout, origin)
+        return SourcePosition(1, 1, f"{LAYOUT}:{line}:{column}")
 
 
 def _composed(
@@ -130,31 +123,36 @@ def _composed(
     layout = fragments.get(LAYOUT, _PLAIN_LAYOUT)
     has_foot = {"mail-foot", "mail-foot-opt-out"} <= fragments.keys() and "{% foot %}" in layout
     laid_out = frozenset(name.removesuffix("-mail") for name in fragments if name.endswith("-mail"))
-    made = translate(markdown, laid_out, _OPT_OUT if has_foot else "")
-    plain, html = _PlacedText(markdown), _PlacedText(markdown)
-    for piece in made.text:
-        plain.add_piece(piece)
+    made = compose(markdown, subject, preview, layout, laid_out, has_foot)
+    if isinstance(made, SourceError):
+        raise made.with_traceback(None)
+    return made
 
-    def in_layout(start: int) -> Callable[[int], SourcePosition]:
-        def place(at: int) -> SourcePosition:
-            line, column = line_and_column(layout, start + at)
-            return SourcePosition(1, 1, f"{LAYOUT}:{line}:{column}")
 
-        return place
-
+# The same for all jurisdictions: what differs are the shared texts, which are filled in later. And the editor's preview
+# compiles all locales after each keystroke, of which one has changed.
+@lru_cache(maxsize=256)
+def compose(
+    markdown: str, subject: str, preview: str, layout: str, laid_out: frozenset[str], has_foot: bool
+) -> tuple[_PlacedText, _PlacedText] | SourceError:
+    """The same of a layout, or why it can't be made. ``laid_out``: see ``translate``; ``has_foot``: it has one."""
+    try:
+        made = translate(markdown, laid_out, _OPT_OUT if has_foot else "")
+    except SourceError as error:
+        return error
     foot = "" if not has_foot else _FOOT_OPT_OUT if made.opt_out else _FOOT
     slots = {"title": _escaped(subject), "preview": _escaped(preview), "foot": foot}
+    pieces: list[Piece] = []
+    inside: set[int] = set()
     done = 0
     for slot in _SLOT.finditer(layout):
-        html.add(layout[done : slot.start()], in_layout(done))
+        inside.add(len(pieces))
+        pieces.append(Piece(layout[done : slot.start()], done, True))
         done = slot.end()
-        if slot[1] == "content":
-            for piece in made.html:
-                html.add_piece(piece)
-        else:
-            html.add(slots[slot[1]], lambda at: SourcePosition(1, 1))
-    html.add(layout[done:], in_layout(done))
-    return html, plain
+        pieces += made.html if slot[1] == "content" else [Piece(slots[slot[1]], 0)]
+    inside.add(len(pieces))
+    pieces.append(Piece(layout[done:], done, True))
+    return _PlacedText(markdown, pieces, layout, inside), _PlacedText(markdown, made.text)
 
 
 def _escaped(text: str) -> str:

@@ -19,23 +19,27 @@ from gateway.templates.language.markdown_writer import HELD, HeldText, MessageWr
 from gateway.templates.language.source_positions import SourceError
 from gateway.templates.translatable import translatable
 
-# The limits are our choice: many times what the longest letter has. They bound the parser's time to some tens of
-# milliseconds, whatever the text is (tests/unit/templates/test_hostile_markdown.py).
+# The limits are our choice: many times what the longest letter has. Whatever the text is, they bound what is made of
+# it, and so the time until its finding (tests/unit/templates/test_hostile_markdown.py).
 MOST_CHARACTERS = 20_000
-_MOST_SIGNS: Mapping[str, int] = {"{{": 250, "{%": 250, "[": 100, "*": 400, "_": 400, "|": 600, "\\": 300, "\n": 400}
+_MOST_SIGNS: Mapping[str, int] = {
+    "{{": 250, "{%": 250, "[": 100, "<": 100, "&": 300, "*": 400, "_": 400, "|": 400, "\\": 300, "\n": 400
+}  # fmt: skip
+_MOST_SHARED = 40  # shared texts: each is as long as they are
 _MOST_COLUMNS = 12  # of a table: the parser fills the rows that have fewer
+_MOST_CELLS = 300
 _MOST_ITEMS = 300
 _MOST_DEEP = 6  # lists and call-outs within each other
 
 _TAG = re.compile(
     r"\{%-?\s*comment\s*-?%\}.{0,4000}?\{%-?\s*endcomment\s*-?%\}|\{\{.{0,400}?\}\}|\{%.{0,400}?%\}", re.DOTALL
 )
+_SHARED = re.compile(r"\{%-?\s*render\b")
 _CONTROL_LINE = re.compile(r"[ \t]*(?:\ue000\d+\ue001[ \t]*)+")
 _HTML = re.compile(r"<(?!https?://|mailto:)[A-Za-z/!?]")
 _MARKERS = re.compile(r"(?:[ \t]*(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])))*")
 
 
-@lru_cache(maxsize=256)  # the editor's preview translates all locales after each keystroke, of which one has changed
 def translate(source: str, laid_out: frozenset[str], opt_out: str) -> Translated:
     """Translate a text. Raises SourceError with the offset in ``source``.
 
@@ -69,7 +73,11 @@ def _bound(source: str) -> None:
             shown = translatable("line ends") if sign == "\n" else repr(sign)
             detail = translatable("there are more than {most} of {sign}: shorten it", most=most, sign=shown)
             raise SourceError(detail, _nth(source, sign, most))
-    offset = items = 0
+    shared = list(_SHARED.finditer(source))
+    if len(shared) > _MOST_SHARED:
+        detail = translatable("there are more than {most} shared texts: shorten it", most=_MOST_SHARED)
+        raise SourceError(detail, shared[_MOST_SHARED].start())
+    offset = items = columns = cells = 0
     for line in source.split("\n"):
         markers = _MARKERS.match(line)
         depth = len(re.findall(r"\S+", markers[0].replace(">", "> "))) if markers else 0
@@ -81,7 +89,17 @@ def _bound(source: str) -> None:
             raise SourceError(translatable("lists have more than {most} items", most=_MOST_ITEMS), offset)
         if line.count("|") > _MOST_COLUMNS + 1:
             raise SourceError(translatable("a table has more than {most} columns", most=_MOST_COLUMNS), offset)
+        # The parser fills rows that have fewer cells than the line below the heads.
+        columns = len(line.strip(" |>").split("|")) if _ends_heads(line) else columns * bool(line.strip())
+        cells += columns
+        if cells > _MOST_CELLS:
+            raise SourceError(translatable("tables have more than {most} cells", most=_MOST_CELLS), offset)
         offset += len(line) + 1
+
+
+def _ends_heads(line: str) -> bool:
+    """Whether a line may be the one below a table's heads, such as ``|---|---:|``."""
+    return "-" in line and "|" in line and set(line) <= set(" \t>|:-")
 
 
 def _nth(source: str, sign: str, number: int) -> int:

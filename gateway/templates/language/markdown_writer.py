@@ -256,10 +256,11 @@ class MessageWriter:
 
     def _name_column(self, head: SyntaxTreeNode) -> None:
         """The column's name before its value, in the plain text only."""
-        html, at = list(self._made.html), self._at
+        html, at = len(self._made.html), self._at
         self._at = self._source.lines[head.map[0]] if head.map else 0
         self._inlines(head)
-        self._made.html, self._at = html, at
+        del self._made.html[html:]
+        self._at = at
         self._plain(" ")
 
     # ── words ──

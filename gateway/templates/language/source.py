@@ -11,6 +11,7 @@ from typing import Any
 from gateway.templates.translatable import Translatable, translatable
 
 FRAGMENTS = "_fragments"
+SETTINGS = "template.toml"  # a template's file that is no text
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,24 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class CommentAt:
+    """A comment on ``words`` of the message on a channel in a locale; "": on the whole message."""
+
+    channel: str
+    locale: str
+    comment: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Why the finding with this key needs no change."""
+
+    finding: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """``files`` None: begin from what is live."""
 
@@ -186,6 +204,15 @@ async def _reject(workflow: TemplateWorkflow, to: Target, given: Reason) -> Resu
     return await workflow.reject(to.tenant, to.template, to.number, to.actor, given.comment)
 
 
+async def _comment(workflow: TemplateWorkflow, to: Target, given: CommentAt) -> Result:
+    place = (given.channel, given.locale, given.words)
+    return await workflow.reviews.comment(to.tenant, to.template, to.number, to.actor, place, given.comment)
+
+
+async def _explain(workflow: TemplateWorkflow, to: Target, given: Explain) -> Result:
+    return await workflow.reviews.explain(to.tenant, to.template, to.number, to.actor, given.finding, given.comment)
+
+
 async def _publish(workflow: TemplateWorkflow, to: Target, given: Publish) -> Result:
     return await workflow.publish(
         to.tenant, to.template, to.number, to.actor, given.comment, given.at, confirmed=given.confirm
@@ -275,6 +302,22 @@ COMMANDS: Mapping[str, Command] = {
             Subject.VERSION,
             Reason,
             _reject,
+        ),
+        Command(
+            "comment",
+            "Comment on words of a submitted version's message, as borrowers read it.",
+            Permission.APPROVE,
+            Subject.VERSION,
+            CommentAt,
+            _comment,
+        ),
+        Command(
+            "explain",
+            "Record why a draft's finding needs no change; the approver reads it. An error can't be explained away.",
+            Permission.EDIT,
+            Subject.VERSION,
+            Explain,
+            _explain,
         ),
         Command(
             "publish",

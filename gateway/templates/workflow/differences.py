@@ -9,7 +9,7 @@ from difflib import SequenceMatcher, unified_diff
 
 from channels.content import Content
 from channels.profile import Profiles
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import Translatable, translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview, all_previews

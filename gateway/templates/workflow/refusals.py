@@ -4,6 +4,9 @@
   ├── NoSuchVersion       there is no such template or version for this tenant
   ├── WrongState          its state does not allow it
   ├── DraftExists         another draft is open; the exception has it
+  ├── TemplateExists      another template has the id
+  ├── BadPlan             a new template can't be made so; the exception has the field
+  ├── BadComment          a comment or an explanation can't be recorded so
   ├── EditedMeanwhile     another user has saved the draft since; the exception has the stored text
   ├── SamePerson          a second person has to do it
   ├── AlreadyScheduled    another version is to be published
@@ -44,6 +47,30 @@ class DraftExists(TemplateRefusal):
         number = current.stored.number
         super().__init__(f"version {number} is an open draft: go on with it, or discard it first")
         self.current = current
+
+
+class TemplateExists(TemplateRefusal):
+    kind = "template_exists"
+
+
+class BadPlan(TemplateRefusal):
+    """``field``: title, purpose, template, locales or channels."""
+
+    kind = "invalid_request"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+
+
+class BadComment(TemplateRefusal):
+    """``field``: comment, channel, words or finding."""
+
+    kind = "invalid_request"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
 
 
 class EditedMeanwhile(TemplateRefusal):

@@ -5,14 +5,13 @@ Returns files as an editor sees them, which may still have lint errors. Must not
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from channels.profile import ChannelProfile, Part, Profiles
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
+from gateway.templates.workflow.variable_settings import with_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def starting_files(plan: NewTemplate, profiles: Profiles, source: Mapping[str, s
         "category": plan.category,
         "default_locale": default if default in plan.locales else plan.locales[0],
     }
-    files = {SETTINGS: _with(words[SETTINGS], settings)}
+    files = {SETTINGS: with_settings(words[SETTINGS], settings)}
     for locale in plan.locales:
         for part in (part for channel in plan.channels for part in _form(profiles[channel], words, locale, default)):
             copied = words.get(f"{locale}/{part.file}") or words.get(f"{default}/{part.file}")
@@ -55,14 +54,3 @@ def _form(profile: ChannelProfile, words: Mapping[str, str], locale: str, defaul
         if any(f"{place}/{file}" in words for file in profile.files):
             return profile.form(words, f"{place}/")
     return profile.written or profile.parts
-
-
-def _with(settings: str, values: Mapping[str, str]) -> str:
-    """The settings with these lines at the top; everything else, comments included, is unchanged."""
-    tables = re.search(r"^\[", settings, re.MULTILINE)
-    head, rest = (settings[: tables.start()], settings[tables.start() :]) if tables else (settings, "")
-    for name in values:
-        head = re.sub(rf"^{name}\s*=.*\n?", "", head, flags=re.MULTILINE)
-    # A JSON string with unescaped non-ASCII characters is a valid TOML string.
-    lines = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
-    return lines + (head or "\n") + rest

@@ -36,6 +36,8 @@ _EVENT_DETAILS = (
     "approved_by",
 )  # the details of a transition's event, besides actor and reason
 
+_DECISIONS = ("template_approved", "template_rejected")
+
 
 class TemplateUnitOfWork:
     """A tenant's template, locked until the transaction ends, with the transitions of its versions."""
@@ -98,7 +100,11 @@ class TemplateUnitOfWork:
         if to not in TEMPLATE_TRANSITIONS[stored.state]:
             raise WrongState(f"version {stored.number} is {stored.state}, so it can't become {to}")
         self.change(stored.number, state=to, updated_by=actor, **changes)
-        detail = {name: str(value) for name, value in changes.items() if name in _EVENT_DETAILS and value is not None}
+        detail: dict[str, Any] = {
+            name: str(value) for name, value in changes.items() if name in _EVENT_DETAILS and value is not None
+        }
+        if kind in _DECISIONS:  # whoever reads the event can tell them
+            detail["authors"] = list(dict.fromkeys((*stored.editors, stored.submitted_by)))
         self.record(kind, stored.number, to, actor, comment, detail)
 
     def change(self, number: int, **values: Any) -> None:

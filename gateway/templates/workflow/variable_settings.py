@@ -1,9 +1,10 @@
-"""Declares variables in a template's settings without touching the rest of the text, remarks included."""
+"""Writes values and variables into a template's settings without touching the rest of the text, remarks included."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from gateway.templates.language.variables import TYPES, VariableSpec
 
@@ -15,6 +16,17 @@ def is_valid(spec: VariableSpec) -> bool:
     """Whether a declaration can be written; whether the example fits its type is the lint's to say."""
     described = 0 < len(spec.description) <= _LONGEST
     return bool(_NAME.fullmatch(spec.name)) and spec.type in TYPES and described and 0 < len(spec.example) <= _LONGEST
+
+
+def with_settings(settings: str, values: Mapping[str, str]) -> str:
+    """The settings with these lines at the top; everything else, comments included, is unchanged."""
+    tables = re.search(r"^\[", settings, re.MULTILINE)
+    head, rest = (settings[: tables.start()], settings[tables.start() :]) if tables else (settings, "")
+    for name in values:
+        head = re.sub(rf"^{name}\s*=.*\n?", "", head, flags=re.MULTILINE)
+    # A JSON string with unescaped non-ASCII characters is a valid TOML string.
+    lines = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
+    return lines + (head or "\n") + rest
 
 
 def with_variable(settings: str, spec: VariableSpec) -> str:

@@ -7,7 +7,7 @@ files, stored as written; the source for rendering is an argument of ``submit``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -241,6 +241,14 @@ class VersionStore:
         if template is not None:
             query = query.where(columns.template == template)
         query = query.order_by(columns.template, columns.number.desc())
+        return await self._database.read(
+            lambda connection: [stored_version_from(row) for row in connection.execute(query)]
+        )
+
+    async def changed_since(self, since: datetime, states: Collection[TemplateState]) -> list[StoredVersion]:
+        """The versions of all tenants that are in one of ``states`` and have changed since then."""
+        columns = template_editions.c
+        query = select(*COLUMNS).where(columns.updated_at >= since, columns.state.in_(states))
         return await self._database.read(
             lambda connection: [stored_version_from(row) for row in connection.execute(query)]
         )

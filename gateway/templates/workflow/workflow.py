@@ -26,6 +26,7 @@ from gateway.templates.workflow.differences import Difference, difference
 from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
+from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
 from gateway.templates.workflow.versions_store import VersionStore
@@ -70,8 +71,10 @@ class TemplateWorkflow:
         prices: Mapping[str, Price],
         clock: Clock,
         provider_templates: ProviderTemplates,
+        reviews: TemplateReviews,
     ) -> None:
         self.provider_templates = provider_templates
+        self.reviews = reviews
         self._store = versions
         self._catalog = catalog
         self._repository = repository

@@ -129,6 +129,9 @@
     area.setSelectionRange(start, start + (lines[line - 1] || "").length);
   }
 
+  // A reason for a finding is no part of the text: a preview of it would replace the finding while one types.
+  for (const each of editor.querySelectorAll(".findings")) each.addEventListener("input", (event) => event.stopPropagation());
+
   // ── samples and languages ──
   let kind = "";
   function refresh(sample) {
@@ -173,6 +176,7 @@
     if (at >= 0 && event.key === "End") { event.preventDefault(); show(tabs[tabs.length - 1]); }
     // Enter in a one-line field would press the form's first button, and save.
     if (event.key === "Enter" && event.target.matches("#sample input")) { event.preventDefault(); refresh(""); }
+    if (event.key === "Enter" && event.target.matches("input[name^='reason.']")) { event.preventDefault(); event.target.parentElement.querySelector("button").click(); }
     if (event.key === "Enter" && event.target.matches("input[name^=variable_]")) { event.preventDefault(); document.getElementById("set-variable").click(); }
   });
 

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from gateway.templates import TemplateSource, TemplateVersion
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
 from tests.support.channel_profiles import PROFILES
 from tests.support.template_services import FOLDER, LENDER

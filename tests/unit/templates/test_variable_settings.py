@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from gateway.templates.folder import SETTINGS
+from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.workflow.variable_settings import is_valid, with_variable, without_variable
 from tests.support.template_services import FOLDER

@@ -88,6 +88,32 @@ async def test_a_case_system_is_told_what_became_of_its_request(
     assert "gateway_webhook_messages_waiting 0.0" in metrics
 
 
+async def test_authors_are_told_what_became_of_their_template(
+    client: Client, gateway: Gateway, receiver: Receiver
+) -> None:
+    """Who decided what about which version, in the words of the decision; nothing of a borrower."""
+    types = ["template.submitted", "template.commented", "template.rejected"]
+    await client.post("/v1/webhook-endpoints", {"url": receiver.url, "types": types})
+    editing = gateway.editor.workflow
+    draft = await editing.begin("acme", "overdue-first", "user:ann")
+    await editing.submit("acme", "overdue-first", draft.number, 1, "user:ann", "please read")
+    place = ("sms", "en-US", "Example Bank")
+    await editing.reviews.comment("acme", "overdue-first", draft.number, "user:bob", place, "Which one?")
+    await editing.reject("acme", "overdue-first", draft.number, "user:bob", "see my comment")
+    await turns(gateway)
+    told = [json.loads(body) for _, body in receiver.heard]
+    assert [each["type"] for each in told] == types
+    assert told[1]["data"]["words"] == "Example Bank"
+    rejected = {name: told[2]["data"][name] for name in ("template", "number", "actor", "comment", "authors")}
+    assert rejected == {
+        "template": "overdue-first",
+        "number": draft.number,
+        "actor": "user:bob",
+        "comment": "see my comment",
+        "authors": ["user:ann"],
+    }
+
+
 async def test_telling_again_uses_the_same_id(client: Client, gateway: Gateway, receiver: Receiver) -> None:
     """A refused message waits for its next turn; a replay tells it at once, and what arrived only when asked."""
     path = "/v1/webhook-endpoints"

@@ -1,0 +1,156 @@
+"""Commands of writers and approvers on a running gateway: new templates by purpose, reviews and their comments."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from gateway.cli import console
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
+from gateway.cli.runner import DEMO_DIR
+
+Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
+
+Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]
+
+
+def install(app: typer.Typer) -> None:
+    """Add the commands to ``gateway template``."""
+    for command in (new, purposes, waiting, comments, comment, findings, explain):
+        app.command()(command)
+
+
+def purposes(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
+    """List what a new template can be for, with the variables of its text."""
+    found = ask("/v1/templates/purposes", None, url, key, data_dir)["purposes"]
+    if as_json:
+        _json(found)
+        return
+    rows = []
+    for each in found:
+        variables = ", ".join(f"{one['name']} ({one['example']})" for one in each["variables"])
+        rows.append((each["id"], each["title"], each["category"], " ".join(each["locales"]), variables))
+    console.STDOUT.print(console.table(None, ("purpose", "title", "category", "locales", "variables"), rows))
+
+
+def new(
+    template: Template,
+    purpose: Annotated[str, typer.Option(help="What it is for; see gateway template purposes.")],
+    title: Annotated[str, typer.Option(help="For colleagues; at most 80 characters.")],
+    locales: Annotated[list[str], typer.Option("--locale", help="Like zh-TW; may be repeated.")],
+    channels: Annotated[list[str], typer.Option("--channel", help="Like sms; may be repeated.")],
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Create a template for a purpose: a draft with the purpose's text."""
+    body = {"purpose": purpose, "title": title, "locales": locales, "channels": channels}
+    made = ask(f"/v1/templates/{quote(template, safe='')}", body, url, key, data_dir)
+    if as_json:
+        _json(made)
+        return
+    console.STDERR.print(f"{made['template']} {made['number']} is a draft")
+
+
+def waiting(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
+    """List what waits for you: to approve, to publish, sent back to you, and yours that wait for others."""
+    found = ask("/v1/templates/waiting", None, url, key, data_dir)["waiting"]
+    if as_json:
+        _json(found)
+        return
+    columns = ("for", "template", "number", "title", "since", "comment")
+    rows = []
+    for each in found:
+        stored = each["stored"]
+        about = (stored["template"], str(stored["number"]), each["title"], stored["updated_at"], each["comment"])
+        rows.append((each["waits"], *about))
+    console.STDOUT.print(console.table(None, columns, rows))
+
+
+def comments(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List the comments on a version, each with the words that it is about."""
+    found = ask(_path(template, number, "comments"), None, url, key, data_dir)["comments"]
+    if as_json:
+        _json(found)
+        return
+    columns = ("channel", "locale", "words", "comment", "actor", "at")
+    console.STDOUT.print(console.table(None, columns, [[each[one] for one in columns] for each in found]))
+
+
+def comment(
+    template: Template,
+    number: Number,
+    channel: Annotated[str, typer.Option(help="Of the message, like sms.")],
+    locale: Annotated[str, typer.Option(help="Of the message, like zh-TW.")],
+    text: Annotated[str, typer.Option(help="The comment.")],
+    words: Annotated[str, typer.Option(help="Words of the message; default: all of it.")] = "",
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Comment on a submitted version, at words of a message as borrowers read it."""
+    body = {"channel": channel, "locale": locale, "words": words, "comment": text}
+    ask(_path(template, number, "comment"), body, url, key, data_dir)
+    console.STDERR.print(f"commented on {template} {number}")
+
+
+def findings(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List the findings of a version, with why they need no change where somebody has said so."""
+    found = ask(_path(template, number, "findings"), None, url, key, data_dir)["findings"]
+    if as_json:
+        _json(found)
+        return
+    rows = []
+    for each in found:
+        one, why = each["finding"], each["explanation"]
+        rows.append(
+            (
+                each["key"],
+                one["level"],
+                one["where"],
+                str(one["line"] or ""),
+                one["detail"],
+                why["reason"] if why else "",
+            )
+        )
+    console.STDOUT.print(console.table(None, ("key", "level", "where", "line", "what", "explained"), rows))
+
+
+def explain(
+    template: Template,
+    number: Number,
+    finding: Annotated[str, typer.Argument(help="Its key; see gateway template findings.")],
+    why: Annotated[str, typer.Option("--reason", help="The reason, for the approver; kept as evidence.")],
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Record why a draft's finding needs no change. An error can't be explained away."""
+    ask(_path(template, number, "explain"), {"finding": finding, "comment": why}, url, key, data_dir)
+    console.STDERR.print(f"explained a finding of {template} {number}")
+
+
+def _path(template: str, number: int, part: str) -> str:
+    return f"/v1/templates/{quote(template, safe='')}/versions/{number}/{part}"
+
+
+def _json(found: Any) -> None:
+    typer.echo(json.dumps(found, ensure_ascii=False))
