@@ -74,7 +74,7 @@ def simulate(
     from gateway.cli import simulating
     from gateway.journeys.assumptions import Assumptions, read_assumptions
     from gateway.journeys.definition import BadDefinition
-    from gateway.journeys.simulation import difference, view
+    from gateway.journeys.simulation_view import difference, view
 
     try:
         assumed = read_assumptions(assume.read_text("utf-8")) if assume is not None else Assumptions()

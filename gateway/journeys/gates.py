@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gateway.core.states import State
-from gateway.journeys.advance import step_key
+from gateway.journeys.actions import step_key
 from gateway.journeys.definition import JourneyDefinition, StepRules
 from gateway.journeys.journey import Approval, Gate, Journey, JourneyFacts, JourneyState, SentStep
+from gateway.journeys.pauses import standing_holds
 
 _TWO = 2
 _WITH_BORROWER = (State.SENT, State.DELIVERED)
@@ -57,10 +58,7 @@ def unmet(
     met = {
         "plan_offered": any(_reached(facts.sent.get(step_key(each))) for each in offers),
         "two_delivered": sum(each.delivered for each in facts.sent.values()) >= _TWO,
-        "no_hold": not any(
-            each.case_id in (None, facts.case.id) and each.start <= now and (each.end is None or now < each.end)
-            for each in facts.holds
-        ),
+        "no_hold": not standing_holds(facts, now),
         "hardship_asked": asked or any(_reached(facts.sent.get(step_key(each))) for each in asks),
         "notice_over": _notice_over(definition, facts, now, max(step.gate.notice, pack_notice)),
     }

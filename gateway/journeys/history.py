@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.journeys.advance import Action, Emit, Send
+from gateway.journeys.actions import Action, Emit, Send
 from gateway.journeys.journey import Journey, JourneyState, StepRecord, StepResult
 
 _TOLD = frozenset({StepResult.SENT, StepResult.REJECTED, StepResult.APPROVED, StepResult.EMITTED})

@@ -139,6 +139,6 @@ class JourneyFacts:
 
     case: CaseRecord
     holds: tuple[Hold, ...] = ()
-    sent: Mapping[str, SentStep] = field(default_factory=dict)  # by the step's key, see ``advance.step_key``
+    sent: Mapping[str, SentStep] = field(default_factory=dict)  # by the step's key, see ``actions.step_key``
     opted_out: bool = False  # of everything
     stopped: bool = False  # an operator stopped the definition

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, and_, select
 
 from gateway.core.codec import instant
 from gateway.journeys.arms import in_holdout
+from gateway.journeys.claiming import decode_journey
 from gateway.journeys.definition import JourneyDefinition, parse
 from gateway.journeys.report import ReportRow
-from gateway.journeys.store import count_by_step, decode_journey
+from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import journey_versions, journeys
 from gateway.storage.schema import events

@@ -13,12 +13,14 @@ from datetime import datetime
 from gateway.core.clock import Clock
 from gateway.core.errors import InvalidData, UnknownTemplate
 from gateway.core.requests import AcceptResult, NotificationRequest, RejectedRequest
-from gateway.journeys.advance import Advance, CancelPending, EnterAnother, Send, advance, exited
+from gateway.journeys.actions import Advance, CancelPending, EnterAnother, Send, exited
+from gateway.journeys.advance import advance
+from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.gates import approved, gate_step, refused, reopened
 from gateway.journeys.history import JourneyEvent, events_of
 from gateway.journeys.journey import Approval, Journey, JourneyState, StepResult
 from gateway.journeys.requests import CLIENT, request_of
-from gateway.journeys.store import ClaimedJourney, JourneyChange, JourneyStore
+from gateway.journeys.store import JourneyChange, JourneyStore
 from gateway.policy import Packs
 from gateway.policy.notice import notice_period
 

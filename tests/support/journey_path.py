@@ -15,11 +15,12 @@ from gateway.core.requests import AcceptResult, DecidedRequest, NotificationRequ
 from gateway.core.states import PENDING_STATES, State
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord
+from gateway.journeys.claiming import decode_journey
 from gateway.journeys.definition_store import JourneyDefinitions
 from gateway.journeys.journey import Journey
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.runner import JourneyRunner, PathServices
-from gateway.journeys.store import JourneyStore, decode_journey
+from gateway.journeys.store import JourneyStore
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import journeys
 from gateway.storage.schema import deliveries, notifications

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.advance import Advance, CancelPending, Emit, EnterAnother, Send, advance, enter
+from gateway.journeys.actions import Advance, CancelPending, Emit, EnterAnother, Send
+from gateway.journeys.advance import advance, enter
 from gateway.journeys.arms import arm_of, in_holdout
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
 from gateway.journeys.definition import parse
