@@ -32,6 +32,7 @@ from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
+from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import BadDefinition, schema
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
@@ -39,7 +40,6 @@ from gateway.journeys.journey import Journey
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.report import report
-from gateway.journeys.runner import JourneyRunner, NoSuchJourney
 
 router = APIRouter(tags=["journeys"])
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
@@ -211,17 +211,20 @@ async def decide_journey(
     who: Managing,
     journey_id: Identifier,
     act: JourneyAct,
-    runner: Uses[JourneyRunner],
+    persons: Uses[JourneyActs],
 ) -> Response:
-    """A person's act, with the reason: on the gate (approve, refuse, reopen) or the journey (pause, resume, end)."""
+    """A person's act, with the reason: on the gate (approve, refuse, reopen), or the journey (pause, resume, end).
+
+    ``reopen`` also has a journey go on that was set aside, because it could not be decided.
+    """
     given = await bodies.read_model(request, ReviewIn)
     acts = {
-        "approve": runner.approve,
-        "refuse": runner.refuse,
-        "reopen": runner.reopen,
-        "pause": runner.pause,
-        "resume": runner.resume,
-        "end": runner.end,
+        "approve": persons.approve,
+        "refuse": persons.refuse,
+        "reopen": persons.reopen,
+        "pause": persons.pause,
+        "resume": persons.resume,
+        "end": persons.end,
     }
     try:
         journey = await acts[act](who.tenant, journey_id, who.actor, given.reason)

@@ -75,5 +75,5 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.journeys.definitions,
         gateway.journeys.reads,
         gateway.journeys.migration,
-        gateway.journeys.runner,
+        gateway.journeys.acts,
     )

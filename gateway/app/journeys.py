@@ -10,13 +10,15 @@ from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
 from gateway.core.clock import Clock
 from gateway.core.errors import UnknownTemplate
+from gateway.journeys.acts import JourneyActs
 from gateway.journeys.case_store import CaseStore
+from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.definition_store import JourneyDefinitions, Lint
 from gateway.journeys.lint import FindTemplate, JourneyFinding, TemplateFacts, lint
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
-from gateway.journeys.runner import JourneyRunner, PathServices
+from gateway.journeys.runner import JourneyRunner
 from gateway.journeys.store import JourneyStore
 from gateway.policy import Packs
 from gateway.templates import Catalog
@@ -29,6 +31,7 @@ class JourneyServices:
     cases: CaseStore
     definitions: JourneyDefinitions
     runner: JourneyRunner
+    acts: JourneyActs
     reads: JourneyReads
     migration: JourneyMigration
 
@@ -46,7 +49,8 @@ def build_journeys(ledger: LedgerParts, templates: LoadedTemplates, path: PathPa
     return JourneyServices(
         CaseStore(database, ledger.signer.digest, clock),
         definitions,
-        JourneyRunner(store, services, templates.packs, clock),
+        JourneyRunner(store, services, clock),
+        JourneyActs(store, services, templates.packs, clock),
         JourneyReads(database),
         JourneyMigration(store, definitions, clock),
     )

@@ -249,7 +249,10 @@ def decide(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Approve, refuse or reopen a gate; pause, resume or end a journey. The key's owner is who did it."""
+    """Approve, refuse or reopen a gate; go on with what was set aside (reopen); pause, resume or end a journey.
+
+    The key's owner is who did it.
+    """
     made = ask(f"/v1/journeys/{quote(journey, safe='')}/{act}", {"reason": reason}, url, key, data_dir)
     typer.echo(f"{made['id']}: {made['state']}{' ' + made['reason'] if made['reason'] else ''}")
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.reasons import HoldKind
 from gateway.journeys.actions import Action, Advance, Emit, EnterAnother, exited
 from gateway.journeys.arms import arm_of, in_holdout
 from gateway.journeys.cases import ended_by, latest_promise_broken, standing_plan
 from gateway.journeys.definition import JourneyDefinition
-from gateway.journeys.journey import ExitReason, Gate, Journey, JourneyFacts, JourneyState, StepResult
+from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState
 from gateway.journeys.pauses import pause_causes, paused, resumed, standing_holds
 from gateway.journeys.steps import SOON, next_step, recorded, send_of
 
 # These end every journey, whether its definition says so or not: nobody is reminded of what is paid, or of what is
 # another one's, and nobody who has died (contact-rules: wrong party, deceased).
-ALWAYS_EXIT = ("closed", "paid", "deceased", "wrong_party")
+ALWAYS_EXIT = (ExitReason.CLOSED, ExitReason.PAID, ExitReason.DECEASED, ExitReason.WRONG_PARTY)
 _DAY = timedelta(days=1)
 
 
@@ -65,6 +66,25 @@ def _go_on(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts,
     return next_step(definition, journey, facts, now)
 
 
+def set_aside(
+    definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, why: JourneyReview, now: datetime
+) -> Advance:
+    """The journey waits for a person, for it can't be decided; what ends it ends it all the same.
+
+    Approvals of an open gate are void, as after a hold.
+    """
+    if not journey.ended and (reason := exit_reason(definition, facts, now)):
+        return _exit(definition, journey, reason)
+    return waiting_for_review(journey, why)
+
+
+def waiting_for_review(journey: Journey, why: JourneyReview) -> Advance:
+    """The journey with nothing due until a person has looked at it."""
+    if journey.ended:
+        return Advance(journey)
+    return Advance(replace(journey, state=JourneyState.REVIEW, reason=why, gate=None, due_at=None))
+
+
 def exit_reason(definition: JourneyDefinition, facts: JourneyFacts, now: datetime) -> str:
     """Why the journey ends now; "" where it goes on."""
     words = {*ALWAYS_EXIT, *definition.exit.on}
@@ -82,10 +102,10 @@ def exit_reason(definition: JourneyDefinition, facts: JourneyFacts, now: datetim
     plan = standing_plan(facts.case)
     if definition.enter.counts_from == "first_instalment":
         if plan is None:
-            return "plan_ended"
+            return ExitReason.PLAN_ENDED
     elif plan is not None and ExitReason.PLAN_AGREED in words:
         return ExitReason.PLAN_AGREED
-    return "opted_out" if facts.opted_out and "opted_out" in words else ""
+    return ExitReason.OPTED_OUT if facts.opted_out and ExitReason.OPTED_OUT in words else ""
 
 
 def _exit(definition: JourneyDefinition, journey: Journey, reason: str) -> Advance:
@@ -114,6 +134,6 @@ def _at_gate(definition: JourneyDefinition, journey: Journey, gate: Gate, now: d
         return Advance(replace(passed, due_at=now + SOON), tuple(actions))
     lapses = gate.opened_at + step.gate.expires
     if now >= lapses:
-        lapsed = replace(journey, state=JourneyState.REVIEW, reason="gate_lapsed", gate=None, due_at=None)
-        return Advance(lapsed, (Emit("case.gate_lapsed", step.id),))
+        lapsed = waiting_for_review(journey, JourneyReview.GATE_LAPSED)
+        return replace(lapsed, actions=(Emit("case.gate_lapsed", step.id),))
     return Advance(replace(journey, state=JourneyState.GATE, due_at=lapses))

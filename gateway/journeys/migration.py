@@ -62,7 +62,7 @@ class JourneyMigration:
             )
             for each in batch
         ]
-        return (await self._store.write(changes, now)).count(False)
+        return (await self._store.write(changes, now)).count(None)
 
 
 def _row(claimed: ClaimedJourney, definition: JourneyDefinition, now: datetime) -> dict[str, Any]:

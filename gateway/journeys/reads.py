@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, select
 from gateway.core.codec import instant
 from gateway.journeys.arms import in_holdout
 from gateway.journeys.claiming import decode_journey
-from gateway.journeys.definition import JourneyDefinition, parse
+from gateway.journeys.definition import JourneyDefinition, parse_pinned
 from gateway.journeys.report import ReportRow
 from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
@@ -80,7 +80,7 @@ class JourneyReads:
         mine = and_(journeys.c.tenant == tenant, journeys.c.definition == definition)
         query = select(journeys).where(mine)
         sources = await self.sources(tenant, definition)
-        definitions = {version: parse(source) for version, (_, source) in sources.items()}
+        definitions = {version: parse_pinned(source, version) for version, (_, source) in sources.items()}
         if since is not None:
             query = query.where(journeys.c.entered_at >= since)
 

@@ -5,21 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
+from gateway.core.journey_events import ExitReason, StepResult
 from gateway.journeys import conditions
 from gateway.journeys.actions import Action, Advance, Emit, Send, exited, step_key
 from gateway.journeys.arms import fraction
 from gateway.journeys.cases import broken_promises, facts_of, standing_plan, zone_of
 from gateway.journeys.definition import JourneyDefinition, StepRules
-from gateway.journeys.journey import (
-    ExitReason,
-    Gate,
-    Journey,
-    JourneyFacts,
-    JourneyState,
-    SentStep,
-    StepRecord,
-    StepResult,
-)
+from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState, SentStep, StepRecord
 
 _DAY = timedelta(days=1)
 # The least time until a journey that is not over is looked at again.

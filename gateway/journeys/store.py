@@ -65,12 +65,15 @@ class JourneyStore:
             self._looked_at = safe
         return more
 
-    async def enter(self, now: datetime) -> int:
-        """Have the cases that meet a live definition's conditions enter it; how many cases were looked at."""
+    async def enter(self, now: datetime) -> int | None:
+        """Have a batch of cases enter the live definitions whose conditions they meet; how many journeys that made.
+
+        None where no case was to be looked at.
+        """
         due = and_(case_records.c.check_at.is_not(None), case_records.c.check_at <= now)
         query = select(case_records.c.id).where(due).limit(1)
         if await self._database.read(lambda connection: connection.execute(query).first()) is None:
-            return 0
+            return None
         return await self._database.write(lambda connection: enter_due(connection, now))
 
     async def due(self, now: datetime, most: int) -> list[str]:
@@ -113,12 +116,15 @@ class JourneyStore:
             lambda connection: claimed_journeys(connection, connection.execute(query).all())
         )
 
-    async def write(self, decided: Sequence[JourneyChange], now: datetime) -> list[bool]:
-        """Write what was decided; False for each journey of which something has changed meanwhile."""
+    async def write(self, decided: Sequence[JourneyChange], now: datetime) -> list[int | None]:
+        """Write what was decided: for each how many journeys its case entered by it, or None for one that is void.
+
+        Void is what was decided on facts that have changed meanwhile.
+        """
         return await self._database.write(lambda connection: _write(connection, decided, now))
 
 
-def _write(connection: Connection, decided: Sequence[JourneyChange], now: datetime) -> list[bool]:
+def _write(connection: Connection, decided: Sequence[JourneyChange], now: datetime) -> list[int | None]:
     ids = sorted(each.after.id for each in decided)
     query = select(journeys.c.id, journeys.c.revision, journeys.c.event_hash, journeys.c.version)
     locked = connection.execute(query.where(journeys.c.id.in_(ids)).order_by(journeys.c.id).with_for_update())
@@ -132,11 +138,12 @@ def _write(connection: Connection, decided: Sequence[JourneyChange], now: dateti
             values.append(_values(chain, each, row, now))
     writes = updating(connection, journeys, ("id",), values)
     execute_pipelined(connection, [*writes, *chain.statements(connection)])
-    for each, current in zip(decided, done, strict=True):
-        if current:
-            for name in each.enters:
-                enter_named(connection, each.claimed.tenant, each.claimed.facts.case, name, now)
-    return done
+    return [
+        sum(enter_named(connection, each.claimed.tenant, each.claimed.facts.case, name, now) for name in each.enters)
+        if current
+        else None
+        for each, current in zip(decided, done, strict=True)
+    ]
 
 
 def _values(chain: Chain, each: JourneyChange, row: Any, now: datetime) -> dict[str, Any]:

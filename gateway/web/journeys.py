@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import Uses
+from gateway.core.journey_events import JourneyReview
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import parse
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.reads import JourneyReads
-from gateway.journeys.runner import JourneyRunner, NoSuchJourney
 from gateway.web.access import PageRoute, authenticated_form, display_names, message, pages_of, require_role
 from gateway.web.journey_drawing import draw
 from gateway.web.page import headers
@@ -61,7 +62,10 @@ async def show_course(
     acts = _ACTS.get(found["state"], ("pause", "end")) if may else ()
     acts = tuple(each for each in acts if each != "resume" or found["held_by"])
     who = await display_names(request, session)
-    values = {"session": session, "journey": found, "acts": acts, "who": who, "sentence": _sentence_key}
+    label = {
+        each: "take_up" if each == "reopen" and found["reason"] != JourneyReview.GATE_LAPSED else each for each in acts
+    }
+    values = {"session": session, "journey": found, "acts": label, "who": who, "sentence": _sentence_key}
     return pages_of(request).respond(request, "journey_course.html", values)
 
 
@@ -102,7 +106,7 @@ async def decide(
     request: Request,
     journey_id: str,
     act: Literal["approve", "refuse", "reopen", "pause", "resume", "end"],
-    runner: Uses[JourneyRunner],
+    persons: Uses[JourneyActs],
 ) -> Response:
     """A person's act, with the reason."""
     session, form = await authenticated_form(request, Role.APPROVER)
@@ -110,12 +114,12 @@ async def decide(
     if not _LEAST_REASON <= len(reason) <= _LONGEST_REASON or "\x00" in reason:
         return await message(request, 422, "journey_reason_missing")
     acts = {
-        "approve": runner.approve,
-        "refuse": runner.refuse,
-        "reopen": runner.reopen,
-        "pause": runner.pause,
-        "resume": runner.resume,
-        "end": runner.end,
+        "approve": persons.approve,
+        "refuse": persons.refuse,
+        "reopen": persons.reopen,
+        "pause": persons.pause,
+        "resume": persons.resume,
+        "end": persons.end,
     }
     try:
         await acts[act](session.user.tenant, journey_id, session.user.actor, reason)

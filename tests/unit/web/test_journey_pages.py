@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.app.app import Gateway
-from gateway.core.journey_events import JOURNEY_TYPES
+from gateway.core.journey_events import JOURNEY_TYPES, JourneyReview
 from gateway.identity.sessions import Sessions
 from gateway.journeys.cases import CaseRecord
 from gateway.web import translations
@@ -84,7 +84,16 @@ async def test_an_approver_pauses_with_a_reason(gateway: Gateway) -> None:
 
 
 def test_every_event_has_a_sentence_in_both_languages() -> None:
-    """The kinds that a course shows to persons."""
+    """The kinds that a course shows to persons, and why a journey waits for one."""
     for texts in translations.load().values():
-        for kind in (*JOURNEY_TYPES, "case.gate_lapsed", "case.legal_step_approved", "case.promise_broken"):
+        for kind in (
+            *JOURNEY_TYPES,
+            "journey_set_aside",
+            "journey_taken_up",
+            "case.gate_lapsed",
+            "case.legal_step_approved",
+            "case.promise_broken",
+        ):
             assert texts.maybe(f"course_{kind.replace('.', '_')}", ""), (texts.language, kind)
+        for why in JourneyReview:
+            assert texts.maybe(f"journey_review_{why}", ""), (texts.language, why)
