@@ -35,7 +35,7 @@ from gateway.identity.keys import Scope
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import BadDefinition, schema
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
-from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
+from gateway.journeys.gates import GateClosed, NotAPerson, SameApprover, UnmetNeeds
 from gateway.journeys.journey import Journey
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
@@ -215,7 +215,8 @@ async def decide_journey(
 ) -> Response:
     """A person's act, with the reason: on the gate (approve, refuse, reopen), or the journey (pause, resume, end).
 
-    ``reopen`` also has a journey go on that was set aside, because it could not be decided.
+    A gate is approved by persons: each on the page, or by a key that was made for that person. A key of a person's acts
+    as that person. ``reopen`` also has a journey go on that was set aside, because it could not be decided.
     """
     given = await bodies.read_model(request, ReviewIn)
     acts = {
@@ -227,8 +228,8 @@ async def decide_journey(
         "end": persons.end,
     }
     try:
-        journey = await acts[act](who.tenant, journey_id, who.actor, given.reason)
-    except (NoSuchJourney, GateClosed, SameApprover, UnmetNeeds) as error:
+        journey = await acts[act](who.tenant, journey_id, who.key.person or who.actor, given.reason)
+    except (NoSuchJourney, NotAPerson, GateClosed, SameApprover, UnmetNeeds) as error:
         raise act_problem(error) from None
     return bodies.answer(_journey(journey))
 
@@ -238,6 +239,8 @@ def act_problem(error: Exception) -> Problem:
     if isinstance(error, UnmetNeeds):
         errors = [FieldError(f"/needs/{need}", "is not met") for need in error.needs]
         return Problem("gate_needs", f"Not met: {', '.join(error.needs)}.", errors)
+    if isinstance(error, NotAPerson):
+        return Problem("person_needed")
     if isinstance(error, SameApprover):
         return Problem("same_approver")
     if isinstance(error, GateClosed):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.core.clock import Clock
 from gateway.core.journey_events import JourneyReview
 from gateway.journeys.actions import Advance, CancelPending, Send, exited
 from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.deciding import PathServices, cancel_pending_of, decide, enters
-from gateway.journeys.gates import approved, refused, reopened
+from gateway.journeys.gates import GateClosed, GateView, approved, refused, reopened, view
 from gateway.journeys.history import JourneyEvent, events_of
 from gateway.journeys.journey import Approval, Journey, JourneyState
 from gateway.journeys.store import JourneyChange, JourneyStore
@@ -38,16 +38,30 @@ class JourneyActs:
         self._clock = clock
 
     async def approve(self, tenant: str, journey_id: str, actor: str, reason: str) -> Journey:
-        """One person's yes to the gate. Raises NoSuchJourney, GateClosed, SameApprover, UnmetNeeds."""
+        """One person's yes to the gate. Raises NoSuchJourney, NotAPerson, GateClosed, SameApprover, UnmetNeeds."""
 
         def act(claimed: ClaimedJourney, now: datetime) -> tuple[Journey, JourneyEvent]:
-            snapshot = claimed.facts.case.snapshot
-            place = snapshot.borrower.jurisdiction if snapshot is not None else ""
-            notice = notice_period(self._packs.in_force(place, now).rules)
-            made = approved(claimed.definition, claimed.journey, claimed.facts, Approval(actor, now, reason), notice)
+            approval, notice = Approval(actor, now, reason), self._notice(claimed, now)
+            made = approved(claimed.definition, claimed.journey, claimed.facts, approval, notice)
             return made, JourneyEvent("journey_gate_approval", "", {"why": reason})
 
         return await self._act(tenant, journey_id, actor, act)
+
+    def _notice(self, claimed: ClaimedJourney, now: datetime) -> timedelta:
+        """The notice period of the packs in force where the borrower is."""
+        snapshot = claimed.facts.case.snapshot
+        place = snapshot.borrower.jurisdiction if snapshot is not None else ""
+        return notice_period(self._packs.in_force(place, now).rules)
+
+    async def gate(self, tenant: str, journey_id: str) -> GateView | None:
+        """The open gate as it stands now; None where there is none."""
+        claimed, now = await self._store.look(tenant, journey_id), self._clock()
+        if claimed is None:
+            return None
+        try:
+            return view(claimed.definition, claimed.journey, claimed.facts, now, self._notice(claimed, now))
+        except GateClosed:
+            return None
 
     async def refuse(self, tenant: str, journey_id: str, actor: str, reason: str) -> Journey:
         """One person's no to the gate: the journey ends. Raises NoSuchJourney, GateClosed."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, select
 
 from gateway.core.codec import instant
 from gateway.journeys.arms import in_holdout
+from gateway.journeys.case_store import is_open
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.definition import JourneyDefinition, parse_pinned
 from gateway.journeys.report import ReportRow
@@ -19,6 +20,7 @@ from gateway.storage.database import Database
 from gateway.storage.journey_tables import journey_versions, journeys
 from gateway.storage.schema import events
 
+_MOST_OPEN = 50  # of one borrower's; our choice: a household has a handful
 _MOST_EVENTS = 500  # of one journey's course; our choice: a hundred steps leave some three hundred
 
 
@@ -69,6 +71,13 @@ class JourneyReads:
             }
 
         return await self._database.read(read)
+
+    async def open_of(self, tenant: str, borrower_id: str) -> list[dict[str, Any]]:
+        """A borrower's journeys that have not ended, by case; at most fifty."""
+        mine = and_(journeys.c.tenant == tenant, journeys.c.borrower_id == borrower_id, is_open())
+        query = select(journeys).where(mine).order_by(journeys.c.case_id, journeys.c.id).limit(_MOST_OPEN)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [_summary(row) for row in rows]
 
     async def where(self, tenant: str, definition: str) -> list[dict[str, Any]]:
         """How many open journeys stand where."""

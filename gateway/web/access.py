@@ -90,8 +90,10 @@ def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Sess
     return dependency
 
 
-async def authenticated_form(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
+async def authenticated_form(request: Request, *roles: Role) -> tuple[Session, dict[str, str]]:
     """A dependency of forms: the session and the fields, after the token check. Raises SignInNeeded, NotAllowed.
+
+    The user needs the rights of one of ``roles``.
 
     What takes more than a viewer's role is an entry of the administrators' log, committed before the page's route does
     it. ``PageRoute`` adds that it was refused. This is the one place where the pages' part of that log is written.
@@ -103,9 +105,10 @@ async def authenticated_form(request: Request, role: Role) -> tuple[Session, dic
     token = request.headers.get("x-form-token") or form.get("form_token", "")
     if not part(request, Signer).is_form_token(session.id, token):
         raise NotAllowed("form_foreign")
-    if role is not Role.VIEWER:
-        await _record(request, session, permitted=session.user.role.may(role))
-    if not session.user.role.may(role):
+    permitted = any(session.user.role.may(each) for each in roles)
+    if Role.VIEWER not in roles:
+        await _record(request, session, permitted=permitted)
+    if not permitted:
         raise NotAllowed("role_missing")
     return session, form
 

@@ -22,6 +22,8 @@ from gateway.web.page import headers
 
 router = APIRouter(prefix="/journeys", route_class=PageRoute, include_in_schema=False)
 
+# Who decides on a case's journey: supervisors at the desk, and who approves definitions.
+_DECIDE = (Role.SUPERVISOR, Role.APPROVER)
 _SHOWN = 50  # journeys on a page; our choice
 _LEAST_REASON, _LONGEST_REASON = 3, 500  # as the API's
 _ACTS = {
@@ -52,20 +54,25 @@ async def show_all(
 
 @router.get("/course/{journey_id}")
 async def show_course(
-    request: Request, journey_id: str, reads: Uses[JourneyReads], session: Session = Depends(require_role())
+    request: Request,
+    journey_id: str,
+    reads: Uses[JourneyReads],
+    persons: Uses[JourneyActs],
+    session: Session = Depends(require_role()),
 ) -> Response:
-    """One journey: its course in sentences, and what may be decided now."""
+    """One journey: its course in sentences, what its gate needs, and what may be decided now."""
     found = await reads.find(session.user.tenant, journey_id)
     if found is None:
         return await message(request, 404, "nothing_here")
-    may = session.user.role.may(Role.APPROVER)
+    may = any(session.user.role.may(each) for each in _DECIDE)
     acts = _ACTS.get(found["state"], ("pause", "end")) if may else ()
     acts = tuple(each for each in acts if each != "resume" or found["held_by"])
     who = await display_names(request, session)
     label = {
         each: "take_up" if each == "reopen" and found["reason"] != JourneyReview.GATE_LAPSED else each for each in acts
     }
-    values = {"session": session, "journey": found, "acts": label, "who": who, "sentence": _sentence_key}
+    gate = await persons.gate(session.user.tenant, journey_id) if found["gate"] else None
+    values = {"session": session, "journey": found, "gate": gate, "acts": label, "who": who, "sentence": _sentence_key}
     return pages_of(request).respond(request, "journey_course.html", values)
 
 
@@ -109,7 +116,7 @@ async def decide(
     persons: Uses[JourneyActs],
 ) -> Response:
     """A person's act, with the reason."""
-    session, form = await authenticated_form(request, Role.APPROVER)
+    session, form = await authenticated_form(request, *_DECIDE)
     reason = form.get("reason", "").strip()
     if not _LEAST_REASON <= len(reason) <= _LONGEST_REASON or "\x00" in reason:
         return await message(request, 422, "journey_reason_missing")
@@ -124,7 +131,8 @@ async def decide(
     try:
         await acts[act](session.user.tenant, journey_id, session.user.actor, reason)
     except UnmetNeeds as unmet:
-        words = pages_of(request).texts(request)("journey_needs", needs=", ".join(unmet.needs))
+        texts = pages_of(request).texts(request)
+        words = texts("journey_needs", needs="; ".join(texts(f"journey_need_{each}") for each in unmet.needs))
         return await message(request, 422, "journey_needs_unmet", words)
     except SameApprover:
         return await message(request, 409, "journey_same_approver")
