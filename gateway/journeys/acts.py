@@ -13,7 +13,7 @@ from gateway.core.clock import Clock
 from gateway.core.journey_events import JourneyReview
 from gateway.journeys.actions import Advance, CancelPending, Send, exited
 from gateway.journeys.claiming import ClaimedJourney
-from gateway.journeys.deciding import PathServices, cancel_pending_of, decide, enters
+from gateway.journeys.deciding import Observe, PathServices, cancel_pending_of, decide, enters
 from gateway.journeys.gates import GateClosed, GateView, approved, refused, reopened, view
 from gateway.journeys.history import JourneyEvent, events_of
 from gateway.journeys.journey import Approval, Journey, JourneyState
@@ -31,11 +31,19 @@ class NoSuchJourney(Exception):
 class JourneyActs:
     """The acts of persons on one tenant's journeys."""
 
-    def __init__(self, store: JourneyStore, path: PathServices, packs: Packs, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: JourneyStore,
+        path: PathServices,
+        packs: Packs,
+        clock: Clock,
+        observe: Observe = lambda events: None,
+    ) -> None:
         self._store = store
         self._path = path
         self._packs = packs
         self._clock = clock
+        self._observe = observe
 
     async def approve(self, tenant: str, journey_id: str, actor: str, reason: str) -> Journey:
         """One person's yes to the gate. Raises NoSuchJourney, NotAPerson, GateClosed, SameApprover, UnmetNeeds."""
@@ -142,5 +150,6 @@ class JourneyActs:
             change = JourneyChange(claimed, what.journey, events, actor, enters(what))
             [entered] = await self._store.write([change], now)
             if entered is not None:
+                self._observe(events)
                 return what.journey
         raise NoSuchJourney

@@ -13,6 +13,7 @@ from gateway.core.requests import AcceptResult, NotificationRequest, RejectedReq
 from gateway.journeys.actions import Advance, CancelPending, EnterAnother
 from gateway.journeys.advance import advance, set_aside, waiting_for_review
 from gateway.journeys.claiming import ClaimedJourney
+from gateway.journeys.history import JourneyEvent
 from gateway.journeys.requests import CLIENT
 from gateway.observability import logs
 
@@ -22,6 +23,8 @@ Accept = Callable[[str, Sequence[NotificationRequest], str], Awaitable[Sequence[
 # (tenant, template) → the variables that its live version declares. Raises UnknownTemplate.
 Variables = Callable[[str, str], Collection[str]]
 Cancel = Callable[[str, str, str], Awaitable[str]]
+# Is told of the events of what was written, to count them.
+Observe = Callable[[Sequence[JourneyEvent]], None]
 
 
 @dataclass(frozen=True, slots=True)

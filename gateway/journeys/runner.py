@@ -7,7 +7,7 @@ can't be decided is set aside for a person, and holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,15 +17,13 @@ from gateway.core.journey_events import StepResult
 from gateway.core.requests import AcceptResult, NotificationRequest, RejectedRequest
 from gateway.journeys.actions import Advance, Send
 from gateway.journeys.claiming import ClaimedJourney
-from gateway.journeys.deciding import PathServices, cancel_pending_of, decide, enters, failed
+from gateway.journeys.deciding import Observe, PathServices, cancel_pending_of, decide, enters, failed
 from gateway.journeys.history import JourneyEvent, events_of
 from gateway.journeys.journey import Journey
 from gateway.journeys.requests import CLIENT, request_of
 from gateway.journeys.store import JourneyChange, JourneyStore
 
 _BATCH = 200  # journeys decided together; our choice: as many requests as one transaction of the path takes
-
-Observe = Callable[[Sequence[JourneyEvent]], None]
 
 
 @dataclass(slots=True)

@@ -58,6 +58,8 @@ async def test_an_unreadable_definition_sets_its_journeys_aside_and_no_others(be
         (JourneyState.REVIEW, "definition_unreadable", None)
     ] * 2
     assert sorted(each.kind for each in bench.observed if each.kind == "journey_set_aside") == ["journey_set_aside"] * 2
+    backlog = await bench.reads.backlog(bench.now)
+    assert (backlog.due, backlog.review, backlog.unreadable) == (0, {"definition_unreadable": 2}, 1)
     others = [*await _of(bench, "acme", "other"), *await _of(bench, "globex", "short")]
     assert [[step.step for step in each.steps] for each in others] == [["remind", "offer"]] * 3
     assert len(bench.asked) == sent + 3
