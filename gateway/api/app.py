@@ -39,6 +39,7 @@ from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
 from gateway.web import journeys as journey_pages
+from gateway.web import simulation as simulation_pages
 from gateway.web.page import Pages
 
 
@@ -95,6 +96,7 @@ def create_app(parts: Parts) -> ASGIApp:
         editor_forms,
         provider_templates,
         editor,
+        simulation_pages,  # before the page of any definition's name
         journey_pages,
         ops,
         desk,

@@ -74,6 +74,7 @@ def simulate(
     from gateway.cli import simulating
     from gateway.journeys.assumptions import Assumptions, read_assumptions
     from gateway.journeys.definition import BadDefinition
+    from gateway.journeys.portfolio import latest_instant
     from gateway.journeys.simulation_view import difference, view
 
     try:
@@ -92,7 +93,7 @@ def simulate(
         return str(found.category)
 
     records = simulating.read_cases(portfolio, mapping_file)
-    first = instant_of(start, "--from") if start else simulating.latest(records)
+    first = instant_of(start, "--from") if start else latest_instant(records)
     results = []
     with console.progress() as bar:
         for definition in definitions:
