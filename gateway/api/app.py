@@ -59,6 +59,7 @@ from gateway.web import (
     template_reviews,
 )
 from gateway.web import journeys as journey_pages
+from gateway.web import simulation as simulation_pages
 from gateway.web.borrower_words import BorrowerPages
 from gateway.web.page import Pages
 
@@ -123,6 +124,7 @@ def create_app(parts: Parts) -> ASGIApp:
         provider_templates,
         template_reviews,
         editor,
+        simulation_pages,  # before the page of any definition's name
         journey_pages,
         ops,
         ops_controls,

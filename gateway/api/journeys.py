@@ -32,14 +32,14 @@ from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
+from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import BadDefinition, schema
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
-from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
+from gateway.journeys.gates import GateClosed, NotAPerson, SameApprover, UnmetNeeds
 from gateway.journeys.journey import Journey
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.report import report
-from gateway.journeys.runner import JourneyRunner, NoSuchJourney
 
 router = APIRouter(tags=["journeys"])
 Editing = Annotated[Caller, Depends(needs(Scope.TEMPLATES_EDIT))]
@@ -211,21 +211,25 @@ async def decide_journey(
     who: Managing,
     journey_id: Identifier,
     act: JourneyAct,
-    runner: Uses[JourneyRunner],
+    persons: Uses[JourneyActs],
 ) -> Response:
-    """A person's act, with the reason: on the gate (approve, refuse, reopen) or the journey (pause, resume, end)."""
+    """A person's act, with the reason: on the gate (approve, refuse, reopen), or the journey (pause, resume, end).
+
+    A gate is approved by persons: each on the page, or by a key that was made for that person. A key of a person's acts
+    as that person. ``reopen`` also has a journey go on that was set aside, because it could not be decided.
+    """
     given = await bodies.read_model(request, ReviewIn)
     acts = {
-        "approve": runner.approve,
-        "refuse": runner.refuse,
-        "reopen": runner.reopen,
-        "pause": runner.pause,
-        "resume": runner.resume,
-        "end": runner.end,
+        "approve": persons.approve,
+        "refuse": persons.refuse,
+        "reopen": persons.reopen,
+        "pause": persons.pause,
+        "resume": persons.resume,
+        "end": persons.end,
     }
     try:
-        journey = await acts[act](who.tenant, journey_id, who.actor, given.reason)
-    except (NoSuchJourney, GateClosed, SameApprover, UnmetNeeds) as error:
+        journey = await acts[act](who.tenant, journey_id, who.key.person or who.actor, given.reason)
+    except (NoSuchJourney, NotAPerson, GateClosed, SameApprover, UnmetNeeds) as error:
         raise act_problem(error) from None
     return bodies.answer(_journey(journey))
 
@@ -235,6 +239,8 @@ def act_problem(error: Exception) -> Problem:
     if isinstance(error, UnmetNeeds):
         errors = [FieldError(f"/needs/{need}", "is not met") for need in error.needs]
         return Problem("gate_needs", f"Not met: {', '.join(error.needs)}.", errors)
+    if isinstance(error, NotAPerson):
+        return Problem("person_needed")
     if isinstance(error, SameApprover):
         return Problem("same_approver")
     if isinstance(error, GateClosed):

@@ -7,9 +7,13 @@ from datetime import timedelta
 from channels import registry
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.app.journeys import template_facts
+from gateway.app.settings import Settings
+from gateway.app.templates import LoadedTemplates, policies_folder, templates_folder
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
 from gateway.borrowers.preferences import PreferenceStore
+from gateway.core.clock import Clock
 from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
@@ -17,6 +21,7 @@ from gateway.identity.sessions import Attempts, Sessions
 from gateway.web.desk_acts import DeskServices
 from gateway.web.desk_views import DeskReads
 from gateway.web.evidence import EvidenceArchives
+from gateway.web.simulations import Simulations
 
 
 def http_parts(gateway: Gateway) -> Parts:
@@ -88,5 +93,18 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.journeys.definitions,
         gateway.journeys.reads,
         gateway.journeys.migration,
-        gateway.journeys.runner,
+        gateway.journeys.acts,
+        _simulations(settings, gateway.templates, gateway.ledger.clock),
     )
+
+
+def _simulations(settings: Settings, templates: LoadedTemplates, clock: Clock) -> Simulations:
+    """What runs the page's simulations, with the built-in definitions."""
+    folder = templates_folder(settings) / "journeys"
+    shipped = {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.toml"))}
+
+    def category(tenant: str, template: str) -> str | None:
+        found = template_facts(templates.catalog, tenant, clock)(template)
+        return found.category if found is not None else None
+
+    return Simulations(str(policies_folder(settings)), shipped, category)

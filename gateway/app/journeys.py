@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.app.pipeline import PathParts
 from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
 from gateway.core.clock import Clock
 from gateway.core.errors import UnknownTemplate
+from gateway.core.journey_events import JourneyReview, StepResult
+from gateway.journeys.acts import JourneyActs
 from gateway.journeys.case_store import CaseStore
+from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.definition_store import JourneyDefinitions, Lint
+from gateway.journeys.history import JourneyEvent
 from gateway.journeys.lint import FindTemplate, JourneyFinding, TemplateFacts, lint
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
-from gateway.journeys.runner import JourneyRunner, PathServices
+from gateway.journeys.runner import JourneyRunner
 from gateway.journeys.store import JourneyStore
+from gateway.observability.metrics import Metrics
 from gateway.policy import Packs
 from gateway.templates import Catalog
 
@@ -29,6 +35,7 @@ class JourneyServices:
     cases: CaseStore
     definitions: JourneyDefinitions
     runner: JourneyRunner
+    acts: JourneyActs
     reads: JourneyReads
     migration: JourneyMigration
 
@@ -41,15 +48,32 @@ def build_journeys(ledger: LedgerParts, templates: LoadedTemplates, path: PathPa
         return catalog.resolve(tenant, template, None, clock()).variables
 
     services = PathServices(path.pipeline.accept, path.borrowers.cancel, variables)
-    store = JourneyStore(database)
+    store, observe = JourneyStore(database), partial(count_events, path.metrics)
     definitions = JourneyDefinitions(database, linter(catalog, templates.packs, clock), clock)
     return JourneyServices(
         CaseStore(database, ledger.signer.digest, clock),
         definitions,
-        JourneyRunner(store, services, templates.packs, clock),
+        JourneyRunner(store, services, clock, observe),
+        JourneyActs(store, services, templates.packs, clock, observe),
         JourneyReads(database),
         JourneyMigration(store, definitions, clock),
     )
+
+
+def count_events(metrics: Metrics, events: Sequence[JourneyEvent]) -> None:
+    """Count what happened to journeys, by the events that were written of it."""
+    for event in events:
+        match event.kind:
+            case "journey.entered":
+                metrics.journey_entered()
+            case "journey.exited":
+                metrics.journey_exited(event.reason)
+            case "journey.step" | "journey_step":  # the reminder of a promise has no result of its own
+                metrics.journey_step(event.detail.get("result", StepResult.SENT))
+            case "journey_set_aside":
+                metrics.journey_set_aside(event.reason)
+            case "case.gate_lapsed":
+                metrics.journey_set_aside(JourneyReview.GATE_LAPSED)
 
 
 def linter(catalog: Catalog, packs: Packs, clock: Clock) -> Lint:

@@ -263,6 +263,10 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     gateway.path.metrics.unknown(ages.unknown)
     gateway.path.metrics.review(ages.reviews, ages.oldest_review_seconds)
     gateway.path.metrics.paused(ages.paused)
+    journeys = await gateway.journeys.reads.backlog(gateway.ledger.clock())
+    gateway.path.metrics.journeys(
+        journeys.due, journeys.oldest_due_seconds, journeys.review, journeys.gates, journeys.unreadable
+    )
     gateway.path.metrics.switches(await gateway.path.controls.in_force(gateway.ledger.clock()))
     health = gateway.providers.router.health(gateway.ledger.clock())
     gateway.path.metrics.provider_shares({name: each.share for name, each in health.items()})

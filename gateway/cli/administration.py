@@ -31,6 +31,12 @@ Networks = Annotated[
     list[str] | None,
     typer.Option("--network", help="Network that may use the key, as 10.0.0.0/8; may be repeated; default: any."),
 ]
+Owner = Annotated[
+    str,
+    typer.Option(
+        "--user", help="E-mail address of the person whose key it is: it counts as that person at a journey's gate."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Scopes = Annotated[
     list[str] | None,
@@ -49,6 +55,7 @@ def create(
     scope: Scopes = None,
     expires: Expires = "",
     network: Networks = None,
+    user: Owner = "",
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -64,7 +71,12 @@ def create(
             try:
                 now, scopes = ledger.clock(), scope or ["send", "read"]
                 end = _expiry(expires, now) if expires else None
-                return await ledger.keys.create(tenant, name, scopes, now, expires_at=end, networks=network or ())
+                owner = await ledger.users.find(user) if user else None
+                if user and owner is None:
+                    fail(f"there is no user {user}; see gateway user list", 2)
+                return await ledger.keys.create(
+                    tenant, name, scopes, now, expires_at=end, networks=network or (), owner=owner
+                )
             except ValueError as error:
                 fail(str(error), 2)
                 raise
@@ -106,12 +118,13 @@ def list_keys(
                     "expires_at": instant(key.expires_at) or "",
                     "networks": " ".join(map(str, key.networks)),
                     "revoked_at": instant(key.revoked_at) or "",
+                    "user": key.user_id,
                 }
                 for key in await ledger.keys.list(tenant)
             ]
 
     found = run(work)
-    columns = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "networks", "revoked_at")
+    columns = ("id", "tenant", "name", "scopes", "created_at", "expires_at", "networks", "revoked_at", "user")
     console.listing(found, columns, as_json=as_json)
 
 

@@ -74,7 +74,8 @@ def simulate(
     from gateway.cli import simulating
     from gateway.journeys.assumptions import Assumptions, read_assumptions
     from gateway.journeys.definition import BadDefinition
-    from gateway.journeys.simulation import difference, view
+    from gateway.journeys.portfolio import latest_instant
+    from gateway.journeys.simulation_view import difference, view
 
     try:
         assumed = read_assumptions(assume.read_text("utf-8")) if assume is not None else Assumptions()
@@ -92,7 +93,7 @@ def simulate(
         return str(found.category)
 
     records = simulating.read_cases(portfolio, mapping_file)
-    first = instant_of(start, "--from") if start else simulating.latest(records)
+    first = instant_of(start, "--from") if start else latest_instant(records)
     results = []
     with console.progress() as bar:
         for definition in definitions:
@@ -249,7 +250,10 @@ def decide(
     key: Key = "",
     data_dir: DataDir = DEMO_DIR,
 ) -> None:
-    """Approve, refuse or reopen a gate; pause, resume or end a journey. The key's owner is who did it."""
+    """Approve, refuse or reopen a gate; go on with what was set aside (reopen); pause, resume or end a journey.
+
+    The key's owner is who did it.
+    """
     made = ask(f"/v1/journeys/{quote(journey, safe='')}/{act}", {"reason": reason}, url, key, data_dir)
     typer.echo(f"{made['id']}: {made['state']}{' ' + made['reason'] if made['reason'] else ''}")
 

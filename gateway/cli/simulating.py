@@ -15,7 +15,7 @@ from gateway.cli import console
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.runner import fail
 from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.cases import CaseRecord, zone_of
+from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.simulation import Simulation, SimulationSetup, simulate
 from gateway.policy import Packs
@@ -43,12 +43,6 @@ def read_cases(path: Path, mapping_file: Path | None) -> list[CaseRecord]:
     if not records:
         fail(f"{path}: has no case with a snapshot", 2)
     return records
-
-
-def latest(records: Sequence[CaseRecord]) -> datetime:
-    """The latest instant of the cases' snapshots, on the clock of the first case."""
-    found = max(each.snapshot.as_of for each in records if each.snapshot is not None)
-    return found.astimezone(zone_of(records[0]))
 
 
 def run(

@@ -14,11 +14,12 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from gateway.core.signing import Signer
+from gateway.identity.users import User
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys
+from gateway.storage.schema import api_keys, users
 
 PREFIX = "ndg"
 _ID_BYTES = 6  # names a row; needs no secrecy
@@ -53,7 +54,8 @@ _INCLUDED = {Scope.TEMPLATES_READ: (Scope.TEMPLATES_EDIT, Scope.TEMPLATES_APPROV
 class ApiKey:
     """A key as stored. ``digest`` is keyed with the gateway's secret, so a stolen table opens nothing.
 
-    ``expires_at`` None: it does not expire. ``networks`` (): it may be used from every address.
+    ``expires_at`` None: it does not expire. ``networks`` (): it may be used from every address. ``user_id``: whose key
+    it is, "" of a system's; one of a user who is disabled is revoked.
     """
 
     id: str
@@ -65,6 +67,12 @@ class ApiKey:
     revoked_at: datetime | None
     expires_at: datetime | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    user_id: str = ""
+
+    @property
+    def person(self) -> str:
+        """The user whose key it is, as the actor of events; "" of a system's key."""
+        return f"user:{self.user_id}" if self.user_id else ""
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -104,14 +112,18 @@ class Keys:
         *,
         expires_at: datetime | None = None,
         networks: Iterable[str] = (),
+        owner: User | None = None,
     ) -> tuple[str, str]:
         """Create a key; answers its id and the whole key, which can't be shown again.
 
-        ``networks`` are addresses or networks in CIDR notation (RFC 4632), such as 10.0.0.0/8.
+        ``networks`` are addresses or networks in CIDR notation (RFC 4632), such as 10.0.0.0/8. ``owner`` is the person
+        whose key it is: what takes persons counts it as that one.
 
-        Raises: ValueError for an unknown scope, none at all, a name that is too long, an expiry that is past, or what
-        is no network.
+        Raises: ValueError for an unknown scope, none at all, a name that is too long, an expiry that is past, what is
+        no network, or an owner who is disabled or of another tenant.
         """
+        if owner is not None and (owner.tenant != tenant or owner.disabled_at is not None):
+            raise ValueError("a person's key needs an enabled user of the same tenant; see gateway user list")
         allowed = " ".join(str(ip_network(each)) for each in networks)
         if len(allowed) > _LONGEST_NETWORKS:
             raise ValueError(f"a key's networks take at most {_LONGEST_NETWORKS} characters together; give larger ones")
@@ -132,19 +144,20 @@ class Keys:
             "created_at": now,
             "expires_at": expires_at,
             "networks": allowed,
+            "user_id": owner.id if owner is not None else "",
         }
         await self._database.write(lambda connection: connection.execute(insert(api_keys), [row]))
         return identifier, f"{PREFIX}_{identifier}_{secret}"
 
     async def list(self, tenant: str | None = None) -> list[ApiKey]:
         """All keys, or one tenant's, revoked ones too, oldest first."""
-        query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        query = _with_owners().order_by(api_keys.c.created_at, api_keys.c.id)
         if tenant is not None:
             query = query.where(api_keys.c.tenant == tenant)
         return await self._database.read(lambda connection: [_key(row) for row in connection.execute(query)])
 
     async def find(self, key_id: str) -> ApiKey | None:
-        query = select(api_keys).where(api_keys.c.id == key_id)
+        query = _with_owners().where(api_keys.c.id == key_id)
         row = await self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else _key(row)
 
@@ -170,8 +183,20 @@ def split(text: str) -> tuple[str, str] | None:
     return None if wrong or not text.isascii() else (identifier, secret)
 
 
+def _with_owners() -> Select[Any]:
+    return select(api_keys, users.c.disabled_at).outerjoin(users, users.c.id == api_keys.c.user_id)
+
+
 def _key(row: Any) -> ApiKey:
-    scopes, networks = frozenset(row.scopes.split()), tuple(map(ip_network, row.networks.split()))
     return ApiKey(
-        row.id, row.tenant, row.name, row.digest, scopes, row.created_at, row.revoked_at, row.expires_at, networks
+        row.id,
+        row.tenant,
+        row.name,
+        row.digest,
+        frozenset(row.scopes.split()),
+        row.created_at,
+        row.revoked_at or row.disabled_at,
+        row.expires_at,
+        tuple(map(ip_network, row.networks.split())),
+        row.user_id,
     )

@@ -86,6 +86,13 @@ class CaseStore:
             of_cases = and_(deliveries.c.tenant == tenant, deliveries.c.case_id.in_(ended))
             await wait_for_in_flight(self._database, of_cases, self._clock)
 
+    async def bodies(self, tenant: str, most: int) -> list[str]:
+        """The stored records of a tenant's cases that are open, as they are stored, by id; for a simulation."""
+        mine = and_(case_records.c.tenant == tenant, case_records.c.borrower_id != "")
+        over = select(cases.c.id).where(cases.c.tenant == tenant, cases.c.closed_at.is_not(None))
+        query = select(case_records.c.body).where(mine, case_records.c.id.not_in(over)).order_by(case_records.c.id)
+        return await self._database.read(lambda connection: list(connection.execute(query.limit(most)).scalars()))
+
     async def find(self, tenant: str, case_id: str) -> CaseRecord | None:
         """One case; None where nothing was fed of it."""
         query = select(case_records.c.body).where(case_records.c.tenant == tenant, case_records.c.id == case_id)

@@ -252,3 +252,18 @@ def _durations(node: Any, place: str) -> Iterator[tuple[str, timedelta]]:
 def sha_of(source: str) -> str:
     """What pins a journey to the text that it entered by."""
     return hashlib.sha256(source.encode()).hexdigest()
+
+
+def parse_pinned(source: str, version: str) -> JourneyDefinition | None:
+    """A stored text as the definition that journeys were pinned to; None where it is none, or was changed since."""
+    if sha_of(source) != version:
+        return None
+    try:
+        return parse(source)
+    except BadDefinition:
+        return None
+
+
+def stand_in(name: str) -> JourneyDefinition:
+    """What stands for a definition that can't be used: it has no steps, and only ends what always ends."""
+    return JourneyDefinition(name=name, enter=EntryRules({}), steps=())

@@ -18,7 +18,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import instant
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.journeys.case_store import is_open
-from gateway.journeys.definition import JourneyDefinition, parse, sha_of
+from gateway.journeys.definition import JourneyDefinition, parse, parse_pinned, sha_of
 from gateway.journeys.lint import JourneyFinding
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
@@ -41,11 +41,11 @@ class JourneyRefusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LiveDefinition:
-    """The version of a name that new journeys enter by."""
+    """The version of a name that new journeys enter by; ``definition`` is None where its text can't be used."""
 
     name: str
     version: str
-    definition: JourneyDefinition
+    definition: JourneyDefinition | None
 
 
 class JourneyDefinitions:
@@ -239,7 +239,8 @@ def live_definitions(connection: Connection, tenants: Sequence[str]) -> dict[str
     query = query.where(_versions.tenant.in_(tenants), _versions.state == TemplateState.PUBLISHED)
     found: dict[str, list[LiveDefinition]] = {}
     for row in connection.execute(query.order_by(_versions.name)):
-        found.setdefault(row.tenant, []).append(LiveDefinition(row.name, row.version, parse(row.source)))
+        live = LiveDefinition(row.name, row.version, parse_pinned(row.source, row.version))
+        found.setdefault(row.tenant, []).append(live)
     return found
 
 

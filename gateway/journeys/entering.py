@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Sequence, Set
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select, update
@@ -14,6 +14,7 @@ from gateway.core.states import END_STATES, State
 from gateway.journeys.advance import enter
 from gateway.journeys.case_store import decode_record, is_open
 from gateway.journeys.cases import CaseRecord, ended_by
+from gateway.journeys.claiming import decoded
 from gateway.journeys.conditions import enters_at
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.definition_store import LiveDefinition, live_definitions
@@ -27,6 +28,7 @@ from gateway.storage.schema import events
 from gateway.storage.statements import execute_pipelined
 
 _ENTRIES = 500  # cases looked at in one transaction; our choice
+_AGAIN = timedelta(hours=1)  # until what can't be read is tried again; our choice
 _EVENTS = 5_000  # looked at in one round, as many as deliveries
 # Events after which a journey may go another way: replies, holds and opt-outs, receipts, and ends of deliveries.
 _WAKING = ("receipt", "replied", "hold_set", "hold_lifted", "opted_out", "opt_out_lifted")
@@ -67,28 +69,51 @@ def _not_due(now: datetime) -> Any:
 
 
 def enter_due(connection: Connection, now: datetime) -> int:
-    """Have a batch of cases enter what they meet, and note when each is looked at again; how many there were."""
+    """Have a batch of cases enter what they meet, and note when each is looked at again; how many journeys that made.
+
+    What can't be read now (a definition, or a case that a newer process wrote) holds up no other, and is tried again.
+    """
     due = and_(case_records.c.check_at.is_not(None), case_records.c.check_at <= now)
     query = select(case_records).where(due).order_by(case_records.c.check_at, case_records.c.id).limit(_ENTRIES)
     rows = connection.execute(query.with_for_update(skip_locked=True)).all()
     live = live_definitions(connection, sorted({row.tenant for row in rows}))
     keys = [(row.tenant, row.id) for row in rows if row.tenant in live]
     been = _periods(connection, keys)
-    checked = []
+    checked, entered = [], 0
     for row in rows:
-        record = decode_record(row.body)
-        following: list[datetime] = []
-        for each in live.get(row.tenant, ()) if ended_by(record) is None else ():
-            at = enters_at(each.definition.enter.when, record, now)
-            if at is None or (row.tenant, row.id, each.name, _period(each.definition, record)) in been:
-                continue
-            if at > now:
-                following.append(at)
-            else:
-                _insert(connection, row, record, each, now)
-        checked.append({"tenant": row.tenant, "id": row.id, "check_at": min(following, default=None)})
+        record = decoded(decode_record, row.body)
+        if record is None:
+            again: datetime | None = now + _AGAIN
+        else:
+            made, again = _enter(connection, row, record, live.get(row.tenant, ()), been, now)
+            entered += made
+        checked.append({"tenant": row.tenant, "id": row.id, "check_at": again})
     execute_pipelined(connection, updating(connection, case_records, ("tenant", "id"), checked))
-    return len(rows)
+    return entered
+
+
+def _enter(
+    connection: Connection,
+    row: Any,
+    record: CaseRecord,
+    live: Sequence[LiveDefinition],
+    been: Set[tuple[str, str, str, str]],
+    now: datetime,
+) -> tuple[int, datetime | None]:
+    """Have one case enter what it meets: how many journeys that made, and when to look at the case again."""
+    entered, following = 0, list[datetime]()
+    for each in live if ended_by(record) is None else ():
+        if each.definition is None:
+            following.append(now + _AGAIN)
+            continue
+        at = enters_at(each.definition.enter.when, record, now)
+        if at is None or (row.tenant, row.id, each.name, _period(each.definition, record)) in been:
+            continue
+        if at > now:
+            following.append(at)
+        else:
+            entered += _insert(connection, row, record, each, each.definition, now)
+    return entered, min(following, default=None)
 
 
 def _periods(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str, str, str]]:
@@ -103,10 +128,17 @@ def _period(definition: JourneyDefinition, record: CaseRecord) -> str:
     return record.snapshot.due_date.isoformat() if once == "due_date" and record.snapshot is not None else ""
 
 
-def _insert(connection: Connection, row: Any, record: CaseRecord, live: LiveDefinition, now: datetime) -> None:
+def _insert(
+    connection: Connection,
+    row: Any,
+    record: CaseRecord,
+    live: LiveDefinition,
+    definition: JourneyDefinition,
+    now: datetime,
+) -> bool:
     """A new journey with the first event of its chain; none where one of the same definition is open."""
     assert record.snapshot is not None
-    journey = enter(live.definition, new_id("jny", now), record.id, now)
+    journey = enter(definition, new_id("jny", now), record.id, now)
     borrower = record.snapshot.borrower
     chain = Chain()
     detail = {"case_id": record.id, "journey_id": journey.id, "definition": live.name, "arm": journey.arm}
@@ -129,23 +161,23 @@ def _insert(connection: Connection, row: Any, record: CaseRecord, live: LiveDefi
         "version": live.version,
         "arm": journey.arm,
         "state": journey.state,
-        "period": _period(live.definition, record),
+        "period": _period(definition, record),
         "entered_at": now,
         "due_at": now,
         "body": encode(journey),
         "event_hash": chain.append("", event),
     }
     done = connection.execute(insert_new(connection, journeys).values(**values).returning(journeys.c.id))
-    if done.first() is not None:
-        chain.write(connection)
+    if done.first() is None:
+        return False
+    chain.write(connection)
+    return True
 
 
-def enter_named(connection: Connection, tenant: str, record: CaseRecord, name: str, now: datetime) -> None:
-    """Have the case enter another definition, where that is live and no journey of it is open."""
-    live = live_definitions(connection, [tenant]).get(tenant, [])
-    for each in live:
-        if each.name == name and record.snapshot is not None:
-            row = connection.execute(
-                select(case_records).where(case_records.c.tenant == tenant, case_records.c.id == record.id)
-            ).one()
-            _insert(connection, row, record, each, now)
+def enter_named(connection: Connection, tenant: str, record: CaseRecord, name: str, now: datetime) -> bool:
+    """Have the case enter another definition; not where it isn't live, or a journey of it is open."""
+    live = next((each for each in live_definitions(connection, [tenant]).get(tenant, ()) if each.name == name), None)
+    if live is None or live.definition is None or record.snapshot is None:
+        return False
+    mine = select(case_records).where(case_records.c.tenant == tenant, case_records.c.id == record.id)
+    return _insert(connection, connection.execute(mine).one(), record, live, live.definition, now)

@@ -5,16 +5,28 @@ The gateway files nothing: an approved gate is an event, a webhook and, where th
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.core.states import State
-from gateway.journeys.advance import step_key
-from gateway.journeys.definition import JourneyDefinition, StepRules
+from gateway.journeys.actions import step_key
+from gateway.journeys.definition import JourneyDefinition, NeedWord, StepRules
 from gateway.journeys.journey import Approval, Gate, Journey, JourneyFacts, JourneyState, SentStep
+from gateway.journeys.pauses import standing_holds
 
 _TWO = 2
+_PERSON = "user:"  # how the actor of a person begins (gateway/identity/users.py)
 _WITH_BORROWER = (State.SENT, State.DELIVERED)
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """An open gate as it is shown: how many approvals it takes, when it lapses, and whether each need is met."""
+
+    approvals: int
+    lapses_at: datetime
+    needs: Mapping[NeedWord, bool]
 
 
 class GateClosed(Exception):
@@ -23,6 +35,10 @@ class GateClosed(Exception):
 
 class SameApprover(Exception):
     """This person has approved already: another one has to."""
+
+
+class NotAPerson(Exception):
+    """A gate takes persons: a system's key approves nothing."""
 
 
 class UnmetNeeds(Exception):
@@ -57,10 +73,7 @@ def unmet(
     met = {
         "plan_offered": any(_reached(facts.sent.get(step_key(each))) for each in offers),
         "two_delivered": sum(each.delivered for each in facts.sent.values()) >= _TWO,
-        "no_hold": not any(
-            each.case_id in (None, facts.case.id) and each.start <= now and (each.end is None or now < each.end)
-            for each in facts.holds
-        ),
+        "no_hold": not standing_holds(facts, now),
         "hardship_asked": asked or any(_reached(facts.sent.get(step_key(each))) for each in asks),
         "notice_over": _notice_over(definition, facts, now, max(step.gate.notice, pack_notice)),
     }
@@ -84,6 +97,18 @@ def _notice_over(definition: JourneyDefinition, facts: JourneyFacts, now: dateti
     return bool(notices) and now >= min(each.at for each in notices) + period
 
 
+def view(
+    definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime, pack_notice: timedelta
+) -> GateView:
+    """The open gate. Raises GateClosed."""
+    step = gate_step(definition, journey)
+    assert journey.gate is not None
+    assert step.gate is not None
+    missing = unmet(definition, step, journey, facts, now, pack_notice)
+    needs = {need: need not in missing for need in step.gate.needs}
+    return GateView(step.gate.approvals, journey.gate.opened_at + step.gate.expires, needs)
+
+
 def approved(
     definition: JourneyDefinition,
     journey: Journey,
@@ -91,7 +116,9 @@ def approved(
     approval: Approval,
     pack_notice: timedelta,
 ) -> Journey:
-    """The journey with one more approval. Raises GateClosed, SameApprover, UnmetNeeds."""
+    """The journey with one more approval. Raises NotAPerson, GateClosed, SameApprover, UnmetNeeds."""
+    if not approval.actor.startswith(_PERSON):
+        raise NotAPerson
     step = gate_step(definition, journey)
     gate = journey.gate
     assert gate is not None

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.journeys.advance import Action, Emit, Send
-from gateway.journeys.journey import Journey, JourneyState, StepRecord, StepResult
+from gateway.core.journey_events import JourneyReview, StepResult
+from gateway.journeys.actions import Action, Emit, Send
+from gateway.journeys.journey import Journey, JourneyState, StepRecord
 
 _TOLD = frozenset({StepResult.SENT, StepResult.REJECTED, StepResult.APPROVED, StepResult.EMITTED})
 
@@ -39,6 +40,9 @@ def events_of(
         before.state is not JourneyState.PAUSED or before.reason != after.reason
     ):
         yield JourneyEvent("journey.paused", after.reason)
+    begins_review = after.state is JourneyState.REVIEW and before.state is not JourneyState.REVIEW
+    if begins_review and after.reason != JourneyReview.GATE_LAPSED:  # that is an event of the case
+        yield JourneyEvent("journey_set_aside", after.reason)
     if after.gate is not None and (before.gate is None or before.gate.opened_at != after.gate.opened_at):
         yield JourneyEvent("journey.gate_opened", "", {"step": after.gate.step})
     if after.ended and not before.ended:

@@ -1,6 +1,6 @@
 """A journey: where one case stands in one version of a definition. Immutable, and stored as it is.
 
-Owns the closed lists of states and of what became of a step. Must not know how a journey moves (advance.py) or SQL.
+Owns the closed list of states. Must not know how a journey moves (advance.py) or SQL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gateway.core.facts import Hold
+from gateway.core.journey_events import StepResult
 from gateway.core.states import State
 from gateway.journeys.cases import CaseRecord
 
@@ -23,31 +24,8 @@ class JourneyState(StrEnum):
     WAITING = "waiting"  # for what the last step waits for
     PAUSED = "paused"
     GATE = "gate"  # for persons' approvals
-    REVIEW = "review"  # a gate lapsed: for a person
+    REVIEW = "review"  # for a person; JourneyReview says why
     EXITED = "exited"
-
-
-class ExitReason(StrEnum):
-    """Why a journey ended, where no word of the definition's ``exit`` says so."""
-
-    PAID = "paid"
-    CLOSED = "closed"
-    PLAN_AGREED = "plan_agreed"
-    COMPLETED = "completed"  # no step is left
-    REFUSED = "gate_refused"
-    STOPPED = "stopped"  # an operator stopped the definition
-    ENDED_BY_PERSON = "ended_by_person"
-
-
-class StepResult(StrEnum):
-    """What became of a step."""
-
-    SENT = "sent"  # handed to ``accept``; the notification says what came of it
-    SKIPPED = "skipped"  # its conditions did not hold, or it was for another arm
-    MISSED = "missed"  # too late after an outage, and the definition skips then
-    REJECTED = "rejected"  # ``accept`` found the request invalid
-    APPROVED = "approved"
-    EMITTED = "emitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +117,6 @@ class JourneyFacts:
 
     case: CaseRecord
     holds: tuple[Hold, ...] = ()
-    sent: Mapping[str, SentStep] = field(default_factory=dict)  # by the step's key, see ``advance.step_key``
+    sent: Mapping[str, SentStep] = field(default_factory=dict)  # by the step's key, see ``actions.step_key``
     opted_out: bool = False  # of everything
     stopped: bool = False  # an operator stopped the definition

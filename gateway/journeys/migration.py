@@ -9,11 +9,12 @@ from typing import Any
 
 from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.journeys.advance import upcoming
+from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.definition import JourneyDefinition, parse
 from gateway.journeys.definition_store import JourneyDefinitions
 from gateway.journeys.history import JourneyEvent
-from gateway.journeys.store import ClaimedJourney, JourneyChange, JourneyStore
+from gateway.journeys.steps import upcoming
+from gateway.journeys.store import JourneyChange, JourneyStore
 
 _BATCH = 200  # our choice, as the runner's
 MOST_SHOWN = 1_000  # differences in one answer; our choice
@@ -61,7 +62,7 @@ class JourneyMigration:
             )
             for each in batch
         ]
-        return (await self._store.write(changes, now)).count(False)
+        return (await self._store.write(changes, now)).count(None)
 
 
 def _row(claimed: ClaimedJourney, definition: JourneyDefinition, now: datetime) -> dict[str, Any]:

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from gateway.core.codec import instant
+from gateway.core.states import TemplateState
 from gateway.journeys.arms import in_holdout
-from gateway.journeys.definition import JourneyDefinition, parse
+from gateway.journeys.case_store import is_open
+from gateway.journeys.claiming import decode_journey
+from gateway.journeys.definition import JourneyDefinition, parse_pinned
+from gateway.journeys.journey import JourneyState
 from gateway.journeys.report import ReportRow
-from gateway.journeys.store import count_by_step, decode_journey
+from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import journey_versions, journeys
+from gateway.storage.journey_tables import FOR_PERSONS, journey_versions, journeys
 from gateway.storage.schema import events
 
+_MOST_OPEN = 50  # of one borrower's; our choice: a household has a handful
 _MOST_EVENTS = 500  # of one journey's course; our choice: a hundred steps leave some three hundred
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyBacklog:
+    """How the journeys of all tenants stand.
+
+    ``due`` and not advanced; in ``review`` by reason; at ``gates``; ``unreadable`` live definitions.
+    """
+
+    due: int
+    oldest_due_seconds: float
+    review: Mapping[str, int]
+    gates: int
+    unreadable: int
 
 
 class JourneyReads:
@@ -69,6 +89,34 @@ class JourneyReads:
 
         return await self._database.read(read)
 
+    async def open_of(self, tenant: str, borrower_id: str) -> list[dict[str, Any]]:
+        """A borrower's journeys that have not ended, by case; at most fifty."""
+        mine = and_(journeys.c.tenant == tenant, journeys.c.borrower_id == borrower_id, is_open())
+        query = select(journeys).where(mine).order_by(journeys.c.case_id, journeys.c.id).limit(_MOST_OPEN)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [_summary(row) for row in rows]
+
+    async def backlog(self, now: datetime) -> JourneyBacklog:
+        """For the metrics: reads what is due and what waits for persons, by their indexes."""
+        due = select(func.count(), func.min(journeys.c.due_at)).where(journeys.c.due_at <= now)
+        waiting = select(journeys.c.state, journeys.c.reason, func.count()).where(FOR_PERSONS)
+        waiting = waiting.group_by(journeys.c.state, journeys.c.reason)
+        published = journey_versions.c.state == TemplateState.PUBLISHED
+        live = select(journey_versions.c.source, journey_versions.c.version).where(published)
+
+        def read(connection: Connection) -> JourneyBacklog:
+            number, oldest = connection.execute(due).one()
+            rows = connection.execute(waiting).all()
+            return JourneyBacklog(
+                number,
+                (now - oldest).total_seconds() if oldest is not None else 0.0,
+                {row[1]: row[2] for row in rows if row[0] == JourneyState.REVIEW},
+                sum(row[2] for row in rows if row[0] == JourneyState.GATE),
+                sum(parse_pinned(row.source, row.version) is None for row in connection.execute(live)),
+            )
+
+        return await self._database.read(read)
+
     async def where(self, tenant: str, definition: str) -> list[dict[str, Any]]:
         """How many open journeys stand where."""
         rows = await self._database.read(lambda connection: count_by_step(connection, tenant, definition))
@@ -79,7 +127,7 @@ class JourneyReads:
         mine = and_(journeys.c.tenant == tenant, journeys.c.definition == definition)
         query = select(journeys).where(mine)
         sources = await self.sources(tenant, definition)
-        definitions = {version: parse(source) for version, (_, source) in sources.items()}
+        definitions = {version: parse_pinned(source, version) for version, (_, source) in sources.items()}
         if since is not None:
             query = query.where(journeys.c.entered_at >= since)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.notifications import Case, Step
 from gateway.core.requests import NotificationRequest
-from gateway.journeys.advance import Send
+from gateway.journeys.actions import Send
 from gateway.journeys.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
 from gateway.journeys.definition import JourneyDefinition, OfferRules
 from gateway.journeys.journey import Journey

@@ -17,6 +17,8 @@ from sqlalchemy import (
 
 from gateway.storage.schema import Instant, metadata
 
+# Journeys that wait for a person's decision.
+FOR_PERSONS = text("state IN ('gate', 'review')")
 _OPEN, _DUE, _CHECKED = text("state != 'exited'"), text("due_at IS NOT NULL"), text("check_at IS NOT NULL")
 
 # What a case system has fed of each case, merged; see gateway/journeys/cases.py. ``body`` has personal data.
@@ -70,6 +72,7 @@ journeys = Table(
     Index("journeys_open_by_borrower", "tenant", "borrower_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("journeys_by_case", "tenant", "case_id", "id"),
     Index("journeys_by_definition", "tenant", "definition", "state", "id"),
+    Index("journeys_for_persons", "tenant", "state", "id", sqlite_where=FOR_PERSONS, postgresql_where=FOR_PERSONS),
 )
 
 # A definition's name within a tenant, and the head of its chain of events.

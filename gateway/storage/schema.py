@@ -493,6 +493,7 @@ api_keys = Table(
     Column("revoked_at", Instant),
     Column("expires_at", Instant),  # NULL: never
     Column("networks", String(500), nullable=False, server_default=""),  # space-separated; "": from everywhere
+    Column("user_id", String(24), nullable=False, server_default=""),  # whose key it is; "": a system's
 )
 
 # By which keys the digests of this ledger were made, by version (gateway/storage/digest_key.py).

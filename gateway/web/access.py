@@ -90,24 +90,32 @@ def require_role(role: Role = Role.VIEWER) -> Callable[[Request], Awaitable[Sess
     return dependency
 
 
-async def authenticated_form(request: Request, role: Role) -> tuple[Session, dict[str, str]]:
+async def authenticated_form(request: Request, *roles: Role) -> tuple[Session, dict[str, str]]:
     """A dependency of forms: the session and the fields, after the token check. Raises SignInNeeded, NotAllowed.
+
+    The user needs the rights of one of ``roles``.
 
     What takes more than a viewer's role is an entry of the administrators' log, committed before the page's route does
     it. ``PageRoute`` adds that it was refused. This is the one place where the pages' part of that log is written.
     """
     form = await read_form(request)
+    return await checked_form(request, form, *roles), form
+
+
+async def checked_form(request: Request, form: Mapping[str, str], *roles: Role) -> Session:
+    """The session of a form that was read already; the checks are ``authenticated_form``'s."""
     session = await session_of(request)
     if session is None:
         raise SignInNeeded(form)
     token = request.headers.get("x-form-token") or form.get("form_token", "")
     if not part(request, Signer).is_form_token(session.id, token):
         raise NotAllowed("form_foreign")
-    if role is not Role.VIEWER:
-        await _record(request, session, permitted=session.user.role.may(role))
-    if not session.user.role.may(role):
+    permitted = any(session.user.role.may(each) for each in roles)
+    if Role.VIEWER not in roles:
+        await _record(request, session, permitted=permitted)
+    if not permitted:
         raise NotAllowed("role_missing")
-    return session, form
+    return session
 
 
 async def record_look(request: Request, session: Session) -> None:
@@ -150,12 +158,7 @@ async def display_names(request: Request, session: Session) -> Callable[[str], s
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name, with LF line ends. Raises NotAllowed."""
-    most = part(request, HttpSettings).max_body_bytes
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > most:
-            raise NotAllowed("form_too_large")
+    raw = await read_body(request)
     try:
         pairs = parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS, encoding="utf-8", errors="strict"
@@ -163,6 +166,17 @@ async def read_form(request: Request) -> dict[str, str]:
     except ValueError:  # not ASCII, not UTF-8 when percent-decoded, or too many fields
         raise NotAllowed("form_unreadable") from None
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a form. Raises NotAllowed beyond the limit of the settings."""
+    most = part(request, HttpSettings).max_body_bytes
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > most:
+            raise NotAllowed("form_too_large")
+    return bytes(raw)
 
 
 def safe_back_path(path: str) -> str:

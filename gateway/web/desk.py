@@ -22,6 +22,7 @@ from gateway.core.signing import Signer
 from gateway.evidence.borrower_file import read_borrower_file
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.journeys.reads import JourneyReads
 from gateway.operations.reviews import NOT_APPROVABLE, Reviews
 from gateway.storage.database import Database
 from gateway.storage.schema import borrowers, deliveries, notifications
@@ -117,7 +118,8 @@ async def show_borrower(
         return await message(request, 404, "nothing_here")
     pages = pages_of(request)
     view = await part(request, DeskReads).borrower(pages.texts(request), record)
-    values = {"session": session, "done": done, "path": _path(borrower_id), **view}
+    journeys = await part(request, JourneyReads).open_of(session.user.tenant, borrower_id)
+    values = {"session": session, "done": done, "path": _path(borrower_id), "journeys": journeys, **view}
     return pages.respond(request, "desk_borrower.html", values)
 
 

@@ -8,19 +8,22 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import Uses
+from gateway.core.journey_events import JourneyReview
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import parse
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.reads import JourneyReads
-from gateway.journeys.runner import JourneyRunner, NoSuchJourney
 from gateway.web.access import PageRoute, authenticated_form, display_names, message, pages_of, require_role
 from gateway.web.journey_drawing import draw
 from gateway.web.page import headers
 
 router = APIRouter(prefix="/journeys", route_class=PageRoute, include_in_schema=False)
 
+# Who decides on a case's journey: supervisors at the desk, and who approves definitions.
+_DECIDE = (Role.SUPERVISOR, Role.APPROVER)
 _SHOWN = 50  # journeys on a page; our choice
 _LEAST_REASON, _LONGEST_REASON = 3, 500  # as the API's
 _ACTS = {
@@ -51,17 +54,25 @@ async def show_all(
 
 @router.get("/course/{journey_id}")
 async def show_course(
-    request: Request, journey_id: str, reads: Uses[JourneyReads], session: Session = Depends(require_role())
+    request: Request,
+    journey_id: str,
+    reads: Uses[JourneyReads],
+    persons: Uses[JourneyActs],
+    session: Session = Depends(require_role()),
 ) -> Response:
-    """One journey: its course in sentences, and what may be decided now."""
+    """One journey: its course in sentences, what its gate needs, and what may be decided now."""
     found = await reads.find(session.user.tenant, journey_id)
     if found is None:
         return await message(request, 404, "nothing_here")
-    may = session.user.role.may(Role.APPROVER)
+    may = any(session.user.role.may(each) for each in _DECIDE)
     acts = _ACTS.get(found["state"], ("pause", "end")) if may else ()
     acts = tuple(each for each in acts if each != "resume" or found["held_by"])
     who = await display_names(request, session)
-    values = {"session": session, "journey": found, "acts": acts, "who": who, "sentence": _sentence_key}
+    label = {
+        each: "take_up" if each == "reopen" and found["reason"] != JourneyReview.GATE_LAPSED else each for each in acts
+    }
+    gate = await persons.gate(session.user.tenant, journey_id) if found["gate"] else None
+    values = {"session": session, "journey": found, "gate": gate, "acts": label, "who": who, "sentence": _sentence_key}
     return pages_of(request).respond(request, "journey_course.html", values)
 
 
@@ -102,25 +113,26 @@ async def decide(
     request: Request,
     journey_id: str,
     act: Literal["approve", "refuse", "reopen", "pause", "resume", "end"],
-    runner: Uses[JourneyRunner],
+    persons: Uses[JourneyActs],
 ) -> Response:
     """A person's act, with the reason."""
-    session, form = await authenticated_form(request, Role.APPROVER)
+    session, form = await authenticated_form(request, *_DECIDE)
     reason = form.get("reason", "").strip()
     if not _LEAST_REASON <= len(reason) <= _LONGEST_REASON or "\x00" in reason:
         return await message(request, 422, "journey_reason_missing")
     acts = {
-        "approve": runner.approve,
-        "refuse": runner.refuse,
-        "reopen": runner.reopen,
-        "pause": runner.pause,
-        "resume": runner.resume,
-        "end": runner.end,
+        "approve": persons.approve,
+        "refuse": persons.refuse,
+        "reopen": persons.reopen,
+        "pause": persons.pause,
+        "resume": persons.resume,
+        "end": persons.end,
     }
     try:
         await acts[act](session.user.tenant, journey_id, session.user.actor, reason)
     except UnmetNeeds as unmet:
-        words = pages_of(request).texts(request)("journey_needs", needs=", ".join(unmet.needs))
+        texts = pages_of(request).texts(request)
+        words = texts("journey_needs", needs="; ".join(texts(f"journey_need_{each}") for each in unmet.needs))
         return await message(request, 422, "journey_needs_unmet", words)
     except SameApprover:
         return await message(request, 409, "journey_same_approver")

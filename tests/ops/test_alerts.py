@@ -44,6 +44,10 @@ def _overdue(urgency: str) -> str:
     return f'gateway_review_overdue_seconds{{urgency="{urgency}"}}'
 
 
+def _set_aside(reason: str) -> str:
+    return f'gateway_journeys_review_waiting{{reason="{reason}"}}'
+
+
 _VIOLATIONS = 'gateway_compliance_violations{{kind="{}"}}'
 
 # alert: (series under which it fires, series under which it doesn't), one sample a minute for two hours
@@ -78,6 +82,14 @@ CASES: dict[str, tuple[Series, Series]] = {
     "GatewayUrgentReplyWaits": (
         {_overdue("now"): "0x30 0+60x90"},
         {_overdue("now"): "0x120", _overdue("today"): "0+60x120"},
+    ),
+    "GatewayJourneysLate": (
+        {"gateway_journeys_oldest_due_seconds": "0+60x120"},
+        {"gateway_journeys_oldest_due_seconds": "0x60 0+60x14 0x46"},
+    ),
+    "GatewayJourneysSetAside": (
+        {_set_aside("definition_unreadable"): "0x30 2x90", "gateway_journey_definitions_unreadable": "0x120"},
+        {_set_aside("gate_lapsed"): "3x120", "gateway_journey_definitions_unreadable": "0x120"},
     ),
     "GatewayWebhooksLate": (
         {

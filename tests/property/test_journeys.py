@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.advance import Send, advance, enter, exit_reason
+from gateway.journeys.actions import Send
+from gateway.journeys.advance import advance, enter, exit_reason
 from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan, facts_of, merged
 from gateway.journeys.definition import JourneyDefinition, from_document

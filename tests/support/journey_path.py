@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select
@@ -13,19 +14,25 @@ from gateway.core.codec import fingerprint
 from gateway.core.notifications import Category, Notification, new_id
 from gateway.core.requests import AcceptResult, DecidedRequest, NotificationRequest, StepDecision
 from gateway.core.states import PENDING_STATES, State
+from gateway.journeys.acts import JourneyActs
 from gateway.journeys.case_store import CaseStore
-from gateway.journeys.cases import CaseRecord
+from gateway.journeys.cases import CaseRecord, Payment
+from gateway.journeys.claiming import decode_journey
+from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition_store import JourneyDefinitions
+from gateway.journeys.history import JourneyEvent
 from gateway.journeys.journey import Journey
 from gateway.journeys.reads import JourneyReads
-from gateway.journeys.runner import JourneyRunner, PathServices
-from gateway.journeys.store import JourneyStore, decode_journey
+from gateway.journeys.runner import JourneyRunner
+from gateway.journeys.store import JourneyStore
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import journeys
 from gateway.storage.schema import deliveries, notifications
 from tests.support.journey_cases import SHORT, START, snapshot
 from tests.support.ledgers import SEND, digest, people_on, store_on
 from tests.support.policy_cases import PACKS
+
+PAID = CaseRecord("C-1", payments={"p1": Payment("p1", Decimal("3913.00"), START)})
 
 
 @dataclass
@@ -36,6 +43,7 @@ class JourneyBench:
     now: datetime = START
     before_accept: Callable[[], Awaitable[object]] | None = None
     asked: list[NotificationRequest] = field(default_factory=list)
+    observed: list[JourneyEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.cases = CaseStore(self.database, digest, self.clock)
@@ -43,7 +51,8 @@ class JourneyBench:
         self.store = JourneyStore(self.database)
         self.reads = JourneyReads(self.database)
         path = PathServices(self.accept, self.cancel, lambda tenant, template: ("amount", "currency", "due_date"))
-        self.runner = JourneyRunner(self.store, path, PACKS, self.clock)
+        self.runner = JourneyRunner(self.store, path, self.clock, self.observed.extend)
+        self.acts = JourneyActs(self.store, path, PACKS, self.clock)
 
     def clock(self) -> datetime:
         return self.now
@@ -76,13 +85,13 @@ class JourneyBench:
         step = StepDecision(0, channel, digest(tenant, channel, "address"), SEND)
         return DecidedRequest(notification, fingerprint(request.raw), (step,))
 
-    async def live(self, source: str = SHORT) -> None:
+    async def live(self, source: str = SHORT, tenant: str = "acme") -> None:
         """Bring a definition to life: written by one person, approved by another."""
-        made = await self.definitions.save("acme", source, "user:ann")
+        made = await self.definitions.save(tenant, source, "user:ann")
         name, number = made["name"], made["number"]
-        await self.definitions.submit("acme", name, number, "user:ann")
-        await self.definitions.approve("acme", name, number, "user:bob")
-        await self.definitions.publish("acme", name, number, "user:bob")
+        await self.definitions.submit(tenant, name, number, "user:ann")
+        await self.definitions.approve(tenant, name, number, "user:bob")
+        await self.definitions.publish(tenant, name, number, "user:bob")
 
     async def feed(self, *parts: CaseRecord) -> None:
         await self.cases.feed("acme", parts, "key:1")
@@ -93,10 +102,12 @@ class JourneyBench:
         own = type(borrower)(f"B-{number}", "N", "zh-TW", "tw", borrower.time_zones, borrower.addresses)
         await self.feed(CaseRecord(f"C-{number}", snapshot(borrower=own)))
 
-    async def run(self, later: timedelta = timedelta(0), most: int = 10_000) -> None:
-        """Move the clock, and do all that is due."""
+    async def run(self, later: timedelta = timedelta(0), most: int = 10_000, rounds: int = 1_000) -> None:
+        """Move the clock, and do all that is due, in at most so many looks."""
         self.now += later
-        while due := await self.runner.due(self.now, most):
+        for _ in range(rounds):
+            if not (due := await self.runner.due(self.now, most)):
+                return
             await self.runner.run(due)
 
     async def one(self) -> Journey:

@@ -53,6 +53,11 @@ KINDS: Mapping[str, ProblemType] = {
         "FORWARDED_ALLOW_IPS has to name it.",
     ),
     "same_person": ProblemType(403, "A second person has to do this", "Ask somebody who did not write or submit it."),
+    "person_needed": ProblemType(
+        403,
+        "A person has to approve this",
+        "Approve it on the page /journeys, or with a key that was made for a person (gateway key create --user).",
+    ),
     "not_your_address": ProblemType(
         403,
         "Tests go to your own address only",

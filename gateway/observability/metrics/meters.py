@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.quotas import TENANT_QUOTAS, QuotaName
 from gateway.core.reasons import Intent, PolicyReason, Violation
 from gateway.core.states import WebhookOutcome
@@ -78,6 +79,7 @@ class Meters:
         self._make_webhooks()
         self._make_following()
         self._make_audit()
+        self._make_journeys()
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLogKeys())
 
@@ -247,6 +249,26 @@ class Meters:
         )
         self._audited = made.counter("audited_contacts", "Contacts checked by the audit of this process.")
         self._audit_run = made.gauge("audit_last_run_timestamp_seconds", "When the audit last finished.")
+
+    def _make_journeys(self) -> None:
+        made = self._series
+        self._journeys_entered = made.counter("journeys_entered", "Journeys that cases have entered.")
+        self._journeys_exited = made.counter("journeys_exited", "Journeys that have ended.", reason=ExitReason)
+        self._journey_steps = made.counter(
+            "journey_steps", "Steps of journeys by what became of them.", result=StepResult
+        )
+        self._journeys_set_aside = made.counter(
+            "journeys_set_aside", "Journeys that began to wait for a person's review.", reason=JourneyReview
+        )
+        self._journeys_due = made.gauge("journeys_due", "Journeys that are due and not advanced.")
+        self._journeys_oldest = made.gauge("journeys_oldest_due_seconds", "Age of the oldest journey that is due.")
+        self._journeys_review = made.gauge(
+            "journeys_review_waiting", "Journeys that wait for a person's review.", reason=JourneyReview
+        )
+        self._gates = made.gauge("journey_gates_waiting", "Journeys at a gate that waits for approvals.")
+        self._definitions_unreadable = made.gauge(
+            "journey_definitions_unreadable", "Live definitions of journeys whose stored text can't be used."
+        )
 
 
 class _DroppedLogKeys(Collector):

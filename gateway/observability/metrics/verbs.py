@@ -16,6 +16,7 @@ from itertools import product
 from prometheus_client.exposition import choose_encoder
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
+from gateway.core.journey_events import JourneyReview
 from gateway.core.notifications import Notification
 from gateway.core.quotas import TENANT_QUOTAS, QuotaState
 from gateway.core.reasons import Violation
@@ -164,6 +165,29 @@ class Metrics(Meters):
         self._audit_run.set(now.timestamp())
         for kind in Violation:
             self._violations.labels(kind=kind).set(violations.get(kind, 0))
+
+    def journey_entered(self) -> None:
+        self._journeys_entered.inc()
+
+    def journey_exited(self, reason: str) -> None:
+        self._series.count(self._journeys_exited, reason=reason)
+
+    def journey_step(self, result: str) -> None:
+        self._series.count(self._journey_steps, result=result)
+
+    def journey_set_aside(self, reason: str) -> None:
+        self._series.count(self._journeys_set_aside, reason=reason)
+
+    def journeys(
+        self, due: int, oldest_due_seconds: float, review: Mapping[str, int], gates: int, unreadable: int
+    ) -> None:
+        """How the journeys of the ledger stand; ``review`` by reason, ``unreadable`` live definitions."""
+        self._journeys_due.set(due)
+        self._journeys_oldest.set(oldest_due_seconds)
+        for reason in JourneyReview:
+            self._journeys_review.labels(reason=reason).set(review.get(reason, 0))
+        self._gates.set(gates)
+        self._definitions_unreadable.set(unreadable)
 
     def transacted(self, operation: str, seconds: float) -> None:
         self._series.observe(self._ledger, seconds, operation=operation)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
 
 import pytest
 from sqlalchemy import func, select
@@ -15,22 +14,21 @@ from sqlalchemy import func, select
 from gateway.cli.evidence import verify
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.facts import Hold
+from gateway.core.journey_events import StepResult
 from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult, NotificationRequest
-from gateway.journeys.cases import CaseRecord, Payment
+from gateway.journeys.cases import CaseRecord
+from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition_store import JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
-from gateway.journeys.journey import JourneyState, StepResult
+from gateway.journeys.journey import JourneyState
 from gateway.journeys.report import report
-from gateway.journeys.runner import JourneyRunner, PathServices
+from gateway.journeys.runner import JourneyRunner
 from gateway.storage.database import Database
 from gateway.storage.schema import events
 from tests.support.journey_cases import DAY, SHORT, START
-from tests.support.journey_path import JourneyBench
+from tests.support.journey_path import PAID, JourneyBench
 from tests.support.ledgers import people_on
-from tests.support.policy_cases import PACKS
-
-PAID = CaseRecord("C-1", payments={"p1": Payment("p1", Decimal("3913.00"), START)})
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ async def test_a_death_between_accept_and_the_record_repeats_nothing(
 ) -> None:
     """The next look finds what was accepted by its key, and only records it."""
 
-    async def die(*_: object) -> list[bool]:
+    async def die(*_: object) -> list[int | None]:
         raise Unavailable
 
     with monkeypatch.context() as patched:
@@ -107,7 +105,7 @@ async def test_a_request_that_cannot_be_stored_holds_up_no_other(bench: JourneyB
     for number in range(2, 6):
         await bench.case(number)
     path = PathServices(refuse, bench.cancel, lambda tenant, template: ())
-    bench.runner = JourneyRunner(bench.store, path, PACKS, bench.clock)
+    bench.runner = JourneyRunner(bench.store, path, bench.clock)
     await bench.run()
     results = {each.case_id: [record.result for record in each.steps] for each in await bench.all()}
     assert results.pop("C-3") == [StepResult.REJECTED]
@@ -164,13 +162,13 @@ async def test_the_gate_needs_two_people_and_what_it_says(bench: JourneyBench) -
     """The needs are checked with every approval; one person counts once; a race makes one event."""
     journey_id = await _to_gate(bench)
     with pytest.raises(UnmetNeeds) as unmet:
-        await bench.runner.approve("acme", journey_id, "user:ann", "checked")
+        await bench.acts.approve("acme", journey_id, "user:ann", "checked")
     assert unmet.value.needs == ["plan_offered"]
     await bench.database.write(lambda connection: connection.exec_driver_sql("UPDATE notifications SET state = 'sent'"))
-    await bench.runner.approve("acme", journey_id, "user:ann", "checked")
+    await bench.acts.approve("acme", journey_id, "user:ann", "checked")
     with pytest.raises(SameApprover):
-        await bench.runner.approve("acme", journey_id, "user:ann", "again")
-    others = [bench.runner.approve("acme", journey_id, f"user:{name}", "checked") for name in ("bob", "eve")]
+        await bench.acts.approve("acme", journey_id, "user:ann", "again")
+    others = [bench.acts.approve("acme", journey_id, f"user:{name}", "checked") for name in ("bob", "eve")]
     results = await asyncio.gather(*others, return_exceptions=True)
     assert any(not isinstance(each, BaseException) for each in results)
     assert all(isinstance(each, GateClosed) for each in results if isinstance(each, BaseException))
@@ -185,18 +183,18 @@ async def test_a_gate_lapses_and_may_be_opened_again(bench: JourneyBench) -> Non
     await bench.run(6 * DAY)
     assert (await bench.one()).state is JourneyState.REVIEW
     assert await _count(bench, "case.gate_lapsed") == 1
-    assert (await bench.runner.reopen("acme", journey_id, "user:ann", "new papers")).state is JourneyState.GATE
-    assert (await bench.runner.refuse("acme", journey_id, "user:ann", "no")).reason == "gate_refused"
+    assert (await bench.acts.reopen("acme", journey_id, "user:ann", "new papers")).state is JourneyState.GATE
+    assert (await bench.acts.refuse("acme", journey_id, "user:ann", "no")).reason == "gate_refused"
 
 
 async def test_persons_pause_resume_and_end(bench: JourneyBench) -> None:
     """What is pending is cancelled; each act is in the course, with who and why."""
     await bench.run()
     journey_id = await bench.id()
-    paused = await bench.runner.pause("acme", journey_id, "user:ann", "asked by phone")
+    paused = await bench.acts.pause("acme", journey_id, "user:ann", "asked by phone")
     assert (paused.state, await bench.states()) == (JourneyState.PAUSED, ["cancelled"])
-    assert (await bench.runner.resume("acme", journey_id, "user:ann", "done")).state is not JourneyState.PAUSED
-    assert (await bench.runner.end("acme", journey_id, "user:ann", "sold")).reason == "ended_by_person"
+    assert (await bench.acts.resume("acme", journey_id, "user:ann", "done")).state is not JourneyState.PAUSED
+    assert (await bench.acts.end("acme", journey_id, "user:ann", "sold")).reason == "ended_by_person"
     course = await bench.reads.find("acme", journey_id)
     assert course is not None
     acts = [(each["kind"], each["detail"].get("why")) for each in course["events"] if each["actor"] == "user:ann"]

@@ -8,13 +8,15 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.core.journey_events import StepResult
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.advance import Advance, CancelPending, Emit, EnterAnother, Send, advance, enter
+from gateway.journeys.actions import Advance, CancelPending, Emit, EnterAnother, Send
+from gateway.journeys.advance import advance, enter
 from gateway.journeys.arms import arm_of, in_holdout
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
 from gateway.journeys.definition import parse
-from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneyState, StepResult
+from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneyState
 from tests.support.journey_cases import DAY, SHORT, START, case, facts, hold, sent, shipped
 
 DEFINITION = parse(SHORT)

@@ -14,7 +14,8 @@ from gateway.cli import app
 from gateway.journeys.assumptions import Assumptions, read_assumptions
 from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition import BadDefinition, JourneyDefinition, parse
-from gateway.journeys.simulation import Simulation, SimulationSetup, difference, simulate, view
+from gateway.journeys.simulation import Simulation, SimulationSetup, simulate
+from gateway.journeys.simulation_view import difference, view
 from gateway.storage.database import Database
 from tests.support.journey_cases import DAY, FOLDER, SHORT, START, shipped, snapshot
 from tests.support.journey_path import JourneyBench

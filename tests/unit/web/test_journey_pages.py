@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import get_args
 
 import aiohttp
 import pytest
 
 from gateway.app.app import Gateway
-from gateway.core.journey_events import JOURNEY_TYPES
+from gateway.core.journey_events import JOURNEY_TYPES, JourneyReview
 from gateway.identity.sessions import Sessions
 from gateway.journeys.cases import CaseRecord
+from gateway.journeys.definition import NeedWord
 from gateway.web import translations
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.journey_cases import SHORT, snapshot
+from tests.support.journey_gate import at_gate, offer_reached
 from tests.support.ledgers import NOW
 
 
@@ -83,8 +86,49 @@ async def test_an_approver_pauses_with_a_reason(gateway: Gateway) -> None:
             assert answer.status == 409
 
 
+async def test_two_people_approve_a_gate_on_the_page(gateway: Gateway) -> None:
+    """The card says what is needed; an unmet need 422 by its name, the same person 409; the second one passes it."""
+    journey = await at_gate(gateway, offered=False)
+    path = f"/journeys/course/{journey}"
+    async with serving(app_of(gateway)) as url:
+        async with await _visitor(gateway, url, "supervisor") as visitor:
+            shown = await _text(visitor, path)
+            assert "0 of 2 approvals" in shown
+            assert re.search(r"Not met</span> A repayment plan was offered", shown)
+            status, said = await _approve(visitor, path, shown)
+            assert (status, "Not met: A repayment plan was offered" in said) == (422, True)
+            await offer_reached(gateway)
+            assert (await _approve(visitor, path, shown))[0] == 200
+            status, said = await _approve(visitor, path, shown)
+            assert (status, "Another person has to approve it" in said) == (409, True)
+            assert "1 of 2 approvals" in await _text(visitor, path)
+            assert f'href="{path}"' in await _text(visitor, "/desk/borrowers/B-1")
+        async with await _visitor(gateway, url, "approver") as visitor:
+            assert (await _approve(visitor, path, await _text(visitor, path)))[0] == 200
+            assert "The legal step was approved" in await _text(visitor, path)
+
+
+async def _approve(visitor: aiohttp.ClientSession, path: str, shown: str) -> tuple[int, str]:
+    token = re.search(r'name="form_token" value="([^"]+)"', shown)
+    assert token is not None
+    form = {"form_token": token[1], "reason": "papers checked"}
+    async with visitor.post(f"{path}/approve", data=form) as answer:
+        return answer.status, await answer.text()
+
+
 def test_every_event_has_a_sentence_in_both_languages() -> None:
-    """The kinds that a course shows to persons."""
+    """The kinds that a course shows to persons, and why a journey waits for one."""
     for texts in translations.load({}).values():
-        for kind in (*JOURNEY_TYPES, "case.gate_lapsed", "case.legal_step_approved", "case.promise_broken"):
+        for kind in (
+            *JOURNEY_TYPES,
+            "journey_set_aside",
+            "journey_taken_up",
+            "case.gate_lapsed",
+            "case.legal_step_approved",
+            "case.promise_broken",
+        ):
             assert texts.maybe(f"course_{kind.replace('.', '_')}", ""), (texts.language, kind)
+        for need in get_args(NeedWord):
+            assert texts.maybe(f"journey_need_{need}", ""), (texts.language, need)
+        for why in JourneyReview:
+            assert texts.maybe(f"journey_review_{why}", ""), (texts.language, why)
