@@ -76,4 +76,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.journeys.reads,
         gateway.journeys.migration,
         gateway.journeys.runner,
+        gateway.conversations.store,
+        gateway.conversations.reads,
+        gateway.conversations.desk,
     )
