@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from channels import registry
+from gateway.app.conversations import ConversationServices, build_conversations
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.journeys import JourneyServices, build_journeys
 from gateway.app.pipeline import PathParts, open_path
@@ -71,6 +72,7 @@ class Gateway:
     operations: OperatorServices
     webhooks: WebhookServices
     journeys: JourneyServices
+    conversations: ConversationServices
     readiness: Probe
 
 
@@ -100,7 +102,10 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         stack.push_async_callback(readiness.close)
         operations = _build_operator_services(ledger, path)
         journeys = build_journeys(ledger, templates, path)
-        yield Gateway(ledger, redis, providers, templates, path, editor, operations, webhooks, journeys, readiness)
+        conversations = build_conversations(ledger, templates, path)
+        yield Gateway(
+            ledger, redis, providers, templates, path, editor, operations, webhooks, journeys, conversations, readiness
+        )
 
 
 def _build_operator_services(ledger: LedgerParts, path: PathParts) -> OperatorServices:

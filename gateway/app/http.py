@@ -94,6 +94,9 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.journeys.reads,
         gateway.journeys.migration,
         gateway.journeys.acts,
+        gateway.conversations.store,
+        gateway.conversations.reads,
+        gateway.conversations.desk,
         _simulations(settings, gateway.templates, gateway.ledger.clock),
     )
 

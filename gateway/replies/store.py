@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from channels.base import Reply
 from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
@@ -29,6 +29,7 @@ from gateway.core.notifications import Borrower, new_id
 from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import Understanding
+from gateway.replies.conversations import conversation_for, take_up
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
@@ -53,6 +54,7 @@ class _Sender:
     borrower: Borrower
     delivery_id: str
     digest: str
+    case_id: str
 
     def key(self, channel: str) -> AddressKey:
         return (self.tenant, channel, self.digest)
@@ -123,47 +125,58 @@ class ReplyStore:
         now: datetime,
     ) -> RecordedReply:
         taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, said.intents, urgency=said.urgency)
-        identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
-        row = {
-            "id": new_id("rep", now),
-            "digest": hashlib.sha256("\x1f".join(identity).encode()).hexdigest(),
-            "tenant": sender.tenant,
-            "borrower_id": sender.borrower.id,
-            "delivery_id": sender.delivery_id,
-            "channel": channel,
-            "provider": reply.provider,
-            "provider_message_id": reply.provider_message_id,
-            "intent": said.intent,
-            "intents": ",".join(said.intents),
-            "urgency": said.urgency,
-            "review_by": now + said.review_within if said.urgency else None,
-            "understood_by": said.version,
-            "text": reply.text,
-            "received_at": now,
-        }
+        row = _row(sender, reply, channel, said, now)
         if connection.execute(insert_new(connection, replies).returning(replies.c.id), [row]).first() is None:
             return taken
+        key = (sender.tenant, sender.borrower.id)
+        conversation = conversation_for(connection, (*key, sender.case_id), row, now)
+        connection.execute(update(replies).where(replies.c.id == row["id"]).values(conversation_id=conversation))
         wrong = Intent.WRONG_PARTY in said.intents
         known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
         know_address(connection, sender.key(channel), **known)
         _tell_addresses(connection, [sender.key(channel)], said.intents, now)
-        detail = {
-            "reply_id": row["id"],
-            "channel": channel,
-            "address_digest": sender.digest,
-            "intent": said.intent,
-            "intents": list(said.intents),
-            "holds": list(said.holds),
-            "urgency": said.urgency.name.lower(),
-            "rules": list(said.rules),
-            "understood_by": said.version,
-        }
-        key = (sender.tenant, sender.borrower.id)
-        what = ChangeRecord("replied", REPLY, said.intent, detail)
+        what = ChangeRecord("replied", REPLY, said.intent, _detail(row, sender, said, conversation))
         change = _Change(said, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
         change_borrower(connection, self._rules, key, what, change, now, stop)
+        take_up(connection, conversation, row, said, now)
         return replace(taken, new=True, stopped=change.stopped)
+
+
+def _row(sender: _Sender, reply: Reply, channel: str, said: Understanding, now: datetime) -> dict[str, Any]:
+    identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
+    return {
+        "id": new_id("rep", now),
+        "digest": hashlib.sha256("\x1f".join(identity).encode()).hexdigest(),
+        "tenant": sender.tenant,
+        "borrower_id": sender.borrower.id,
+        "delivery_id": sender.delivery_id,
+        "channel": channel,
+        "provider": reply.provider,
+        "provider_message_id": reply.provider_message_id,
+        "intent": said.intent,
+        "intents": ",".join(said.intents),
+        "urgency": said.urgency,
+        "review_by": now + said.review_within if said.urgency else None,
+        "understood_by": said.version,
+        "text": reply.text,
+        "received_at": now,
+    }
+
+
+def _detail(row: dict[str, Any], sender: _Sender, said: Understanding, conversation: str) -> dict[str, Any]:
+    return {
+        "reply_id": row["id"],
+        "conversation_id": conversation,
+        "channel": row["channel"],
+        "address_digest": sender.digest,
+        "intent": said.intent,
+        "intents": list(said.intents),
+        "holds": list(said.holds),
+        "urgency": said.urgency.name.lower(),
+        "rules": list(said.rules),
+        "understood_by": said.version,
+    }
 
 
 def _tell_addresses(
@@ -211,9 +224,10 @@ def _senders(connection: Connection, keys: Iterable[AddressKey]) -> list[_Sender
         .order_by(deliveries.c.id)
     )
     latest = {(row.tenant, row.borrower_id): row for row in rows}
+    found = [(row, notification_from(row)) for row in latest.values()]
     return [
-        _Sender(row.tenant, notification_from(row).borrower, row.delivery_id, digests.current(row.address_digest))
-        for row in latest.values()
+        _Sender(row.tenant, one.borrower, row.delivery_id, digests.current(row.address_digest), one.case.id)
+        for row, one in found
     ]
 
 

@@ -39,7 +39,7 @@ class ReplyInterpreter:
             return self._follow(Intent.OTHER, tuple(f"mentioned:{each.rule.id}" for each in mentions))
         words = self.safety.normalise(text)
         if not words.strip("| "):
-            return Understanding((Intent.OTHER,), version=self.version)  # marks and emoji alone: nobody has to read it
+            return self._follow(Intent.OTHER, ())  # marks and emoji alone: a thumb may be a yes, or anything
         intent, confidence = self.weights.classify(words)
         return self._follow(intent, (), confidence)
 

@@ -25,6 +25,7 @@ from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
+from gateway.storage.conversation_tables import conversations
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
@@ -309,9 +310,14 @@ def _idle_borrowers(connection: Connection, *, keys: Sequence[tuple[str, str]], 
     for subject, row in subjects.items():
         if chains[subject] and chains[subject][-1]["at"] >= cutoff:
             continue
-        words = _rows(connection, replies, and_(replies.c.tenant == row["tenant"], replies.c.borrower_id == row["id"]))
+        said = {
+            table.name: _rows(
+                connection, table, and_(table.c.tenant == row["tenant"], table.c.borrower_id == row["id"])
+            )
+            for table in (replies, conversations)
+        }
         names.append(subject)
-        records.append({"borrowers": [row], "replies": words, "events": chains[subject]})
+        records.append({"borrowers": [row], **said, "events": chains[subject]})
     return ArchiveBatch(names, records)
 
 
@@ -319,7 +325,8 @@ def _remove_chains(connection: Connection, batch: ArchiveBatch) -> None:
     """The row itself stays, an id and a version: a request that is being accepted this instant may rely on it."""
     keys = [(row["tenant"], row["id"]) for record in batch.records for row in record["borrowers"]]
     _remove_events(connection, batch.subjects)
-    connection.execute(delete(replies).where(matching(replies.c.tenant, replies.c.borrower_id, keys)))
+    for table in (replies, conversations):
+        connection.execute(delete(table).where(matching(table.c.tenant, table.c.borrower_id, keys)))
     connection.execute(
         update(borrowers).where(matching(borrowers.c.tenant, borrowers.c.id, keys)).values(event_hash="")
     )

@@ -324,6 +324,7 @@ replies = Table(
     Column("review_by", Instant),
     Column("understood_by", String(64), nullable=False, server_default=""),  # version of the rules and weights
     Column("resolved_at", Instant),  # a person has decided what follows
+    Column("conversation_id", String(48), nullable=False, server_default=""),  # "": a version before recorded it
     UniqueConstraint("digest", name="one_per_message"),
     Index(
         "replies_unresolved",
@@ -741,4 +742,5 @@ inbound_messages = Table(
     PrimaryKeyConstraint("tenant", "provider", "digest"),
 )
 # Tables of a domain of their own register themselves with ``metadata``.
+from gateway.storage import conversation_tables as conversation_tables  # noqa: E402
 from gateway.storage import journey_tables as journey_tables  # noqa: E402

@@ -33,6 +33,7 @@ _TAGS = {
     "cases": "Feed cases: balances, payments, promises, plans; close them.",
     "journeys": "Definitions of journeys, and the cases on their way.",
     "borrowers": "Holds, opt-outs, consents and the record of one borrower.",
+    "conversations": "What borrowers write back, and answering it.",
     "evidence": "Proof of what happened with one borrower.",
     "decisions": "What would be decided; nothing is stored.",
     "reviews": "What waits for a person.",

@@ -97,6 +97,22 @@ KINDS: Mapping[str, ProblemType] = {
     "gate_needs": ProblemType(
         422, "The gate's needs are not met", "Do what the detail names first, and approve it then."
     ),
+    "conversation_claimed": ProblemType(
+        409, "Somebody else has claimed this conversation", "Wait until it is released or the claim has lapsed."
+    ),
+    "conversation_not_claimed": ProblemType(
+        409, "You have not claimed this conversation", "Claim it first; a claim lapses after a quarter of an hour."
+    ),
+    "conversation_closed": ProblemType(409, "The conversation is closed", "It opens again when the borrower writes."),
+    "conversation_changed": ProblemType(
+        409, "The conversation has changed", "Read it again, and send the answer with its present revision."
+    ),
+    "nobody_to_answer": ProblemType(
+        409, "There is no address to answer to", "The message that was replied to has been removed or erased."
+    ),
+    "not_permitted": ProblemType(
+        409, "The policy does not permit this contact", "The reason is in the detail; nothing was sent."
+    ),
     "nothing_to_roll_back": ProblemType(
         409, "There is no earlier version", "An operator can pause the template instead."
     ),

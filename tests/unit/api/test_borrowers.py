@@ -286,3 +286,32 @@ async def test_a_stop_that_only_the_provider_recognises_is_in_force(client: Clie
     assert (await says(client, "UNFOLLOW", OptOutType="STOP")).status == 200
     shown = (await client.get("/v1/borrowers/B-1")).json
     assert [(each["channel"], each["source"]) for each in shown["opt_outs"]] == [("sms", "reply")]
+
+
+async def test_a_conversation_is_claimed_answered_and_closed(gateway: Gateway, client: Client) -> None:
+    """By one key at a time: what another one tries meanwhile is a 409 that says why; free text is checked."""
+    await client.post("/v1/notifications", request())
+    await says(client, "我可以分期嗎")
+    [waiting] = (await client.get("/v1/conversations")).json["conversations"]
+    assert (waiting["intent"], waiting["urgency"], waiting["claimed_by"]) == ("plan", "routine", "")
+    path = f"/v1/conversations/{waiting['id']}"
+    _, key = await gateway.ledger.keys.create("acme", "another", ("read", "manage"), NOW)
+    answer = {"revision": waiting["revision"], "text": "我們今天會致電給您。"}
+    assert (await client.post(f"{path}/answer", answer)).problem == "conversation_not_claimed"
+    claimed = (await client.post(f"{path}/claim")).json
+    assert claimed["claimed_by"].startswith("key:")
+    assert (await client.post(f"{path}/answer", answer)).problem == "conversation_changed"
+    answer["revision"] = claimed["revision"]
+    assert (await client.holding(key).post(f"{path}/claim")).problem == "conversation_claimed"
+    assert (await client.post(f"{path}/answer", {**answer, "text": "警察會來找您"})).problem == "lint_errors"
+    assert (await client.post(f"{path}/answer", {**answer, "template": "wrong-contact"})).problem == "invalid_request"
+    taken = await client.post(f"{path}/answer", answer)
+    assert taken.status == 200
+    assert taken.json["conversation"]["state"] == "answered"
+    shown = (await client.get(path)).json
+    assert [each["text"] for each in shown["entries"] if each["text"]] == ["我可以分期嗎", "我們今天會致電給您。"]
+    assert shown["entries"][0]["address"] == PHONE
+    closing = {"outcome": "plan", "reason": "a plan was agreed by telephone"}
+    assert (await client.post(f"{path}/close", closing)).json["outcome"] == "plan"
+    assert (await client.get("/v1/conversations")).json["conversations"] == []
+    assert (await client.get(f"/v1/conversations/cnv_{'0' * 32}")).problem == "not_found"

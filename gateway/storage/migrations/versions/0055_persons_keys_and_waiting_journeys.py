@@ -11,7 +11,7 @@ from alembic import op
 from gateway.storage.online_migration import add_index
 
 revision = "0055"
-down_revision = "0047"
+down_revision = "0053"
 
 
 def upgrade() -> None:
