@@ -15,7 +15,7 @@ from gateway.web.ops_pages import MENU, picked, reason_of
 from gateway.web.ops_runbooks import rendered, runbooks
 
 RULES = Path(__file__).parents[3] / "ops" / "prometheus"
-TEXTS = translations.load()
+TEXTS = translations.load({})
 
 
 def test_every_alert_of_the_rules_is_there() -> None:
