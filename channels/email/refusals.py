@@ -20,12 +20,13 @@ _NOT_LET_IN = frozenset({454, 530, 534, 535, 538})
 _TOO_LARGE = 552  # RFC 1870 section 6.1: at MAIL that is about the message
 # Relays say with 550 and 554, mostly 5.7.1, that they don't take our mail: Postfix (Relay access denied, Client host
 # rejected, Sender address rejected), Exim (relay not permitted), Exchange (Unable to relay, Client was not
-# authenticated), Sendmail (Relaying denied).
+# authenticated), Sendmail (Relaying denied). OpenSMTPD says "Invalid recipient: <…>" of what it does not relay,
+# and also of a mailbox of its own that does not exist: taking the first for the second would suppress every address.
 _ABOUT_US = re.compile(
     r"relay(?:ing)?\b.{0,20}\b(?:denied|not permitted|not allowed|prohibited|rejected)|unable to relay|cannot relay"
     r"|not authenticated|authentication (?:is )?required|authenticat\w+ first|auth(?:entication)? (?:is )?needed"
     r"|must (?:first )?(?:authenticate|log ?in)|client host rejected|sender address rejected|not owned by user"
-    r"|not authori[sz]ed to (?:send|use|relay)",
+    r"|not authori[sz]ed to (?:send|use|relay)|^invalid recipient: <",
     re.IGNORECASE,
 )
 

@@ -1,4 +1,4 @@
-"""A whole gateway with Postfix and with Exim as its relay and as the receiver of what comes back.
+"""A whole gateway with Postfix, Exim and OpenSMTPD as its relay and as the receiver of what comes back.
 
 The servers have the configuration that ops/deploy/mail.md shows. A third server is the borrowers' mailbox provider.
 """
@@ -59,7 +59,7 @@ class Mailboxes(SmtpSink):
 
 @dataclass(frozen=True, slots=True)
 class MailScene:
-    """What runs for the tests of this file, with one of the two mail servers."""
+    """What runs for the tests of this file, with one of the mail servers."""
 
     gateway: Gateway
     server: MailServer
@@ -141,7 +141,7 @@ async def sending(port: int, **options: Any) -> AsyncIterator[Gateway]:
         rmtree(folder, ignore_errors=True)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["postfix", "exim"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["postfix", "exim", "opensmtpd"])
 async def scene(request: pytest.FixtureRequest) -> AsyncIterator[MailScene]:
     """One start of everything for all tests of a server, which leave nothing behind that others look at."""
     mailboxes = Mailboxes(clock, offer_dsn=False)
@@ -161,7 +161,8 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[MailScene]:
 async def log_of(scene: MailScene, recipient: str) -> str:
     """What the server logged last of the recipient: its words, without ids, times and addresses."""
     line = await eventually(lambda: scene.server.said(recipient))
-    said = re.search(r"status=.*|(?:temporarily )?rejected RCPT.*|\d{3} \d\.\d\.\d .*|SMTP error.*|C=.*", line)
+    words = r"status=.*|result=.*|(?:temporarily )?rejected RCPT.*|\d{3} \d\.\d\.\d .*|SMTP error.*|C=.*"
+    said = re.search(words, line)
     plain = re.sub(
         r"<?\S+@[^\s>]+>?:? ?|; from=.*|(?:host )?127\.0\.0\.1\[127\.0\.0\.1\] ", "", said[0] if said else line
     )
@@ -197,13 +198,18 @@ async def test_a_bounce_ends_the_delivery(scene: MailScene, tried: Tried, local:
     """The mailbox provider refuses what the relay had accepted; the relay's report says why, to our return path."""
     address = f"{local}{next(NUMBERS)}@mailbox.example"
     delivery = await scene.remind(address)
-    ended = await scene.until(delivery, "undelivered")
+    # What the relay can't take at all is refused before it is sent.
+    state = "undelivered" if scene.server.smtputf8 or address.isascii() else "failed"
+    ended = await scene.until(delivery, state)
     assert ended["reason"] == reason
+    if state == "failed":
+        tried(scene.name, f"a reminder to {local}@ (SMTPUTF8)", state, reason, "MAIL without SMTPUTF8: not sent")
+        return
     sent = f"a reminder, refused by the mailbox provider: {REFUSALS[local]}"
     tried(
         scene.name,
         sent + ("" if address.isascii() else " (SMTPUTF8)"),
-        "undelivered",
+        state,
         reason,
         await log_of(scene, address),
     )
@@ -281,7 +287,7 @@ async def test_a_complaint_comes_through(scene: MailScene, tried: Tried) -> None
 
 
 async def test_a_complaint_that_names_nothing_reaches_a_person(scene: MailScene, tried: Tried) -> None:
-    """Without a signed reference it opts nobody out: it is in the reviews, and a copy in a person's mailbox."""
+    """Without a signed reference it opts nobody out: it is in the reviews, and in a mailbox where the server copies."""
     mark = f"made-up-{next(NUMBERS)}"
     raw = COMPLAINT.format(kind="abuse", field="X: y", original=f"Message-ID: <{mark}@lender.example>")
     await scene.write(COMPLAINTS, raw, "feedback@mailbox.example")
@@ -293,9 +299,10 @@ async def test_a_complaint_that_names_nothing_reaches_a_person(scene: MailScene,
     [item] = await eventually(for_review)
     assert mark.encode() in (await scene.gateway.operations.reviews.original("acme", item["id"]) or b"")
     person = f"complaints@{SENDER_DOMAIN}"
-    await eventually(
-        lambda: [each for each in scene.mailboxes.mails if each.recipient == person and mark.encode() in each.raw]
-    )
+    if scene.server.copies:
+        await eventually(
+            lambda: [each for each in scene.mailboxes.mails if each.recipient == person and mark.encode() in each.raw]
+        )
     tried(scene.name, "a complaint without a reference", "review", item["reason"], await log_of(scene, COMPLAINTS))
 
 
@@ -331,13 +338,9 @@ async def test_a_complaint_in_outlooks_form_is_assigned_by_a_person(scene: MailS
     [item] = await eventually(for_review)
     assert await reviews.refuse("acme", item["id"], "the address is in it", "a person", delivery["borrower"])
     assert await scene.opt_outs(delivery["borrower"]) == ["provider:mail"]
-    tried(
-        scene.name,
-        "a complaint as Outlook.com writes it",
-        "address opted out",
-        "a review",
-        await log_of(scene, COMPLAINTS),
-    )
+    logged = await log_of(scene, COMPLAINTS)
+    sent = "a complaint as Outlook.com writes it, assigned by a person"
+    tried(scene.name, sent, "address opted out", "provider:mail", logged)
 
 
 async def test_other_addresses_are_refused_at_the_door(scene: MailScene, tried: Tried) -> None:

@@ -1,4 +1,4 @@
-"""Postfix and Exim on loopback, each with the recipe of ops/deploy/mail.md, between the gateway and a mailbox provider.
+"""Postfix, Exim and OpenSMTPD on loopback, with the recipes of ops/deploy/mail.md, between the gateway and mailboxes.
 
 They run from a temporary folder with what ops/outside unpacks. No user, service or file of the machine changes.
 """
@@ -34,28 +34,34 @@ _QUEUES_OF_GROUP = {"public": 0o710, "maildrop": 0o730}
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """One that runs. ``port`` relays for us; ``closed_port`` does for nobody, as where we are not let in."""
+    """One that runs. ``port`` relays for us; ``closed_port`` does for nobody, as where we are not let in.
+
+    ``copies``: a person's mailbox gets a copy of each complaint. ``smtputf8``: it offers SMTPUTF8 (RFC 6531).
+    """
 
     name: str
     version: str
     port: int
     closed_port: int
     log: Path
+    copies: bool = True
+    smtputf8: bool = True
 
     def taken(self, recipient: str) -> bool:
         """Whether it has handed on a mail to this recipient."""
-        return bool(re.search(r"status=sent|=> ", self.said(recipient)))
+        return bool(re.search(r'status=sent|=> |result="Ok"', self.said(recipient)))
 
     def said(self, recipient: str) -> str:
         """What it logged of a delivery to this recipient, or of the refusal of it; "" before that."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        found = re.findall(rf"^.*(?:<{re.escape(recipient)}>|[>*=]+ {re.escape(recipient)} ).*$", text, re.MULTILINE)
+        named = rf"(?<!from=)<{re.escape(recipient)}>|[>*=]+ {re.escape(recipient)} "
+        found = re.findall(rf"^(?!.* smtp envelope ).*(?:{named}).*$", text, re.MULTILINE)
         return str(found[-1]) if found else ""
 
 
 @contextmanager
 def mail_server(name: str, listener: int, mailboxes: int) -> Iterator[MailServer]:
-    """``postfix`` or ``exim``: the domain of return paths goes to ``listener``, and all others to ``mailboxes``.
+    """One of ``_SERVERS``: the domain of return paths goes to ``listener``, and all others to ``mailboxes``.
 
     Skips the test where the server can't be had, or can't be started by this user.
     """
@@ -226,7 +232,64 @@ begin retry
 """
 
 
-_SERVERS = {"postfix": _postfix, "exim": _exim}
+# ── OpenSMTPD ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_OPENSMTPD_USERS = ("opensmtpd", "opensmtpq")  # compiled in, as are the paths of its queue and its helpers
+
+
+@contextmanager
+def _opensmtpd(folder: Path, recipe: Mapping[str, str], mailboxes: int) -> Iterator[MailServer]:
+    """In a root directory of its own (chroot), which has the users and the folders that its package would have made."""
+    if os.geteuid() != 0:
+        pytest.skip("OpenSMTPD can be started by root alone")
+    source = outside.unpacked("usr/libexec/opensmtpd/encrypt")
+    root = outside.readable_copy(source, folder / "root", "usr/libexec/opensmtpd")
+    program = root / "usr/sbin/smtpd"
+    for each in ("usr/sbin", "etc/ssl/certs", "var/run", "var/lib/opensmtpd/empty", "dev", "tmp"):
+        (root / each).mkdir(parents=True)
+    shutil.copy(source / "usr/sbin/smtpd", program)
+    for library in _libraries(program, source / "usr/lib/x86_64-linux-gnu"):
+        target = root / library.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+    (root / "var/spool/smtpd").mkdir(parents=True)
+    (root / "var/spool/smtpd").chmod(0o711)  # as smtpd demands; what is in it, it makes itself
+    users = [f"{name}:x:{901 + number}:{901 + number}" for number, name in enumerate(_OPENSMTPD_USERS)]
+    empty = "/var/lib/opensmtpd/empty:/bin/false"
+    (root / "etc/passwd").write_text("\n".join(["root:x:0:0::/root:/bin/sh", *(f"{each}::{empty}" for each in users)]))
+    (root / "etc/group").write_text("root:x:0:\n" + "".join(f"{each.rpartition(':')[0]}:\n" for each in users))
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    (root / "etc/resolv.conf").touch()
+    (root / "etc/mailname").write_text("relay.lender.example\n")
+    (root / "etc/ssl/certs/ca-certificates.crt").touch()
+    port, closed = free_port(), free_port()
+    (root / "etc/smtpd.conf").write_text(f"""table grey {{ "{GREY}" }}
+table unknown {{ "{UNKNOWN}" }}
+filter "grey" phase rcpt-to match rcpt-to <grey> reject "450 4.2.0 Greylisted"
+filter "unknown" phase rcpt-to match rcpt-to <unknown> reject "550 5.1.1 No"
+filter "refusals" chain {{ "grey", "unknown" }}
+listen on 127.0.0.1 port {port} tag "ours" filter "refusals"
+listen on 127.0.0.1 port {closed} tag "others" filter "refusals"
+action "mailboxes" relay host "smtp+notls://127.0.0.1:{mailboxes}"
+{recipe["/etc/smtpd.conf"]}
+match tag "ours" from any for any action "mailboxes"
+""")
+    command = ["chroot", str(root), "/usr/sbin/smtpd"]
+    said = subprocess.run([*command, "-h"], capture_output=True, text=True, check=False)
+    version = re.search(r"OpenSMTPD (\d+(?:\.\d+)*)", said.stdout + said.stderr)
+    assert version is not None, said
+    log = folder / "smtpd.log"
+    with _running([*command, "-d"], log, {}, None, port):
+        yield MailServer("OpenSMTPD", version[1], port, closed, log, copies=False, smtputf8=False)
+
+
+def _libraries(program: Path, unpacked: Path) -> list[Path]:
+    """What the program loads, the dynamic linker included, from the machine or else from what is unpacked."""
+    listed = _output(["ldd", str(program)], {"LD_LIBRARY_PATH": str(unpacked)})
+    return [Path(each) for each in re.findall(r"(?<![\w.])/\S+", listed)]
+
+
+_SERVERS = {"postfix": _postfix, "exim": _exim, "opensmtpd": _opensmtpd}
 
 
 def _output(command: list[str], environment: Mapping[str, str], user: str | None = None) -> str:

@@ -93,6 +93,7 @@ _TROUBLE = [
     ({"mail": "553 5.7.1 Sender address rejected: not owned by user"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
     ({"mail": "550 5.7.1 we don't know you"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
     ({"mail": "552 5.3.4 too large"}, PermanentFailure, R.CONTENT_REJECTED, "5.3.4"),
+    ({"rcpt": "550 Invalid recipient: <x@else.example>"}, TransientFailure, R.PROVIDER_CONFIG, "550"),
     ({"rcpt": "554 5.7.1 <x>: Relay access denied"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.1"),
     ({"rcpt": "550 relay not permitted"}, TransientFailure, R.PROVIDER_CONFIG, "550"),
     ({"rcpt": "550 5.7.54 Unable to relay recipient"}, TransientFailure, R.PROVIDER_CONFIG, "5.7.54"),
