@@ -16,6 +16,7 @@ from gateway.templates import TemplateVersion
 from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
@@ -53,10 +54,11 @@ def build_template_services(
     )
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
+    carry_over = CarryOver(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
     return TemplateServices(
-        TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates),
-        Transfer(versions, catalog, repository),
+        TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates, carry_over),
+        Transfer(versions, catalog, repository, carry_over),
         PublicationWatcher(catalog, versions, path.metrics, clock),
     )
 
