@@ -22,13 +22,10 @@ from channels.base import (
     Accepted,
     Advice,
     CallbackEvents,
-    CallbackRequest,
-    Capability,
     LookupAnswer,
     LookupResult,
     MalformedCallback,
     Message,
-    PermanentFailure,
     ProviderReason,
     Receipt,
     ReceiptStatus,
@@ -39,12 +36,11 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.json_api import JsonAnswer, JsonApi
+from channels.json_api import JsonAnswer
 from channels.options import Clock, ProviderOptions, service
-from channels.outcomes import OutcomeClass, load_table
-from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
+from channels.outcomes import OutcomeClass
+from channels.sms.templated_cloud import OPTIONS, TemplatedCloud
 
-_API = "https://dysmsapi.aliyuncs.com"
 _VERSION = "2017-05-25"
 _ALGORITHM = "ACS3-HMAC-SHA256"
 _DAYS = ZoneInfo("Asia/Shanghai")  # of SendDate
@@ -57,16 +53,7 @@ _TEMPLATE_STATUSES = {
     "10": TemplateStatus.DISABLED,
 }
 
-_OPTIONS = SIGN_OFF_OPTIONS | {
-    "access_key_id",
-    "access_key_secret",
-    "sign_name",
-    "callback_secret",
-    "base_url",
-    "timeout_seconds",
-    "concurrency",
-    "lookup_settle_seconds",
-}
+_OPTIONS = OPTIONS | {"access_key_id", "access_key_secret", "lookup_settle_seconds"}
 
 
 def acs3_signature(
@@ -82,27 +69,19 @@ def acs3_signature(
     return hmac.new(secret.encode(), text.encode(), "sha256").hexdigest(), signed
 
 
-class AliyunProvider:
+class AliyunProvider(TemplatedCloud):
     """SendSms with a sign and templates. Options: see ``from_options``. A template's reference is its code."""
 
-    channel = "sms"
+    base_url = "https://dysmsapi.aliyuncs.com"
+    codes = "aliyun_codes.toml"
+    looks_up = True
 
     def __init__(self, name: str, options: ProviderOptions, clock: Clock) -> None:
-        self.name = name
-        self._clock = clock
+        super().__init__(name, options, clock)
         self._key_id = options.text("access_key_id")
         self._secret = options.text("access_key_secret")
-        self._sign_name = options.text("sign_name")
-        self._callback_secret = options.text("callback_secret")
-        concurrency = int(options.number("concurrency", 50, 1, 1000))
-        timeout = options.number("timeout_seconds", 10, 0.1, 120)
-        self._api = JsonApi(options.text("base_url", _API), timeout, concurrency)
         # A request that hangs may still be taken after our time-out, so "not there" counts only later than that.
-        self._settle = timedelta(seconds=options.number("lookup_settle_seconds", timeout + 10, 0, 86_400))
-        self._table = load_table("channels.sms", "aliyun_codes.toml")
-        self.capability = Capability(
-            categories=permitted_categories(name, options), looks_up=True, templates_only=True, concurrency=concurrency
-        )
+        self._settle = timedelta(seconds=options.number("lookup_settle_seconds", self._timeout + 10, 0, 86_400))
 
     @classmethod
     def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> AliyunProvider:
@@ -116,11 +95,7 @@ class AliyunProvider:
 
     async def send(self, message: Message) -> Accepted:
         """See ``channels.base.Provider``."""
-        if message.valid_until is not None and message.valid_until <= self._clock():
-            raise TransientFailure(ProviderReason.TOO_LATE)
-        call = message.content.template
-        if call is None:
-            raise PermanentFailure(ProviderReason.TEMPLATE_UNAVAILABLE)
+        call = self.template_of(message)
         answer = await self._call(
             "SendSms",
             {
@@ -177,12 +152,9 @@ class AliyunProvider:
             reports.append(TemplateReport(each, status))
         return reports
 
-    async def check(self) -> Sequence[Advice]:
-        """See ``channels.base.Checks``. Reads the sign."""
-        try:
-            answer = await self._call("GetSmsSign", {"SignName": self._sign_name})
-        except UnknownOutcome as failure:
-            raise TransientFailure(failure.reason, failure.code) from None
+    async def advice(self) -> Sequence[Advice]:
+        """Of the sign. Raises SendFailure."""
+        answer = await self._call("GetSmsSign", {"SignName": self._sign_name})
         if str(answer.get("SignStatus")) == "1":
             return []
         return [Advice("the sign is not approved", "see its state in the console; nothing goes without it")]
@@ -217,17 +189,12 @@ class AliyunProvider:
             outcome = self._table.find("", "429")
         return outcome.failure(answer.retry_after)
 
-    def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """See ``channels.base.Provider``."""
-        return self.read_events(request).receipts
-
-    def read_events(self, request: CallbackRequest) -> CallbackEvents:
-        """See ``channels.base.ReadsEvents``. The URL to register has the secret; reports and replies may share it."""
-        request.require_secret(self._callback_secret)
+    def events(self, body: bytes) -> CallbackEvents:
+        """Reports and replies. Raises MalformedCallback."""
         receipts: list[Receipt] = []
         replies: list[Reply] = []
         try:
-            for each in list(json.loads(request.body)):
+            for each in list(json.loads(body)):
                 if "success" in each:
                     receipts.append(self._reported(each))
                 elif "content" in each:
@@ -252,10 +219,6 @@ class AliyunProvider:
             reason = ProviderReason.OPTED_OUT_AT_PROVIDER
             return Receipt(self.name, ReceiptStatus.OPTED_OUT, number, reference, reason, code)
         return Receipt(self.name, ReceiptStatus.UNDELIVERED, number, reference, self._table.find(code).reason, code)
-
-    async def close(self) -> None:
-        """See ``channels.base.Provider``."""
-        await self._api.close()
 
 
 def _quoted(text: str) -> str:

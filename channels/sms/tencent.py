@@ -19,13 +19,10 @@ from channels.base import (
     Accepted,
     Advice,
     CallbackEvents,
-    CallbackRequest,
-    Capability,
     LookupAnswer,
     LookupResult,
     MalformedCallback,
     Message,
-    PermanentFailure,
     ProviderReason,
     Receipt,
     ReceiptStatus,
@@ -37,12 +34,10 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from channels.json_api import JsonApi, encoded
+from channels.json_api import encoded
 from channels.options import Clock, ProviderOptions, service
-from channels.outcomes import load_table
-from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
+from channels.sms.templated_cloud import OPTIONS, TemplatedCloud
 
-_API = "https://sms.tencentcloudapi.com"
 _VERSION, _SERVICE, _REGION = "2021-01-11", "sms", "ap-guangzhou"
 _ALGORITHM = "TC3-HMAC-SHA256"
 _JSON = "application/json; charset=utf-8"
@@ -54,17 +49,7 @@ _TEMPLATE_STATUSES = {
     -1: TemplateStatus.REJECTED,
 }
 
-_OPTIONS = SIGN_OFF_OPTIONS | {
-    "secret_id",
-    "secret_key",
-    "sdk_app_id",
-    "sign_name",
-    "region",
-    "callback_secret",
-    "base_url",
-    "timeout_seconds",
-    "concurrency",
-}
+_OPTIONS = OPTIONS | {"secret_id", "secret_key", "sdk_app_id", "region"}
 
 
 def tc3_authorization(
@@ -84,31 +69,20 @@ def tc3_authorization(
     return f"{_ALGORITHM} Credential={secret_id}/{scope}, SignedHeaders=content-type;host, Signature={signature}"
 
 
-# A value has at most 6 characters, and no link, a short one neither (Tencent Cloud, document 382/13301).
-_SLOTS = SlotRules(longest=6, links=False)
-
-
-class TencentProvider:
+class TencentProvider(TemplatedCloud):
     """SendSms with a sign and templates. Options: see ``from_options``. Parameters go by their order, without names."""
 
-    channel = "sms"
+    base_url = "https://sms.tencentcloudapi.com"
+    codes = "tencent_codes.toml"
+    # A value has at most 6 characters, and no link, a short one neither (Tencent Cloud, document 382/13301).
+    slots = SlotRules(longest=6, links=False)
 
     def __init__(self, name: str, options: ProviderOptions, clock: Clock) -> None:
-        self.name = name
-        self._clock = clock
+        super().__init__(name, options, clock)
         self._secret_id = options.text("secret_id")
         self._secret_key = options.text("secret_key")
         self._app_id = options.text("sdk_app_id")
-        self._sign_name = options.text("sign_name")
         self._region = options.text("region", _REGION)
-        self._callback_secret = options.text("callback_secret")
-        concurrency = int(options.number("concurrency", 50, 1, 1000))
-        timeout = options.number("timeout_seconds", 10, 0.1, 120)
-        self._api = JsonApi(options.text("base_url", _API), timeout, concurrency)
-        self._table = load_table("channels.sms", "tencent_codes.toml")
-        self.capability = Capability(
-            categories=permitted_categories(name, options), templates_only=True, concurrency=concurrency, slots=_SLOTS
-        )
 
     @classmethod
     def from_options(cls, name: str, values: Mapping[str, Any], services: Mapping[str, Any]) -> TencentProvider:
@@ -122,11 +96,7 @@ class TencentProvider:
 
     async def send(self, message: Message) -> Accepted:
         """See ``channels.base.Provider``."""
-        if message.valid_until is not None and message.valid_until <= self._clock():
-            raise TransientFailure(ProviderReason.TOO_LATE)
-        call = message.content.template
-        if call is None:
-            raise PermanentFailure(ProviderReason.TEMPLATE_UNAVAILABLE)
+        call = self.template_of(message)
         answer = await self._call(
             "SendSms",
             {
@@ -181,15 +151,11 @@ class TencentProvider:
             reports.append(TemplateReport(str(each.get("TemplateId")), status))
         return reports
 
-    async def check(self) -> Sequence[Advice]:
-        """See ``channels.base.Checks``. Reads the templates."""
-        try:
-            states = await self.template_states(())
-        except UnknownOutcome as failure:
-            raise TransientFailure(failure.reason, failure.code) from None
+    async def advice(self) -> Sequence[Advice]:
+        """Of the templates. Raises SendFailure."""
         return [
             Advice(f"template {each.reference} is {each.status}", "see its state in the console; routes go round it")
-            for each in states
+            for each in await self.template_states(())
             if each.status is not TemplateStatus.APPROVED
         ]
 
@@ -215,17 +181,12 @@ class TencentProvider:
             raise self._table.find(str(error.get("Code", "")) if isinstance(error, dict) else "").failure()
         return found
 
-    def read_receipts(self, request: CallbackRequest) -> Sequence[Receipt]:
-        """See ``channels.base.Provider``."""
-        return self.read_events(request).receipts
-
-    def read_events(self, request: CallbackRequest) -> CallbackEvents:
-        """See ``channels.base.ReadsEvents``. The URL to register has the secret; reports and replies may share it."""
-        request.require_secret(self._callback_secret)
+    def events(self, body: bytes) -> CallbackEvents:
+        """Reports and replies. Raises MalformedCallback."""
         receipts: list[Receipt] = []
         replies: list[Reply] = []
         try:
-            found = json.loads(request.body)
+            found = json.loads(body)
             for each in [found] if isinstance(found, dict) else list(found):
                 if "report_status" in each:
                     receipts.append(self._reported(str(each["sid"]), each["report_status"], each, ""))
@@ -243,7 +204,3 @@ class TencentProvider:
             return Receipt(self.name, ReceiptStatus.DELIVERED, number, reference, ProviderReason.DELIVERED)
         code = str(report.get("errmsg", report.get("Description", "")))[:40]
         return Receipt(self.name, ReceiptStatus.UNDELIVERED, number, reference, self._table.find(code).reason, code)
-
-    async def close(self) -> None:
-        """See ``channels.base.Provider``."""
-        await self._api.close()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hmac
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from channels.base import (
     Accepted,
@@ -40,13 +40,13 @@ from channels.json_api import JsonAnswer, JsonApi, encoded
 from channels.options import Clock, ProviderOptions, service
 from channels.outcomes import load_table
 from channels.sign_off import SIGN_OFF_OPTIONS, permitted_categories
+from channels.whatsapp.cloud_shapes import content, pushed_state, state, text_of, webhook_of
 
 _API = "https://graph.facebook.com"
 _VERSION = "v23.0"  # of the Graph API; a version lives two years, so it is an option
 _PAGE = 100  # templates in one answer; our choice
 _MOST_PAGES = 60  # an account has 6,000 templates at most
 _USER_ID = "whatsapp_user"  # the identity of Meta's business-scoped user ids, which may stand in place of a number
-_WORD = re.compile(r"[a-z_]{1,30}")
 
 _STATUSES: Mapping[str, ReceiptStatus] = {
     "sent": ReceiptStatus.SENT,
@@ -55,22 +55,6 @@ _STATUSES: Mapping[str, ReceiptStatus] = {
     "played": ReceiptStatus.READ,
     "failed": ReceiptStatus.UNDELIVERED,
 }
-# The words of message_template_status_update and of the template's own ``status``.
-_TEMPLATE_STATUSES: Mapping[str, TemplateStatus] = {
-    "APPROVED": TemplateStatus.APPROVED,
-    "REINSTATED": TemplateStatus.APPROVED,
-    "FLAGGED": TemplateStatus.APPROVED,  # a warning: it will be paused or disabled if its quality stays low
-    "PENDING": TemplateStatus.SUBMITTED,
-    "IN_APPEAL": TemplateStatus.REJECTED,
-    "REJECTED": TemplateStatus.REJECTED,
-    "PAUSED": TemplateStatus.PAUSED,
-    "DISABLED": TemplateStatus.DISABLED,
-    "LIMIT_EXCEEDED": TemplateStatus.DISABLED,
-    "PENDING_DELETION": TemplateStatus.DISABLED,
-    "DELETED": TemplateStatus.DISABLED,
-    "ARCHIVED": TemplateStatus.DISABLED,
-}
-
 _OPTIONS = SIGN_OFF_OPTIONS | {
     "phone_number_id",
     "business_account_id",
@@ -127,7 +111,7 @@ class CloudProvider:
             raise TransientFailure(ProviderReason.TOO_LATE)
         if message.content.template is None and (message.window_until is None or message.window_until <= now):
             raise PermanentFailure(ProviderReason.WINDOW_CLOSED)
-        return await self._send(message.address, _content(message), message.reference)
+        return await self._send(message.address, content(message), message.reference)
 
     async def answer_reply(self, reply: Reply, text: str) -> None:
         """See ``channels.base.AnswersReplies``. The reply has opened the window for free text."""
@@ -180,7 +164,8 @@ class CloudProvider:
     async def check(self) -> Sequence[Advice]:
         """See ``channels.base.Checks``. Reads the sender, the webhook's subscription and the templates."""
         try:
-            sender = (await self._call("GET", self._sender, query={"fields": "quality_rating"})).body
+            fields = "quality_rating,webhook_configuration"
+            sender = (await self._call("GET", self._sender, query={"fields": fields})).body
             subscribed = (await self._call("GET", f"{self._account}/subscribed_apps")).body.get("data")
             templates = await self._templates()
         except UnknownOutcome as failure:
@@ -191,6 +176,10 @@ class CloudProvider:
         if not subscribed:
             what = "no app is subscribed to the account's webhooks: no receipt and no reply would come"
             advice.append(Advice(what, f"subscribe the app, with the callback URL /v1/receipts/{self.name}"))
+        path, leads_to = f"/v1/receipts/{self.name}", webhook_of(sender)
+        if leads_to and not urlsplit(leads_to).path.endswith(path):
+            what = "the webhook leads elsewhere: no receipt and no reply would come here"
+            advice.append(Advice(what, f"set it to GATEWAY_PUBLIC_URL{path}, in the app's configuration of WhatsApp"))
         unusable = [each for each in templates if each.status is not TemplateStatus.APPROVED]
         for each in unusable:
             what = f"template {each.reference} ({each.language}) is {each.status}"
@@ -203,7 +192,7 @@ class CloudProvider:
         for _ in range(_MOST_PAGES):
             body = (await self._call("GET", f"{self._account}/message_templates", query=query)).body
             try:
-                found += [_state(each) for each in body["data"]]
+                found += [state(each) for each in body["data"]]
                 after = body.get("paging", {}).get("cursors", {}).get("after") if "next" in body["paging"] else None
             except (KeyError, TypeError, AttributeError):
                 break
@@ -241,7 +230,7 @@ class CloudProvider:
                     receipts += self._receipts(value)
                     replies += self._replies(value)
                 elif field in ("message_template_status_update", "template_category_update"):
-                    templates += _pushed_state(field, value)
+                    templates += pushed_state(field, value)
         except (KeyError, TypeError, AttributeError):
             raise MalformedCallback("value") from None
         return CallbackEvents(receipts, replies, templates)
@@ -276,58 +265,8 @@ class CloudProvider:
             number = each.get("from")
             address = f"+{str(number).removeprefix('+')}" if number else str(each["from_user_id"])
             identity = "" if number else _USER_ID
-            yield Reply(self.name, str(each["id"]), address, _text(kind, each), identity=identity)
+            yield Reply(self.name, str(each["id"]), address, text_of(kind, each), identity=identity)
 
     async def close(self) -> None:
         """See ``channels.base.Provider``."""
         await self._api.close()
-
-
-def _content(message: Message) -> Mapping[str, Any]:
-    call = message.content.template
-    if call is None:
-        return {"type": "text", "text": {"body": message.content.text}}
-    # Templates have numbered or named parameters, never both.
-    numbered = all(name.isdigit() for name, _ in call.parameters)
-    parameters = [
-        {"type": "text", **({} if numbered else {"parameter_name": name}), "text": value}
-        for name, value in call.parameters
-    ]
-    template: dict[str, Any] = {"name": call.reference, "language": {"code": call.language}}
-    if parameters:
-        template["components"] = [{"type": "body", "parameters": parameters}]
-    return {"type": "template", "template": template}
-
-
-def _text(kind: str, message: Mapping[str, Any]) -> str:
-    """What the person wrote or chose; of a picture or a voice message its kind, for who reads the conversation."""
-    found = message.get(kind)
-    if kind == "text":
-        return str(message["text"]["body"])
-    if kind == "button":
-        return str(message["button"]["text"])
-    if kind == "interactive" and isinstance(found, dict):
-        chosen = found.get(str(found.get("type")))
-        if isinstance(chosen, dict) and "title" in chosen:
-            return str(chosen["title"])
-    return f"[{kind}]" if _WORD.fullmatch(kind) else "[?]"
-
-
-def _state(template: Mapping[str, Any]) -> TemplateReport:
-    status = _TEMPLATE_STATUSES.get(str(template["status"]), TemplateStatus.PAUSED)
-    if template.get("category") == "MARKETING":
-        status = TemplateStatus.RECATEGORISED
-    reason = str(template.get("rejected_reason", ""))
-    return TemplateReport(str(template["name"]), status, str(template["language"]), "" if reason == "NONE" else reason)
-
-
-def _pushed_state(field: str, value: Mapping[str, Any]) -> Iterator[TemplateReport]:
-    name, language = str(value["message_template_name"]), str(value["message_template_language"])
-    if field == "template_category_update":
-        if value.get("new_category") == "MARKETING":
-            yield TemplateReport(name, TemplateStatus.RECATEGORISED, language, "MARKETING")
-        return
-    status = _TEMPLATE_STATUSES.get(str(value["event"]))
-    if status is not None:
-        reason = str(value.get("reason") or "")
-        yield TemplateReport(name, status, language, "" if reason == "NONE" else reason)

@@ -212,7 +212,8 @@ class WhatsAppSimulator(LoopbackServer):
             self._authenticate(request)
         except Refused as refused:
             return _error(refused.status, refused.code)
-        return web.json_response({"id": self._sender, "quality_rating": "GREEN"})
+        webhook = {"webhook_configuration": {"application": self.callback_url}} if self.callback_url else {}
+        return web.json_response({"id": self._sender, "quality_rating": "GREEN", **webhook})
 
     # ── webhooks ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -220,10 +220,16 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
     mails = gateway.editor.author_mails.run_once
     yield PeriodicWork("author_mails", author_mails.INTERVAL_SECONDS, mails, continue_on_error=True)
-    poll = partial(gateway.path.forms.poll, gateway.providers.by_name)
-    yield PeriodicWork("provider_templates", _TEMPLATE_POLL_SECONDS, poll, continue_on_error=True)
+    templates = partial(_provider_templates, gateway)
+    yield PeriodicWork("provider_templates", _TEMPLATE_POLL_SECONDS, templates, continue_on_error=True)
     # A fault in the audit must not stop the sending: the alert GatewayAuditStopped reports it.
     yield PeriodicWork("audit", _AUDIT_SECONDS, partial(_audit, gateway), log_unavailable=False, continue_on_error=True)
+
+
+async def _provider_templates(gateway: Gateway) -> None:
+    """Take providers' templates along to the live versions, and ask the providers for their states."""
+    await gateway.editor.workflow.carry_over.to_live_versions()
+    await gateway.path.forms.poll(gateway.providers.by_name)
 
 
 async def _audit(gateway: Gateway) -> None:

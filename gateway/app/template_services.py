@@ -19,6 +19,7 @@ from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.author_mails import AuthorMails
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
@@ -61,13 +62,16 @@ def build_template_services(
     )
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
+    carry_over = CarryOver(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
     reviews = TemplateReviews(versions, repository)
-    workflow = TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates, reviews)
+    workflow = TemplateWorkflow(
+        versions, catalog, repository, test_sender, prices, clock, provider_templates, carry_over, reviews
+    )
     return TemplateServices(
         workflow,
         NewTemplates(workflow, templates.folder.purposes),
-        Transfer(versions, catalog, repository),
+        Transfer(versions, catalog, repository, carry_over),
         PublicationWatcher(catalog, versions, path.metrics, clock),
         AuthorMails(
             versions, ledger.users, _people_relay(ledger, providers), ledger.settings.effective_public_url, clock

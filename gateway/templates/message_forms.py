@@ -72,15 +72,12 @@ class MessageForms:
         await self._database.write(lambda connection: put_template(connection, template, now))
 
     async def listed(
-        self, tenant: str, template: str | None = None, version: str | None = None
+        self, tenant: str | None = None, template: str | None = None, version: str | None = None
     ) -> list[ProviderTemplate]:
-        """The providers' templates of one of ours or all, of one version or all, with their states."""
-        mine = provider_templates.c.tenant == tenant
-        if template is not None:
-            mine = and_(mine, provider_templates.c.template == template)
-        if version is not None:
-            mine = and_(mine, provider_templates.c.version == version)
-        query = select(provider_templates).where(mine).order_by(*(provider_templates.c[name] for name in _KEY))
+        """The providers' templates with their states; of one tenant, template and version, or of all."""
+        given = {"tenant": tenant, "template": template, "version": version}
+        mine = [provider_templates.c[name] == value for name, value in given.items() if value is not None]
+        query = select(provider_templates).where(*mine).order_by(*(provider_templates.c[name] for name in _KEY))
         return await self._database.read(lambda connection: [_read(row) for row in connection.execute(query)])
 
     async def report(self, provider: str, reports: Sequence[TemplateReport]) -> None:
@@ -147,7 +144,27 @@ def put_template(
     connection: Connection, template: ProviderTemplate, now: datetime, expected: TemplateStatus | None = None
 ) -> bool:
     """Write a provider's template. False: it is not in the state ``expected``, where that is given."""
-    values: dict[str, Any] = {
+    same = and_(*(provider_templates.c[name] == value for name, value in _key_of(template).items()))
+    if expected is None:
+        add_template(connection, template, now)
+    else:
+        same = and_(same, provider_templates.c.status == expected)
+    return connection.execute(update(provider_templates).where(same).values(**_values(template, now))).rowcount == 1
+
+
+def add_template(connection: Connection, template: ProviderTemplate, now: datetime) -> bool:
+    """Write a provider's template where there is none. False: there is one."""
+    row = {**_key_of(template), **_values(template, now)}
+    new = insert_new(connection, provider_templates).values(**row).returning(provider_templates.c.provider)
+    return connection.execute(new).first() is not None
+
+
+def _key_of(template: ProviderTemplate) -> dict[str, str]:
+    return dict(zip(_KEY, template.key, strict=True))
+
+
+def _values(template: ProviderTemplate, now: datetime) -> dict[str, Any]:
+    return {
         "reference": template.reference,
         "language": template.language,
         "approved_text": template.approved_text,
@@ -157,13 +174,6 @@ def put_template(
         "reason": template.reason[:_LONGEST_REASON],
         "seen_at": now,
     }
-    key = dict(zip(_KEY, template.key, strict=True))
-    same = and_(*(provider_templates.c[name] == value for name, value in key.items()))
-    if expected is None:
-        connection.execute(insert_new(connection, provider_templates), [{**key, **values}])
-    else:
-        same = and_(same, provider_templates.c.status == expected)
-    return connection.execute(update(provider_templates).where(same).values(**values)).rowcount == 1
 
 
 def _facts(connection: Connection, keys: set[TemplateKey], windows: set[WindowKey]) -> FormFacts:

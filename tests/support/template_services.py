@@ -20,6 +20,7 @@ from gateway.templates.folder import Folder
 from gateway.templates.message_forms import MessageForms
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.published_store import PublishedVersions
@@ -77,10 +78,12 @@ class TemplateHarness:
         test_sender: Any = None  # nobody sends a test here
         forms = MessageForms(database, self.catalog.profiles, self.catalog, digest, self.clock, {})
         self.provider_templates = ProviderTemplates(self.store, repository, forms, providers, self.catalog.profiles)
+        carry_over = CarryOver(self.store, repository, forms, providers, self.catalog.profiles)
         self.workflow = TemplateWorkflow(
-            self.store, self.catalog, repository, test_sender, {}, self.clock, self.provider_templates, reviews
+            *(self.store, self.catalog, repository, test_sender, {}, self.clock),
+            *(self.provider_templates, carry_over, reviews),
         )
-        self.transfer = Transfer(self.store, self.catalog, repository)
+        self.transfer = Transfer(self.store, self.catalog, repository, carry_over)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
         self.watcher = PublicationWatcher(self.other, self.store, self.metrics, self.clock)
 
@@ -88,7 +91,8 @@ class TemplateHarness:
         begun = await self.workflow.begin(tenant, TEMPLATE, "user:ann", "shorter")
         files = {**begun.files, SMS: f"{{{{ lender.name }}}}: {words}\n"}
         saved = await self.workflow.save(tenant, TEMPLATE, begun.number, 1, files, "user:ann")
-        await self.workflow.submit(tenant, TEMPLATE, saved.number, 2, "user:ann", "please read")
+        assert saved.stored is not None
+        await self.workflow.submit(tenant, TEMPLATE, saved.number, saved.stored.revision, "user:ann", "please read")
         return saved.number
 
     async def approved(self, words: str = "new words", tenant: str = "acme") -> int:

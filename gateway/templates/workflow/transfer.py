@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.templates.catalog import Catalog
 from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files
+from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, TemplateRefusal
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.versions_store import VersionStore
@@ -26,10 +27,13 @@ class Imported:
 class Transfer:
     """Exports and imports the templates of one tenant."""
 
-    def __init__(self, versions: VersionStore, catalog: Catalog, repository: TemplateRepository) -> None:
+    def __init__(
+        self, versions: VersionStore, catalog: Catalog, repository: TemplateRepository, carry_over: CarryOver
+    ) -> None:
         self._store = versions
         self._catalog = catalog
         self._repository = repository
+        self._carry_over = carry_over
 
     async def export(self, tenant: str) -> dict[str, Mapping[str, str]]:
         """The files of the live version of every template."""
@@ -82,6 +86,7 @@ class Transfer:
             actor,
             comment,
         )
+        await self._carry_over.to_version(tenant, text.template, stored.number, actor)
         await self._catalog.refresh()
         return stored
 

@@ -21,6 +21,7 @@ from gateway.templates.catalog import Catalog
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files, live_version, written
+from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.differences import Difference, difference
 from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
@@ -71,9 +72,11 @@ class TemplateWorkflow:
         prices: Mapping[str, Price],
         clock: Clock,
         provider_templates: ProviderTemplates,
+        carry_over: CarryOver,
         reviews: TemplateReviews,
     ) -> None:
         self.provider_templates = provider_templates
+        self.carry_over = carry_over
         self.reviews = reviews
         self._store = versions
         self._catalog = catalog
@@ -211,11 +214,16 @@ class TemplateWorkflow:
     async def submit(
         self, tenant: str, template: str, number: int, revision: int, actor: str, comment: str
     ) -> StoredVersion:
-        """Submit a draft for review. Raises BadText where the lint has errors, EditedMeanwhile."""
+        """Submit a draft for review, with the providers' templates that still say what it says.
+
+        Raises BadText where the lint has errors, EditedMeanwhile.
+        """
         text = await self.text(tenant, template, number)
         await asyncio.to_thread(self._repository.raise_for_errors, text)
         version, source = self._repository.freeze(template, text.files, number)
-        return await self._store.submit((tenant, template, number), revision, version, source, actor, comment)
+        submitted = await self._store.submit((tenant, template, number), revision, version, source, actor, comment)
+        await self.carry_over.to_version(tenant, template, number, actor)
+        return submitted
 
     async def approve(self, tenant: str, template: str, number: int, actor: str, comment: str = "") -> StoredVersion:
         """Approve a submitted version. Raises SamePerson for an actor that has edited or submitted it."""

@@ -202,3 +202,85 @@ async def test_without_such_a_provider_nothing_is_asked(database: Database) -> N
     number = await harness.submitted(WORDS)
     assert await harness.provider_templates.listed("acme", TEMPLATE, number) == []
     assert isinstance(harness.provider_templates, ProviderTemplates)
+
+
+async def approved(harness: TemplateHarness, number: int) -> None:
+    await entered(harness, number)
+    for status in (TemplateStatus.SUBMITTED, APPROVED):
+        await reported(harness, number, status)
+
+
+async def known_of(harness: TemplateHarness, number: int) -> TemplateStatus | None:
+    """The state of the provider's template of a version; None where it has none."""
+    [view] = [
+        each
+        for each in await harness.provider_templates.listed("acme", TEMPLATE, number)
+        if (each.provider, each.locale) == PLACE
+    ]
+    return view.template.status if view.template else None
+
+
+async def test_a_version_with_the_same_words_takes_the_providers_template_along(database: Database) -> None:
+    """Its approval is of words; both versions then follow what the provider says, and who sees it knows why."""
+    harness = harness_on(database)
+    first = await harness.published(WORDS)
+    await approved(harness, first)
+    second = await harness.submitted(WORDS)
+    assert await known_of(harness, second) is APPROVED
+    [change] = [
+        each for each in await harness.workflow.history("acme", TEMPLATE, second) if "provider_template" in each.kind
+    ]
+    assert (change.kind, change.actor) == ("provider_template_carried", "user:ann")
+    forms = MessageForms(database, WITH_WINDOW, harness.catalog, digest, harness.clock, {})
+    await forms.report("meta", [TemplateReport("due_soon", TemplateStatus.PAUSED)])
+    assert [await known_of(harness, each) for each in (first, second)] == [TemplateStatus.PAUSED] * 2
+    assert await harness.workflow.carry_over.to_version("acme", TEMPLATE, second, "user:ann") == 0  # there is one
+
+
+async def test_a_version_with_other_words_has_its_template_to_be_entered(database: Database) -> None:
+    """And one with the words of before gets the approved template back, not the newer one that was refused."""
+    harness = harness_on(database)
+    first = await harness.published(WORDS)
+    await approved(harness, first)
+    changed = await harness.published(f"kindly {WORDS}")
+    assert await known_of(harness, changed) is None
+    await entered(harness, changed, reference="kindly")
+    restored = await harness.submitted(WORDS)
+    [view] = [
+        each for each in await harness.provider_templates.listed("acme", TEMPLATE, restored) if each.locale == PLACE[1]
+    ]
+    assert view.template is not None
+    assert (view.template.reference, view.usable) == ("due_soon", True)
+
+
+async def test_an_import_and_an_upgrade_take_it_along_too(database: Database) -> None:
+    """Of a built-in version nobody submits anything: whoever starts with new files looks at what is live."""
+    harness = harness_on(database)
+    first = await harness.published(WORDS)
+    await approved(harness, first)
+    live = await harness.workflow.live("acme", TEMPLATE)
+    assert live is not None
+    files = {**live.files, "en-US/inapp.title.liquid": "Another title\n"}
+    made = await harness.transfer.import_template(
+        "acme", TEMPLATE, files, "user:ann", "reviewed", publish=True, confirmed=True
+    )
+    assert await known_of(harness, made.number) is APPROVED
+    built_in = await harness.provider_templates.enter(
+        "globex", TEMPLATE, 0, PLACE, "user:ann", reference="shipped", text="x", slots=[]
+    )
+    assert built_in.template is not None
+    forms = MessageForms(database, WITH_WINDOW, harness.catalog, digest, harness.clock, {})
+    old = ("other", "meta", TEMPLATE, "1-of-before", "en-US")
+    ours = "{{text}}"
+    await forms.put(
+        replace(built_in.template, key=old, approved_text=ours, slots=(Slot("text", await sms_of(harness)),))
+    )
+    for _ in range(2):
+        await harness.workflow.carry_over.to_live_versions()
+    [carried] = [each for each in await forms.listed("other", TEMPLATE) if each.key != old]
+    assert carried.key[3] == (await harness.workflow.text("other", TEMPLATE, 0)).version
+
+
+async def sms_of(harness: TemplateHarness) -> str:
+    """The expression that says what the built-in text says."""
+    return (await harness.workflow.text("other", TEMPLATE, 0)).files[SMS].strip()

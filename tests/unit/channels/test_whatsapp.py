@@ -326,9 +326,14 @@ async def test_states_of_templates_are_polled_over_all_pages(simulator: WhatsApp
 
 
 async def test_the_check_finds_what_is_not_set_up(simulator: WhatsAppSimulator) -> None:
-    """The doctor learns of a wrong token, a webhook nobody subscribed to, and templates that are not approved."""
+    """The doctor learns of a wrong token, a webhook that leads elsewhere, and templates that are not approved."""
     provider = _cloud(simulator.url)
-    assert await provider.check() == []
+    [elsewhere] = await provider.check()
+    assert "leads elsewhere" in elsewhere.what
+    assert "/v1/receipts/meta" in elsewhere.remedy
+    for url in ("https://gateway.example.com/prefix/v1/receipts/meta", ""):  # "": it says nothing of it
+        simulator.callback_url = url
+        assert await provider.check() == []
     simulator.account_subscribed = False
     simulator.templates["due", "en"].status = "PAUSED"
     what = [each.what for each in await provider.check()]
