@@ -45,6 +45,7 @@ from gateway.web import (
     desk,
     editor,
     editor_forms,
+    landing,
     new_template,
     oidc,
     ops,
@@ -118,6 +119,7 @@ def create_app(parts: Parts) -> ASGIApp:
         app.include_router(docs.router())
     app.include_router(pages_of_web.router())
     for page in (
+        landing,
         sign_in,
         oidc,
         sessions,

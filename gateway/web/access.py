@@ -181,7 +181,8 @@ async def read_body(request: Request) -> bytes:
 
 def safe_back_path(path: str) -> str:
     """``path`` if it is a local path, else the start page: "//host" and "/\\host" lead to another site."""
-    inside = path.startswith(("/editor", "/journeys", "/ops", "/desk")) and path.isprintable() and "\\" not in path
+    known = path == "/" or path.startswith(("/editor", "/journeys", "/ops", "/desk"))
+    inside = known and path.isprintable() and "\\" not in path
     return path if inside else "/editor"
 
 

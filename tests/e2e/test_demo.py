@@ -91,7 +91,10 @@ def test_a_portfolio_goes_in_and_every_message_comes_out_once(portfolio: Path, s
         arrived = sum(first["deliveries"].get(channel, {}).get(state, 0) for state in taken)
         assert messages == arrived > 0, channel
 
+    kept = (short_dir / "demo-access.json").read_text()
+    assert stat.S_IMODE((short_dir / "demo-access.json").stat().st_mode) == 0o600
     second, _ = once(portfolio, short_dir)
+    assert (short_dir / "demo-access.json").read_text() == kept
     assert (second["accepted"], second["replayed"], second["rejected"]) == (0, 25, 1)
     assert second["messages"] == {"sms": 0, "email": 0, "whatsapp": 0, "line": 0, "inapp": 0}
     assert second["duplicates"] == 0
@@ -161,6 +164,13 @@ def test_the_commands_find_the_demo_that_is_up(
     people = answer("user", "list", "--json", "--data-dir", str(data_dir))
     assert sorted(each["email"] for each in people) == sorted(demo["editor"]["users"])
     where = ["--data-dir", str(data_dir)]
+    printed = (data_dir / "stderr").read_text()
+    for page in ("/", "/editor", "/desk", "/ops", "/journeys", "/docs", "/desk/borrowers/", "/inbox#token=bt_"):
+        assert f"{demo['url']}{page}" in printed
+    shown = in_process("show", printed.partition("gateway show ")[2].split()[0], *where)
+    assert "attempt 1 by" in shown.stdout
+    hook = answer("webhook", "create", "http://127.0.0.1:9/hooks", *where)
+    assert "unreachable" in in_process("webhook", "test", hook["id"], *where).stderr  # and not forbidden
 
     request = {
         "borrower": {

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -26,25 +25,23 @@ from gateway.app.settings import Settings
 from gateway.app.storage import open_ledger
 from gateway.cli import console
 from gateway.cli.client import ApiTarget
-from gateway.cli.demo import clock, outcome, preparation
+from gateway.cli.demo import access, clock, links, outcome, preparation
+from gateway.cli.demo.access import TENANT, DemoAccess
 from gateway.cli.demo.outcome import Before
 from gateway.cli.demo.preparation import TemplateApprovals
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.cli.portfolio.sender import Tally
 from gateway.core.private_files import open_private
-from gateway.identity.keys import Scope
 from gateway.observability import logs
 
-TENANT = "demo"
-_KEY_NAME = "demo"
 _POLL_SECONDS = 0.5  # our choice: frequent enough for the progress bar, and little load
 _TOKEN_LIFE = timedelta(days=1)
-# The users of /editor: an editor and an approver. Names, addresses and numbers are fictional.
-_PEOPLE = (("editor@demo.example", "Mei Lin", "editor"), ("approver@demo.example", "Tom Hale", "approver"))
-_TEST_ADDRESSES = {"sms": "+12025550123", "email": "editor@demo.example"}
 # Per segment, of the magnitude of public price lists; our choice, so that the preview shows a cost.
 _SMS_PRICES = {"us": "0.008 USD", "gb": "0.05 USD", "tw": "0.06 USD", "cn": "0.04 USD", "": "0.06 USD"}
+
+
+_LOOPBACK = ("127.0.0.0/8", "::1/128")  # RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3: a developer's own receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,9 @@ class Demo:
     since: Before
     stop: asyncio.Event
     complete: bool = False
-    password: str = field(init=False, repr=False, default="")
     _made: Path = field(init=False)
+    _access: DemoAccess = field(init=False, repr=False)
+    _running: dict[str, Any] = field(init=False, repr=False)  # demo.json
 
     def __post_init__(self) -> None:
         self._made = self.settings.data_dir / "demo.json"
@@ -101,26 +99,38 @@ class Demo:
         if self.options.as_json:
             typer.echo(json.dumps(result, ensure_ascii=False))
         if not self.options.once:
-            _how_to_go_on(target, gateway.ledger.settings, self.password)
+            await self._how_to_go_on(gateway)
             if approvals is not None:
                 await approvals.follow()
 
     async def _announce(self, gateway: Gateway) -> ApiTarget:
-        """Replace the last run's API key, and write demo.json for scripts."""
-        now = gateway.ledger.clock()
-        for key in await gateway.ledger.keys.list(TENANT):
-            if key.name == _KEY_NAME and key.revoked_at is None:
-                await gateway.ledger.keys.revoke(key.id, now)
-        _, secret = await gateway.ledger.keys.create(TENANT, _KEY_NAME, list(Scope), now)
-        url = f"http://{gateway.ledger.settings.host}:{gateway.ledger.settings.port}"
+        """Write demo.json for scripts."""
+        settings, now = gateway.ledger.settings, gateway.ledger.clock()
+        self._access = await access.grant(gateway, settings.data_dir)
+        url = f"http://{settings.host}:{settings.port}"
         borrower = next(filter(None, (_reader_of(row) for row in self.rows if isinstance(row, PortfolioRow))), "")
         token = gateway.ledger.signer.borrower_token(TENANT, borrower, now + _TOKEN_LIFE) if borrower else ""
-        self.password = await _people(gateway)
-        editor = {"url": f"{url}/editor", "users": [email for email, _, _ in _PEOPLE], "password": self.password}
-        made = {"url": url, "api_key": secret, "borrower_token": token, "editor": editor, "pid": os.getpid()}
-        _write_private(self._made, made)
+        users = [email for email, *_ in access.PEOPLE]
+        editor = {"url": f"{url}/editor", "users": users, "password": self._access.password}
+        key = self._access.api_key
+        self._running = {"url": url, "api_key": key, "borrower_token": token, "editor": editor, "pid": os.getpid()}
+        _write_private(self._made, self._running)
         console.STDERR.print(f"gateway: up at {url}, its clock at {now:%Y-%m-%d %H:%M} UTC")
-        return ApiTarget(url, secret)
+        return ApiTarget(url, key)
+
+    async def _how_to_go_on(self, gateway: Gateway) -> None:
+        first = await outcome.first_sent(gateway.ledger.database, TENANT)
+        notification, borrower = first or ("", "")
+        shown = links.lines(
+            self._running["url"],
+            self._access,
+            borrower=borrower,
+            notification=notification,
+            feed_token=self._running["borrower_token"],
+            metrics_port=gateway.ledger.settings.metrics_port or 0,
+        )
+        for line in ("", *shown):
+            console.STDERR.print(line, markup=False, soft_wrap=True)
 
     async def _settle(self, gateway: Gateway) -> bool:
         deadline = time.monotonic() + self.options.wait_seconds
@@ -169,6 +179,8 @@ async def demo(
     if not settings.at:
         at = clock.demo_time(since.last)
         settings = settings.model_copy(update={"at": at.isoformat()})
+    if not settings.webhook_networks:
+        settings = settings.model_copy(update={"webhook_networks": list(_LOOPBACK)})
     if not settings.sms_prices:
         settings = settings.model_copy(update={"sms_prices": _SMS_PRICES})
     with open_private(settings.data_dir / "gateway.log", "a", "utf-8") as log:
@@ -225,29 +237,3 @@ def _tables(result: dict[str, Any]) -> None:
     arrived = [*result["messages"].items(), ("duplicates", result["duplicates"])]
     show(console.table("arrived at the receiving side in this run", ("channel", "messages"), arrived))
     show(f"{result['seconds']:.1f} s from the first request to the last end state")
-
-
-async def _people(gateway: Gateway) -> str:
-    """Create the editor's users with one new password, or set it for existing ones."""
-    password = secrets.token_urlsafe(15)
-    for email, name, role in _PEOPLE:
-        if not await gateway.ledger.users.set_password(email, password):
-            await gateway.ledger.users.add(TENANT, name, email, role, password, gateway.ledger.clock(), _TEST_ADDRESSES)
-    return password
-
-
-def _how_to_go_on(target: ApiTarget, settings: Settings, password: str) -> None:
-    metrics = f", http://127.0.0.1:{settings.metrics_port}/metrics the figures" if settings.metrics_port else ""
-    lines = [
-        "",
-        "It stays up; Ctrl-C stops it. From another terminal:",
-        f"  export GATEWAY_URL={target.url} GATEWAY_API_KEY={target.key}",
-        '  curl -s -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications?limit=3"',
-        f"  {target.url}/editor is where the texts are written and approved: sign in as {_PEOPLE[0][0]} or "
-        f"{_PEOPLE[1][0]}, password {password}",
-        "  gateway journey demo shows a case go from its first day to the gate before the legal step, in a minute",
-        f"  {target.url}/docs is the API, {target.url}/inbox a borrower's feed "
-        f"(its token is borrower_token in {settings.data_dir / 'demo.json'}){metrics}",
-    ]
-    for line in lines:
-        console.STDERR.print(line, markup=False, soft_wrap=True)

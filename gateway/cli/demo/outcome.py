@@ -60,6 +60,18 @@ async def unsettled(database: Database, tenant: str, now: datetime) -> int:
     return await database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
 
+async def first_sent(database: Database, tenant: str) -> tuple[str, str] | None:
+    """The notification whose message was handed over first, and its borrower; None where there is none."""
+    query = (
+        select(deliveries.c.notification_id, deliveries.c.borrower_id)
+        .where(deliveries.c.tenant == tenant, deliveries.c.sent_at.is_not(None))
+        .order_by(deliveries.c.sent_at, deliveries.c.id)
+        .limit(1)
+    )
+    row = await database.read(lambda connection: connection.execute(query).first())
+    return None if row is None else (row[0], row[1])
+
+
 async def received(
     simulators: SimulatedProviders | None, database: Database, since: Before
 ) -> tuple[dict[str, int], int]:
