@@ -17,7 +17,7 @@ from gateway.api.evidence import HEADERS, ZipResponse
 from gateway.api.http.parts import ConfiguredChannels, Uses, part
 from gateway.core.errors import NotApprovable
 from gateway.core.signing import Signer
-from gateway.evidence.borrower_file import read_borrower_file
+from gateway.evidence.borrower_file import read_timeline_page
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.operations.reviews import NOT_APPROVABLE, Reviews
@@ -31,6 +31,8 @@ from gateway.web.page import headers
 
 _MOST_REVIEWS = 50  # on a page; the most urgent first, so that the rest follows as these are decided. Our choice
 _MOST_FOUND = 20  # borrowers with one case or address; our choice, more than a household shares
+_EVENTS = 60  # of a borrower's timeline on a page; our choice, some ten messages with all that became of them
+_LONGEST_POSITION = 15  # digits of an event's number
 _LONGEST_QUERY = 254  # the longest address (RFC 5321 section 4.5.3.1.3)
 _REASON = range(3, 501)  # characters, as in the API's reviews
 
@@ -104,18 +106,35 @@ def _path(borrower_id: str) -> str:
 
 @router.get("/borrowers/{borrower_id}")
 async def show_borrower(
-    request: Request, borrower_id: str, done: str = "", session: Session = Depends(require_role(Role.AGENT))
+    request: Request,
+    borrower_id: str,
+    done: str = "",
+    before: str = "",
+    session: Session = Depends(require_role(Role.AGENT)),
 ) -> Response:
-    """A borrower's record: what may be done now, what stands in the way, and all that happened."""
-    record = None
+    """A borrower's record: what may be done now, what stands in the way, and what happened, the newest first.
+
+    ``before``: where an earlier page of what happened begins.
+    """
+    found = None
     if "\x00" not in borrower_id:
         await record_look(request, session)
-        record = await read_borrower_file(part(request, Database), session.user.tenant, borrower_id)
-    if record is None:
+        position = int(before) if before.isascii() and before.isdigit() and len(before) <= _LONGEST_POSITION else None
+        tenant, database = session.user.tenant, part(request, Database)
+        found = await read_timeline_page(database, tenant, borrower_id, _EVENTS, position)
+    if found is None:
         return await message(request, 404, "nothing_here")
+    record, earlier = found
     pages = pages_of(request)
     view = await part(request, DeskReads).borrower(pages.texts(request), record)
-    values = {"session": session, "done": done, "path": _path(borrower_id), **view}
+    values = {
+        "session": session,
+        "done": done,
+        "path": _path(borrower_id),
+        "earlier": earlier,
+        "before": before,
+        **view,
+    }
     return pages.respond(request, "desk_borrower.html", values)
 
 

@@ -111,7 +111,7 @@ async def _cancel(
     found = await services.reads.notification(tenant, identifier)
     if found is None or found["borrower_id"] != borrower:
         raise BadAct("desk_changed_meanwhile")
-    _require(await services.people.cancel(tenant, identifier, actor) == "cancelled")
+    _require(await services.people.cancel(tenant, identifier, actor, reason) == "cancelled")
 
 
 async def _close_case(
@@ -121,7 +121,8 @@ async def _close_case(
     if closing not in CLOSINGS:
         raise BadAct("form_unreadable")
     _require(bool(await services.reads.notifications(tenant, Filter(borrower_id=borrower, case_id=case), 1)))
-    await services.cases.feed(tenant, [CaseRecord(case, closing=Closing(closing, services.clock()))], actor)
+    part = CaseRecord(case, closing=Closing(closing, services.clock()))
+    await services.cases.feed(tenant, [part], actor, borrower_id=borrower, why=reason)
 
 
 ACTS: Mapping[str, DeskAct] = {
