@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Parts
 from gateway.app.app import Gateway
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
 from gateway.borrowers.preferences import PreferenceStore
@@ -21,6 +22,8 @@ from gateway.web.evidence import EvidenceArchives
 def http_parts(gateway: Gateway) -> Parts:
     """One instance of each class that a route may name with ``Uses``."""
     settings = gateway.ledger.settings
+    ledger = gateway.ledger
+    four_eyes = FourEyes(ledger.database, ledger.reads, gateway.templates.packs, ledger.signer.digest, ledger.clock)
     return Parts(
         HttpSettings(
             settings.effective_public_url, settings.max_body_bytes, settings.test_addresses, settings.shows_api_docs
@@ -42,9 +45,11 @@ def http_parts(gateway: Gateway) -> Parts:
             gateway.path.borrowers,
             gateway.journeys.cases,
             gateway.ledger.reads,
+            four_eyes,
             frozenset(gateway.providers.channels),
             gateway.ledger.clock,
         ),
+        four_eyes,
         EvidenceArchives(gateway.ledger.database, gateway.ledger.clock),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,

@@ -63,10 +63,13 @@ def change_borrower(
     change: Change,
     now: datetime,
     follow_up: FollowUp | None = None,
+    *,
+    decides: bool = True,
 ) -> bool:
     """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing.
 
-    ``follow_up`` is left out where nothing changes.
+    ``follow_up`` is left out where nothing changes. ``decides``: whether a decision can depend on what changes; what
+    waits for the borrower is decided anew then.
     """
     tenant, borrower_id = key
     same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
@@ -83,7 +86,8 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
+    if decides:
+        _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
     return True
 
 

@@ -6,6 +6,8 @@ administrators' log. What is typed to find a borrower travels in a form's body: 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
@@ -15,16 +17,26 @@ from starlette.responses import RedirectResponse, Response
 from channels.base import InvalidAddress
 from gateway.api.evidence import HEADERS, ZipResponse
 from gateway.api.http.parts import ConfiguredChannels, Uses, part
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable
 from gateway.core.signing import Signer
 from gateway.evidence.borrower_file import read_timeline_page
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.operations.reviews import NOT_APPROVABLE, Reviews
+from gateway.policy import SharedAct
 from gateway.storage.database import Database
 from gateway.storage.schema import borrowers, deliveries, notifications
-from gateway.web.access import PageRoute, authenticated_form, message, pages_of, record_look, require_role
-from gateway.web.desk_acts import ACTS, BadAct, DeskServices
+from gateway.web.access import (
+    PageRoute,
+    authenticated_form,
+    display_names,
+    message,
+    pages_of,
+    record_look,
+    require_role,
+)
+from gateway.web.desk_acts import ACTS, PROPOSED, BadAct, DeskServices, permitted
 from gateway.web.desk_views import DeskReads, reviews_view
 from gateway.web.evidence import EvidenceArchives
 from gateway.web.page import headers
@@ -127,15 +139,27 @@ async def show_borrower(
     record, earlier = found
     pages = pages_of(request)
     view = await part(request, DeskReads).borrower(pages.texts(request), record)
+    proposals = await _proposals(request, session, [borrower_id])
     values = {
         "session": session,
         "done": done,
+        "proposals": proposals,
         "path": _path(borrower_id),
         "earlier": earlier,
         "before": before,
         **view,
     }
     return pages.respond(request, "desk_borrower.html", values)
+
+
+async def _proposals(request: Request, session: Session, borrower_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What waits for a second person, by its target: who proposed it and why."""
+    found = await part(request, FourEyes).standing(session.user.tenant, borrower_ids)
+    who = await display_names(request, session) if found else str
+    return {
+        each.target: {"who": who(each.actor), "reason": each.reason, "own": each.actor == session.user.actor}
+        for each in found
+    }
 
 
 @router.post("/borrowers/{borrower_id}/evidence")
@@ -158,10 +182,10 @@ async def change_borrower(request: Request, borrower_id: str, act: str, services
     if len(reason) not in _REASON or "\x00" in reason:
         return await message(request, 422, "desk_needs_reason")
     try:
-        await known.do(services, session.user.tenant, borrower_id, form, reason, session.user.actor)
+        said = await known.do(services, session.user.tenant, borrower_id, form, reason, session.user.actor)
     except BadAct as refused:
         return await message(request, 409, refused.key)
-    return RedirectResponse(f"{_path(borrower_id)}?done={act}", 303, headers())
+    return RedirectResponse(f"{_path(borrower_id)}?done={said or act}", 303, headers())
 
 
 @router.get("/reviews")
@@ -173,23 +197,40 @@ async def show_reviews(
     waiting = await reviews.waiting(session.user.tenant, None, _MOST_REVIEWS)
     pages = pages_of(request)
     items = reviews_view(pages.texts(request), waiting)
-    values = {"session": session, "items": items, "done": done, "path": _path, "not_approvable": NOT_APPROVABLE}
+    proposals = await _proposals(request, session, {each["borrower_id"] for each in waiting})
+    shown = {"items": items, "proposals": proposals, "not_approvable": NOT_APPROVABLE}
+    values = {"session": session, "done": done, "path": _path, **shown}
     return pages.respond(request, "desk_reviews.html", values)
 
 
 @router.post("/reviews/{item}/{decision}")
-async def decide_review(request: Request, item: str, decision: str, reviews: Uses[Reviews]) -> Response:
+async def decide_review(
+    request: Request, item: str, decision: str, reviews: Uses[Reviews], four_eyes: Uses[FourEyes]
+) -> Response:
+    """Approve or refuse. What a pack marks is proposed by the first person and approved by a second."""
     session, form = await authenticated_form(request, Role.SUPERVISOR)
+    tenant, actor = session.user.tenant, session.user.actor
     decide = {"approve": reviews.approve, "refuse": reviews.refuse}.get(decision)
     reason = form.get("reason", "").strip()
     if decide is None or "\x00" in item:
         return await message(request, 404, "nothing_here")
     if len(reason) not in _REASON or "\x00" in reason:
         return await message(request, 422, "desk_needs_reason")
+    found = await reviews.find(tenant, item)
+    if found is None:
+        return await message(request, 409, "desk_decided_already")
+    borrower, kind = found
+    act = SharedAct.APPROVE_REVIEW
     try:
-        done = await decide(session.user.tenant, item, reason, session.user.actor)
+        asks = decision == "approve" and kind not in NOT_APPROVABLE
+        if asks and not await permitted(four_eyes, tenant, borrower, act, item, kind, reason, actor):
+            return RedirectResponse(f"/desk/reviews?done={PROPOSED}", 303, headers())
+        done = await decide(tenant, item, reason, actor)
+    except BadAct as refused:
+        return await message(request, 409, refused.key)
     except NotApprovable as error:
         return await message(request, 409, "desk_not_approvable", str(error))
     if not done:
         return await message(request, 409, "desk_decided_already")
+    await four_eyes.done(tenant, borrower, act, item, actor)
     return RedirectResponse(f"/desk/reviews?done={decision}", 303, headers())

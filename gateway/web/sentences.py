@@ -23,7 +23,7 @@ from gateway.web.translations import PageTexts
 _SILENT = frozenset(
     {
         *("accepted", "checked", "ignored", "looked_at_again", "lookup_failed", "lookup_put_off", "step_opened"),
-        *("case_updated", "case.closed"),  # the one before it says who closed the case, and why
+        *("case_updated", "case.closed", "proposal_decided"),  # the one before it says who closed the case, and why
     }
 )
 _CAP_USE = re.compile(r"(?P<used>\d+) of (?P<most>\d+) in (?P<number>\d+) (?P<unit>\w+)")
@@ -192,6 +192,10 @@ def what_text(t: PageTexts, detail: Mapping[str, Any]) -> str:
     """What a change was about: a kind of hold, a category, an intent."""
     if "hold" in detail:
         return t.maybe(f"hold_{detail['hold']}", str(detail["hold"]).replace("_", " "))
+    if "act" in detail:
+        kind = str(detail.get("kind", ""))
+        words = t.maybe(f"hold_{kind}", "") or t.maybe(f"intent_{kind}", "") or reason_text(t, kind)
+        return t.maybe(f"act_{detail['act']}", "{kind}").format(kind=words)
     if "chosen" in detail:
         return _chosen(t, json.loads(detail["chosen"]))
     if detail.get("category"):

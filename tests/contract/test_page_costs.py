@@ -22,6 +22,8 @@ async def test_no_page_costs_more_with_more_borrowers_and_contacts(tmp_path: Pat
 
     The borrower who is looked at has 30 contacts and then 150: more than a page shows either way.
     """
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
     few = await _costs(tmp_path / "few", redis_url, 10, 30)
     many = await _costs(tmp_path / "many", redis_url, 300, 150)
     assert {name: each.statements for name, each in many.items()} == {

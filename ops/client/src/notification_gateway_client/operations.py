@@ -176,7 +176,8 @@ class Operations(ABC):
         return self.call(Call("PUT", ("v1", "borrowers", borrower_id, "holds", kind), body=body), BorrowerHoldOut)
 
     def lift_hold(self, borrower_id: str, kind: str) -> None:
-        """Lift the holds of this kind; what they deferred is looked at again at once."""
+        """Lift the holds of this kind; what they deferred is looked at again at once. 409 where a policy pack
+        wants two persons for it."""
         self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "holds", kind)), type(None))
 
     def add_opt_out(self, borrower_id: str, body: OptOutIn) -> OptOutRecordedOut:
@@ -210,7 +211,8 @@ class Operations(ABC):
         )
 
     def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
+        can't be approved, and where a policy pack wants two persons for it."""
         return self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
     def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
@@ -423,7 +425,8 @@ class AsyncOperations(ABC):
         return await self.call(Call("PUT", ("v1", "borrowers", borrower_id, "holds", kind), body=body), BorrowerHoldOut)
 
     async def lift_hold(self, borrower_id: str, kind: str) -> None:
-        """Lift the holds of this kind; what they deferred is looked at again at once."""
+        """Lift the holds of this kind; what they deferred is looked at again at once. 409 where a policy pack
+        wants two persons for it."""
         await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "holds", kind)), type(None))
 
     async def add_opt_out(self, borrower_id: str, body: OptOutIn) -> OptOutRecordedOut:
@@ -459,7 +462,8 @@ class AsyncOperations(ABC):
         )
 
     async def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
+        can't be approved, and where a policy pack wants two persons for it."""
         return await self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
     async def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
