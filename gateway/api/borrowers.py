@@ -15,6 +15,7 @@ from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
 from gateway.api.responses import BorrowerHoldOut, BorrowerOut, ConsentOut, OptOutRecordedOut, TimelineOut
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
 from gateway.core.facts import Hold
@@ -24,6 +25,7 @@ from gateway.core.requests import FieldError
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.dry_run import Forecaster
 from gateway.observability.metrics import Metrics, OptOutSource
+from gateway.policy import SharedAct
 from gateway.storage.reads import Reads
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}", tags=["borrowers"])
@@ -127,9 +129,16 @@ async def set_hold(
     )
 
 
-@router.delete("/holds/{kind}", status_code=204)
-async def lift_hold(who: Managing, borrower_id: Identifier, kind: HoldKind, people: Uses[BorrowerStore]) -> Response:
-    """Lift the holds of this kind; what they deferred is looked at again at once."""
+@router.delete("/holds/{kind}", status_code=204, responses={409: {"description": ""}})
+async def lift_hold(
+    who: Managing, borrower_id: Identifier, kind: HoldKind, people: Uses[BorrowerStore], four_eyes: Uses[FourEyes]
+) -> Response:
+    """Lift the holds of this kind; what they deferred is looked at again at once.
+
+    409 where a policy pack wants two persons for it.
+    """
+    if await four_eyes.needed(who.tenant, borrower_id, SharedAct.LIFT_HOLD, kind):
+        raise Problem("second_person_needed")
     if not await people.lift_hold(who.tenant, borrower_id, kind, who.actor):
         raise Problem("not_found")
     return Response(status_code=204)

@@ -16,6 +16,7 @@ from gateway.core.notifications import Category
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State, WebhookOutcome
 from gateway.core.verdicts import VerdictKind
+from gateway.policy import SharedAct
 
 Details = Annotated[dict[str, JsonValue], Field(description="Depends on the kind.")]
 NextCursor = Annotated[str | None, Field(description="The cursor of the next page; null on the last one.")]
@@ -344,6 +345,16 @@ class ChosenPreferencesOut(BaseModel):
     language: str
 
 
+class ProposalOut(BaseModel):
+    """An act that waits for a second person. ``target``: the review's id, or the kind of the hold."""
+
+    act: SharedAct
+    target: str
+    reason: str
+    actor: str
+    at: datetime
+
+
 class CapOut(BaseModel):
     rule: str
     pack: str
@@ -378,6 +389,7 @@ class BorrowerOut(BaseModel):
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
     chosen: ChosenPreferencesOut
+    proposals: list[ProposalOut]
     channels: dict[str, OutlookOut]
 
 

@@ -15,9 +15,11 @@ from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.responses import ReviewedOut, ReviewListOut, ReviewOriginalOut
 from gateway.api.schemas import Identifier, RefusalIn, ReviewIn
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable, WrongBorrower
 from gateway.core.requests import FieldError
 from gateway.operations.reviews import ReviewPosition, Reviews
+from gateway.policy import SharedAct
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 
@@ -51,9 +53,17 @@ async def get_review_original(who: ReadingWords, item: Identifier, reviews: Uses
 @router.post(
     "/{item}/approve", response_model=ReviewedOut, responses={409: {"description": ""}}, openapi_extra=body(ReviewIn)
 )
-async def approve_review(request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews]) -> Response:
-    """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is closed."""
+async def approve_review(
+    request: Request, who: Managing, item: Identifier, reviews: Uses[Reviews], four_eyes: Uses[FourEyes]
+) -> Response:
+    """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is closed.
+
+    409 where it can't be approved, and where a policy pack wants two persons for it.
+    """
     given = await bodies.read_model(request, ReviewIn)
+    found = await reviews.find(who.tenant, item)
+    if found is not None and await four_eyes.needed(who.tenant, found[0], SharedAct.APPROVE_REVIEW, found[1]):
+        raise Problem("second_person_needed")
     try:
         done = await reviews.approve(who.tenant, item, given.reason, who.actor)
     except NotApprovable as error:

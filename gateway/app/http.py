@@ -10,6 +10,7 @@ from gateway.app.app import Gateway
 from gateway.app.journeys import template_facts
 from gateway.app.settings import Settings
 from gateway.app.templates import LoadedTemplates, policies_folder, templates_folder
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
 from gateway.borrowers.preferences import PreferenceStore
@@ -27,6 +28,8 @@ from gateway.web.simulations import Simulations
 def http_parts(gateway: Gateway) -> Parts:
     """One instance of each class that a route may name with ``Uses``."""
     settings = gateway.ledger.settings
+    ledger = gateway.ledger
+    four_eyes = FourEyes(ledger.database, ledger.reads, gateway.templates.packs, ledger.signer.digest, ledger.clock)
     return Parts(
         HttpSettings(
             settings.effective_public_url, settings.max_body_bytes, settings.test_addresses, settings.shows_api_docs
@@ -50,9 +53,11 @@ def http_parts(gateway: Gateway) -> Parts:
             gateway.path.borrowers,
             gateway.journeys.cases,
             gateway.ledger.reads,
+            four_eyes,
             frozenset(gateway.providers.channels),
             gateway.ledger.clock,
         ),
+        four_eyes,
         EvidenceArchives(gateway.ledger.database, registry.profiles(gateway.providers.channels), gateway.ledger.clock),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,

@@ -6,7 +6,7 @@ A hand-over that was decided on an older version does not start, and waiting del
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -63,10 +63,13 @@ def change_borrower(
     change: Change,
     now: datetime,
     follow_up: FollowUp | None = None,
+    *,
+    decides: bool = True,
 ) -> bool:
     """Change the row of the borrower ``key`` (tenant, id), which is made where it is missing.
 
-    ``follow_up`` is left out where nothing changes.
+    ``follow_up`` is left out where nothing changes. ``decides``: whether a decision can depend on what changes; what
+    waits for the borrower is decided anew then.
     """
     tenant, borrower_id = key
     same = and_(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
@@ -83,7 +86,8 @@ def change_borrower(
     head = chain.append(row.event_hash, event)
     connection.execute(update(borrowers).where(same).values(version=row.version + 1, event_hash=head, **values))
     chain.write(connection)
-    _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
+    if decides:
+        _evaluate_again(connection, rules, of_borrower(tenant, borrower_id), now, follow_up)
     return True
 
 
@@ -112,30 +116,15 @@ def _evaluate_again(
         connection.execute(update(deliveries).where(deliveries.c.id.in_(these), deferred).values(due_at=now))
 
 
-def cancel_pending(
-    connection: Connection, rules: RouteRules, which: Any, what: ChangeRecord, now: datetime
-) -> list[str]:
-    """Cancel the deliveries of ``which`` that were not handed over yet, for ``what.reason``; their ids."""
-    query = select(deliveries.c.id).where(which, deliveries.c.state.in_(sorted(PENDING_STATES)))
-    ids = list(connection.execute(query).scalars())
-    if not ids:
-        return []
-    unit_of_work = UnitOfWork.of_deliveries(connection, ids, rules)
+def cancel_pending(page: UnitOfWork, ids: Iterable[str], what: ChangeRecord, now: datetime) -> list[str]:
+    """Cancel those of the page's deliveries that were not handed over yet; their ids. The caller writes the page."""
     cancelled = []
     for each in ids:
-        if unit_of_work.deliveries[each].state in PENDING_STATES:
-            transition = Transition(
-                each,
-                "cancelled",
-                now,
-                to=State.CANCELLED,
-                reason=what.reason,
-                actor=what.actor,
-                detail=what.detail or {},
-            )
-            if unit_of_work.apply(transition):
+        if page.deliveries[each].state in PENDING_STATES:
+            reason, detail = what.reason, what.detail or {}
+            end = Transition(each, what.kind, now, to=State.CANCELLED, reason=reason, actor=what.actor, detail=detail)
+            if page.apply(end):
                 cancelled.append(each)
-    unit_of_work.write()
     return cancelled
 
 

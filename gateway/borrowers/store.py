@@ -12,14 +12,20 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
-from gateway.borrowers.changes import Change, ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
+from gateway.borrowers.changes import (
+    Change,
+    ChangeRecord,
+    cancel_pending,
+    change_borrower,
+    of_borrower,
+    wait_for_in_flight,
+)
 from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, channel_consent, encode, holds_from, instant, opt_outs_from
-from gateway.core.deliveries import Transition
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Category, new_id
 from gateway.core.reasons import EndReason, HoldKind
-from gateway.core.states import PENDING_STATES, State
+from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.schema import deliveries, inbox
@@ -35,10 +41,10 @@ class BorrowerStore:
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
+    async def cancel(self, tenant: str, notification_id: str, actor: str, reason: str = "") -> str:
         """Cancel what has not been handed over: ``cancelled``, ``not_found`` or ``too_late``.
 
-        Too late or not, the route goes no further.
+        Too late or not, the route goes no further. ``reason`` is a person's own word, for the event.
         """
         now = self._clock()
 
@@ -47,11 +53,10 @@ class BorrowerStore:
             owner = page.notifications.get(notification_id)
             if owner is None or owner.route.notification.tenant != tenant:
                 return "not_found"
-            reason = EndReason.CANCELLED_BY_CLIENT
-            page.stop_route(owner, reason, "route_stopped", now, actor)
-            pending = [each for each in owner.route.deliveries.values() if each.state in PENDING_STATES]
-            for each in pending:
-                page.apply(Transition(each.id, "cancelled", now, to=State.CANCELLED, reason=reason, actor=actor))
+            what = ChangeRecord("cancelled", actor, EndReason.CANCELLED_BY_CLIENT, _why(reason))
+            page.stop_route(owner, what.reason, "route_stopped", now, actor)
+            ids = [each.id for each in owner.route.deliveries.values()]
+            pending = cancel_pending(page, ids, what, now)
             page.write()
             return "cancelled" if pending or owner.route.state is State.CANCELLED else "too_late"
 

@@ -7,7 +7,7 @@ pages: gateway/web/evidence.py makes the ZIP.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ from gateway.core.codec import notification_from
 from gateway.core.notifications import Notification
 from gateway.evidence.offline_verifier import SEALED, dump
 from gateway.storage.database import Database
-from gateway.storage.events import borrower_subject, template_subject
+from gateway.storage.events import borrower_subject, case_subject, template_subject
+from gateway.storage.journey_tables import case_records
 from gateway.storage.messages import opened
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import (
@@ -112,6 +113,17 @@ async def read_borrower_file(database: Database, tenant: str, borrower_id: str) 
     return await database.read(lambda connection: _read(connection, tenant, borrower_id))
 
 
+async def read_timeline_page(
+    database: Database, tenant: str, borrower_id: str, limit: int, before: int | None = None
+) -> tuple[BorrowerFile, int | None] | None:
+    """The latest ``limit`` events of a borrower from below ``before`` on, with what they are about, and where the next
+    page begins; None for an unknown borrower. Raises Unavailable.
+
+    Reads a number of rows that depends on ``limit`` alone. Its heads are empty: a part of a chain proves nothing.
+    """
+    return await database.read(lambda connection: _read_page(connection, tenant, borrower_id, limit, before))
+
+
 def sealed_event(row: Mapping[str, Any]) -> dict[str, Any]:
     """An event's row as the fields that its hash is made of (gateway/storage/events.py, ``link``), and its hash."""
     plain = {**row, "delivery_id": row["delivery_id"] or "", "at_ms": int(row["at"].timestamp() * 1000)}
@@ -129,6 +141,7 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
     heads = {row.id: row.event_hash for row in rows}
     if person is not None and person.event_hash:
         heads[borrower_subject(tenant, borrower_id)] = person.event_hash
+    heads |= _case_heads(connection, tenant, sorted({each.case.id for each in known.values()}))
     heads |= _template_heads(connection, tenant, sorted({each.template for each in known.values()}))
     steps = connection.execute(
         select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.notification_id.in_(list(known)))
@@ -159,8 +172,67 @@ def _template_heads(connection: Connection, tenant: str, names: Sequence[str]) -
     return {template_subject(tenant, row.id): row.event_hash for row in connection.execute(query) if row.event_hash}
 
 
-def _replies(connection: Connection, tenant: str, borrower_id: str) -> list[WrittenReply]:
+def _read_page(
+    connection: Connection, tenant: str, borrower_id: str, limit: int, before: int | None
+) -> tuple[BorrowerFile, int | None] | None:
+    mine = and_(events.c.tenant == tenant, events.c.borrower_id == borrower_id)
+    query = select(events).where(mine if before is None else and_(mine, events.c.seq < before))
+    rows = [dict(row) for row in connection.execute(query.order_by(events.c.seq.desc()).limit(limit + 1)).mappings()]
+    found = rows[:limit][::-1]
+    known = _notifications_of(connection, tenant, borrower_id, {each["subject"] for each in found})
+    own = select(borrowers.c.id).where(borrowers.c.tenant == tenant, borrowers.c.id == borrower_id)
+    if not found and not known and connection.execute(own).first() is None:
+        return None
+    ids = sorted({each["delivery_id"] for each in found if each["delivery_id"]})
+    steps = connection.execute(select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.id.in_(ids))).all()
+    started = sorted({each["delivery_id"] for each in found if each["kind"] == "attempt_started"})
+    said = select(messages).where(messages.c.delivery_id.in_(started))
+    people = sorted({each["actor"].partition(":")[2] for each in found if each["actor"].startswith("user:")})
+    versions = _versions(connection, tenant, known.values())
+    people += [name.partition(":")[2] for each in versions.values() for name in (each.submitted_by, each.approved_by)]
+    named = select(users).where(users.c.tenant == tenant, users.c.id.in_(people))
+    answers = [json.loads(each["detail"]).get("reply_id") for each in found if '"reply_id"' in each["detail"]]
+    file = BorrowerFile(
+        tenant,
+        borrower_id,
+        known,
+        {step.id: step.channel for step in steps},
+        found,
+        {},
+        {(row.delivery_id, row.attempt): opened(row.content) for row in connection.execute(said)},
+        _replies(connection, tenant, borrower_id, [each for each in answers if each]),
+        versions,
+        {f"user:{row.id}": row.name for row in connection.execute(named)},
+        texts_of(connection, references(each["detail"] for each in found)),
+    )
+    return file, rows[limit - 1]["seq"] if len(rows) > limit else None
+
+
+def _notifications_of(
+    connection: Connection, tenant: str, borrower_id: str, subjects: Collection[str]
+) -> dict[str, Notification]:
+    """Those of these subjects, and the latest: it has the borrower's name and time zone."""
+    mine = and_(notifications.c.tenant == tenant, notifications.c.borrower_id == borrower_id)
+    latest = select(notifications.c.id).where(mine).order_by(notifications.c.id.desc()).limit(1)
+    ids = {*subjects, *connection.execute(latest).scalars()}
+    query = select(*WHOLE_NOTIFICATION).where(mine, notifications.c.id.in_(sorted(ids))).order_by(notifications.c.id)
+    return {row.id: notification_from(row) for row in connection.execute(query)}
+
+
+def _case_heads(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, str]:
+    query = select(case_records.c.id, case_records.c.event_hash).where(
+        case_records.c.tenant == tenant, case_records.c.id.in_(ids), case_records.c.event_hash != ""
+    )
+    return {case_subject(tenant, row.id): row.event_hash for row in connection.execute(query)}
+
+
+def _replies(
+    connection: Connection, tenant: str, borrower_id: str, ids: Sequence[str] | None = None
+) -> list[WrittenReply]:
+    """The replies of these ids, or all."""
     query = select(replies).where(replies.c.tenant == tenant, replies.c.borrower_id == borrower_id)
+    if ids is not None:
+        query = query.where(replies.c.id.in_(ids))
     return [
         WrittenReply(row.id, row.received_at, row.channel, row.intent, row.text)
         for row in connection.execute(query.order_by(replies.c.id))

@@ -7,6 +7,7 @@ in one order: case records, journeys, then as in gateway/storage/unit_of_work.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import encode, holds_from, instant
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind, PolicyReason
+from gateway.core.states import PENDING_STATES
 from gateway.journeys.case_events import changes, holds_of, managed_kinds
 from gateway.journeys.cases import CaseEnd, CaseRecord, ended_by, merged
 from gateway.journeys.journey import JourneyState
@@ -32,6 +34,7 @@ from gateway.storage.facts import matching
 from gateway.storage.journey_tables import case_records, journeys
 from gateway.storage.schema import cases, deliveries
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.unit_of_work import UnitOfWork
 
 decode_record = msgspec.json.Decoder(CaseRecord).decode
 
@@ -45,6 +48,19 @@ class FeedResult:
     cancelled: int
 
 
+@dataclass(frozen=True, slots=True)
+class FeedOrigin:
+    """Who feeds, whose case it is where the record does not say, and a person's reason."""
+
+    actor: str
+    borrower_id: str = ""
+    why: str = ""
+
+    @property
+    def detail(self) -> dict[str, str]:
+        return {"why": self.why} if self.why else {}
+
+
 class CaseStore:
     """Feeds and reads the cases of one tenant at a time."""
 
@@ -53,16 +69,20 @@ class CaseStore:
         self._rules = route_rules(digest)
         self._clock = clock
 
-    async def feed(self, tenant: str, parts: Sequence[CaseRecord], actor: str) -> list[FeedResult]:
+    async def feed(
+        self, tenant: str, parts: Sequence[CaseRecord], actor: str, *, borrower_id: str = "", why: str = ""
+    ) -> list[FeedResult]:
         """Merge parts of records, each of one case; several of one case follow each other. Safe to repeat.
 
+        ``borrower_id`` is whose a case is of which nothing else was fed; ``why``: a person's reason, for the events.
         When this returns, nothing that a part forbids can be handed over any more. Raises Unavailable, InvalidData.
         """
         now, results = self._clock(), []
+        by = FeedOrigin(actor, borrower_id, why)
         for batch in _batches(parts):
 
             def write(connection: Connection, batch: Sequence[CaseRecord] = batch) -> list[FeedResult]:
-                return _feed(connection, self._rules, tenant, batch, actor, now)
+                return _feed(connection, self._rules, tenant, batch, by, now)
 
             fed = await self._database.write(write)
             results += fed
@@ -117,7 +137,7 @@ def _batches(parts: Sequence[CaseRecord]) -> list[list[CaseRecord]]:
 
 
 def _feed(
-    connection: Connection, rules: Any, tenant: str, parts: Sequence[CaseRecord], actor: str, now: datetime
+    connection: Connection, rules: Any, tenant: str, parts: Sequence[CaseRecord], by: FeedOrigin, now: datetime
 ) -> list[FeedResult]:
     ids = sorted(each.id for each in parts)
     new = [{"tenant": tenant, "id": each, "body": encode(CaseRecord(each)), "updated_at": now} for each in ids]
@@ -128,15 +148,15 @@ def _feed(
     before = {key: decode_record(row.body) for key, row in rows.items()}
     after = {each.id: merged(before[each.id], each) for each in parts}
     changed = sorted(key for key in after if after[key] != before[key])
-    _write_records(connection, rows, before, {key: after[key] for key in changed}, actor, now)
+    _write_records(connection, rows, before, {key: after[key] for key in changed}, by, now)
     wake_cases(connection, tenant, changed, now)
     ended = {key: ended_by(after[key]) for key in changed}
     _flag(connection, tenant, {key: (ended[key], after[key]) for key in changed}, now)
     over = [key for key in changed if ended[key] is not None]
-    cancelled = _cancel(connection, rules, tenant, over, actor, now) if over else {}
+    cancelled = _cancel(connection, rules, tenant, over, by, now) if over else {}
     if not over:
         for key in changed:
-            _set_holds(connection, rules, tenant, after[key], actor, now)
+            _set_holds(connection, rules, tenant, after[key], by.actor, now)
     return [FeedResult(after[each.id], each.id in changed, cancelled.get(each.id, 0)) for each in parts]
 
 
@@ -145,7 +165,7 @@ def _write_records(
     rows: Mapping[str, Any],
     before: Mapping[str, CaseRecord],
     after: Mapping[str, CaseRecord],
-    actor: str,
+    by: FeedOrigin,
     now: datetime,
 ) -> None:
     chain, written = Chain(), []
@@ -157,13 +177,13 @@ def _write_records(
             event = Event(
                 tenant=row.tenant,
                 subject=case_subject(row.tenant, key),
-                borrower_id=borrower.id if borrower else "",
+                borrower_id=borrower.id if borrower else by.borrower_id,
                 at=now,
                 kind=each.kind,
-                actor=actor,
+                actor=by.actor,
                 reason=each.reason,
                 zone=borrower.time_zones[0] if borrower and borrower.time_zones else "",
-                detail={"case_id": key, **each.detail},
+                detail={"case_id": key, **each.detail, **by.detail},
             )
             head = chain.append(head, event)
         written.append(
@@ -222,17 +242,19 @@ def _flag(
 
 
 def _cancel(
-    connection: Connection, rules: Any, tenant: str, case_ids: Sequence[str], actor: str, now: datetime
+    connection: Connection, rules: Any, tenant: str, case_ids: Sequence[str], by: FeedOrigin, now: datetime
 ) -> dict[str, int]:
     """Cancel what is pending for cases that are over; how many of each."""
     mine = matching(deliveries.c.tenant, deliveries.c.case_id, [(tenant, each) for each in case_ids])
-    what = ChangeRecord("cancelled", actor, PolicyReason.CASE_CLOSED)
-    ids = cancel_pending(connection, rules, mine, what, now)
-    owners = connection.execute(select(deliveries.c.case_id).where(deliveries.c.id.in_(ids))).scalars() if ids else ()
-    found: dict[str, int] = {}
-    for case_id in owners:
-        found[case_id] = found.get(case_id, 0) + 1
-    return found
+    query = select(deliveries.c.id, deliveries.c.case_id).where(mine, deliveries.c.state.in_(sorted(PENDING_STATES)))
+    case_of = {row.id: row.case_id for row in connection.execute(query)}
+    if not case_of:
+        return {}
+    page = UnitOfWork.of_deliveries(connection, case_of, rules)
+    what = ChangeRecord("cancelled", by.actor, PolicyReason.CASE_CLOSED, by.detail)
+    cancelled = cancel_pending(page, case_of, what, now)
+    page.write()
+    return dict(Counter(case_of[each] for each in cancelled))
 
 
 def _set_holds(connection: Connection, rules: Any, tenant: str, record: CaseRecord, actor: str, now: datetime) -> None:

@@ -95,6 +95,14 @@ class Reviews:
 
         return await self._database.read(read)
 
+    async def find(self, tenant: str, item: str) -> tuple[str, str] | None:
+        """The borrower and the reason of an item; None for an unknown one, and for a report, which names nobody."""
+        is_reply, table = item.startswith("rep_"), replies if item.startswith("rep_") else deliveries
+        why = replies.c.intent if is_reply else deliveries.c.reason
+        query = select(table.c.borrower_id, why).where(table.c.tenant == tenant, table.c.id == item)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else (row[0], row[1])
+
     async def approve(self, tenant: str, item: str, why: str, actor: str) -> bool:
         """Permit the contact; every other rule is evaluated again. False where no such item waits.
 

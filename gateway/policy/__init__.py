@@ -4,6 +4,7 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 """
 
 from gateway.policy.engine import decide, has_common_hours
+from gateway.policy.four_eyes import SharedAct, needs_second_person
 from gateway.policy.packs import EffectiveRules, Pack, PackError, Packs, load_packs, read_pack, read_schema
 from gateway.policy.texts import refuses_text
 
@@ -12,9 +13,11 @@ __all__ = [
     "Pack",
     "PackError",
     "Packs",
+    "SharedAct",
     "decide",
     "has_common_hours",
     "load_packs",
+    "needs_second_person",
     "read_pack",
     "read_schema",
     "refuses_text",

@@ -24,7 +24,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from gateway.policy import addresses, caps, holds, notice, windows, wishes
+from gateway.policy import addresses, caps, four_eyes, holds, notice, windows, wishes
 from gateway.policy.rule import PackSection, Rule
 from gateway.policy.zones import ZoneResolution, zone, zone_resolution_from
 
@@ -41,6 +41,7 @@ FAMILIES: Sequence[Callable[[PackSection], list[Rule]]] = (
     windows.rules,
     caps.rules,
     notice.rules,
+    four_eyes.rules,
 )
 
 

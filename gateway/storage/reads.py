@@ -5,6 +5,7 @@ Reads only. Instants are RFC 3339 texts in the answers; addresses appear as keye
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -256,6 +257,7 @@ def _borrower(connection: Connection, tenant: str, borrower_id: str) -> dict[str
         "opted_out_addresses": opted_out_addresses(connection, tenant, borrower_id),
         "consents": [] if row is None else row.consents.split(),
         "channel_consents": [] if row is None else _channel_consents(row.channel_consents),
+        "proposals": [] if row is None else json.loads(row.proposals),
         "chosen": _chosen(ChosenPreferences() if row is None else chosen_from(row.chosen)),
         "replies": [
             {"id": each.id, "at": instant(each.received_at), "channel": each.channel, "intent": each.intent}

@@ -282,6 +282,7 @@ borrowers = Table(
     Column("channel_consents", Text, nullable=False, server_default=""),  # words: channel:category
     Column("stated", Text, nullable=False, server_default="{}"),  # zones and hours, as the latest request said them
     Column("chosen", Text, nullable=False, server_default="{}"),  # hours and language, as the borrower chose them
+    Column("proposals", Text, nullable=False, server_default="[]"),  # acts that a second person is to decide
     Column("event_hash", String(64), nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "id"),
 )

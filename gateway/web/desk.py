@@ -6,8 +6,9 @@ administrators' log. What is typed to find a borrower travels in a form's body: 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
@@ -17,23 +18,35 @@ from starlette.responses import RedirectResponse, Response
 from channels.base import InvalidAddress
 from gateway.api.evidence import HEADERS, ZipResponse
 from gateway.api.http.parts import ConfiguredChannels, Uses, part
+from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable, WrongBorrower
 from gateway.core.signing import Signer
-from gateway.evidence.borrower_file import read_borrower_file
+from gateway.evidence.borrower_file import read_timeline_page
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.journeys.reads import JourneyReads
 from gateway.operations.reviews import NOT_APPROVABLE, Reviews
+from gateway.policy import SharedAct
 from gateway.storage.database import Database
 from gateway.storage.schema import borrowers, deliveries, notifications
-from gateway.web.access import PageRoute, authenticated_form, message, pages_of, record_look, require_role
-from gateway.web.desk_acts import ACTS, BadAct, DeskServices
+from gateway.web.access import (
+    PageRoute,
+    authenticated_form,
+    display_names,
+    message,
+    pages_of,
+    record_look,
+    require_role,
+)
+from gateway.web.desk_acts import ACTS, PROPOSED, BadAct, DeskServices, permitted
 from gateway.web.desk_views import DeskReads, reviews_view
 from gateway.web.evidence import EvidenceArchives
 from gateway.web.page import headers
 
 _MOST_REVIEWS = 50  # on a page; the most urgent first, so that the rest follows as these are decided. Our choice
 _MOST_FOUND = 20  # borrowers with one case or address; our choice, more than a household shares
+_EVENTS = 60  # of a borrower's timeline on a page; our choice, some ten messages with all that became of them
+_LONGEST_POSITION = 15  # digits of an event's number
 _LONGEST_QUERY = 254  # the longest address (RFC 5321 section 4.5.3.1.3)
 _REASON = range(3, 501)  # characters, as in the API's reviews
 
@@ -107,20 +120,50 @@ def _path(borrower_id: str) -> str:
 
 @router.get("/borrowers/{borrower_id}")
 async def show_borrower(
-    request: Request, borrower_id: str, done: str = "", session: Session = Depends(require_role(Role.AGENT))
+    request: Request,
+    borrower_id: str,
+    done: str = "",
+    before: str = "",
+    session: Session = Depends(require_role(Role.AGENT)),
 ) -> Response:
-    """A borrower's record: what may be done now, what stands in the way, and all that happened."""
-    record = None
+    """A borrower's record: what may be done now, what stands in the way, and what happened, the newest first.
+
+    ``before``: where an earlier page of what happened begins.
+    """
+    found = None
     if "\x00" not in borrower_id:
         await record_look(request, session)
-        record = await read_borrower_file(part(request, Database), session.user.tenant, borrower_id)
-    if record is None:
+        position = int(before) if before.isascii() and before.isdigit() and len(before) <= _LONGEST_POSITION else None
+        tenant, database = session.user.tenant, part(request, Database)
+        found = await read_timeline_page(database, tenant, borrower_id, _EVENTS, position)
+    if found is None:
         return await message(request, 404, "nothing_here")
+    record, earlier = found
     pages = pages_of(request)
     view = await part(request, DeskReads).borrower(pages.texts(request), record)
     journeys = await part(request, JourneyReads).open_of(session.user.tenant, borrower_id)
-    values = {"session": session, "done": done, "path": _path(borrower_id), "journeys": journeys, **view}
+    proposals = await _proposals(request, session, [borrower_id])
+    values = {
+        "session": session,
+        "done": done,
+        "proposals": proposals,
+        "path": _path(borrower_id),
+        "journeys": journeys,
+        "earlier": earlier,
+        "before": before,
+        **view,
+    }
     return pages.respond(request, "desk_borrower.html", values)
+
+
+async def _proposals(request: Request, session: Session, borrower_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What waits for a second person, by its target: who proposed it and why."""
+    found = await part(request, FourEyes).standing(session.user.tenant, borrower_ids)
+    who = await display_names(request, session) if found else str
+    return {
+        each.target: {"who": who(each.actor), "reason": each.reason, "own": each.actor == session.user.actor}
+        for each in found
+    }
 
 
 @router.post("/borrowers/{borrower_id}/evidence")
@@ -143,10 +186,10 @@ async def change_borrower(request: Request, borrower_id: str, act: str, services
     if len(reason) not in _REASON or "\x00" in reason:
         return await message(request, 422, "desk_needs_reason")
     try:
-        await known.do(services, session.user.tenant, borrower_id, form, reason, session.user.actor)
+        said = await known.do(services, session.user.tenant, borrower_id, form, reason, session.user.actor)
     except BadAct as refused:
         return await message(request, 409, refused.key)
-    return RedirectResponse(f"{_path(borrower_id)}?done={act}", 303, headers())
+    return RedirectResponse(f"{_path(borrower_id)}?done={said or act}", 303, headers())
 
 
 @router.get("/reviews")
@@ -158,7 +201,9 @@ async def show_reviews(
     waiting = await reviews.waiting(session.user.tenant, None, _MOST_REVIEWS)
     pages = pages_of(request)
     items = reviews_view(pages.texts(request), waiting)
-    values = {"session": session, "items": items, "done": done, "path": _path, "not_approvable": NOT_APPROVABLE}
+    proposals = await _proposals(request, session, {each["borrower_id"] for each in waiting})
+    shown = {"items": items, "proposals": proposals, "not_approvable": NOT_APPROVABLE}
+    values = {"session": session, "done": done, "path": _path, **shown}
     return pages.respond(request, "desk_reviews.html", values)
 
 
@@ -176,8 +221,12 @@ async def download_report(
 
 
 @router.post("/reviews/{item}/{decision}")
-async def decide_review(request: Request, item: str, decision: str, reviews: Uses[Reviews]) -> Response:
+async def decide_review(
+    request: Request, item: str, decision: str, reviews: Uses[Reviews], four_eyes: Uses[FourEyes]
+) -> Response:
+    """Approve or refuse. What a pack marks is proposed by the first person and approved by a second."""
     session, form = await authenticated_form(request, Role.SUPERVISOR)
+    tenant, actor = session.user.tenant, session.user.actor
     borrower_id = form.get("borrower_id", "").strip().replace("\x00", "")
     decisions: dict[str, Callable[..., Awaitable[bool]]] = {
         "approve": reviews.approve,
@@ -189,12 +238,22 @@ async def decide_review(request: Request, item: str, decision: str, reviews: Use
         return await message(request, 404, "nothing_here")
     if len(reason) not in _REASON or "\x00" in reason:
         return await message(request, 422, "desk_needs_reason")
+    found = await reviews.find(tenant, item)  # None for a report, too: it names no borrower yet
+    act = SharedAct.APPROVE_REVIEW
     try:
-        done = await decide(session.user.tenant, item, reason, session.user.actor)
+        if found is not None and decision == "approve" and found[1] not in NOT_APPROVABLE:
+            borrower, kind = found
+            if not await permitted(four_eyes, tenant, borrower, act, item, kind, reason, actor):
+                return RedirectResponse(f"/desk/reviews?done={PROPOSED}", 303, headers())
+        done = await decide(tenant, item, reason, actor)
+    except BadAct as refused:
+        return await message(request, 409, refused.key)
     except NotApprovable as error:
         return await message(request, 409, "desk_not_approvable", str(error))
     except WrongBorrower:
         return await message(request, 422, "desk_wrong_borrower")
     if not done:
         return await message(request, 409, "desk_decided_already")
+    if found is not None:
+        await four_eyes.done(tenant, found[0], act, item, actor)
     return RedirectResponse(f"/desk/reviews?done={decision}", 303, headers())

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, time
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from gateway.borrowers.four_eyes import FourEyes, ProposedByThemselves
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.clock import Clock
 from gateway.core.facts import Hold
@@ -16,6 +17,7 @@ from gateway.core.reasons import HoldKind
 from gateway.identity.users import Role
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord, Closing
+from gateway.policy import SharedAct
 from gateway.storage.reads import Filter, Reads
 
 T = TypeVar("T", HoldKind, Category)
@@ -40,11 +42,14 @@ class DeskServices:
     people: BorrowerStore
     cases: CaseStore
     reads: Reads
+    four_eyes: FourEyes
     channels: frozenset[str]
     clock: Clock
 
 
-Do = Callable[[DeskServices, str, str, Mapping[str, str], str, str], Awaitable[None]]
+# What the page says then: a key after ``desk_``, or None for the act's own.
+Do = Callable[[DeskServices, str, str, Mapping[str, str], str, str], Awaitable[str | None]]
+PROPOSED = "proposed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,13 @@ async def _hold(
 
 async def _lift_hold(
     services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
-) -> None:
-    kind = _one_of(HoldKind, form.get("kind", ""))
+) -> str | None:
+    kind, act = _one_of(HoldKind, form.get("kind", "")), SharedAct.LIFT_HOLD
+    if not await permitted(services.four_eyes, tenant, borrower, act, kind, kind, reason, actor):
+        return PROPOSED
     _require(await services.people.lift_hold(tenant, borrower, kind, actor, reason))
+    await services.four_eyes.done(tenant, borrower, act, kind, actor)
+    return None
 
 
 async def _opt_out(
@@ -111,7 +120,7 @@ async def _cancel(
     found = await services.reads.notification(tenant, identifier)
     if found is None or found["borrower_id"] != borrower:
         raise BadAct("desk_changed_meanwhile")
-    _require(await services.people.cancel(tenant, identifier, actor) == "cancelled")
+    _require(await services.people.cancel(tenant, identifier, actor, reason) == "cancelled")
 
 
 async def _close_case(
@@ -121,7 +130,8 @@ async def _close_case(
     if closing not in CLOSINGS:
         raise BadAct("form_unreadable")
     _require(bool(await services.reads.notifications(tenant, Filter(borrower_id=borrower, case_id=case), 1)))
-    await services.cases.feed(tenant, [CaseRecord(case, closing=Closing(closing, services.clock()))], actor)
+    part = CaseRecord(case, closing=Closing(closing, services.clock()))
+    await services.cases.feed(tenant, [part], actor, borrower_id=borrower, why=reason)
 
 
 ACTS: Mapping[str, DeskAct] = {
@@ -134,6 +144,16 @@ ACTS: Mapping[str, DeskAct] = {
     "cancel": DeskAct(Role.AGENT, _cancel),
     "close-case": DeskAct(Role.SUPERVISOR, _close_case),
 }
+
+
+async def permitted(
+    four_eyes: FourEyes, tenant: str, borrower: str, act: SharedAct, target: str, kind: str, reason: str, actor: str
+) -> bool:
+    """``FourEyes.permit``, for a page. Raises BadAct."""
+    try:
+        return await four_eyes.permit(tenant, borrower, act, target, kind, reason, actor)
+    except ProposedByThemselves:
+        raise BadAct("desk_same_person") from None
 
 
 def _one_of(kind: type[T], value: str) -> T:

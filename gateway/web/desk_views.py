@@ -62,7 +62,7 @@ class DeskReads:
             "opt_outs": [_opt_out(t, each, zone) for each in known["opt_outs"]],
             "consents": [{"category": each, "name": t(f"category_{each}")} for each in known["consents"]],
             "pending": [each for each in recent if each["state"] in PENDING_STATES],
-            "cases": sorted({each.case.id for each in record.notifications.values()}),
+            "cases": sorted({each["case_id"] for each in recent}),
             "entries": list(reversed(timeline(t, record, actor_names(t, record)))),
             "hold_kinds": [(str(kind), t(f"hold_{kind}")) for kind in HoldKind],
             "categories": [(str(each), t(f"category_{each}")) for each in Category],

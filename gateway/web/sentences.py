@@ -21,7 +21,10 @@ from gateway.web.translations import PageTexts
 
 # Steps of the machinery between two sentences that say something to a reader. The event list has them all.
 _SILENT = frozenset(
-    {"accepted", "checked", "ignored", "looked_at_again", "lookup_failed", "lookup_put_off", "step_opened"}
+    {
+        *("accepted", "checked", "ignored", "looked_at_again", "lookup_failed", "lookup_put_off", "step_opened"),
+        *("case_updated", "case.closed", "proposal_decided"),  # the one before it says who closed the case, and why
+    }
 )
 _CAP_USE = re.compile(r"(?P<used>\d+) of (?P<most>\d+) in (?P<number>\d+) (?P<unit>\w+)")
 _GOOD = frozenset({"delivered", "sent"})
@@ -105,12 +108,16 @@ def sentence(t: PageTexts, event: Mapping[str, Any], detail: Mapping[str, Any], 
         "until": "",
         "note": detail.get("why") or detail.get("evidence") or detail.get("closed") or "",
         "what": what_text(t, detail),
+        "case": detail.get("case_id") or "",
+        "closing": t.maybe(f"closing_{event['reason']}", event["reason"]),
     }
     if event["kind"] == "decided" or ("verdict" in detail and event["kind"] not in ("attempt_started",)):
         return _decided(t, detail["verdict"], values, record.zone)
-    key = f"event_{event['kind']}"
+    key = f"event_{event['kind'].replace('.', '_')}"
     if event["kind"] == "receipt":
         key = f"event_receipt_{detail.get('status', '')}"
+    if values["note"] and f"{key}_because" in t.texts:
+        key += "_because"
     if key not in t.texts:
         return t("event_other", what=event["kind"].replace("_", " "), **{k: values[k] for k in ("channel", "why")})
     return t(key, **values)
@@ -181,6 +188,10 @@ def what_text(t: PageTexts, detail: Mapping[str, Any]) -> str:
     """What a change was about: a kind of hold, a category, an intent."""
     if "hold" in detail:
         return t.maybe(f"hold_{detail['hold']}", str(detail["hold"]).replace("_", " "))
+    if "act" in detail:
+        kind = str(detail.get("kind", ""))
+        words = t.maybe(f"hold_{kind}", "") or t.maybe(f"intent_{kind}", "") or reason_text(t, kind)
+        return t.maybe(f"act_{detail['act']}", "{kind}").format(kind=words)
     if "chosen" in detail:
         return _chosen(t, json.loads(detail["chosen"]))
     if detail.get("category"):

@@ -142,6 +142,7 @@ async def test_opt_out_consent_cancel_and_close(office: DeskOffice) -> None:
             await page.locator(field).press("Enter")
             await expect(page.get_by_role("status")).to_contain_text(said)
         await expect(page.locator(".outlook")).to_contain_text("Case closed")
+        await expect(page.locator("ol.timeline")).to_contain_text("Case C-77 closed: Paid (asked us on the telephone)")
 
 
 async def test_nobody_does_what_the_role_does_not_permit(office: DeskOffice) -> None:

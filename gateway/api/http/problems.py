@@ -75,6 +75,11 @@ KINDS: Mapping[str, ProblemType] = {
         "Too late: a provider already has the message",
         "A message that was sent can't be recalled; see its state. No further step of its route follows.",
     ),
+    "second_person_needed": ProblemType(
+        409,
+        "A second person has to decide this",
+        "A policy pack wants four eyes for it: one person proposes it at the desk, and another decides.",
+    ),
     "not_approvable": ProblemType(409, "Can't be approved", "See the detail."),
     "wrong_state": ProblemType(409, "Not possible in the version's state", "See the detail."),
     "draft_exists": ProblemType(

@@ -18,13 +18,15 @@ from channels.base import Accepted, Content, Receipt, ReceiptStatus, TemplateCal
 from gateway.core.deliveries import ReceiptFor
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
-from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file
+from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file, read_timeline_page
 from gateway.evidence.offline_verifier import FILES, check
+from gateway.journeys.case_store import CaseStore
+from gateway.journeys.cases import CaseRecord, Closing
 from gateway.storage.database import Database
 from gateway.web import translations
 from gateway.web.evidence import evidence_files
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, draft, ended, outgoing, people_on, store_on
+from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
 TEXTS = translations.load(PROFILES)
@@ -167,3 +169,44 @@ async def test_the_page_says_what_happened(database: Database) -> None:
         assert words in page, words
     assert "<script>" not in page
     assert "对债务有争议" in files["evidence.zh.html"].decode()
+
+
+async def test_a_timeline_is_read_a_page_at_a_time(database: Database) -> None:
+    """The pages together are the whole of what happened to the borrower, each with what its events are about."""
+    whole = await recorded(database)
+    seen, before = [], None
+    while True:
+        found = await read_timeline_page(database, "acme", "B-1", 4, before)
+        assert found is not None
+        page, before = found
+        assert len(page.events) <= 4
+        assert (page.zone, page.name, page.heads) == (whole.zone, whole.name, {})
+        started = {each["delivery_id"] for each in page.events if each["kind"] == "attempt_started"}
+        assert {delivery for delivery, _ in page.words} == started
+        seen = [*(each["seq"] for each in page.events), *seen]
+        if before is None:
+            break
+    assert seen == [each["seq"] for each in whole.own_events()]
+    assert await read_timeline_page(database, "acme", "B-99", 4) is None
+
+
+async def test_why_a_case_was_closed_and_a_message_cancelled_is_in_the_file(database: Database) -> None:
+    """A person's reason stands in the events, the case's own included, and on the page."""
+    store, people = store_on(database), people_on(database)
+    answers = [each for n in range(2) for each in await store.accept([draft(f"k{n}", case=f"C-{n}")], NOW)]
+    assert await people.cancel("acme", answers[0].id, "user:1", "asked on the telephone") == "cancelled"
+    closing = [CaseRecord("C-1", closing=Closing("sold", NOW))]
+    cases = CaseStore(database, digest, lambda: NOW)
+    [fed] = await cases.feed("acme", closing, "user:1", borrower_id="B-1", why="sold to another bank")
+    assert fed.cancelled == 1
+    found = await read_borrower_file(database, "acme", "B-1")
+    assert found is not None
+    files = evidence_files(found, TEXTS, NOW)
+    assert faults(files) == []
+    page = files["evidence.en.html"].decode()
+    assert "SMS cancelled: Cancelled on request (asked on the telephone)" in page
+    assert "SMS cancelled: Case closed (sold to another bank)" in page
+    assert "Case C-1 closed: Sold (sold to another bank)" in page
+    shown = await read_timeline_page(database, "acme", "B-1", 50)
+    assert shown is not None
+    assert "case_closing" in [each["kind"] for each in shown[0].events]

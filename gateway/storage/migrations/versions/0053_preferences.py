@@ -1,4 +1,4 @@
-"""Preferences that borrowers chose on their own pages. Online: a column with a default."""
+"""Preferences that borrowers chose, and acts that wait for a second person. Online: columns with a default."""
 
 from __future__ import annotations
 
@@ -11,3 +11,4 @@ down_revision = "0050"
 
 def upgrade() -> None:
     op.add_column("borrowers", sa.Column("chosen", sa.Text(), server_default="{}", nullable=False))
+    op.add_column("borrowers", sa.Column("proposals", sa.Text(), server_default="[]", nullable=False))

@@ -44,6 +44,9 @@ HoldKind = (
 JsonValue = Any
 
 
+SharedAct = Literal["approve_review", "lift_hold"] | str
+
+
 State = (
     Literal[
         "accepted",
@@ -199,6 +202,7 @@ class BorrowerOut(_Answer):
     recent_contacts: list[ContactOut]
     preferences: PreferencesOut | None
     chosen: ChosenPreferencesOut
+    proposals: list[ProposalOut]
     channels: dict[str, OutlookOut]
 
 
@@ -748,6 +752,16 @@ class PromiseIn(_Request):
     amount: str
     date: date
     made_at: AwareDatetime
+
+
+class ProposalOut(_Answer):
+    """An act that waits for a second person. ``target``: the review's id, or the kind of the hold."""
+
+    act: SharedAct
+    target: str
+    reason: str
+    actor: str
+    at: AwareDatetime
 
 
 class ProviderTemplateCallOut(_Answer):

@@ -32,8 +32,6 @@ from .models import (
     DecisionIn,
     DecisionOut,
     FedCaseOut,
-    GiveUpIn,
-    GiveUpOut,
     HoldIn,
     NotificationIn,
     NotificationListOut,
@@ -45,13 +43,11 @@ from .models import (
     PromiseIn,
     RedriveIn,
     RedriveOut,
-    RefusalIn,
     ReplayedOut,
     ReplayIn,
     ReviewedOut,
     ReviewIn,
     ReviewListOut,
-    ReviewOriginalOut,
     SentMessagesOut,
     State,
     SuppressionIn,
@@ -180,7 +176,8 @@ class Operations(ABC):
         return self.call(Call("PUT", ("v1", "borrowers", borrower_id, "holds", kind), body=body), BorrowerHoldOut)
 
     def lift_hold(self, borrower_id: str, kind: str) -> None:
-        """Lift the holds of this kind; what they deferred is looked at again at once."""
+        """Lift the holds of this kind; what they deferred is looked at again at once. 409 where a policy pack
+        wants two persons for it."""
         self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "holds", kind)), type(None))
 
     def add_opt_out(self, borrower_id: str, body: OptOutIn) -> OptOutRecordedOut:
@@ -208,25 +205,18 @@ class Operations(ABC):
         return self.call(Call("POST", ("v1", "decisions"), body=body), DecisionOut)
 
     def list_reviews(self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None) -> ReviewListOut:
-        """Deliveries, replies and unverified reports that wait for a person, the most urgent first, then the
-        oldest."""
+        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
         return self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
 
-    def get_review_original(self, item: str) -> ReviewOriginalOut:
-        """The mail of an unverified report as it came, in base64 (RFC 4648), up to 256,000 octets of it."""
-        return self.call(Call("GET", ("v1", "reviews", item, "original")), ReviewOriginalOut)
-
     def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is
-        closed."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
+        can't be approved, and where a policy pack wants two persons for it."""
         return self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
-    def refuse_review(self, item: str, body: RefusalIn) -> ReviewedOut:
-        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop. With
-        ``borrower_id``: an unverified complaint or bounce is about the latest message to this borrower by its
-        channel, whose address is opted out, or not written to again."""
+    def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
+        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
         return self.call(Call("POST", ("v1", "reviews", item, "refuse"), body=body), ReviewedOut)
 
     def list_suppressions(self, *, limit: int = 200, cursor: str | None = None) -> SuppressionListOut:
@@ -256,10 +246,6 @@ class Operations(ABC):
     def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
-
-    def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
-        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
-        return self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
@@ -439,7 +425,8 @@ class AsyncOperations(ABC):
         return await self.call(Call("PUT", ("v1", "borrowers", borrower_id, "holds", kind), body=body), BorrowerHoldOut)
 
     async def lift_hold(self, borrower_id: str, kind: str) -> None:
-        """Lift the holds of this kind; what they deferred is looked at again at once."""
+        """Lift the holds of this kind; what they deferred is looked at again at once. 409 where a policy pack
+        wants two persons for it."""
         await self.call(Call("DELETE", ("v1", "borrowers", borrower_id, "holds", kind)), type(None))
 
     async def add_opt_out(self, borrower_id: str, body: OptOutIn) -> OptOutRecordedOut:
@@ -469,25 +456,18 @@ class AsyncOperations(ABC):
     async def list_reviews(
         self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> ReviewListOut:
-        """Deliveries, replies and unverified reports that wait for a person, the most urgent first, then the
-        oldest."""
+        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
         return await self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
 
-    async def get_review_original(self, item: str) -> ReviewOriginalOut:
-        """The mail of an unverified report as it came, in base64 (RFC 4648), up to 256,000 octets of it."""
-        return await self.call(Call("GET", ("v1", "reviews", item, "original")), ReviewOriginalOut)
-
     async def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is
-        closed."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
+        can't be approved, and where a policy pack wants two persons for it."""
         return await self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
-    async def refuse_review(self, item: str, body: RefusalIn) -> ReviewedOut:
-        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop. With
-        ``borrower_id``: an unverified complaint or bounce is about the latest message to this borrower by its
-        channel, whose address is opted out, or not written to again."""
+    async def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
+        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
         return await self.call(Call("POST", ("v1", "reviews", item, "refuse"), body=body), ReviewedOut)
 
     async def list_suppressions(self, *, limit: int = 200, cursor: str | None = None) -> SuppressionListOut:
@@ -517,10 +497,6 @@ class AsyncOperations(ABC):
     async def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return await self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
-
-    async def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
-        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
-        return await self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     async def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
