@@ -48,6 +48,7 @@ from gateway.web import (
     sessions,
     sign_in,
     template_reviews,
+    template_words,
 )
 from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
@@ -106,6 +107,7 @@ def create_app(parts: Parts) -> ASGIApp:
         editor_forms,
         provider_templates,
         template_reviews,
+        template_words,
         editor,
         journey_pages,
         ops,

@@ -19,6 +19,7 @@ from gateway.templates.checks import lint as linting
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.author_mails import AuthorMails
 from gateway.templates.workflow.callers import Callers
+from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
@@ -62,8 +63,11 @@ def build_template_services(
     repository = _repository(ledger, templates, versions)
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
-    reviews = TemplateReviews(versions, repository)
-    workflow = TemplateWorkflow(versions, catalog, repository, test_sender, prices, clock, provider_templates, reviews)
+    glossaries = Glossaries(ledger.database, clock)
+    reviews = TemplateReviews(versions, repository, glossaries)
+    workflow = TemplateWorkflow(
+        versions, catalog, repository, test_sender, prices, clock, provider_templates, reviews, glossaries
+    )
     return TemplateServices(
         workflow,
         NewTemplates(workflow, templates.folder.purposes),
