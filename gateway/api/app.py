@@ -59,6 +59,7 @@ from gateway.web import (
     sessions,
     sign_in,
     template_reviews,
+    template_words,
 )
 from gateway.web import journeys as journey_pages
 from gateway.web import simulation as simulation_pages
@@ -127,6 +128,7 @@ def create_app(parts: Parts) -> ASGIApp:
         editor_forms,
         provider_templates,
         template_reviews,
+        template_words,
         editor,
         simulation_pages,  # before the page of any definition's name
         journey_pages,

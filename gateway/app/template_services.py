@@ -20,6 +20,7 @@ from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.author_mails import AuthorMails
 from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.carry_over import CarryOver
+from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
@@ -64,9 +65,11 @@ def build_template_services(
     provider_templates = ProviderTemplates(versions, repository, path.forms, providers.by_name, catalog.profiles)
     carry_over = CarryOver(versions, repository, path.forms, providers.by_name, catalog.profiles)
     prices = _prices(ledger.settings)
-    reviews = TemplateReviews(versions, repository)
+    glossaries = Glossaries(ledger.database, clock)
+    reviews = TemplateReviews(versions, repository, glossaries)
     workflow = TemplateWorkflow(
-        versions, catalog, repository, test_sender, prices, clock, provider_templates, carry_over, reviews
+        *(versions, catalog, repository, test_sender, prices, clock),
+        *(provider_templates, carry_over, reviews, glossaries),
     )
     return TemplateServices(
         workflow,

@@ -1,8 +1,9 @@
-"""Commands of writers and approvers on a running gateway: new templates by purpose, reviews and their comments."""
+"""Commands of writers and approvers on a running gateway: new templates, reviews, translations, the glossary."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import typer
 
 from gateway.cli import console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
-from gateway.cli.runner import DEMO_DIR
+from gateway.cli.runner import DEMO_DIR, fail
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 
@@ -19,7 +20,7 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version'
 
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
-    for command in (new, purposes, waiting, comments, comment, findings, explain):
+    for command in (new, purposes, waiting, comments, comment, findings, explain, translations, glossary):
         app.command()(command)
 
 
@@ -146,6 +147,45 @@ def explain(
     """Record why a draft's finding needs no change. An error can't be explained away."""
     ask(_path(template, number, "explain"), {"finding": finding, "comment": why}, url, key, data_dir)
     console.STDERR.print(f"explained a finding of {template} {number}")
+
+
+def translations(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """List the texts that a locale lacks, or that are older than those of the default locale."""
+    found = ask(_path(template, number, "translations"), None, url, key, data_dir)["translations"]
+    if as_json:
+        _json(found)
+        return
+    rows = [(locale, each["file"], each["state"]) for locale, parts in found.items() for each in parts]
+    rows = [each for each in rows if each[2] != "current"]
+    console.STDOUT.print(console.table(None, ("locale", "part", "state"), rows))
+
+
+def glossary(
+    file: Annotated[
+        Path | None, typer.Argument(dir_okay=False, help="JSON of the whole glossary; default: show it.")
+    ] = None,
+    url: Url = "",
+    key: Key = "",
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Show the lender's words for its terms as JSON, or replace them by a file of the same form."""
+    if file is None:
+        _json(ask("/v1/templates/glossary", None, url, key, data_dir))
+        return
+    try:
+        body = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        fail(f"{file} can't be read as JSON: {type(error).__name__}", 2)
+        raise
+    saved = ask("/v1/templates/glossary", body, url, key, data_dir, method="PUT")
+    console.STDERR.print(f"{len(saved['terms'])} terms, revision {saved['revision']}")
 
 
 def _path(template: str, number: int, part: str) -> str:

@@ -483,6 +483,17 @@ template_editions = Table(
     Index("template_editions_by_version", "tenant", "template", "version"),
 )
 
+# A lender's words for its terms, which the checks of its templates ask for.
+glossaries = Table(
+    "glossaries",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("terms", Text, nullable=False),  # JSON: [{"id", "words", "avoid"}]
+    Column("updated_at", Instant, nullable=False),
+    Column("updated_by", String(80), nullable=False),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

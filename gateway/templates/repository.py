@@ -57,6 +57,10 @@ class TemplateRepository:
         """The built-in templates."""
         return sorted(self._folder.templates)
 
+    def built_in(self, template: str) -> Mapping[str, str] | None:
+        """The files of a built-in template; None where there is none."""
+        return self._folder.templates.get(template)
+
     async def text(self, tenant: str, template: str, number: int) -> TemplateFiles:
         """The files of one version; 0 is the built-in version."""
         if number == 0:

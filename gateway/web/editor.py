@@ -188,8 +188,10 @@ async def _view_values(
         drafted = workflow.draft_preview(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
+        drafted.findings.extend(terms)
         return editor_view(files, drafted, locale, samples.KINDS, workflow.profiles)
 
+    terms = await workflow.glossaries.findings(session.user.tenant, text.template, looked_at)
     made = await asyncio.to_thread(build_view)  # compiling takes milliseconds, which would block the event loop
     html = next((each.content.html for each in made.shown.values() if each.content and each.content.html), "")
     frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""

@@ -398,6 +398,10 @@ async def _done(request: Request, command: Command, form: SubmittedForm, result:
     if isinstance(result, ProviderTemplateView):
         page_of = f"/editor/templates/{quote(template)}/{form.target.number}/provider-templates"
         return RedirectResponse(f"{page_of}?done={command.name}", 303, headers())
+    if isinstance(result, TemplateFiles) and form.fields.get("page") == "translations":
+        shown = f"locale={quote(form.fields.get('locale', ''))}&done=save"
+        address = f"/editor/templates/{quote(template)}/{result.number}/translations?{shown}"
+        return RedirectResponse(address, 303, headers())
     if isinstance(result, TemplateFiles):
         return to_version(template, result.number, command.name, form.fields.get("locale", ""))
     return RedirectResponse(f"/editor/templates/{quote(template)}?done={command.name}", 303, headers())

@@ -21,6 +21,7 @@ from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
 from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.reviews import finding_key
+from gateway.templates.workflow.translations import default_locale_of
 from gateway.templates.workflow.workflow import DraftPreview
 
 FIELD = "f."  # prefix of the form fields with texts
@@ -32,7 +33,6 @@ _FRAGMENT = 90  # characters; our choice: enough to recognise a shared text
 _NO_WORDS = re.compile(r"\{% comment %\}.*?\{% endcomment %\}|<mj-style>.*?</mj-style>|<[^>]*>|\{%.*?%\}", re.DOTALL)
 _DIGEST = 16  # hex digits; our choice: enough to detect a change of a text
 # A pattern, since the settings may be invalid TOML during editing.
-_DEFAULT = re.compile(r"^default_locale\s*=\s*[\"']([A-Za-z-]+)", re.MULTILINE)
 _TITLE = re.compile(r"^title\s*=\s*[\"'](.+)[\"']\s*$", re.MULTILINE)
 # The output tag by type of variable.
 _WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} | date }}}}"}
@@ -185,8 +185,8 @@ def alone(files: Mapping[str, str], locale: str) -> dict[str, str]:
 def locales_of(files: Mapping[str, str]) -> list[str]:
     """The locales of a template's texts, the default one first."""
     found = {name.partition("/")[0] for name in files if "/" in name and not name.startswith("examples/")}
-    default = _DEFAULT.search(files.get(SETTINGS, ""))
-    return sorted(found, key=lambda each: (default is None or each != default[1], each))
+    default = default_locale_of(files)
+    return sorted(found, key=lambda each: (each != default, each))
 
 
 def written(spec: VariableSpec) -> str:

@@ -13,9 +13,11 @@ from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.workflow.reviews import COMMENTABLE, PlacedComment, Waits, open_findings
+from gateway.templates.workflow.translations import TranslationState
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web.access import PageRoute, require_role
 from gateway.web.editor import page, places
+from gateway.web.template_words import counts
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -63,6 +65,11 @@ async def show_review(
         "comments": _by_message(comments),
         "commentable": text.stored is not None and text.stored.state in COMMENTABLE and may_comment(session),
         "sent_back": await sent_back(workflow, text.stored),
+        "untranslated": {
+            locale: counted
+            for locale, parts in (await workflow.translations(tenant, text)).items()
+            if (counted := counts(parts))[TranslationState.MISSING] or counted[TranslationState.OLDER]
+        },
         "form": form or {},
         "notice": notice,
     }

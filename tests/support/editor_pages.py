@@ -49,6 +49,8 @@ async def stage(office: EditorOffice) -> dict[str, str]:
         "live": f"{TEMPLATE}/1",
         "submitted": "/editor/templates/overdue-follow-up/1",
         "waiting": "/editor/waiting",
+        "glossary": "/editor/glossary",
+        "translations": "/editor/templates/overdue-follow-up/1/translations?locale=zh-TW",
         "changes": "/editor/templates/overdue-follow-up/1/changes",
         "approved": "/editor/templates/final-notice/1",
         "demanding": "/editor/templates/plan-offer/1",

@@ -21,6 +21,7 @@ from gateway.templates.message_forms import MessageForms
 from gateway.templates.repository import TemplateRepository
 from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.carry_over import CarryOver
+from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.published_store import PublishedVersions
@@ -74,14 +75,15 @@ class TemplateHarness:
         repository = TemplateRepository(
             self.store, self.catalog, FOLDER, lambda _: self.findings, Callers(database), self.clock
         )
-        reviews = TemplateReviews(self.store, repository)
+        self.glossaries = Glossaries(database, self.clock)
+        reviews = TemplateReviews(self.store, repository, self.glossaries)
         test_sender: Any = None  # nobody sends a test here
         forms = MessageForms(database, self.catalog.profiles, self.catalog, digest, self.clock, {})
         self.provider_templates = ProviderTemplates(self.store, repository, forms, providers, self.catalog.profiles)
         carry_over = CarryOver(self.store, repository, forms, providers, self.catalog.profiles)
         self.workflow = TemplateWorkflow(
             *(self.store, self.catalog, repository, test_sender, {}, self.clock),
-            *(self.provider_templates, carry_over, reviews),
+            *(self.provider_templates, carry_over, reviews, self.glossaries),
         )
         self.transfer = Transfer(self.store, self.catalog, repository, carry_over)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])

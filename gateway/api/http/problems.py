@@ -85,6 +85,9 @@ KINDS: Mapping[str, ProblemType] = {
     "draft_exists": ProblemType(
         409, "This template already has a draft", "Continue with that draft (see current), or discard it first."
     ),
+    "glossary_changed": ProblemType(
+        409, "Somebody has saved the glossary since", "Read it again, and send your change with its revision."
+    ),
     "template_exists": ProblemType(
         409, "Another template has this id", "Choose another id, or begin a draft of that template."
     ),

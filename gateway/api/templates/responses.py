@@ -17,6 +17,7 @@ from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.transfer import Imported
+from gateway.templates.workflow.translations import TranslatedPart
 
 
 class TemplateVersionHeadOut(BaseModel):
@@ -93,6 +94,13 @@ class CommentListOut(BaseModel):
 
 class WaitingListOut(BaseModel):
     waiting: list[WaitingVersion]
+
+
+class TranslationListOut(BaseModel):
+    """Each locale's parts, beside those of the default locale."""
+
+    default_locale: str
+    translations: dict[str, list[TranslatedPart]]
 
 
 class LintOut(BaseModel):

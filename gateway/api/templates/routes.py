@@ -34,6 +34,7 @@ from gateway.api.templates.responses import (
     TemplateListOut,
     TemplateTextOut,
     TemplateVersionListOut,
+    TranslationListOut,
     WaitingListOut,
 )
 from gateway.api.templates.schemas import (
@@ -42,6 +43,7 @@ from gateway.api.templates.schemas import (
     CommentIn,
     EnterProviderTemplateIn,
     ExplainIn,
+    GlossaryIn,
     ImportIn,
     NewTemplateIn,
     PreviewIn,
@@ -61,10 +63,12 @@ from gateway.identity.keys import Scope
 from gateway.templates.workflow import commands
 from gateway.templates.workflow.commands import Command, Permission, Subject, Target
 from gateway.templates.workflow.differences import Difference
+from gateway.templates.workflow.glossaries import Glossary
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
 from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer
+from gateway.templates.workflow.translations import default_locale_of
 from gateway.templates.workflow.workflow import TemplateWorkflow
 
 router = APIRouter(prefix="/v1/templates", tags=["templates"])
@@ -108,6 +112,21 @@ async def list_waiting_versions(workflow: Uses[TemplateWorkflow], who: Reading) 
     """What waits for the caller: versions to approve, to publish and to revise, and its own that wait for others."""
     found = await workflow.reviews.waiting(who.tenant, who.actor)
     return bodies.answer({"waiting": [answers.waiting(each) for each in found]})
+
+
+@router.get("/glossary", response_model=Glossary)
+async def get_glossary(workflow: Uses[TemplateWorkflow], who: Reading) -> Response:
+    """The lender's words for its terms, and those that it avoids. The checks of texts ask for them."""
+    return bodies.answer(asdict(await workflow.glossaries.read(who.tenant)))
+
+
+@router.put("/glossary", response_model=Glossary, responses={409: {"description": ""}}, openapi_extra=body(GlossaryIn))
+async def replace_glossary(request: Request, workflow: Uses[TemplateWorkflow], who: Editing) -> Response:
+    """Replace the glossary. 409 where somebody has saved it since."""
+    given = await bodies.read_model(request, GlossaryIn, _LIMITS)
+    with answers.refusals():
+        found = await workflow.glossaries.save(who.tenant, given.revision, given.entries(), who.actor)
+    return bodies.answer(asdict(found))
 
 
 @router.get("/export", response_model=TemplateExportOut)
@@ -251,6 +270,18 @@ async def list_version_findings(
     with answers.refusals():
         found = await workflow.reviews.findings(await workflow.text(who.tenant, template, number))
     return bodies.answer({"findings": [answers.reviewed_finding(each) for each in found]})
+
+
+@router.get("/{template}/versions/{number}/translations", response_model=TranslationListOut)
+async def list_translations(
+    workflow: Uses[TemplateWorkflow], who: Reading, template: Template, number: Number
+) -> Response:
+    """What each locale lacks, and which of its texts are older than those of the default locale."""
+    with answers.refusals():
+        text = await workflow.text(who.tenant, template, number)
+        found = await workflow.translations(who.tenant, text)
+    parts = {locale: [asdict(each) for each in some] for locale, some in found.items()}
+    return bodies.answer({"default_locale": default_locale_of(text.files), "translations": parts})
 
 
 @router.get("/{template}/versions/{number}/comments", response_model=CommentListOut)

@@ -8,12 +8,14 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from channels.base import TemplateStatus
 from gateway.api.schemas import Address, Channel, Flag, Instant, RequestModel, Text, Values
+from gateway.templates.checks.glossary import GlossaryTerm
 from gateway.templates.workflow.preview import NAME, SampleRequest
 
 TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 # The names and sizes are checked where they are known: gateway/templates/folder.py.
 Files = Annotated[dict[Annotated[str, Field(max_length=120)], Text], Field(max_length=400)]
 Locale = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]*$")]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 Comment = Annotated[Text, Field(max_length=500)]
 
@@ -163,6 +165,35 @@ class ReportProviderTemplateIn(RequestModel):
 
     status: TemplateStatus
     reason: Annotated[Text, Field(max_length=120)] = ""
+
+
+class GlossaryTermIn(RequestModel):
+    """A term's words by locale ("zh-TW") or language ("en"), and those to avoid."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    words: Annotated[dict[Locale, Word], Field(min_length=1, max_length=30)]
+    avoid: Annotated[dict[Locale, Annotated[list[Word], Field(max_length=20)]], Field(max_length=30)] = Field(
+        default_factory=dict
+    )
+
+
+class GlossaryIn(RequestModel):
+    """The whole glossary; ``revision`` is that of the one it is based on, 0 for the first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "revision": 0,
+                "terms": [{"id": "plan", "words": {"en": "payment plan"}, "avoid": {"en": ["instalment agreement"]}}],
+            }
+        }
+    )
+
+    revision: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+    terms: Annotated[list[GlossaryTermIn], Field(max_length=200)]
+
+    def entries(self) -> list[GlossaryTerm]:
+        return [GlossaryTerm(each.id, each.words, each.avoid) for each in self.terms]
 
 
 class ImportIn(RequestModel):

@@ -43,7 +43,7 @@ def load_words(folder: Path) -> dict[str, WordList]:
         try:
             raw = tomllib.loads(path.read_text("utf-8"))
             entries = [_entry(each) for each in raw["words"]]
-            words = WordList(entries, _any(raw["lock_screen"]))
+            words = WordList(entries, any_of(raw["lock_screen"]))
             found |= dict.fromkeys(raw["languages"], words)
         except (tomllib.TOMLDecodeError, KeyError) as error:
             raise ValueError(f"{path.name}: {error}") from None
@@ -58,7 +58,7 @@ def _entry(raw: Mapping[str, Any]) -> WordListEntry:
     return WordListEntry(
         raw["kind"],
         raw["level"],
-        _any(matched),
+        any_of(matched),
         raw["why"],
         raw["instead"],
         kinder,
@@ -66,7 +66,7 @@ def _entry(raw: Mapping[str, Any]) -> WordListEntry:
     )
 
 
-def _any(words: Sequence[str]) -> re.Pattern[str]:
+def any_of(words: Sequence[str]) -> re.Pattern[str]:
     """A pattern for any of the words, longest first; whole words in scripts with spaces, also across line ends."""
     longest_first = sorted(words, key=len, reverse=True)
     return re.compile("|".join(_one(each) for each in longest_first) or r"(?!)", re.IGNORECASE)

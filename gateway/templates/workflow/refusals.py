@@ -7,6 +7,8 @@
   ├── TemplateExists      another template has the id
   ├── BadPlan             a new template can't be made so; the exception has the field
   ├── BadComment          a comment or an explanation can't be recorded so
+  ├── BadTerm             a term of the glossary can't be stored
+  ├── GlossaryChanged     another user has saved the glossary since
   ├── EditedMeanwhile     another user has saved the draft since; the exception has the stored text
   ├── SamePerson          a second person has to do it
   ├── AlreadyScheduled    another version is to be published
@@ -71,6 +73,14 @@ class BadComment(TemplateRefusal):
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(detail)
         self.field = field
+
+
+class BadTerm(TemplateRefusal):
+    kind = "invalid_request"
+
+
+class GlossaryChanged(TemplateRefusal):
+    kind = "glossary_changed"
 
 
 class EditedMeanwhile(TemplateRefusal):

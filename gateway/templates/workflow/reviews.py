@@ -19,6 +19,7 @@ from gateway.core.states import TemplateState
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.repository import TemplateFiles, TemplateRepository, written
+from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.preview import all_previews
 from gateway.templates.workflow.refusals import BadComment, WrongState
 from gateway.templates.workflow.stored_version import Change, StoredVersion
@@ -85,7 +86,8 @@ class ReviewedFinding:
 class TemplateReviews:
     """The reviews of all tenants. Methods may raise Unavailable."""
 
-    def __init__(self, versions: VersionStore, repository: TemplateRepository) -> None:
+    def __init__(self, versions: VersionStore, repository: TemplateRepository, glossaries: Glossaries) -> None:
+        self._glossaries = glossaries
         self._store = versions
         self._repository = repository
 
@@ -162,9 +164,10 @@ class TemplateReviews:
     # ── findings ──
 
     async def findings(self, text: TemplateFiles) -> list[ReviewedFinding]:
-        """The findings of a version, each with its explanation."""
+        """The findings of a version, those of the glossary last, each with its explanation."""
         found = await asyncio.to_thread(self._repository.findings, text)
         tenant = text.stored.tenant if text.stored else ""
+        found += await self._glossaries.findings(tenant, text.template, text.files)
         explained = await self.explained(tenant, text.template) if text.stored else {}
         keys = [(finding_key(each, text.files), each) for each in found]
         return [ReviewedFinding(key, each, explained.get(key)) for key, each in keys]

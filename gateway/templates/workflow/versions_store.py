@@ -245,6 +245,16 @@ class VersionStore:
             lambda connection: [stored_version_from(row) for row in connection.execute(query)]
         )
 
+    async def earlier_files(self, key: Key, most: int) -> list[Mapping[str, str]]:
+        """The files of the versions before one, the newest first; without those that were discarded."""
+        columns = template_editions.c
+        query = select(columns.files).where(columns.tenant == key[0], columns.template == key[1])
+        query = query.where(columns.number < key[2], columns.state != TemplateState.DISCARDED)
+        query = query.order_by(columns.number.desc()).limit(most)
+        return await self._database.read(
+            lambda connection: [json.loads(each) for each in connection.execute(query).scalars()]
+        )
+
     async def changed_since(self, since: datetime, states: Collection[TemplateState]) -> list[StoredVersion]:
         """The versions of all tenants that are in one of ``states`` and have changed since then."""
         columns = template_editions.c

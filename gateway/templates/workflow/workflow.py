@@ -24,16 +24,20 @@ from gateway.templates.repository import TemplateFiles, TemplateRepository, chec
 from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.differences import Difference, difference
+from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
 from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
+from gateway.templates.workflow.translations import TranslatedPart, default_locale_of, translated_parts
 from gateway.templates.workflow.versions_store import VersionStore
 
 # States that wait for a person or for a scheduled time.
 _UNDER_WAY = (TemplateState.DRAFT, TemplateState.SUBMITTED, TemplateState.APPROVED, TemplateState.SCHEDULED)
+
+_COMPARED = 30  # earlier versions that a translation's age is looked for in; our choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,9 @@ class TemplateWorkflow:
         provider_templates: ProviderTemplates,
         carry_over: CarryOver,
         reviews: TemplateReviews,
+        glossaries: Glossaries,
     ) -> None:
+        self.glossaries = glossaries
         self.provider_templates = provider_templates
         self.carry_over = carry_over
         self.reviews = reviews
@@ -162,6 +168,17 @@ class TemplateWorkflow:
         files = before.files if before is not None else {}
         new = self._repository.compiled_or_none(after)
         return await asyncio.to_thread(difference, files, after.files, old, new, self.profiles)
+
+    async def translations(self, tenant: str, text: TemplateFiles) -> dict[str, list[TranslatedPart]]:
+        """How each locale's texts stand to those of the default locale; none where the settings can't be read."""
+        default = default_locale_of(text.files)
+        locales = sorted({name.partition("/")[0] for name in text.files if "/" in name} - {default, "examples"})
+        earlier = (
+            await self._store.earlier_files((tenant, text.template, text.number), _COMPARED) if text.number else []
+        )
+        built_in = self._repository.built_in(text.template) if text.number else None
+        versions = [*earlier, *([built_in] if built_in is not None else [])]
+        return {each: translated_parts(text.files, default, each, versions) for each in locales if default}
 
     async def consequences(self, tenant: str, template: str, number: int) -> list[Consequence]:
         """The consequences of publishing it now, for callers, plans and channels. Raises BadText."""

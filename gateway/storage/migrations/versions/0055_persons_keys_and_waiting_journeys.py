@@ -11,7 +11,7 @@ from alembic import op
 from gateway.storage.online_migration import add_index
 
 revision = "0055"
-down_revision = "0053"
+down_revision = "0054"
 
 
 def upgrade() -> None:
