@@ -38,7 +38,18 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
-from gateway.web import desk, editor, editor_forms, new_template, oidc, ops, provider_templates, sessions, sign_in
+from gateway.web import (
+    desk,
+    editor,
+    editor_forms,
+    new_template,
+    oidc,
+    ops,
+    provider_templates,
+    sessions,
+    sign_in,
+    verify,
+)
 from gateway.web import journeys as journey_pages
 from gateway.web.page import Pages
 
@@ -100,6 +111,7 @@ def create_app(parts: Parts) -> ASGIApp:
         journey_pages,
         ops,
         desk,
+        verify,
     ):
         app.include_router(page.router)
     check_complete(app)

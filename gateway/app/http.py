@@ -79,4 +79,6 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.store,
         gateway.conversations.reads,
         gateway.conversations.desk,
+        gateway.conversations.links,
+        gateway.conversations.case_system,
     )
