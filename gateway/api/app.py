@@ -60,6 +60,7 @@ from gateway.web import (
     sign_in,
     template_reviews,
     template_words,
+    verify,
 )
 from gateway.web import journeys as journey_pages
 from gateway.web import simulation as simulation_pages
@@ -141,6 +142,7 @@ def create_app(parts: Parts) -> ASGIApp:
         ops_runbooks,
         desk,
         borrower_pages,
+        verify,
     ):
         app.include_router(page.router)
     check_complete(app)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.app.pipeline import PathParts
+from gateway.app.stages import build_classifier
 from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
+from gateway.conversations.assistant import Assistant, AssistantParts
+from gateway.conversations.case_system import CaseSystem
+from gateway.conversations.follow_ups import FollowUps
 from gateway.conversations.free_text import FreeTextLint
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import ConversationDesk
 from gateway.conversations.reads import ConversationReads
 from gateway.conversations.store import ConversationStore
+from gateway.conversations.verification import OneTimeLinks
+from gateway.journeys.case_store import CaseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +28,34 @@ class ConversationServices:
     store: ConversationStore
     reads: ConversationReads
     desk: ConversationDesk
+    links: OneTimeLinks
+    case_system: CaseSystem
+    assistant: Assistant
 
 
-def build_conversations(ledger: LedgerParts, templates: LoadedTemplates, path: PathParts) -> ConversationServices:
+def build_conversations(
+    ledger: LedgerParts, templates: LoadedTemplates, path: PathParts, cases: CaseStore
+) -> ConversationServices:
     """The services on one ledger."""
-    database, clock = ledger.database, ledger.clock
-    store = ConversationStore(database, clock)
-    lint = FreeTextLint(templates.word_lists)
-    desk = ConversationDesk(store, Origins(database), path.pipeline.accept, lint, clock)
-    return ConversationServices(store, ConversationReads(database), desk)
+    database, clock, catalog = ledger.database, ledger.clock, templates.catalog
+    store, origins = ConversationStore(database, clock), Origins(database)
+    desk = ConversationDesk(store, origins, path.pipeline.accept, FreeTextLint(templates.word_lists), clock)
+    links = OneTimeLinks(database, store, ledger.settings.effective_public_url, clock)
+
+    def variables(tenant: str, template: str) -> Collection[str]:
+        return catalog.resolve(tenant, template, None, clock()).variables
+
+    parts = AssistantParts(
+        store,
+        origins,
+        links,
+        FollowUps(cases, path.borrowers, clock),
+        path.pipeline.accept,
+        path.borrowers.cancel,
+        variables,
+        build_classifier(ledger, templates).classify,
+        templates.answers,
+    )
+    assistant = Assistant(parts, ledger.settings.assistant, clock)
+    case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
+    return ConversationServices(store, ConversationReads(database), desk, links, case_system, assistant)

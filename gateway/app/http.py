@@ -102,6 +102,8 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.store,
         gateway.conversations.reads,
         gateway.conversations.desk,
+        gateway.conversations.links,
+        gateway.conversations.case_system,
         _simulations(settings, gateway.templates, gateway.ledger.clock),
     )
 

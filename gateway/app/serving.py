@@ -19,6 +19,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.http_protocol import HttpLimits, limited_protocol
 from gateway.app.periodic import PeriodicWork, run_periodically
 from gateway.app.settings import Settings
+from gateway.conversations.assistant_settings import WAITS
 from gateway.core.clock import Clock
 from gateway.observability import metrics_server, tracing
 from gateway.observability.readiness import API_DOES_WITHOUT
@@ -217,6 +218,8 @@ def _periodic(gateway: Gateway, kind: str) -> Iterator[PeriodicWork]:
         lambda now, triggered, late: None,  # the deliveries' scanner reports how this process does
     )
     yield PeriodicWork("journeys", settings.relay_seconds, journeys.run_once, continue_on_error=True)
+    assistant = gateway.conversations.assistant.run_once
+    yield PeriodicWork("assistant", WAITS.total_seconds(), assistant, continue_on_error=True)
     yield PeriodicWork("webhooks", settings.webhook_seconds, gateway.webhooks.runner.run_once)
     mails = gateway.editor.author_mails.run_once
     yield PeriodicWork("author_mails", author_mails.INTERVAL_SECONDS, mails, continue_on_error=True)

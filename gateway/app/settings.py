@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.conversations.assistant_settings import AssistantSettings
 from gateway.core.private_files import private_directory
 from gateway.identity.oidc import OidcSettings
 from gateway.identity.quotas import TenantQuota
@@ -64,6 +65,10 @@ class Settings(BaseSettings):
     # JSON: {"acme": {"requests_per_second": 50, "notifications_per_day": 100000, "key": {...}}, "": {...}}: quotas of
     # tenants and of each of their API keys; "" is the default. 0: no limit. See ops/operating.md.
     quotas: dict[str, TenantQuota] = Field(default_factory=dict)
+
+    # JSON: {"acme": {"hours": {"en": "Mon to Fri, 09:00 to 18:00"}, "holdout": 0.1, "case_url": "https://…"}}: tenants
+    # whose borrowers the assistant answers; none by default. See ops/replies.md.
+    assistant: dict[str, AssistantSettings] = Field(default_factory=dict)
 
     # JSON: {"issuer": "https://login.acme.example", "client_id": …, "client_secret": …, "roles": {"gateway-editors":
     # "editor"}, "tenant": "acme", …}: sign-in by OpenID Connect. See ops/operating.md.

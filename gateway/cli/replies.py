@@ -48,6 +48,15 @@ def explain(text: str, packs: Packs = None, as_json: AsJson = False) -> None:
     console.STDOUT.print(console.table(None, ("what", "found"), [(name, str(each)) for name, each in found.items()]))
 
 
+@app.command("case-secret")
+def case_secret(tenant: Annotated[str, typer.Argument(help="The tenant whose case system is asked.")]) -> None:
+    """Show the secret that signs questions about balances to a tenant's case system; see ops/case-system.md."""
+    from gateway.conversations.case_system import secret_id
+    from gateway.core.signing import Signer
+
+    typer.echo(Signer(settings().key()).webhook_secret(secret_id(tenant), 1))
+
+
 @app.command()
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .jsonl or .csv file: text, language, intent.", exists=True)],

@@ -8,6 +8,7 @@ CASE_TYPES = (
     "case.opened",
     "case.payment",
     "case.promised",
+    "case.promise_withdrawn",
     "case.plan_agreed",
     "case.plan_ended",
     "case.paid",

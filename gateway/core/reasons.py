@@ -97,6 +97,7 @@ class HoldKind(StrEnum):
     BEREAVEMENT = "bereavement"
     WRONG_PARTY = "wrong_party"
     PROMISE_TO_PAY = "promise_to_pay"
+    PAYMENT_REPORTED = "payment_reported"  # the borrower says that they have paid; the case system looks
 
 
 class Intent(StrEnum):

@@ -33,7 +33,8 @@ def changes(before: CaseRecord, after: CaseRecord) -> Iterator[CaseChange]:
     for payment in _new(before.payments, after.payments):
         yield CaseChange("case.payment", detail={"id": payment.id, "at": instant(payment.at)})
     for promise in _new(before.promises, after.promises):
-        yield CaseChange("case.promised", detail={"id": promise.id, "date": promise.day.isoformat()})
+        kind = "case.promised" if promise.withdrawn_at is None else "case.promise_withdrawn"
+        yield CaseChange(kind, detail={"id": promise.id, "date": promise.day.isoformat()})
     for plan in _new(before.plans, after.plans):
         ended = plan.ended_at is not None
         yield CaseChange("case.plan_ended" if ended else "case.plan_agreed", detail={"id": plan.id})

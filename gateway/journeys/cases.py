@@ -72,12 +72,13 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The borrower promised to pay ``amount`` by ``day``."""
+    """The borrower promised to pay ``amount`` by ``day``. One that was taken back counts as never made."""
 
     id: str
     amount: Decimal
     day: date
     made_at: datetime
+    withdrawn_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,12 @@ def _union(a: Mapping[str, P], b: Mapping[str, P]) -> dict[str, P]:
 
 
 def _order(part: P) -> tuple[bool, datetime, bytes]:
-    """Of two versions of a part the later one wins, and of a plan the one that has ended."""
+    """Of two versions of a part the later one wins, and the one that has ended or was taken back."""
     if isinstance(part, RepaymentPlan):
         return part.ended_at is not None, part.ended_at or part.agreed_at, _canonical(part)
-    return False, part.at if isinstance(part, Payment) else part.made_at, _canonical(part)
+    if isinstance(part, Promise):
+        return part.withdrawn_at is not None, part.withdrawn_at or part.made_at, _canonical(part)
+    return False, part.at, _canonical(part)
 
 
 def _canonical(value: object) -> bytes:
@@ -208,11 +211,15 @@ def promise_state(record: CaseRecord, promise: Promise, now: datetime) -> Promis
     return PromiseState.OPEN if now < ends else PromiseState.BROKEN
 
 
+def _standing_promises(record: CaseRecord) -> list[Promise]:
+    return [each for each in record.promises.values() if each.withdrawn_at is None]
+
+
 def open_promise(record: CaseRecord, now: datetime) -> Promise | None:
     """The promise that holds now: of several the one with the latest day."""
     found = [
         each
-        for each in record.promises.values()
+        for each in _standing_promises(record)
         if each.made_at <= now and promise_state(record, each, now) is PromiseState.OPEN
     ]
     return max(found, key=lambda each: (each.day, each.id), default=None)
@@ -220,12 +227,12 @@ def open_promise(record: CaseRecord, now: datetime) -> Promise | None:
 
 def broken_promises(record: CaseRecord, now: datetime) -> int:
     """How many promises were not kept."""
-    return sum(promise_state(record, each, now) is PromiseState.BROKEN for each in record.promises.values())
+    return sum(promise_state(record, each, now) is PromiseState.BROKEN for each in _standing_promises(record))
 
 
 def latest_promise_broken(record: CaseRecord, now: datetime) -> bool:
     """Whether the promise with the latest day was not kept."""
-    latest = max(record.promises.values(), key=lambda each: (each.day, each.id), default=None)
+    latest = max(_standing_promises(record), key=lambda each: (each.day, each.id), default=None)
     return latest is not None and promise_state(record, latest, now) is PromiseState.BROKEN
 
 

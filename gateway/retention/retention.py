@@ -25,7 +25,7 @@ from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
-from gateway.storage.conversation_tables import conversations
+from gateway.storage.conversation_tables import conversations, verifications
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
@@ -325,6 +325,8 @@ def _remove_chains(connection: Connection, batch: ArchiveBatch) -> None:
     """The row itself stays, an id and a version: a request that is being accepted this instant may rely on it."""
     keys = [(row["tenant"], row["id"]) for record in batch.records for row in record["borrowers"]]
     _remove_events(connection, batch.subjects)
+    ids = select(conversations.c.id).where(matching(conversations.c.tenant, conversations.c.borrower_id, keys))
+    connection.execute(delete(verifications).where(verifications.c.conversation_id.in_(ids)))
     for table in (replies, conversations):
         connection.execute(delete(table).where(matching(table.c.tenant, table.c.borrower_id, keys)))
     connection.execute(

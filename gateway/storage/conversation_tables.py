@@ -42,3 +42,16 @@ conversations = Table(
     Index("conversations_waiting", "tenant", "urgency", "id", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("conversations_due", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
 )
+
+# One-time links by which borrowers show that it is them. A link is known by its digest alone.
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("conversation_id", String(48), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Index("verifications_by_conversation", "conversation_id", "created_at"),
+)

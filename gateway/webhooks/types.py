@@ -22,6 +22,7 @@ _STATES = (
 _CHANGES = (
     *("opted_out", "opt_out_lifted", "replied", "stop_confirmed", "stop_dismissed", "hold_set", "hold_lifted"),
     *("consent_given", "consent_withdrawn", "address_opted_out", "preferences_chosen"),
+    *("conversation_payment_reported", "conversation_plan_asked", "conversation_address_reported"),
 )
 _OF_TEMPLATES = {
     "template_submitted": "template.submitted",

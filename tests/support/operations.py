@@ -31,6 +31,8 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "OptOutIn": {"channel": "email", "source": "letter"},
     "ConsentIn": {"category": "promotional", "source": "letter", "evidence": "dms/7"},
     "DecisionIn": request(92),
+    "ConversationAnswerIn": {"revision": 1, "text": "a test"},
+    "ConversationCloseIn": {"outcome": "other", "reason": "a test"},
     "ReviewIn": {"reason": "a test"},
     "SuppressionIn": {"channel": "sms", "address": "+886912345678", "reason": "wrong_party"},
     "GiveUpIn": {"ids": ["ntf_of_a_test"], "reason": "a test"},

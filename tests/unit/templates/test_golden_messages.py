@@ -34,6 +34,13 @@ THE_SET = {
     "payment-received": "service",
     "wrong-contact": "service",
     "conversation-answer": "service",
+    "reply-received": "service",
+    "reply-identify": "service",
+    "reply-confirm-promise": "service",
+    "reply-confirm-paid": "service",
+    "reply-confirm-address": "service",
+    "reply-noted": "service",
+    "reply-undone": "service",
 }
 
 

@@ -1,4 +1,4 @@
-"""Conversations, and the conversation of each reply. Online: a new table, and a column with a default.
+"""Conversations, their one-time links, and the conversation of each reply. Online: new tables, a column with a default.
 
 Replies that a version before has recorded belong to none; they stay in the review queue.
 """
@@ -63,4 +63,14 @@ def upgrade() -> None:
     ):
         where = sa.text(condition)
         op.create_index(name, "conversations", columns, sqlite_where=where, postgresql_where=where)
+    op.create_table(
+        "verifications",
+        sa.Column("digest", sa.String(length=64), primary_key=True),
+        _text("tenant", 64),
+        _text("conversation_id", 48),
+        _instant("created_at", nullable=False),
+        _instant("expires_at", nullable=False),
+        _instant("used_at"),
+    )
+    op.create_index("verifications_by_conversation", "verifications", ["conversation_id", "created_at"])
     op.add_column("replies", _or_empty("conversation_id", 48))

@@ -1,0 +1,97 @@
+"""What the assistant does about a reply: answer by a template, have something follow, or leave it to a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.conversations.answers import AnswerBook
+from gateway.conversations.slots import ReplySlots
+from gateway.core.conversations import FOR_PERSONS
+from gateway.core.reasons import Intent
+
+MOST_ANSWERS = 2  # of the assistant in a row, then a person; journeys-and-replies.md C, design 5
+UNDO = "undo_"  # before the intent, once it was confirmed and may be taken back
+
+
+class AssistantReason(StrEnum):
+    """Why the assistant answered, or left it to a person."""
+
+    ANSWERED = "answered"
+    ASKED = "asked"
+    CONFIRMED = "confirmed"
+    UNDONE = "undone"
+    FOR_PERSONS = "for_persons"
+    TWO_ANSWERS = "two_answers"
+    NO_ANSWER = "no_answer"
+    NOT_VERIFIED = "not_verified"
+    SLOTS_MISSING = "slots_missing"
+    HOLDOUT = "holdout"
+    ERASED = "erased"
+    NO_LINK = "no_link"
+    NOT_PERMITTED = "not_permitted"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySituation:
+    """A reply and where its conversation stands. ``undoable``: what was confirmed may still be taken back."""
+
+    intents: Sequence[Intent]
+    text: str
+    slots: ReplySlots
+    asked: str
+    undoable: bool
+    answers: int
+    verified: bool
+    jurisdiction: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantDecision:
+    """``template``: "" for none. ``person``: a person has to read it. The others are intents, "" for none."""
+
+    reason: AssistantReason
+    template: str = ""
+    link: bool = False
+    person: bool = False
+    asks: str = ""
+    follows: str = ""
+    undoes: str = ""
+
+
+def decide(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
+    """The order: what is for persons; what was asked; the limit of answers; the answer sets."""
+    if not FOR_PERSONS.isdisjoint(situation.intents):
+        return AssistantDecision(AssistantReason.FOR_PERSONS, person=True)
+    asked = situation.asked
+    if asked.startswith(UNDO):
+        if situation.undoable and book.says_undo(situation.text):
+            return AssistantDecision(AssistantReason.UNDONE, book.undone, undoes=asked.removeprefix(UNDO))
+    elif asked and book.says_yes(situation.text):
+        return _confirmed(situation, book)
+    if situation.answers >= MOST_ANSWERS:
+        return AssistantDecision(AssistantReason.TWO_ANSWERS, person=True)
+    return _answered(situation, book)
+
+
+def _confirmed(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
+    if not situation.verified:
+        return AssistantDecision(AssistantReason.NOT_VERIFIED, person=True)
+    # Somebody at the lender has to enter a new address.
+    by_person = situation.asked == Intent.NEW_ADDRESS
+    return AssistantDecision(AssistantReason.CONFIRMED, book.confirmed, person=by_person, follows=situation.asked)
+
+
+def _answered(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
+    [intent, *_] = situation.intents
+    found = book.find(intent, situation.jurisdiction, situation.channel, verified=situation.verified)
+    if found is None:
+        return AssistantDecision(AssistantReason.NO_ANSWER, person=True)
+    if found.asks and intent is Intent.PROMISE and None in (situation.slots.day, situation.slots.amount):
+        return AssistantDecision(AssistantReason.SLOTS_MISSING, person=True)
+    reason = AssistantReason.ASKED if found.asks else AssistantReason.ANSWERED
+    asks = intent.value if found.asks else ""
+    follows = intent.value if intent is Intent.PLAN else ""  # its webhook; the plan itself is a person's
+    return AssistantDecision(reason, found.template, found.link, found.person, asks, follows)

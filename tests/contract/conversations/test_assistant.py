@@ -1,0 +1,270 @@
+"""The assistant on a whole gateway without a worker: what it answers, what follows, and what it leaves to persons."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from sqlalchemy import Connection, select
+from standardwebhooks import Webhook
+
+from channels.base import Reply
+from gateway.api.schemas import NotificationIn
+from gateway.app.app import Gateway
+from gateway.app.embedded.valkey import EmbeddedValkey
+from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout
+from gateway.core.conversations import ConversationState, Handler
+from gateway.core.reasons import HoldKind
+from gateway.core.understanding import Urgency
+from gateway.storage.conversation_tables import conversations, verifications
+from gateway.storage.schema import events, notifications, replies, request_bodies
+from tests.support.api_gateway import app_of, open_api_gateway, request, serving
+from tests.support.ledgers import NOW
+from tests.support.production import free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+HOURS = {"en": "Mon to Fri, 09:00 to 18:00", "zh-Hant": "週一至週五 9:00 至 18:00"}
+
+
+@dataclass
+class Line:
+    """The borrower's telephone: what is written on it, and what the gateway would send to it."""
+
+    gateway: Gateway
+    now: Any
+    settings: dict[str, AssistantSettings]
+    tenant: str
+    phone: str
+
+    async def link(self) -> str:
+        """The path of the newest link."""
+        latest = await self.gateway.ledger.reads.latest(self.tenant, "B-1")
+        assert latest is not None
+        return "/v/" + str(latest.variables["link"]).rpartition("/")[2]
+
+    async def everything(self) -> str:
+        """All rows of the ledger that have words, as text."""
+        tables = (notifications, request_bodies, replies, events, conversations, verifications)
+
+        def read(connection: Connection) -> str:
+            return str([connection.execute(select(each)).all() for each in tables])
+
+        return await self.gateway.ledger.database.read(read)
+
+    async def writes(self, text: str, sid: str) -> None:
+        reply = Reply("twilio", f"{self.tenant}-{sid}", self.phone, text)
+        await self.gateway.path.receiver.handle_provider_push("twilio", [], [reply])
+        await self.gateway.conversations.assistant.run_once()
+
+    async def answers(self) -> list[Any]:
+        query = (
+            select(notifications)
+            .where(notifications.c.template != "overdue-first", notifications.c.tenant == self.tenant)
+            .order_by(notifications.c.id)
+        )
+        return list(await self.gateway.ledger.database.read(lambda connection: connection.execute(query).all()))
+
+    async def templates(self) -> list[str]:
+        return [each.template for each in await self.answers()]
+
+    async def conversation(self) -> Any:
+        found = [
+            each
+            for state in ConversationState
+            for each in await self.gateway.conversations.store.queue(self.tenant, state, 5)
+        ]
+        assert len(found) == 1
+        return found[0]
+
+    async def opens_the_link(self) -> Any:
+        token = (await self.link()).rpartition("/")[2]
+        found = await self.gateway.conversations.links.take(token)
+        assert await self.gateway.conversations.links.take(token) is None
+        await self.gateway.conversations.assistant.run_once()
+        return found
+
+    async def holds(self) -> set[str]:
+        known = await self.gateway.ledger.reads.borrower(self.tenant, "B-1")
+        assert known is not None
+        return {each["kind"] for each in known["holds"]}
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> Any:
+        self.at += timedelta(milliseconds=5)
+        return self.at
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(valkey_server: EmbeddedValkey) -> AsyncIterator[tuple[Gateway, _Clock]]:
+    """One gateway for all tests: each has a lender and a telephone of its own."""
+    clock = _Clock()
+    directory = Path(tempfile.mkdtemp(prefix="gw-"))
+    # As the embedded default's process has it: tests add their lenders.
+    values: Any = {"assistant": {}, "public_url": "https://gateway.example.com"}
+    async with open_api_gateway(directory, valkey_server.url, clock=clock, **values) as gateway:
+        yield gateway, clock
+    rmtree(directory, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def line(opened: tuple[Gateway, _Clock]) -> Line:
+    gateway, clock = opened
+    clock.at = NOW
+    tenant, phone = f"t{os.urandom(4).hex()}", f"+8869{random.randrange(10**8):08}"
+    await gateway.ledger.keys.create(tenant, "test", ["send"], NOW)
+    settings = gateway.ledger.settings.assistant
+    settings[tenant] = AssistantSettings(hours=HOURS, holdout=0)
+    body = request()
+    body["borrower"]["addresses"]["sms"] = phone
+    await gateway.path.pipeline.accept(tenant, [NotificationIn.model_validate(body).incoming("", body)])
+    return Line(gateway, clock, settings, tenant, phone)
+
+
+async def test_a_question_is_answered_once_and_a_person_is_never_far(line: Line) -> None:
+    """The same reply twice has one answer; after two the next reply waits for a person, as does what isn't known."""
+    await line.writes("我還欠多少錢", "SM1")
+    await line.writes("我還欠多少錢", "SM1")
+    assert await line.templates() == ["reply-identify"]
+    [first] = await line.answers()
+    assert first.idempotency_key.startswith("rpl:rep_")
+    assert (await line.conversation()).state is ConversationState.ANSWERED
+    await line.writes("繳款日是哪一天", "SM2")
+    await line.writes("怎麼付款", "SM3")
+    assert await line.templates() == ["reply-identify", "reply-identify"]
+    after = await line.conversation()
+    assert (after.state, after.handler, after.answers) == (ConversationState.WAITING, Handler.PERSON, 2)
+    mine = select(verifications).where(verifications.c.tenant == line.tenant)
+    stored = await line.gateway.ledger.database.read(lambda connection: connection.execute(mine).all())
+    token = (await line.link()).rpartition("/")[2]
+    assert len(stored) == 2
+    assert token not in str(stored)
+
+
+async def test_a_promise_is_read_back_confirmed_and_taken_back(line: Line) -> None:
+    """Nothing follows before a yes; then the case's record has it, and UNDO within a day takes it out again."""
+    await line.writes("星期一還一千", "SM1")
+    assert await line.templates() == ["reply-identify"]
+    assert (await line.opens_the_link()).verified(NOW)
+    assert await line.templates() == ["reply-identify", "reply-confirm-promise"]
+    read_back = await line.gateway.ledger.reads.latest(line.tenant, "B-1")
+    assert read_back is not None
+    assert (read_back.variables["day"], read_back.variables["amount"]) == ("2026-11-30", "1000.00")
+    cases = line.gateway.journeys.cases
+    assert await cases.find(line.tenant, "C-1") is None
+    assert HoldKind.PROMISE_TO_PAY not in await line.holds()
+    await line.writes("是", "SM2")
+    record = await cases.find(line.tenant, "C-1")
+    assert record is not None
+    [promise] = record.promises.values()
+    assert (promise.day, promise.amount) == (date(2026, 11, 30), Decimal("1000.00"))
+    assert HoldKind.PROMISE_TO_PAY in await line.holds()
+    await line.writes("撤回", "SM3")
+    record = await cases.find(line.tenant, "C-1")
+    assert record is not None
+    assert all(each.withdrawn_at is not None for each in record.promises.values())
+    assert HoldKind.PROMISE_TO_PAY not in await line.holds()
+    assert (await line.templates())[2:] == ["reply-noted", "reply-undone"]
+
+
+async def test_a_reported_payment_pauses_reminders(line: Line) -> None:
+    """Confirmed by a verified borrower; the case system hears of it by webhook; after a day nothing is taken back."""
+    await line.writes("我已經繳了", "SM1")
+    await line.opens_the_link()
+    await line.writes("對", "SM2")
+    assert HoldKind.PAYMENT_REPORTED in await line.holds()
+    events = await line.gateway.ledger.reads.timeline(line.tenant, "B-1", 100)
+    assert "conversation_payment_reported" in [each["kind"] for each in events]
+    line.now.at += timedelta(days=2)
+    await line.writes("撤回", "SM3")
+    assert HoldKind.PAYMENT_REPORTED in await line.holds()
+
+
+async def test_danger_is_never_answered_by_the_assistant(line: Line) -> None:
+    """Also in the middle of a confirmation: what was asked is forgotten, and a person has it."""
+    await line.writes("星期一還一千", "SM1")
+    await line.opens_the_link()
+    before = await line.templates()
+    await line.writes("我不想活了", "SM2")
+    await line.writes("是", "SM3")
+    assert await line.templates() == before
+    after = await line.conversation()
+    assert (after.handler, after.asked) == (Handler.PERSON, "")
+
+
+async def test_a_person_who_has_claimed_it_is_not_talked_over(line: Line) -> None:
+    """The claim takes it from the assistant, also what it had not looked at yet."""
+    await line.writes("我還欠多少錢", "SM1")
+    await line.gateway.conversations.desk.claim(line.tenant, (await line.conversation()).id, "user:a")
+    await line.writes("繳款日是哪一天", "SM2")
+    assert await line.templates() == ["reply-identify"]
+
+
+async def test_the_balance_is_shown_behind_the_link_and_kept_nowhere(line: Line) -> None:
+    """A look uses nothing up; the button shows what the case system says now; then, and for a guess, it is gone."""
+    port = free_port()
+    asked: list[tuple[Mapping[str, str], str]] = []
+    secret = line.gateway.ledger.signer.webhook_secret(f"assistant:{line.tenant}", 1)
+
+    async def answer(call: web.Request) -> web.Response:
+        Webhook(secret).verify(await call.text(), {**call.headers})
+        asked.append(({**call.headers}, await call.text()))
+        return web.json_response({"balance": "8765.40", "currency": "TWD", "due_date": "2026-12-07"})
+
+    system = web.Application()
+    system.router.add_post("/figures", answer)
+    runner = web.AppRunner(system)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        line.settings[line.tenant] = AssistantSettings(
+            hours=HOURS, holdout=0, case_url=f"http://127.0.0.1:{port}/figures"
+        )
+        await line.writes("我還欠多少錢", "SM1")
+        path = await line.link()
+        async with serving(app_of(line.gateway)) as url, aiohttp.ClientSession() as session:
+            looks = [await (await session.get(url + each)).text() for each in (path, path, "/v/a-guess")]
+            assert looks[0] == looks[1] == looks[2]
+            shown = await (await session.post(url + path, headers={"Accept-Language": "zh-TW"})).text()
+            assert "8,765.40" in shown
+            assert "2026年12月7日" in shown
+            again, guess = [await session.post(url + each) for each in (path, "/v/a-guess")]
+            assert (again.status, await again.text()) == (410, await guess.text())
+    finally:
+        await runner.cleanup()
+    assert [text for _, text in asked] == ['{"case_id":"C-1","borrower_id":"B-1"}']
+    assert "8765" not in await line.everything()
+
+
+async def test_a_case_system_that_is_away_is_a_persons(line: Line) -> None:
+    """The page says that a colleague answers, and the conversation waits for one."""
+    line.settings[line.tenant] = AssistantSettings(hours=HOURS, holdout=0, case_url=f"http://127.0.0.1:{free_port()}/")
+    await line.writes("我還欠多少錢", "SM1")
+    async with serving(app_of(line.gateway)) as url, aiohttp.ClientSession() as session:
+        shown = await (await session.post(url + await line.link())).text()
+    assert "A colleague will answer you" in shown
+    after = await line.conversation()
+    assert (after.state, after.handler, after.urgency) == (ConversationState.WAITING, Handler.PERSON, Urgency.ROUTINE)
+
+
+async def test_the_holdout_is_always_of_the_same_cases() -> None:
+    """A tenth of a thousand cases, give or take; the same at each look, and more with a larger share."""
+    cases = [f"C-{n}" for n in range(1000)]
+    tenth = {each for each in cases if in_assistant_holdout("acme", each, 0.1)}
+    assert 60 < len(tenth) < 140
+    assert tenth <= {each for each in cases if in_assistant_holdout("acme", each, 0.5)}
