@@ -36,6 +36,7 @@ HoldKind = (
         "bereavement",
         "wrong_party",
         "promise_to_pay",
+        "payment_reported",
     ]
     | str
 )

@@ -32,6 +32,8 @@ from .models import (
     DecisionIn,
     DecisionOut,
     FedCaseOut,
+    GiveUpIn,
+    GiveUpOut,
     HoldIn,
     NotificationIn,
     NotificationListOut,
@@ -43,11 +45,13 @@ from .models import (
     PromiseIn,
     RedriveIn,
     RedriveOut,
+    RefusalIn,
     ReplayedOut,
     ReplayIn,
     ReviewedOut,
     ReviewIn,
     ReviewListOut,
+    ReviewOriginalOut,
     SentMessagesOut,
     State,
     SuppressionIn,
@@ -205,18 +209,25 @@ class Operations(ABC):
         return self.call(Call("POST", ("v1", "decisions"), body=body), DecisionOut)
 
     def list_reviews(self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None) -> ReviewListOut:
-        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
+        """Deliveries, replies and unverified reports that wait for a person, the most urgent first, then the
+        oldest."""
         return self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
 
+    def get_review_original(self, item: str) -> ReviewOriginalOut:
+        """The mail of an unverified report as it came, in base64 (RFC 4648), up to 256,000 octets of it."""
+        return self.call(Call("GET", ("v1", "reviews", item, "original")), ReviewOriginalOut)
+
     def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
-        can't be approved, and where a policy pack wants two persons for it."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is
+        closed. 409 where it can't be approved, and where a policy pack wants two persons for it."""
         return self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
-    def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
+    def refuse_review(self, item: str, body: RefusalIn) -> ReviewedOut:
+        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop. With
+        ``borrower_id``: an unverified complaint or bounce is about the latest message to this borrower by its
+        channel, whose address is opted out, or not written to again."""
         return self.call(Call("POST", ("v1", "reviews", item, "refuse"), body=body), ReviewedOut)
 
     def list_suppressions(self, *, limit: int = 200, cursor: str | None = None) -> SuppressionListOut:
@@ -246,6 +257,10 @@ class Operations(ABC):
     def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
@@ -456,18 +471,25 @@ class AsyncOperations(ABC):
     async def list_reviews(
         self, *, reason: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> ReviewListOut:
-        """Deliveries and replies that wait for a person, the most urgent first, then the oldest."""
+        """Deliveries, replies and unverified reports that wait for a person, the most urgent first, then the
+        oldest."""
         return await self.call(
             Call("GET", ("v1", "reviews"), query={"reason": reason, "limit": limit, "cursor": cursor}), ReviewListOut
         )
 
+    async def get_review_original(self, item: str) -> ReviewOriginalOut:
+        """The mail of an unverified report as it came, in base64 (RFC 4648), up to 256,000 octets of it."""
+        return await self.call(Call("GET", ("v1", "reviews", item, "original")), ReviewOriginalOut)
+
     async def approve_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop. 409 where it
-        can't be approved, and where a policy pack wants two persons for it."""
+        """The borrower may be contacted: the delivery is decided anew, or the reply was no stop, or a report is
+        closed. 409 where it can't be approved, and where a policy pack wants two persons for it."""
         return await self.call(Call("POST", ("v1", "reviews", item, "approve"), body=body), ReviewedOut)
 
-    async def refuse_review(self, item: str, body: ReviewIn) -> ReviewedOut:
-        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop."""
+    async def refuse_review(self, item: str, body: RefusalIn) -> ReviewedOut:
+        """The borrower must not be contacted: the delivery is cancelled, or the reply was a stop. With
+        ``borrower_id``: an unverified complaint or bounce is about the latest message to this borrower by its
+        channel, whose address is opted out, or not written to again."""
         return await self.call(Call("POST", ("v1", "reviews", item, "refuse"), body=body), ReviewedOut)
 
     async def list_suppressions(self, *, limit: int = 200, cursor: str | None = None) -> SuppressionListOut:
@@ -497,6 +519,10 @@ class AsyncOperations(ABC):
     async def redrive_dead_letters(self, body: RedriveIn) -> RedriveOut:
         """Try up to 1,000 again, through the policy; with ``dry_run`` only say which would be."""
         return await self.call(Call("POST", ("v1", "dead-letters", "redrive"), body=body), RedriveOut)
+
+    async def give_up_dead_letters(self, body: GiveUpIn) -> GiveUpOut:
+        """Take up to 1,000 out of the list for good. They keep their state and the reason of their failure."""
+        return await self.call(Call("POST", ("v1", "dead-letters", "give-up"), body=body), GiveUpOut)
 
     async def list_controls(self, *, ended: bool = False) -> ControlListOut:
         """What is stopped or pinned now: by whom, why and until when. The scope platform lists all that it may
