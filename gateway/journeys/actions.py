@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 
 from gateway.journeys.definition import OfferRules
 from gateway.journeys.journey import Journey, JourneyState
@@ -17,6 +18,7 @@ class Send:
     route: tuple[str, ...]
     stage: str
     offer: OfferRules | None = None
+    instalment_due: date | None = None  # of a step that reminds of one
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from gateway.journeys.actions import Action, Advance, Emit, EnterAnother, exited
 from gateway.journeys.arms import arm_of, in_holdout
 from gateway.journeys.cases import ended_by, latest_promise_broken, standing_plan
 from gateway.journeys.definition import JourneyDefinition
+from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState
 from gateway.journeys.pauses import pause_causes, paused, resumed, standing_holds
 from gateway.journeys.steps import SOON, next_step, recorded, send_of
@@ -38,6 +39,7 @@ def enter(definition: JourneyDefinition, journey_id: str, case_id: str, now: dat
 
 def advance(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Advance:
     """What the journey does at ``now``. Called again at its ``due_at``, and whenever a fact has changed."""
+    definition = for_plan(definition, facts.case)
     if journey.ended:
         return Advance(journey)
     if reason := exit_reason(definition, facts, now):

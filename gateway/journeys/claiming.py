@@ -17,6 +17,7 @@ from gateway.journeys.actions import step_key
 from gateway.journeys.case_store import decode_record
 from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition import JourneyDefinition, parse_pinned, stand_in
+from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep
 from gateway.journeys.requests import request_key
 from gateway.storage.facts import matching
@@ -80,14 +81,20 @@ def claimed_journeys(connection: Connection, rows: Sequence[Any]) -> list[Claime
     journeys = {row.id: journey for row in rows if (journey := decoded(decode_journey, row.body, row.id)) is not None}
     versions = _versions(connection, {(row.tenant, row.definition, row.version) for row in rows})
     readable = [row for row in rows if row.id in journeys]
+    known = _known(connection, readable) if readable else _Known()
+    readable = [row for row in readable if (row.tenant, row.case_id) in known.records]
     keys = {
-        row.id: _keys(versions.get((row.tenant, row.definition, row.version)), journeys[row.id]) for row in readable
+        row.id: _keys(
+            versions.get((row.tenant, row.definition, row.version)),
+            journeys[row.id],
+            known.records[row.tenant, row.case_id],
+        )
+        for row in readable
     }
-    known = _known(connection, readable, keys) if readable else _Known()
+    known.sent = _sent(connection, readable, keys) if readable else {}
     return [
         _claimed(row, journeys[row.id], versions.get((row.tenant, row.definition, row.version)), keys[row.id], known)
         for row in readable
-        if (row.tenant, row.case_id) in known.records
     ]
 
 
@@ -107,7 +114,6 @@ def _claimed(
     row: Any, journey: Journey, version: _PinnedVersion | None, keys: Sequence[str], known: _Known
 ) -> ClaimedJourney:
     record, person = known.records[(row.tenant, row.case_id)], known.people.get((row.tenant, row.borrower_id))
-    keys = [*keys, *(step_key("", promise=each) for each in record.promises)]
     sent = {key: known.sent[at] for key in keys if (at := (row.tenant, request_key(row.id, key))) in known.sent}
     outs = opt_outs_from(person.opt_outs) if person is not None else []
     facts = JourneyFacts(
@@ -147,16 +153,17 @@ def _versions(connection: Connection, keys: set[tuple[str, str, str]]) -> dict[t
     return found
 
 
-def _keys(version: _PinnedVersion | None, journey: Journey) -> list[str]:
-    """The keys of steps that may have sent something: of the definition, and of what a former version has done."""
-    steps = version.definition.steps if version is not None and version.definition is not None else ()
+def _keys(version: _PinnedVersion | None, journey: Journey, record: CaseRecord) -> list[str]:
+    """The keys of what may have been sent: steps of the definition, what a former version has done, and promises."""
+    definition = version.definition if version is not None else None
+    steps = for_plan(definition, record).steps if definition is not None else ()
     named = [step_key(each.id) for each in steps if each.template]
     done = [step_key(each.step) for each in journey.steps if each.result is StepResult.SENT]
-    return list(dict.fromkeys([*named, *done]))
+    promised = [step_key("", promise=each) for each in record.promises]
+    return list(dict.fromkeys([*named, *done, *promised]))
 
 
-def _known(connection: Connection, rows: Sequence[Any], step_keys: Mapping[str, Sequence[str]]) -> _Known:
-    """``step_keys``: by the journey's id."""
+def _known(connection: Connection, rows: Sequence[Any]) -> _Known:
     known = _Known()
     cases = sorted({(row.tenant, row.case_id) for row in rows})
     query = select(case_records).where(matching(case_records.c.tenant, case_records.c.id, cases))
@@ -170,20 +177,15 @@ def _known(connection: Connection, rows: Sequence[Any], step_keys: Mapping[str, 
     people = sorted({(row.tenant, row.borrower_id) for row in rows})
     query = select(borrowers).where(matching(borrowers.c.tenant, borrowers.c.id, people))
     known.people = {(row.tenant, row.id): row for row in connection.execute(query)}
-    keys = []
-    for row in rows:
-        record = known.records.get((row.tenant, row.case_id))
-        promises = record.promises if record is not None else ()
-        of_row = [*step_keys[row.id], *(step_key("", promise=each) for each in promises)]
-        keys += [(row.tenant, request_key(row.id, key)) for key in of_row]
-    known.sent = _sent(connection, keys, people)
     return known
 
 
 def _sent(
-    connection: Connection, keys: Sequence[tuple[str, str]], people: Sequence[tuple[str, str]]
+    connection: Connection, rows: Sequence[Any], step_keys: Mapping[str, Sequence[str]]
 ) -> dict[tuple[str, str], SentStep]:
-    """What the path knows of these requests, by tenant and idempotency key."""
+    """What the path knows of these journeys' requests, by tenant and idempotency key. ``step_keys``: by journey."""
+    keys = [(row.tenant, request_key(row.id, key)) for row in rows for key in step_keys[row.id]]
+    people = sorted({(row.tenant, row.borrower_id) for row in rows})
     [found] = execute_pipelined(connection, [_KEYED.of(connection, keys=sorted(keys))])
     ids = [row[0] for row in found]
     if not ids:

@@ -61,7 +61,7 @@ class EntryRules(Struct, frozen=True, forbid_unknown_fields=True):
     """Which cases enter, and what the steps' days are counted from."""
 
     when: Conditions
-    once_per: Literal["case", "due_date"] = "case"
+    once_per: Literal["case", "due_date", "plan"] = "case"
     # entry: day 1 is the day of entry. due_date: day n is n days overdue. first_instalment: day 0 is that date.
     counts_from: Literal["entry", "due_date", "first_instalment"] = "entry"
 
@@ -177,6 +177,7 @@ class StepRules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     late: Literal["skip", "from_today"] | None = None
     gate: GateRules | None = None
     emits: EventName | None = None
+    each: Literal["instalment"] | None = None  # once for every instalment of the plan; ``day`` counts from its date
 
     def message(self, *, gentler: bool) -> str:
         """The template to send; "" for a step without a message."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from gateway.core.notifications import new_id
 from gateway.core.states import END_STATES, State
 from gateway.journeys.advance import enter
 from gateway.journeys.case_store import decode_record, is_open
-from gateway.journeys.cases import CaseRecord, ended_by
+from gateway.journeys.cases import CaseRecord, ended_by, standing_plan
 from gateway.journeys.claiming import decoded
 from gateway.journeys.conditions import enters_at
 from gateway.journeys.definition import JourneyDefinition
@@ -124,8 +125,13 @@ def _periods(connection: Connection, keys: Sequence[tuple[str, str]]) -> set[tup
 
 
 def _period(definition: JourneyDefinition, record: CaseRecord) -> str:
-    once = definition.enter.once_per
-    return record.snapshot.due_date.isoformat() if once == "due_date" and record.snapshot is not None else ""
+    """What a case enters a definition once for: a due date, a plan, or ("") the case itself."""
+    match definition.enter.once_per:
+        case "due_date" if record.snapshot is not None:
+            return record.snapshot.due_date.isoformat()
+        case "plan" if (plan := standing_plan(record)) is not None:
+            return hashlib.sha256(plan.id.encode()).hexdigest()[:40]  # the column's width
+    return ""
 
 
 def _insert(

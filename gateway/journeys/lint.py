@@ -28,6 +28,8 @@ _CAPS = (
     PolicyReason.MIN_GAP,
 )
 _DAY = timedelta(days=1)
+_LONGEST_REPEATED = 29  # characters: with the date that is added to it 40
+_SHORTEST_MONTH = 28
 # Where a borrower of each jurisdiction is tried, and the locale in which a template must exist there.
 PLACES: Mapping[str, tuple[str, str]] = {
     "cn": ("Asia/Shanghai", "zh-CN"),
@@ -73,6 +75,7 @@ def lint(
         *_ids(definition),
         *_conditions(definition),
         *_order(definition),
+        *_instalments(definition),
         *_gates(definition),
         *_shares(definition, find_template),
         *_templates(definition, find_template, jurisdictions),
@@ -156,6 +159,27 @@ def _order(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
             if step.wait.longest > gap:
                 detail = f"waits up to {_spoken(step.wait.longest)}, and {after.id} is {_spoken(gap)} later"
                 yield _error("wait_too_long", step.id, f"{detail}; shorten the wait, or move the next step")
+
+
+def _instalments(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
+    """Steps of every instalment: dated from it, within the month, and by themselves."""
+    repeated = [each for each in definition.steps if each.each is not None]
+    for step in repeated:
+        if definition.enter.counts_from != "first_instalment":
+            yield _error("instalments", step.id, 'is for each instalment: set counts_from = "first_instalment"')
+        if step.day is None:
+            yield _error("instalments", step.id, "is for each instalment, and needs a day that counts from its date")
+        if step.gate is not None or step.branch:
+            yield _error("instalments", step.id, "is for each instalment, and can have neither a gate nor a branch")
+        if len(step.id) > _LONGEST_REPEATED:
+            yield _error("instalments", step.id, f"needs an id of at most {_LONGEST_REPEATED} characters")
+    days = [each.day or 0 for each in repeated]
+    if days and max(days) - min(days) >= _SHORTEST_MONTH:
+        yield _error("instalments", repeated[-1].id, "meets the next instalment's steps; keep them within 27 days")
+    names = {each.id for each in repeated}
+    for step in definition.steps:
+        if any(each.to in names for each in step.branch):
+            yield _error("instalments", step.id, "leads to a step of each instalment; lead to one that is there once")
 
 
 def _gates(definition: JourneyDefinition) -> Iterator[JourneyFinding]:

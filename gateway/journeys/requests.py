@@ -11,7 +11,7 @@ from gateway.core.notifications import Case, Step
 from gateway.core.requests import NotificationRequest
 from gateway.journeys.actions import Send
 from gateway.journeys.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
-from gateway.journeys.definition import JourneyDefinition, OfferRules
+from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.journey import Journey
 
 CLIENT = "journeys"  # the actor of a journey's requests
@@ -45,10 +45,11 @@ def request_of(
     return NotificationRequest(
         idempotency_key=request_key(journey.id, send.key),
         borrower=snapshot.borrower,
-        case=Case(record.id, snapshot.product, snapshot.due_date, send.stage),
+        # Requests of one meaning are duplicates: each instalment is its own due date's.
+        case=Case(record.id, snapshot.product, send.instalment_due or snapshot.due_date, send.stage),
         template=send.template,
         template_version=None,
-        variables={name: value for name, value in _variables(record, send.offer, now).items() if name in known},
+        variables={name: value for name, value in _variables(record, send, now).items() if name in known},
         route=(*(Step(each, NEXT_CHANNEL) for each in others), Step(last)),
         category=None,
         send_at=None,
@@ -60,7 +61,7 @@ def request_of(
     )
 
 
-def _variables(record: CaseRecord, offer: OfferRules | None, now: datetime) -> dict[str, Any]:
+def _variables(record: CaseRecord, send: Send, now: datetime) -> dict[str, Any]:
     """Values for templates: the case system's own, and those that are computed from the record."""
     snapshot = record.snapshot
     assert snapshot is not None
@@ -72,7 +73,7 @@ def _variables(record: CaseRecord, offer: OfferRules | None, now: datetime) -> d
         **snapshot.variables,
     }
     today = now.astimezone(zone_of(record)).date()
-    plan, promise = standing_plan(record), open_promise(record, now)
+    offer, plan, promise = send.offer, standing_plan(record), open_promise(record, now)
     if offer is not None:
         part = (due / offer.instalments).quantize(_CENT, ROUND_UP)
         found |= {"instalment": str(part), "instalments": offer.instalments}
@@ -80,7 +81,7 @@ def _variables(record: CaseRecord, offer: OfferRules | None, now: datetime) -> d
     elif plan is not None:
         found |= {"instalment": str(plan.instalment.quantize(_CENT)), "instalments": plan.instalments}
         found["first_date"] = plan.first_date.isoformat()
-        found |= {"amount": found["instalment"], "due_date": found["first_date"]}
+        found |= {"amount": found["instalment"], "due_date": (send.instalment_due or plan.first_date).isoformat()}
     elif promise is not None:
         found |= {"amount": str(promise.amount.quantize(_CENT)), "due_date": promise.day.isoformat()}
     return found

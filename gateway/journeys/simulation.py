@@ -11,8 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 
 from gateway import policy
 from gateway.core.facts import Contact, Facts, OptOut
@@ -25,24 +24,20 @@ from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.case_events import holds_of
 from gateway.journeys.cases import (
     CaseRecord,
-    Payment,
-    Promise,
-    RepaymentPlan,
     ended_by,
     merged,
-    minimum_due,
-    open_promise,
     zone_of,
 )
 from gateway.journeys.conditions import enters_at
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep
 from gateway.journeys.requests import NEXT_CHANNEL, expires_at
+from gateway.journeys.simulated_borrower import Reaction, SimulatedBorrower
 
 _DAY = timedelta(days=1)
-_HOUR = timedelta(hours=1)
-_PROMISED_DAYS = 7  # until the promised day; our choice
-_INSTALMENTS = 6
+PAYS_AT = timedelta(hours=9)  # after the simulation's day begins, of who pays without any contact; our choice
+RECEIPT_AFTER = timedelta(minutes=1)  # of a message that arrives; our choice
+OPT_OUT_AFTER = timedelta(hours=1)  # of a message; our choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +116,7 @@ class _Course:
         self._contacts: list[Contact] = []
         self._sent: dict[str, SentStep] = {}
         self._opt_outs: list[OptOut] = []
-        self._said = 0
+        self._borrower = SimulatedBorrower(setup.assumed, record.id)
 
     def run(self) -> None:
         setup = self._setup
@@ -131,7 +126,7 @@ class _Course:
         self._at(at, self._enter)
         day = setup.assumed.day_paid(self._record.id)
         if day is not None:
-            self._at(setup.start + day * _DAY + 9 * _HOUR, self._pay)
+            self._at(setup.start + day * _DAY + PAYS_AT, self._pay)
         while self._queue and self._queue[0][0] < setup.end:
             now, _, act = heapq.heappop(self._queue)
             act(now)
@@ -141,9 +136,6 @@ class _Course:
     def _at(self, when: datetime, act: Callable[[datetime], None]) -> None:
         self._number += 1
         heapq.heappush(self._queue, (when, self._number, act))
-
-    def _draw(self, chance: float, *words: str) -> bool:
-        return self._setup.assumed.draw(chance, self._record.id, *words)
 
     # ── the journey ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -237,9 +229,9 @@ class _Course:
         self._result.contacts.append(SimulatedContact(now, self._record.id, send.key, channel, send.template))
         self._result.cost[channel] += 1
         self._state(message, State.SENT)
-        assumed = self._setup.assumed
-        if self._draw(assumed.delivered.get(channel, 1.0), send.key, channel, "delivered"):
-            self._at(now + timedelta(minutes=1), lambda at: self._delivered(message, channel, at))
+        reaction = self._borrower.reaction(send.key, channel, offers=send.offer is not None)
+        if reaction.delivered:
+            self._at(now + RECEIPT_AFTER, lambda at: self._delivered(message, reaction, at))
         else:
             self._at(now + NEXT_CHANNEL, lambda at: self._next_channel(message, State.UNDELIVERED, at))
 
@@ -261,53 +253,34 @@ class _Course:
 
     # ── the borrower ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _delivered(self, message: _RoutedMessage, channel: str, now: datetime) -> None:
-        """The message arrived: what the borrower does about it, by the assumptions."""
-        assumed, key = self._setup.assumed, message.send.key
-        read = self._draw(assumed.read.get(channel, 0.0), key, "read")
-        replied = self._draw(assumed.replied, key, "replied")
-        self._outcome(message, State.DELIVERED, now, delivered=True, read=read, replied=replied)
-        later = now + timedelta(hours=2 + 46 * assumed.place(self._record.id, key, "when"))
-        if self._draw(assumed.opted_out, key, "opted out"):
-            self._at(now + _HOUR, self._opt_out)
-        if self._draw(assumed.paid, key, "paid"):
-            self._at(later, self._pay)
-        elif message.send.offer is not None and self._draw(assumed.plan_agreed, key, "plan"):
-            self._at(later, self._agree)
-        elif self._draw(assumed.promised, key, "promised"):
-            self._at(later, self._promise)
+    def _delivered(self, message: _RoutedMessage, reaction: Reaction, now: datetime) -> None:
+        """The message arrived: what the borrower does about it."""
+        self._outcome(message, State.DELIVERED, now, delivered=True, read=reaction.read, replied=reaction.replied)
+        if reaction.opts_out:
+            self._at(now + OPT_OUT_AFTER, self._opt_out)
+        if reaction.then:
+            self._at(
+                now + reaction.after, {"pay": self._pay, "plan": self._agree, "promise": self._promise}[reaction.then]
+            )
 
-    def _feed(self, part: CaseRecord, now: datetime) -> None:
-        self._record = merged(self._record, part)
-        self._advance(now)
+    def _feed(self, part: CaseRecord | None, now: datetime) -> None:
+        if part is not None:
+            self._record = merged(self._record, part)
+            self._advance(now)
 
     def _pay(self, now: datetime) -> None:
-        due = minimum_due(self._record)
-        if due > 0:
-            payment = Payment(self._next_id("p"), due, now)
-            self._feed(CaseRecord(self._record.id, payments={payment.id: payment}), now)
+        self._feed(self._borrower.payment(self._record, now), now)
 
     def _promise(self, now: datetime) -> None:
-        if open_promise(self._record, now) is not None or ended_by(self._record) is not None:
-            return
-        day = now.astimezone(zone_of(self._record)).date() + _PROMISED_DAYS * _DAY
-        promise = Promise(self._next_id("r"), minimum_due(self._record), day, now)
-        self._feed(CaseRecord(self._record.id, promises={promise.id: promise}), now)
-        if self._draw(self._setup.assumed.promise_kept, promise.id, "kept"):
-            self._at(datetime.combine(day, time(12), zone_of(self._record)), self._pay)
+        promised = self._borrower.promise(self._record, now)
+        if promised is not None:
+            self._feed(promised[0], now)
+            if promised[1] is not None:
+                self._at(promised[1], self._pay)
 
     def _agree(self, now: datetime) -> None:
-        if ended_by(self._record) is not None:
-            return
-        first = now.astimezone(zone_of(self._record)).date() + 14 * _DAY
-        part = (minimum_due(self._record) / _INSTALMENTS).quantize(Decimal("0.01"))
-        plan = RepaymentPlan(self._next_id("l"), part, _INSTALMENTS, first, now)
-        self._feed(CaseRecord(self._record.id, plans={plan.id: plan}), now)
+        self._feed(self._borrower.plan(self._record, now), now)
 
     def _opt_out(self, now: datetime) -> None:
         self._opt_outs.append(OptOut(now))
         self._advance(now)
-
-    def _next_id(self, prefix: str) -> str:
-        self._said += 1
-        return f"{prefix}{self._said}"

@@ -11,6 +11,7 @@ from gateway.journeys.actions import Action, Advance, Emit, Send, exited, step_k
 from gateway.journeys.arms import fraction
 from gateway.journeys.cases import broken_promises, facts_of, standing_plan, zone_of
 from gateway.journeys.definition import JourneyDefinition, StepRules
+from gateway.journeys.instalments import InstalmentStep, for_plan, is_paid, rule_id
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState, SentStep, StepRecord
 
 _DAY = timedelta(days=1)
@@ -33,7 +34,9 @@ def next_step(definition: JourneyDefinition, journey: Journey, facts: JourneyFac
             return Advance(replace(journey, state=JourneyState.ACTIVE, due_at=earliest))
         late = now - max(planned, journey.not_before or planned)
         if late > definition.pace.tolerance:
-            if step.gate is None and (step.late or definition.pace.late) == "skip":
+            # A reminder of an instalment is of no use later.
+            skips = isinstance(step, InstalmentStep) or (step.late or definition.pace.late) == "skip"
+            if step.gate is None and skips:
                 journey = recorded(journey, step, now, StepResult.MISSED)
                 continue
             journey = replace(journey, shift=journey.shift + late // _DAY)
@@ -62,7 +65,8 @@ def _do(
 
 def send_of(step: StepRules, template: str) -> Send:
     """The message of a step."""
-    return Send(step_key(step.id), template, step.route, step.stage or step.id, step.offer)
+    due = step.due if isinstance(step, InstalmentStep) else None
+    return Send(step_key(step.id), template, step.route, step.stage or rule_id(step.id), step.offer, due)
 
 
 def _scheduled(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Journey:
@@ -84,6 +88,8 @@ def recorded(journey: Journey, step: StepRules, at: datetime, result: StepResult
 
 def _applies(step: StepRules, journey: Journey, facts: JourneyFacts, now: datetime) -> bool:
     if step.arm and journey.arm not in step.arm:
+        return False
+    if isinstance(step, InstalmentStep) and is_paid(step, facts.case):
         return False
     return step.when is None or conditions.hold(step.when, facts_of(facts.case, now), _happened(journey, facts))
 
@@ -133,7 +139,9 @@ def _due(
 ) -> tuple[datetime, datetime]:
     """When the step is planned by its day, and when it may be done at the earliest."""
     done = [each for each in journey.steps if each.result not in (StepResult.SKIPPED, StepResult.MISSED)]
-    if step.day is not None:
+    if isinstance(step, InstalmentStep):  # its date stands, whatever pauses there were
+        planned = at_time(definition, facts, journey, step.due + (step.day or 0) * _DAY)
+    elif step.day is not None:
         planned = at_time(definition, facts, journey, _base(definition, journey, facts) + step.day * _DAY)
         planned += journey.shift * _DAY
     else:
@@ -171,6 +179,7 @@ def upcoming(
         return journey.gate.step, None
     if journey.ended or facts.case.snapshot is None:
         return "", None
+    definition = for_plan(definition, facts.case)
     for step in definition.steps[_following(definition, journey, facts, now) :]:
         if _applies(step, journey, facts, now):
             return step.id, _due(definition, journey, facts, step)[1]

@@ -44,7 +44,8 @@ def _step(step: StepRules, at: int, number: int) -> Markup:
     if step.gate is not None:
         what = f"{step.gate.approvals} × ✓ · {step.emits or ''}"
     drawn += Markup(_words(y + 40)).format(_LEFT + 20, escape(_short(what)))
-    day = f"{step.day}" if step.day is not None else f"+{(step.after.days if step.after else 0)}"
+    after = step.after.days if step.after else 0
+    day = (f"{step.day}" if step.day is not None else f"+{after}") + (" ↻" if step.each else "")
     mark = '<text class="day" x="{}" y="{}" text-anchor="end">{}</text>'
     return drawn + Markup(mark).format(_LEFT - 14, y + 31, day) + _count(at, number)
 

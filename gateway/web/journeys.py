@@ -15,6 +15,7 @@ from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import parse
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
+from gateway.journeys.instalments import rule_id
 from gateway.journeys.reads import JourneyReads
 from gateway.web.access import PageRoute, authenticated_form, display_names, message, pages_of, require_role
 from gateway.web.journey_drawing import draw
@@ -93,7 +94,8 @@ async def show_definition(
     where = await reads.where(tenant, name)
     counts: dict[str, int] = {}
     for each in where:
-        counts[each["step"] or ""] = counts.get(each["step"] or "", 0) + each["number"]
+        step = rule_id(each["step"] or "")
+        counts[step] = counts.get(step, 0) + each["number"]
     definition = parse(found["source"])
     texts = pages_of(request).texts(request)
     spoken = texts("journey_drawing", name=definition.title or name, steps=len(definition.steps))

@@ -17,6 +17,8 @@ from gateway.journeys.arms import arm_of, in_holdout
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
 from gateway.journeys.definition import parse
 from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneyState
+from gateway.journeys.requests import request_of
+from gateway.stages.accept import dedup_key
 from tests.support.journey_cases import DAY, SHORT, START, case, facts, hold, sent, shipped
 
 DEFINITION = parse(SHORT)
@@ -216,3 +218,78 @@ def test_arms_share_the_cases_as_the_definition_says() -> None:
     arms = [arm_of(armed, f"C-{number}") for number in range(10_000)]
     assert arms == [arm_of(armed, f"C-{number}") for number in range(10_000)]
     assert 0.28 < arms.count("gentle") / len(arms) < 0.32
+
+
+# ── instalments of a plan ───────────────────────────────────────────────────────────────────────────────────────────
+
+REMINDERS = shipped("plan-reminders")
+
+
+def _plan(key: str = "l1", first: date = date(2026, 12, 31), instalments: int = 4) -> RepaymentPlan:
+    return RepaymentPlan(key, Decimal("900.00"), instalments, first, START - timedelta(hours=1))
+
+
+def _sent_over(
+    record: CaseRecord, days: int, journey: Journey | None = None
+) -> tuple[Journey, list[tuple[date, Send]]]:
+    """A journey of the plan's reminders looked at whenever it is due, and what it sent on which day in Taipei."""
+    journey = journey or enter(REMINDERS, "jny_1", "C-1", START)
+    found: list[tuple[date, Send]] = []
+    now, known = START, JourneyFacts(record)
+    while journey.due_at is not None and journey.due_at < START + days * DAY:
+        now = max(now, journey.due_at)
+        done = advance(REMINDERS, journey, known, now)
+        journey = done.journey
+        local = (now + timedelta(hours=8)).date()
+        found += [(local, each) for each in done.actions if isinstance(each, Send)]
+    return journey, found
+
+
+def test_every_instalment_has_its_reminder_two_days_before() -> None:
+    """Monthly on the first one's day, or on the last day of a shorter month; then the journey is completed."""
+    journey, found = _sent_over(case(plans={"l1": _plan()}), 200)
+    assert [(day, each.key) for day, each in found] == [
+        (date(2026, 11, 24), "confirm"),
+        (date(2026, 12, 29), "before-2026-12-31"),
+        (date(2027, 1, 29), "before-2027-01-31"),
+        (date(2027, 2, 26), "before-2027-02-28"),
+        (date(2027, 3, 29), "before-2027-03-31"),
+    ]
+    assert [each.instalment_due for _, each in found][1:3] == [date(2026, 12, 31), date(2027, 1, 31)]
+    assert journey.reason == "completed"
+
+
+def test_a_paid_instalment_is_not_reminded_of() -> None:
+    """Two of four are paid at once: the reminders of the other two follow."""
+    paid = {"p1": Payment("p1", Decimal("1800.00"), START + DAY)}
+    _, found = _sent_over(case(plans={"l1": _plan()}, payments=paid), 200)
+    assert [each.key for _, each in found] == ["confirm", "before-2027-02-28", "before-2027-03-31"]
+
+
+def test_a_new_plan_goes_on_with_its_own_dates() -> None:
+    """What was sent for the one before stays done; an outage skips what is past, and sends no two at once."""
+    journey, _ = _sent_over(case(plans={"l1": _plan()}), 70)
+    later = replace(_plan("l2", date(2027, 2, 15), 2), agreed_at=START + 60 * DAY)
+    record = case(plans={"l1": _plan(), "l2": later})
+    woken = replace(journey, due_at=START + 80 * DAY)
+    _, found = _sent_over(record, 200, woken)
+    assert [(day, each.key) for day, each in found] == [
+        (date(2027, 2, 13), "before-2027-02-15"),
+        (date(2027, 3, 13), "before-2027-03-15"),
+    ]
+    _, late = _sent_over(record, 200, replace(journey, due_at=START + 120 * DAY))
+    assert late == []
+
+
+def test_the_request_of_an_instalment_has_its_date_and_amount() -> None:
+    """So that two instalments' reminders are no duplicates of each other."""
+    record = case(plans={"l1": _plan()})
+    journey, found = _sent_over(record, 200)
+    known = ("amount", "due_date")
+    made = [request_of(REMINDERS, journey, record, each, known, START) for _, each in found[1:3]]
+    assert [each.variables for each in made] == [
+        {"amount": "900.00", "due_date": "2026-12-31"},
+        {"amount": "900.00", "due_date": "2027-01-31"},
+    ]
+    keys = {dedup_key("B-1", each.case, each.dedup_key) for each in made}
+    assert len(keys) == 2

@@ -86,3 +86,20 @@ def test_a_text_that_is_no_definition_is_refused_with_its_place(old: str, new: s
     """Types, bounds and unknown names."""
     with pytest.raises(BadDefinition, match=words):
         parse(SHORT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('counts_from = "first_instalment"\n', ""),
+        ("day = -2\n", 'after = "P1D"\n'),
+        ('id = "before"', 'id = "a-very-long-name-of-a-reminder"'),
+        ("day = -2\n", 'day = -2\nbranch = [{ when = {}, to = "before" }]\n'),
+    ],
+    ids=["no plan", "no day", "long id", "a branch"],
+)
+def test_a_step_of_each_instalment_is_dated_by_the_plan(before: str, after: str) -> None:
+    """And stands by itself, with an id that has room for its date."""
+    text = (FOLDER / "plan-reminders.toml").read_text("utf-8")
+    assert before in text
+    assert "instalments" in {rule for rule, _ in rules_of(text.replace(before, after))}

@@ -1,4 +1,4 @@
-"""The simulation: deterministic, by the policy, with the contacts that production would make."""
+"""The simulation: deterministic, and by the policy; test_engine.py compares it with the engine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from gateway.journeys.cases import CaseRecord
 from gateway.journeys.definition import BadDefinition, JourneyDefinition, parse
 from gateway.journeys.simulation import Simulation, SimulationSetup, simulate
 from gateway.journeys.simulation_view import difference, view
-from gateway.storage.database import Database
-from tests.support.journey_cases import DAY, FOLDER, SHORT, START, shipped, snapshot
-from tests.support.journey_path import JourneyBench
-from tests.support.ledgers import empty_sqlite
+from tests.support.journey_cases import SHORT, START, shipped, snapshot
 from tests.support.policy_cases import PACKS
 
 NOBODY_ANSWERS = Assumptions(
@@ -41,27 +38,6 @@ def simulated(
 ) -> Simulation:
     setup = SimulationSetup(definition, PACKS, assumed, lambda name: SERVICE.get(name, "collections"), START, days)
     return simulate(setup, records(number))
-
-
-async def test_production_makes_the_same_contacts_in_the_same_order(tmp_path: Path) -> None:
-    """The same cases on a ledger, with the clock moved from one due instant to the next, and nobody who answers."""
-    expected = [(each.at, each.case_id, each.step) for each in simulated(shipped()).contacts]
-    database = Database(empty_sqlite(tmp_path))
-    bench = JourneyBench(database)
-    await bench.live((FOLDER / "card-overdue.toml").read_text("utf-8"))
-    await bench.feed(*records())
-    found = []
-    while bench.now < START + 70 * DAY:
-        before = len(bench.asked)
-        await bench.run()
-        found += [(bench.now, each.case.id, each.idempotency_key.rpartition(":")[2]) for each in bench.asked[before:]]
-        due = [each.due_at for each in await bench.all() if each.due_at is not None]
-        if not due:
-            break
-        bench.now = max(min(due), bench.now + timedelta(microseconds=1))
-    await database.close()
-    assert sorted(found) == sorted(expected)
-    assert len(found) > 100
 
 
 def test_the_same_seed_gives_the_same_result() -> None:
