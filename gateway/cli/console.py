@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.cli.portfolio.files import RowError
     from gateway.cli.portfolio.sender import Tally
 
+# What people read for a verdict, as on the pages; the JSON output has the API's words.
+DECISIONS = {"send": "Allowed", "defer": "Waiting", "suppress": "Blocked", "review": "Needs review"}
 _LONGEST_WORD = 48  # an id's column in the ledger
 _ANY_WIDTH = 100_000  # wider than any table, to measure what it needs
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T")  # RFC 3339
@@ -150,7 +152,7 @@ def notification(found: Mapping[str, Any]) -> None:
     facts = [
         ("id", found["id"]),
         ("state", _with_reason(found)),
-        ("verdict", f"{verdict.get('verdict', '')} {verdict.get('reason', '')}".strip()),
+        ("decision", f"{DECISIONS[verdict['verdict']]} ({verdict['reason']})" if verdict else ""),
         ("waits until (UTC)", found.get("defer_until") or ""),
         ("duplicate of", found.get("duplicate_of") or ""),
         ("borrower, case", f"{found['borrower_id']}, {found['case_id']} ({found['stage']})"),
@@ -224,12 +226,12 @@ def decisions(found: DecisionCounts, *, each_row: bool) -> None:
     words = translations.load()["en"]
     if each_row:
         rows = [
-            (each.line, each.verdict, words(f"reason_{each.reason}"), each.until or "", each.rule)
+            (each.line, DECISIONS[each.verdict], words(f"reason_{each.reason}"), each.until or "", each.rule)
             for each in sorted(found.decided, key=lambda each: each.line)
         ]
         STDOUT.print(table(None, ("row", "decision", "why", "until (UTC)", "rule"), rows))
     counted = [
-        (verdict, words(f"reason_{reason}"), number, earliest, rule, line)
+        (DECISIONS[verdict], words(f"reason_{reason}"), number, earliest, rule, line)
         for verdict, reason, number, earliest, rule, line in found.groups()
     ]
     if found.errors:
