@@ -355,7 +355,7 @@ class GiveUpIn(RequestModel):
 
 
 class WebhookEndpointIn(RequestModel):
-    """Where a case system wants to be told of what happens from now on. No types: of everything."""
+    """An endpoint, and the types of the events that it gets from now on; no types: all of them."""
 
     model_config = example(
         url="https://case-system.example.com/hooks", types=["delivery.delivered", "borrower.opted_out"]
@@ -368,7 +368,7 @@ class WebhookEndpointIn(RequestModel):
 
 
 class ReplayIn(RequestModel):
-    """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
+    """Which messages to send again: these, or those since an instant; without ``all``, only those never delivered."""
 
     model_config = example(since="2026-11-24T00:00:00Z")
 

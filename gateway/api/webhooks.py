@@ -1,4 +1,4 @@
-"""Webhook endpoints: where a case system is told of what happens, what it was told, and telling it again."""
+"""Webhook endpoints of case systems: create and delete, the delivery log, test messages and replay."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def get_webhook_endpoint(who: Reading, endpoint_id: Identifier, endpoints:
 async def delete_webhook_endpoint(
     who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]
 ) -> Response:
-    """Delete this webhook. What it was told is forgotten with it."""
+    """Delete this webhook with its delivery log."""
     if not await endpoints.delete(who.tenant, endpoint_id):
         raise Problem("not_found")
     return Response(status_code=204)
@@ -82,7 +82,7 @@ async def rotate_webhook_secret(who: Managing, endpoint_id: Identifier, endpoint
 async def enable_webhook_endpoint(
     who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]
 ) -> Response:
-    """Tell an endpoint again that had answered that it is gone; it is told what it missed, too."""
+    """Enable an endpoint that was disabled because it answered 410 Gone; it gets the messages that it missed, too."""
     return bodies.answer(_found(await endpoints.enable(who.tenant, endpoint_id)))
 
 
@@ -108,7 +108,7 @@ async def list_webhook_messages(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
-    """The delivery log of the last thirty days, the latest first: what it was told, how often, and what it answered."""
+    """The delivery log of the last thirty days, the latest first: each message, its attempts and the last answer."""
     _found(await endpoints.find(who.tenant, endpoint_id))
     before = cursors.decode(cursor, r"[0-9]{1,18}")
     found = await endpoints.log(who.tenant, endpoint_id, state, limit + 1, int(before) if before else None)
@@ -121,7 +121,7 @@ async def list_webhook_messages(
 async def replay_webhook_messages(
     request: Request, who: Managing, endpoint_id: Identifier, endpoints: Uses[WebhookEndpoints]
 ) -> Response:
-    """Tell it again, under the same ids: what it has taken in already it can pass over."""
+    """Send messages again, under the same ids, by which the endpoint can ignore those that it has."""
     given = await bodies.read_model(request, ReplayIn)
     if given.all and not given.ids and given.since is None:
         error = FieldError("/all", "needs ids or since: say what is to be told again")

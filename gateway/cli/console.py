@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from gateway.cli.portfolio.files import RowError
     from gateway.cli.portfolio.sender import Tally
 
+# What people read for a verdict, as on the pages; the JSON output has the API's words.
+DECISIONS = {"send": "Allowed", "defer": "Waiting", "suppress": "Blocked", "review": "Needs review"}
+_LONGEST_WORD = 48  # an id's column in the ledger
+_ANY_WIDTH = 100_000  # wider than any table, to measure what it needs
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T")  # RFC 3339
 
 STDERR = Console(stderr=True, highlight=False)
@@ -79,23 +83,53 @@ def tally(result: Tally) -> None:
     STDERR.print(table(None, ("", ""), rows))
 
 
+class _WholeTable(Table):
+    """A table of which nothing is cut: where the terminal is too narrow for it, one line for each cell."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = self.__rich_measure__(console, options.update_width(_ANY_WIDTH)).minimum
+        if not self.show_header or needed <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        names = [str(each.header) for each in self.columns]
+        widest = max(map(len, names))
+        if self.title:
+            yield Text(str(self.title), style="bold")
+        for row in zip(*(each.cells for each in self.columns), strict=True):
+            yield ""
+            for name, cell in zip(names, row, strict=True):
+                yield Text.assemble((f"{name:<{widest}}  ", "bold"), Text.from_markup(str(cell)), overflow="fold")
+
+
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table with numbers right-aligned."""
+    """A table with numbers right-aligned. A column of instants in UTC says so in its head."""
     body = [list(row) for row in rows]
     # rich wraps a title at the table's width, so the table must be as wide as the title.
     width = len(title) + 4 if title else None
-    made = Table(title=title, title_justify="left", min_width=width, show_header=any(columns), header_style="bold")
+    shown = any(columns)
+    made = _WholeTable(title=title, title_justify="left", min_width=width, show_header=shown, header_style="bold")
     for number, column in enumerate(columns):
-        numeric = bool(body) and all(isinstance(row[number], int) for row in body)
-        cells = [str(row[number]) for row in body]
-        # Ids are copied from the screen and instants compared, so such a column is as wide as the longest. Others are
-        # folded, never cut.
-        whole = re.search(r"(^|_)id$", column) or all(_INSTANT.match(each) for each in cells if each)
-        least = max((len(each) for each in cells), default=0) if whole else None
-        made.add_column(column, justify="right" if numeric else "left", min_width=least, overflow="fold")
+        values = [row[number] for row in body]
+        numeric = bool(body) and all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+        cells = [_cell(each) for each in values]
+        instants = any(cells) and all(_INSTANT.match(each) for each in cells if each)
+        # Ids and words are copied from the screen and instants compared, so such a column is as wide as the longest.
+        # Others are folded, never cut.
+        widest = max((len(each) for each in cells), default=0)
+        whole = widest <= _LONGEST_WORD and not any(" " in each for each in cells)
+        in_utc = instants and all(each.endswith("Z") for each in cells if each) and "UTC" not in column
+        head = f"{column} (UTC)" if in_utc else column
+        side: Literal["left", "right"] = "right" if numeric else "left"
+        made.add_column(head, justify=side, min_width=widest if whole else None, no_wrap=whole, overflow="fold")
     for row in body:
-        made.add_row(*(f"{cell:,}" if isinstance(cell, int) else escape(str(cell)) for cell in row))
+        made.add_row(*(escape(_cell(each)) for each in row))
     return made
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -118,7 +152,7 @@ def notification(found: Mapping[str, Any]) -> None:
     facts = [
         ("id", found["id"]),
         ("state", _with_reason(found)),
-        ("verdict", f"{verdict.get('verdict', '')} {verdict.get('reason', '')}".strip()),
+        ("decision", f"{DECISIONS[verdict['verdict']]} ({verdict['reason']})" if verdict else ""),
         ("waits until (UTC)", found.get("defer_until") or ""),
         ("duplicate of", found.get("duplicate_of") or ""),
         ("borrower, case", f"{found['borrower_id']}, {found['case_id']} ({found['stage']})"),
@@ -192,12 +226,12 @@ def decisions(found: DecisionCounts, *, each_row: bool) -> None:
     words = translations.load({})["en"]
     if each_row:
         rows = [
-            (each.line, each.verdict, words(f"reason_{each.reason}"), each.until or "", each.rule)
+            (each.line, DECISIONS[each.verdict], words(f"reason_{each.reason}"), each.until or "", each.rule)
             for each in sorted(found.decided, key=lambda each: each.line)
         ]
         STDOUT.print(table(None, ("row", "decision", "why", "until (UTC)", "rule"), rows))
     counted = [
-        (verdict, words(f"reason_{reason}"), number, earliest, rule, line)
+        (DECISIONS[verdict], words(f"reason_{reason}"), number, earliest, rule, line)
         for verdict, reason, number, earliest, rule, line in found.groups()
     ]
     if found.errors:

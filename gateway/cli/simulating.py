@@ -120,10 +120,10 @@ def show(found: dict[str, Any]) -> None:
     console.STDOUT.print(console.table("exits", ("reason", "number"), list(found["exits"].items())))
     by_reason: dict[tuple[str, str, str], int] = {}
     for each in found["not_sent"]:
-        which = (each["verdict"], each["reason"], each["authority"])
+        which = (console.DECISIONS[each["verdict"]], each["reason"], each["authority"])
         by_reason[which] = by_reason.get(which, 0) + each["number"]
     rows = [(*which, number) for which, number in sorted(by_reason.items(), key=lambda each: -each[1])]
-    console.STDOUT.print(console.table("not sent", ("verdict", "reason", "authority", "number"), rows[:_MOST_ROWS]))
+    console.STDOUT.print(console.table("not sent", ("decision", "reason", "authority", "number"), rows[:_MOST_ROWS]))
     days = [
         (day, sum(each.values()), " ".join(f"{channel} {number}" for channel, number in each.items()))
         for day, each in found["contacts_by_day"].items()

@@ -21,7 +21,7 @@ from gateway.cli.runner import fail, ledger_settings, run
 if TYPE_CHECKING:
     from gateway.identity.users import User
 
-app = typer.Typer(help="Users who write and approve templates.", no_args_is_help=True)
+app = typer.Typer(help="People who sign in to the pages, and their roles.", no_args_is_help=True)
 
 _PASSWORD = "GATEWAY_USER_PASSWORD"
 DataDir = Annotated[Path | None, typer.Option(help="The data directory of the embedded ledger (GATEWAY_DATA_DIR).")]

@@ -67,7 +67,7 @@ async def _is_valid(gateway: Gateway, text: str) -> bool:
 
 
 async def _new_key(gateway: Gateway) -> str:
-    """A key in the place of those that nobody knows any more."""
+    """A new key; earlier ones, whose text is lost, are revoked."""
     now = gateway.ledger.clock()
     for key in await gateway.ledger.keys.list(TENANT):
         if key.name == _KEY_NAME and key.revoked_at is None:

@@ -49,7 +49,7 @@ def other_form(
     """
     profile = next(each for each in profiles.values() if each.markdown is not None)
     if version is None:
-        raise NotConvertible(translatable("the template has errors: mend them first"))
+        raise NotConvertible(translatable("the template has errors: fix them first"))
     named = shared_texts(version.source.fragments, locale)
     shared = named.get(jurisdiction_of(locale.partition("-")[2]), named[""])
     if profile.form(files, f"{locale}/") is profile.parts:

@@ -89,7 +89,7 @@ class EditedMeanwhile(TemplateRefusal):
     def __init__(self, current: VersionText) -> None:
         super().__init__(
             f"{current.stored.updated_by} has saved it since: take what you need from the present text, "
-            f"and save on top of revision {current.stored.revision}"
+            f"and save your version on revision {current.stored.revision}"
         )
         self.current = current
 

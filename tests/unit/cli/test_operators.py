@@ -149,12 +149,21 @@ def test_an_ambiguous_or_unknown_id_is_refused(
     assert words in " ".join(capsys.readouterr().err.split())
 
 
-def test_ids_are_never_cut() -> None:
-    """However narrow the terminal is, an id stands on one line and other cells are folded."""
-    identifier = "ntf_" + "0123456789abcdef" * 2
-    narrow = Console(width=60, highlight=False)
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_nothing_is_cut(width: int) -> None:
+    """However narrow the terminal is, ids and instants stand on one line, all else is there, and the zone is said."""
+    identifier, since, reason = (
+        "ntf_" + "0123456789abcdef" * 2,
+        "2026-11-24T02:00:00.000Z",
+        "wrong amounts in the texts",
+    )
+    row = (identifier, reason, "key:b40ddc814e43", since, True)
+    narrow = Console(width=width, highlight=False)
     with narrow.capture() as captured:
-        narrow.print(console.table(None, ("notification_id", "reason"), [(identifier, "a" * 90)]))
-    assert identifier in captured.get()
-    assert captured.get().count("a" * 5) > 1
-    assert "…" not in captured.get()
+        narrow.print(console.table(None, ("notification_id", "reason", "actor", "since", "everywhere"), [row]))
+    printed = captured.get()
+    for each in ("notification_id", identifier, "key:b40ddc814e43", since, "yes"):
+        assert each in printed.replace("\n", " ") or width < len(each) + len("notification_id  ")
+    assert set(reason.split()) <= set(printed.split())
+    assert "(UTC)" in printed
+    assert "…" not in printed

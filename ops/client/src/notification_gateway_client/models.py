@@ -824,7 +824,8 @@ class RefusalIn(_Request):
 
 
 class ReplayIn(_Request):
-    """What is to be told again: these messages, or those since an instant; without ``all``, what never arrived."""
+    """Which messages to send again: these, or those since an instant; without ``all``, only those never
+    delivered."""
 
     ids: list[str] = Field(default_factory=list)
     since: AwareDatetime | None = None
@@ -996,7 +997,7 @@ class VerdictOut(_Answer):
 
 
 class WebhookEndpointIn(_Request):
-    """Where a case system wants to be told of what happens from now on. No types: of everything."""
+    """An endpoint, and the types of the events that it gets from now on; no types: all of them."""
 
     url: str
     types: list[str] = Field(default_factory=list)

@@ -289,7 +289,7 @@ class Operations(ABC):
         return self.call(Call("GET", ("v1", "webhook-endpoints", endpoint_id)), WebhookEndpointOut)
 
     def delete_webhook_endpoint(self, endpoint_id: str) -> None:
-        """Delete this webhook. What it was told is forgotten with it."""
+        """Delete this webhook with its delivery log."""
         self.call(Call("DELETE", ("v1", "webhook-endpoints", endpoint_id)), type(None))
 
     def rotate_webhook_secret(self, endpoint_id: str) -> WebhookSecretOut:
@@ -297,7 +297,8 @@ class Operations(ABC):
         return self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "rotate")), WebhookSecretOut)
 
     def enable_webhook_endpoint(self, endpoint_id: str) -> WebhookEndpointOut:
-        """Tell an endpoint again that had answered that it is gone; it is told what it missed, too."""
+        """Enable an endpoint that was disabled because it answered 410 Gone; it gets the messages that it
+        missed, too."""
         return self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "enable")), WebhookEndpointOut)
 
     def test_webhook_endpoint(self, endpoint_id: str) -> WebhookMessageOut:
@@ -313,8 +314,8 @@ class Operations(ABC):
         limit: int = 100,
         cursor: str | None = None,
     ) -> WebhookMessageListOut:
-        """The delivery log of the last thirty days, the latest first: what it was told, how often, and what it
-        answered."""
+        """The delivery log of the last thirty days, the latest first: each message, its attempts and the last
+        answer."""
         return self.call(
             Call(
                 "GET",
@@ -325,7 +326,7 @@ class Operations(ABC):
         )
 
     def replay_webhook_messages(self, endpoint_id: str, body: ReplayIn) -> ReplayedOut:
-        """Tell it again, under the same ids: what it has taken in already it can pass over."""
+        """Send messages again, under the same ids, by which the endpoint can ignore those that it has."""
         return self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "replay"), body=body), ReplayedOut)
 
 
@@ -551,7 +552,7 @@ class AsyncOperations(ABC):
         return await self.call(Call("GET", ("v1", "webhook-endpoints", endpoint_id)), WebhookEndpointOut)
 
     async def delete_webhook_endpoint(self, endpoint_id: str) -> None:
-        """Delete this webhook. What it was told is forgotten with it."""
+        """Delete this webhook with its delivery log."""
         await self.call(Call("DELETE", ("v1", "webhook-endpoints", endpoint_id)), type(None))
 
     async def rotate_webhook_secret(self, endpoint_id: str) -> WebhookSecretOut:
@@ -559,7 +560,8 @@ class AsyncOperations(ABC):
         return await self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "rotate")), WebhookSecretOut)
 
     async def enable_webhook_endpoint(self, endpoint_id: str) -> WebhookEndpointOut:
-        """Tell an endpoint again that had answered that it is gone; it is told what it missed, too."""
+        """Enable an endpoint that was disabled because it answered 410 Gone; it gets the messages that it
+        missed, too."""
         return await self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "enable")), WebhookEndpointOut)
 
     async def test_webhook_endpoint(self, endpoint_id: str) -> WebhookMessageOut:
@@ -575,8 +577,8 @@ class AsyncOperations(ABC):
         limit: int = 100,
         cursor: str | None = None,
     ) -> WebhookMessageListOut:
-        """The delivery log of the last thirty days, the latest first: what it was told, how often, and what it
-        answered."""
+        """The delivery log of the last thirty days, the latest first: each message, its attempts and the last
+        answer."""
         return await self.call(
             Call(
                 "GET",
@@ -587,5 +589,5 @@ class AsyncOperations(ABC):
         )
 
     async def replay_webhook_messages(self, endpoint_id: str, body: ReplayIn) -> ReplayedOut:
-        """Tell it again, under the same ids: what it has taken in already it can pass over."""
+        """Send messages again, under the same ids, by which the endpoint can ignore those that it has."""
         return await self.call(Call("POST", ("v1", "webhook-endpoints", endpoint_id, "replay"), body=body), ReplayedOut)
