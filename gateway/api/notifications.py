@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -109,16 +110,16 @@ async def create_notification_batch(request: Request) -> Response:
             if number % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         good = [each for each in checked if isinstance(each, NotificationRequest)]
-        for each in checked:
-            if isinstance(each, Problem):
-                part(request, Metrics).refused(each.kind)
+        for kind, times in Counter(each.kind for each in checked if isinstance(each, Problem)).items():
+            part(request, Metrics).refused(kind, times)
         with cancel_on_disconnect(request):
             accepted = iter(await part(request, Pipeline).accept(who.tenant, good, who.actor) if good else ())
     here = _here(request)
-    results = [
-        _result(number, each if isinstance(each, Problem) else next(accepted), budget, here)
-        for number, each in enumerate(checked)
-    ]
+    results = []
+    for number, each in enumerate(checked):
+        results.append(_result(number, each if isinstance(each, Problem) else next(accepted), budget, here))
+        if number % _YIELD_EVERY == 0:
+            await asyncio.sleep(0)
     statuses = [each["status"] for each in results]
     await part(request, QuotaGuard).give_back(who.tenant, who.key.id, statuses.count(200))
     return bodies.answer(

@@ -23,8 +23,8 @@ def further_errors(
 ) -> list[FieldError]:
     """The errors that ``check`` finds in the members of ``raw`` at which ``known`` does not point."""
     pointers = [each.pointer for each in known]
-    if not isinstance(raw, dict) or "" in pointers:
-        return []
+    if not isinstance(raw, dict) or "" in pointers or raw.keys().isdisjoint(NotificationIn.model_fields):
+        return []  # nothing of it is left to be checked
     body, replaced = _repaired(raw, pointers)
     try:
         request = NotificationIn.model_validate(body).incoming("", body)

@@ -73,11 +73,12 @@ KINDS: dict[str, Callable[[Attack], bytes]] = {
 async def _sender(attack: Attack, name: str, make: Callable[[Attack], bytes]) -> None:
     request = make(attack)
     while time.monotonic() < attack.until:
-        attack.seen[name][await _status(attack.port, request)] += 1
+        attack.seen[name][await status(attack.port, request)] += 1
         await asyncio.sleep(PAUSE)
 
 
-async def _status(port: int, request: bytes) -> int:
+async def status(port: int, request: bytes) -> int:
+    """The status that this request on a new connection is answered with; 0: none."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

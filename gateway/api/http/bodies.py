@@ -6,7 +6,7 @@ number of values are judged before a body is validated: an error for each of a m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,8 +39,11 @@ class JsonLimits:
 DEFAULT_LIMITS = JsonLimits(1_000_000, 10_000)  # our choice: a decision with 1,000 contacts has 5,000 values in 150 kB
 
 
-async def read(request: Request, most: int) -> bytes:
-    """The body. Raises Problem 413 beyond ``most`` bytes, before reading it where its length is declared."""
+async def read(request: Request, most: int, check: Callable[[bytes], None] | None = None) -> bytes:
+    """The body. Raises Problem 413 beyond ``most`` bytes, before reading it where its length is declared.
+
+    ``check`` is called with each piece as it arrives, and raises what ends the reading.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
@@ -49,6 +52,8 @@ async def read(request: Request, most: int) -> bytes:
         size += len(chunk)
         if size > most:
             raise _too_large(most)
+        if check is not None:
+            check(chunk)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -72,10 +77,19 @@ async def read_json_bytes(request: Request, most: int) -> bytes:
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise Problem("unsupported_media_type")
-    raw = await read(request, min(most, part(request, HttpSettings).max_body_bytes))
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_SEPARATORS:
-        raise _too_complex("", "has too many values; send less at once")
-    return raw
+    return await read(request, min(most, part(request, HttpSettings).max_body_bytes), _SeparatorCount())
+
+
+class _SeparatorCount:
+    """Counts values while a body arrives, so that one of too many is not read to its end, nor searched at once."""
+
+    def __init__(self) -> None:
+        self._found = 0
+
+    def __call__(self, chunk: bytes) -> None:
+        self._found += chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
+        if self._found > _MOST_SEPARATORS:
+            raise _too_complex("", "has too many values; send less at once")
 
 
 def decoded(raw: bytes | msgspec.Raw, limits: JsonLimits, at: str = "") -> Any:

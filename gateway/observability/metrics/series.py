@@ -59,8 +59,8 @@ class MetricFactory:
         for combination in product(*values.values()):
             metric.labels(**dict(zip(values, combination, strict=True)))
 
-    def count(self, counter: Counter, **labels: str) -> None:
-        self._series(counter, labels).inc()
+    def count(self, counter: Counter, times: int = 1, **labels: str) -> None:
+        self._series(counter, labels).inc(times)
 
     def set(self, gauge: Gauge, value: float, **labels: str) -> None:
         self._series(gauge, labels).set(value)

@@ -36,8 +36,8 @@ class Metrics(Meters):
         self._series.count(self._accepted, outcome=outcome)
         self._series.count(self._tenant_requests, tenant=self._tenant_label(tenant), outcome=outcome)
 
-    def refused(self, reason: str) -> None:
-        self._series.count(self._refused, reason=reason)
+    def refused(self, reason: str, times: int = 1) -> None:
+        self._series.count(self._refused, times, reason=reason)
 
     def quota_refused(self, limit: str) -> None:
         self._series.count(self._quota_refused, limit=limit)

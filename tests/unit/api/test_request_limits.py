@@ -14,12 +14,15 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
 from channels.email.parsing import LARGEST
 from gateway.api import inbox
 from gateway.api.app import create_app
-from gateway.api.http.parts import GatewayClock, Parts
+from gateway.api.http.bodies import read_json_bytes
+from gateway.api.http.parts import GatewayClock, HttpSettings, Parts
+from gateway.api.http.problems import Problem
 from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
@@ -53,6 +56,22 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(CallbackReceiver, "receive", never)
     monkeypatch.setattr(CallbackReceiver, "reply", never)
+
+
+async def test_a_body_of_too_many_values_is_not_read_to_its_end() -> None:
+    """Separators are counted as they arrive: of forty pieces the fourth is the last that is read."""
+    read: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        read.append(1)
+        return {"type": "http.request", "body": b"," * 100_000, "more_body": len(read) < 40}
+
+    app = FastAPI()
+    app.state.parts = Parts(HttpSettings(public_url="", max_body_bytes=4_194_304))
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "app": app}
+    with pytest.raises(Problem) as refused:
+        await read_json_bytes(Request(scope, receive), 4_194_304)
+    assert (refused.value.kind, len(read)) == ("invalid_request", 4)
 
 
 # ── callbacks ──────────────────────────────────────────────────────────────────────────────────────────────────────
