@@ -164,7 +164,8 @@ class LineSimulator(LoopbackServer):
         await self.tell({"type": "delivery", "webhookEventId": secrets.token_hex(13), "delivery": {"data": stored.tag}})
 
     async def _info(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"userId": "U" + "0" * 32, "basicId": "@lender", "displayName": "Lender"})
+        modes = {"chatMode": "bot", "markAsReadMode": "auto"}
+        return web.json_response({"userId": "U" + "0" * 32, "basicId": "@lender", "displayName": "Lender", **modes})
 
     async def _webhook(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self.webhook)

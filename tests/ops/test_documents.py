@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from channels import registry
 from tests.ops.promtool import OPS
 
 ROOT = OPS.parent
@@ -21,6 +22,14 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", document.read_text("utf-8"))  # code shows how links are written
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_what_the_doctor_asks_is_said_of_each_kind_of_provider() -> None:
+    """A channel that ships is in the table, whichever way it is reached."""
+    table = (OPS / "channels.md").read_text("utf-8").partition("## What the doctor asks")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", table, re.MULTILINE)
+    offered = [(name, kind) for name, channel in registry.discover().items() for kind in channel.kinds]
+    assert sorted(listed) == sorted(offered)
 
 
 def test_the_readme_reads_in_three_minutes() -> None:

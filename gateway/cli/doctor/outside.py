@@ -15,7 +15,7 @@ from channels.base import Checks, Provider, SendFailure
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.providers import build_provider
 from gateway.app.settings import Settings
-from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
+from gateway.cli.doctor.finding import CheckResult, Level, error, ok, skipped, warning
 from gateway.core.clock import Clock
 from gateway.core.signing import Signer
 
@@ -81,7 +81,8 @@ async def public_url(settings: Settings, clock: Clock) -> list[CheckResult]:
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
             session.get(f"{url}/v1/inbox", allow_redirects=False) as answer,
         ):
-            return [_judge(answer.status, answer.content_type)]
+            found = _judge(answer.status, answer.content_type)
+            return [found] if found.level is not Level.OK else [found, *await _callbacks(settings, session, url)]
     except aiohttp.ClientSSLError as broken:
         what = f"{url} has a certificate that clients refuse ({type(broken).__name__})"
         return [error("public_url.reachable", what, "renew it, with the whole chain")]
@@ -89,6 +90,25 @@ async def public_url(settings: Settings, clock: Clock) -> list[CheckResult]:
         what = f"{url} does not answer ({type(broken).__name__})"
         remedy = "start the API, open the way to it, or mend GATEWAY_PUBLIC_URL; from here it may differ from outside"
         return [error("public_url.reachable", what, remedy)]
+
+
+async def _callbacks(settings: Settings, session: aiohttp.ClientSession, url: str) -> list[CheckResult]:
+    """Post an unsigned callback to each provider's URL: a gateway that has the provider refuses it, and stores nothing.
+
+    Raises aiohttp.ClientError, TimeoutError.
+    """
+    found = []
+    for name in (str(each["name"]) for each in settings.providers):
+        async with session.post(f"{url}/v1/receipts/{name}", data=b"", allow_redirects=False) as answer:
+            if answer.status == 404:
+                what = f"{url}/v1/receipts/{name} leads to a gateway without this provider: its callbacks would be lost"
+                found.append(error(f"callback.{name}", what, "give all API processes the same GATEWAY_PROVIDERS"))
+            elif answer.status >= 500:
+                what = f"{url}/v1/receipts/{name} answers {answer.status}"
+                found.append(error(f"callback.{name}", what, "see that gateway's log, and run the doctor there"))
+            else:
+                found.append(ok(f"callback.{name}", f"{url}/v1/receipts/{name} leads to this provider"))
+    return found
 
 
 def _judge(status: int, content_type: str) -> CheckResult:

@@ -10,6 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from alibabacloud_dysmsapi20170525.client import Client as AliyunClient
+from alibabacloud_dysmsapi20170525.models import SendSmsRequest as AliyunSendSms
+from alibabacloud_tea_openapi.models import Config as AliyunConfig
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -120,6 +123,32 @@ async def test_tencents_own_client_and_ours_speak_to_the_same_server() -> None:
     with pytest.raises(TencentCloudSDKException, match="AuthFailure"):
         await asyncio.to_thread(send, "other")
     provider = _provider("tencent", server.url)
+    await provider.send(_message())
+    await provider.close()
+    theirs, ours = server.taken
+    assert (theirs.to, theirs.template, theirs.values) == (ours.to, ours.template, ours.values)
+    await server.stop()
+
+
+async def test_alibabas_own_client_and_ours_speak_to_the_same_server() -> None:
+    """As at Tencent; its client has the number in the URL, ours in the body, and the signatures of both are taken."""
+    server = AliyunServer("key", SECRET)
+    server.templates["100"] = ("amount", "day")
+    await server.start()
+
+    async def send(secret: str) -> Any:
+        where = {"endpoint": f"127.0.0.1:{server.port}", "protocol": "HTTP"}
+        client = AliyunClient(AliyunConfig(access_key_id="key", access_key_secret=secret, **where))
+        values = json.dumps({"amount": "3,913.00", "day": "11月1日"})
+        number = TO.removeprefix("+")
+        given = {"phone_numbers": number, "sign_name": "行", "template_code": "100", "template_param": values}
+        return await client.send_sms_async(AliyunSendSms(**given, out_id="ref"))
+
+    answer = await send(SECRET)
+    assert (answer.body.code, answer.body.biz_id) == ("OK", "biz0")
+    with pytest.raises(Exception, match="SignatureDoesNotMatch"):
+        await send("other")
+    provider = _provider("aliyun", server.url)
     await provider.send(_message())
     await provider.close()
     theirs, ours = server.taken

@@ -7,8 +7,12 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
+import linebot.v3.messaging as sdk
 import pytest
+from linebot.v3 import WebhookParser
+from linebot.v3.exceptions import InvalidSignatureError
 
 from channels.base import (
     BadSignature,
@@ -108,6 +112,36 @@ async def test_a_repeated_push_has_no_further_effect(simulator: LineSimulator) -
     assert [each.text for each in simulator.messages] == [TEXT]
     assert provider.capability.repeatable(clock(), clock() + timedelta(hours=22))
     assert not provider.capability.repeatable(clock(), clock() + timedelta(hours=24))
+
+
+async def test_lines_own_client_and_ours_speak_to_the_same_server(
+    simulator: LineSimulator, catcher: CallbackCatcher
+) -> None:
+    """Its requests are taken like ours, a repeated key too; and it reads the webhook's signature like we do."""
+    configuration = sdk.Configuration(access_token="token", host=simulator.url)
+    request = sdk.PushMessageRequest(to=_user(), messages=[sdk.TextMessage(text=TEXT)])
+    async with sdk.AsyncApiClient(configuration) as client:
+        theirs = sdk.AsyncMessagingApi(client)
+        accepted = await theirs.push_message(request, x_line_retry_key=str(UUID(int=7)))
+        assert accepted.sent_messages
+        with pytest.raises(sdk.ApiException) as repeated:
+            await theirs.push_message(request, x_line_retry_key=str(UUID(int=7)))
+        assert repeated.value.status == 409
+        assert (await theirs.get_bot_info()).display_name == "Lender"
+    provider = _push(simulator.url)
+    await provider.send(message(_user()))
+    await provider.close()
+    assert [(each.to, each.text) for each in simulator.messages] == [(_user(), TEXT)] * 2
+    source = {"type": "user", "userId": _user()}
+    event = {"type": "unfollow", "webhookEventId": "01F", "source": source, "timestamp": 1, "mode": "active",
+             "deliveryContext": {"isRedelivery": False}}  # fmt: skip
+    await simulator.tell(event)
+    [came] = await catcher.wait_for(1)
+    [read] = WebhookParser(SECRET).parse(came.body.decode(), came.headers["x-line-signature"])
+    [ours] = _push().read_events(came).replies
+    assert read.source.user_id == ours.address == _user()
+    with pytest.raises(InvalidSignatureError):
+        WebhookParser("other").parse(came.body.decode(), came.headers["x-line-signature"])
 
 
 @pytest.mark.parametrize(

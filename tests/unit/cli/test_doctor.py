@@ -436,14 +436,16 @@ async def elsewhere() -> AsyncIterator[str]:
 
 
 async def test_the_public_address_is_followed(short_dir: Path, redis_url: str, elsewhere: str) -> None:
-    """To this gateway, to one with another secret, to a redirect, to somebody else, to nobody, to no name at all."""
+    """To this gateway and its providers, to another secret, a redirect, somebody else, nobody, no name at all."""
 
-    async def found(url: str, secret: str = "0123456789abcdef") -> list[CheckResult]:
-        settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret})
+    async def found(url: str, secret: str = "0123456789abcdef", **more: Any) -> list[CheckResult]:
+        settings = Settings(**{**PRODUCTION, "public_url": url, "secret_key": secret, **more})
         return await outside.public_url(settings, gateway.ledger.clock)
 
     async with open_api_gateway(short_dir, redis_url) as gateway, serving(app_of(gateway)) as url:
         assert bad(await found(url)) == {}
+        only_here = [*PRODUCTION["providers"], {"channel": "sms", "kind": "twilio", "name": "only-here"}]
+        assert bad(await found(url, providers=only_here)) == {"callback.only-here": Level.ERROR}
         assert "GATEWAY_SECRET_KEY" in (await found(url, SECRET))[0].what
         assert "redirects" in (await found(f"{elsewhere}/old"))[0].what
         assert "something else" in (await found(elsewhere))[0].what
