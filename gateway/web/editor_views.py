@@ -17,7 +17,7 @@ from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
-from gateway.templates.rendering.sms_segments import REPLACEMENTS, split
+from gateway.templates.rendering.sms_segments import REPLACEMENTS
 from gateway.templates.translatable import Translatable, worded
 from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.reviews import finding_key
@@ -264,7 +264,7 @@ def _bubbles(shown: ChannelPreview, source: str) -> SegmentedPreview | None:
         for each, instead in counted.forcing
     ]
     price = f"{cost.amount.normalize():f} {cost.currency}" if cost else ""
-    return SegmentedPreview(split(shown.content.text), counted.encoding, counted.units, letters, price)
+    return SegmentedPreview(shown.parts, counted.encoding, counted.units, letters, price)
 
 
 def _preview_line(shown: ChannelPreview) -> str:

@@ -9,7 +9,15 @@ from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.samples import samples
 
-KINDS = ("usual", "long_name", "big_amount", "right_to_left", "chinese")  # one button each
+KINDS = (
+    "usual",
+    "everything",
+    "required_only",
+    "long_name",
+    "big_amount",
+    "right_to_left",
+    "chinese",
+)  # one button each
 
 
 def sample(version: TemplateVersion, files: Mapping[str, str], locale: str, kind: str) -> Sample:

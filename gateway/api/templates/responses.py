@@ -11,6 +11,7 @@ from channels.base import Content, TemplateStatus
 from gateway.core.provider_templates import Slot
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.language.variables import VariableSpec
+from gateway.templates.rendering.reading import SentLink, Spoken
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Price
@@ -107,8 +108,19 @@ class LintOut(BaseModel):
     findings: list[LintFinding]
 
 
+class ClientNoteOut(BaseModel):
+    """What a mail program leaves out of this message, and where that is known from."""
+
+    client: str
+    what: str
+    source: str
+
+
 class PreviewOut(BaseModel):
-    """One channel's message; ``content`` is null where it can't be rendered, and ``error`` says why."""
+    """One channel's message; ``content`` is null where it can't be rendered, and ``error`` says why.
+
+    ``parts``: the text where its segments break. ``spoken``: HTML as a screen reader reads it.
+    """
 
     channel: str
     locale: str
@@ -116,6 +128,11 @@ class PreviewOut(BaseModel):
     error: str
     segments: Segments | None
     cost: Price | None
+    parts: list[str]
+    links: list[SentLink]
+    amounts: list[str]
+    spoken: list[Spoken]
+    clients: list[ClientNoteOut]
 
 
 class PreviewListOut(BaseModel):

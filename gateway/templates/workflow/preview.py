@@ -15,7 +15,9 @@ from gateway.core.errors import RenderFailed
 from gateway.core.message_links import MessageLinks
 from gateway.stages.send import WITHOUT_UNSUBSCRIBE
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.rendering.sms_segments import Segments, segments
+from gateway.templates.rendering.mail_clients import ClientNote, client_notes
+from gateway.templates.rendering.reading import SentLink, Spoken, sent_amounts, sent_links, spoken
+from gateway.templates.rendering.sms_segments import Segments, segments, split
 from gateway.templates.translatable import joined
 
 NAME = "Alexandra Example"  # of the borrower in samples; fictional
@@ -38,7 +40,9 @@ class ChannelPreview:
     """One channel's message. ``content`` None: it can't be rendered; ``error`` has the reason and the position.
 
     ``locale`` is the one used, after fallback. ``segments`` and ``cost`` are for segmented channels only;
-    ``cost`` is None where no price is set.
+    ``cost`` is None where no price is set, and ``parts`` is the text where its segments break. ``links`` and
+    ``amounts`` are those that the message has. ``spoken`` (as a screen reader reads it) and ``clients`` (what mail
+    programs leave out) are for HTML only.
     """
 
     channel: str
@@ -47,6 +51,11 @@ class ChannelPreview:
     error: str = ""
     segments: Segments | None = None
     cost: Price | None = None
+    parts: tuple[str, ...] = ()
+    links: tuple[SentLink, ...] = ()
+    amounts: tuple[str, ...] = ()
+    spoken: tuple[Spoken, ...] = ()
+    clients: tuple[ClientNote, ...] = ()
 
 
 def examples(version: TemplateVersion) -> dict[str, Any]:
@@ -95,10 +104,19 @@ def _shown(version: TemplateVersion, channel: str, sample: Sample, prices: Mappi
         content = rendered(version, channel, sample)
     except RenderFailed as error:
         return ChannelPreview(channel, used, None, error.args[0])
+    shown = ChannelPreview(
+        channel,
+        used,
+        content,
+        links=sent_links(content),
+        amounts=sent_amounts(content, version.variables, sample.variables, used),
+        spoken=spoken(content.html),
+        clients=client_notes(content.html) if content.html else (),
+    )
     if not version.profiles[channel].segmented:
-        return ChannelPreview(channel, used, content)
+        return shown
     counted = segments(content.text)
-    return ChannelPreview(channel, used, content, segments=counted, cost=_cost(counted, used, prices))
+    return replace(shown, segments=counted, cost=_cost(counted, used, prices), parts=tuple(split(content.text)))
 
 
 def rendered(version: TemplateVersion, channel: str, sample: Sample, links: MessageLinks = SAMPLE_LINKS) -> Content:
