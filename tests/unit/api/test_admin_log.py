@@ -52,6 +52,7 @@ UNRECORDED = {
     "POST /v1/templates/{template}/preview",
 }
 SHOWS_WORDS = {
+    "GET /v1/reviews/{item}/original",
     "GET /v1/borrowers/{borrower_id}",
     "GET /v1/reviews",
     "GET /v1/conversations",

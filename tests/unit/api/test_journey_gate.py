@@ -19,7 +19,7 @@ from tests.support.ledgers import NOW
 CHECKED = {"reason": "papers checked"}
 
 
-class _Clock:
+class _GateClock:
     now = NOW
 
     def __call__(self) -> datetime:
@@ -27,12 +27,12 @@ class _Clock:
 
 
 @pytest.fixture
-def clock() -> _Clock:
-    return _Clock()
+def clock() -> _GateClock:
+    return _GateClock()
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis_url: str, clock: _Clock) -> AsyncIterator[Gateway]:
+async def gateway(tmp_path: Path, redis_url: str, clock: _GateClock) -> AsyncIterator[Gateway]:
     async with open_api_gateway(tmp_path, redis_url, clock=clock) as opened:
         yield opened
 
@@ -87,7 +87,7 @@ async def test_a_race_of_persons_makes_one_event(gateway: Gateway, system: Clien
 
 
 async def test_a_gate_lapses_into_review_and_takes_no_more_approvals(
-    gateway: Gateway, system: Client, clock: _Clock
+    gateway: Gateway, system: Client, clock: _GateClock
 ) -> None:
     """One approval and its time over: review, with the event; then 409 until a person opens it again."""
     journey = await at_gate(gateway)
