@@ -42,7 +42,10 @@ Evaluate = Callable[[Notification, str, Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class FormFacts:
-    """What the ledger knows: providers' templates, and when each person last wrote to a provider's sender."""
+    """What the ledger knows: providers' templates, and when each person last wrote to a provider's sender.
+
+    ``templates`` are those of the messages' versions in any state, and the approved ones of other versions.
+    """
 
     templates: Mapping[TemplateKey, ProviderTemplate]
     last_inbound: Mapping[WindowKey, datetime]
@@ -90,8 +93,12 @@ def choose_form(
         if not needs_form(profiles, channel, capability):
             going.append(each)
             continue
-        template = facts.templates.get(template_key(each, locales[each.work.delivery.id]))
+        key = template_key(each, locales[each.work.delivery.id])
+        template = facts.templates.get(key)
         call, why = _call(each, template, evaluate, now, capability.slots)
+        # An approved one of another version, where it says the same.
+        others = _approved_elsewhere(facts, key) if call is None else ()
+        call = next(filter(None, (_call(each, it, evaluate, now, capability.slots)[0] for it in others)), call)
         window_until = _window_until(each, profiles, facts)
         open_now = window_until is not None and now < window_until
         if call is not None:
@@ -104,6 +111,19 @@ def choose_form(
             reason = EndReason.TEMPLATE_UNAVAILABLE if unusable else EndReason.WINDOW_CLOSED
             transitions.append(_not_sent(each, reason, why, now))
     return going, transitions
+
+
+def _approved_elsewhere(facts: FormFacts, key: TemplateKey) -> Sequence[ProviderTemplate]:
+    """The approved templates of other versions in a message's place: provider, template and locale."""
+    tenant, provider, template, version, locale = key
+    return [
+        each
+        for (*owner, other, spoken), each in facts.templates.items()
+        if owner == [tenant, provider, template]
+        and spoken == locale
+        and other != version
+        and each.status is TemplateStatus.APPROVED
+    ]
 
 
 def _window_until(outgoing: Outgoing, profiles: Profiles, facts: FormFacts) -> datetime | None:

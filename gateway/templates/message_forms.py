@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, select, tuple_, update
+from sqlalchemy import Connection, and_, or_, select, tuple_, update
 
 from channels.base import Capability, Provider, ReportsTemplates, SendFailure, TemplateReport, TemplateStatus
 from channels.profile import Profiles
@@ -177,8 +177,13 @@ def _values(template: ProviderTemplate, now: datetime) -> dict[str, Any]:
 
 
 def _facts(connection: Connection, keys: set[TemplateKey], windows: set[WindowKey]) -> FormFacts:
-    columns = tuple_(*(provider_templates.c[name] for name in _KEY))
-    rows = connection.execute(select(provider_templates).where(columns.in_(sorted(keys))))
+    whole = tuple_(*(provider_templates.c[name] for name in _KEY)).in_(sorted(keys))
+    places = {(tenant, provider, template, locale) for tenant, provider, template, _, locale in keys}
+    place = tuple_(*(provider_templates.c[name] for name in _KEY if name != "version")).in_(sorted(places))
+    elsewhere = and_(place, provider_templates.c.status == TemplateStatus.APPROVED)
+    rows = connection.execute(
+        select(provider_templates).where(or_(whole, elsewhere)).order_by(provider_templates.c.seen_at.desc())
+    )
     templates = {found.key: found for found in map(_read, rows)}
     digests = digests_of(connection)
     names = {(tenant, provider, each) for tenant, provider, name in windows for each in digests.versions(name)}

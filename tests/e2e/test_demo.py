@@ -187,6 +187,8 @@ def test_the_commands_find_the_demo_that_is_up(
         "route": ["inapp"],
         "idempotency_key": "one",
     }
+    assert_what_is_submitted_is_approved(where)
+
     file = tmp_path / "one.jsonl"
     file.write_text(json.dumps(request) + "\n{}\n")
     sent = gateway("send", str(file), "--json", *where)
@@ -216,6 +218,20 @@ def test_the_commands_find_the_demo_that_is_up(
     assert process.wait(timeout=LIMIT_SECONDS) == 0
     assert not (data_dir / "demo.json").exists()
     assert in_process("status", found["id"], *where).stderr.startswith("gateway: --url")
+
+
+def assert_what_is_submitted_is_approved(where: Sequence[str]) -> None:
+    """The simulated provider takes what an editor submits."""
+    place = ["due-soon", "0", "whatsapp-simulator", "en-GB"]
+    entered = in_process("template", "providers", "enter", *place, "--reference", "due_soon_gb", *where)
+    assert "Example Bank" in entered.stdout
+    assert in_process("template", "providers", "submit", *place, *where).returncode == 0
+
+    def approved() -> bool:
+        listed = answer("template", "providers", "list", "due-soon", "0", "--json", *where)
+        return {each["locale"]: each["status"] for each in listed}["en-GB"] == "approved"
+
+    eventually_blocking(approved, every=0.5)
 
 
 def assert_one_line(arguments: Sequence[str], words: str) -> None:

@@ -5,29 +5,18 @@ After an intended change: ``REWRITE_TRIED=1 pytest tests/e2e/test_every_provider
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from email import message_from_bytes, policy
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from channels.base import TemplateStatus
-from channels.email.sink import SmtpSink
-from channels.line.simulator import LineSimulator
-from channels.sms.simulator import SmsSimulator
-from channels.sms.smpp_text import decoded
-from channels.wechat.simulator import WeChatSimulator
-from channels.whatsapp.simulator import SimulatedTemplate, WhatsAppSimulator
+from channels.loopback import LoopbackServer
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.provider_templates import ProviderTemplate, Slot
-from tests.support.chinese_sms import AliyunServer, TencentServer
-from tests.support.fake_servers import clock
-from tests.support.smsc import Smsc
+from tests.support.every_provider import APPROVED, OtherSides, other_sides
 from tests.support.waiting import eventually
 from tests.support.whole_gateway import REQUEST, Running, up
 
@@ -42,125 +31,12 @@ nothing is proven.
 | provider | address | state | reason | read | what the other side saw |
 |---|---|---|---|---|---|
 """
-ACCOUNT, SECRET, URL_SECRET = "AC" + "0" * 32, "secret-of-providers", "secret-of-the-url"
-AES_KEY = "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR"  # of wechatpy's test
 WORDS = "{{ lender.name }}: we received {{ amount | money: currency }}.\n"
-APPROVED = "Example Bank: we received {{amount}}."
 SLOTS = (Slot("amount", "{{ amount | money: currency }}"),)
 CHANNELS = ("sms", "whatsapp", "rcs", "line", "line_notification", "wechat")
 # What each provider calls its template; the others take free text.
 TEMPLATES = {"aliyun": "SMS_1", "tencent": "100", "meta": "received", "twilio-whatsapp": "HX1", "wechat": "T1",
              "line-notification": "received"}  # fmt: skip
-
-
-@dataclass
-class OtherSides:
-    """The other side of every provider."""
-
-    sms: SmsSimulator
-    smsc: Smsc
-    aliyun: AliyunServer
-    tencent: TencentServer
-    whatsapp: WhatsAppSimulator
-    line: LineSimulator
-    wechat: WeChatSimulator
-    mail: SmtpSink
-
-    def providers(self) -> list[dict[str, Any]]:
-        twilio = {"account_sid": ACCOUNT, "auth_token": SECRET, "from_number": "+15005550006", "base_url": self.sms.url}
-        line = {"channel_access_token": SECRET, "channel_secret": SECRET, "base_url": self.line.url}
-        chinese = {"sign_name": "行", "callback_secret": URL_SECRET}
-        made: list[tuple[str, str, str, dict[str, Any]]] = [
-            ("sms", "twilio", "twilio-sms", twilio),
-            ("sms", "smpp", "smpp", {"host": "127.0.0.1", "port": self.smsc.port, "system_id": "lender",
-                                     "password": SECRET[:8], "source_address": "12345"}),
-            ("sms", "aliyun", "aliyun", {**chinese, "access_key_id": "key-id", "access_key_secret": SECRET,
-                                         "base_url": self.aliyun.url}),
-            ("sms", "tencent", "tencent", {**chinese, "secret_id": "key-id", "secret_key": SECRET, "sdk_app_id": "1400",
-                                           "base_url": self.tencent.url}),
-            ("whatsapp", "cloud", "meta", {"phone_number_id": "111", "business_account_id": "222",
-                                           "access_token": SECRET, "app_secret": SECRET, "verify_token": SECRET,
-                                           "base_url": self.whatsapp.url}),
-            ("whatsapp", "twilio", "twilio-whatsapp", twilio),
-            ("rcs", "twilio", "twilio-rcs", twilio),
-            ("line", "messaging", "line-push", line),
-            ("line_notification", "messaging", "line-notification", line),
-            ("wechat", "service_account", "wechat", {"app_id": "wx1", "app_secret": SECRET, "token": SECRET,
-                                                     "encoding_aes_key": AES_KEY, "base_url": self.wechat.url}),
-            ("email", "smtp", "mail", {"host": "127.0.0.1", "port": self.mail.port, "tls": "none",
-                                       "domain": "lender.example", "from_address": "no-reply@lender.example",
-                                       "callback_token": SECRET}),
-        ]  # fmt: skip
-        return [{"channel": c, "kind": k, "name": name, "options": options} for c, k, name, options in made]
-
-    def report_to(self, url: str) -> None:
-        """Where each provider's callbacks go; Twilio's URL is in each message, SMPP has its connection."""
-        receipts = f"{url}/v1/receipts"
-        self.aliyun.callback_url = f"{receipts}/aliyun/{URL_SECRET}"
-        self.tencent.callback_url = f"{receipts}/tencent/{URL_SECRET}"
-        self.whatsapp.callback_url = f"{receipts}/meta"
-        self.line.callback_url = f"{receipts}/line-notification"
-        self.wechat.callback_url = f"{receipts}/wechat"
-        self.mail.dsn_url = f"{receipts}/mail"
-
-    def seen(self, provider: str) -> list[tuple[str, str]]:
-        """What a provider's server took: to whom, and what they read."""
-        match provider:
-            case "twilio-sms" | "twilio-rcs":
-                return [(each.to.removeprefix("rcs:"), each.body) for each in self.sms.messages.values()]
-            case "twilio-whatsapp":
-                found = self.sms.messages.values()
-                return [(each.to.removeprefix("whatsapp:"), f"content HX1: {each.body}") for each in found]
-            case "smpp":
-                return [
-                    (f"+{each.destination_addr}", decoded(0, each.esm_class, bytes(each.short_message)))
-                    for each in self.smsc.submitted
-                ]
-            case "aliyun" | "tencent":
-                taken = (self.aliyun if provider == "aliyun" else self.tencent).taken
-                return [(f"+{each.to.removeprefix('+')}", _template(each.template, each.values)) for each in taken]
-            case "meta":
-                return [(f"+{each.to}", _template(each.template, each.text)) for each in self.whatsapp.messages]
-            case "line-push":
-                return [(each.to, each.text) for each in self.line.messages]
-            case "line-notification":
-                known = {hashlib.sha256(address.encode()).hexdigest(): address for _, _, address in CASES}
-                taken_here = [each for each in self.line.messages if each.template]
-                return [(known[each.to], _template(each.template, each.text)) for each in taken_here]
-            case "wechat":
-                return [(each.openid, _template(each.template, each.values)) for each in self.wechat.messages]
-            case _:
-                return [(each.recipient, _subject(each.raw)) for each in self.mail.mails]
-
-
-def _template(name: str, values: object) -> str:
-    return f"template {name}: {values}"
-
-
-def _subject(raw: bytes) -> str:
-    return f"subject: {message_from_bytes(raw, policy=policy.default)['subject']}"
-
-
-@asynccontextmanager
-async def _other_sides() -> AsyncIterator[OtherSides]:
-    sides = OtherSides(
-        SmsSimulator(ACCOUNT, SECRET, clock, contents={"HX1": "Example Bank: we received {{amount}}."}),
-        Smsc(),
-        AliyunServer("key-id", SECRET),
-        TencentServer("key-id", SECRET),
-        WhatsAppSimulator("111", SECRET, SECRET),
-        LineSimulator(SECRET, SECRET),
-        WeChatSimulator("wx1", SECRET, SECRET, AES_KEY),
-        SmtpSink(clock, dsn_token=SECRET),
-    )
-    sides.whatsapp.templates["received", "en"] = SimulatedTemplate(APPROVED, "en")
-    sides.aliyun.templates["SMS_1"] = sides.tencent.templates["100"] = ("amount",)
-    sides.line.templates["received"] = sides.wechat.templates["T1"] = frozenset({"amount"})
-    async with AsyncExitStack() as stack:
-        for each in vars(sides).values():
-            await each.start()
-            stack.push_async_callback(each.stop)
-        yield sides
 
 
 async def _publish(gateway: Running) -> None:
@@ -201,6 +77,37 @@ async def _sent(gateway: Running, number: int, channel: str, address: str) -> st
     return str(taken["id"])
 
 
+def _recorded(*servers: LoopbackServer) -> list[tuple[str, bytes, Mapping[str, str]]]:
+    """The callbacks that these servers send from now on: URL, body, headers."""
+    came: list[tuple[str, bytes, Mapping[str, str]]] = []
+
+    def record(server: LoopbackServer) -> None:
+        send = server.call_back
+
+        async def call_back(url: str, body: bytes, headers: Mapping[str, str]) -> None:
+            came.append((url, body, headers))
+            await send(url, body, headers)
+
+        server.call_back = call_back  # type: ignore[method-assign]
+
+    for each in servers:
+        record(each)
+    return came
+
+
+async def _tell_again(gateway: Running, came: Sequence[tuple[str, bytes, Mapping[str, str]]]) -> None:
+    """Each callback twice more, in the opposite order and after the end; and each once with another signature."""
+    for url, body, headers in [*reversed(came), *reversed(came)]:
+        async with gateway.http.post(url, data=body, headers=headers) as answer:
+            assert answer.status in (200, 204), url
+    for url, body, headers in came:
+        signed = {name: value[::-1] if "Signature" in name else value for name, value in headers.items()}
+        async with gateway.http.post(
+            url.replace("msg_signature=", "msg_signature=0"), data=body, headers=signed
+        ) as answer:
+            assert answer.status == 403, url
+
+
 async def _begun(gateway: Running, notification_id: str) -> bool:
     return bool((await gateway.read(notification_id))["deliveries"][0]["attempt"])
 
@@ -209,13 +116,18 @@ async def _read(gateway: Running, notification_id: str) -> bool:
     return (await gateway.read(notification_id))["deliveries"][0]["read_at"] is not None
 
 
+def _ends(notification: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    names = ("state", "reason", "attempt", "read_at", "due_at")
+    return [tuple(each[name] for name in names) for each in notification["deliveries"]]
+
+
 async def _seen(gateway: Running, sides: OtherSides, number: int) -> list[str]:
     """What the borrower of a case reads."""
     provider, _, address = CASES[number]
     if provider == "feed":
         items, _ = await gateway.gateway.providers.inbox.page("acme", f"B-{number}")
         return [each.text for each in items]
-    return [text for to, text in sides.seen(provider) if to == address]
+    return sides.seen(provider, address)
 
 
 # Provider, channel, address; where two of one channel follow each other, each is pinned to its own.
@@ -247,10 +159,11 @@ CASES = (
 
 async def test_one_reminder_through_each_provider_from_post_to_the_last_receipt() -> None:
     """State, reason, and what the other side saw, once each, are as they were read."""
-    async with _other_sides() as sides, up(
+    async with other_sides() as sides, up(
         "2026-11-24T10:00:00+08:00", providers=sides.providers(), receipt_hours=6, time_scale=3600
     ) as gateway:  # fmt: skip
         sides.report_to(gateway.url)
+        came = _recorded(sides.whatsapp, sides.line, sides.wechat)
         sides.tencent.now = lambda: gateway.gateway.ledger.clock().timestamp()
         await _publish(gateway)
         controls, rows, pins, sent = gateway.gateway.path.controls, [], {}, {}
@@ -273,6 +186,12 @@ async def test_one_reminder_through_each_provider_from_post_to_the_last_receipt(
             read = "yes" if delivery["read_at"] else ""
             shortened = address.partition("@")[0] if channel == "email" else f"…{address[-2:]}"
             rows.append((provider, shortened, delivery["state"], delivery["reason"], read, seen))
+        # Repeated, shuffled, late and forged, they change nothing.
+        assert len({url.partition("?")[0] for url, _, _ in came}) == 3
+        before = [await gateway.read(each) for each in sent.values()]
+        await _tell_again(gateway, came)
+        after = [await gateway.read(each) for each in sent.values()]
+        assert [_ends(each) for each in after] == [_ends(each) for each in before]
     shown = HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if os.environ.get("REWRITE_TRIED"):
         PAGE.write_text(shown, "utf-8")

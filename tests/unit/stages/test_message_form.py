@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -66,10 +67,11 @@ def template(**changes: object) -> ProviderTemplate:
 
 
 def formed(
-    message: Outgoing, found: ProviderTemplate | None, wrote: datetime | None = None
+    message: Outgoing, found: ProviderTemplate | None, wrote: datetime | None = None, *others: ProviderTemplate
 ) -> tuple[Outgoing | None, str]:
     """The message in its form, or the reason for which it is not sent."""
-    facts = FormFacts({found.key: found} if found else {}, {window_key(message): wrote} if wrote is not None else {})
+    templates = {each.key: each for each in (*filter(None, [found]), *others)}
+    facts = FormFacts(templates, {window_key(message): wrote} if wrote is not None else {})
     going, transitions = choose_form(
         [message],
         PROFILES,
@@ -107,6 +109,28 @@ def test_an_unusable_template_is_routed_round_and_never_replaced_by_free_text(ch
     unusable = template(**changes)
     assert formed(outgoing(Category.COLLECTIONS), unusable) == (None, EndReason.TEMPLATE_UNAVAILABLE)
     assert formed(outgoing(Category.COLLECTIONS), unusable, NOW) == (None, EndReason.TEMPLATE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference"),
+    [
+        ({}, "older"),
+        ({"status": TemplateStatus.PAUSED}, ""),
+        ({"approved_text": "Bank: please pay {{amount}} at once."}, ""),
+        ({"key": ("acme", "meta", "another-template", "1", "en-US")}, ""),
+        ({"key": (*template_key(outgoing(), "en-US")[:3], "1", "zh-TW")}, ""),
+        ({"key": ("globex", *template_key(outgoing(), "en-US")[1:3], "1", "en-US")}, ""),
+    ],
+)
+@pytest.mark.parametrize("own", [None, template(status=TemplateStatus.PAUSED)])
+def test_an_approved_template_of_another_version_serves_where_it_says_the_same(
+    own: ProviderTemplate | None, changes: dict[str, Any], reference: str
+) -> None:
+    """While ours is paused, or not entered yet; never one of another tenant, template or locale."""
+    older = template(**{"key": (*template_key(outgoing(), "en-US")[:3], "1", "en-US"), "reference": "older", **changes})
+    made, _ = formed(outgoing(), own, None, older)
+    called = made.content.template if made else None
+    assert (called.reference if called else "") == reference
 
 
 @pytest.mark.parametrize(
