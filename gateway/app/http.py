@@ -50,7 +50,7 @@ def http_parts(gateway: Gateway) -> Parts:
             gateway.ledger.clock,
         ),
         four_eyes,
-        EvidenceArchives(gateway.ledger.database, gateway.ledger.clock),
+        EvidenceArchives(gateway.ledger.database, gateway.ledger.clock, settings.pdf_font),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,
         gateway.providers.inbox,
