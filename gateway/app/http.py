@@ -58,7 +58,9 @@ def http_parts(gateway: Gateway) -> Parts:
             gateway.ledger.clock,
         ),
         four_eyes,
-        EvidenceArchives(gateway.ledger.database, registry.profiles(gateway.providers.channels), gateway.ledger.clock),
+        EvidenceArchives(
+            ledger.database, registry.profiles(gateway.providers.channels), ledger.clock, settings.pdf_font
+        ),
         gateway.operations.forecaster,
         gateway.redis.preview_cache,
         gateway.providers.inbox,

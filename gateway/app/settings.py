@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     # JSON: [{"channel": "sms", "kind": "twilio", "name": "twilio", "options": {...}}]; empty: simulators
     providers: list[dict[str, Any]] = Field(default_factory=list)
 
+    # A font file with Chinese characters, for the PDF of the evidence; unset: one that is installed.
+    pdf_font: Path | None = None
+
     # JSON: {"tw": "0.05 USD", "": "0.04 USD"}: what an SMS segment costs by country, for editors; empty: not shown
     sms_prices: dict[str, str] = Field(default_factory=dict)
     # JSON: {"acme": {"email": ["editor@acme.example"]}}: where a tenant's API keys may have test messages sent

@@ -1,7 +1,7 @@
 """The evidence for one borrower as a ZIP: pages for people, events and words for the verifier, and the verifier.
 
-``evidence.en.html`` and ``evidence.zh.html`` need no server and load nothing; a browser prints them or saves them as
-PDF. gateway/evidence/borrower_file.py has what is in it.
+``evidence.en.html`` and ``evidence.zh.html`` need no server and load nothing; the same as PDF is beside them where the
+extra ``pdf`` is installed. gateway/evidence/borrower_file.py has what is in it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import zipfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.codec import ONE_CLICK, OWN_PAGE, REPLY
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file
-from gateway.evidence.offline_verifier import FILES, dump, sum_line
+from gateway.evidence.offline_verifier import FILES, PDFS, dump, sum_line
 from gateway.storage.database import Database
 from gateway.web import translations
+from gateway.web.evidence_pdf import find_font, pdf
 from gateway.web.page import environment
 from gateway.web.sentences import place, timeline
 from gateway.web.translations import PageTexts
@@ -29,21 +32,25 @@ from gateway.web.translations import PageTexts
 class EvidenceArchives:
     """Makes the evidence for a borrower."""
 
-    def __init__(self, database: Database, profiles: Profiles, clock: Clock) -> None:
+    def __init__(self, database: Database, profiles: Profiles, clock: Clock, font: Path | None = None) -> None:
+        """``font``: the file that PDFs are set in; None: one with Chinese characters that is installed."""
         self._database = database
         self._texts = translations.load(profiles)
         self._clock = clock
+        self._font = font
 
     async def make(self, tenant: str, borrower_id: str) -> bytes | None:
         """The ZIP; None for an unknown borrower. Raises Unavailable."""
         record = await read_borrower_file(self._database, tenant, borrower_id)
+        if record is None:
+            return None
         # In a thread: a page of many messages takes longer than an event loop may be kept waiting.
-        return None if record is None else await asyncio.to_thread(archive, record, self._texts, self._clock())
+        return await asyncio.to_thread(archive, record, self._texts, self._clock(), find_font(self._font))
 
 
-def archive(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime) -> bytes:
+def archive(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime, font: Path | None) -> bytes:
     """The files of the evidence as a ZIP."""
-    files = evidence_files(record, texts, now)
+    files = evidence_files(record, texts, now, evidence_pdfs(record, texts, now, font))
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
         for name, content in files.items():
@@ -51,7 +58,23 @@ def archive(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime)
     return made.getvalue()
 
 
-def evidence_files(record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime) -> dict[str, bytes]:
+def evidence_pdfs(
+    record: BorrowerFile, texts: Mapping[str, PageTexts], now: datetime, font: Path | None
+) -> dict[str, bytes]:
+    """The pages as PDF, by name; none where the library is not installed. ``texts``: of each language."""
+    made = {
+        f"evidence.{language}.pdf": pdf(t, record, timeline(t, record, actor_names(t, record)), now, font)
+        for language, t in texts.items()
+    }
+    return {name: content for name, content in made.items() if content is not None}
+
+
+def evidence_files(
+    record: BorrowerFile,
+    texts: Mapping[str, PageTexts],
+    now: datetime,
+    pdfs: Mapping[str, bytes] = MappingProxyType({}),
+) -> dict[str, bytes]:
     """The content of each file, by name. ``texts``: of each language."""
     files = {
         "events.jsonl": record.events_file(),
@@ -61,8 +84,8 @@ def evidence_files(record: BorrowerFile, texts: Mapping[str, PageTexts], now: da
         "verdicts.jsonl": record.verdicts_file(),
         **{f"evidence.{language}.html": _page(each, record, now) for language, each in texts.items()},
     }
-    contents = {name: files[name].encode() for name in FILES}
-    return contents | {"SHA256SUMS": b"".join(sum_line(name, contents[name]) + b"\n" for name in FILES)}
+    contents = {name: files[name].encode() for name in FILES} | {name: pdfs[name] for name in PDFS if name in pdfs}
+    return contents | {"SHA256SUMS": b"".join(sum_line(*each) + b"\n" for each in contents.items())}
 
 
 def actor_names(t: PageTexts, record: BorrowerFile) -> Callable[[str], str]:

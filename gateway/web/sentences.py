@@ -120,7 +120,9 @@ def sentence(t: PageTexts, event: Mapping[str, Any], detail: Mapping[str, Any], 
         key += "_because"
     if key not in t.texts:
         return t("event_other", what=event["kind"].replace("_", " "), **{k: values[k] for k in ("channel", "why")})
-    return t(key, **values)
+    said = t(key, **values)
+    # Where nobody gave a reason, nothing stands in its parentheses.
+    return said if values["note"] else said.replace(" ()", "").replace("（）", "")
 
 
 def _decided(t: PageTexts, verdict: Mapping[str, Any], values: dict[str, Any], zone: str) -> str:

@@ -19,12 +19,13 @@ from gateway.core.deliveries import ReceiptFor
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file, read_timeline_page
-from gateway.evidence.offline_verifier import FILES, check
+from gateway.evidence.offline_verifier import FILES, PDFS, check
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord, Closing
 from gateway.storage.database import Database
 from gateway.web import translations
-from gateway.web.evidence import evidence_files
+from gateway.web.evidence import evidence_files, evidence_pdfs
+from gateway.web.evidence_pdf import find_font
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
@@ -168,6 +169,7 @@ async def test_the_page_says_what_happened(database: Database) -> None:
     ):
         assert words in page, words
     assert "<script>" not in page
+    assert "Hold lifted: debt disputed<" in page  # without an empty pair of parentheses
     assert "对债务有争议" in files["evidence.zh.html"].decode()
 
 
@@ -210,3 +212,26 @@ async def test_why_a_case_was_closed_and_a_message_cancelled_is_in_the_file(data
     shown = await read_timeline_page(database, "acme", "B-1", 50)
     assert shown is not None
     assert "case_closing" in [each["kind"] for each in shown[0].events]
+
+
+async def test_the_pdf_is_covered_by_the_verifier(database: Database) -> None:
+    """Each byte of it counts, and leaving it out is named; without any PDF everything holds as well."""
+    record = await recorded(database)
+    files = evidence_files(record, TEXTS, NOW, evidence_pdfs(record, TEXTS, NOW, find_font()))
+    assert {*PDFS} <= set(files)
+    assert faults(files) == []
+    for name in PDFS:
+        assert files[name].startswith(b"%PDF-")
+        assert len(files[name]) < 300_000  # of a font of 16 MB, the glyphs that are used
+        assert any(name in each for each in faults({**files, name: files[name][:-1]}))
+        assert any(name in each for each in faults({key: each for key, each in files.items() if key != name}))
+    missing = {key: each for key, each in files.items() if key not in PDFS}
+    assert faults({**missing, "SHA256SUMS": evidence_files(record, TEXTS, NOW)["SHA256SUMS"]}) == []
+
+
+async def test_a_pdf_without_a_font_says_so(database: Database, tmp_path: Path) -> None:
+    """One page in letters that every reader has, which names the HTML; a chosen font that is missing is passed over."""
+    record = await recorded(database)
+    [english, chinese] = evidence_pdfs(record, TEXTS, NOW, None).values()
+    assert max(len(english), len(chinese)) < 3_000
+    assert find_font(tmp_path / "no-font.ttf") == find_font()
