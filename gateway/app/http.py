@@ -43,6 +43,7 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.operations.dead_letters,
         gateway.editor.workflow,
         gateway.editor.new,
+        gateway.editor.results,
         DeskReads(
             gateway.ledger.reads,
             gateway.operations.forecaster,

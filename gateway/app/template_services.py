@@ -25,7 +25,9 @@ from gateway.templates.workflow.new_templates import NewTemplates
 from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
+from gateway.templates.workflow.results import ResultCounts
 from gateway.templates.workflow.reviews import TemplateReviews
+from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.test_send import TestSender
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
@@ -39,6 +41,7 @@ class TemplateServices:
 
     workflow: TemplateWorkflow
     new: NewTemplates
+    results: TemplateResults
     transfer: Transfer
     watcher: PublicationWatcher
     author_mails: AuthorMails
@@ -74,6 +77,7 @@ def build_template_services(
     return TemplateServices(
         workflow,
         NewTemplates(workflow, templates.folder.purposes),
+        TemplateResults(repository, ResultCounts(ledger.database), prices, clock),
         Transfer(versions, catalog, repository, carry_over),
         PublicationWatcher(catalog, versions, path.metrics, clock),
         AuthorMails(

@@ -20,7 +20,7 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version'
 
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
-    for command in (new, purposes, waiting, comments, comment, findings, explain, translations, glossary):
+    for command in (new, purposes, waiting, comments, comment, findings, explain, translations, glossary, results):
         app.command()(command)
 
 
@@ -165,6 +165,42 @@ def translations(
     rows = [(locale, each["file"], each["state"]) for locale, parts in found.items() for each in parts]
     rows = [each for each in rows if each[2] != "current"]
     console.STDOUT.print(console.table(None, ("locale", "part", "state"), rows))
+
+
+def results(
+    template: Template,
+    number: Number,
+    url: Url = "",
+    key: Key = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = DEMO_DIR,
+) -> None:
+    """Show what became of a version's messages in 90 days, against the version before; of no borrower."""
+    found = ask(_path(template, number, "results"), None, url, key, data_dir)
+    if as_json:
+        _json(found)
+        return
+    counts = found["counts"]
+    price = f", about {found['cost']} {found['currency']}" if found["cost"] else ""
+    console.STDERR.print(
+        f"{counts['sent']} messages of {counts['requests']} requests, {found['segments']} segments{price}"
+    )
+    rows = []
+    for each in found["shares"]:
+        low, high = each["interval"]
+        share = f"{each['share']:.1%} ({low:.1%} to {high:.1%})" if each["share"] is not None else ""
+        rows.append((each["measure"], f"{each['number']} of {each['of']}", share, _against(each)))
+    console.STDOUT.print(console.table(None, ("what", "number", "share", "against the version before"), rows))
+
+
+def _against(share: dict[str, Any]) -> str:
+    if share["too_few"]:
+        return "too few to tell"
+    if share["difference"] is None:
+        return ""
+    low, high = (100 * each for each in share["difference_interval"])
+    verdict = "" if share["clear"] else ", may be chance"
+    return f"{100 * share['difference']:+.1f} points ({low:+.1f} to {high:+.1f}){verdict}"
 
 
 def glossary(

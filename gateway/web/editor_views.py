@@ -61,6 +61,11 @@ class ChannelTexts:
     parts: Sequence[PartText]
     form: str = ""  # "written" or "source", where the channel has both
 
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is written for this channel."""
+        return not any(each.text.strip() or each.findings for each in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Tab:

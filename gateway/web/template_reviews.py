@@ -13,6 +13,7 @@ from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.workflow.reviews import COMMENTABLE, PlacedComment, Waits, open_findings
+from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.translations import TranslationState
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web.access import PageRoute, require_role
@@ -39,6 +40,21 @@ async def show_changes(
     request: Request, template: str, number: int, session: Session = Depends(require_role())
 ) -> Response:
     return await show_review(request, session, template, number)
+
+
+@router.get("/templates/{template}/{number:int}/results")
+async def show_results(
+    request: Request,
+    template: str,
+    number: int,
+    workflow: Uses[TemplateWorkflow],
+    results: Uses[TemplateResults],
+    session: Session = Depends(require_role()),
+) -> Response:
+    """What became of a version's messages."""
+    text = await workflow.text(session.user.tenant, template, number)
+    found = await results.read(session.user.tenant, template, number)
+    return await page(request, session, "results.html", {"text": text, "results": found, **places(text)})
 
 
 async def show_review(

@@ -50,6 +50,7 @@ async def stage(office: EditorOffice) -> dict[str, str]:
         "submitted": "/editor/templates/overdue-follow-up/1",
         "waiting": "/editor/waiting",
         "glossary": "/editor/glossary",
+        "results": f"{TEMPLATE}/1/results",
         "translations": "/editor/templates/overdue-follow-up/1/translations?locale=zh-TW",
         "changes": "/editor/templates/overdue-follow-up/1/changes",
         "approved": "/editor/templates/final-notice/1",

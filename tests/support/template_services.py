@@ -25,7 +25,9 @@ from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.published_store import PublishedVersions
+from gateway.templates.workflow.results import ResultCounts
 from gateway.templates.workflow.reviews import TemplateReviews
+from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
@@ -85,6 +87,7 @@ class TemplateHarness:
             *(self.store, self.catalog, repository, test_sender, {}, self.clock),
             *(self.provider_templates, carry_over, reviews, self.glossaries),
         )
+        self.results = TemplateResults(repository, ResultCounts(database), {}, self.clock)
         self.transfer = Transfer(self.store, self.catalog, repository, carry_over)
         self.metrics = Metrics(["sms"], [("sms", "a")], [each.id for each in self.other.live()])
         self.watcher = PublicationWatcher(self.other, self.store, self.metrics, self.clock)

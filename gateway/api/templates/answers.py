@@ -28,6 +28,7 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
+from gateway.templates.workflow.results import VersionResults
 from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion, VersionText
 from gateway.templates.workflow.workflow import TemplateSummary
@@ -127,6 +128,11 @@ def placed_comment(found: PlacedComment) -> dict[str, Any]:
 def reviewed_finding(found: ReviewedFinding) -> dict[str, Any]:
     why = found.explanation and {**asdict(found.explanation), "at": instant(found.explanation.at)}
     return {"key": found.key, "finding": asdict(found.finding), "explanation": why}
+
+
+def results(found: VersionResults) -> dict[str, Any]:
+    cost = None if found.cost is None else f"{found.cost.normalize():f}"
+    return {**asdict(found), "since": instant(found.since), "cost": cost}
 
 
 def change(found: Change) -> dict[str, Any]:

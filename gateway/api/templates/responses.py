@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from channels.base import Content, TemplateStatus
 from gateway.core.provider_templates import Slot
@@ -15,6 +15,7 @@ from gateway.templates.rendering.reading import SentLink, Spoken
 from gateway.templates.rendering.sms_segments import Segments
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Price
+from gateway.templates.workflow.results import MeasuredShare, VersionCounts
 from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.transfer import Imported
@@ -102,6 +103,25 @@ class TranslationListOut(BaseModel):
 
     default_locale: str
     translations: dict[str, list[TranslatedPart]]
+
+
+class VersionResultsOut(BaseModel):
+    """Counts and shares of the last 90 days; nothing of a borrower. See ``MeasuredShare`` for the intervals.
+
+    ``complete`` false: there were more requests than are looked at, and the oldest are left out. ``segments`` and
+    ``cost`` are estimates, by the usual sample of the default language.
+    """
+
+    number: int
+    version: str
+    before: Annotated[str, Field(description='The version that was live before; "": none.')]
+    since: datetime
+    complete: bool
+    counts: VersionCounts
+    shares: list[MeasuredShare]
+    segments: int
+    cost: str | None
+    currency: str
 
 
 class LintOut(BaseModel):

@@ -35,6 +35,7 @@ from gateway.api.templates.responses import (
     TemplateTextOut,
     TemplateVersionListOut,
     TranslationListOut,
+    VersionResultsOut,
     WaitingListOut,
 )
 from gateway.api.templates.schemas import (
@@ -66,6 +67,7 @@ from gateway.templates.workflow.differences import Difference
 from gateway.templates.workflow.glossaries import Glossary
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
 from gateway.templates.workflow.stored_version import StoredVersion
+from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.translations import default_locale_of
@@ -282,6 +284,16 @@ async def list_translations(
         found = await workflow.translations(who.tenant, text)
     parts = {locale: [asdict(each) for each in some] for locale, some in found.items()}
     return bodies.answer({"default_locale": default_locale_of(text.files), "translations": parts})
+
+
+@router.get("/{template}/versions/{number}/results", response_model=VersionResultsOut)
+async def get_version_results(
+    results: Uses[TemplateResults], who: Reading, template: Template, number: Number
+) -> Response:
+    """What became of a version's messages, against the version that was live before it."""
+    with answers.refusals():
+        found = await results.read(who.tenant, template, number)
+    return bodies.answer(answers.results(found))
 
 
 @router.get("/{template}/versions/{number}/comments", response_model=CommentListOut)

@@ -10,7 +10,7 @@ from gateway.templates.checks.word_lists import WordList
 from gateway.templates.language.language import CompiledPart
 from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.source_positions import SourcePosition
-from gateway.templates.language.version import TemplateVersion
+from gateway.templates.language.version import TemplateVersion, jurisdiction_of
 from gateway.templates.rendering import markup
 from gateway.templates.translatable import translatable
 
@@ -48,6 +48,11 @@ class MessageText:
     @property
     def profile(self) -> ChannelProfile:
         return self.version.profiles[self.channel]
+
+    @property
+    def borrowers(self) -> str:
+        """The jurisdiction of those who get it: the message's own, or that of the locale's country."""
+        return self.jurisdiction or jurisdiction_of(self.locale.partition("-")[2])
 
     @property
     def where(self) -> str:

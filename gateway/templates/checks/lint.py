@@ -15,7 +15,7 @@ from gateway.templates.checks.source_checks import source_findings
 from gateway.templates.checks.word_lists import LEVELS, WordList, load_words
 from gateway.templates.language.language import CompiledPart
 from gateway.templates.language.variables import check
-from gateway.templates.language.version import TemplateVersion
+from gateway.templates.language.version import TemplateVersion, jurisdiction_of
 from gateway.templates.translatable import translatable
 
 __all__ = ["LEVELS", "LintFinding", "Refuses", "WordList", "findings_of", "lint", "load_words"]
@@ -72,11 +72,14 @@ def _locales(
                 where = f"{version.id}/{locale}/{version.profiles[channel].files[0]}"
                 detail = translatable("has no text in this language")
                 yield LintFinding("warning", "missing_locale", where, 0, detail, translatable("Add the text."))
-            for jurisdiction in jurisdictions:
+            own = jurisdiction_of(locale.partition("-")[2])
+            own = own if own in jurisdictions else ""
+            for jurisdiction in sorted(jurisdictions, key=lambda each: (each != own, each)):
                 parts = version.parts(locale, channel, jurisdiction)
                 message = MessageText(version, locale, channel, jurisdiction, parts, listed)
-                yield from source_findings(message, checked)
-                yield from rendering_findings(message, lender, refuses)
+                found = (*source_findings(message, checked), *rendering_findings(message, lender, refuses))
+                # What isn't an error elsewhere is no concern of who writes for this locale's borrowers.
+                yield from (each for each in found if jurisdiction == own or each.level == "error")
     for (locale, channel, jurisdiction), parts in version.incomplete.items():
         listed = words.get(locale.split("-")[0])
         yield from source_findings(MessageText(version, locale, channel, jurisdiction, parts, listed), checked)

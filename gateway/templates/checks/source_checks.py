@@ -54,7 +54,13 @@ def _bad_words(
             remedy = translatable(entry.remedy)
             if instead:
                 remedy = translatable("{remedy} Suggested wording: {words}", remedy=remedy, words=instead)
-            detail = translatable("{words}: {why}", words=repr(match[0]), why=translatable(entry.why))
+            said = {"words": repr(match[0]), "why": translatable(entry.why)}
+            law = entry.law.get(message.borrowers)
+            detail = (
+                translatable("{words}: {why} ({law})", law=law, **said)
+                if law
+                else translatable("{words}: {why}", **said)
+            )
             place = part.source.place(match.start())
             yield finding_at(entry.level, entry.kind, part, place, detail, remedy, instead, match[0])
     for start, end in shown:

@@ -26,6 +26,7 @@ class WordListEntry:
     remedy: str
     instead: Mapping[str, str]
     except_in: frozenset[str]  # template categories in which they are allowed
+    law: Mapping[str, str]  # the source, by jurisdiction
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def _entry(raw: Mapping[str, Any]) -> WordListEntry:
         raw["instead"],
         kinder,
         frozenset(raw.get("except_in", ())),
+        raw.get("law", {}),
     )
 
 

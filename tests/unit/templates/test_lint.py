@@ -244,3 +244,27 @@ def test_a_broken_word_list_is_named(tmp_path: Path) -> None:
     (tmp_path / "xx.toml").write_text('languages = ["xx"]\n')
     with pytest.raises(ValueError, match=r"xx\.toml.*words"):
         load_words(tmp_path)
+
+
+def test_a_finding_cites_the_law_of_the_locale_s_borrowers() -> None:
+    """A British text cites no American law; what isn't an error in another country is not said at all."""
+    threat = SMS + "{% render 'opt-out-sms' %} We will sue you."
+    cited = {}
+    for locale in ("en-US", "en-GB"):
+        [found] = [each for each in _lint("sms.liquid", threat, locale=locale) if each.rule == "legal"]
+        cited[locale] = ("CFR" in found.detail, "CONC" in found.detail)
+    assert cited == {"en-US": (True, False), "en-GB": (False, True)}
+    calls: list[str] = []
+
+    def refuses(place: str, *_: str) -> str:
+        calls.append(place)
+        return ""
+
+    long = SMS + "word " * 80 + "{% render 'help' %}"
+    source = SOURCES["overdue-first"]
+    version = TemplateVersion(replace(source, parts={**source.parts, "en-GB/sms.liquid": long}), LENDER, PROFILES)
+    found_here = [
+        each for each in lint(version, WORDS, LENDER.name, refuses) if each.where.endswith("en-GB/sms.liquid")
+    ]
+    assert {"en-UK", "en-US", "en-CN"} <= set(calls)  # each is rendered, since an error there is one
+    assert len([each for each in found_here if each.rule == "long"]) == 1
