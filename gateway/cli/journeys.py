@@ -119,12 +119,16 @@ def simulate(
 def demo(
     seconds: Annotated[float, typer.Option(min=10, max=3600, help="How long the course may take.")] = 60,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 0,
+    stay: Annotated[bool, typer.Option("--stay", help="Stay up at the gate, so that two people approve it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one case from its first day to the gate, in scaled time, on a gateway of its own that ends with it."""
+    """Show one case from its first day to the gate, in scaled time, on a gateway of its own that ends with it.
+
+    With --stay it goes on until Ctrl-C: the pages show the case, and two people may approve the legal step.
+    """
     from gateway.cli.demo.journey import journey_demo
 
-    state = run(lambda stop: journey_demo(seconds, port, stop, as_json=as_json))
+    state = run(lambda stop: journey_demo(seconds, port, stop, as_json=as_json, stay=stay))
     raise typer.Exit(0 if state == "gate" else 1)
 
 

@@ -40,7 +40,7 @@ async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_post
     children = [int(await _line(each)) for each in parents]
     dice, killed, waiting = random.Random(7), 0, sorted(paid)
     try:
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(240 + _JOURNEYS):
             while not await _all_ended(bench):
                 await asyncio.sleep(_KILL_EVERY)
                 at = dice.randrange(_WORKERS)

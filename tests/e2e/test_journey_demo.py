@@ -1,21 +1,36 @@
-"""The demonstration of a journey: a whole gateway on a fast clock, from the first day to the gate."""
+"""The demonstration of a journey: a whole gateway on a fast clock, from the first day to the gate, and past it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import re
+import signal
+import sys
+from typing import Any
 
-from tests.support.forked import gateway_command
+import aiohttp
+
+from tests.support.waiting import LIMIT_SECONDS
 
 
 async def test_a_case_goes_from_its_first_day_to_the_gate() -> None:
-    """Each message once and in order, through the real path; the gate opens and waits for persons."""
+    """Each message once and in order, through the real path; the gate opens, and two people pass it on the page."""
+    command = (sys.executable, "-m", "gateway.cli", "journey", "demo", "--seconds", "20", "--json", "--stay")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    command = ("journey", "demo", "--seconds", "20", "--json")
-    done = await asyncio.to_thread(gateway_command, *command, environment=environment)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment)
+    assert process.stdout is not None
+    try:
+        found = json.loads(await process.stdout.readline() or b"{}")
+        page = await _approved(found) if found else ""
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert "The legal step was approved" in page
+    assert f"/journeys/course/{found['id']}" in stderr.decode().replace("\n", "")
     assert found["state"] == "gate"
     assert [each["step"] for each in found["steps"]] == [
         "remind",
@@ -26,3 +41,30 @@ async def test_a_case_goes_from_its_first_day_to_the_gate() -> None:
         "final_notice",
     ]
     assert {each["result"] for each in found["steps"]} == {"sent"}
+
+
+async def _approved(found: dict[str, Any]) -> str:
+    """The page of the case's course, after both people of the demonstration have signed in and approved."""
+    course = f"/journeys/course/{found['id']}"
+    for email in found["users"]:
+        async with aiohttp.ClientSession(found["url"], cookie_jar=aiohttp.CookieJar(unsafe=True)) as visitor:
+            async with visitor.get("/editor/sign-in") as answer:
+                form = {"form_token": _token(await answer.text()), "email": email, "password": found["password"]}
+            async with visitor.post("/editor/sign-in", data={**form, "back": course}) as answer:
+                token = _token(await answer.text())
+            approval = {"form_token": token, "reason": "papers checked"}
+            answer = await visitor.post(f"{course}/approve", data=approval)
+            for _ in range(int(LIMIT_SECONDS)):  # the gate needs two messages that are delivered: for their receipts
+                if answer.status != 422:
+                    break
+                await asyncio.sleep(1)
+                answer = await visitor.post(f"{course}/approve", data=approval)
+            page = await answer.text()
+            assert answer.status == 200, page
+    return page
+
+
+def _token(page: str) -> str:
+    found = re.search(r'name="form_token" value="([^"]+)"', page)
+    assert found is not None, page
+    return found[1]

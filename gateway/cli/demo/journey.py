@@ -2,13 +2,14 @@
 
 A whole gateway of its own (API, worker, simulated providers) runs on a clock that is so much faster that the
 definition's days fit into the seconds given. Waits of real processes (leases, receipts) are as much longer on
-that clock.
+that clock. With ``stay`` it goes on at the usual pace at the gate, so that two people can decide on the page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import tempfile
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -24,33 +25,43 @@ from gateway.app.settings import Settings
 from gateway.app.templates import templates_folder
 from gateway.cli import console
 from gateway.cli.runner import settings as settings_of
-from gateway.core.clock import Clock
 from gateway.core.notifications import Borrower
+from gateway.identity.users import Role
 from gateway.journeys.cases import CaseRecord, Snapshot
 from gateway.journeys.definition import parse
 from gateway.observability import logs
 
 _TENANT, _CASE = "demo", "card-00001"
 _PLACE = "Asia/Taipei"
+_PEOPLE = (("mei@demo.example", "Mei Lin"), ("tom@demo.example", "Tom Hale"))
 _POLL_SECONDS = 0.1  # our choice
 _PROCESS_SECONDS = 20.0  # real seconds that a lease and a receipt are waited for; our choice
 _GIVE_UP_SECONDS = 240.0  # beyond those given, for a busy machine; our choice
 _AT_THE_END = frozenset({"gate", "review", "exited"})
 
 
-def scaled_clock(start: datetime, scale: float) -> Clock:
-    """A clock that begins at ``start`` and runs ``scale`` times as fast as the system's."""
-    began = datetime.now(UTC)
-    return lambda: start + (datetime.now(UTC) - began) * scale
+class ScaledClock:
+    """A clock that begins at ``start`` and runs ``scale`` times as fast as the system's, until ``slow_down``."""
+
+    def __init__(self, start: datetime, scale: float) -> None:
+        self._start, self._scale, self._began = start, scale, datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self._start + (datetime.now(UTC) - self._began) * self._scale
+
+    def slow_down(self) -> None:
+        """Go on at the usual pace from where it stands."""
+        self._start, self._scale, self._began = self(), 1.0, datetime.now(UTC)
 
 
-async def journey_demo(seconds: float, port: int, stop: asyncio.Event, *, as_json: bool) -> str:
+async def journey_demo(seconds: float, port: int, stop: asyncio.Event, *, as_json: bool, stay: bool) -> str:
     """Run it; the state in which the journey stands at the end. Raises CannotStart."""
     text = (templates_folder(settings_of()) / "journeys" / "card-overdue.toml").read_text("utf-8")
     days = max(each.day or 0 for each in parse(text).steps)
     scale = days * timedelta(days=1) / timedelta(seconds=seconds)
     start = datetime.combine(date(2026, 11, 24), time(10), ZoneInfo(_PLACE)).astimezone(UTC)
     found: dict[str, Any] = {}
+    clock = ScaledClock(start, scale)
     with tempfile.TemporaryDirectory(prefix="gw-") as folder:
         chosen = Settings(
             data_dir=Path(folder),
@@ -68,13 +79,18 @@ async def journey_demo(seconds: float, port: int, stop: asyncio.Event, *, as_jso
                 try:
                     async with asyncio.timeout(_GIVE_UP_SECONDS + seconds):
                         found.update(await _follow(gateway, text, stop))
+                    if stay and not stop.is_set():
+                        clock.slow_down()
+                        found.update(await _people(gateway))
+                    if as_json:
+                        typer.echo(json.dumps(found, ensure_ascii=False))
+                    if stay:
+                        _how_to_go_on(found)
+                        await stop.wait()
                 finally:
                     stop.set()
 
-            clock = scaled_clock(start, scale)
             await serving.serve(chosen, api=True, worker=True, stop=stop, ready=show, clock=clock)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
     return str(found.get("state", ""))
 
 
@@ -96,6 +112,24 @@ async def _follow(gateway: Gateway, text: str, stop: asyncio.Event) -> dict[str,
             seen += 1
             _say(event, began)
     return found
+
+
+async def _people(gateway: Gateway) -> dict[str, Any]:
+    """Two people who may decide, and where they sign in."""
+    password, settings = secrets.token_urlsafe(15), gateway.ledger.settings
+    for email, name in _PEOPLE:
+        await gateway.ledger.users.add(_TENANT, name, email, Role.APPROVER, password, gateway.ledger.clock())
+    url = f"http://{settings.host}:{settings.port}"
+    return {"url": url, "users": [email for email, _ in _PEOPLE], "password": password}
+
+
+def _how_to_go_on(found: dict[str, Any]) -> None:
+    if "url" in found:
+        page = f"{found['url']}/journeys/course/{found['id']}"
+        one, other = found["users"]
+        console.STDERR.print(f"It stays up; Ctrl-C stops it. The case waits for two people's approval: {page}")
+        words = f"Sign in as {one}, and in another browser as {other}, password {found['password']}"
+        console.STDERR.print(words, markup=False, soft_wrap=True)
 
 
 def _say(event: dict[str, Any], began: datetime) -> None:

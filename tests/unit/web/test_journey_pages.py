@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +21,7 @@ from gateway.journeys.definition import NeedWord
 from gateway.web import translations
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.journey_cases import SHORT, snapshot
-from tests.support.journey_gate import at_gate, offer_reached
+from tests.support.journey_gate import at_gate, offer_reached, run_journeys
 from tests.support.ledgers import NOW
 
 
@@ -36,10 +39,12 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
         yield opened
 
 
-async def _visitor(gateway: Gateway, url: str, role: str, tenant: str = "acme") -> aiohttp.ClientSession:
-    email = f"{role}@{tenant}.example.com"
-    user = await gateway.ledger.users.add(tenant, role, email, role, "correct horse battery staple", NOW)
-    cookie = await Sessions(gateway.ledger.database, gateway.ledger.signer).open(user, NOW)
+async def _visitor(
+    gateway: Gateway, url: str, role: str, tenant: str = "acme", *, name: str = "", now: datetime = NOW
+) -> aiohttp.ClientSession:
+    email = f"{name or role}@{tenant}.example.com"
+    user = await gateway.ledger.users.add(tenant, name or role, email, role, "correct horse battery staple", now)
+    cookie = await Sessions(gateway.ledger.database, gateway.ledger.signer).open(user, now)
     return aiohttp.ClientSession(url, cookies={"gateway_session": cookie})
 
 
@@ -108,11 +113,35 @@ async def test_two_people_approve_a_gate_on_the_page(gateway: Gateway) -> None:
             assert "The legal step was approved" in await _text(visitor, path)
 
 
-async def _approve(visitor: aiohttp.ClientSession, path: str, shown: str) -> tuple[int, str]:
+async def test_a_lapsed_gate_and_a_race_on_the_page(tmp_path: Path, redis_url: str) -> None:
+    """After its time 409 until it is opened again; of three people at once two are counted, and one event is made."""
+    now = [NOW]
+    async with open_api_gateway(tmp_path, redis_url, clock=lambda: now[0]) as gateway:
+        journey = await at_gate(gateway)
+        path = f"/journeys/course/{journey}"
+        now[0] += timedelta(days=6)
+        await run_journeys(gateway)
+        async with serving(app_of(gateway)) as url, AsyncExitStack() as stack:
+            people = [
+                await stack.enter_async_context(await _visitor(gateway, url, "approver", name=name, now=now[0]))
+                for name in ("ann", "bob", "eve")
+            ]
+            pages = [await _text(each, path) for each in people]
+            assert "The gate lapsed without enough approvals." in pages[0]
+            assert (await _approve(people[0], path, pages[0]))[0] == 409
+            assert (await _approve(people[0], path, pages[0], "reopen"))[0] == 200
+            racing = (_approve(visitor, path, page) for visitor, page in zip(people, pages, strict=True))
+            assert sorted(status for status, _ in await asyncio.gather(*racing)) == [200, 200, 409]
+        course = await gateway.journeys.reads.find("acme", journey)
+        assert course is not None
+        assert [each["kind"] for each in course["events"]].count("case.legal_step_approved") == 1
+
+
+async def _approve(visitor: aiohttp.ClientSession, path: str, shown: str, act: str = "approve") -> tuple[int, str]:
     token = re.search(r'name="form_token" value="([^"]+)"', shown)
     assert token is not None
     form = {"form_token": token[1], "reason": "papers checked"}
-    async with visitor.post(f"{path}/approve", data=form) as answer:
+    async with visitor.post(f"{path}/{act}", data=form) as answer:
         return answer.status, await answer.text()
 
 
