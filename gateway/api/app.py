@@ -38,6 +38,7 @@ from gateway.identity.keys import Keys
 from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
+from gateway.web import conversations as conversation_pages
 from gateway.web import (
     desk,
     editor,
@@ -110,6 +111,7 @@ def create_app(parts: Parts) -> ASGIApp:
         editor,
         journey_pages,
         ops,
+        conversation_pages,
         desk,
         verify,
     ):

@@ -17,6 +17,7 @@ from gateway.conversations.origin import Origins
 from gateway.conversations.people import ConversationDesk
 from gateway.conversations.reads import ConversationReads
 from gateway.conversations.store import ConversationStore
+from gateway.conversations.suggestions import Suggestions
 from gateway.conversations.verification import OneTimeLinks
 from gateway.journeys.case_store import CaseStore
 
@@ -30,6 +31,7 @@ class ConversationServices:
     desk: ConversationDesk
     links: OneTimeLinks
     case_system: CaseSystem
+    suggestions: Suggestions
     assistant: Assistant
 
 
@@ -58,4 +60,5 @@ def build_conversations(
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
-    return ConversationServices(store, ConversationReads(database), desk, links, case_system, assistant)
+    suggestions = Suggestions(catalog, templates.notes, clock)
+    return ConversationServices(store, ConversationReads(database), desk, links, case_system, suggestions, assistant)

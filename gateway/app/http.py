@@ -81,4 +81,5 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.desk,
         gateway.conversations.links,
         gateway.conversations.case_system,
+        gateway.conversations.suggestions,
     )

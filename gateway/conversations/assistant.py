@@ -142,7 +142,8 @@ class Assistant:
         link = await self._parts.links.issue(conversation) if decision.link else ""
         if link is None:
             return AssistantDecision(AssistantReason.NO_LINK, person=True), ""
-        values = self._values(conversation.tenant, latest, slots, link)
+        currency = await self._parts.origins.currency(conversation) if slots.amount is not None else ""
+        values = self._values(conversation.tenant, latest, slots, link, currency)
         try:
             known = self._parts.variables(conversation.tenant, decision.template)
         except UnknownTemplate:
@@ -158,7 +159,7 @@ class Assistant:
             await self._parts.cancel(conversation.tenant, result.id, CLIENT)
         return AssistantDecision(AssistantReason.NOT_PERMITTED, person=True, follows=decision.follows), ""
 
-    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str) -> dict[str, Any]:
+    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str, currency: str) -> dict[str, Any]:
         return {
             "hours": self._settings[tenant].hours_for(latest.borrower.locale),
             "link": link,
@@ -166,7 +167,7 @@ class Assistant:
             "days": PAYMENT_PAUSE.days,
             **({"amount": str(slots.amount)} if slots.amount is not None else {}),
             **({"day": slots.day.isoformat()} if slots.day is not None else {}),
-            **({"currency": latest.variables["currency"]} if "currency" in latest.variables else {}),
+            **({"currency": currency} if currency else {}),
         }
 
     async def _record(
