@@ -16,6 +16,7 @@ from gateway.conversations.free_text import FreeTextLint
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import ConversationDesk
 from gateway.conversations.reads import ConversationReads
+from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore
 from gateway.conversations.suggestions import Suggestions
 from gateway.conversations.verification import OneTimeLinks
@@ -32,6 +33,7 @@ class ConversationServices:
     links: OneTimeLinks
     case_system: CaseSystem
     suggestions: Suggestions
+    reports: AssistantReports
     assistant: Assistant
 
 
@@ -57,8 +59,11 @@ def build_conversations(
         variables,
         build_classifier(ledger, templates).classify,
         templates.answers,
+        path.metrics.assistant_decided,
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
     suggestions = Suggestions(catalog, templates.notes, clock)
-    return ConversationServices(store, ConversationReads(database), desk, links, case_system, suggestions, assistant)
+    reports = AssistantReports(database)
+    reads = ConversationReads(database)
+    return ConversationServices(store, reads, desk, links, case_system, suggestions, reports, assistant)

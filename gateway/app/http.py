@@ -82,4 +82,5 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.links,
         gateway.conversations.case_system,
         gateway.conversations.suggestions,
+        gateway.conversations.reports,
     )
