@@ -62,6 +62,7 @@ from gateway.web import (
     template_words,
     verify,
 )
+from gateway.web import conversations as conversation_pages
 from gateway.web import journeys as journey_pages
 from gateway.web import simulation as simulation_pages
 from gateway.web.borrower_words import BorrowerPages
@@ -140,6 +141,7 @@ def create_app(parts: Parts) -> ASGIApp:
         ops_questions,
         ops_webhooks,
         ops_runbooks,
+        conversation_pages,
         desk,
         borrower_pages,
         verify,

@@ -103,3 +103,29 @@ class ConversationAnswerOut(BaseModel):
     state: State
     reason: str
     defer_until: datetime | None
+
+
+class ShareOut(BaseModel):
+    """``hits`` of ``of``, with the bounds of the 95 % interval; ``value`` is null where there is nothing to count."""
+
+    hits: int
+    of: int
+    value: float | None
+    low: float
+    high: float
+
+
+class AssistantArmOut(BaseModel):
+    """Conversations of one arm. The shares overlap: a borrower may have complained and paid."""
+
+    arm: Literal["assistant", "holdout"]
+    conversations: int
+    paid: ShareOut
+    complained: ShareOut
+    stopped: ShareOut
+    wanted_a_person: ShareOut
+    opted_out: ShareOut
+
+
+class AssistantReportOut(BaseModel):
+    lines: list[AssistantArmOut]

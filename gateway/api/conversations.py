@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from gateway.api.conversation_schemas import (
+    AssistantReportOut,
     ConversationAnswerIn,
     ConversationAnswerOut,
     ConversationCloseIn,
@@ -18,7 +19,7 @@ from gateway.api.conversation_schemas import (
     ConversationWithEntriesOut,
 )
 from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Managing, ReadingWords
+from gateway.api.http.authentication import Managing, Reading, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
@@ -26,6 +27,7 @@ from gateway.api.schemas import Identifier
 from gateway.conversations.conversation import ConversationConflict, NoSuchConversation, conversation_view
 from gateway.conversations.people import AnswerRefused, ConversationDesk, NoOrigin, PersonAnswer
 from gateway.conversations.reads import ConversationReads
+from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore, Position, position
 from gateway.core.codec import instant
 from gateway.core.conversations import ConversationState
@@ -33,7 +35,7 @@ from gateway.core.requests import FieldError
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 _CONFLICT: dict[int | str, Any] = {409: {"description": ""}}
-_CURSOR = r"-?[0-3]\|[0-9]{1,15}\|cnv_[0-9a-f]{32}"
+_CURSOR = r"-?[0-3]\|[0-9]{1,13}\|cnv_[0-9a-f]{32}"
 T = TypeVar("T")
 
 
@@ -54,6 +56,12 @@ async def list_conversations(
     following = cursors.encode(_written(position(found[limit - 1]))) if len(found) > limit else None
     shown = [conversation_view(each, clock()) for each in found[:limit]]
     return bodies.answer({"conversations": shown, "next_cursor": following}, headers=cursors.link(request, following))
+
+
+@router.get("/report", response_model=AssistantReportOut)
+async def compare_assistant(who: Reading, reports: Uses[AssistantReports]) -> Response:
+    """The cases that the assistant answers against those that are left to persons, with 95 % intervals."""
+    return bodies.answer({"lines": await reports.of(who.tenant)})
 
 
 @router.get("/{item}", response_model=ConversationWithEntriesOut)

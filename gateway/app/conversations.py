@@ -16,7 +16,9 @@ from gateway.conversations.free_text import FreeTextLint
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import ConversationDesk
 from gateway.conversations.reads import ConversationReads
+from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore
+from gateway.conversations.suggestions import Suggestions
 from gateway.conversations.verification import OneTimeLinks
 from gateway.journeys.case_store import CaseStore
 
@@ -30,6 +32,8 @@ class ConversationServices:
     desk: ConversationDesk
     links: OneTimeLinks
     case_system: CaseSystem
+    suggestions: Suggestions
+    reports: AssistantReports
     assistant: Assistant
 
 
@@ -55,7 +59,11 @@ def build_conversations(
         variables,
         build_classifier(ledger, templates).classify,
         templates.answers,
+        path.metrics.assistant_decided,
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
-    return ConversationServices(store, ConversationReads(database), desk, links, case_system, assistant)
+    suggestions = Suggestions(catalog, templates.notes, clock)
+    reports = AssistantReports(database)
+    reads = ConversationReads(database)
+    return ConversationServices(store, reads, desk, links, case_system, suggestions, reports, assistant)

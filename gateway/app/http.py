@@ -107,6 +107,8 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.desk,
         gateway.conversations.links,
         gateway.conversations.case_system,
+        gateway.conversations.suggestions,
+        gateway.conversations.reports,
         _simulations(settings, gateway.templates, gateway.ledger.clock),
     )
 

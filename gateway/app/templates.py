@@ -13,6 +13,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.app.storage import LedgerParts
 from gateway.conversations.answers import AnswerBook, load_answers
+from gateway.conversations.suggestions import load_notes
 from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
 from gateway.templates.borrower_pages import BorrowerPagesFile, read_borrower_pages
@@ -33,6 +34,7 @@ class LoadedTemplates:
     packs: policy.Packs
     reply_interpreter: ReplyInterpreter
     answers: AnswerBook
+    notes: Mapping[str, Sequence[str]]
     folder: Folder
     word_lists: Mapping[str, linting.WordList]
     borrower_pages: BorrowerPagesFile
@@ -87,13 +89,14 @@ async def load_templates(ledger: LedgerParts, profiles: Profiles) -> LoadedTempl
         packs = policy.load_packs(rules)
         interpreter = load_interpreter(rules)
         borrower_pages = read_borrower_pages(path, _built_in_folder())
+        notes = load_notes(rules / "replies" / "answers" / "notes" / "notes.toml")
         answers = load_answers(rules / "replies" / "answers", interpreter.safety.normalise)
     except ValueError as error:
         raise CannotStart(f"policies: {error}") from error
     await versions.keep([(each.id, each.version, each.source.dump()) for each in new], ledger.clock())
     await versions.record_valid([(each.id, each.version, cache.mark(each.source)) for each in new])
     await catalog.refresh()
-    return LoadedTemplates(catalog, packs, interpreter, answers, folder, word_lists, borrower_pages)
+    return LoadedTemplates(catalog, packs, interpreter, answers, notes, folder, word_lists, borrower_pages)
 
 
 def _catalog(

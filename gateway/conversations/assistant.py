@@ -14,7 +14,7 @@ from typing import Any
 from gateway.conversations.answers import AnswerBook
 from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout
 from gateway.conversations.conversation import Conversation
-from gateway.conversations.decide import UNDO, AssistantDecision, AssistantReason, ReplySituation, decide
+from gateway.conversations.decide import UNDO, AssistantDecision, ReplySituation, decide
 from gateway.conversations.follow_ups import EVENTS, PAYMENT_PAUSE, UNDO_WITHIN, FollowUps, written_at
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import Accept
@@ -23,7 +23,7 @@ from gateway.conversations.slots import ReplySlots, slots_of
 from gateway.conversations.store import Act, ConversationStore
 from gateway.conversations.verification import LINK_LASTS, OneTimeLinks
 from gateway.core.clock import Clock
-from gateway.core.conversations import ConversationState, Handler
+from gateway.core.conversations import AssistantReason, ConversationState, Handler
 from gateway.core.errors import InvalidData, UnknownTemplate
 from gateway.core.notifications import Borrower, Notification
 from gateway.core.reasons import Intent
@@ -54,6 +54,7 @@ class AssistantParts:
     variables: Variables
     understand: Understand
     book: AnswerBook
+    observe: Callable[[AssistantReason], None]
 
 
 class Assistant:
@@ -142,7 +143,8 @@ class Assistant:
         link = await self._parts.links.issue(conversation) if decision.link else ""
         if link is None:
             return AssistantDecision(AssistantReason.NO_LINK, person=True), ""
-        values = self._values(conversation.tenant, latest, slots, link)
+        currency = await self._parts.origins.currency(conversation) if slots.amount is not None else ""
+        values = self._values(conversation.tenant, latest, slots, link, currency)
         try:
             known = self._parts.variables(conversation.tenant, decision.template)
         except UnknownTemplate:
@@ -158,7 +160,7 @@ class Assistant:
             await self._parts.cancel(conversation.tenant, result.id, CLIENT)
         return AssistantDecision(AssistantReason.NOT_PERMITTED, person=True, follows=decision.follows), ""
 
-    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str) -> dict[str, Any]:
+    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str, currency: str) -> dict[str, Any]:
         return {
             "hours": self._settings[tenant].hours_for(latest.borrower.locale),
             "link": link,
@@ -166,7 +168,7 @@ class Assistant:
             "days": PAYMENT_PAUSE.days,
             **({"amount": str(slots.amount)} if slots.amount is not None else {}),
             **({"day": slots.day.isoformat()} if slots.day is not None else {}),
-            **({"currency": latest.variables["currency"]} if "currency" in latest.variables else {}),
+            **({"currency": currency} if currency else {}),
         }
 
     async def _record(
@@ -184,6 +186,7 @@ class Assistant:
             return recorded(found, decision, notification_id, said.version if said else "")
 
         await self._parts.store.act(seen.tenant, seen.id, CLIENT, write)
+        self._parts.observe(decision.reason)
 
 
 def recorded(found: Conversation, decision: AssistantDecision, notification_id: str, version: str) -> Act:

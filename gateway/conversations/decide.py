@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from gateway.conversations.answers import AnswerBook
 from gateway.conversations.slots import ReplySlots
-from gateway.core.conversations import FOR_PERSONS
+from gateway.core.conversations import FOR_PERSONS, AssistantReason
 from gateway.core.reasons import Intent
 
 MOST_ANSWERS = 2  # of the assistant in a row, then a person; journeys-and-replies.md C, design 5
 UNDO = "undo_"  # before the intent, once it was confirmed and may be taken back
-
-
-class AssistantReason(StrEnum):
-    """Why the assistant answered, or left it to a person."""
-
-    ANSWERED = "answered"
-    ASKED = "asked"
-    CONFIRMED = "confirmed"
-    UNDONE = "undone"
-    FOR_PERSONS = "for_persons"
-    TWO_ANSWERS = "two_answers"
-    NO_ANSWER = "no_answer"
-    NOT_VERIFIED = "not_verified"
-    SLOTS_MISSING = "slots_missing"
-    HOLDOUT = "holdout"
-    ERASED = "erased"
-    NO_LINK = "no_link"
-    NOT_PERMITTED = "not_permitted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from gateway.conversations.conversation import Conversation
 from gateway.core.codec import notification_from
@@ -10,6 +10,8 @@ from gateway.core.notifications import Notification
 from gateway.storage.database import Database
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import deliveries, notifications, replies
+
+_RECENT = 20  # messages of a case that are looked at for its currency; our choice
 
 
 class Origins:
@@ -32,6 +34,18 @@ class Origins:
 
         found = await self._database.read(read)
         return found if found is not None and found.borrower.addresses.get(conversation.channel) else None
+
+    async def currency(self, conversation: Conversation) -> str:
+        """The currency of the case, by its latest messages that have one; "" where none has. Answers have none."""
+        mine = and_(
+            notifications.c.tenant == conversation.tenant,
+            notifications.c.borrower_id == conversation.borrower_id,
+            notifications.c.case_id == conversation.case_id,
+        )
+        query = select(*WHOLE_NOTIFICATION).where(mine).order_by(notifications.c.id.desc()).limit(_RECENT)
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        found = (notification_from(row).variables.get("currency") for row in rows)
+        return next((str(each) for each in found if each), "")
 
     async def text(self, conversation: Conversation, reply_id: str) -> str:
         """The words of one of its replies; "" where they were erased."""

@@ -29,6 +29,17 @@ class ConversationReads:
         """Everything in the order in which it happened. Words that were erased are ""."""
         return await self._database.read(lambda connection: _entries(connection, conversation))
 
+    async def locale(self, conversation: Conversation) -> str:
+        """The borrower's language, by the message that was replied to; "" where that is gone."""
+        query = (
+            select(*WHOLE_NOTIFICATION)
+            .join(deliveries, deliveries.c.notification_id == notifications.c.id)
+            .join(replies, replies.c.delivery_id == deliveries.c.id)
+            .where(replies.c.id == conversation.reply_id, replies.c.tenant == conversation.tenant)
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        return "" if row is None else notification_from(row).borrower.locale
+
 
 def _entries(connection: Connection, conversation: Conversation) -> list[dict[str, Any]]:
     found = [*_replies(connection, conversation), *_acts(connection, conversation)]

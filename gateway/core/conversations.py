@@ -37,6 +37,24 @@ class ConversationOutcome(StrEnum):
     OTHER = "other"
 
 
+class AssistantReason(StrEnum):
+    """Why the assistant answered, or left it to a person."""
+
+    ANSWERED = "answered"
+    ASKED = "asked"
+    CONFIRMED = "confirmed"
+    UNDONE = "undone"
+    FOR_PERSONS = "for_persons"
+    TWO_ANSWERS = "two_answers"
+    NO_ANSWER = "no_answer"
+    NOT_VERIFIED = "not_verified"
+    SLOTS_MISSING = "slots_missing"
+    HOLDOUT = "holdout"
+    ERASED = "erased"
+    NO_LINK = "no_link"
+    NOT_PERMITTED = "not_permitted"
+
+
 # No machine answers these. A rule's mere mention of them has the intent OTHER, and goes to a person too.
 FOR_PERSONS = frozenset(SAFETY)
 # They take effect, or are acknowledged, where they come.

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.controls import SwitchKind, SwitchScope
+from gateway.core.conversations import AssistantReason
 from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.quotas import TENANT_QUOTAS, QuotaName
 from gateway.core.reasons import Intent, PolicyReason, Violation
@@ -131,6 +132,11 @@ class Meters:
         )
         self._replies = made.counter(
             "replies", "Borrowers' replies by classified intent.", provider=names, intent=Intent
+        )
+        self._assistant = made.counter(
+            "assistant_decisions",
+            "Replies that the assistant looked at, by why it answered or left them to a person.",
+            reason=AssistantReason,
         )
         self._callbacks = made.counter(
             "callbacks_refused", "Rejected provider callbacks.", provider=names, reason=CallbackRefusal

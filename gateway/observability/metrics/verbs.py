@@ -76,6 +76,10 @@ class Metrics(Meters):
     def replied(self, provider: str, intent: str) -> None:
         self._series.count(self._replies, provider=provider, intent=intent)
 
+    def assistant_decided(self, reason: str) -> None:
+        """The assistant has answered a reply, or left it to a person."""
+        self._series.count(self._assistant, reason=reason)
+
     def opted_out(self, source: str, seconds: float) -> None:
         """An opt-out is in force, this long after it arrived."""
         self._series.observe(self._opt_out_time, seconds, source=source)

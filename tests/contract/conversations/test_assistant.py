@@ -248,7 +248,7 @@ async def test_the_balance_is_shown_behind_the_link_and_kept_nowhere(line: Line)
     finally:
         await runner.cleanup()
     assert [text for _, text in asked] == ['{"case_id":"C-1","borrower_id":"B-1"}']
-    assert "8765" not in await line.everything()
+    assert "8765.4" not in await line.everything()
 
 
 async def test_a_case_system_that_is_away_is_a_persons(line: Line) -> None:
@@ -260,6 +260,25 @@ async def test_a_case_system_that_is_away_is_a_persons(line: Line) -> None:
     assert "A colleague will answer you" in shown
     after = await line.conversation()
     assert (after.state, after.handler, after.urgency) == (ConversationState.WAITING, Handler.PERSON, Urgency.ROUTINE)
+
+
+async def test_the_report_compares_with_cases_left_to_persons(line: Line) -> None:
+    """Each case is in the arm that its id gives it; what was written later counts there."""
+    await line.writes("我還欠多少錢", "SM1")
+    await line.writes("我要投訴你們", "SM2")
+    reports = line.gateway.conversations.reports
+    with_it, without = await reports.of(line.tenant)
+    assert (with_it["arm"], with_it["conversations"], with_it["complained"]["hits"]) == ("assistant", 1, 1)
+    assert (without["arm"], without["conversations"], without["paid"]["value"]) == ("holdout", 0, None)
+
+
+async def test_a_case_of_the_holdout_is_a_persons(line: Line) -> None:
+    """The reply waits as if there were no assistant, and the arm is recorded."""
+    line.settings[line.tenant] = AssistantSettings(hours=HOURS, holdout=0.9)
+    held = in_assistant_holdout(line.tenant, "C-1", 0.9)
+    await line.writes("我還欠多少錢", "SM1")
+    assert (await line.templates() == []) is held
+    assert (await line.conversation()).arm == ("holdout" if held else "assistant")
 
 
 async def test_the_holdout_is_always_of_the_same_cases() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateway.storage.online_migration import keep_room
 
 revision = "0057"
-down_revision = "0055"
+down_revision = "0056"
 
 
 def upgrade() -> None:
