@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.conversations.conversation import Conversation
-from gateway.web.sentences import channel_name, reason_text
+from gateway.web.sentences import reason_text
 from gateway.web.translations import PageTexts
 
 _BY = ("borrower", "assistant")  # actors that have a text; others are people or keys
@@ -32,7 +32,7 @@ def talk_view(t: PageTexts, found: Conversation, who: Callable[[str], str], now:
         "case_id": found.case_id,
         "state": found.state,
         "what": t.maybe(f"intent_{found.intent}", found.intent),
-        "channel": channel_name(t, found.channel),
+        "channel": t.channel(found.channel),
         "urgency": found.urgency.name.lower(),
         "since": t.when(found.replied_at),
         "by": t.when(found.review_by),
@@ -51,7 +51,7 @@ def entries_view(t: PageTexts, entries: Sequence[Mapping[str, Any]], who: Callab
             "who": t(f"talk_by_{each['by']}") if each["by"] in _BY else who(each["by"]),
             "did": t.maybe(f"talk_did_{each['kind']}", each["kind"].replace("_", " ")),
             "when": t.when(datetime.fromisoformat(each["at"])),
-            "channel": channel_name(t, each["channel"]) if each["channel"] else "",
+            "channel": t.channel(each["channel"]) if each["channel"] else "",
             "why": t.maybe(f"talk_why_{each['reason']}", reason_text(t, each["reason"])) if each["reason"] else "",
             "meant": ", ".join(t.maybe(f"intent_{one}", one) for one in each["intents"]),
             "came_to": t.maybe(f"talk_state_{each['state']}", each["state"]) if each["state"] else "",
