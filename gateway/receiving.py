@@ -162,8 +162,15 @@ class CallbackReceiver:
         return "for_review" if kept else "unverified"
 
     def _matched(self, receipt: Receipt) -> ReceiptFor:
-        named = self._resources.open_reference(receipt.reference) if receipt.reference else None
+        named = self._open(receipt.provider, receipt.reference)
         return ReceiptFor(receipt, *named) if named else ReceiptFor(receipt)
+
+    def _open(self, provider: str, reference: str) -> tuple[str, int] | None:
+        """The delivery and attempt that a reference names; None for none, and for one that is refused."""
+        named = self._resources.open_reference(reference) if reference else None
+        if reference and named is None:
+            self._observer.reference_refused(provider)
+        return named
 
     async def _apply_feedback(self, provider: str, arrived: ReceiptFor) -> None:
         """Before the receipt is recorded: if this process dies in between, the provider sends it again."""
@@ -231,9 +238,8 @@ class CallbackReceiver:
 
     async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
         channel = self._resources.providers[provider].channel
-        named = self._resources.open_reference(reply.reference) if reply.reference else None
+        named = self._open(provider, reply.reference)
         if reply.reference and named is None:
-            self._observer.reply_unverified(provider)
             return []  # to an address that was not signed here
         try:
             if reply.identity and not named:

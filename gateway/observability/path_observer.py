@@ -169,9 +169,10 @@ class PathObserver:
         self._log("report refused", [{"provider": provider, "reason": CallbackRefusal.QUEUE_FULL}])
         self._metrics.callback_refused(provider, CallbackRefusal.QUEUE_FULL)
 
-    def reply_unverified(self, provider: str) -> None:
-        """A reply came to an address that carries no valid signature; it is ignored."""
-        self._log("reply unverified", [{"provider": provider}])
+    def reference_refused(self, provider: str) -> None:
+        """A callback has a reference that no signing key verifies: forged, or signed by a key that was removed."""
+        self._log("reference refused", [{"provider": provider}])
+        self._metrics.callback_refused(provider, CallbackRefusal.UNVERIFIED_REFERENCE)
 
     def reply_not_answered(self, provider: str, failure: SendFailure) -> None:
         """A reply is recorded and in force, but its confirmation could not be sent."""

@@ -132,6 +132,8 @@ async def test_a_forged_report_changes_nothing_and_is_counted(raw: bytes) -> Non
         exposed = gateway.path.metrics.render()[0].decode()
         counted = [line for line in exposed.splitlines() if 'result="for_review"' in line and line.endswith(" 1.0")]
         assert len(counted) == 1
+        refused = 'gateway_callbacks_refused_total{provider="mail",reason="unverified_reference"} '
+        assert f"{refused}{float(b'X: y' not in raw)}" in exposed
         assert len(await gateway.operations.reviews.waiting("acme", None, 10)) == 1
 
 

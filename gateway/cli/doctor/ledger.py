@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Engine, and_, create_engine, exists, func, or_, select, text
@@ -21,7 +22,14 @@ from gateway.core.states import TemplateState
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS, is_pooled, postgresql_engine
 from gateway.storage.migrate import pending_migration_on
-from gateway.storage.schema import api_keys, processes, provider_templates, template_editions, webhook_endpoints
+from gateway.storage.schema import (
+    api_keys,
+    processes,
+    provider_templates,
+    template_editions,
+    users,
+    webhook_endpoints,
+)
 
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
 _EXPIRES_SOON = timedelta(days=14)  # our choice: long enough for a change at a lender's case system
@@ -42,11 +50,11 @@ async def check(settings: Settings, clock: Clock) -> list[CheckResult]:
     """Problems of the server of GATEWAY_DATABASE_URL, and of what is stored in the ledger."""
     if not settings.database_url or settings.database_url.startswith("sqlite"):
         path = settings.database_url.removeprefix("sqlite:///") or embedded_ledger(settings.data_dir)
-        return await asyncio.to_thread(_check_sqlite, Path(path), clock)
-    return await asyncio.to_thread(_check, settings.database_url, clock)
+        return await asyncio.to_thread(_check_sqlite, Path(path), settings, clock)
+    return await asyncio.to_thread(_check, settings.database_url, settings, clock)
 
 
-def _check_sqlite(path: Path, clock: Clock) -> list[CheckResult]:
+def _check_sqlite(path: Path, settings: Settings, clock: Clock) -> list[CheckResult]:
     """What the embedded ledger stores; its file is checked by host.sqlite."""
     if not path.exists():
         return [skipped("ledger", "the ledger is SQLite, and not there yet: see host.sqlite")]
@@ -55,7 +63,7 @@ def _check_sqlite(path: Path, clock: Clock) -> list[CheckResult]:
         with engine.connect() as connection:
             if missing := pending_migration_on(connection):
                 return [warning("ledger.migrations", missing, "gateway serve migrates it when it starts")]
-            return _stored(connection, clock) or [
+            return _stored(connection, settings, clock) or [
                 ok("ledger", "no API key expires soon, every webhook is taken, and providers' templates are usable")
             ]
     except SQLAlchemyError as broken:
@@ -65,7 +73,7 @@ def _check_sqlite(path: Path, clock: Clock) -> list[CheckResult]:
         engine.dispose()
 
 
-def _check(url: str, clock: Clock) -> list[CheckResult]:
+def _check(url: str, settings: Settings, clock: Clock) -> list[CheckResult]:
     remedy = "check GATEWAY_DATABASE_URL, the server, and the network between"
     try:
         engine = postgresql_engine(url)
@@ -73,7 +81,7 @@ def _check(url: str, clock: Clock) -> list[CheckResult]:
         return [error("ledger.reachable", f"the URL can't be used ({type(broken).__name__})", remedy)]
     try:
         with engine.connect() as connection:
-            return [*pooler(engine, connection), *_on(connection, clock)]
+            return [*pooler(engine, connection), *_on(connection, settings, clock)]
     except SQLAlchemyError as broken:
         # The driver's message is left out: it may have the user and the host.
         cause = getattr(broken, "orig", None) or broken
@@ -82,7 +90,7 @@ def _check(url: str, clock: Clock) -> list[CheckResult]:
         engine.dispose()
 
 
-def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
+def _on(connection: Connection, settings: Settings, clock: Clock) -> list[CheckResult]:
     found = judge(_settings(connection, _ASKED))
     found += skew(connection, clock)
     missing = pending_migration_on(connection)
@@ -91,11 +99,35 @@ def _on(connection: Connection, clock: Clock) -> list[CheckResult]:
     found.append(ok("ledger.migrations", "the schema is what this version needs"))
     # Behind a pooler, its own limits count, which only its administrator can see.
     room = [] if is_pooled(connection) else connections(connection, clock)
-    return [*found, *room, *_stored(connection, clock)]
+    return [*found, *room, *_stored(connection, settings, clock)]
 
 
-def _stored(connection: Connection, clock: Clock) -> list[CheckResult]:
-    return [*webhooks(connection), *keys(connection, clock), *templates_of_providers(connection)]
+def _stored(connection: Connection, settings: Settings, clock: Clock) -> list[CheckResult]:
+    return [
+        *webhooks(connection),
+        *keys(connection, clock),
+        *templates_of_providers(connection),
+        *readers_of_reports(connection, settings.providers),
+    ]
+
+
+def readers_of_reports(connection: Connection, providers: Sequence[Mapping[str, Any]]) -> list[CheckResult]:
+    """Providers of whose unverified reports nobody is named to read, or a tenant that has no people and no keys."""
+    sending = set(connection.execute(select(api_keys.c.tenant).distinct()).scalars())
+    known = sending | set(connection.execute(select(users.c.tenant).distinct()).scalars())
+    found = []
+    for each in providers:
+        options = each.get("options", {})
+        named = options.get("unverified_tenant", "")
+        if named and named not in known:
+            what = f"unverified_tenant is {named}, which has no API key and no people: nobody reads its reviews"
+        elif options.get("complaints_address") and not named and len(sending) > 1:
+            what = "there are several tenants, so complaints that name no message are not kept for anybody"
+        else:
+            continue
+        remedy = "name the tenant whose people read them in the provider's option unverified_tenant"
+        found.append(warning(f"provider.{each['name']}", what, remedy))
+    return found
 
 
 def keys(connection: Connection, clock: Clock) -> list[CheckResult]:

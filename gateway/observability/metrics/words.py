@@ -68,6 +68,7 @@ class CallbackRefusal(StrEnum):
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     QUEUE_FULL = "queue_full"
+    UNVERIFIED_REFERENCE = "unverified_reference"
 
 
 class LedgerOperation(StrEnum):

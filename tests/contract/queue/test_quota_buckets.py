@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,23 @@ async def test_many_processes_take_what_there_is_and_no_more(redis_url: str) -> 
         await client.aclose()
     assert sum(taken) == 700
     assert [each.remaining for each in states] == [300, 0]
+
+
+async def test_requests_that_come_together_share_round_trips(redis_url: str) -> None:
+    """A hundred at once cost two: the first goes by itself, the others while it is under way."""
+    client = connect(redis_url)
+    buckets, trips = QuotaBuckets(client), []
+    script = buckets._script
+
+    async def counted(*given: Any) -> Any:
+        trips.append(given)
+        return await script(*given)
+
+    buckets._script = counted  # type: ignore[assignment]
+    charges = [Charge(bucket(1_000, owner="together"), 1), Charge(day(1_000, owner="together"), 1)]
+    await asyncio.gather(*(buckets.take(charges) for _ in range(100)))
+    await client.aclose()
+    assert len(trips) <= 2
 
 
 async def test_many_processes_stay_within_the_rate(redis_url: str) -> None:

@@ -121,6 +121,31 @@ async def test_a_repeated_request_counts_no_second_notification(tmp_path: Path, 
         assert (await client.post("/v1/notifications", request(4))).status == 429
 
 
+async def test_a_request_costs_one_round_trip(tmp_path: Path, redis_url: str) -> None:
+    """However many limits it falls under; a batch costs a second one for its items, and a replay to give them back."""
+    quota = {"notifications_per_day": 99, "key": {"notifications_per_day": 99, "requests_per_second": 99}}
+    async with limited(tmp_path, redis_url, **quota) as (client, gateway):
+        buckets, trips = gateway.redis.quota_buckets, []
+        script = buckets._script
+
+        async def counted(*given: Any) -> Any:
+            trips.append(given)
+            return await script(*given)
+
+        buckets._script = counted
+        once, two = {"Idempotency-Key": "one"}, {"notifications": [request(2), request(3)]}
+        for cost, status, sent in (
+            (1, 202, client.post("/v1/notifications", request(), headers=once)),
+            (2, 200, client.post("/v1/notifications", request(), headers=once)),
+            (1, 200, client.get("/v1/notifications")),
+            (2, 202, client.post("/v1/notifications/batch", two)),
+            (0, 200, client.get("/healthz")),
+        ):
+            trips.clear()
+            assert (await sent).status == status
+            assert len(trips) == cost
+
+
 async def test_the_fields_of_both_limits_are_in_the_response(tmp_path: Path, redis_url: str) -> None:
     """A single request and a batch say what is left of requests and of notifications."""
     async with limited(tmp_path, redis_url, notifications_per_day=9) as (client, _):

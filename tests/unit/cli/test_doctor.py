@@ -36,7 +36,7 @@ from gateway.cli.doctor.finding import CheckResult, Level
 from gateway.core.signing import Signer
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database
-from gateway.storage.schema import webhook_endpoints
+from gateway.storage.schema import api_keys, webhook_endpoints
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.ledgers import empty_sqlite
 from tests.support.smsc import Smsc
@@ -266,6 +266,24 @@ async def test_keys_that_expire_soon_are_found(empty_postgresql: str) -> None:
     await keys.create("acme", "", ["read"], began)
     [found] = await database.read(lambda connection: ledger.keys(connection, now))
     assert (found.check, found.level, made[13] in found.what) == ("ledger.keys", Level.WARNING, True)
+    await database.close()
+
+
+async def test_somebody_is_named_to_read_unverified_reports(tmp_path: Path) -> None:
+    """One tenant reads its own; of several one has to be named, and has to be there."""
+    database = Database(empty_sqlite(tmp_path))
+    mail: dict[str, Any] = {"name": "mail", "options": {"complaints_address": "complaints@lender.example"}}
+    misspelt = {"name": "mail", "options": {**mail["options"], "unverified_tenant": "acmee"}}
+    named = {"name": "mail", "options": {**mail["options"], "unverified_tenant": "acme"}}
+    seen = []
+    for tenant in ("acme", "other"):
+        row = {"id": tenant, "tenant": tenant, "name": "", "digest": "", "scopes": "", "created_at": now()}
+        await database.write(lambda connection, row=row: connection.execute(api_keys.insert(), [row]))
+        seen += [
+            len(await database.read(lambda connection, one=one: ledger.readers_of_reports(connection, [one])))
+            for one in (mail, misspelt, named, {"name": "sms"})
+        ]
+    assert seen == [0, 1, 0, 0, 1, 1, 0, 0]
     await database.close()
 
 
