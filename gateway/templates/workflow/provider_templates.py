@@ -24,7 +24,7 @@ from gateway.templates.checks.provider_templates import check_provider_template,
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.message_forms import MessageForms, put_template
 from gateway.templates.repository import TemplateFiles, TemplateRepository
-from gateway.templates.translatable import translatable
+from gateway.templates.translatable import translatable, worded
 from gateway.templates.workflow.compatibility import Consequence
 from gateway.templates.workflow.preview import Sample, rendered
 from gateway.templates.workflow.refusals import BadText, NoSuchVersion, WrongState
@@ -77,6 +77,7 @@ class ProviderTemplates:
         self._store = versions
         self._repository = repository
         self._forms = forms
+        self._profiles = profiles
         self._providers = {
             name: each for name, each in providers.items() if needs_form(profiles, each.channel, each.capability)
         }
@@ -170,7 +171,7 @@ class ProviderTemplates:
                 "provider_template",
                 translatable(
                     "{channel} is not used for it in {locales}: the template of {provider} is not usable ({state})",
-                    channel=channel,
+                    channel=worded(self._profiles[channel].title),
                     provider=provider,
                     state=state,
                     locales=", ".join(locales),

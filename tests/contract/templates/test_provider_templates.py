@@ -170,7 +170,7 @@ async def test_publishing_names_the_channel_that_will_not_be_used(database: Data
         await harness.workflow.publish("acme", TEMPLATE, number, "user:bob", "go")
     [found] = refused.value.warnings
     assert found.code == "provider_template"
-    assert found.detail == "sms is not used for it in en-US: the template of meta is not usable (none)"
+    assert found.detail == "SMS is not used for it in en-US: the template of meta is not usable (none)"
     await entered(harness, number)
     await reported(harness, number, TemplateStatus.SUBMITTED)
     await reported(harness, number, APPROVED)
