@@ -63,7 +63,7 @@ class _View:
             await parts[Store].ages(now, tenant),
             await self._activity.last_hour(now),
             await read_processes(parts[Database]),
-            [each for each in switches if tenant is None or each.tenant in ("", tenant)],
+            [each for each in switches if tenant is None or each.concerns(tenant)],
             {name: provider.channel for name, provider in parts[ConfiguredChannels].providers.items()},
             (await parts[Probe].ask()).checks,
             max((each.oldest_seconds(now) for each in await parts[WebhookEndpoints].waiting(tenant)), default=0.0),

@@ -70,7 +70,7 @@ async def test_the_platform_sees_all_tenants_together(app_client: AppClient) -> 
     await app_client.gateway.path.controls.set(
         SwitchKind.PAUSE, SwitchScope.ALL, "", "acme", "wrong amounts", "key:x", None
     )
-    for role, accepted, whose in (("platform", 2, "all tenants"), ("viewer", 0, "operations")):
+    for role, accepted, whose in (("platform", 2, "all lenders"), ("viewer", 0, "operations")):
         async with await _signed_in(app_client, "operations", role) as visitor, visitor.get("/ops") as answer:
             text = await answer.text()
         assert f"accepted: {accepted}; sent to providers: 0." in text
@@ -116,13 +116,16 @@ async def test_views_are_few(app_client: AppClient, monkeypatch: pytest.MonkeyPa
 
 async def test_a_pause_is_told_to_whom_it_concerns(app_client: AppClient) -> None:
     """One tenant's reasons are not shown to another; what stops everybody is."""
+    controls = app_client.gateway.path.controls
     for tenant, why in (("acme", "wrong amounts"), ("", "provider moves")):
-        await app_client.gateway.path.controls.set(SwitchKind.PAUSE, SwitchScope.ALL, "", tenant, why, "key:x", None)
+        await controls.set(SwitchKind.PAUSE, SwitchScope.ALL, "", tenant, why, "key:x", None)
+    await controls.set(SwitchKind.PAUSE, SwitchScope.TENANT, "third", "", "has not paid us", "user:platform", None)
     for tenant, told in (("acme", True), ("other", False)):
         async with await _signed_in(app_client, tenant) as visitor, visitor.get("/ops") as answer:
             text = await answer.text()
         assert ("wrong amounts" in text) is told
         assert "provider moves" in text
+        assert "has not paid us" not in text
         assert "API key x" in text
 
 
