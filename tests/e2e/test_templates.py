@@ -392,6 +392,27 @@ async def test_a_team_works_in_a_folder_by_command_line(office: Office, tmp_path
     assert (await office.editor.get(f"{TEMPLATE}/live")).json["number"] == 0
 
 
+async def test_a_template_for_a_purpose_by_command_line(office: Office) -> None:
+    """Made for a purpose, found by the approver in the queue, and nothing has become of it yet."""
+    chosen = ("--locale", "en-US", "--locale", "zh-TW", "--channel", "sms", "--channel", "email")
+    made = await office.command(
+        office.editor, "new", "promise", "--purpose", "promise-reminder", "--title", "Promise", *chosen, "--json"
+    )
+    assert {"zh-TW/sms.liquid", "en-US/email.md.liquid"} <= json.loads(made)["files"].keys()
+    submit = await office.editor.post(
+        "/v1/templates/promise/versions/1/submit", {"comment": "please read"}, headers={"If-Match": '"1"'}
+    )
+    assert submit.status == 200
+    [waiting] = json.loads(await office.command(office.approver, "waiting", "--json"))
+    assert (waiting["waits"], waiting["stored"]["template"], waiting["title"]) == ("approve", "promise", "Promise")
+    own = (await office.editor.get("/v1/templates/waiting")).json["waiting"]
+    assert [each["waits"] for each in own] == ["others"]
+    results = (await office.editor.get("/v1/templates/promise/versions/1/results")).json
+    assert (results["counts"]["sent"], results["complete"], results["before"]) == (0, True, "")
+    spoken = (await office.editor.post("/v1/templates/promise/preview", {"number": 1})).json["previews"][0]["spoken"]
+    assert any("Thank you for telling us" in each["words"] for each in spoken)
+
+
 async def test_a_test_that_cannot_be_sent_says_why(office: Office) -> None:
     """A refusal of the provider is the outcome; a pause and too many tests are refused before anything is sent."""
     test = {"channel": "sms", "address": REFUSED_PHONE}
