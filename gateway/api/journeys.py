@@ -32,6 +32,7 @@ from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
+from gateway.identity.users import Role
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.definition import BadDefinition, schema
 from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
@@ -215,10 +216,13 @@ async def decide_journey(
 ) -> Response:
     """A person's act, with the reason: on the gate (approve, refuse, reopen), or the journey (pause, resume, end).
 
-    A gate is approved by persons: each on the page, or by a key that was made for that person. A key of a person's acts
-    as that person. ``reopen`` also has a journey go on that was set aside, because it could not be decided.
+    A gate is approved by supervisors: each on the page, or by a key that was made for that person. A key of a person's
+    acts as that person. ``reopen`` also has a journey go on that was set aside, because it could not be decided.
     """
     given = await bodies.read_model(request, ReviewIn)
+    role = who.key.owner_role
+    if act == "approve" and role is not None and not role.may(Role.SUPERVISOR):
+        raise Problem("forbidden", "The person whose key it is needs the role supervisor or compliance.")
     acts = {
         "approve": persons.approve,
         "refuse": persons.refuse,

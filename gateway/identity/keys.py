@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select, update
 
 from gateway.core.signing import Signer
-from gateway.identity.users import User
+from gateway.identity.users import Role, User
 from gateway.storage.database import Database
 from gateway.storage.schema import api_keys, users
 
@@ -68,6 +68,7 @@ class ApiKey:
     expires_at: datetime | None = None
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     user_id: str = ""
+    owner_role: Role | None = None  # of that user
 
     @property
     def person(self) -> str:
@@ -184,7 +185,7 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def _with_owners() -> Select[Any]:
-    return select(api_keys, users.c.disabled_at).outerjoin(users, users.c.id == api_keys.c.user_id)
+    return select(api_keys, users.c.disabled_at, users.c.role).outerjoin(users, users.c.id == api_keys.c.user_id)
 
 
 def _key(row: Any) -> ApiKey:
@@ -199,4 +200,5 @@ def _key(row: Any) -> ApiKey:
         row.expires_at,
         tuple(map(ip_network, row.networks.split())),
         row.user_id,
+        Role(row.role) if row.role is not None else None,
     )

@@ -25,6 +25,8 @@ router = APIRouter(prefix="/journeys", route_class=PageRoute, include_in_schema=
 
 # Who decides on a case's journey: supervisors at the desk, and who approves definitions.
 _DECIDE = (Role.SUPERVISOR, Role.APPROVER)
+# A gate takes two people, and who works in both ladders of roles has two accounts: one ladder alone approves.
+_APPROVE = (Role.SUPERVISOR,)
 _SHOWN = 50  # journeys on a page; our choice
 _LEAST_REASON, _LONGEST_REASON = 3, 500  # as the API's
 _ACTS = {
@@ -67,6 +69,8 @@ async def show_course(
         return await message(request, 404, "nothing_here")
     may = any(session.user.role.may(each) for each in _DECIDE)
     acts = _ACTS.get(found["state"], ("pause", "end")) if may else ()
+    if not any(session.user.role.may(each) for each in _APPROVE):
+        acts = tuple(each for each in acts if each != "approve")
     acts = tuple(each for each in acts if each != "resume" or found["held_by"])
     who = await display_names(request, session)
     label = {
@@ -118,7 +122,7 @@ async def decide(
     persons: Uses[JourneyActs],
 ) -> Response:
     """A person's act, with the reason."""
-    session, form = await authenticated_form(request, *_DECIDE)
+    session, form = await authenticated_form(request, *(_APPROVE if act == "approve" else _DECIDE))
     reason = form.get("reason", "").strip()
     if not _LEAST_REASON <= len(reason) <= _LONGEST_REASON or "\x00" in reason:
         return await message(request, 422, "journey_reason_missing")

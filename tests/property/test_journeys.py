@@ -18,6 +18,7 @@ from gateway.journeys.advance import advance, enter, exit_reason
 from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan, facts_of, merged
 from gateway.journeys.definition import JourneyDefinition, from_document
+from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import JourneyFacts, JourneyState, SentStep
 from gateway.journeys.simulation import SimulationSetup, simulate
 from tests.support.journey_cases import DAY, START, snapshot
@@ -44,6 +45,8 @@ def _definitions(draw: st.DrawFn) -> JourneyDefinition:
         if kind == "message":
             step |= {"template": "overdue-first", "route": ["sms", "email"]}
             step["wait"] = {"until": draw(st.lists(st.sampled_from(["read", "failed"]))), "longest": draw(_durations)}
+            if draw(st.booleans()):
+                step["each"] = "instalment"
         elif kind == "gate":
             step |= {"gate": {"expires": draw(_durations)}, "emits": "case.legal_step_approved"}
         elif kind == "event":
@@ -142,12 +145,14 @@ def test_an_exit_beats_everything(definition: JourneyDefinition, course: list[tu
         assert journey.due_at is None or journey.due_at > now or journey.ended
 
 
-@given(_definitions(), st.booleans())
-def test_a_journey_ends(definition: JourneyDefinition, read: bool) -> None:
+@given(_definitions(), st.integers(0, 15))
+def test_a_journey_ends(definition: JourneyDefinition, instalments: int) -> None:
     """Called again whenever it is due, it comes to its end or to a person, after a bounded number of calls."""
-    known = JourneyFacts(CaseRecord("C", snapshot(), plans={}))
+    plan = RepaymentPlan("a", Decimal(9), instalments, date(2026, 12, 31), START)
+    known = JourneyFacts(CaseRecord("C", snapshot(), plans={"a": plan} if instalments else {}))
     journey, now, sent = enter(definition, "jny", "C", START), START, 0
-    for _ in range(4 * len(definition.steps) + 4):
+    steps = for_plan(definition, known.case).steps
+    for _ in range(4 * len(steps) + 4):
         done = advance(definition, journey, known, now)
         sent += sum(isinstance(each, Send) for each in done.actions)
         journey = done.journey
@@ -156,7 +161,7 @@ def test_a_journey_ends(definition: JourneyDefinition, read: bool) -> None:
         assert journey.due_at > now
         now = journey.due_at
     assert journey.state in (JourneyState.EXITED, JourneyState.REVIEW)
-    assert sent <= len(definition.steps)
+    assert sent <= len(steps)
     assert len({each.step for each in journey.steps}) == len(journey.steps)
 
 

@@ -61,7 +61,7 @@ async def offer_reached(gateway: Gateway) -> None:
     await gateway.ledger.database.write(lambda connection: connection.exec_driver_sql(sent))
 
 
-async def person(gateway: Gateway, name: str, role: str = "approver") -> User:
+async def person(gateway: Gateway, name: str, role: str = "supervisor") -> User:
     """A user of acme's."""
     users = gateway.ledger.users
     return await users.add("acme", name, f"{name}@acme.example.com", role, "correct horse battery staple", NOW)

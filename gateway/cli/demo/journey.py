@@ -118,7 +118,7 @@ async def _people(gateway: Gateway) -> dict[str, Any]:
     """Two people who may decide, and where they sign in."""
     password, settings = secrets.token_urlsafe(15), gateway.ledger.settings
     for email, name in _PEOPLE:
-        await gateway.ledger.users.add(_TENANT, name, email, Role.APPROVER, password, gateway.ledger.clock())
+        await gateway.ledger.users.add(_TENANT, name, email, Role.SUPERVISOR, password, gateway.ledger.clock())
     url = f"http://{settings.host}:{settings.port}"
     return {"url": url, "users": [email for email, _ in _PEOPLE], "password": password}
 

@@ -60,6 +60,9 @@ async def test_each_refusal_has_its_own_problem(gateway: Gateway, system: Client
     await offer_reached(gateway)
     machine = await system.post(path, CHECKED)
     assert (machine.status, machine.problem) == (403, "person_needed")
+    editor = system.holding(await key_of(gateway, await person(gateway, "eva", "editor")))
+    refused = await editor.post(path, CHECKED)
+    assert (refused.status, refused.problem) == (403, "forbidden")
     assert (await ann.post(path, CHECKED)).json["approvals"] == 1
     for again in (ann, anns_other):
         twice = await again.post(path, CHECKED)
