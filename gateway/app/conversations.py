@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from gateway.app.embedded.errors import CannotStart
 from gateway.app.pipeline import PathParts
 from gateway.app.stages import build_classifier
 from gateway.app.storage import LedgerParts
@@ -16,6 +17,7 @@ from gateway.conversations.free_text import FreeTextLint
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import ConversationDesk
 from gateway.conversations.reads import ConversationReads
+from gateway.conversations.reply_model import ReplyModelReader, open_model
 from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore
 from gateway.conversations.suggestions import Suggestions
@@ -60,6 +62,7 @@ def build_conversations(
         build_classifier(ledger, templates).classify,
         templates.answers,
         path.metrics.assistant_decided,
+        _model(ledger),
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
@@ -67,3 +70,11 @@ def build_conversations(
     reports = AssistantReports(database)
     reads = ConversationReads(database)
     return ConversationServices(store, reads, desk, links, case_system, suggestions, reports, assistant)
+
+
+def _model(ledger: LedgerParts) -> ReplyModelReader | None:
+    settings = ledger.settings.reply_model
+    try:
+        return open_model(settings) if settings is not None else None
+    except ValueError as error:
+        raise CannotStart(str(error)) from error

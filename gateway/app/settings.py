@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.conversations.assistant_settings import AssistantSettings
+from gateway.conversations.reply_model import ReplyModelSettings
 from gateway.core.private_files import private_directory
 from gateway.identity.oidc import OidcSettings
 from gateway.identity.quotas import TenantQuota
@@ -72,6 +73,10 @@ class Settings(BaseSettings):
     # JSON: {"acme": {"hours": {"en": "Mon to Fri, 09:00 to 18:00"}, "holdout": 0.1, "case_url": "https://…"}}: tenants
     # whose borrowers the assistant answers; none by default. See ops/replies.md.
     assistant: dict[str, AssistantSettings] = Field(default_factory=dict)
+
+    # JSON: {"kind": "openai", "options": {"url": "https://llm.internal/v1", "model": "…", "key_file": "…"}}: a language
+    # model that reads what rules and weights did not understand; none by default. See ops/replies.md.
+    reply_model: ReplyModelSettings | None = None
 
     # JSON: {"issuer": "https://login.acme.example", "client_id": …, "client_secret": …, "roles": {"gateway-editors":
     # "editor"}, "tenant": "acme", …}: sign-in by OpenID Connect. See ops/operating.md.

@@ -7,7 +7,7 @@ record is written only over the state that was decided on. What it can't or may 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.conversations.decide import UNDO, AssistantDecision, ReplySituation
 from gateway.conversations.follow_ups import EVENTS, PAYMENT_PAUSE, UNDO_WITHIN, FollowUps, written_at
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import Accept
+from gateway.conversations.reply_model import ReplyModelReader
 from gateway.conversations.requests import CLIENT, answer_request, assistant_key
 from gateway.conversations.slots import ReplySlots, slots_of
 from gateway.conversations.store import Act, ConversationStore
@@ -55,6 +56,7 @@ class AssistantParts:
     understand: Understand
     book: AnswerBook
     observe: Callable[[AssistantReason], None]
+    model: ReplyModelReader | None = None
 
 
 class Assistant:
@@ -87,13 +89,23 @@ class Assistant:
         if latest is None or not text:
             await self._record(conversation, AssistantDecision(AssistantReason.ERASED, person=True))
             return
-        said = self._parts.understand(text, latest.borrower)
+        said = await self._understood(text, latest.borrower)
         situation = self._situation(conversation, latest.borrower, text, said)
         decision = decide(situation, self._parts.book)
         read_back = await self._read_back(conversation, decision, latest.borrower) or situation.slots
         await self._have_follow(conversation, decision, read_back)
         decision, notification_id = await self._answer(conversation, latest, decision, situation.slots)
         await self._record(conversation, decision, notification_id, said)
+
+    async def _understood(self, text: str, borrower: Borrower) -> Understanding:
+        """What rules and weights say; where they understand nothing, what the model says, if there is one."""
+        said = self._parts.understand(text, borrower)
+        unread = said.intents == (Intent.OTHER,) and not said.rules and not said.holds
+        book, model = self._parts.book, self._parts.model
+        if model is None or not unread or book.says_yes(text) or book.says_undo(text):
+            return said
+        intent = await model.read(text, borrower)
+        return said if intent is None else replace(said, intents=(intent,), version=f"{said.version}+{model.version}")
 
     def _situation(
         self, conversation: Conversation, borrower: Borrower, text: str, said: Understanding
