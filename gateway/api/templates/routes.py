@@ -123,7 +123,7 @@ async def get_glossary(workflow: Uses[TemplateWorkflow], who: Reading) -> Respon
 
 
 @router.put("/glossary", response_model=Glossary, responses={409: {"description": ""}}, openapi_extra=body(GlossaryIn))
-async def replace_glossary(request: Request, workflow: Uses[TemplateWorkflow], who: Editing) -> Response:
+async def save_glossary(request: Request, workflow: Uses[TemplateWorkflow], who: Editing) -> Response:
     """Replace the glossary. 409 where somebody has saved it since."""
     given = await bodies.read_model(request, GlossaryIn, _LIMITS)
     with answers.refusals():

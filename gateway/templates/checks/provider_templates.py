@@ -15,7 +15,7 @@ from gateway.core.provider_templates import ProviderTemplate, Slot, SlotIssue
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import Translatable, translatable
-from gateway.templates.workflow.preview import Sample, rendered
+from gateway.templates.workflow.preview import REFERENCE, Sample, rendered
 
 # A shared text, or an output.
 _PIECE = re.compile(r"(\{%-?\s*render\b[^%]*%\})|\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)
@@ -47,7 +47,8 @@ def proposal(source: str, constant: Callable[[str], str]) -> tuple[str, tuple[Sl
 def filled(version: TemplateVersion, channel: str, template: ProviderTemplate, sample: Sample) -> tuple[str, list[str]]:
     """What the provider's template says to a sample borrower, and the values. Raises RenderFailed."""
     expressions = [slot.expression for slot in template.slots]
-    values = version.evaluate(channel, sample.locale, sample.variables, sample.name, expressions, sample.jurisdiction)
+    known = (sample.variables, sample.name)
+    values = version.evaluate(channel, sample.locale, *known, expressions, sample.jurisdiction, REFERENCE)
     try:
         return template.filled({slot.name: value for slot, value in zip(template.slots, values, strict=True)}), values
     except KeyError as missing:

@@ -26,7 +26,7 @@ from gateway.templates.message_forms import MessageForms, put_template
 from gateway.templates.repository import TemplateFiles, TemplateRepository
 from gateway.templates.translatable import translatable, worded
 from gateway.templates.workflow.compatibility import Consequence
-from gateway.templates.workflow.preview import Sample, rendered
+from gateway.templates.workflow.preview import REFERENCE, Sample, rendered
 from gateway.templates.workflow.refusals import BadText, NoSuchVersion, WrongState
 from gateway.templates.workflow.samples import samples
 from gateway.templates.workflow.versions_store import VersionStore
@@ -244,7 +244,9 @@ def _proposed(version: TemplateVersion, channel: str, sample: Sample) -> tuple[s
         return None
     known = (sample.variables, sample.name)
     source = version.source.parts[f"{sample.locale}/{part.file}"]
-    return proposal(source, lambda each: version.evaluate(channel, sample.locale, *known, [each])[0])
+    return proposal(
+        source, lambda each: version.evaluate(channel, sample.locale, *known, [each], reference=REFERENCE)[0]
+    )
 
 
 def _put(connection: Connection, now: datetime, *, made: ProviderTemplate, before: TemplateStatus | None) -> None:

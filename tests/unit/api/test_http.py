@@ -654,9 +654,9 @@ async def test_openapi_is_complete(client: Client) -> None:
 
 # What an operation id begins with: the verb of what is done.
 _VERB_AND_NOUN = re.compile(
-    "(accept|add|answer|approve|archive|begin|cancel|claim|close|compare|confirm|create|decide|delete|discard|enable|end|enter|export|get"
-    "|give|hand_back|import|lift|lint|list|migrate|preview|publish|read|receive|redrive|refuse|reject|release|replay|report|roll_back"
-    "|rotate|save|set|show|stop|stream|submit|test|undo|unschedule|verify|withdraw)_[a-z_]+"
+    "(accept|add|answer|approve|archive|begin|cancel|claim|close|comment|compare|confirm|create|decide|delete|discard|enable|end|enter"
+    "|explain|export|get|give|hand_back|import|lift|lint|list|migrate|preview|publish|read|receive|redrive|refuse|reject"
+    "|release|replay|report|roll_back|rotate|save|set|show|stop|stream|submit|test|undo|unschedule|verify|withdraw)_[a-z_]+"
 )
 
 
