@@ -253,6 +253,7 @@ HOLDS = [
     (HoldKind.DISASTER, "defer", at("2026-12-01 12:00", TAIPEI)),
     (HoldKind.BEREAVEMENT, "defer", at("2026-12-01 12:00", TAIPEI)),
     (HoldKind.PROMISE_TO_PAY, "defer", at("2026-12-01 12:00", TAIPEI)),
+    (HoldKind.PAYMENT_REPORTED, "defer", at("2026-12-01 12:00", TAIPEI)),
     (HoldKind.ATTORNEY, "suppress", None),
     (HoldKind.CEASE, "suppress", None),
     (HoldKind.BANKRUPTCY, "suppress", None),
