@@ -32,6 +32,7 @@ _BODIES: Mapping[str, dict[str, Any]] = {
     "ConsentIn": {"category": "promotional", "source": "letter", "evidence": "dms/7"},
     "DecisionIn": request(92),
     "ReviewIn": {"reason": "a test"},
+    "RefusalIn": {"reason": "a test"},
     "SuppressionIn": {"channel": "sms", "address": "+886912345678", "reason": "wrong_party"},
     "RedriveIn": {"filter_reason": "expired", "reason": "a test"},
     "ControlIn": {"scope": "channel", "value": "sms", "reason": "a test"},

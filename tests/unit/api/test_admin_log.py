@@ -54,6 +54,7 @@ UNRECORDED = {
 SHOWS_WORDS = {
     "GET /v1/borrowers/{borrower_id}",
     "GET /v1/reviews",
+    "GET /v1/reviews/{item}/original",
     "GET /v1/notifications/{notification_id}/messages",
     "GET /v1/borrowers/{borrower_id}/evidence",
 }
