@@ -14,6 +14,7 @@ import typer
 
 from gateway.cli import (
     acts,
+    borrowers,
     cases,
     client,
     console,
@@ -27,12 +28,11 @@ from gateway.cli import (
     webhooks,
 )
 from gateway.cli.administration import keys_app, ledger_app
-from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask, pages
+from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
 from gateway.cli.doctor.command import doctor
 from gateway.cli.panels import EVIDENCE, OPERATIONS, PORTFOLIOS, PROCESSES, SETTINGS
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.runner import DEMO_DIR, fail, full_id, run, settings
-from gateway.core.private_files import open_private
 
 app = typer.Typer(
     name="gateway",
@@ -136,49 +136,6 @@ def show(
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     console.messages(found["messages"])
-
-
-@app.command(rich_help_panel=PORTFOLIOS)
-def timeline(
-    borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
-    url: Url = "",
-    key: Key = "",
-    as_json: AsJson = False,
-    data_dir: DataDir = DEMO_DIR,
-) -> None:
-    """Show all events of a borrower, in order."""
-    found = pages(f"/v1/borrowers/{_segment(borrower)}/timeline?limit=500", "events", url, key, data_dir)
-    items = list(found)
-    if not items:
-        fail(f"there is no borrower {borrower!r}: nothing was ever accepted or recorded for this id")
-    if as_json:
-        typer.echo(json.dumps(items, ensure_ascii=False))
-        return
-    console.timeline(items)
-
-
-@app.command(rich_help_panel=EVIDENCE)
-def evidence(
-    borrower: Annotated[str, typer.Argument(help="A borrower's id.")],
-    output: Annotated[Path, typer.Option(help="The ZIP to write.", dir_okay=False)] = Path("evidence.zip"),
-    url: Url = "",
-    key: Key = "",
-    data_dir: DataDir = DEMO_DIR,
-) -> None:
-    """Write the evidence for one borrower: a page that is read offline, the events, and a program that verifies them.
-
-    The key needs the scope words, and the administrators' log has an entry.
-    """
-
-    async def work(stop: asyncio.Event) -> bytes:
-        where = client.find(url, key, data_dir)
-        async with where.session() as session:
-            return await client.download(session, where, f"/v1/borrowers/{_segment(borrower)}/evidence")
-
-    made = run(work)
-    with open_private(output, "wb") as file:  # it has personal data
-        file.write(made)
-    typer.echo(f"{output}: open evidence.en.html in it; verify it by: python3 verify.py")
 
 
 @app.command(rich_help_panel=PORTFOLIOS)
@@ -295,6 +252,7 @@ def _segment(identifier: str) -> str:
 
 
 app.command(rich_help_panel=PROCESSES)(doctor)
+borrowers.install(app)
 operations.install(app)
 app.add_typer(cases.app, name="cases", rich_help_panel=PORTFOLIOS)
 app.add_typer(journeys.app, name="journey", rich_help_panel=PORTFOLIOS)

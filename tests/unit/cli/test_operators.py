@@ -36,7 +36,7 @@ async def gateway(tmp_path: Path, redis_url: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def command(gateway: Gateway) -> AsyncIterator[Run]:
     """Runs a command as an operator of the tenant acme does; its exit status, and all that it printed."""
-    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "manage"), NOW)
+    _, key = await gateway.ledger.keys.create("acme", "test", ("send", "read", "words", "manage"), NOW)
     async with serving(app_of(gateway)) as url, aiohttp.ClientSession():
 
         async def run(*arguments: str) -> tuple[int, str]:
@@ -82,6 +82,8 @@ async def test_the_timeline_of_nobody_is_an_error(command: Run, gateway: Gateway
     status, printed = await command("timeline", "B-1")
     assert (status, "at (UTC)" in printed) == (0, True)
     status, printed = await command("timeline", "B-2")
+    assert (status, "there is no borrower 'B-2'" in printed) == (1, True)
+    status, printed = await command("evidence", "B-2")
     assert (status, "there is no borrower 'B-2'" in printed) == (1, True)
 
 
