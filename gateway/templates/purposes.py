@@ -40,6 +40,8 @@ def load_purposes(folder: Path, templates: Mapping[str, Mapping[str, str]]) -> d
     for path in sorted(folder.glob("*.toml")):
         try:
             raw = tomllib.loads(path.read_text("utf-8"))
+            if raw.get("template", "") not in {"", *templates}:
+                continue  # a lender that has removed a template has no such purpose either
             found.append((int(raw["order"]), _purpose(path.stem, raw, templates)))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise BadTemplate.at(f"{folder.name}/{path.name}", f"{type(error).__name__}: {error}") from None

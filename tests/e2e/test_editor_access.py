@@ -167,7 +167,8 @@ async def test_each_verb_wants_its_role(stranger: Person, role: Role) -> None:
 
 async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client: AppClient) -> None:
     """With the session's own token, and under an id that can be one; a viewer doesn't see the form."""
-    form = {"template": "new-one", "title": "New", "category": "service", "locale.en-US": "yes", "channel.sms": "yes"}
+    form = {"template": "new-one", "title": "New", "purpose": "other", "category": "service"}
+    form |= {"locale.en-US": "yes", "channel.sms": "yes"}
     await stranger.sign_in("viewer@example.com")
     assert (await stranger.get("/editor/new"))[0] == 403
     assert (await stranger.post("/editor/new", form))[0] == 403
@@ -176,7 +177,14 @@ async def test_only_an_editor_begins_a_new_template(stranger: Person, app_client
     right, stranger.token = stranger.token, "0" * 64
     assert (await stranger.post("/editor/new", form))[0] == 403
     stranger.token = right
-    wrong = {"template": "../etc", "title": " ", "category": "spam", "locale.en-US": "", "channel.sms": ""}
+    wrong = {
+        "template": "../etc",
+        "title": " ",
+        "category": "spam",
+        "locale.en-US": "",
+        "channel.sms": "",
+        "purpose": "",
+    }
     assert (await stranger.post("/editor/new", {**form, "template": "x" * 65}))[0] == 422
     for field, value in wrong.items():
         status, text = await stranger.post("/editor/new", {**form, field: value})

@@ -177,20 +177,14 @@ class GlossaryTermIn(RequestModel):
     )
 
 
+_TERM = {"id": "plan", "words": {"en": "payment plan"}, "avoid": {"en": ["instalment agreement"]}}
+
+
 class GlossaryIn(RequestModel):
     """The whole glossary; ``revision`` is that of the one it is based on, 0 for the first."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "revision": 0,
-                "terms": [{"id": "plan", "words": {"en": "payment plan"}, "avoid": {"en": ["instalment agreement"]}}],
-            }
-        }
-    )
-
     revision: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
-    terms: Annotated[list[GlossaryTermIn], Field(max_length=200)]
+    terms: Annotated[list[GlossaryTermIn], Field(max_length=200, examples=[[_TERM]])]
 
     def entries(self) -> list[GlossaryTerm]:
         return [GlossaryTerm(each.id, each.words, each.avoid) for each in self.terms]

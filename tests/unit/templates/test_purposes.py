@@ -70,10 +70,7 @@ def test_one_file_is_a_purpose(tmp_path: Path) -> None:
     assert "we are back on" in version.render("sms", "fr-CA", {"opens_on": "2026-11-02"}, "Ann").text
 
 
-@pytest.mark.parametrize(
-    "broken",
-    ["order = ", 'order = 1\ntemplate = "no-such"\n' + "[title]\nen='a'\nzh='b'\n[what]\nen='a'\nzh='b'", "order = 1"],
-)
+@pytest.mark.parametrize("broken", ["order = ", "order = 1", 'template = "due-soon"'])
 def test_a_broken_purpose_is_named_at_the_start(tmp_path: Path, broken: str) -> None:
     """With its file's name: whoever runs the gateway knows where to look."""
     (tmp_path / "odd.toml").write_text(broken, "utf-8")
@@ -86,6 +83,8 @@ def _words(text: str) -> str:
 
 
 def test_a_folder_without_purposes_has_none(tmp_path: Path) -> None:
-    """A lender's own folder may have been made before there were any."""
+    """A lender's own folder may have been made before there were any, or lack the template that one begins from."""
+    (tmp_path / "gone.toml").write_text('order = 1\ntemplate = "removed"\n' + _words(ADDED), "utf-8")
+    assert load_purposes(tmp_path, FOLDER.templates) == {}
     assert load_purposes(tmp_path / "none", {}) == {}
     assert replace(FOLDER, purposes={}).templates == FOLDER.templates
