@@ -57,7 +57,6 @@ SHOWS_WORDS = {
     "GET /v1/reviews",
     "GET /v1/conversations",
     "GET /v1/conversations/{item}",
-    "GET /v1/reviews/{item}/original",
     "GET /v1/notifications/{notification_id}/messages",
     "GET /v1/borrowers/{borrower_id}/evidence",
 }
