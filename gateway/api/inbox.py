@@ -167,8 +167,8 @@ async def stream_inbox(
     with notifier.listen(who.tenant, who.borrower_id) as bell:
         while True:
             try:
-                await reader(request, signer, clock)
                 items, unread = await inbox.after(who.tenant, who.borrower_id, position)
+                await reader(request, signer, clock)  # after the read: what came later is not shown
             except (Unavailable, Problem):
                 return  # with a valid token the app comes back, and finds another process or a healthy ledger
             for item in items:
