@@ -105,7 +105,7 @@ class ConversationAnswerOut(BaseModel):
     defer_until: datetime | None
 
 
-class ShareOut(BaseModel):
+class ObservedShareOut(BaseModel):
     """``hits`` of ``of``, with the bounds of the 95 % interval; ``value`` is null where there is nothing to count."""
 
     hits: int
@@ -120,11 +120,11 @@ class AssistantArmOut(BaseModel):
 
     arm: Literal["assistant", "holdout"]
     conversations: int
-    paid: ShareOut
-    complained: ShareOut
-    stopped: ShareOut
-    wanted_a_person: ShareOut
-    opted_out: ShareOut
+    paid: ObservedShareOut
+    complained: ObservedShareOut
+    stopped: ObservedShareOut
+    wanted_a_person: ObservedShareOut
+    opted_out: ObservedShareOut
 
 
 class AssistantReportOut(BaseModel):

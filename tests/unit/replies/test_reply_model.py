@@ -28,7 +28,7 @@ OPENAI = EntryPoint("openai", "gateway.conversations.openai_model:OpenAiModel", 
 
 
 @dataclass
-class Endpoint:
+class ModelEndpoint:
     """An OpenAI-compatible endpoint on loopback that answers with ``content``."""
 
     url: str = ""
@@ -45,8 +45,8 @@ class Endpoint:
 
 
 @pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    made, app = Endpoint(), web.Application()
+async def endpoint() -> AsyncIterator[ModelEndpoint]:
+    made, app = ModelEndpoint(), web.Application()
     app.router.add_post("/v1/chat/completions", made.take)
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
@@ -56,12 +56,12 @@ async def endpoint() -> AsyncIterator[Endpoint]:
     await runner.cleanup()
 
 
-def reader(endpoint: Endpoint, **limits: float) -> ReplyModelReader:
+def reader(endpoint: ModelEndpoint, **limits: float) -> ReplyModelReader:
     options = {"url": endpoint.url, "model": "small"}
     return open_model(ReplyModelSettings.model_validate({"kind": "openai", "options": options, **limits}), [OPENAI])
 
 
-async def test_one_intent_of_the_closed_list_counts(endpoint: Endpoint) -> None:
+async def test_one_intent_of_the_closed_list_counts(endpoint: ModelEndpoint) -> None:
     """Safety isn't on the list, so a model can neither find nor overrule it; every other answer is an abstention."""
     assert FOR_PERSONS.isdisjoint(CLOSED)
     model = reader(endpoint)
@@ -82,7 +82,7 @@ async def test_one_intent_of_the_closed_list_counts(endpoint: Endpoint) -> None:
     assert await model.read("could we talk about smaller steps", CHEN) is None
 
 
-async def test_a_slow_model_abstains_and_a_spent_budget_asks_nothing(endpoint: Endpoint) -> None:
+async def test_a_slow_model_abstains_and_a_spent_budget_asks_nothing(endpoint: ModelEndpoint) -> None:
     """A time-out of the settings, and so many calls a minute."""
     endpoint.hangs = True
     model = reader(endpoint, seconds=0.05, calls_per_minute=1)
@@ -91,7 +91,7 @@ async def test_a_slow_model_abstains_and_a_spent_budget_asks_nothing(endpoint: E
     assert len(endpoint.heard) == 1
 
 
-async def test_nothing_that_names_the_borrower_is_sent(endpoint: Endpoint) -> None:
+async def test_nothing_that_names_the_borrower_is_sent(endpoint: ModelEndpoint) -> None:
     """Names, addresses, links and numbers are gone; too long a text isn't sent at all."""
     text = "I am chen mei (B-1001), +886 912 345 678 or +886912345678, c@x.example, https://x.example/a, card 4111 1111"
     said = redacted(text, CHEN)
