@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.waiting import LIMIT_SECONDS
+
+expect.set_options(timeout=LIMIT_SECONDS * 1000)  # of Playwright's own it would be 5 s, which a busy machine takes
 
 PASSWORD = "correct horse battery staple"
 _FLAGS = (
