@@ -15,17 +15,21 @@ from pathlib import Path
 import hypothesis
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, create_engine
 
+from gateway.api.http.parts import check_complete
 from gateway.app.embedded import valkey
 from gateway.queue.connection import connect
+from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
 from tests.support.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.production import free_port
+from tests.support.replies import INTERPRETER, POLICIES
 from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 
@@ -56,6 +60,28 @@ def cheap_password_hashes() -> Iterator[None]:
     cheap = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateway.identity.users.PasswordHasher", cheap)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_starts() -> Iterator[None]:
+    """Read the reply rules that ship once, and check once that routes find their parts: half of an application's start.
+
+    Hundreds of tests start one. The first start of each test process does all.
+    """
+    checked: set[str] = set()
+
+    def interpreter(policies: Path) -> ReplyInterpreter:
+        return INTERPRETER if policies.resolve() == POLICIES else load_interpreter(policies)
+
+    def check_once(app: FastAPI) -> None:
+        if not checked:
+            check_complete(app)
+            checked.add("routes")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.app.templates.load_interpreter", interpreter)
+        patch.setattr("gateway.api.app.check_complete", check_once)
         yield
 
 

@@ -164,7 +164,12 @@ async def test_from_nothing_to_the_borrowers_by_the_keyboard_alone(office: Edito
         await expect(mei.get_by_label("Reminder of a promise to pay")).to_be_checked()
         await tab_to(mei, mei.get_by_label("Title"))
         await mei.keyboard.type("Promise, card")
-        for change in ("English (US)", "Chinese (Taiwan)", "WhatsApp", "LINE"):  # two languages more, two channels fewer
+        for change in (
+            "English (US)",
+            "Chinese (Taiwan)",
+            "WhatsApp",
+            "LINE",
+        ):  # two languages more, two channels fewer
             await press(mei, mei.get_by_label(change, exact=True), "Space")
         await press(mei, mei.get_by_role("button", name="Create draft"))
         await mei.wait_for_url("**/editor/templates/promise-card/1?done=create*")
