@@ -36,11 +36,12 @@ class ModelEndpoint:
     status: int = 200
     hangs: bool = False
     heard: list[str] = field(default_factory=list)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.Response:
         self.heard.append((await request.json())["messages"][1]["content"])
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.released.wait()
         return web.json_response({"choices": [{"message": {"content": self.content}}]}, status=self.status)
 
 
@@ -53,6 +54,7 @@ async def endpoint() -> AsyncIterator[ModelEndpoint]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     yield made
+    made.released.set()
     await runner.cleanup()
 
 
@@ -87,8 +89,9 @@ async def test_a_slow_model_abstains_and_a_spent_budget_asks_nothing(endpoint: M
     endpoint.hangs = True
     model = reader(endpoint, seconds=0.05, calls_per_minute=1)
     assert await model.read("hello", CHEN) is None
+    asked = len(endpoint.heard)  # 0 on a machine that needs longer to send it
     assert await model.read("hello", CHEN) is None
-    assert len(endpoint.heard) == 1
+    assert len(endpoint.heard) == asked <= 1
 
 
 async def test_nothing_that_names_the_borrower_is_sent(endpoint: ModelEndpoint) -> None:
