@@ -21,7 +21,7 @@ from tests.support.api_gateway import Client, app_of, open_api_gateway, request,
 from tests.support.app_client import AppClient
 from tests.support.ledgers import NOW
 
-_EXAMPLES = 3  # of each operation in each phase, besides the coverage phase's own, which are most of the calls
+_EXAMPLES = 1  # of each operation in each phase, besides the coverage phase's own, which are most of the calls
 _LEAST_CALLS = 2000
 
 

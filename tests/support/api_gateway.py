@@ -84,6 +84,7 @@ class _Server(uvicorn.Server):
 async def serving(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """The application behind a real HTTP server on a port of loopback, 0: a free one; its address."""
     listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gateway/app/serving.py does
     config = uvicorn.Config(
         app,
         log_config=None,
