@@ -249,7 +249,7 @@ def _opensmtpd(folder: Path, recipe: Mapping[str, str], mailboxes: int) -> Itera
         (root / each).mkdir(parents=True)
     shutil.copy(source / "usr/sbin/smtpd", program)
     for library in _libraries(program, source / "usr/lib/x86_64-linux-gnu"):
-        target = root / library.relative_to("/")
+        target = root / library.relative_to(source if library.is_relative_to(source) else "/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
     (root / "var/spool/smtpd").mkdir(parents=True)
