@@ -42,13 +42,18 @@ hypothesis.settings.load_profile("tests")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random.
 
-    Their lines are not counted: most run in child processes, and counting takes a third of a test's time.
+    Lines are not counted in those that have all of their work done by child processes: counting takes time.
     """
-    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops", "outside")}
+    slow = _tests_below("chaos", "e2e", "ops", "outside")
+    uncounted = _tests_below("chaos", "ops", "outside")
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
     for each in items:
-        if not slow.isdisjoint(each.path.parents):
+        if not uncounted.isdisjoint(each.path.parents):
             each.add_marker("no_cover")
+
+
+def _tests_below(*names: str) -> set[Path]:
+    return {Path(__file__).parent / name for name in names}
 
 
 @pytest.fixture(scope="session", autouse=True)
