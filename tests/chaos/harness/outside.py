@@ -152,14 +152,20 @@ class FaultyWhatsApp(WhatsAppSimulator):
         self.arrivals: list[Arrival] = []
         self.chance = chance
         self.forged_taken = 0
+        # A state that overtakes another is made up for by the gateway's poll, in ten minutes: longer than a run.
+        self._one_state_at_a_time = asyncio.Lock()
 
     def pause(self) -> None:
         """Pause the template, and say so."""
-        self.later(self.set_template_status(*TEMPLATE, "PAUSED"))
+        self.later(self._tell_state("PAUSED"))
 
     def resume(self) -> None:
         """Approve it again, and say so."""
-        self.later(self.set_template_status(*TEMPLATE, "APPROVED"))
+        self.later(self._tell_state("APPROVED"))
+
+    async def _tell_state(self, state: str) -> None:
+        async with self._one_state_at_a_time:
+            await self.set_template_status(*TEMPLATE, state)
 
     async def _create(self, request: web.Request) -> web.Response:
         if self.whims.down:
