@@ -37,7 +37,7 @@ from gateway.stages.accept import RequestValidator
 from gateway.stages.admit import admit, reevaluate_expired_review
 from gateway.stages.contact_policy import ContactPolicy
 from gateway.stages.facts import known_of
-from gateway.stages.message_form import template_report
+from gateway.stages.message_form import template_reports
 from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.render import in_chosen_language, render
 from gateway.stages.route import ProviderRouter
@@ -247,8 +247,8 @@ class Pipeline:
             # Before the attempt is settled: if this process dies in between, the feedback must survive.
             if isinstance(attempt.result, PermanentFailure):
                 await self._resources.feedback.apply(attempt.work.delivery.id, attempt.result.reason, attempt.provider)
-            if (report := template_report(attempt)) is not None:
-                await self._resources.forms.report(attempt.provider, [report])
+        for provider, reports in template_reports(ended).items():
+            await self._resources.forms.report(provider, reports)
         with self._observer.batch("settle") as observed:
             observed.of(attempt.work.notification.id for attempt in ended)
             return await self._store.settle(ended, self._stages.recorder.after_attempt, self._decide_receipt)

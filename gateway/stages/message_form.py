@@ -184,6 +184,15 @@ def _held(delivery: Delivery) -> bool:
     return delivery.state is State.DEFERRED and delivery.reason == EndReason.TEMPLATE_UNAVAILABLE
 
 
+def template_reports(attempts: Sequence[Attempt]) -> Mapping[str, Sequence[TemplateReport]]:
+    """What refused attempts say of the templates that they used, each once, by provider."""
+    found: dict[str, dict[TemplateReport, None]] = {}
+    for each in attempts:
+        if (report := template_report(each)) is not None:
+            found.setdefault(each.provider, {})[report] = None
+    return {provider: tuple(reports) for provider, reports in found.items()}
+
+
 def template_report(attempt: Attempt) -> TemplateReport | None:
     """What a refused attempt says of the template that it used: it is paused, or where that is final, rejected."""
     call, result = attempt.message.content.template, attempt.result

@@ -19,12 +19,12 @@ _FIRST, _LONGEST, _JITTER = 10, 3600, 5
 _MOST_DOUBLINGS = 10  # beyond the longest already
 
 # A handset that is off comes back within hours, not seconds: Twilio's guidance for 30003 (unreachable).
-# A paused template or a limit per person is lifted no sooner either; our choice.
+# A limit per person is lifted no sooner either; our choice. A template that the provider refuses is looked at again at
+# once: its state is known by then, so the message goes on by the next step, or is held (message_form.py).
 _SLOW_REASONS = frozenset(
     {
         ProviderReason.UNREACHABLE,
         ProviderReason.MAILBOX_FULL,
-        ProviderReason.TEMPLATE_UNAVAILABLE,
         ProviderReason.FREQUENCY_LIMITED,
     }
 )

@@ -26,7 +26,7 @@ from gateway.core.notifications import Category, Notification, Step
 from gateway.core.provider_templates import ProviderTemplate, Slot
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
-from gateway.stages.message_form import FormFacts, choose_form, template_key, template_report, window_key
+from gateway.stages.message_form import FormFacts, choose_form, template_key, template_report, template_reports, window_key
 from tests.support.ledgers import NOW, SEND, draft, ended, later
 
 WORDS = Wording("WhatsApp", "WhatsApp")
@@ -240,7 +240,9 @@ def test_a_refused_attempt_says_so_of_its_template() -> None:
     final = template_report(replace(attempt, result=PermanentFailure(ProviderReason.TEMPLATE_UNAVAILABLE)))
     assert final is not None
     assert final.status is TemplateStatus.REJECTED
-    assert template_report(replace(attempt, result=TransientFailure(ProviderReason.RATE_LIMITED))) is None
+    other = replace(attempt, result=TransientFailure(ProviderReason.RATE_LIMITED))
+    assert template_report(other) is None
+    assert template_reports([attempt, other, attempt]) == {attempt.provider: (paused,)}
 
 
 @pytest.mark.parametrize("found", [template(key=template_key(outgoing(route=("sms",)), "en-US")), None])

@@ -73,6 +73,13 @@ def test_a_handset_that_is_off_gets_half_an_hour() -> None:
     assert SCHEDULE.retry_at(NOW, 1, ProviderReason.UNREACHABLE, None, 1) == later(1800)
 
 
+def test_a_refused_template_is_looked_at_again_within_seconds() -> None:
+    """The next step, or holding the message, is then decided by the template's state, which the refusal told."""
+    again = SCHEDULE.retry_at(NOW, 1, ProviderReason.TEMPLATE_UNAVAILABLE, None, 1)
+    assert again is not None
+    assert later(10) <= again <= later(15)
+
+
 def test_steps_wait_only_where_there_is_a_next_one() -> None:
     """The last step of a route, and one without a wait, never escalate by time."""
     step = Step("sms", timedelta(minutes=30))
