@@ -26,7 +26,14 @@ from gateway.core.notifications import Category, Notification, Step
 from gateway.core.provider_templates import ProviderTemplate, Slot
 from gateway.core.reasons import EndReason
 from gateway.core.states import State
-from gateway.stages.message_form import FormFacts, choose_form, template_key, template_report, template_reports, window_key
+from gateway.stages.message_form import (
+    FormFacts,
+    choose_form,
+    template_key,
+    template_report,
+    template_reports,
+    window_key,
+)
 from tests.support.ledgers import NOW, SEND, draft, ended, later
 
 WORDS = Wording("WhatsApp", "WhatsApp")
