@@ -1,19 +1,14 @@
-"""What came of a definition, per version and arm: counts, and shares with 95 % intervals. Pure.
-
-The intervals are Wilson's (Wilson 1927, JASA 22:209), which hold for small numbers and shares near 0 and 1.
-"""
+"""What came of a definition, per version and arm: counts, and shares with 95 % intervals. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
-_Z = 1.959964  # the two-sided 95 % point of the normal distribution
-# Below this in either group a difference is not told: Wilson's interval of 30 is some 30 points wide. Our choice.
-TOO_FEW = 30
+from gateway.core.shares import TOO_FEW, wilson
+
 _CURED = frozenset({"paid", "plan_agreed"})
 
 
@@ -28,16 +23,6 @@ class ReportRow:
     contacts: int
     opted_out: bool = False
     complained: bool = False
-
-
-def wilson(hits: int, number: int) -> tuple[float, float]:
-    """The 95 % interval of a share; (0, 1) of nothing."""
-    if number == 0:
-        return 0.0, 1.0
-    share, z2 = hits / number, _Z**2
-    middle = (share + z2 / (2 * number)) / (1 + z2 / number)
-    half = _Z * sqrt(share * (1 - share) / number + z2 / (4 * number**2)) / (1 + z2 / number)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def report(rows: Iterable[ReportRow]) -> list[dict[str, Any]]:

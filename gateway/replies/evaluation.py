@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.reasons import SAFETY, Intent
+from gateway.core.shares import wilson
 from gateway.replies.corpus import LabelledReply
 from gateway.replies.understanding import ReplyInterpreter
-
-_Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +28,7 @@ class Proportion:
     @property
     def interval(self) -> tuple[float, float]:
         """The bounds, each from 0 to 1."""
-        if not self.of:
-            return (0.0, 1.0)
-        share, z2 = self.hits / self.of, _Z * _Z
-        middle = (share + z2 / (2 * self.of)) / (1 + z2 / self.of)
-        half = _Z / (1 + z2 / self.of) * math.sqrt(share * (1 - share) / self.of + z2 / (4 * self.of**2))
-        return (max(0.0, middle - half), min(1.0, middle + half))
+        return wilson(self.hits, self.of)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON output."""

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Subquery, and_, case, func, select, type_coerce
 
 from channels.base import ReceiptStatus
+from gateway.core.shares import TOO_FEW, wilson
 from gateway.core.states import State
-from gateway.journeys.report import TOO_FEW, wilson
 from gateway.storage.database import Database
 from gateway.storage.schema import cases, deliveries, events, notifications, replies
 

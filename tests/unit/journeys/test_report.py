@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.journeys.report import ReportRow, report, wilson
+from gateway.core.shares import wilson
+from gateway.journeys.report import ReportRow, report
 
 
 @pytest.mark.parametrize(
