@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -27,14 +28,12 @@ def install(app: typer.Typer) -> None:
 def purposes(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """List what a new template can be for, with the variables of its text."""
     found = ask("/v1/templates/purposes", None, url, key, data_dir)["purposes"]
-    if as_json:
-        _json(found)
-        return
-    rows = []
-    for each in found:
+
+    def row(each: dict[str, Any]) -> tuple[str, ...]:
         variables = ", ".join(f"{one['name']} ({one['example']})" for one in each["variables"])
-        rows.append((each["id"], each["title"], each["category"], " ".join(each["locales"]), variables))
-    console.STDOUT.print(console.table(None, ("purpose", "title", "category", "locales", "variables"), rows))
+        return each["id"], each["title"], each["category"], " ".join(each["locales"]), variables
+
+    _list(found, as_json, ("purpose", "title", "category", "locales", "variables"), map(row, found))
 
 
 def new(
@@ -60,16 +59,13 @@ def new(
 def waiting(url: Url = "", key: Key = "", as_json: AsJson = False, data_dir: DataDir = DEMO_DIR) -> None:
     """List what waits for you: to approve, to publish, sent back to you, and yours that wait for others."""
     found = ask("/v1/templates/waiting", None, url, key, data_dir)["waiting"]
-    if as_json:
-        _json(found)
-        return
-    columns = ("for", "template", "number", "title", "since", "comment")
-    rows = []
-    for each in found:
+
+    def row(each: dict[str, Any]) -> tuple[str, ...]:
         stored = each["stored"]
         about = (stored["template"], str(stored["number"]), each["title"], stored["updated_at"], each["comment"])
-        rows.append((each["waits"], *about))
-    console.STDOUT.print(console.table(None, columns, rows))
+        return each["waits"], *about
+
+    _list(found, as_json, ("for", "template", "number", "title", "since", "comment"), map(row, found))
 
 
 def comments(
@@ -82,11 +78,8 @@ def comments(
 ) -> None:
     """List the comments on a version, each with the words that it is about."""
     found = ask(_path(template, number, "comments"), None, url, key, data_dir)["comments"]
-    if as_json:
-        _json(found)
-        return
     columns = ("channel", "locale", "words", "comment", "actor", "at")
-    console.STDOUT.print(console.table(None, columns, [[each[one] for one in columns] for each in found]))
+    _list(found, as_json, columns, ([each[one] for one in columns] for each in found))
 
 
 def comment(
@@ -116,23 +109,13 @@ def findings(
 ) -> None:
     """List the findings of a version, with why they need no change where somebody has said so."""
     found = ask(_path(template, number, "findings"), None, url, key, data_dir)["findings"]
-    if as_json:
-        _json(found)
-        return
-    rows = []
-    for each in found:
+
+    def row(each: dict[str, Any]) -> tuple[str, ...]:
         one, why = each["finding"], each["explanation"]
-        rows.append(
-            (
-                each["key"],
-                one["level"],
-                one["where"],
-                str(one["line"] or ""),
-                one["detail"],
-                why["reason"] if why else "",
-            )
-        )
-    console.STDOUT.print(console.table(None, ("key", "level", "where", "line", "what", "explained"), rows))
+        explained = why["reason"] if why else ""
+        return each["key"], one["level"], one["where"], str(one["line"] or ""), one["detail"], explained
+
+    _list(found, as_json, ("key", "level", "where", "line", "what", "explained"), map(row, found))
 
 
 def explain(
@@ -159,12 +142,8 @@ def translations(
 ) -> None:
     """List the texts that a locale lacks, or that are older than those of the default locale."""
     found = ask(_path(template, number, "translations"), None, url, key, data_dir)["translations"]
-    if as_json:
-        _json(found)
-        return
     rows = [(locale, each["file"], each["state"]) for locale, parts in found.items() for each in parts]
-    rows = [each for each in rows if each[2] != "current"]
-    console.STDOUT.print(console.table(None, ("locale", "part", "state"), rows))
+    _list(found, as_json, ("locale", "part", "state"), (each for each in rows if each[2] != "current"))
 
 
 def results(
@@ -226,6 +205,14 @@ def glossary(
 
 def _path(template: str, number: int, part: str) -> str:
     return f"/v1/templates/{quote(template, safe='')}/versions/{number}/{part}"
+
+
+def _list(found: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print what was found as JSON, or its rows as a table."""
+    if as_json:
+        _json(found)
+    else:
+        console.STDOUT.print(console.table(None, columns, rows))
 
 
 def _json(found: Any) -> None:
