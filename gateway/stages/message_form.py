@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from channels.base import (
     Capability,
     PermanentFailure,
+    Provider,
     ProviderReason,
     SendFailure,
     SlotRules,
@@ -56,6 +57,11 @@ def needs_form(profiles: Profiles, channel: str, capability: Capability = _FREE_
     profile = profiles.get(channel)
     by_channel = profile is not None and (profile.templates_only or profile.service_window is not None)
     return by_channel or capability.templates_only
+
+
+def with_templates(profiles: Profiles, providers: Mapping[str, Provider]) -> Mapping[str, Provider]:
+    """Those of the providers whose messages may need one of their own templates, by name."""
+    return {name: each for name, each in providers.items() if needs_form(profiles, each.channel, each.capability)}
 
 
 def template_key(outgoing: Outgoing, locale: str) -> TemplateKey:

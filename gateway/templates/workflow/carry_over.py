@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from channels.base import Provider, TemplateStatus
 from channels.profile import Profiles
 from gateway.core.provider_templates import ProviderTemplate
-from gateway.stages.message_form import needs_form
+from gateway.stages.message_form import with_templates
 from gateway.templates.checks.provider_templates import check_provider_template, error_in
 from gateway.templates.message_forms import MessageForms, add_template
 from gateway.templates.repository import TemplateFiles, TemplateRepository
@@ -41,9 +41,7 @@ class CarryOver:
         self._store = versions
         self._repository = repository
         self._forms = forms
-        self._providers = {
-            name: each for name, each in providers.items() if needs_form(profiles, each.channel, each.capability)
-        }
+        self._providers = with_templates(profiles, providers)
 
     async def to_version(self, tenant: str, template: str, number: int, actor: str) -> int:
         """Take along what still holds for a frozen version; how many were. Raises NoSuchVersion, BadText."""

@@ -18,7 +18,7 @@ from channels.base import Provider, TemplateStatus
 from channels.profile import Profiles
 from gateway.core.errors import RenderFailed
 from gateway.core.provider_templates import STATUS_TRANSITIONS, ProviderTemplate, Slot
-from gateway.stages.message_form import needs_form
+from gateway.stages.message_form import with_templates
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.checks.provider_templates import check_provider_template, error_in, filled, proposal
 from gateway.templates.language.version import TemplateVersion
@@ -78,9 +78,7 @@ class ProviderTemplates:
         self._repository = repository
         self._forms = forms
         self._profiles = profiles
-        self._providers = {
-            name: each for name, each in providers.items() if needs_form(profiles, each.channel, each.capability)
-        }
+        self._providers = with_templates(profiles, providers)
 
     @property
     def wanted(self) -> bool:
