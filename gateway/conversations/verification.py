@@ -72,12 +72,15 @@ class OneTimeLinks:
         )
         used = update(verifications).where(valid).values(used_at=now)
         columns = verifications.c.tenant, verifications.c.conversation_id
+        exists = select(verifications.c.digest).where(valid)
 
         def write(connection: Connection) -> tuple[str, str] | None:
             row = connection.execute(used.returning(*columns)).first()
             return None if row is None else (row.tenant, row.conversation_id)
 
-        found = await self._database.write(write) if len(token) <= _LONGEST else None
+        if len(token) > _LONGEST or not await self._database.read(lambda each: each.execute(exists).first()):
+            return None  # a guess takes no turn of the writer
+        found = await self._database.write(write)
         return None if found is None else await self._store.act(*found, BORROWER, _verified)
 
 

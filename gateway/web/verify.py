@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gateway.api.http.parts import Uses
+from gateway.api.http.parts import Uses, part
 from gateway.conversations.case_system import CaseSystem
 from gateway.conversations.conversation import Conversation
 from gateway.conversations.store import Act, ConversationStore
@@ -20,57 +20,13 @@ from gateway.conversations.verification import BORROWER, GOES_ON, OneTimeLinks
 from gateway.core.conversations import ConversationState, Handler
 from gateway.core.understanding import Urgency
 from gateway.templates.language.formats import day, money
-from gateway.web.access import PageRoute, pages_of
-from gateway.web.page import headers
+from gateway.web.borrower_pages import BorrowerPageRoute, guessed_texts
+from gateway.web.borrower_words import BorrowerPages
 
-router = APIRouter(prefix="/v", route_class=PageRoute, include_in_schema=False)
+router = APIRouter(prefix="/v", route_class=BorrowerPageRoute, include_in_schema=False)
 
 _PERSON_WITHIN = timedelta(days=1)  # the ordinary clock of templates/policies/replies/intents.toml
 _LOCALES = {"en": "en-GB", "zh-Hans": "zh-CN", "zh-Hant": "zh-TW"}
-_TEXTS: dict[str, dict[str, str]] = {
-    "en": {
-        "title": "Is it you?",
-        "question": "You have written to us. Press the button to show that it is you who reads this.",
-        "button": "It is me",
-        "done": "Thank you",
-        "go_on": "Please go back to the conversation: the answer is on its way.",
-        "person": "We can't show it now. A colleague will answer you in the conversation.",
-        "balance": "Balance",
-        "minimum": "Due now",
-        "due_date": "Due date",
-        "pay": "Pay online",
-        "gone": "This link can't be used any more",
-        "again": "Links work once and for half an hour. Write to us again, and you get a new one.",
-    },
-    "zh-Hans": {
-        "title": "是您本人吗？",
-        "question": "您给我们写过信。请点按钮，确认正在阅读的是您本人。",
-        "button": "是我本人",
-        "done": "谢谢您",
-        "go_on": "请返回对话，回复即将发出。",
-        "person": "现在无法显示。我们的同事会在对话中回复您。",
-        "balance": "余额",
-        "minimum": "本期应付",
-        "due_date": "到期日",
-        "pay": "在线支付",
-        "gone": "此链接已失效",
-        "again": "链接仅能使用一次，有效期半小时。请再给我们写信，即可收到新的链接。",
-    },
-    "zh-Hant": {
-        "title": "是您本人嗎？",
-        "question": "您曾傳訊息給我們。請按下按鈕，確認正在閱讀的是您本人。",
-        "button": "是我本人",
-        "done": "謝謝您",
-        "go_on": "請回到對話，回覆即將送出。",
-        "person": "目前無法顯示。我們的同仁會在對話中回覆您。",
-        "balance": "餘額",
-        "minimum": "本期應繳",
-        "due_date": "繳款日",
-        "pay": "線上繳款",
-        "gone": "此連結已失效",
-        "again": "連結僅能使用一次，有效期半小時。請再傳訊息給我們，即可收到新的連結。",
-    },
-}
 
 
 @router.get("/{token}")
@@ -96,7 +52,7 @@ async def confirm(
     if figures is None:
         await store.act(conversation.tenant, conversation.id, BORROWER, _to_person)
         return _page(request, "person")
-    locale = _LOCALES[_language(request)]
+    locale = _LOCALES[guessed_texts(request).language]
     balance, minimum = (money(each, figures.currency, locale) for each in figures.amounts)
     rows = [("balance", balance), *([("minimum", minimum)] if figures.amounts[1] else [])]
     rows.append(("due_date", day(figures.due_date, "long", locale)))
@@ -109,18 +65,6 @@ def _to_person(found: Conversation, now: Any) -> Act:
     return Act("conversation_handed_over", {**values, **wait}, "case_system_away")
 
 
-def _language(request: Request) -> str:
-    accepted = request.headers.get("accept-language", "").lower()[:100]
-    first = accepted.partition(",")[0].partition(";")[0].strip()
-    if not first.startswith("zh"):
-        return "en"
-    return "zh-Hant" if any(each in first for each in ("tw", "hk", "mo", "hant")) else "zh-Hans"
-
-
 def _page(request: Request, state: str, status: int = 200, **values: Any) -> Response:
-    language = _language(request)
-    shown = {"rows": (), "pay_url": "", **values}
-    words = {"w": _TEXTS[language], "tongue": language, "state": state}
-    answer = pages_of(request).respond(request, "verify.html", {**words, **shown}, status)
-    answer.headers.update({**headers(), "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"})
-    return answer
+    shown = {"state": state, "rows": (), "pay_url": "", **values}
+    return part(request, BorrowerPages).respond("verify.html", guessed_texts(request), shown, status)
