@@ -40,33 +40,10 @@ from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.templates import Lender
-from gateway.web import (
-    borrower_pages,
-    desk,
-    editor,
-    editor_forms,
-    landing,
-    new_template,
-    oidc,
-    ops,
-    ops_controls,
-    ops_dead_letters,
-    ops_providers,
-    ops_questions,
-    ops_runbooks,
-    ops_webhooks,
-    provider_templates,
-    sessions,
-    sign_in,
-    template_reviews,
-    template_words,
-    verify,
-)
-from gateway.web import conversations as conversation_pages
-from gateway.web import journeys as journey_pages
-from gateway.web import simulation as simulation_pages
+from gateway.web import ops
 from gateway.web.borrower_words import BorrowerPages
 from gateway.web.page import Pages
+from gateway.web.routers import PAGES
 
 
 def create_app(parts: Parts) -> ASGIApp:
@@ -121,32 +98,8 @@ def create_app(parts: Parts) -> ASGIApp:
     if parts[HttpSettings].shows_api_docs:
         app.include_router(docs.router())
     app.include_router(pages_of_web.router())
-    for page in (
-        landing,
-        sign_in,
-        oidc,
-        sessions,
-        new_template,
-        editor_forms,
-        provider_templates,
-        template_reviews,
-        template_words,
-        editor,
-        simulation_pages,  # before the page of any definition's name
-        journey_pages,
-        ops,
-        ops_controls,
-        ops_providers,
-        ops_dead_letters,
-        ops_questions,
-        ops_webhooks,
-        ops_runbooks,
-        conversation_pages,
-        desk,
-        borrower_pages,
-        verify,
-    ):
-        app.include_router(page.router)
+    for router in PAGES:
+        app.include_router(router)
     check_complete(app)
     openapi.install(app)
     answering: ASGIApp = FastPathRouter(app, [*notifications.FAST, *receipts.FAST])

@@ -1,0 +1,55 @@
+"""The routers of all pages, in the order in which paths are matched. A new page is one file and a line here."""
+
+from __future__ import annotations
+
+from gateway.web import (
+    borrower_pages,
+    conversations,
+    desk,
+    editor,
+    editor_forms,
+    journeys,
+    landing,
+    new_template,
+    oidc,
+    ops,
+    ops_controls,
+    ops_dead_letters,
+    ops_providers,
+    ops_questions,
+    ops_runbooks,
+    ops_webhooks,
+    provider_templates,
+    sessions,
+    sign_in,
+    simulation,
+    template_reviews,
+    template_words,
+    verify,
+)
+
+PAGES = (
+    landing.router,
+    sign_in.router,
+    oidc.router,
+    sessions.router,
+    new_template.router,
+    editor_forms.router,
+    provider_templates.router,
+    template_reviews.router,
+    template_words.router,
+    editor.router,
+    simulation.router,  # before the page of any definition's name
+    journeys.router,
+    ops.router,
+    ops_controls.router,
+    ops_providers.router,
+    ops_dead_letters.router,
+    ops_questions.router,
+    ops_webhooks.router,
+    ops_runbooks.router,
+    conversations.router,
+    desk.router,
+    borrower_pages.router,
+    verify.router,
+)
