@@ -17,6 +17,7 @@ from standardwebhooks import Webhook
 
 from gateway.conversations.assistant_settings import AssistantSettings
 from gateway.conversations.conversation import Conversation
+from gateway.core.bounded_read import read_at_most
 from gateway.core.notifications import new_id
 
 _SECONDS = 4  # a borrower waits at the page; our choice
@@ -74,7 +75,7 @@ class CaseSystem:
                 # A redirect could lead anywhere with a signed question.
                 session.post(settings.case_url, data=body.encode(), headers=headers, allow_redirects=False) as answer,
             ):
-                raw = await answer.content.read(_MOST_BYTES)
+                raw = await read_at_most(answer.content.iter_any(), _MOST_BYTES)
                 return _decode(raw) if answer.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None

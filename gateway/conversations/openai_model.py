@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from gateway.core.bounded_read import read_at_most
+
 _MOST_BYTES = 20_000
 _INSTRUCTION = (
     "You sort short messages that customers write to a bank. Answer with JSON only: "
@@ -48,6 +50,6 @@ class OpenAiModel:
             session.post(self._url, json=body, headers=headers, allow_redirects=False) as answer,
         ):
             answer.raise_for_status()
-            said = msgspec.json.decode(await answer.content.read(_MOST_BYTES))
+            said = msgspec.json.decode(await read_at_most(answer.content.iter_any(), _MOST_BYTES))
         found = msgspec.json.decode(said["choices"][0]["message"]["content"])
         return str(found["intent"])

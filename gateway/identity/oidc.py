@@ -19,11 +19,12 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from gateway.core.bounded_read import read_at_most
 from gateway.identity.users import Role
 
 if TYPE_CHECKING:
     # Imported where a provider is called: every command reads the settings below, and few call one.
-    import aiohttp
+    pass
 
 # Asymmetric signatures only (RFC 7518 section 3.1; EdDSA: RFC 8037): neither "none", nor a MAC by our own secret.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -235,10 +236,10 @@ class OidcProvider:
                 aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
                 session.request(method, url, allow_redirects=False, **given) as response,
             ):
-                body = await _read(response)
+                body = await read_at_most(response.content.iter_any(), _MOST_BYTES)
                 if 400 <= response.status < 500 and method == "POST":
                     raise OidcRefused("oidc_refused")  # an unknown code, or one that was redeemed before
-                if response.status != 200 or len(body) > _MOST_BYTES:
+                if response.status != 200:
                     raise OidcRefused("oidc_unavailable")
                 found = json.loads(body)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
@@ -251,13 +252,3 @@ class OidcProvider:
 def _s256(verifier: str) -> str:
     """The code challenge of RFC 7636 section 4.2."""
     return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, up to one byte more than is allowed."""
-    found = bytearray()
-    async for chunk in response.content.iter_chunked(16_384):
-        found += chunk
-        if len(found) > _MOST_BYTES:
-            break
-    return bytes(found)

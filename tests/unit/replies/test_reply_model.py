@@ -38,11 +38,16 @@ class ModelEndpoint:
     heard: list[str] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self, request: web.Request) -> web.Response:
+    async def take(self, request: web.Request) -> web.StreamResponse:
         self.heard.append((await request.json())["messages"][1]["content"])
         if self.hangs:
             await self.released.wait()
-        return web.json_response({"choices": [{"message": {"content": self.content}}]}, status=self.status)
+        answer = json.dumps({"choices": [{"message": {"content": self.content}}]}).encode()
+        response = web.StreamResponse(status=self.status)
+        await response.prepare(request)
+        for at in range(0, len(answer), 16):  # each part a chunk of its own, as such servers send it
+            await response.write(answer[at : at + 16])
+        return response
 
 
 @pytest.fixture
