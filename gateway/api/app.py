@@ -40,8 +40,8 @@ from gateway.identity.quotas import QuotaRules
 from gateway.observability.metrics import Metrics
 from gateway.queue.quota_buckets import QuotaBuckets
 from gateway.templates import Lender
-from gateway.web import ops
-from gateway.web.borrower_words import BorrowerPages
+from gateway.web.borrowers.words import BorrowerPages
+from gateway.web.ops.routes import StatusCache
 from gateway.web.page import Pages
 from gateway.web.routers import PAGES
 
@@ -68,7 +68,7 @@ def create_app(parts: Parts) -> ASGIApp:
         quotas,
         pages_of_web,
         BorrowerPages(parts[Lender], pages_of_web.asset, prefix),
-        ops.StatusCache(parts),
+        StatusCache(parts),
         inbox.OpenStreams(),
     )
     app.add_middleware(RequestId)

@@ -9,7 +9,7 @@ from gateway.api.http.authentication import ReadingMessages
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
 from gateway.api.schemas import Identifier
-from gateway.web.evidence import EvidenceArchives
+from gateway.web.desk.evidence import EvidenceArchives
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}/evidence", tags=["evidence"])
 

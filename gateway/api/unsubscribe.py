@@ -2,7 +2,7 @@
 
 The token names a delivery and gives the right to decline messages at its address, and to take that back for a day.
 Reading the page changes nothing, since mail scanners follow links. The page is one of the borrower's own
-(gateway/web/borrower_pages.py), and works when the others have expired.
+(gateway/web/borrowers/routes.py), and works when the others have expired.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
 from gateway.core.signing import Signer
 from gateway.observability.metrics import Metrics, OptOutSource
-from gateway.web.borrower_pages import guessed_texts
-from gateway.web.borrower_words import BorrowerPages, BorrowerTexts
+from gateway.web.borrowers.routes import guessed_texts
+from gateway.web.borrowers.words import BorrowerPages, BorrowerTexts
 
 router = APIRouter(prefix="/v1/unsubscribe", tags=["unsubscribe"])
 

@@ -19,10 +19,10 @@ from gateway.identity.oidc import OidcProvider
 from gateway.identity.oidc_users import OidcSignIn, OidcUsers
 from gateway.identity.quotas import QuotaRules
 from gateway.identity.sessions import Attempts, Sessions
-from gateway.web.desk_acts import DeskServices
-from gateway.web.desk_views import DeskReads
-from gateway.web.evidence import EvidenceArchives
-from gateway.web.simulations import Simulations
+from gateway.web.desk.acts import DeskServices
+from gateway.web.desk.evidence import EvidenceArchives
+from gateway.web.desk.views import DeskReads
+from gateway.web.journeys.simulations import Simulations
 
 
 def http_parts(gateway: Gateway) -> Parts:

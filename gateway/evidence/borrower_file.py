@@ -1,7 +1,7 @@
 """Everything that the ledger can prove about one borrower: events with their chains, words, replies, approvals.
 
 Reads one snapshot. The files are those that gateway/evidence/offline_verifier.py verifies. Must not know languages or
-pages: gateway/web/evidence.py makes the ZIP.
+pages: gateway/web/desk/evidence.py makes the ZIP.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The HTML pages: template editor, status page, sign-in."""
+"""The HTML pages: a folder for each group of readers, and what they share (access, the frame, languages, plots)."""

@@ -22,7 +22,7 @@ from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.sessions import Session, Sessions
 from gateway.identity.users import Role, Users
 from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
-from gateway.web.editor_views import FIELD, SEEN, digest
+from gateway.web.form_texts import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
 _FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.web import (
-    borrower_pages,
-    conversations,
-    desk,
-    editor,
-    editor_forms,
-    journeys,
-    landing,
-    new_template,
-    oidc,
-    ops,
-    ops_controls,
-    ops_dead_letters,
-    ops_providers,
-    ops_questions,
-    ops_runbooks,
-    ops_webhooks,
-    provider_templates,
-    sessions,
-    sign_in,
-    simulation,
-    template_reviews,
-    template_words,
-    verify,
-)
+from gateway.web import landing, oidc, sign_in
+from gateway.web.borrowers import routes as borrowers
+from gateway.web.borrowers import verify
+from gateway.web.desk import conversations
+from gateway.web.desk import routes as desk
+from gateway.web.editor import forms, new_template, provider_templates, reviews, words
+from gateway.web.editor import routes as editor
+from gateway.web.journeys import routes as journeys
+from gateway.web.journeys import simulation
+from gateway.web.ops import controls, dead_letters, providers, questions, runbooks, sessions, webhooks
+from gateway.web.ops import routes as ops
 
 PAGES = (
     landing.router,
@@ -34,22 +20,22 @@ PAGES = (
     oidc.router,
     sessions.router,
     new_template.router,
-    editor_forms.router,
+    forms.router,
     provider_templates.router,
-    template_reviews.router,
-    template_words.router,
+    reviews.router,
+    words.router,
     editor.router,
     simulation.router,  # before the page of any definition's name
     journeys.router,
     ops.router,
-    ops_controls.router,
-    ops_providers.router,
-    ops_dead_letters.router,
-    ops_questions.router,
-    ops_webhooks.router,
-    ops_runbooks.router,
+    controls.router,
+    providers.router,
+    dead_letters.router,
+    questions.router,
+    webhooks.router,
+    runbooks.router,
     conversations.router,
     desk.router,
-    borrower_pages.router,
+    borrowers.router,
     verify.router,
 )

@@ -12,10 +12,11 @@ import pytest
 
 from gateway.identity.sessions import Attempts
 from gateway.identity.users import Role
-from gateway.web import editor_forms, preview_frames
 from gateway.web.access import safe_back_path
-from gateway.web.editor import files_of
-from gateway.web.editor_views import PartText, digest
+from gateway.web.editor import forms, preview_frames
+from gateway.web.editor.routes import files_of
+from gateway.web.editor.views import PartText
+from gateway.web.form_texts import digest
 from tests.support.app_client import AppClient
 from tests.support.browser import PASSWORD
 
@@ -150,7 +151,7 @@ NEEDED = {
 
 def test_every_verb_is_in_the_table_of_roles() -> None:
     """A new verb has to be given its role here."""
-    routes: Any = editor_forms.router.routes
+    routes: Any = forms.router.routes
     paths = {route.path.partition("{template}/")[2].replace("{number:int}", "1") for route in routes}
     assert paths == set(NEEDED)
 

@@ -14,7 +14,7 @@ from gateway.app.http import http_parts
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.identity.sessions import Sessions
 from gateway.operations.activity import Activity, Minutes
-from gateway.web.ops import StatusCache
+from gateway.web.ops.routes import StatusCache
 from tests.support.api_gateway import request
 from tests.support.app_client import AppClient
 
@@ -104,7 +104,7 @@ async def test_a_slow_view_delays_nobody_else(app_client: AppClient, monkeypatch
 
 async def test_views_are_few(app_client: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view that nobody has looked at for longest is forgotten, and read anew when somebody does."""
-    monkeypatch.setattr("gateway.web.ops._MAX_VIEWS", 2)
+    monkeypatch.setattr("gateway.web.ops.routes._MAX_VIEWS", 2)
     cache = StatusCache(http_parts(app_client.gateway))
     first = await cache.look("a")
     await cache.look("b")

@@ -1,6 +1,6 @@
 """The commands on templates, in one table: name, permission, parameters and function of each.
 
-The HTTP API (gateway/api/templates/routes.py) and the editor's forms (gateway/web/editor_forms.py) are built from this
+The HTTP API (gateway/api/templates/routes.py) and the editor's forms (gateway/web/editor/forms.py) are built from this
 table, so that a new command is one entry here. Both check the permission before they read anything else. What is
 allowed in which state, and that a second person approves, is checked by the workflow below, whoever calls it.
 """

@@ -24,8 +24,8 @@ from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord, Closing
 from gateway.storage.database import Database
 from gateway.web import translations
-from gateway.web.evidence import evidence_files, evidence_pdfs
-from gateway.web.evidence_pdf import find_font
+from gateway.web.desk.evidence import evidence_files, evidence_pdfs
+from gateway.web.desk.evidence_pdf import find_font
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER

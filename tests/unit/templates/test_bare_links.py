@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.templates.rendering.bare_links import with_links
-from gateway.web.borrower_words import clickable
+from gateway.web.borrowers.words import clickable
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from gateway.templates.rendering.mail_clients import CLIENTS, as_client, client_
 from gateway.templates.rendering.reading import Spoken, SpokenKind, spoken
 from gateway.templates.workflow.preview import ChannelPreview, preview
 from gateway.templates.workflow.samples import samples
-from gateway.web import preview_frames
+from gateway.web.editor import preview_frames
 from tests.support.channel_profiles import PROFILES
 from tests.support.template_services import FOLDER, LENDER
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from gateway.templates.borrower_pages import read_borrower_pages
-from gateway.web.borrower_words import READ_IN, accepted_language, page_language
+from gateway.web.borrowers.words import READ_IN, accepted_language, page_language
 
 ROOT = Path(__file__).parents[3]
-TEXTS = {each: tomllib.loads((ROOT / f"gateway/web/borrower_texts/{each}.toml").read_text("utf-8")) for each in READ_IN}
+TEXTS = {
+    each: tomllib.loads((ROOT / f"gateway/web/borrowers/texts/{each}.toml").read_text("utf-8")) for each in READ_IN
+}
 
 
 def test_every_language_has_every_text_with_the_same_places() -> None:

@@ -11,8 +11,8 @@ from channels.base import ProviderReason
 from gateway.core.reasons import EndReason, PolicyReason
 from gateway.core.states import State, WebhookOutcome
 from gateway.web import translations
-from gateway.web.ops_pages import MENU, picked, reason_of
-from gateway.web.ops_runbooks import rendered, runbooks
+from gateway.web.ops.page import MENU, picked, reason_of
+from gateway.web.ops.runbooks import rendered, runbooks
 
 RULES = Path(__file__).parents[3] / "ops" / "prometheus"
 TEXTS = translations.load({})

@@ -20,9 +20,9 @@ from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.definition import parse
 from gateway.journeys.portfolio import latest_instant
 from gateway.journeys.simulation_view import view
-from gateway.web.simulation import calendar
-from gateway.web.simulation_worker import MOST_CASES, SimulationJob, run
-from gateway.web.simulations import SimulationBusy, SimulationFailed, Simulations
+from gateway.web.journeys.simulation import calendar
+from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, run
+from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations
 from tests.support.api_gateway import app_of, case_body, open_api_gateway, serving
 from tests.support.journey_cases import FOLDER, SHORT, START
 from tests.support.ledgers import NOW
@@ -92,7 +92,7 @@ async def test_one_simulation_at_a_time_in_a_process_of_its_own(monkeypatch: pyt
         await first
     with pytest.raises(SimulationFailed):
         await simulations.run(_job(policies="nowhere"))
-    monkeypatch.setattr("gateway.web.simulations._LIMIT_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.web.journeys.simulations._LIMIT_SECONDS", 0.0)
     with pytest.raises(SimulationFailed):
         await simulations.run(_job())
 

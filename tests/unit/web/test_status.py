@@ -17,8 +17,8 @@ from gateway.operations.activity import MINUTES, EventGroup
 from gateway.operations.processes import RunningProcess
 from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.store import Backlog
+from gateway.web.ops.status import Status, duration, status
 from gateway.web.plots import PlotSeries, columns
-from gateway.web.status import Status, duration, status
 from tests.support.ledgers import NOW
 
 RUNBOOKS = Path(__file__).parents[3] / "ops" / "runbooks"

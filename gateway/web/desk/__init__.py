@@ -1,0 +1,1 @@
+"""The desk of agents, compliance officers and supervisors: borrowers, evidence, reviews, conversations."""

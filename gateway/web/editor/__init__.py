@@ -1,0 +1,1 @@
+"""The template editor: texts, previews, reviews, translations, results. It knows no borrower."""

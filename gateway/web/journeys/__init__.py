@@ -1,0 +1,1 @@
+"""The pages of journeys: drawings with counts, courses of cases, simulations."""
