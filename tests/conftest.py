@@ -40,20 +40,9 @@ hypothesis.settings.load_profile("tests")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random.
-
-    Lines are not counted in those that have all of their work done by child processes: counting takes time.
-    """
-    slow = _tests_below("chaos", "e2e", "ops", "outside")
-    uncounted = _tests_below("chaos", "ops", "outside")
+    """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random."""
+    slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops", "outside")}
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
-    for each in items:
-        if not uncounted.isdisjoint(each.path.parents):
-            each.add_marker("no_cover")
-
-
-def _tests_below(*names: str) -> set[Path]:
-    return {Path(__file__).parent / name for name in names}
 
 
 @pytest.fixture(scope="session", autouse=True)
