@@ -21,7 +21,8 @@ PAGES = Path(__file__).parents[2] / "ops" / "runbooks"
 _NEEDS_A_SHELL = re.compile(r"[|;&<>`]|\$\(")
 
 
-def _shell(line: str) -> None:
+def _shell(folder: str, line: str) -> None:
+    os.chdir(folder)  # where a command writes the file that it names
     os.execvp("bash", ["bash", "-c", line])
 
 
@@ -60,7 +61,7 @@ class Hand:
             known["SWITCH"] = self._switch()
         log = self.folder / f"said-{len(self.said)}"
         if _NEEDS_A_SHELL.search(line) or not line.startswith("gateway "):
-            process = ForkedProcess(_shell, [line], known, log)
+            process = ForkedProcess(_shell, [str(self.folder), line], known, log)
         else:
             words = [Template(each).substitute(known) for each in shlex.split(line)]
             process = ForkedProcess(run_gateway, words[1:], known, log)
