@@ -120,6 +120,16 @@ async def test_hours_that_leave_none_are_refused(reader: LinkHolder) -> None:
     assert verdict["until"] == "2026-11-24T11:00:00.000Z"
 
 
+async def test_a_form_with_a_fault_comes_back_as_it_was_filled_in(reader: LinkHolder) -> None:
+    """A channel that was switched off beside wrong hours is still off in the form, or the next Save would lose it."""
+    typed = (("from", "18:00"), ("to", "09:00"), ("language", "en"), ("channel", "email"), ("channel", "inapp"))
+    page = (await reader.post("/preferences", *typed)).raw.decode()
+    for part in ("<option selected>18:00", "<option selected>09:00", 'value="en" checked', 'value="email" checked'):
+        assert part in page
+    assert 'name="channel" value="sms">' in page
+    assert 'name="channel" value="sms" checked' in (await reader.get("/preferences")).raw.decode()
+
+
 async def test_a_reply_is_recorded_once_and_a_flood_is_not(reader: LinkHolder) -> None:
     """The same form sent twice is one reply; after ten in an hour the page asks to call."""
     said = [await reader.post("/reply", ("text", "請打電話給我"), ("form", "a")) for _ in range(2)]
