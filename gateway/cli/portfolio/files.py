@@ -148,8 +148,10 @@ def _header(reader: Iterator[list[str]], path: Path, mapper: Mapper | None) -> l
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise PortfolioError(f"{path}: the column {min(twice)!r} is there twice")
-    if mapper is None and "borrower.id" not in header:
-        raise PortfolioError(f"{path}: has no column borrower.id: name columns by dotted paths, or give a --mapping")
+    if mapper is None and not {"borrower.id", "id"} & set(header):  # of a request, or of a case
+        raise PortfolioError(
+            f"{path}: has no column borrower.id (of cases: id): name columns by dotted paths, or give a --mapping"
+        )
     missing = mapper.columns() - set(header) if mapper else set()
     if missing:
         raise PortfolioError(f"{path}: the mapping needs the column {min(missing)!r}, which is not there")
