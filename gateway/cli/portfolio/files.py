@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 
 from gateway.cli.portfolio.mapping import Mapper, Unmappable
 
+_INDEX = re.compile("[0-9]{1,9}")  # of a list, in a column's path
 _KEY_HEX = 40  # of SHA-256: 160 bits, no collision within any portfolio
 
 
@@ -199,6 +201,6 @@ def _listed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     members = {name: _listed(member) for name, member in value.items()}
-    if members and all(name.isdecimal() for name in members):
+    if members and all(_INDEX.fullmatch(name) for name in members):
         return [members[name] for name in sorted(members, key=int)]
     return members

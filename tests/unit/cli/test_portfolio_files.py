@@ -108,6 +108,13 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, text:
     assert "\n" not in str(caught.value)
 
 
+def test_a_number_without_end_is_no_index() -> None:
+    """A column's path may have digits in any number: those that no list has are a name, and no traceback."""
+    assert nested({"a.1": "x", "a.0": "y"}) == {"a": ["y", "x"]}
+    for name in ("9" * 5000, "²", "٣"):
+        assert nested({f"a.{name}": "x"}) == {"a": {name: "x"}}
+
+
 def test_a_wrong_row_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A partner's file may name a field by control characters: they are written out. Brackets are no markup."""
     console.bad_row(RowError(3, "case.\x1b]0;mine\x07[bold]", "is no field\u202e"))
