@@ -26,6 +26,8 @@ from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
 from gateway.web.form_texts import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
+# Of who is not signed in, any more: the texts of a session that has ended are kept over the sign-in. Our choice.
+_STRANGERS_FORM_BYTES = 500_000
 _SMALL_FORM_BYTES = 20_000  # our choice: decoded in 4 ms where every character is percent-encoded
 _FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples
 _IPV6_HOME = 64  # bits: one household or office (RFC 6177)
@@ -177,12 +179,14 @@ def _decoded(raw: bytes) -> dict[str, str]:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a form. Raises NotAllowed beyond the limit of the settings."""
-    most = part(request, HttpSettings).max_body_bytes
+    """The body of a form. Raises NotAllowed beyond the limit: that of the settings, and a lower one for strangers."""
+    most, known = part(request, HttpSettings).max_body_bytes, False
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > most:
+        if len(raw) > _STRANGERS_FORM_BYTES and not known:
+            known = await session_of(request) is not None
+        if len(raw) > (most if known else min(most, _STRANGERS_FORM_BYTES)):
             raise NotAllowed("form_too_large")
     return bytes(raw)
 
