@@ -205,7 +205,11 @@ async def save_preferences(request: Request) -> Response:
     if not _leaves_hours(request, visit, chosen):
         return _preferences_page(request, visit, typed, fault="bad_hours_empty")
     preferences = part(request, PreferenceStore)
-    changeable = [each["name"] for each in _channels(request, visit) if each["changeable"]]
+    changeable = {each["name"] for each in _channels(request, visit) if each["changeable"]}
+    if not await preferences.may_change(visit.tenant, visit.borrower_id):
+        off = changeable - typed.channels  # declining has no limit
+        await preferences.switch(visit.tenant, visit.borrower_id, off, ())
+        return _preferences_page(request, visit, typed, fault="too_many_changes", status=429)
     await preferences.choose(visit.tenant, visit.borrower_id, chosen)
     await preferences.switch(visit.tenant, visit.borrower_id, changeable, fields.get("channel", []))
     return RedirectResponse(f"{visit.path}/preferences?saved=1", 303)
@@ -234,7 +238,7 @@ def _channels(request: Request, visit: Visit) -> list[dict[str, Any]]:
 
 
 def _preferences_page(
-    request: Request, visit: Visit, shown: _PreferencesForm, *, done: str = "", fault: str = ""
+    request: Request, visit: Visit, shown: _PreferencesForm, *, done: str = "", fault: str = "", status: int = 0
 ) -> Response:
     channels = _channels(request, visit)
     for each in channels:
@@ -250,7 +254,7 @@ def _preferences_page(
         "done": done,
         "fault": fault,
     }
-    return part(request, BorrowerPages).respond("preferences.html", visit.t, values, 422 if fault else 200)
+    return part(request, BorrowerPages).respond("preferences.html", visit.t, values, status or (422 if fault else 200))
 
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
