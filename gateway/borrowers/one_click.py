@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import select, tuple_
 
+from gateway.borrowers.link_changes import too_many_changes
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.clock import Clock
 from gateway.core.codec import ONE_CLICK, opt_outs_from
@@ -29,7 +31,7 @@ class OneClick:
         await self._people.opt_out_delivery(delivery_id, ONE_CLICK, wait=True)
 
     async def undo(self, delivery_id: str) -> bool:
-        """Lift the opt-out that this link recorded at most ``_UNDO`` ago; False where there is none.
+        """Lift the opt-out that this link recorded at most ``_UNDO`` ago; False where there is none, or too often.
 
         Not an opt-out by other words or another link, of which who has this link may know nothing. Raises Unavailable.
         """
@@ -41,6 +43,8 @@ class OneClick:
         if row is None:
             return False
         now = self._clock()
+        if await self._database.read(partial(too_many_changes, tenant=row.tenant, borrower_id=row.id, now=now)):
+            return False
         for each in opt_outs_from(row.opt_outs):
             recorded_here = (each.source, each.evidence) == (ONE_CLICK, delivery_id) and now - each.opt_out.at <= _UNDO
             if recorded_here and await self._address_opted_out_by(row.tenant, each.opt_out):

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from gateway.borrowers.changes import ChangeRecord, change_borrower, of_borrower, wait_for_in_flight
+from gateway.borrowers.link_changes import too_many_changes
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.clock import Clock
 from gateway.core.codec import OWN_PAGE, StoredOptOut, chosen_from, encode, opt_outs_from
@@ -55,6 +56,11 @@ class PreferenceStore:
         if changed:
             await wait_for_in_flight(self._database, of_borrower(tenant, borrower_id), self._clock)
         return changed
+
+    async def may_change(self, tenant: str, borrower_id: str) -> bool:
+        """False after so many changes within an hour that more can only decline. Raises Unavailable."""
+        now = self._clock()
+        return not await self._database.read(partial(too_many_changes, tenant=tenant, borrower_id=borrower_id, now=now))
 
     async def switch(self, tenant: str, borrower_id: str, changeable: Collection[str], wanted: Collection[str]) -> None:
         """Of the ``changeable`` channels, switch those that are ``wanted`` on and the others off.

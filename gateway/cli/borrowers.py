@@ -53,6 +53,8 @@ def evidence(
 
     The key needs the scope words, and the administrators' log has an entry.
     """
+    if output.exists():  # another borrower's, it may be
+        fail(f"{output} exists, and is not overwritten: name another file with --output")
 
     async def work(stop: asyncio.Event) -> bytes:
         where = client.find(url, key, data_dir)

@@ -109,10 +109,12 @@ def problem_line(status: int, problem: Any) -> str:
     """A problem answer (RFC 9457) as one line."""
     if not isinstance(problem, Mapping):
         return f"the gateway answered {status}"
-    words = [str(problem.get("title") or f"the gateway answered {status}")]
-    if problem.get("detail"):
-        words.append(str(problem["detail"]))
-    words += [f"{dotted(each.get('pointer', ''))}: {each.get('detail', '')}" for each in problem.get("errors") or []]
+    title = str(problem.get("title") or f"the gateway answered {status}")
+    detail = str(problem.get("detail") or "")
+    errors = [f"{dotted(each.get('pointer', ''))}: {each.get('detail', '')}" for each in problem.get("errors") or []]
+    words = list(filter(None, (title, detail)))
+    if errors:  # "The request is not valid. Fix these fields: value: there is no such channel"
+        words = [f"{'. '.join(words).rstrip('.')}: {'; '.join(errors)}"]
     # Findings for a template's text, and the callers that publishing it would break.
     words += [f"{each['where']}:{each['line']}: {each['detail']}" for each in problem.get("findings") or []]
     for each in problem.get("consequences") or []:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from gateway.cli import (
     client,
     console,
     journeys,
+    notifications,
     operations,
     policies,
     replies,
@@ -39,6 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback with local variables would show borrowers' data
 )
+_BEGINNING = re.compile("ntf_[0-9a-f]{1,32}")
 File = Annotated[Path, typer.Argument(help="A .csv or .jsonl file, may be .gz.", dir_okay=False)]
 MappingFile = Annotated[Path | None, typer.Option("--mapping", help="How a CSV's columns become requests (TOML).")]
 Host = Annotated[str | None, typer.Option(help="The address to listen on (GATEWAY_HOST).")]
@@ -119,6 +122,9 @@ def status(
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     console.notification(found)
+
+
+app.command(rich_help_panel=PORTFOLIOS)(notifications.notifications)
 
 
 @app.command(rich_help_panel=PORTFOLIOS)
@@ -243,8 +249,10 @@ def _notification(given: str, url: str, key: str, data_dir: Path) -> str:
     """The full id of a notification; a complete id is not looked up."""
     if len(given) == operations.WHOLE_ID:
         return given
+    if not _BEGINNING.fullmatch(given):
+        fail(f"{given!r} is no notification's id: it begins with ntf_; gateway notifications lists the ids", 2)
     found = ask(f"/v1/notifications?limit=200&id_prefix={_segment(given)}", None, url, key, data_dir)
-    return full_id(given, (str(each["id"]) for each in found["notifications"]), "GET /v1/notifications")
+    return full_id(given, (str(each["id"]) for each in found["notifications"]), "gateway notifications")
 
 
 def _segment(identifier: str) -> str:

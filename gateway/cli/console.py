@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from gateway.cli.terminal import visible
 
 if TYPE_CHECKING:
     from gateway.cli.portfolio.decisions import DecisionCounts
@@ -65,9 +68,8 @@ def progress() -> Progress:
 
 def bad_row(error: RowError) -> None:
     """Print a line for a row above the progress bar."""
-    STDERR.print(
-        f"line {error.line}: {escape(error.field + ': ' if error.field else '')}{escape(error.detail)}", soft_wrap=True
-    )
+    what = f"{error.field + ': ' if error.field else ''}{error.detail}"
+    STDERR.print(f"line {error.line}: {escape(visible(what))}", soft_wrap=True)
 
 
 def tally(result: Tally) -> None:
@@ -129,7 +131,7 @@ def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))
 
 
 def listing(found: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -178,7 +180,8 @@ def notification(found: Mapping[str, Any]) -> None:
 
 
 def messages(found: Sequence[Mapping[str, Any]]) -> None:
-    """The words of each attempt. They are printed as they are: no colours, no wrapping, no markup."""
+    """The words of each attempt, without colours, wrapping or markup: as they are, but for controls on a terminal."""
+    written = visible if sys.stdout.isatty() else str
     if not found:
         STDERR.print("nothing was handed over")
     for each in found:
@@ -196,7 +199,7 @@ def messages(found: Sequence[Mapping[str, Any]]) -> None:
             parts += [(f"parameter {one['name']}", one["value"]) for one in call["parameters"]]
         for name, words in parts:
             if words:
-                typer.echo(f"{name}:\n{words}\n")
+                typer.echo(written(f"{name}:\n{words}\n"))
         if each["erased"]:
             typer.echo("the words have been erased, or the attempt is older than their record\n")
 

@@ -18,6 +18,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.cli.client import CallFailed
 from gateway.cli.portfolio.files import PortfolioError
 from gateway.cli.portfolio.mapping import MappingError
+from gateway.cli.terminal import visible
 from gateway.core.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
 
 def fail(line: str, status: int = 1) -> None:
     """Print the reason on stderr and exit."""
-    typer.echo(f"gateway: {line}", err=True)
+    typer.echo(f"gateway: {visible(line)}", err=True)
     raise typer.Exit(status)
 
 

@@ -5,6 +5,7 @@ Every page's route is a ``PageRoute``, which turns refusals into pages in the re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
@@ -25,6 +26,9 @@ from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
 from gateway.web.form_texts import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 
+# Of who is not signed in, any more: the texts of a session that has ended are kept over the sign-in. Our choice.
+_STRANGERS_FORM_BYTES = 500_000
+_SMALL_FORM_BYTES = 20_000  # our choice: decoded in 4 ms where every character is percent-encoded
 _FIELDS = 2_000  # our choice: thirty locales of a dozen parts, each with its digest, and the samples
 _IPV6_HOME = 64  # bits: one household or office (RFC 6177)
 
@@ -160,21 +164,29 @@ async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, the first of each name, with LF line ends. Raises NotAllowed."""
     raw = await read_body(request)
     try:
-        pairs = parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS, encoding="utf-8", errors="strict"
-        )
+        # Anybody may send a form, and decoding 5 MB takes a second: in a thread, other requests go on meanwhile.
+        return _decoded(raw) if len(raw) <= _SMALL_FORM_BYTES else await asyncio.to_thread(_decoded, raw)
     except ValueError:  # not ASCII, not UTF-8 when percent-decoded, or too many fields
         raise NotAllowed("form_unreadable") from None
+
+
+def _decoded(raw: bytes) -> dict[str, str]:
+    """The fields of a form's body. Raises ValueError."""
+    pairs = parse_qsl(
+        raw.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS, encoding="utf-8", errors="strict"
+    )
     return {name: value.replace("\r\n", "\n") for name, value in reversed(pairs)}
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a form. Raises NotAllowed beyond the limit of the settings."""
-    most = part(request, HttpSettings).max_body_bytes
+    """The body of a form. Raises NotAllowed beyond the limit: that of the settings, and a lower one for strangers."""
+    most, known = part(request, HttpSettings).max_body_bytes, False
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > most:
+        if len(raw) > _STRANGERS_FORM_BYTES and not known:
+            known = await session_of(request) is not None
+        if len(raw) > (most if known else min(most, _STRANGERS_FORM_BYTES)):
             raise NotAllowed("form_too_large")
     return bytes(raw)
 

@@ -60,6 +60,9 @@ async def _answered_by_a_person(page: Page, other: Page) -> str:
     await expect(page.get_by_role("status")).to_contain_text("yours for a quarter of an hour")
     await other.get_by_role("button", name="Claim").click()
     await expect(other.get_by_role("alert")).to_contain_text("Somebody else is answering")
+    token = await page.locator("input[name=form_token]").first.get_attribute("value")
+    form = {"form_token": token or "", "text": "謝謝您", "revision": "9" * 5_000}  # more digits than int() takes
+    assert (await page.request.post(f"{path}/answer", form=form)).status == 422
     await page.get_by_label("Your own words").fill("不繳就叫警察到府上")
     await page.get_by_role("button", name="Send").click()
     await expect(page.get_by_role("alert")).to_contain_text("警察")

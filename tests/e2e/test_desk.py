@@ -145,6 +145,36 @@ async def test_opt_out_consent_cancel_and_close(office: DeskOffice) -> None:
         await expect(page.locator("ol.timeline")).to_contain_text("Case C-77 closed: Paid (asked us on the telephone)")
 
 
+async def test_a_consent_to_one_channel_is_shown_and_withdrawn(office: DeskOffice) -> None:
+    """WhatsApp needs a consent of its own: the record names the channel, and an agent withdraws that one."""
+    async with office.window() as page:
+        await office.enter(page, "agent", PATH)
+        consents = page.locator("section", has=page.get_by_role("heading", name="Consents"))
+        await consents.locator("summary", has_text="Record a consent").click()
+        await page.locator("#consent-category").select_option("service")
+        await page.locator("#consent-channel").select_option("whatsapp")
+        await page.locator("#consent-reason").fill("signed on 3 November")
+        await page.locator("#consent-reason").press("Enter")
+        await expect(page.locator("ol.timeline")).to_contain_text("Consent recorded: Service, on WhatsApp (signed on 3")
+        await consents.locator("summary", has_text="Withdraw: Service, on WhatsApp").click()
+        await page.locator("#withdraw-1-reason").fill("asked us on the telephone")
+        await page.locator("#withdraw-1-reason").press("Enter")
+        await expect(page.get_by_role("status")).to_contain_text("The consent is withdrawn")
+        await expect(consents).to_contain_text("None")
+
+
+async def test_a_duplicate_is_said_to_be_one_of_which_message(office: DeskOffice) -> None:
+    """Why a second request for the same reminder was not sent, with the id of the one that was."""
+    _, again = await office.running.call("POST", "/v1/notifications", REQUEST)
+    assert again["reason"] == "duplicate"
+    async with office.window() as page:
+        await office.enter(page, "agent", PATH)
+        said = f"Not sent: Duplicate of another request ({office.first['id']})"
+        await expect(page.locator("ol.timeline")).to_contain_text(said)
+        await expect(page.locator(".outlook").first).to_contain_text("1 of 3 in 1 calendar day")
+        await expect(page.locator(".outlook").first).not_to_contain_text("(s)")
+
+
 async def test_nobody_does_what_the_role_does_not_permit(office: DeskOffice) -> None:
     """A form that a page does not show is refused all the same, and the refusal is recorded."""
     for role, path, status in (

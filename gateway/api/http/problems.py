@@ -5,6 +5,7 @@ No problem repeats what the caller sent, because that is borrowers' data. Must n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -276,6 +277,10 @@ _WORDS = {
 }
 
 
+# A text whose length is checked after its form is a "Value" with "items"; a list is a "List".
+_TEXT_LENGTH = re.compile(r"Value should have (at (?:least|most) \d+) items? after validation")
+
+
 def field_errors(
     errors: Iterable[Mapping[str, Any]], prefix: str = "", model: type[BaseModel] | None = None
 ) -> list[FieldError]:
@@ -289,6 +294,9 @@ def _words(error: Mapping[str, Any], model: type[BaseModel] | None) -> str:
         return _WORDS[error["type"]] + did_you_mean(str(name), _fields(model, path))
     if error["type"] == "string_pattern_mismatch":
         return "has characters or a form that is not allowed here; see /docs"
+    length = _TEXT_LENGTH.match(str(error["msg"]))
+    if length is not None:
+        return f"must have {length[1]} characters"
     return _WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -227,7 +227,9 @@ def _write_private(path: Path, content: Any) -> None:
 def _tables(result: dict[str, Any]) -> None:
     show = console.STDERR.print
     show(console.counts("notifications", ("state", "number"), result["states"]))
-    show(console.counts("why", ("reason", "number"), result["reasons"]))
+    # A receipt's own reason, and none for messages in the feed, are no answer to it.
+    reasons = {reason: number for reason, number in result["reasons"].items() if reason != "delivered"}
+    show(console.counts("not sent, or not delivered, because", ("reason", "number"), reasons))
     per_channel = [
         (channel, state, number)
         for channel, states in result["deliveries"].items()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 from gateway.cli.demo.access import PEOPLE, DemoAccess
@@ -29,8 +32,10 @@ def lines(
     if metrics_port:
         yield f"  http://127.0.0.1:{metrics_port}/metrics has the figures"
     yield "From another terminal"
+    yield f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     yield f"  export GATEWAY_URL={url} GATEWAY_API_KEY={access.api_key}"
     if notification:
-        yield f"  gateway show {notification}"
+        yield f"  gateway show {notification}    # the words, and when they were handed over"
+    yield "  gateway notifications --state suppressed   # what was not sent, and why"
     yield "  gateway journey demo shows a case go from its first day to the gate before the legal step, in a minute"
     yield "Webhooks may be sent to this machine: gateway webhook create http://127.0.0.1:PORT/…"

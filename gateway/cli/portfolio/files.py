@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 
 from gateway.cli.portfolio.mapping import Mapper, Unmappable
 
+_INDEX = re.compile("[0-9]{1,9}")  # of a list, in a column's path
 _KEY_HEX = 40  # of SHA-256: 160 bits, no collision within any portfolio
 
 
@@ -148,8 +150,10 @@ def _header(reader: Iterator[list[str]], path: Path, mapper: Mapper | None) -> l
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise PortfolioError(f"{path}: the column {min(twice)!r} is there twice")
-    if mapper is None and "borrower.id" not in header:
-        raise PortfolioError(f"{path}: has no column borrower.id: name columns by dotted paths, or give a --mapping")
+    if mapper is None and not {"borrower.id", "id"} & set(header):  # of a request, or of a case
+        raise PortfolioError(
+            f"{path}: has no column borrower.id (of cases: id): name columns by dotted paths, or give a --mapping"
+        )
     missing = mapper.columns() - set(header) if mapper else set()
     if missing:
         raise PortfolioError(f"{path}: the mapping needs the column {min(missing)!r}, which is not there")
@@ -197,6 +201,6 @@ def _listed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     members = {name: _listed(member) for name, member in value.items()}
-    if members and all(name.isdecimal() for name in members):
+    if members and all(_INDEX.fullmatch(name) for name in members):
         return [members[name] for name in sorted(members, key=int)]
     return members

@@ -17,6 +17,12 @@ _CURRENCIES = frozenset(list_currencies())
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MOST_CHARACTERS = 500  # of a text variable; our choice, three SMS segments
 _MOST_DIGITS = 15  # of an amount: beyond any debt of a person; our choice
+_INTEGER = re.compile(rf"-?[0-9]{{1,{_MOST_DIGITS}}}")
+
+
+def integer_in(text: str) -> int | str:
+    """The integer that a text is, else the text: what is no request's value is refused where values are checked."""
+    return int(text) if _INTEGER.fullmatch(text) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class VariableSpec:
     @property
     def value_of_example(self) -> str | int:
         """The example as JSON value of a request."""
-        return int(self.example) if self.type == "integer" and self.example.lstrip("-").isdigit() else self.example
+        return integer_in(self.example) if self.type == "integer" else self.example
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,10 +169,24 @@ async def show_help(request: Request) -> Response:
 # ── preferences ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True, slots=True)
+class _PreferencesForm:
+    """What the form shows: what is recorded or, beside a fault, what was typed, so that no choice is lost by it."""
+
+    begins: str
+    ends: str
+    language: str
+    channels: frozenset[str]
+
+
 @router.get("/preferences")
 async def show_preferences(request: Request, saved: str = "") -> Response:
     visit = await _visit(request)
-    return _preferences_page(request, visit, visit.message.chosen, done="preferences_saved" if saved else "")
+    chosen = visit.message.chosen
+    begins, ends = chosen.windows[0] if chosen.windows else ("", "")
+    on = frozenset(each["name"] for each in _channels(request, visit) if each["on"])
+    recorded = _PreferencesForm(begins, ends, chosen.language, on)
+    return _preferences_page(request, visit, recorded, done="preferences_saved" if saved else "")
 
 
 @router.post("/preferences")
@@ -182,16 +196,20 @@ async def save_preferences(request: Request) -> Response:
     fields = await _form(request, visit)
     begins, ends = (next(iter(fields.get(name, [])), "") for name in ("from", "to"))
     language = next(iter(fields.get("language", [])), "")
-    known = visit.message.chosen
+    typed = _PreferencesForm(begins, ends, language, frozenset(fields.get("channel", [])))
     if not {begins, ends} <= {"", *_HOURS} or language not in {"", *READ_IN}:
-        return _preferences_page(request, visit, known, fault="bad_form")
+        return _preferences_page(request, visit, typed, fault="bad_form")
     chosen = ChosenPreferences(((begins, ends),) if begins and ends else (), language)
     if bool(begins) != bool(ends) or (begins and begins >= ends):
-        return _preferences_page(request, visit, known, fault="bad_hours_order")
+        return _preferences_page(request, visit, typed, fault="bad_hours_order")
     if not _leaves_hours(request, visit, chosen):
-        return _preferences_page(request, visit, chosen, fault="bad_hours_empty")
+        return _preferences_page(request, visit, typed, fault="bad_hours_empty")
     preferences = part(request, PreferenceStore)
-    changeable = [each["name"] for each in _channels(request, visit) if each["changeable"]]
+    changeable = {each["name"] for each in _channels(request, visit) if each["changeable"]}
+    if not await preferences.may_change(visit.tenant, visit.borrower_id):
+        off = changeable - typed.channels  # declining has no limit
+        await preferences.switch(visit.tenant, visit.borrower_id, off, ())
+        return _preferences_page(request, visit, typed, fault="too_many_changes", status=429)
     await preferences.choose(visit.tenant, visit.borrower_id, chosen)
     await preferences.switch(visit.tenant, visit.borrower_id, changeable, fields.get("channel", []))
     return RedirectResponse(f"{visit.path}/preferences?saved=1", 303)
@@ -220,21 +238,23 @@ def _channels(request: Request, visit: Visit) -> list[dict[str, Any]]:
 
 
 def _preferences_page(
-    request: Request, visit: Visit, chosen: ChosenPreferences, *, done: str = "", fault: str = ""
+    request: Request, visit: Visit, shown: _PreferencesForm, *, done: str = "", fault: str = "", status: int = 0
 ) -> Response:
-    begins, ends = chosen.windows[0] if chosen.windows else ("", "")
+    channels = _channels(request, visit)
+    for each in channels:
+        each["on"] = each["name"] in shown.channels if each["changeable"] else each["on"]
     values = {
         "path": visit.path,
-        "channels": _channels(request, visit),
+        "channels": channels,
         "hours": _HOURS,
-        "begins": begins,
-        "ends": ends,
+        "begins": shown.begins,
+        "ends": shown.ends,
         "languages": {code: name for code, (name, _) in READ_IN.items()},
-        "chosen_language": chosen.language,
+        "chosen_language": shown.language,
         "done": done,
         "fault": fault,
     }
-    return part(request, BorrowerPages).respond("preferences.html", visit.t, values, 422 if fault else 200)
+    return part(request, BorrowerPages).respond("preferences.html", visit.t, values, status or (422 if fault else 200))
 
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -83,12 +83,18 @@ async def _lift_hold(
     return None
 
 
-async def _opt_out(
-    services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
-) -> None:
+def _channel(services: DeskServices, form: Mapping[str, str]) -> str | None:
+    """The channel that an opt-out or a consent is of; None: all of them. Raises BadAct."""
     channel = form.get("channel") or None
     if channel is not None and channel not in services.channels:
         raise BadAct("form_unreadable")
+    return channel
+
+
+async def _opt_out(
+    services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
+) -> None:
+    channel = _channel(services, form)
     await services.people.add_opt_out(tenant, borrower, channel, None, _OPT_OUT_SOURCE, actor, reason)
 
 
@@ -101,15 +107,15 @@ async def _lift_opt_out(
 async def _consent(
     services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
 ) -> None:
-    category = _one_of(Category, form.get("category", ""))
-    await services.people.give_consent(tenant, borrower, category, _OPT_OUT_SOURCE, reason, actor)
+    category, channel = _one_of(Category, form.get("category", "")), _channel(services, form)
+    await services.people.give_consent(tenant, borrower, category, _OPT_OUT_SOURCE, reason, actor, channel)
 
 
 async def _withdraw_consent(
     services: DeskServices, tenant: str, borrower: str, form: Mapping[str, str], reason: str, actor: str
 ) -> None:
-    category = _one_of(Category, form.get("category", ""))
-    _require(await services.people.withdraw_consent(tenant, borrower, category, actor, reason=reason))
+    category, channel = _one_of(Category, form.get("category", "")), _channel(services, form)
+    _require(await services.people.withdraw_consent(tenant, borrower, category, actor, channel, reason=reason))
 
 
 async def _cancel(

@@ -34,6 +34,7 @@ from gateway.web.desk.conversation_views import entries_view, queue_view, talk_v
 from gateway.web.page import headers
 
 _MOST = 50  # on a page; the most urgent first, so that the rest follows as these are answered. Our choice
+_LONGEST_NUMBER = 9  # digits
 _REASON = range(3, 501)  # characters, as in the API
 
 router = APIRouter(prefix="/desk/conversations", route_class=PageRoute, include_in_schema=False)
@@ -105,7 +106,8 @@ async def answer(request: Request, item: str, desk: Uses[ConversationDesk], stor
     session, form = await authenticated_form(request, Role.AGENT)
     text, template = form.get("text", "").strip(), form.get("template", "")
     revision = form.get("revision", "")
-    if "\x00" in f"{item}{text}{template}" or not revision.isdecimal() or len(text) > LONGEST or not (text or template):
+    numbered = revision.isdecimal() and len(revision) <= _LONGEST_NUMBER  # int() refuses a number without end
+    if "\x00" in f"{item}{text}{template}" or not numbered or len(text) > LONGEST or not (text or template):
         return await message(request, 422, "talk_needs_words")
     given = PersonAnswer(int(revision), "" if template else text, template)
     try:

@@ -106,7 +106,7 @@ def sentence(t: PageTexts, event: Mapping[str, Any], detail: Mapping[str, Any], 
         "provider": detail.get("provider", ""),
         "attempt": detail.get("attempt", ""),
         "until": "",
-        "note": detail.get("why") or detail.get("evidence") or detail.get("closed") or "",
+        "note": next(filter(None, map(detail.get, ("why", "evidence", "closed", "duplicate_of"))), ""),
         "what": what_text(t, detail),
         "case": detail.get("case_id") or "",
         "closing": t.maybe(f"closing_{event['reason']}", event["reason"]),
@@ -171,7 +171,8 @@ def cap_use(t: PageTexts, detail: str) -> str:
     found = _CAP_USE.fullmatch(detail)
     if found is None:
         return detail
-    unit = t.maybe(f"unit_{found['unit']}", found["unit"].replace("_", " "))
+    key = f"unit_{found['unit']}" + ("_one" if found["number"] == "1" else "")
+    unit = t.maybe(key, found["unit"].replace("_", " "))
     return t("cap_use", used=found["used"], most=found["most"], number=found["number"], unit=unit)
 
 
@@ -197,7 +198,9 @@ def what_text(t: PageTexts, detail: Mapping[str, Any]) -> str:
     if "chosen" in detail:
         return _chosen(t, json.loads(detail["chosen"]))
     if detail.get("category"):
-        return t.maybe(f"category_{detail['category']}", str(detail["category"]))
+        category = t.maybe(f"category_{detail['category']}", str(detail["category"]))
+        channel = detail.get("channel")
+        return t("consent_of_channel", category=category, channel=t.channel(channel)) if channel else category
     return t.maybe(f"intent_{detail.get('intent', '')}", str(detail.get("intent", "")))
 
 

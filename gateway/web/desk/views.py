@@ -18,7 +18,15 @@ from gateway.evidence.borrower_file import BorrowerFile
 from gateway.storage.reads import Filter, Reads
 from gateway.web.desk.acts import CLOSINGS
 from gateway.web.desk.evidence import actor_names
-from gateway.web.desk.sentences import RuleSentence, decision_key, place, reason_text, rule_sentences, timeline
+from gateway.web.desk.sentences import (
+    RuleSentence,
+    decision_key,
+    place,
+    reason_text,
+    rule_sentences,
+    timeline,
+    what_text,
+)
 from gateway.web.translations import PageTexts
 
 _MOST_PENDING = 50  # of a borrower's latest notifications, those that may still be cancelled; our choice
@@ -51,7 +59,7 @@ class DeskReads:
         latest = await self._reads.latest(tenant, identifier)
         outlook = await self._forecaster.outlook(latest) if latest is not None and latest.borrower.addresses else {}
         recent = await self._reads.notifications(tenant, Filter(borrower_id=identifier), _MOST_PENDING)
-        known = known or {"holds": [], "opt_outs": [], "consents": []}
+        known = known or {"holds": [], "opt_outs": [], "consents": [], "channel_consents": []}
         return {
             "borrower_id": identifier,
             "name": record.name,
@@ -60,7 +68,7 @@ class DeskReads:
             "outlook": [_outlook(t, channel, verdict, zone) for channel, verdict in outlook.items()],
             "holds": [_hold(t, each, zone) for each in known["holds"]],
             "opt_outs": [_opt_out(t, each, zone) for each in known["opt_outs"]],
-            "consents": [{"category": each, "name": t(f"category_{each}")} for each in known["consents"]],
+            "consents": _consents(t, known),
             "pending": [each for each in recent if each["state"] in PENDING_STATES],
             "cases": sorted({each["case_id"] for each in recent}),
             "entries": list(reversed(timeline(t, record, actor_names(t, record)))),
@@ -93,6 +101,12 @@ def _hold(t: PageTexts, hold: Mapping[str, Any], zone: str) -> dict[str, Any]:
         "until": t.local(datetime.fromisoformat(hold["end"]), zone) if hold["end"] else "",
         "case_id": hold["case_id"],
     }
+
+
+def _consents(t: PageTexts, known: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Consents to a category by every channel (``channel`` ""), then those by one channel alone."""
+    given = [{"channel": "", "category": each} for each in known["consents"]] + known["channel_consents"]
+    return [{**each, "name": what_text(t, each)} for each in given]
 
 
 def _opt_out(t: PageTexts, opt_out: Mapping[str, Any], zone: str) -> dict[str, Any]:

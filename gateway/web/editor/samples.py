@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.templates.language.variables import integer_in
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.samples import samples
@@ -31,6 +32,5 @@ def typed(version: TemplateVersion, given: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, spec in version.variables.items():
         value = given.get(name, "").strip()
-        whole = spec.type == "integer" and value.removeprefix("-").isdecimal()
-        found[name] = int(value) if whole else value or None
+        found[name] = integer_in(value) if spec.type == "integer" and value else value or None
     return found

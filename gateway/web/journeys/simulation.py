@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any, Literal, get_args
 
 from fastapi import APIRouter, Depends, Request
@@ -24,6 +21,7 @@ from gateway.journeys.simulation_view import difference
 from gateway.web.access import NotAllowed, PageRoute, checked_form, pages_of, read_body, require_role
 from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, SimulationResult, templates_of
 from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations
+from gateway.web.journeys.uploads import read_form_with_file
 from gateway.web.plots import PlotSeries, columns
 from gateway.web.translations import PageTexts
 
@@ -56,12 +54,15 @@ async def show_form(
     return await _page(request, session, definitions, simulations, {})
 
 
-@router.post("")
+@router.post("", dependencies=[Depends(require_role())])  # before the file of somebody who is nobody is read
 async def run_simulation(
     request: Request, definitions: Uses[JourneyDefinitions], simulations: Uses[Simulations], cases: Uses[CaseStore]
 ) -> Response:
     """Run it in a process of its own, and show the figures. Nothing is stored, the file neither."""
-    form, file = _parts(request.headers.get("content-type", ""), await read_body(request))
+    try:
+        form, file = read_form_with_file(request.headers.get("content-type", ""), await read_body(request))
+    except ValueError:
+        raise NotAllowed("form_unreadable") from None
     session = await checked_form(request, form, *_MAY)
     problem, result = "", None
     try:
@@ -134,25 +135,6 @@ def _categories(tenant: str, sources: list[str], simulations: Simulations) -> di
             continue  # the worker says so
         found |= {name: category for name in names if (category := simulations.category(tenant, name)) is not None}
     return found
-
-
-def _parts(content_type: str, body: bytes) -> tuple[dict[str, str], bytes]:
-    """The fields and the file of a multipart form (RFC 7578). Raises NotAllowed."""
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("ascii", "replace")
-    message: Message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not content_type.startswith("multipart/form-data") or not message.is_multipart():
-        raise NotAllowed("form_unreadable")
-    fields: dict[str, str] = {}
-    file = b""
-    for each in message.walk():
-        name, content = each.get_param("name", header="content-disposition"), each.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(content, bytes):
-            continue
-        if name == "file":
-            file = content
-        else:
-            fields.setdefault(name, content.decode("utf-8", "replace")[:200])
-    return fields, file
 
 
 async def _page(

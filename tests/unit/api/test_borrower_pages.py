@@ -107,6 +107,26 @@ async def test_a_channel_is_switched_off_and_on_and_others_stops_stay(reader: Li
     assert "先前已停止" in (await reader.get("/preferences")).raw.decode()
 
 
+async def test_a_link_can_not_fill_the_record(reader: LinkHolder) -> None:
+    """Switched off and on without end, or stopped and undone: after some ten times one can only decline."""
+    unsubscribe, on = reader.path.replace("/m/", "/v1/unsubscribe/"), ("email", "inapp", "sms")
+    for number in range(40):
+        await reader.post(
+            "/preferences", ("language", ("en", "zh-Hans")[number % 2]), *(("channel", each) for each in on)
+        )
+    before = (await reader.record())["chosen"]
+    answer = await reader.post("/preferences", ("language", ""), ("channel", "email"), ("channel", "inapp"))
+    assert (answer.status, (await reader.record())["chosen"]) == (429, before)
+    assert [each["channel"] for each in (await reader.record())["opt_outs"]] == ["sms"]
+    for _ in range(10):
+        await reader.nobody.post(unsubscribe)
+        await reader.nobody.post(f"{unsubscribe}/undo")
+    assert sorted(each["channel"] for each in (await reader.record())["opt_outs"]) == ["email", "sms"]
+    assert len((await reader.lender.get("/v1/borrowers/B-1/timeline?limit=500")).json["events"]) < 40
+    reader.wall.now += timedelta(hours=1)
+    assert "已恢复" in (await reader.nobody.post(f"{unsubscribe}/undo")).raw.decode()
+
+
 async def test_hours_that_leave_none_are_refused(reader: LinkHolder) -> None:
     """The law's window for tw ends in the evening: nobody can choose hours in which nothing may be sent."""
     for begins, ends in (("22:00", "23:00"), ("10:00", ""), ("12:00", "10:00"), ("3:00", "4:00")):
@@ -118,6 +138,16 @@ async def test_hours_that_leave_none_are_refused(reader: LinkHolder) -> None:
     verdict = (await reader.lender.post("/v1/decisions", another)).json
     assert (verdict["verdict"], verdict["reason"]) == ("defer", "borrower_wish")
     assert verdict["until"] == "2026-11-24T11:00:00.000Z"
+
+
+async def test_a_form_with_a_fault_comes_back_as_it_was_filled_in(reader: LinkHolder) -> None:
+    """A channel that was switched off beside wrong hours is still off in the form, or the next Save would lose it."""
+    typed = (("from", "18:00"), ("to", "09:00"), ("language", "en"), ("channel", "email"), ("channel", "inapp"))
+    page = (await reader.post("/preferences", *typed)).raw.decode()
+    for part in ("<option selected>18:00", "<option selected>09:00", 'value="en" checked', 'value="email" checked'):
+        assert part in page
+    assert 'name="channel" value="sms">' in page
+    assert 'name="channel" value="sms" checked' in (await reader.get("/preferences")).raw.decode()
 
 
 async def test_a_reply_is_recorded_once_and_a_flood_is_not(reader: LinkHolder) -> None:

@@ -110,6 +110,23 @@ def test_the_shipped_mapping_makes_cases(tmp_path: Path) -> None:
     assert item.record(NOW).id == "card-00007"
 
 
+async def test_a_csv_of_dotted_columns_is_loaded(client: Client, tmp_path: Path) -> None:
+    """Without a mapping a column is a path in the request, as in a file of notifications."""
+    body = case_body()
+    del body["facts"]
+    person = body.pop("borrower")
+    zones, addresses = person.pop("time_zones"), person.pop("addresses")
+    cells = {"id": "C-1"} | {f"case.{name}": value for name, value in body.items()}
+    cells |= {f"case.borrower.{name}": value for name, value in person.items()}
+    cells |= {f"case.borrower.addresses.{name}": value for name, value in addresses.items()}
+    cells["case.borrower.time_zones.0"] = zones[0]
+    path = tmp_path / "cases.csv"
+    path.write_text("\n".join([",".join(cells), ",".join(cells.values())]), "utf-8")
+    options = sender.SendOptions(endpoint=sender.CASES)
+    tally = await sender.send(files.read(path), ApiTarget(client.url, client.token), options)
+    assert (tally.accepted, tally.errors) == (1, [])
+
+
 async def test_a_file_is_loaded_and_may_be_loaded_again(client: Client, tmp_path: Path) -> None:
     """What is known already changes nothing; a wrong row is named by line and field, and the others are taken."""
     rows = [{"id": f"C-{number}", "case": case_body(number)} for number in (1, 2)]

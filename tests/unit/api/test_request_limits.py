@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -27,6 +28,7 @@ from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
 from gateway.receiving import CallbackReceiver
+from gateway.web import access
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
@@ -301,3 +303,20 @@ async def test_a_stream_ends_with_its_token(client: Client, gateway: Gateway) ->
         await gateway.providers.inbox.put("acme", "B-1", "dlv_1", "too late", "x")
         async with asyncio.timeout(LIMIT_SECONDS):
             assert b"too late" not in await response.content.read()
+
+
+@pytest.mark.parametrize(("characters", "beside"), [(100, [False]), (150_000, [True]), (170_000, [])])
+async def test_a_large_form_of_nobody_is_decoded_beside_other_requests_or_not_at_all(
+    client: Client, monkeypatch: pytest.MonkeyPatch, characters: int, beside: list[bool]
+) -> None:
+    """Anybody may post to the sign-in, and 5 MB take a second to decode: in a thread, and without a session 500 kB."""
+    threads, decode = [], access._decoded
+
+    def decoded(raw: bytes) -> dict[str, str]:
+        threads.append(threading.current_thread())
+        return decode(raw)
+
+    monkeypatch.setattr(access, "_decoded", decoded)
+    form, kind = b"email=" + b"%41" * characters, {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await client.holding("").post("/editor/sign-in", data=form, headers=kind)).status == 403
+    assert [each is not threading.current_thread() for each in threads] == beside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -44,6 +45,34 @@ async def command(gateway: Gateway) -> AsyncIterator[Run]:
             return done.returncode, done.stdout + done.stderr
 
         yield run
+
+
+async def test_what_was_not_sent_is_listed_with_its_reason(command: Run, gateway: Gateway) -> None:
+    """By state, borrower or case; a beginning that is no id's says how ids are found."""
+    refused = Verdict(VerdictKind.SUPPRESS, PolicyReason.OPTED_OUT)
+    await gateway.path.store.accept(
+        [draft("k1", borrower="B-1", verdict=refused), draft("k2", borrower="B-2", verdict=refused)], NOW
+    )
+    status, said = await command("notifications", "--state", "suppressed", "--borrower", "B-1", "--json")
+    assert (status, [each["reason"] for each in json.loads(said)]) == (0, ["opted_out"])
+    assert json.loads((await command("notifications", "--state", "delivered", "--json"))[1]) == []
+    status, said = await command("status", "no-id")
+    assert (status, "gateway notifications lists the ids" in said) == (2, True)
+
+
+async def test_a_wrong_field_is_said_in_one_sentence(command: Run) -> None:
+    """What is wrong and where; a length is counted in characters, not in "items"."""
+    status, said = await command("pause", "channel", "sms", "--reason", "x")
+    assert status == 1
+    assert "The request is not valid. Fix these fields: reason: must have at least 3 characters" in said
+
+
+async def test_evidence_overwrites_no_file(command: Run, tmp_path: Path) -> None:
+    """The file of one borrower is not replaced by the next one's."""
+    there = tmp_path / "evidence.zip"
+    there.write_bytes(b"another borrower's")
+    status, said = await command("evidence", "B-1", "--output", str(there))
+    assert (status, "--output" in said, there.read_bytes()) == (1, True, b"another borrower's")
 
 
 async def test_a_pause_is_ended_by_the_beginning_of_its_id(command: Run, gateway: Gateway) -> None:

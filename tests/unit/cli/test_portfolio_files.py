@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cli import console
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.portfolio.files import PortfolioError, PortfolioRow, RowError, nested, row_key
 from gateway.cli.portfolio.mapping import Unmappable
+from gateway.cli.runner import fail
 from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[3]
@@ -103,6 +106,22 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, text:
     with pytest.raises(PortfolioError, match=message) as caught:
         list(files.read(written(tmp_path, name, text)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_without_end_is_no_index() -> None:
+    """A column's path may have digits in any number: those that no list has are a name, and no traceback."""
+    assert nested({"a.1": "x", "a.0": "y"}) == {"a": ["y", "x"]}
+    for name in ("9" * 5000, "²", "٣"):
+        assert nested({f"a.{name}": "x"}) == {"a": {name: "x"}}
+
+
+def test_a_wrong_row_does_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A partner's file may name a field by control characters: they are written out. Brackets are no markup."""
+    console.bad_row(RowError(3, "case.\x1b]0;mine\x07[bold]", "is no field\u202e"))
+    assert capsys.readouterr().err == "line 3: case.\\x1b]0;mine\\x07[bold]: is no field\\u202e\n"
+    with pytest.raises(typer.Exit):
+        fail("the column '\x1b[31mx' is there twice")
+    assert capsys.readouterr().err == "gateway: the column '\\x1b[31mx' is there twice\n"
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_what_ships_is_clean(name: str) -> None:
     assert [each for each in found if each.level != "hint"] == []
 
 
+@pytest.mark.parametrize("example", ["--5", "²", "٣", "9" * 5_000])
+def test_an_integers_example_that_is_none_is_a_finding(example: str) -> None:
+    """Digits of another script, two signs or a number without end ended the lint."""
+    source = SOURCES["plan-offer"]
+    variables = {**source.settings["variables"]}
+    variables["instalments"] = {**variables["instalments"], "example": example}
+    changed = replace(source, settings={**source.settings, "variables": variables})
+    found = lint(TemplateVersion(changed, LENDER, PROFILES), WORDS, LENDER.name, lambda *_: "")
+    assert "the example of instalments must be a whole number" in [each.detail for each in found]
+
+
 def test_the_command_asks_the_policy_too() -> None:
     """``gateway template lint`` finds no error in what ships, under the packs of each locale's country."""
     done = CliRunner().invoke(app, ["template", "lint"])

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,7 @@ from gateway.journeys.simulation_view import view
 from gateway.web.journeys.simulation import calendar
 from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, run
 from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations
+from gateway.web.journeys.uploads import read_form_with_file
 from tests.support.api_gateway import app_of, case_body, open_api_gateway, serving
 from tests.support.journey_cases import FOLDER, SHORT, START
 from tests.support.ledgers import NOW
@@ -161,3 +163,42 @@ async def _post(visitor: aiohttp.ClientSession, token: str, **changes: str) -> t
     form.add_field("file", _lines(20), filename="cases.jsonl")
     async with visitor.post("/journeys/simulation", data=form) as answer:
         return answer.status, await answer.text()
+
+
+def test_a_form_is_split_as_a_browser_sends_it() -> None:
+    """Fields, the first of each name, and the file as it is; the last line break belongs to the boundary."""
+    head = 'Content-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    parts = [head.format("days", "45"), head.format("days", "9"), head.format("file", "one\r\ntwo\n")]
+    body = "".join(f"--x\r\n{each}" for each in parts) + "--x--\r\n"
+    assert read_form_with_file('multipart/form-data; boundary="x"', body.encode()) == ({"days": "45"}, b"one\r\ntwo\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n" * 100_000 + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\nname\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a" * 2_001 + b"\r\n\r\n\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n"),
+        ("multipart/form-data", b"--x--"),
+        ("multipart/mixed; boundary=x", b"--x\r\n\r\n\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=\u00e9", b"--x--"),
+        ("multipart/form-data; " + ";" * 10_000, b"--x--"),
+    ],
+    ids=["parts", "no headers", "long headers", "cut off", "no boundary", "another type", "no ASCII", "long type"],
+)
+def test_a_hostile_form_with_a_file_is_refused_at_once(kind: str, body: bytes) -> None:
+    """A hundred thousand parts took fifteen seconds in the parser of mail, in which no request was answered."""
+    began = time.process_time()
+    with pytest.raises(ValueError):  # noqa: PT011 – its words are for nobody
+        read_form_with_file(kind, body)
+    assert time.process_time() - began < 0.5
+
+
+async def test_nobodys_file_is_read(gateway: Gateway) -> None:
+    """Who is not signed in gets the sign-in before what they send is split or decoded."""
+    async with serving(app_of(gateway)) as url, aiohttp.ClientSession(url) as stranger:
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        for body in (b"--x\r\n\r\n\r\n" * 100_000 + b"--x--\r\n", b"nonsense"):
+            async with stranger.post("/journeys/simulation", data=body, headers=kind) as answer:
+                assert (answer.status, "Sign in" in await answer.text()) == (401, True)
