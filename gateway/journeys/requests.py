@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 from typing import Any
 
-from gateway.core.notifications import Case, Step
+from gateway.core.notifications import Borrower, Case, Step
 from gateway.core.requests import NotificationRequest
 from gateway.journeys.actions import Send
 from gateway.journeys.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
@@ -17,12 +17,18 @@ from gateway.journeys.journey import Journey
 CLIENT = "journeys"  # the actor of a journey's requests
 # How long a route waits for delivery before its next channel, as in ops/mappings/card-portfolio.toml; our choice.
 NEXT_CHANNEL = timedelta(hours=1)
+NO_ADDRESS = "no_address"  # why a step is not accepted whose route has no channel that reaches the borrower
 _CENT = Decimal("0.01")
 
 
 def request_key(journey_id: str, key: str) -> str:
     """The idempotency key of a step's request: the same step is never accepted twice."""
     return f"jny:{journey_id}:{key}"
+
+
+def reachable(route: Sequence[str], borrower: Borrower) -> tuple[str, ...]:
+    """The channels of a step's route on which the borrower has an address: ``accept`` refuses a route with others."""
+    return tuple(each for each in route if each in borrower.addresses)
 
 
 def expires_at(definition: JourneyDefinition, now: datetime) -> datetime:
@@ -41,7 +47,7 @@ def request_of(
     """The request for one message. ``known`` are the variables that the template declares."""
     snapshot = record.snapshot
     assert snapshot is not None
-    *others, last = send.route
+    *others, last = reachable(send.route, snapshot.borrower) or send.route
     return NotificationRequest(
         idempotency_key=request_key(journey.id, send.key),
         borrower=snapshot.borrower,
