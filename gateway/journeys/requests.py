@@ -12,7 +12,8 @@ from gateway.core.requests import NotificationRequest
 from gateway.journeys.actions import Send
 from gateway.journeys.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
 from gateway.journeys.definition import JourneyDefinition
-from gateway.journeys.journey import Journey
+from gateway.journeys.journey import Journey, JourneyFacts
+from gateway.journeys.steps import next_message_at
 
 CLIENT = "journeys"  # the actor of a journey's requests
 # How long a route waits for delivery before its next channel, as in ops/mappings/card-portfolio.toml; our choice.
@@ -31,25 +32,31 @@ def reachable(route: Sequence[str], borrower: Borrower) -> tuple[str, ...]:
     return tuple(each for each in route if each in borrower.addresses)
 
 
-def expires_at(definition: JourneyDefinition, now: datetime) -> datetime:
-    """When a message is given up that was not handed over: it must not meet the next step."""
-    return now + max(definition.pace.tolerance, timedelta(days=1))
+def expires_at(definition: JourneyDefinition, after: Journey, facts: JourneyFacts, now: datetime) -> datetime:
+    """When a message is given up that was not handed over: it must not meet the next one. ``after``: its step."""
+    last = now + max(definition.pace.tolerance, timedelta(days=1))
+    following = next_message_at(definition, after, facts, now)
+    return min(last, following) if following is not None and following > now else last
 
 
 def request_of(
     definition: JourneyDefinition,
-    journey: Journey,
-    record: CaseRecord,
+    after: Journey,
+    facts: JourneyFacts,
     send: Send,
     known: Collection[str],
     now: datetime,
 ) -> NotificationRequest:
-    """The request for one message. ``known`` are the variables that the template declares."""
+    """The request for one message. ``after`` is the journey after its step.
+
+    ``known`` are the variables that the template declares.
+    """
+    record = facts.case
     snapshot = record.snapshot
     assert snapshot is not None
     *others, last = reachable(send.route, snapshot.borrower) or send.route
     return NotificationRequest(
-        idempotency_key=request_key(journey.id, send.key),
+        idempotency_key=request_key(after.id, send.key),
         borrower=snapshot.borrower,
         # Requests of one meaning are duplicates: each instalment is its own due date's.
         case=Case(record.id, snapshot.product, send.instalment_due or snapshot.due_date, send.stage),
@@ -59,11 +66,11 @@ def request_of(
         route=(*(Step(each, NEXT_CHANNEL) for each in others), Step(last)),
         category=None,
         send_at=None,
-        expires_at=expires_at(definition, now),
+        expires_at=expires_at(definition, after, facts, now),
         dedup_key=None,
-        metadata={"journey": journey.id, "definition": definition.name, "step": send.key},
+        metadata={"journey": after.id, "definition": definition.name, "step": send.key},
         # The same for every try: what the case owes may have changed since a try whose answer was lost.
-        raw={"journey": journey.id, "step": send.key},
+        raw={"journey": after.id, "step": send.key},
     )
 
 

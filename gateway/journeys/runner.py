@@ -84,7 +84,7 @@ class JourneyRunner:
                 continue
             try:
                 known = self._path.variables(claimed.tenant, send.template)
-                made.request = request_of(claimed.definition, claimed.journey, claimed.facts.case, send, known, now)
+                made.request = request_of(claimed.definition, made.what.journey, claimed.facts, send, known, now)
             except UnknownTemplate:
                 made.answer = RejectedRequest("unknown_template", ())
             except Exception as error:  # figures that no request can be made of: one case's fault must not stop others

@@ -173,7 +173,7 @@ class _Course:
         for record in after.steps[len(before.steps) :]:
             self._result.steps[(record.step, str(record.result))] += 1
         for send in sends:
-            self._send(send, now)
+            self._send(send, expires_at(self._setup.definition, after, facts, now), now)
         if after.ended:
             self._result.exits[after.reason] += 1
         elif after.due_at is not None:
@@ -191,7 +191,7 @@ class _Course:
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, send: Send, now: datetime) -> None:
+    def _send(self, send: Send, expires: datetime, now: datetime) -> None:
         snapshot = self._record.snapshot
         assert snapshot is not None
         route = reachable(send.route, snapshot.borrower)
@@ -210,7 +210,7 @@ class _Course:
             accepted_at=now,
         )
         self._sent[send.key] = SentStep(notification.id, now, State.ACCEPTED)
-        self._offer(_RoutedMessage(notification, send, expires_at(self._setup.definition, now)), now)
+        self._offer(_RoutedMessage(notification, send, expires), now)
 
     def _offer(self, message: _RoutedMessage, now: datetime) -> None:
         """Ask the policy about the message's channel now; hand it over, wait, or go on to the next channel."""

@@ -20,7 +20,6 @@ from sqlalchemy import Connection, func, select, union_all
 
 from channels.base import Accepted, Capability, LookupAnswer, LookupResult, Message, Receipt, ReceiptStatus
 from gateway.app.app import Gateway
-from gateway.core.states import State
 from gateway.journeys.cases import CaseRecord, merged
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.simulated_borrower import Reaction, SimulatedBorrower
@@ -296,7 +295,6 @@ async def by_workers(gateway: Gateway, now: datetime) -> None:
     waiting = [
         select(func.count()).where(journeys.c.due_at <= now).scalar_subquery(),
         select(func.count()).where(deliveries.c.due_at <= now).scalar_subquery(),
-        select(func.count()).where(deliveries.c.state == State.SENDING).scalar_subquery(),
         select(func.count()).where(case_records.c.check_at <= now).scalar_subquery(),
         select(func.coalesce(func.max(events.c.seq), 0)).scalar_subquery()
         - select(func.coalesce(func.max(journey_progress.c.seq), 0)).scalar_subquery(),
@@ -313,5 +311,5 @@ async def by_workers(gateway: Gateway, now: datetime) -> None:
         if (row, jobs) != before:
             before, since = (row, jobs), loop.time()
         if loop.time() - since > _STUCK_SECONDS:
-            raise TimeoutError(f"at {now}: journeys, deliveries, sending, cases, events left: {row}; jobs: {jobs}")
+            raise TimeoutError(f"at {now}: journeys, deliveries, cases, events left: {row}; jobs: {jobs}")
         await asyncio.sleep(_POLL_SECONDS)

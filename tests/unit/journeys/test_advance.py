@@ -138,6 +138,25 @@ def test_an_outage_is_not_followed_by_a_burst() -> None:
     assert (after.due_at, len(after.steps)) == (START + 13 * DAY, 1)
 
 
+def test_steps_of_different_days_stay_apart_after_an_outage() -> None:
+    """Nor where the lateness is tolerated and no least time is set: the next day's step waits half a day."""
+    daily = parse(SHORT.replace("day = 4", "day = 2").replace('longest = "P2D"', 'longest = "PT0S"'))
+    late = START + DAY - timedelta(minutes=1)
+    done = advance(daily, enter(daily, "jny_1", "C-1", START), facts(), late)
+    assert [each.key for each in done.actions if isinstance(each, Send)] == ["remind"]
+    assert done.journey.due_at == late + timedelta(hours=12)
+
+
+def test_a_message_that_waits_does_not_meet_the_next_one() -> None:
+    """It expires when the next message may follow; otherwise after the tolerance."""
+    daily = parse(SHORT.replace("day = 4", "day = 2").replace('longest = "P2D"', 'longest = "PT0S"'))
+    for definition, longest in ((daily, DAY), (DEFINITION, 2 * DAY)):
+        done = advance(definition, enter(definition, "jny_1", "C-1", START), facts(), START)
+        [send] = [each for each in done.actions if isinstance(each, Send)]
+        request = request_of(definition, done.journey, facts(), send, (), START)
+        assert request.expires_at == START + longest
+
+
 def test_a_definition_may_skip_what_an_outage_held_up() -> None:
     """``late = "skip"``: the steps of those days are left out, and recorded as missed."""
     skipping = parse(SHORT.replace('least = "PT0S"', 'least = "PT0S", late = "skip"'))
@@ -286,7 +305,7 @@ def test_the_request_of_an_instalment_has_its_date_and_amount() -> None:
     record = case(plans={"l1": _plan()})
     journey, found = _sent_over(record, 200)
     known = ("amount", "due_date")
-    made = [request_of(REMINDERS, journey, record, each, known, START) for _, each in found[1:3]]
+    made = [request_of(REMINDERS, journey, JourneyFacts(record), each, known, START) for _, each in found[1:3]]
     assert [each.variables for each in made] == [
         {"amount": "900.00", "due_date": "2026-12-31"},
         {"amount": "900.00", "due_date": "2027-01-31"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from channels.base import Message
+from channels.base import Accepted, Message, ProviderReason, TransientFailure
 from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import CaseRecord, Payment
 from gateway.journeys.definition import parse
@@ -105,3 +106,34 @@ async def test_a_payment_before_the_hand_off_sends_nothing(
         assert (journey["state"], journey["reason"]) == ("exited", "paid")
         assert handed_over == []
         assert await store.due(START + 10 * DAY, 10) == []
+
+
+async def test_an_outage_of_the_provider_is_not_followed_by_two_messages(tmp_path: Path, redis_url: str) -> None:
+    """A message a day, and a provider that is away for thirty hours: the first day's is given up for the second's."""
+    daily = """
+name = "daily"
+enter = { when = { days_overdue = { at_least = 1 } } }
+pace = { at = "10:00", spread = "PT0S" }
+""" + "".join(f'[[step]]\nid = "s{day}"\nday = {day}\ntemplate = "overdue-first"\nroute = ["sms"]\n' for day in (1, 2))
+    now = START
+    sent: list[tuple[timedelta, str]] = []
+    taken: list[Message] = []
+
+    class Away(RecordingProvider):
+        async def send(self, message: Message) -> Accepted:
+            if now < START + timedelta(hours=30):
+                raise TransientFailure(ProviderReason.PROVIDER_UNAVAILABLE)
+            sent.append((now - START, message.delivery_id))
+            return await super().send(message)
+
+    async with open_api_gateway(tmp_path, redis_url, clock=lambda: now, releases_per_second=0) as gateway:
+        await publish(gateway, daily)
+        await gateway.journeys.cases.feed("acme", [records()[3]], "key:1")
+        providers: Any = gateway.providers.by_name
+        providers["twilio"] = Away("twilio", "sms", taken)
+        while now < START + 2 * DAY:
+            await by_hand(gateway, now)
+            now += timedelta(minutes=30)
+        states = await gateway.journeys.reads.listed("acme", limit=2)
+    assert [at >= timedelta(hours=30) for at, _ in sent] == [True]
+    assert [each["reason"] for each in states] == ["completed"]
