@@ -19,7 +19,7 @@ from gateway.core.codec import instant
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.journeys.case_store import is_open
 from gateway.journeys.definition import JourneyDefinition, parse, parse_pinned, sha_of
-from gateway.journeys.lint import JourneyFinding
+from gateway.journeys.findings import JourneyFinding
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, journey_definition_subject

@@ -27,6 +27,11 @@ def request_key(journey_id: str, key: str) -> str:
     return f"jny:{journey_id}:{key}"
 
 
+def journey_of(key: str) -> str:
+    """The journey that such a key is of."""
+    return key.split(":", 2)[1]
+
+
 def reachable(route: Sequence[str], borrower: Borrower) -> tuple[str, ...]:
     """The channels of a step's route on which the borrower has an address: ``accept`` refuses a route with others."""
     return tuple(each for each in route if each in borrower.addresses)

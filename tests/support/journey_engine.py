@@ -76,7 +76,8 @@ class JourneyEngine:
     """One run. ``providers`` names the configured provider of each channel; that of the feed stays in place.
 
     ``tick``: what is due within so much of each other is done together at its end, as by a scanner that looks that
-    seldom; never two things of one case, whose order would be lost. Zero: each at its instant.
+    seldom; never two things of one case, whose order would be lost. Zero: each at its instant. What borrowers do
+    follows from when a message was due, and has its own instant: a promise just before midnight is one of that day.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class JourneyEngine:
         self._handed_over: list[Message] = []
         self._acts: list[tuple[datetime, int, str, Act]] = []
         self._number = 0
+        self._due: dict[str, datetime] = {}  # when the one thing was due that a case has in this tick
 
     def clock(self) -> datetime:
         return self.now
@@ -130,15 +132,15 @@ class JourneyEngine:
 
     async def _act(self) -> None:
         """What borrowers do by now: those of one case in their order."""
-        due: dict[str, list[Act]] = {}
+        due: dict[str, list[tuple[datetime, Act]]] = {}
         while self._acts and self._acts[0][0] <= self.now:
-            _, _, case_id, act = heapq.heappop(self._acts)
-            due.setdefault(case_id, []).append(act)
+            when, _, case_id, act = heapq.heappop(self._acts)
+            due.setdefault(case_id, []).append((when, act))
         first = [each.pop(0) for each in due.values()]
-        await asyncio.gather(*(act(self.now) for act in first))
-        for act in (act for each in due.values() for act in each):
+        await asyncio.gather(*(act(when) for when, act in first))
+        for when, act in (later for each in due.values() for later in each):
             await self._work()
-            await act(self.now)
+            await act(when)
 
     async def _work(self) -> None:
         await self._settle(self._gateway, self.now)
@@ -160,7 +162,8 @@ class JourneyEngine:
             self.found.append(MadeContact(self.now, row.case_id, key, row.channel))
             reaction = self._borrowers[row.case_id].reaction(key, row.channel, offers=key in self._offers)
             if reaction.delivered:
-                self._at(self.now + RECEIPT_AFTER, row.case_id, partial(self._received, row, reaction))
+                at = self._due.get(row.case_id, self.now)
+                self._at(at + RECEIPT_AFTER, row.case_id, partial(self._received, row, reaction))
 
     # ── what borrowers do ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,6 +231,7 @@ class JourneyEngine:
         found = await self._read(lambda connection: [connection.execute(each).scalar() for each in queries])
         waiting = [self._acts[0][0]] if self._acts else []
         first = min([*(each for each in found if each is not None), *waiting], default=self._setup.end)
+        self._due = {}
         if not self._tick or first >= self._setup.end:
             return first
         last = self._setup.start + -(-(first - self._setup.start) // self._tick) * self._tick
@@ -240,9 +244,8 @@ class JourneyEngine:
         rows = await self._read(lambda connection: connection.execute(query).all())
         due = [(at, case_id) for case_id, at in rows]
         due += [(each[0], each[2]) for each in self._acts if each[0] <= last]
-        seen: dict[str, datetime] = {}
         for at, case_id in sorted(due):
-            if seen.setdefault(case_id, at) < at:
+            if self._due.setdefault(case_id, at) < at:
                 return at - timedelta(microseconds=1)
         return last
 

@@ -119,7 +119,7 @@ pace = { at = "10:00", spread = "PT0S" }
     sent: list[tuple[timedelta, str]] = []
     taken: list[Message] = []
 
-    class Away(RecordingProvider):
+    class AwayAtFirst(RecordingProvider):
         async def send(self, message: Message) -> Accepted:
             if now < START + timedelta(hours=30):
                 raise TransientFailure(ProviderReason.PROVIDER_UNAVAILABLE)
@@ -130,7 +130,7 @@ pace = { at = "10:00", spread = "PT0S" }
         await publish(gateway, daily)
         await gateway.journeys.cases.feed("acme", [records()[3]], "key:1")
         providers: Any = gateway.providers.by_name
-        providers["twilio"] = Away("twilio", "sms", taken)
+        providers["twilio"] = AwayAtFirst("twilio", "sms", taken)
         while now < START + 2 * DAY:
             await by_hand(gateway, now)
             now += timedelta(minutes=30)
