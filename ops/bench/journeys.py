@@ -4,11 +4,11 @@
     python ops/bench/journeys.py [--open 10000 1000000] [--due 1000] [--rounds 5] [--json]
 
 Two ledgers on one PostgreSQL, in turns, and the median of the rounds after the first. Of finding what is due: the rows
-and the pages (of index and table) that are read, as EXPLAIN (ANALYZE, BUFFERS) counts them. Of all that follows
+and the pages of index and table that are read, as EXPLAIN (ANALYZE, BUFFERS) counts them. Of all that follows
 (claiming, reading the facts, deciding, writing with its events): pages of all tables and indexes, as the server counts
 them. Of both: microseconds of processor, the server's, and of the second this process's as well. No message is
-accepted, which is the path's cost. How many pages of the table are read depends on where there was room for the due
-ones, and differs by chance from round to round. The copies are made by the database; a million take minutes and 3 GB.
+accepted, which is the path's cost. The pages of the table are shown and don't count: they are where there was room for
+the due rows, which differs from round to round. The copies are made by the database; a million take minutes and 3 GB.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -50,9 +51,11 @@ day = 40
 template = "overdue-first"
 route = ["sms"]
 """
-FIND_COUNTS = ("find_rows", "find_pages")
+FIND_COUNTS = ("find_rows", "find_index_pages", "find_table_pages")
 KINDS = (*FIND_COUNTS, "find_microseconds", "do_pages", "do_microseconds")
 _MOST_RATIO = 1.2  # of the cost beside the most by that beside the least; a million's index is a level deeper
+# Numbers begin here in every ledger: with longer ids fewer rows and keys are in a page, whatever their number.
+_FIRST = 10_000_000
 _FINDS = 50  # of which the processor's time is taken together
 _SETTLED_SECONDS = 1.0  # until the server has added up the statistics of a session that has ended
 
@@ -64,7 +67,7 @@ class Ledger:
     engine: Engine
     bench: JourneyBench
     size: int
-    last: int = 1
+    last: int = _FIRST
     rounds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
     def copy(self, number: int, due_at: datetime) -> None:
@@ -90,7 +93,8 @@ def main() -> None:
         for kind in KINDS:
             figures = ", ".join(f"{each[kind]:.3f} beside {number:,}" for number, each in found.items())
             print(f"{kind:20} {figures}: {ratios[kind]:.2f}")
-    raise SystemExit(0 if max(ratios.values()) <= _MOST_RATIO else 1)
+    judged = max(ratio for kind, ratio in ratios.items() if kind != "find_table_pages")
+    raise SystemExit(0 if judged <= _MOST_RATIO else 1)
 
 
 async def _measure(server: PostgresServer, sizes: list[int], due: int, rounds: int) -> dict[int, dict[str, float]]:
@@ -146,8 +150,11 @@ def _find(now: datetime) -> str:
     return f"SELECT id FROM journeys WHERE due_at <= {microseconds(now)} AND {free} ORDER BY due_at LIMIT 5000"
 
 
-def _find_counts(connection: Connection, now: datetime) -> tuple[int, int]:
-    """The rows and the pages, of index and table, that the query reads."""
+def _find_counts(connection: Connection, now: datetime) -> tuple[int, int, int]:
+    """The rows, the pages of the index, and those of the table, that the query reads.
+
+    A page of the table is read for each row that is not in the same one as the row before it.
+    """
     [(plan,)] = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_find(now)}").all()
     node = (plan if isinstance(plan, list) else json.loads(plan))[0]["Plan"]
     pages = int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
@@ -155,7 +162,10 @@ def _find_counts(connection: Connection, now: datetime) -> tuple[int, int]:
         [node] = node["Plans"]
     rows = int(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
     assert node["Index Name"] == "journeys_due", node
-    return rows, pages
+    place = _find(now).replace("SELECT id", "SELECT (ctid::text::point)[0]")
+    places = list(connection.exec_driver_sql(place).scalars())
+    table = 1 + sum(one != other for one, other in pairwise(places))
+    return rows, pages - table, table
 
 
 def _find_processor_ms(connection: Connection, now: datetime) -> float:

@@ -128,6 +128,20 @@ def test_a_promise_is_reminded_on_the_day_before_and_goes_on_gently_when_broken(
     assert [each.template for each in done.actions if isinstance(each, Send)] == ["overdue-first"]
 
 
+def test_a_broken_promise_is_announced_once_whatever_else_paused_the_journey() -> None:
+    """A person pauses during a promise and resumes after it; the next pause does not announce it again."""
+    record = case(promises={"p1": Promise("p1", Decimal("100.00"), date(2026, 12, 1), START)})
+    held = facts(record, holds=(hold(HoldKind.PROMISE_TO_PAY, START, START + 9 * DAY),))
+    paused = step(replace(begun(), held_by="user:ann"), held, START).journey
+    assert paused.reason == "person"
+    resumed = step(replace(paused, held_by=""), facts(record), START + 20 * DAY)
+    assert Emit("case.promise_broken", "") in resumed.actions
+    again = step(replace(resumed.journey, held_by="user:ann"), facts(record), START + 21 * DAY).journey
+    assert (
+        Emit("case.promise_broken", "") not in step(replace(again, held_by=""), facts(record), START + 22 * DAY).actions
+    )
+
+
 def test_an_outage_is_not_followed_by_a_burst() -> None:
     """After ten days away one step is done, and the days of those to come move with it."""
     done = step(begun(), facts(), START + 10 * DAY)
