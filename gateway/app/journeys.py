@@ -17,8 +17,9 @@ from gateway.journeys.case_store import CaseStore
 from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.definition_store import JourneyDefinitions, Lint
+from gateway.journeys.findings import JourneyFinding
 from gateway.journeys.history import JourneyEvent
-from gateway.journeys.lint import FindTemplate, JourneyFinding, TemplateFacts, lint
+from gateway.journeys.lint import FindTemplate, TemplateFacts, lint
 from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.runner import JourneyRunner

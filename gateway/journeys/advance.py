@@ -14,7 +14,7 @@ from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.reasons import HoldKind
 from gateway.journeys.actions import Action, Advance, Emit, EnterAnother, exited
 from gateway.journeys.arms import arm_of, in_holdout
-from gateway.journeys.cases import ended_by, latest_promise_broken, standing_plan
+from gateway.journeys.cases import ended_by, promise_broken_since, standing_plan
 from gateway.journeys.definition import JourneyDefinition
 from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState
@@ -51,7 +51,8 @@ def advance(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts
     if journey.paused_at is None:
         return _go_on(definition, journey, facts, now)
     done = _go_on(definition, resumed(definition, journey, now), facts, now)
-    if journey.reason == HoldKind.PROMISE_TO_PAY and latest_promise_broken(facts.case, now):
+    # Whatever else paused it meanwhile.
+    if "promise_to_pay" in definition.pause.on and promise_broken_since(facts.case, journey.paused_at, now):
         return replace(done, actions=(Emit("case.promise_broken", ""), *done.actions))
     return done
 

@@ -230,10 +230,12 @@ def broken_promises(record: CaseRecord, now: datetime) -> int:
     return sum(promise_state(record, each, now) is PromiseState.BROKEN for each in _standing_promises(record))
 
 
-def latest_promise_broken(record: CaseRecord, now: datetime) -> bool:
-    """Whether the promise with the latest day was not kept."""
+def promise_broken_since(record: CaseRecord, since: datetime, now: datetime) -> bool:
+    """Whether the promise with the latest day was not kept, and its time was over after ``since``."""
     latest = max(_standing_promises(record), key=lambda each: (each.day, each.id), default=None)
-    return latest is not None and promise_state(record, latest, now) is PromiseState.BROKEN
+    if latest is None or promise_ends(record, latest) <= since:
+        return False
+    return promise_state(record, latest, now) is PromiseState.BROKEN
 
 
 def standing_plan(record: CaseRecord) -> RepaymentPlan | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from gateway.core.codec import holds_from, opt_outs_from
 from gateway.core.journey_events import JourneyReview, StepResult
-from gateway.core.states import State
+from gateway.core.states import State, TemplateState
 from gateway.journeys.actions import step_key
 from gateway.journeys.case_store import decode_record
 from gateway.journeys.cases import CaseRecord
@@ -27,6 +28,8 @@ from gateway.storage.statements import StatementTemplate, execute_pipelined
 
 _log = structlog.get_logger("journeys")
 decode_journey = msgspec.json.Decoder(Journey).decode
+
+ONCE_LIVE = (TemplateState.PUBLISHED, TemplateState.SUPERSEDED, TemplateState.ROLLED_BACK)
 
 _KEYED = StatementTemplate(
     lambda sql: (
@@ -57,10 +60,18 @@ class ClaimedJourney:
 
 @dataclass(frozen=True, slots=True)
 class _PinnedVersion:
-    """A stored version of a definition. ``definition`` is None where the text can't be used."""
+    """A stored text of a definition. ``definition`` is None where it can't be used.
+
+    The same text may have been stopped as one version, and brought to life again as another one (``again``).
+    """
 
     definition: JourneyDefinition | None
-    stopped: bool
+    stopped_at: datetime | None = None
+    again: bool = False
+
+    def stops(self, journey: Journey) -> bool:
+        """Whether an operator has stopped it: what enters afterwards, by the same text as another version, goes on."""
+        return self.stopped_at is not None and not (self.again and journey.entered_at > self.stopped_at)
 
 
 @dataclass(slots=True)
@@ -121,7 +132,7 @@ def _claimed(
         tuple(holds_from(person.holds)) if person is not None else (),
         sent,
         any(each.opt_out.channel is None and each.opt_out.category is None for each in outs),
-        version is not None and version.stopped,
+        version is not None and version.stops(journey),
     )
     zones = record.snapshot.borrower.time_zones if record.snapshot is not None else ()
     definition = version.definition if version is not None else None
@@ -142,14 +153,20 @@ def _claimed(
 def _versions(connection: Connection, keys: set[tuple[str, str, str]]) -> dict[tuple[str, str, str], _PinnedVersion]:
     """These versions by tenant, name and digest of the text."""
     columns = journey_versions.c
-    query = select(columns.tenant, columns.name, columns.version, columns.source, columns.stopped_at)
+    query = select(
+        columns.tenant, columns.name, columns.version, columns.source, columns.stopped_at, columns.state
+    ).order_by(columns.number)
     found: dict[tuple[str, str, str], _PinnedVersion] = {}
     for tenant in sorted({each[0] for each in keys}):
         shas = sorted({each[2] for each in keys if each[0] == tenant})
         for row in connection.execute(query.where(columns.tenant == tenant, columns.version.in_(shas))):
             key = (row.tenant, row.name, row.version)
-            stopped = row.stopped_at is not None or (key in found and found[key].stopped)
-            found[key] = _PinnedVersion(parse_pinned(row.source, row.version), stopped)
+            before = found.get(key, _PinnedVersion(None))
+            found[key] = _PinnedVersion(
+                parse_pinned(row.source, row.version),
+                max((each for each in (before.stopped_at, row.stopped_at) if each is not None), default=None),
+                before.again or (row.stopped_at is None and row.state in ONCE_LIVE),
+            )
     return found
 
 

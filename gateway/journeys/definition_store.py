@@ -19,7 +19,7 @@ from gateway.core.codec import instant
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.journeys.case_store import is_open
 from gateway.journeys.definition import JourneyDefinition, parse, parse_pinned, sha_of
-from gateway.journeys.lint import JourneyFinding
+from gateway.journeys.findings import JourneyFinding
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, journey_definition_subject
@@ -108,6 +108,7 @@ class JourneyDefinitions:
             live = names.in_state(TemplateState.PUBLISHED)
             if live is None or not live.replaced:
                 raise JourneyRefusal("nothing_to_roll_back", "There is no earlier version; stop the live one instead.")
+            _refuse_stopped(names.version(live.replaced))
             names.move(live, TemplateState.ROLLED_BACK, actor)
             names.move(names.version(live.replaced), TemplateState.PUBLISHED, actor)
             names.write()
@@ -163,6 +164,7 @@ class JourneyDefinitions:
             if to is TemplateState.APPROVED and (actor == row.submitted_by or actor in json.loads(row.editors)):
                 raise JourneyRefusal("same_person", "Ask somebody who did not write or submit it.")
             if to is TemplateState.PUBLISHED:
+                _refuse_stopped(row)
                 live = names.in_state(TemplateState.PUBLISHED)
                 if live is not None:
                     names.move(live, TemplateState.SUPERSEDED, actor)
@@ -231,6 +233,12 @@ class _Names:
         self._chain.write(self._connection)
         head = update(journey_names).where(self._same)
         self._connection.execute(head.values(event_hash=self._head, numbers=self._numbers))
+
+
+def _refuse_stopped(row: Any) -> None:
+    """What enters a stopped version would end at once."""
+    if row.stopped_at is not None:
+        raise JourneyRefusal("wrong_state", f"Version {row.number} was stopped: save its text as a new version.")
 
 
 def live_definitions(connection: Connection, tenants: Sequence[str]) -> dict[str, list[LiveDefinition]]:

@@ -6,7 +6,7 @@ Owns the closed list of states. Must not know how a journey moves (advance.py) o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -84,6 +84,12 @@ class Journey:
     def record_of(self, step: str) -> StepRecord | None:
         """What became of a step; None where it is still to come."""
         return next((each for each in self.steps if each.step == step), None)
+
+
+def answered(journey: Journey, key: str, result: StepResult, reason: str) -> Journey:
+    """The journey with what ``accept`` said to a step's message in the step's record."""
+    changed = [replace(each, result=result, reason=reason[:40]) if each.step == key else each for each in journey.steps]
+    return replace(journey, steps=tuple(changed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
 
 from gateway import policy
 from gateway.core.facts import Contact, Facts
@@ -17,7 +16,10 @@ from gateway.core.notifications import Borrower, Case, Category, Notification, S
 from gateway.core.reasons import PolicyReason
 from gateway.journeys.cases import COMPUTED_FACTS, SEGMENT_FACTS
 from gateway.journeys.conditions import HAPPENED
-from gateway.journeys.definition import Conditions, JourneyDefinition, StepRules
+from gateway.journeys.definition import Bound, Conditions, JourneyDefinition, StepRules
+from gateway.journeys.findings import JourneyFinding, error, warning
+from gateway.journeys.lint_order import order
+from gateway.journeys.requests import NEXT_CHANNEL
 from gateway.policy.zones import zone
 
 _CAPS = (
@@ -53,16 +55,6 @@ class TemplateFacts:
 FindTemplate = Callable[[str], TemplateFacts | None]
 
 
-@dataclass(frozen=True, slots=True)
-class JourneyFinding:
-    """Something in a definition to change: ``place`` is a step or a table of the file, ``detail`` has the remedy."""
-
-    level: str
-    rule: str
-    place: str
-    detail: str
-
-
 def lint(
     definition: JourneyDefinition,
     find_template: FindTemplate,
@@ -74,7 +66,7 @@ def lint(
     found = [
         *_ids(definition),
         *_conditions(definition),
-        *_order(definition),
+        *order(definition),
         *_instalments(definition),
         *_gates(definition),
         *_shares(definition, find_template),
@@ -86,33 +78,25 @@ def lint(
     return sorted(dict.fromkeys(found), key=lambda each: each.level != "error")
 
 
-def _error(rule: str, place: str, detail: str) -> JourneyFinding:
-    return JourneyFinding("error", rule, place, detail)
-
-
-def _warning(rule: str, place: str, detail: str) -> JourneyFinding:
-    return JourneyFinding("warning", rule, place, detail)
-
-
 def _ids(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
     seen: set[str] = set()
     for step in definition.steps:
         if step.id in seen:
-            yield _error("duplicate_step", step.id, "two steps have this id; give each one of its own")
+            yield error("duplicate_step", step.id, "two steps have this id; give each one of its own")
         seen.add(step.id)
         if step.template is None and step.gate is None and step.emits is None:
-            yield _error("empty_step", step.id, "does nothing: give it a template, a gate or an event to emit")
+            yield error("empty_step", step.id, "does nothing: give it a template, a gate or an event to emit")
         if (step.template is None) != (not step.route):
-            yield _error("empty_step", step.id, "has a template without a route, or a route without a template")
+            yield error("empty_step", step.id, "has a template without a route, or a route without a template")
         if step.template is None and step.gentler is not None:
-            yield _error("empty_step", step.id, "has a gentler template and no usual one")
+            yield error("empty_step", step.id, "has a gentler template and no usual one")
         if (step.day is None) == (step.after is None):
-            yield _error("undated_step", step.id, "needs either a day or after, and not both")
+            yield error("undated_step", step.id, "needs either a day or after, and not both")
     arms = [each.name for each in definition.arms]
     for step in definition.steps:
         for name in step.arm:
             if name not in arms:
-                yield _error("unknown_arm", step.id, f"is for the arm {name}, which no [[arm]] declares")
+                yield error("unknown_arm", step.id, f"is for the arm {name}, which no [[arm]] declares")
 
 
 def _conditions(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
@@ -128,37 +112,21 @@ def _known(place: str, conditions: Conditions, *, happened: bool) -> Iterator[Jo
     names = {*SEGMENT_FACTS, *COMPUTED_FACTS, *([HAPPENED] if happened else [])}
     for name in conditions:
         if name not in names:
-            yield _error(
+            yield error(
                 "unknown_fact", place, f"{name} is not a fact that may be asked for: {', '.join(sorted(names))}"
             )
+    never = [name for name, bound in conditions.items() if isinstance(bound, Bound) and _contradicts_itself(bound)]
+    if never:
+        yield error("never_met", place, f"{', '.join(never)} can't be met by any value; correct the bounds")
 
 
-def _order(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
-    """Steps that can't be reached, days that go backwards, waits that are longer than what follows."""
-    reachable = {0}
-    for at, step in enumerate(definition.steps):
-        targets = [definition.index_of(each.to) for each in step.branch]
-        for branch, target in zip(step.branch, targets, strict=True):
-            if target <= at:
-                yield _error("backward_branch", step.id, f"leads to {branch.to}, which is no later step")
-        if at in reachable:
-            # A branch without conditions is always taken, and so nothing falls through to the next step.
-            always = any(not each.when for each in step.branch)
-            reachable |= {*targets} | (set() if always else {at + 1})
-    for at, step in enumerate(definition.steps):
-        if at not in reachable:
-            yield _error("unreachable_step", step.id, "is never reached; remove it, or have a branch lead to it")
-    dated = [each for each in definition.steps if each.day is not None]
-    for before, after in pairwise(dated):
-        if (after.day or 0) < (before.day or 0):
-            detail = f"is on day {after.day}, before {before.id} on day {before.day}; put the steps in order"
-            yield _error("backward_day", after.id, detail)
-    for step, after in pairwise(definition.steps):
-        if step.wait is not None and step.day is not None and after.day is not None:
-            gap = (after.day - step.day) * _DAY
-            if step.wait.longest > gap:
-                detail = f"waits up to {_spoken(step.wait.longest)}, and {after.id} is {_spoken(gap)} later"
-                yield _error("wait_too_long", step.id, f"{detail}; shorten the wait, or move the next step")
+def _contradicts_itself(bound: Bound) -> bool:
+    low, high, equals = bound.at_least, bound.at_most, bound.equals
+    if low is not None and high is not None and low > high:
+        return True
+    if isinstance(equals, int | float) and not isinstance(equals, bool):
+        return (low is not None and equals < low) or (high is not None and equals > high)
+    return bound.one_of == ()
 
 
 def _instalments(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
@@ -166,20 +134,20 @@ def _instalments(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
     repeated = [each for each in definition.steps if each.each is not None]
     for step in repeated:
         if definition.enter.counts_from != "first_instalment":
-            yield _error("instalments", step.id, 'is for each instalment: set counts_from = "first_instalment"')
+            yield error("instalments", step.id, 'is for each instalment: set counts_from = "first_instalment"')
         if step.day is None:
-            yield _error("instalments", step.id, "is for each instalment, and needs a day that counts from its date")
+            yield error("instalments", step.id, "is for each instalment, and needs a day that counts from its date")
         if step.gate is not None or step.branch:
-            yield _error("instalments", step.id, "is for each instalment, and can have neither a gate nor a branch")
+            yield error("instalments", step.id, "is for each instalment, and can have neither a gate nor a branch")
         if len(step.id) > _LONGEST_REPEATED:
-            yield _error("instalments", step.id, f"needs an id of at most {_LONGEST_REPEATED} characters")
+            yield error("instalments", step.id, f"needs an id of at most {_LONGEST_REPEATED} characters")
     days = [each.day or 0 for each in repeated]
     if days and max(days) - min(days) >= _SHORTEST_MONTH:
-        yield _error("instalments", repeated[-1].id, "meets the next instalment's steps; keep them within 27 days")
+        yield error("instalments", repeated[-1].id, "meets the next instalment's steps; keep them within 27 days")
     names = {each.id for each in repeated}
     for step in definition.steps:
         if any(each.to in names for each in step.branch):
-            yield _error("instalments", step.id, "leads to a step of each instalment; lead to one that is there once")
+            yield error("instalments", step.id, "leads to a step of each instalment; lead to one that is there once")
 
 
 def _gates(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
@@ -187,26 +155,24 @@ def _gates(definition: JourneyDefinition) -> Iterator[JourneyFinding]:
     for at, step in enumerate(definition.steps):
         if step.gate is None:
             if step.emits is not None and "legal" in step.emits:
-                yield _error("legal_without_gate", step.id, "announces a legal step and has no gate; give it one")
+                yield error("legal_without_gate", step.id, "announces a legal step and has no gate; give it one")
             continue
         before = definition.steps[:at]
-        if not any(each.offer is not None and each.template for each in before):
-            yield _error("legal_before_offer", step.id, "comes before a plan was offered; put a step with offer first")
         if "plan_offered" not in step.gate.needs or "no_hold" not in step.gate.needs:
-            yield _error("gate_needs", step.id, "must need plan_offered and no_hold")
+            yield error("gate_needs", step.id, "must need plan_offered and no_hold")
         if "hardship_asked" in step.gate.needs and not any(each.asks for each in before):
-            yield _warning("hardship_not_asked", step.id, "needs hardship_asked, which no step before it asks")
+            yield warning("hardship_not_asked", step.id, "needs hardship_asked, which no step before it asks")
         if "notice_over" in step.gate.needs and not any(each.gives_notice for each in before):
-            yield _error("no_notice", step.id, "needs notice_over, and no step before it gives_notice")
+            yield error("no_notice", step.id, "needs notice_over, and no step before it gives_notice")
         if sum(bool(each.template) for each in before) < 2 and "two_delivered" in step.gate.needs:
-            yield _error("gate_needs", step.id, "needs two_delivered, and fewer than two messages come before it")
+            yield error("gate_needs", step.id, "needs two_delivered, and fewer than two messages come before it")
         if step.gate.expires <= timedelta(0):
-            yield _error("gate_expires", step.id, "lapses at once; give it days")
+            yield error("gate_expires", step.id, "lapses at once; give it days")
 
 
 def _shares(definition: JourneyDefinition, find_template: FindTemplate) -> Iterator[JourneyFinding]:
     if sum(each.share for each in definition.arms) > 1:
-        yield _error("shares", "arm", "the arms' shares are more than 1 together")
+        yield error("shares", "arm", "the arms' shares are more than 1 together")
     if definition.holdout is None:
         return
     required = [
@@ -214,7 +180,7 @@ def _shares(definition: JourneyDefinition, find_template: FindTemplate) -> Itera
     ]
     if required:
         detail = f"{', '.join(required)} send notices that must arrive: those may not wait in a holdout"
-        yield _error("holdout_of_notice", "holdout", detail)
+        yield error("holdout_of_notice", "holdout", detail)
 
 
 def _templates(
@@ -227,18 +193,18 @@ def _templates(
     for place, name, route in used:
         found = find_template(name)
         if found is None:
-            yield _error("unknown_template", place, f"there is no template {name}")
+            yield error("unknown_template", place, f"there is no template {name}")
             continue
         for channel in route:
             if channel not in found.channels:
-                yield _error("template_lacks_channel", place, f"{name} has no text for {channel}")
+                yield error("template_lacks_channel", place, f"{name} has no text for {channel}")
         for jurisdiction in jurisdictions:
             locale = PLACES[jurisdiction][1]
             if locale not in found.locales:
-                yield _error("template_lacks_locale", place, f"{name} has no text in {locale} ({jurisdiction})")
+                yield error("template_lacks_locale", place, f"{name} has no text in {locale} ({jurisdiction})")
     if reminder is not None and (found := find_template(reminder.template)) and found.category == "collections":
         detail = "the promise's hold defers collections: remind with a template of the category service"
-        yield _error("promise_category", "promise", detail)
+        yield error("promise_category", "promise", detail)
 
 
 # ── contacts: the steps tried by the policy itself ──────────────────────────────────────────────────────────────────
@@ -260,16 +226,15 @@ def _too_many_contacts(
             found = find_template(step.template or "")
             if found is None:
                 continue
-            for minutes, channel in enumerate(step.route):
-                # The next channel of a route follows the one before, half an hour later.
-                when = at + minutes * timedelta(minutes=30)
+            for place, channel in enumerate(step.route):
+                when = at + place * NEXT_CHANNEL
                 like = _probe(step, jurisdiction, found.category, now)
                 facts = Facts(contacts=tuple(contacts))
                 verdict = policy.decide(like, channel, facts, packs, when, address_digest=channel)
                 if verdict.reason in _CAPS:
                     rule = next(each for each in verdict.rules if each.reason is verdict.reason)
                     detail = f"{rule.pack} ({jurisdiction}) allows no further contact on day {_day(start, when)}"
-                    yield _error("too_many_contacts", step.id, f"{detail}: {rule.rule} {rule.detail}".rstrip())
+                    yield error("too_many_contacts", step.id, f"{detail}: {rule.rule} {rule.detail}".rstrip())
                 contacts.append(Contact(when, channel, "case", channel, step.id))
 
 
@@ -300,8 +265,3 @@ def _morning(day: date, definition: JourneyDefinition, jurisdiction: str) -> dat
 
 def _day(start: datetime, when: datetime) -> int:
     return (when - start) // _DAY + 1
-
-
-def _spoken(duration: timedelta) -> str:
-    days = duration / _DAY
-    return f"{days:g} days" if days != 1 else "1 day"

@@ -9,14 +9,17 @@ from typing import Any
 
 from gateway.core.clock import Clock
 from gateway.core.codec import instant
-from gateway.journeys.claiming import ClaimedJourney
+from gateway.core.states import TemplateState
+from gateway.journeys.claiming import ONCE_LIVE, ClaimedJourney
 from gateway.journeys.definition import JourneyDefinition, parse
-from gateway.journeys.definition_store import JourneyDefinitions
+from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.history import JourneyEvent
+from gateway.journeys.journey import Gate
 from gateway.journeys.steps import upcoming
 from gateway.journeys.store import JourneyChange, JourneyStore
 
 _BATCH = 200  # our choice, as the runner's
+_APPROVED = (TemplateState.APPROVED, *ONCE_LIVE)
 MOST_SHOWN = 1_000  # differences in one answer; our choice
 
 
@@ -33,11 +36,16 @@ class JourneyMigration:
     ) -> dict[str, Any]:
         """Each journey's next step before and after; with ``dry_run`` nothing changes. Raises JourneyRefusal.
 
-        Steps are matched by their ids: what is done stays done. One that changes meanwhile stays where it is, and is
-        counted in ``missed``: run it again.
+        Steps are matched by their ids: what is done stays done; approvals of an open gate were of the other text, and
+        are void. One that changes meanwhile stays where it is, and is counted in ``missed``: run it again. Journeys
+        move to what a second person has approved only; a dry run shows any version.
         """
         old = await self._definitions.find(tenant, name, before)
         new = await self._definitions.find(tenant, name, after)
+        if not dry_run and new["state"] not in _APPROVED:
+            raise JourneyRefusal("wrong_state", f"Version {after} is {new['state']}: have it approved first.")
+        if not dry_run and new["stopped_at"] is not None:
+            raise JourneyRefusal("wrong_state", f"Version {after} was stopped: its journeys end.")
         definition, now = parse(new["source"]), self._clock()
         rows: list[dict[str, Any]] = []
         number = missed = 0
@@ -55,7 +63,7 @@ class JourneyMigration:
         changes = [
             JourneyChange(
                 each,
-                replace(each.journey, due_at=now),
+                replace(each.journey, due_at=now, gate=_unapproved(each.journey.gate)),
                 (JourneyEvent("journey_migrated", "", {"from": each.version, "to": version}),),
                 actor,
                 version=version,
@@ -63,6 +71,10 @@ class JourneyMigration:
             for each in batch
         ]
         return (await self._store.write(changes, now)).count(None)
+
+
+def _unapproved(gate: Gate | None) -> Gate | None:
+    return replace(gate, approvals=()) if gate is not None else None
 
 
 def _row(claimed: ClaimedJourney, definition: JourneyDefinition, now: datetime) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +19,11 @@ from gateway.journeys.claiming import decode_journey
 from gateway.journeys.definition import JourneyDefinition, parse_pinned
 from gateway.journeys.journey import JourneyState
 from gateway.journeys.report import ReportRow
+from gateway.journeys.requests import CLIENT, journey_of
 from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import FOR_PERSONS, journey_versions, journeys
-from gateway.storage.schema import events
+from gateway.storage.schema import deliveries, events, notifications
 
 _MOST_OPEN = 50  # of one borrower's; our choice: a household has a handful
 _MOST_EVENTS = 500  # of one journey's course; our choice: a hundred steps leave some three hundred
@@ -133,8 +135,9 @@ class JourneyReads:
 
         def read(connection: Connection) -> list[ReportRow]:
             rows = connection.execute(query.order_by(journeys.c.id)).all()
-            said = _said_since(connection, tenant, sorted({row.borrower_id for row in rows}))
-            return [_report_row(row, said, definitions.get(row.version)) for row in rows]
+            people = sorted({row.borrower_id for row in rows})
+            said, made = _said_since(connection, tenant, people), _contacts_made(connection, tenant, people)
+            return [_report_row(row, said, made[row.id], definitions.get(row.version)) for row in rows]
 
         return await self._database.read(read)
 
@@ -148,23 +151,44 @@ class JourneyReads:
 
 
 def _report_row(
-    row: Any, said: dict[str, list[tuple[datetime, str]]], definition: JourneyDefinition | None
+    row: Any, said: dict[str, list[tuple[datetime, str]]], contacts: int, definition: JourneyDefinition | None
 ) -> ReportRow:
     """``arm`` is that of the case, with "holdout" where it had to wait, so that an effect can be told."""
     held_out = definition is not None and in_holdout(definition, row.case_id)
-    journey = decode_journey(row.body)
     end = row.exited_at
     mine = [kind for at, kind in said.get(row.borrower_id, ()) if row.entered_at <= at and (end is None or at <= end)]
-    sent = sum(each.result == "sent" for each in journey.steps) + len(journey.promises_reminded)
     return ReportRow(
         version=row.version,
         arm=" ".join([row.arm or "all", *(["holdout"] if held_out else [])]),
         exited=row.exited_at is not None,
         reason=row.reason if row.exited_at is not None else "",
-        contacts=sent,
+        contacts=contacts,
         opted_out="opted_out" in mine,
         complained="complaint_open" in mine,
     )
+
+
+def _contacts_made(connection: Connection, tenant: str, people: Sequence[str]) -> Counter[str]:
+    """The contacts with these borrowers by journey: what reached them or may have, on whichever channel.
+
+    Not the messages that were accepted: of these the rules may have stopped some, and some went on two channels.
+    """
+    found: Counter[str] = Counter()
+    for at in range(0, len(people), 500):
+        query = (
+            select(notifications.c.idempotency_key, func.count())
+            .join(deliveries, deliveries.c.notification_id == notifications.c.id)
+            .where(
+                deliveries.c.tenant == tenant,
+                deliveries.c.borrower_id.in_(people[at : at + 500]),
+                deliveries.c.contacted_at.is_not(None),
+                notifications.c.client == CLIENT,
+            )
+            .group_by(notifications.c.idempotency_key)
+        )
+        for key, number in connection.execute(query):
+            found[journey_of(key)] += number
+    return found
 
 
 def _said_since(connection: Connection, tenant: str, people: Sequence[str]) -> dict[str, list[tuple[datetime, str]]]:

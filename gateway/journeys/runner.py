@@ -7,8 +7,8 @@ can't be decided is set aside for a person, and holds up no other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.core.clock import Clock
@@ -19,8 +19,8 @@ from gateway.journeys.actions import Advance, Send
 from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.deciding import Observe, PathServices, cancel_pending_of, decide, enters, failed
 from gateway.journeys.history import JourneyEvent, events_of
-from gateway.journeys.journey import Journey
-from gateway.journeys.requests import CLIENT, request_of
+from gateway.journeys.journey import Journey, answered
+from gateway.journeys.requests import CLIENT, NO_ADDRESS, reachable, request_of
 from gateway.journeys.store import JourneyChange, JourneyStore
 
 _BATCH = 200  # journeys decided together; our choice: as many requests as one transaction of the path takes
@@ -78,9 +78,13 @@ class JourneyRunner:
     def _decide(self, claimed: ClaimedJourney, now: datetime) -> _Decision:
         made = _Decision(claimed, decide(claimed, now))
         for send in (each for each in made.what.actions if isinstance(each, Send)):
+            snapshot = claimed.facts.case.snapshot
+            if snapshot is not None and not reachable(send.route, snapshot.borrower):
+                made.answer = RejectedRequest(NO_ADDRESS, ())
+                continue
             try:
                 known = self._path.variables(claimed.tenant, send.template)
-                made.request = request_of(claimed.definition, claimed.journey, claimed.facts.case, send, known, now)
+                made.request = request_of(claimed.definition, made.what.journey, claimed.facts, send, known, now)
             except UnknownTemplate:
                 made.answer = RejectedRequest("unknown_template", ())
             except Exception as error:  # figures that no request can be made of: one case's fault must not stop others
@@ -136,16 +140,7 @@ def _change(decision: _Decision) -> JourneyChange:
 
 
 def _answered(journey: Journey, key: str, answer: AcceptResult | RejectedRequest) -> Journey:
-    """The journey with what was said to a step's message in the step's record."""
-    result, reason = StepResult.SENT, ""
     if isinstance(answer, RejectedRequest):
-        result, reason = StepResult.REJECTED, answer.reason
-    elif answer.duplicate_of is not None:
-        reason = "duplicate"
-    elif answer.reason:
-        reason = f"{answer.state} {answer.reason}"
-    steps: Mapping[str, StepResult] = {key: result}
-    changed = tuple(
-        replace(each, result=result, reason=reason[:40]) if each.step in steps else each for each in journey.steps
-    )
-    return replace(journey, steps=changed)
+        return answered(journey, key, StepResult.REJECTED, answer.reason)
+    reason = f"{answer.state} {answer.reason}" if answer.reason else ""
+    return answered(journey, key, StepResult.SENT, "duplicate" if answer.duplicate_of is not None else reason)

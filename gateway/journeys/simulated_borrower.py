@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from gateway.core.facts import Contact, OptOut
 from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import (
     CaseRecord,
@@ -34,6 +37,28 @@ class Reaction:
     opts_out: bool = False
     then: Literal["", "pay", "plan", "promise"] = ""
     after: timedelta = timedelta(0)
+
+
+@dataclass(slots=True)
+class SimulatedPerson:
+    """What all cases of one borrower share: the instants to come, and what the policy knows of the borrower."""
+
+    contacts: list[Contact] = field(default_factory=list)
+    opt_outs: list[OptOut] = field(default_factory=list)
+    woken: list[Callable[[datetime], None]] = field(default_factory=list)  # the cases, by what happens to the borrower
+    _queue: list[tuple[datetime, int, Callable[[datetime], None]]] = field(default_factory=list)
+    _number: int = 0
+
+    def at(self, when: datetime, act: Callable[[datetime], None]) -> None:
+        """Have this done at an instant; what is of the same instant is done in the order in which it was given."""
+        self._number += 1
+        heapq.heappush(self._queue, (when, self._number, act))
+
+    def live_until(self, end: datetime) -> None:
+        """Do everything that is to be done before ``end``."""
+        while self._queue and self._queue[0][0] < end:
+            now, _, act = heapq.heappop(self._queue)
+            act(now)
 
 
 class SimulatedBorrower:

@@ -1,20 +1,21 @@
 """Simulation: a portfolio goes through a definition, with the ``advance`` and the policy of production. Stores nothing.
 
-Pure and deterministic: the same definition, cases, assumptions and packs give the same contacts in the same order. Each
-case is simulated by itself, as a queue of instants; what the path does with a message (the policy's verdict, deferral,
-the next channel) is done here by the same policy function and without providers.
+Pure and deterministic: the same definition, cases, assumptions and packs give the same contacts in the same order. The
+cases of one borrower are simulated together, as a queue of instants, for caps and opt-outs are the borrower's. What the
+path does with a message (the policy's verdict, deferral, the next channel) is done here by the same policy function and
+without providers.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from gateway import policy
 from gateway.core.facts import Contact, Facts, OptOut
+from gateway.core.journey_events import StepResult
 from gateway.core.notifications import Case, Category, Notification, Step
 from gateway.core.states import State
 from gateway.core.verdicts import VerdictKind
@@ -30,9 +31,9 @@ from gateway.journeys.cases import (
 )
 from gateway.journeys.conditions import enters_at
 from gateway.journeys.definition import JourneyDefinition
-from gateway.journeys.journey import Journey, JourneyFacts, SentStep
-from gateway.journeys.requests import NEXT_CHANNEL, expires_at
-from gateway.journeys.simulated_borrower import Reaction, SimulatedBorrower
+from gateway.journeys.journey import Journey, JourneyFacts, SentStep, answered
+from gateway.journeys.requests import NEXT_CHANNEL, NO_ADDRESS, expires_at, reachable
+from gateway.journeys.simulated_borrower import Reaction, SimulatedBorrower, SimulatedPerson
 
 _DAY = timedelta(days=1)
 PAYS_AT = timedelta(hours=9)  # after the simulation's day begins, of who pays without any contact; our choice
@@ -87,12 +88,28 @@ def simulate(
 ) -> Simulation:
     """Simulate every case. ``done`` is called after each, for a progress bar."""
     result = Simulation(setup.days, setup.start)
+    people: dict[str, list[CaseRecord]] = {}
     for record in records:
-        result.cases += 1
-        _Course(setup, record, result).run()
-        done()
+        owner = f"borrower {record.snapshot.borrower.id}" if record.snapshot is not None else f"case {record.id}"
+        people.setdefault(owner, []).append(record)
+    for mine in people.values():
+        _run_borrower(setup, mine, result)
+        for _ in mine:
+            done()
     result.contacts.sort(key=lambda each: (each.at, each.case_id, each.step))
     return result
+
+
+def _run_borrower(setup: SimulationSetup, records: Sequence[CaseRecord], result: Simulation) -> None:
+    """All cases of one borrower, from the start to the end of the simulation."""
+    person = SimulatedPerson()
+    courses = [_Course(setup, record, result, person) for record in records]
+    for course in courses:
+        result.cases += 1
+        course.begin()
+    person.live_until(setup.end)
+    for course in courses:
+        course.end()
 
 
 @dataclass(slots=True)
@@ -104,38 +121,34 @@ class _RoutedMessage:
     expires: datetime
     place: int = 0
 
+    def address(self, channel: str) -> str:
+        """What stands for the digest of the address."""
+        return f"{channel}:{self.notification.address(channel)}"
+
 
 class _Course:
     """One case from the start to the end of the simulation."""
 
-    def __init__(self, setup: SimulationSetup, record: CaseRecord, result: Simulation) -> None:
-        self._setup, self._record, self._result = setup, record, result
-        self._queue: list[tuple[datetime, int, Callable[[datetime], None]]] = []
-        self._number = 0
+    def __init__(self, setup: SimulationSetup, record: CaseRecord, result: Simulation, person: SimulatedPerson) -> None:
+        self._setup, self._record, self._result, self._person = setup, record, result, person
+        person.woken.append(self._advance)
         self._journey: Journey | None = None
-        self._contacts: list[Contact] = []
         self._sent: dict[str, SentStep] = {}
-        self._opt_outs: list[OptOut] = []
         self._borrower = SimulatedBorrower(setup.assumed, record.id)
 
-    def run(self) -> None:
+    def begin(self) -> None:
         setup = self._setup
         at = enters_at(setup.definition.enter.when, self._record, setup.start)
         if at is None or ended_by(self._record) is not None:
             return
-        self._at(at, self._enter)
+        self._person.at(at, self._enter)
         day = setup.assumed.day_paid(self._record.id)
         if day is not None:
-            self._at(setup.start + day * _DAY + PAYS_AT, self._pay)
-        while self._queue and self._queue[0][0] < setup.end:
-            now, _, act = heapq.heappop(self._queue)
-            act(now)
+            self._person.at(setup.start + day * _DAY + PAYS_AT, self._pay)
+
+    def end(self) -> None:
         if self._journey is not None and not self._journey.ended:
             self._result.exits[f"still {self._journey.state}"] += 1
-
-    def _at(self, when: datetime, act: Callable[[datetime], None]) -> None:
-        self._number += 1
-        heapq.heappush(self._queue, (when, self._number, act))
 
     # ── the journey ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,19 +163,26 @@ class _Course:
         if before is None or before.ended:
             return
         holds = tuple(holds_of(self._record, now))
-        facts = JourneyFacts(self._record, holds, dict(self._sent), bool(self._opt_outs))
+        facts = JourneyFacts(self._record, holds, dict(self._sent), bool(self._person.opt_outs))
         done = advance(self._setup.definition, before, facts, now)
-        self._journey = after = done.journey
+        after, sends = done.journey, [each for each in done.actions if isinstance(each, Send)]
+        for unreachable in [each for each in sends if not self._reachable(each)]:
+            sends.remove(unreachable)
+            after = answered(after, unreachable.key, StepResult.REJECTED, NO_ADDRESS)
+        self._journey = after
         for record in after.steps[len(before.steps) :]:
             self._result.steps[(record.step, str(record.result))] += 1
-        for action in done.actions:
-            if isinstance(action, Send):
-                self._send(action, now)
+        for send in sends:
+            self._send(send, expires_at(self._setup.definition, after, facts, now), now)
         if after.ended:
             self._result.exits[after.reason] += 1
         elif after.due_at is not None:
             due = after.due_at
-            self._at(due, lambda at: self._advance_due(at, due))
+            self._person.at(due, lambda at: self._advance_due(at, due))
+
+    def _reachable(self, send: Send) -> bool:
+        snapshot = self._record.snapshot
+        return snapshot is not None and bool(reachable(send.route, snapshot.borrower))
 
     def _advance_due(self, now: datetime, due: datetime) -> None:
         """Only if it is still due then: what woke it in between has set another instant."""
@@ -171,9 +191,10 @@ class _Course:
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, send: Send, now: datetime) -> None:
+    def _send(self, send: Send, expires: datetime, now: datetime) -> None:
         snapshot = self._record.snapshot
         assert snapshot is not None
+        route = reachable(send.route, snapshot.borrower)
         notification = Notification(
             id=f"{self._record.id}:{send.key}",
             tenant="",
@@ -184,26 +205,26 @@ class _Course:
             template=send.template,
             template_version="",
             variables={},
-            route=tuple(Step(each) for each in send.route),
+            route=tuple(Step(each) for each in route),
             category=Category(self._setup.category(send.template)),
             accepted_at=now,
         )
         self._sent[send.key] = SentStep(notification.id, now, State.ACCEPTED)
-        self._offer(_RoutedMessage(notification, send, expires_at(self._setup.definition, now)), now)
+        self._offer(_RoutedMessage(notification, send, expires), now)
 
     def _offer(self, message: _RoutedMessage, now: datetime) -> None:
         """Ask the policy about the message's channel now; hand it over, wait, or go on to the next channel."""
         if self._sent[message.send.key].state in (State.CANCELLED, State.EXPIRED):
             return
-        channel = message.send.route[message.place]
+        channel = message.notification.route[message.place].channel
         facts = Facts(
-            contacts=tuple(self._contacts),
+            contacts=tuple(self._person.contacts),
             holds=tuple(holds_of(self._record, now)),
-            opt_outs=tuple(self._opt_outs),
+            opt_outs=tuple(self._person.opt_outs),
             case_closed=ended_by(self._record) is not None,
         )
         verdict = policy.decide(
-            message.notification, channel, facts, self._setup.packs, now, address_digest=f"{self._record.id}:{channel}"
+            message.notification, channel, facts, self._setup.packs, now, address_digest=message.address(channel)
         )
         if verdict.kind is VerdictKind.SEND:
             self._hand_over(message, channel, now)
@@ -217,7 +238,7 @@ class _Course:
                 self._outcome(message, State.EXPIRED, now)
             else:
                 self._state(message, State.DEFERRED)
-                self._at(verdict.until, lambda at: self._offer(message, at))
+                self._person.at(verdict.until, lambda at: self._offer(message, at))
         elif verdict.kind is VerdictKind.SUPPRESS:
             self._next_channel(message, State.SUPPRESSED, now)
         else:
@@ -225,19 +246,19 @@ class _Course:
 
     def _hand_over(self, message: _RoutedMessage, channel: str, now: datetime) -> None:
         notification, send = message.notification, message.send
-        self._contacts.append(Contact(now, channel, self._record.id, f"{self._record.id}:{channel}", notification.id))
+        self._person.contacts.append(Contact(now, channel, self._record.id, message.address(channel), notification.id))
         self._result.contacts.append(SimulatedContact(now, self._record.id, send.key, channel, send.template))
         self._result.cost[channel] += 1
         self._state(message, State.SENT)
         reaction = self._borrower.reaction(send.key, channel, offers=send.offer is not None)
         if reaction.delivered:
-            self._at(now + RECEIPT_AFTER, lambda at: self._delivered(message, reaction, at))
+            self._person.at(now + RECEIPT_AFTER, lambda at: self._delivered(message, reaction, at))
         else:
-            self._at(now + NEXT_CHANNEL, lambda at: self._next_channel(message, State.UNDELIVERED, at))
+            self._person.at(now + NEXT_CHANNEL, lambda at: self._next_channel(message, State.UNDELIVERED, at))
 
     def _next_channel(self, message: _RoutedMessage, otherwise: State, now: datetime) -> None:
         message.place += 1
-        if message.place < len(message.send.route):
+        if message.place < len(message.notification.route):
             self._offer(message, now)
         else:
             self._outcome(message, otherwise, now)
@@ -257,9 +278,9 @@ class _Course:
         """The message arrived: what the borrower does about it."""
         self._outcome(message, State.DELIVERED, now, delivered=True, read=reaction.read, replied=reaction.replied)
         if reaction.opts_out:
-            self._at(now + OPT_OUT_AFTER, self._opt_out)
+            self._person.at(now + OPT_OUT_AFTER, self._opt_out)
         if reaction.then:
-            self._at(
+            self._person.at(
                 now + reaction.after, {"pay": self._pay, "plan": self._agree, "promise": self._promise}[reaction.then]
             )
 
@@ -276,11 +297,12 @@ class _Course:
         if promised is not None:
             self._feed(promised[0], now)
             if promised[1] is not None:
-                self._at(promised[1], self._pay)
+                self._person.at(promised[1], self._pay)
 
     def _agree(self, now: datetime) -> None:
         self._feed(self._borrower.plan(self._record, now), now)
 
     def _opt_out(self, now: datetime) -> None:
-        self._opt_outs.append(OptOut(now))
-        self._advance(now)
+        self._person.opt_outs.append(OptOut(now))
+        for wake in self._person.woken:
+            wake(now)

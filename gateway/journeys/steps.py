@@ -15,6 +15,9 @@ from gateway.journeys.instalments import InstalmentStep, for_plan, is_paid, rule
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState, SentStep, StepRecord
 
 _DAY = timedelta(days=1)
+# Messages of different days stay so far apart, whatever ``pace.least`` says: after an outage the first one is late, and
+# the next one on time. Our choice: no burst, and no drift where a step is some minutes late.
+_APART = timedelta(hours=12)
 # The least time until a journey that is not over is looked at again.
 SOON = timedelta(microseconds=1)
 
@@ -147,9 +150,18 @@ def _due(
     else:
         last = max((each.at for each in done), default=journey.entered_at)
         planned = last + (step.after or timedelta(0))
-    sent = max((each.at for each in done if each.result is StepResult.SENT), default=None)
-    bounds = [planned, journey.entered_at, journey.not_before, sent + definition.pace.least if sent else None]
+    sent = max((each for each in done if each.result is StepResult.SENT), key=lambda each: each.at, default=None)
+    apart = sent.at + _least_between(definition, sent.step, step) if sent is not None else None
+    bounds = [planned, journey.entered_at, journey.not_before, apart]
     return planned, max(each for each in bounds if each is not None)
+
+
+def _least_between(definition: JourneyDefinition, before: str, step: StepRules) -> timedelta:
+    """The least time between the message before and this step."""
+    index = definition.index_of(before)
+    day = definition.steps[index].day if index >= 0 else None
+    other_day = day is not None and step.day is not None and day != step.day
+    return max(definition.pace.least, _APART) if other_day else definition.pace.least
 
 
 def _base(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts) -> date:
@@ -169,6 +181,19 @@ def at_time(definition: JourneyDefinition, facts: JourneyFacts, journey: Journey
     """The instant of the case's own within the day's spread, in UTC."""
     at = datetime.combine(day, time.fromisoformat(definition.pace.at), zone_of(facts.case)).astimezone(UTC)
     return at + definition.pace.spread * fraction(journey.case_id, "spread")
+
+
+def next_message_at(
+    definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime
+) -> datetime | None:
+    """When the next message may follow at the earliest; None where none does, or a gate comes first."""
+    definition = for_plan(definition, facts.case)
+    for step in definition.steps[_following(definition, journey, facts, now) :]:
+        if step.gate is not None:
+            return None
+        if step.template and _applies(step, journey, facts, now):
+            return _due(definition, journey, facts, step)[1]
+    return None
 
 
 def upcoming(

@@ -61,12 +61,13 @@ class JourneyBench:
         if self.before_accept is not None:
             await self.before_accept()
         self.asked += requests
-        return await store_on(self.database).accept([self._decided(tenant, each) for each in requests], self.now)
+        decided = [self._decided(tenant, each, client) for each in requests]
+        return await store_on(self.database).accept(decided, self.now)
 
     async def cancel(self, tenant: str, notification_id: str, actor: str) -> str:
         return await people_on(self.database, self.now).cancel(tenant, notification_id, actor)
 
-    def _decided(self, tenant: str, request: NotificationRequest) -> DecidedRequest:
+    def _decided(self, tenant: str, request: NotificationRequest, client: str) -> DecidedRequest:
         notification = Notification(
             id=new_id("ntf", self.now),
             tenant=tenant,
@@ -80,6 +81,7 @@ class JourneyBench:
             route=request.route,
             category=Category.COLLECTIONS,
             accepted_at=self.now,
+            client=client,
         )
         channel = request.route[0].channel
         step = StepDecision(0, channel, digest(tenant, channel, "address"), SEND)

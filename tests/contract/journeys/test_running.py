@@ -22,6 +22,7 @@ from gateway.journeys.deciding import PathServices
 from gateway.journeys.definition_store import JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.journey import JourneyState
+from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.report import report
 from gateway.journeys.runner import JourneyRunner
 from gateway.storage.database import Database
@@ -219,11 +220,55 @@ async def test_a_new_version_leaves_those_under_way_on_theirs(bench: JourneyBenc
     await bench.definitions.stop("acme", "short", 1, "user:ann")
     await bench.run()
     assert [each.reason for each in await bench.all()] == ["stopped", ""]
+    made = "UPDATE deliveries SET contacted_at = created_at WHERE case_id = 'C-1' OR channel = 'sms'"
+    await bench.database.write(lambda connection: connection.exec_driver_sql(made))
     rows = report(await bench.reads.report_rows("acme", "short", None))
-    assert [(each["entered"], each["exited"], each["contacts"]) for each in rows] in (
-        [(1, {"stopped": 1}, 2), (1, {}, 2)],
-        [(1, {}, 2), (1, {"stopped": 1}, 2)],
-    )
+    # What was accepted and handed over to nobody is no contact.
+    assert sorted((each["entered"], list(each["exited"].items()), each["contacts"]) for each in rows) == [
+        (1, [], 1),
+        (1, [("stopped", 1)], 2),
+    ]
+
+
+async def test_a_stopped_text_lives_again_as_a_new_version_only(bench: JourneyBench) -> None:
+    """Journeys of the stopped version end; those that enter by the same text later go on."""
+    await bench.run()
+    await bench.live(SHORT + "\n")
+    await bench.definitions.stop("acme", "short", 1, "user:ann")
+    with pytest.raises(JourneyRefusal) as back:
+        await bench.definitions.roll_back("acme", "short", "user:bob")
+    assert back.value.kind == "wrong_state"
+    await bench.run(timedelta(minutes=1))
+    await bench.live(SHORT)
+    await bench.case(2)
+    await bench.run()
+    assert [(each.case_id, each.reason) for each in await bench.all()] == [("C-1", "stopped"), ("C-2", "")]
+    assert [each.template for each in bench.asked] == ["overdue-first", "overdue-first"]
+    await bench.definitions.stop("acme", "short", 3, "user:ann")
+    await bench.run()
+    assert [each.reason for each in await bench.all()] == ["stopped", "stopped"]
+
+
+async def test_journeys_migrate_to_what_was_approved_and_gates_are_approved_anew(bench: JourneyBench) -> None:
+    """A draft shows what it would do, and moves nobody; an approval of the old text does not count for the new one."""
+    journey_id = await _to_gate(bench)
+    await bench.database.write(lambda connection: connection.exec_driver_sql("UPDATE notifications SET state = 'sent'"))
+    await bench.acts.approve("acme", journey_id, "user:ann", "checked")
+    migration = JourneyMigration(bench.store, bench.definitions, bench.clock)
+    made = await bench.definitions.save("acme", SHORT.replace("P5D", "P9D"), "user:ann")
+    dry = await migration.migrate("acme", "short", 1, made["number"], "user:ann", dry_run=True)
+    assert dry["journeys"] == 1
+    with pytest.raises(JourneyRefusal) as unapproved:
+        await migration.migrate("acme", "short", 1, made["number"], "user:ann", dry_run=False)
+    assert unapproved.value.kind == "wrong_state"
+    await bench.live(SHORT.replace("P5D", "P9D"))
+    moved = await migration.migrate("acme", "short", 1, made["number"], "user:ann", dry_run=False)
+    assert (moved["journeys"], moved["missed"]) == (1, 0)
+    await bench.run()
+    await bench.acts.approve("acme", journey_id, "user:bob", "checked")
+    assert (await bench.one()).state is JourneyState.GATE
+    await bench.acts.approve("acme", journey_id, "user:ann", "checked the new text")
+    assert await _count(bench, "case.legal_step_approved") == 1
 
 
 async def test_a_definition_needs_a_second_person(database: Database) -> None:

@@ -128,6 +128,20 @@ def test_a_promise_is_reminded_on_the_day_before_and_goes_on_gently_when_broken(
     assert [each.template for each in done.actions if isinstance(each, Send)] == ["overdue-first"]
 
 
+def test_a_broken_promise_is_announced_once_whatever_else_paused_the_journey() -> None:
+    """A person pauses during a promise and resumes after it; the next pause does not announce it again."""
+    record = case(promises={"p1": Promise("p1", Decimal("100.00"), date(2026, 12, 1), START)})
+    held = facts(record, holds=(hold(HoldKind.PROMISE_TO_PAY, START, START + 9 * DAY),))
+    paused = step(replace(begun(), held_by="user:ann"), held, START).journey
+    assert paused.reason == "person"
+    resumed = step(replace(paused, held_by=""), facts(record), START + 20 * DAY)
+    assert Emit("case.promise_broken", "") in resumed.actions
+    again = step(replace(resumed.journey, held_by="user:ann"), facts(record), START + 21 * DAY).journey
+    assert (
+        Emit("case.promise_broken", "") not in step(replace(again, held_by=""), facts(record), START + 22 * DAY).actions
+    )
+
+
 def test_an_outage_is_not_followed_by_a_burst() -> None:
     """After ten days away one step is done, and the days of those to come move with it."""
     done = step(begun(), facts(), START + 10 * DAY)
@@ -136,6 +150,25 @@ def test_an_outage_is_not_followed_by_a_burst() -> None:
     assert done.journey.due_at > START + 10 * DAY
     after = step(done.journey, facts(), START + 12 * DAY).journey
     assert (after.due_at, len(after.steps)) == (START + 13 * DAY, 1)
+
+
+def test_steps_of_different_days_stay_apart_after_an_outage() -> None:
+    """Nor where the lateness is tolerated and no least time is set: the next day's step waits half a day."""
+    daily = parse(SHORT.replace("day = 4", "day = 2").replace('longest = "P2D"', 'longest = "PT0S"'))
+    late = START + DAY - timedelta(minutes=1)
+    done = advance(daily, enter(daily, "jny_1", "C-1", START), facts(), late)
+    assert [each.key for each in done.actions if isinstance(each, Send)] == ["remind"]
+    assert done.journey.due_at == late + timedelta(hours=12)
+
+
+def test_a_message_that_waits_does_not_meet_the_next_one() -> None:
+    """It expires when the next message may follow; otherwise after the tolerance."""
+    daily = parse(SHORT.replace("day = 4", "day = 2").replace('longest = "P2D"', 'longest = "PT0S"'))
+    for definition, longest in ((daily, DAY), (DEFINITION, 2 * DAY)):
+        done = advance(definition, enter(definition, "jny_1", "C-1", START), facts(), START)
+        [send] = [each for each in done.actions if isinstance(each, Send)]
+        request = request_of(definition, done.journey, facts(), send, (), START)
+        assert request.expires_at == START + longest
 
 
 def test_a_definition_may_skip_what_an_outage_held_up() -> None:
@@ -286,7 +319,7 @@ def test_the_request_of_an_instalment_has_its_date_and_amount() -> None:
     record = case(plans={"l1": _plan()})
     journey, found = _sent_over(record, 200)
     known = ("amount", "due_date")
-    made = [request_of(REMINDERS, journey, record, each, known, START) for _, each in found[1:3]]
+    made = [request_of(REMINDERS, journey, JourneyFacts(record), each, known, START) for _, each in found[1:3]]
     assert [each.variables for each in made] == [
         {"amount": "900.00", "due_date": "2026-12-31"},
         {"amount": "900.00", "due_date": "2027-01-31"},

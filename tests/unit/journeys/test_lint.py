@@ -41,6 +41,10 @@ def test_the_example_of_these_tests_is_clean() -> None:
     assert rules_of(SHORT) == set()
 
 
+_UNOFFERED = ("legal_before_offer", "legal")
+_ARMS = '[[arm]]\nname = "a"\nshare = 0.5\n[[arm]]\nname = "b"\nshare = 0.5\n'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -55,12 +59,36 @@ def test_the_example_of_these_tests_is_clean() -> None:
         ("day = 4", 'branch = [{ when = {}, to = "remind" }]\nday = 4', ("backward_branch", "offer")),
         ("day = 1\n", 'day = 1\nbranch = [{ when = {}, to = "legal" }]\n', ("unreachable_step", "offer")),
         ("day = 4", "", ("undated_step", "offer")),
+        ("day = 4", 'after = "P1D"', ("wait_too_long", "remind")),
+        ("day = 4", 'after = "P20D"', ("backward_day", "legal")),
+        ("at_least = 1", "at_least = 1, at_most = 0", ("never_met", "enter")),
+        ("day = 1\n", 'day = 1\nbranch = [{ when = { happened = "failed" }, to = "legal" }]\n', _UNOFFERED),
+        ("day = 4", 'day = 4\narm = ["b"]', _UNOFFERED),
     ],
 )
 def test_each_fault_is_found(old: str, new: str, expected: tuple[str, str]) -> None:
     """One change of a clean definition, one finding."""
     assert old in SHORT
-    assert expected in rules_of(SHORT.replace(old, new, 1))
+    assert expected in rules_of(SHORT.replace(old, new, 1) + _ARMS * ("arm =" in new))
+
+
+def test_steps_of_different_arms_do_not_follow_each_other() -> None:
+    """A wait is compared with the next step of the same arm, and a day as well; each arm has its own offer."""
+    mine, other = 'day = 1\narm = ["a"]\n', 'day = 2\narm = ["b"]\n'
+    text = SHORT.replace("day = 1\n", mine, 1)
+    step = f'[[step]]\nid = "other"\n{other}template = "overdue-first"\nroute = ["sms"]\n'
+    text = text.replace('[[step]]\nid = "offer"', f'{step}[[step]]\nid = "offer"', 1)
+    assert rules_of(text.replace('"P2D"', '"P3D"', 1) + _ARMS) == set()
+
+
+def test_a_step_that_may_be_left_out_is_no_dead_end() -> None:
+    """Its branch is not taken then, and the next step follows."""
+    branch = 'branch = [{ when = {}, to = "legal" }]\nwhen = { months_overdue = 1 }'
+    text = SHORT.replace("day = 4", f"day = 4\n{branch}").replace(
+        '[[step]]\nid = "legal"',
+        '[[step]]\nid = "again"\nday = 6\ntemplate = "overdue-first"\nroute = ["sms"]\n[[step]]\nid = "legal"',
+    )
+    assert rules_of(text) == set()
 
 
 def test_more_contacts_than_a_pack_allows_are_found() -> None:

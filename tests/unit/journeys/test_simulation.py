@@ -73,6 +73,28 @@ def test_an_outcome_ends_a_journey() -> None:
     assert len(found.contacts) == 30
 
 
+def test_a_borrower_with_two_cases_is_one_person() -> None:
+    """The least time between two messages holds across cases, and an opt-out stops both."""
+    two = [CaseRecord(f"C-{number}", snapshot(facts={"months_overdue": 1})) for number in range(2)]
+    setup = SimulationSetup(parse(SHORT), PACKS, NOBODY_ANSWERS, lambda name: "collections", START, 2)
+    found = simulate(setup, two)
+    assert [each.at - START for each in found.contacts] == [
+        timedelta(0),
+        timedelta(hours=4),
+    ]  # as tw says
+    stopped = simulate(replace(setup, assumed=replace_chances(opted_out=1.0), days=12), two)
+    assert len(stopped.contacts) == 1
+
+
+def test_a_message_goes_where_the_borrower_has_an_address() -> None:
+    """A channel without one is left out of the route; a step that reaches nobody is rejected."""
+    borrower = replace(snapshot().borrower, addresses={"email": "b@example.com"})
+    setup = SimulationSetup(parse(SHORT), PACKS, NOBODY_ANSWERS, lambda name: "collections", START, 12)
+    found = simulate(setup, [CaseRecord("C-1", snapshot(borrower=borrower))])
+    assert [(each.step, each.channel) for each in found.contacts] == [("offer", "email")]
+    assert found.steps == {("remind", "rejected"): 1, ("offer", "sent"): 1}
+
+
 def replace_chances(**changes: float) -> Assumptions:
     values = {name: getattr(NOBODY_ANSWERS, name) for name in NOBODY_ANSWERS.__struct_fields__}
     return Assumptions(**{**values, **changes})
