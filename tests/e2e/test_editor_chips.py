@@ -90,6 +90,11 @@ async def test_chips_are_changed_and_removed_by_the_mouse(office: EditorOffice) 
         await expect(mei.locator("#shown-sms .bubble")).to_contain_text("Sunday, November 1, 2026")
         assert await _source(mei) == before.replace("date: 'medium'", "date: 'full'")
 
+        await _chip(mei, SMS, "amount").click()
+        await menu.get_by_role("button", name="$3,913", exact=True).first.click()
+        assert "{{ amount | money: currency, 'whole' }} was due" in await _source(mei)
+        await mei.keyboard.press("Control+Z")
+
         await _chip(mei, SMS, "Show this only if a payment link is given").first.click()
         await menu.get_by_role("button", name="Show this only if a payment link is not given").click()
         assert "{% unless pay_url %} Pay here: {{ pay_url }}{% endunless %}" in await _source(mei)

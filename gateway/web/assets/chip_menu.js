@@ -53,8 +53,11 @@
 
     function formats({ from, to, chip }) {
       const list = element("div", "", { role: "group", "aria-label": t("formats"), class: "row" });
+      const looks = new Set(); // an amount with cents looks the same with and without them left out
       for (const format of chip.variable.formats) {
         const wanted = field.reader.canonical(format.source);
+        if (looks.has(format.shows) && wanted !== chip.canonical) continue;
+        looks.add(format.shows);
         const on = wanted === chip.canonical || Boolean(chip.plural && wanted.includes("|plural:"));
         const change = () => (on ? close() : act([{ from, to, insert: `{{ ${format.source} }}` }]));
         list.append(button(format.shows || format.source, change, { "aria-pressed": String(on) }));

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 from gateway.core.errors import RenderFailed
@@ -162,12 +163,13 @@ def _formats(
     name = spec.name
     match spec.type:
         case "money":
-            for each in currencies:
+            for each, style in product(currencies, formats.MONEY_STYLES):
+                source = f"{name} | money: {each}" + (f", '{style}'" if style != "exact" else "")
                 code = str(given.get(each) or "")
-                yield f"{name} | money: {each}", formats.money(value, code, locale) if value is not None else ""
+                yield source, formats.money(value, code, locale, style) if value is not None else ""
             yield f"{name} | number", formats.number(value, locale) if value is not None else ""
         case "date":
-            for style in ("long", "medium", "full", "short"):
+            for style in ("long", "day", "medium", "full", "short"):
                 source = f"{name} | date" if style == "long" else f"{name} | date: '{style}'"
                 yield source, formats.day(value, style, locale) if value is not None else ""
         case "integer":
