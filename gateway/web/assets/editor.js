@@ -48,7 +48,12 @@
   const announce = (words) => { announced.textContent = words; };
   const hasChips = Boolean("adoptedStyleSheets" in document && window.codemirror && window.gatewayChips?.chipMenu);
   const menu = hasChips && window.gatewayChips.chipMenu(t, announce);
-  const knownOf = (area) => JSON.parse(area.closest("[data-chips]").dataset.chips);
+  const known = new Map();
+  function knownOf(area) {
+    const panel = area.closest("[data-chips]");
+    if (!known.has(panel)) known.set(panel, JSON.parse(panel.dataset.chips));
+    return known.get(panel);
+  }
 
   function plainField(area) {
     return {
@@ -62,16 +67,21 @@
   }
   const fields = new Map(); // by textarea: {plain, chips?}
   for (const code of codes) {
-    const area = code.querySelector("textarea"), own = { plain: plainField(area) };
-    fields.set(area, own);
-    if (!hasChips || !("chipped" in code.dataset)) continue;
-    own.chips = window.gatewayChips.chipField(area, knownOf(area), t, {
-      changed: () => changed(area),
-      picked: (found) => announce(found ? t("picked", { name: window.gatewayChips.wording(found.chip, t).name }) : ""),
-      open: (found) => menu.open(own.chips, found),
-      keydown: (event) => suggesting(event, own.chips),
-    });
-    code.classList.add("has-chips");
+    const area = code.querySelector("textarea");
+    fields.set(area, { plain: plainField(area) });
+    if (hasChips && "chipped" in code.dataset) code.classList.add("has-chips");
+  }
+  // Of the language that is shown alone: all of them take a third of a second.
+  function makeChips() {
+    for (const area of editor.querySelectorAll(".panel.on .has-chips textarea")) {
+      const own = fields.get(area);
+      own.chips ??= window.gatewayChips.chipField(area, knownOf(area), t, {
+        changed: () => changed(area),
+        picked: (found) => announce(found ? t("picked", { name: window.gatewayChips.wording(found.chip, t).name }) : ""),
+        open: (found) => menu.open(own.chips, found),
+        keydown: (event) => suggesting(event, own.chips),
+      });
+    }
   }
   const asSource = document.getElementById("as-source");
   const isSource = () => asSource.getAttribute("aria-pressed") === "true";
@@ -86,6 +96,7 @@
   function showAs(source) {
     asSource.setAttribute("aria-pressed", String(source));
     editor.classList.toggle("as-source", source);
+    if (!source) makeChips();
     for (const { chips } of fields.values()) chips?.refresh();
     drawAll();
   }
@@ -233,6 +244,7 @@
       document.getElementById(each.getAttribute("aria-controls")).classList.toggle("on", on);
     }
     editor.elements.locale.value = tab.dataset.locale;
+    if (!isSource()) makeChips();
     tab.focus();
     drawAll();
     refresh("usual");
