@@ -19,6 +19,7 @@ from tests.support.editor_office import TEMPLATE, EditorOffice, field, tab_to
 from tests.support.whole_gateway import Running, up
 
 SMS, MAIL = "#text-en-US_sms_liquid", "#text-en-US_email_md_liquid"
+_MOST_STEPS = 500  # our choice: more than the text has characters
 SHIPPED = Path(__file__).parents[2] / "templates"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -47,6 +48,15 @@ def _chip(page: Page, area: str, name: str) -> Locator:
 
 async def _source(page: Page, area: str = SMS) -> str:
     return await page.locator(area).input_value()
+
+
+async def _go_to(page: Page, arrow: str, words: str) -> None:
+    """Move by an arrow key to the chip whose name has these words, as it is read out."""
+    for _ in range(_MOST_STEPS):
+        if words in await page.locator("#announced").inner_text():
+            return
+        await page.keyboard.press(arrow)
+    raise AssertionError(f"no chip is called {words}")
 
 
 async def test_a_text_is_shown_as_words_and_saved_as_it_was(office: EditorOffice) -> None:
@@ -131,20 +141,18 @@ async def test_chips_are_reached_and_changed_by_the_keyboard(office: EditorOffic
         await mei.keyboard.press("Control+Z")
 
         await mei.keyboard.press("Control+End")
-        while "due date" not in await said.inner_text():
-            await mei.keyboard.press("ArrowLeft")
+        await _go_to(mei, "ArrowLeft", "due date")
         await mei.keyboard.press("Enter")
         await expect(mei.get_by_role("dialog").get_by_role("button", name="Nov 1, 2026")).to_be_focused()
         await mei.keyboard.press("ArrowUp")
         await mei.keyboard.press("Enter")
         await expect(field(mei, SMS)).to_be_focused()
-        assert await _source(mei) == before.replace("date: 'medium'", "date")
+        assert await _source(mei) == before.replace("'medium'", "'day'")
 
         await mei.keyboard.press("Control+Home")
-        while "a payment link is given" not in await said.inner_text():
-            await mei.keyboard.press("ArrowRight")
+        await _go_to(mei, "ArrowRight", "a payment link is given")
         await mei.keyboard.press("Backspace")
-        assert "| date }}. Pay here: {{ pay_url }} {%" in await _source(mei)
+        assert "'day' }}. Pay here: {{ pay_url }} {%" in await _source(mei)
         await mei.keyboard.press("Control+Z")
         await mei.keyboard.press("Control+Z")
         assert await _source(mei) == before
@@ -192,6 +200,28 @@ async def test_chinese_is_typed_and_suggested_beside_chips(office: EditorOffice)
         assert await _source(mei, area) == f"{before}你好{{{{ due_date | date }}}}"
         await expect(_chip(mei, area, "到期日，显示为 2026年11月1日").last).to_be_visible()
         await look(mei, "chips-zh")
+
+
+async def test_a_translation_is_written_beside_the_words_of_the_default_text(office: EditorOffice) -> None:
+    """Both with chips, each with its own language's values; what is typed is saved, and nothing else changes."""
+    area = "#text-sms_liquid"
+    async with office.window() as mei:
+        await office.draft(mei)
+        await mei.goto(f"{TEMPLATE}/1/translations?locale=zh-TW")
+        await expect(_chip(mei, area, "due date, shown as 2026年11月1日")).to_be_visible()
+        words = mei.locator(f"section:has({area}) .for-chips")
+        await expect(words).to_contain_text("due date Nov 1, 2026")
+        assert "{" not in await words.inner_text()
+        before = await _source(mei, area)
+        await field(mei, area).press("Control+End")
+        await mei.keyboard.insert_text("謝謝。")
+        await look(mei, "chips-translations")
+        await mei.get_by_role("button", name="Save").click()
+        await expect(mei.get_by_role("status")).to_contain_text("Saved")
+        assert await _source(mei, area) == f"{before}謝謝。"
+        await mei.get_by_role("button", name="Source", exact=True).click()
+        await expect(mei.locator(area)).to_be_visible()
+        await expect(mei.locator(f"section:has({area}) .for-source")).to_contain_text("{{ due_date")
 
 
 async def test_without_javascript_the_text_is_a_plain_field(office: EditorOffice) -> None:

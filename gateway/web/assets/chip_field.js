@@ -4,6 +4,7 @@
 (() => {
   "use strict";
 
+  if (!window.codemirror) return;
   const {
     Decoration, EditorState, EditorView, GutterMarker, RangeSet, StateEffect, StateField, WidgetType,
     gutterLineClass, history, historyKeymap, keymap, lineNumbers, standardKeymap,
@@ -28,6 +29,16 @@
     return chip.kind === "open" ? { label: sentence, shows: "", name: sentence } : { label: t("end"), shows: "", name: t("end_of", { sentence }) };
   }
 
+  function inside({ label, shows }) {
+    const parts = [["label", label], ["shows", shows]].filter(([, words]) => words);
+    return parts.flatMap(([kind, words], index) => {
+      const part = document.createElement("span");
+      part.className = `chip-${kind}`;
+      part.textContent = words;
+      return index ? [" ", part] : [part];
+    });
+  }
+
   class ChipWidget extends WidgetType {
     constructor(chip, picked, alone, t) {
       super();
@@ -44,13 +55,7 @@
       chip.setAttribute("aria-haspopup", "dialog");
       chip.setAttribute("aria-label", this.name);
       chip.tabIndex = -1;
-      for (const [kind, words] of [["label", this.label], ["shows", this.shows]]) {
-        if (!words) continue;
-        const part = document.createElement("span");
-        part.className = `chip-${kind}`;
-        part.textContent = words;
-        chip.append(part);
-      }
+      chip.append(...inside(this));
       chip.chipName = this.name;
       this.updateDOM(chip);
       return chip;
@@ -222,6 +227,25 @@
     };
   }
 
+  // A text that is only read, with the same chips, beside its source.
+  function chipWords(place, known, t) {
+    const text = place.textContent, shown = place.cloneNode();
+    let done = 0;
+    for (const { from, to, chip } of window.gatewayChips.reader(known).read(text).tags) {
+      if (!chip) continue;
+      const span = document.createElement("span");
+      span.className = `chip-read chip-${chip.kind}`;
+      span.append(...inside(wording(chip, t)));
+      shown.append(text.slice(done, from), span);
+      done = to;
+    }
+    shown.append(text.slice(done));
+    shown.classList.add("for-chips");
+    place.classList.add("for-source");
+    place.after(shown);
+  }
+
   window.gatewayChips.chipField = chipField;
+  window.gatewayChips.chipWords = chipWords;
   window.gatewayChips.wording = wording;
 })();

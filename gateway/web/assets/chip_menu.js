@@ -4,6 +4,8 @@
 (() => {
   "use strict";
 
+  if (!window.gatewayChips.chipField) return;
+
   function element(name, words = "", attributes = {}) {
     const made = document.createElement(name);
     made.textContent = words;
@@ -60,7 +62,8 @@
         looks.add(format.shows);
         const on = wanted === chip.canonical || Boolean(chip.plural && wanted.includes("|plural:"));
         const change = () => (on ? close() : act([{ from, to, insert: `{{ ${format.source} }}` }]));
-        list.append(button(format.shows || format.source, change, { "aria-pressed": String(on) }));
+        const look = on && chip.plural ? chip.plural.join(" / ") : format.shows || format.source;
+        list.append(button(look, change, { "aria-pressed": String(on) }));
       }
       const choice = chip.variable.formats.length > 1 ? [element("p", t("formats"), { class: "small muted" }), list] : [];
       return [element("p", chip.variable.what, { class: "small muted" }), ...choice, ...(chip.plural ? plural({ from, to, chip }) : [])];

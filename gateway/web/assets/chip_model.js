@@ -82,5 +82,9 @@
     return { read, canonical };
   }
 
-  window.gatewayChips = { reader };
+  // Fills a pattern of the page's language: t("picked", {name: "amount"}).
+  const phrases = (patterns) => (key, values = {}) =>
+    Object.entries(values).reduce((words, [name, value]) => words.replaceAll(`{${name}}`, () => value), patterns[key]);
+
+  window.gatewayChips = { reader, phrases };
 })();

@@ -42,11 +42,10 @@
   }
 
   // ── fields: each text as its textarea, and with chips over it where the browser and the text have them ──
-  const patterns = JSON.parse(editor.dataset.words);
-  const t = (key, values = {}) => Object.entries(values).reduce((words, [name, value]) => words.replaceAll(`{${name}}`, () => value), patterns[key]);
+  const t = window.gatewayChips.phrases(JSON.parse(editor.dataset.words));
   const announced = document.getElementById("announced");
   const announce = (words) => { announced.textContent = words; };
-  const hasChips = Boolean("adoptedStyleSheets" in document && window.codemirror && window.gatewayChips?.chipMenu);
+  const hasChips = Boolean("adoptedStyleSheets" in document && window.gatewayChips.chipMenu);
   const menu = hasChips && window.gatewayChips.chipMenu(t, announce);
   const known = new Map();
   function knownOf(area) {
