@@ -27,9 +27,11 @@ _CURRENCIES = ("USD", "GBP", "CNY", "TWD", "EUR", "JPY", "INR", "CHF", "KWD")
 _OUTPUTS = (
     "{{ amount | money: currency }}",
     "{{ amount | money: 'EUR' }}",
+    "{{ amount | money: currency, 'whole' }}",
     "{{ amount | number }}",
     "{{ due | date }}",
     "{{ due | date: 'medium' }}",
+    "{{ due | date: 'day' }}",
     "{{ days | number }}",
     "{{ days | plural: 'day', 'days' }}",
     "{{ note }}",

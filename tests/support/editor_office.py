@@ -53,6 +53,11 @@ class EditorOffice:
         return {"version": found["template_version"], "state": found["state"]}
 
 
+def field(page: Page, area: str) -> Locator:
+    """Where a text is written, with its chips; ``area`` is the textarea that has what is sent."""
+    return page.locator(f".code:has({area}) .cm-content")
+
+
 async def tab_to(page: Page, place: Locator) -> None:
     """Reach a place by the tabulator alone."""
     await expect(place).to_be_visible()

@@ -70,10 +70,12 @@ def _in_locale(function: Callable[..., str]) -> Callable[..., str]:
     return wrapped
 
 
-def _money(locale: str, value: object, currency: object) -> str:
-    if not isinstance(value, Decimal) or not isinstance(currency, str):
-        raise LiquidError("money wants an amount and a currency", token=None)
-    return formats.money(value, currency, locale)
+def _money(locale: str, value: object, currency: object, style: object = "exact") -> str:
+    if not isinstance(value, Decimal) or not isinstance(currency, str) or style not in formats.MONEY_STYLES:
+        raise LiquidError(
+            f"money wants an amount and a currency, and one of {', '.join(formats.MONEY_STYLES)}", token=None
+        )
+    return formats.money(value, currency, locale, str(style))
 
 
 def _date(locale: str, value: object, style: object = "long") -> str:

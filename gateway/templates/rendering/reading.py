@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from html.parser import HTMLParser
+from itertools import product
 
 from channels.content import Content
-from gateway.templates.language.formats import money
+from gateway.templates.language.formats import MONEY_STYLES, money
 from gateway.templates.language.variables import VariableSpec, values
 
 _ADDRESS = re.compile(r"\b(?:https?://|mailto:|tel:)[^\s\"'<>）。，、]+", re.IGNORECASE)
@@ -65,10 +66,15 @@ def sent_amounts(
         return ()
     currencies = [str(known[name]) for name, each in variables.items() if each.type == "currency" and known.get(name)]
     amounts = [known[name] for name, each in variables.items() if each.type == "money" and known.get(name) is not None]
-    written = [money(amount, currency, locale) for amount in amounts for currency in currencies]
     # An SMS has plain spaces in the place of no-break ones.
     plain = " ".join(f"{content.subject} {content.text}".split())
-    return tuple(dict.fromkeys(each for each in written if " ".join(each.split()) in plain))
+    written = [money(*each, locale, style) for each in product(amounts, currencies) for style in MONEY_STYLES]
+    return tuple(dict.fromkeys(each for each in written if _stands_in(" ".join(each.split()), plain)))
+
+
+def _stands_in(amount: str, text: str) -> bool:
+    """Whether a text has the amount; "NT$3,913" is none of "NT$3,913.00"."""
+    return re.search(rf"(?<![\d.,]){re.escape(amount)}(?!\d|[.,]\d)", text) is not None
 
 
 def spoken(html: str) -> tuple[Spoken, ...]:

@@ -1,4 +1,4 @@
-// What the editor's page does in the browser: line numbers, tabs, putting words in, and the mail's frames.
+// What the editor's page does in the browser: fields with chips or as source, tabs, putting words in, the mail's frames.
 // Everything that is kept or sent is a plain form and works without this; the preview comes from the server by htmx.
 
 (() => {
@@ -9,17 +9,18 @@
   document.documentElement.classList.add("scripted");
   const TAG = /\{\{[^}]*\}\}|\{%[^%]*%\}/g;
 
-  // ── the lines under a text: numbers, findings, Liquid's tags ──
-  function draw(code) {
-    const area = code.querySelector("textarea");
-    const lines = code.querySelector(".lines");
-    const found = document.getElementById(area.getAttribute("aria-describedby"));
-    const levels = {};
+  // ── the lines under a text that is shown as source: numbers, findings, Liquid's tags ──
+  function levelsOf(area) {
+    const found = document.getElementById(area.getAttribute("aria-describedby")), levels = {};
     for (const each of found ? found.querySelectorAll("[data-line]") : []) {
       const level = each.dataset.level;
-      if (level && Number(each.dataset.line) && levels[each.dataset.line] !== "error") levels[each.dataset.line] = level;
+      if (["error", "warning"].includes(level) && Number(each.dataset.line) && levels[each.dataset.line] !== "error") levels[each.dataset.line] = level;
     }
-    lines.replaceChildren(...area.value.split("\n").map((text, index) => {
+    return levels;
+  }
+  function drawSource(code) {
+    const area = code.querySelector("textarea"), levels = levelsOf(area);
+    code.querySelector(".lines").replaceChildren(...area.value.split("\n").map((text, index) => {
       const line = document.createElement("div");
       let done = 0;
       for (const tag of text.matchAll(TAG)) {
@@ -35,11 +36,74 @@
     }));
   }
   const codes = [...editor.querySelectorAll(".code")];
-  const drawAll = () => codes.forEach(draw);
 
   function changed(area) {
     area.dispatchEvent(new Event("input", { bubbles: true }));
   }
+
+  // ── fields: each text as its textarea, and with chips over it where the browser and the text have them ──
+  const t = window.gatewayChips.phrases(JSON.parse(editor.dataset.words));
+  const announced = document.getElementById("announced");
+  const announce = (words) => { announced.textContent = words; };
+  const hasChips = Boolean("adoptedStyleSheets" in document && window.gatewayChips.chipMenu);
+  const menu = hasChips && window.gatewayChips.chipMenu(t, announce);
+  const known = new Map();
+  function knownOf(area) {
+    const panel = area.closest("[data-chips]");
+    if (!known.has(panel)) known.set(panel, JSON.parse(panel.dataset.chips));
+    return known.get(panel);
+  }
+
+  function plainField(area) {
+    return {
+      area,
+      focus: () => area.focus(),
+      selection: () => [area.selectionStart, area.selectionEnd],
+      select: (from, to) => area.setSelectionRange(from, to),
+      before: () => area.value.slice(0, area.selectionStart),
+      replace: (from, to, words) => { area.setRangeText(words, from, to, "end"); changed(area); },
+    };
+  }
+  const fields = new Map(); // by textarea: {plain, chips?}
+  for (const code of codes) {
+    const area = code.querySelector("textarea");
+    fields.set(area, { plain: plainField(area) });
+    if (hasChips && "chipped" in code.dataset) code.classList.add("has-chips");
+  }
+  // Of the language that is shown alone: all of them take a third of a second.
+  function makeChips() {
+    for (const area of editor.querySelectorAll(".panel.on .has-chips textarea")) {
+      const own = fields.get(area);
+      own.chips ??= window.gatewayChips.chipField(area, knownOf(area), t, {
+        changed: () => changed(area),
+        picked: (found) => announce(found ? t("picked", { name: window.gatewayChips.wording(found.chip, t).name }) : ""),
+        open: (found) => menu.open(own.chips, found),
+        keydown: (event) => suggesting(event, own.chips),
+      });
+    }
+  }
+  const asSource = document.getElementById("as-source");
+  const isSource = () => asSource.getAttribute("aria-pressed") === "true";
+  const fieldOf = (area) => (!isSource() && fields.get(area).chips) || fields.get(area).plain;
+  function drawAll() {
+    for (const code of codes) {
+      const area = code.querySelector("textarea");
+      drawSource(code);
+      fields.get(area).chips?.setLevels(levelsOf(area));
+    }
+  }
+  function showAs(source) {
+    asSource.setAttribute("aria-pressed", String(source));
+    editor.classList.toggle("as-source", source);
+    if (!source) makeChips();
+    for (const { chips } of fields.values()) chips?.refresh();
+    drawAll();
+  }
+  asSource.hidden = !hasChips;
+  asSource.addEventListener("click", () => {
+    showAs(!isSource());
+    sessionStorage.setItem("editor-source", isSource() ? "yes" : "");
+  });
 
   // ── what is not saved yet ──
   const unsaved = document.getElementById("unsaved");
@@ -51,82 +115,97 @@
   window.addEventListener("beforeunload", (event) => { if (unsaved && !leaving && isDirty()) event.preventDefault(); });
 
   // ── putting words in, where the writer was last ──
-  let last = null;
-  editor.addEventListener("focusin", (event) => { if (event.target.matches(".code textarea:not([readonly])")) last = event.target; });
+  let last = null; // a writable textarea
+  editor.addEventListener("focusin", (event) => {
+    const area = event.target.closest(".code")?.querySelector("textarea:not([readonly])");
+    if (area) last = area;
+  });
+  const isShown = (area) => area.closest(".code").offsetParent;
   function insert(words) {
-    const area = last && last.offsetParent ? last : editor.querySelector(".panel.on .code textarea:not([readonly])");
+    const area = last && isShown(last) ? last : editor.querySelector(".panel.on .code textarea:not([readonly])");
     if (!area) return;
-    area.focus();
+    const field = fieldOf(area), [start, end] = field.selection();
+    field.focus();
     // "…" is where the selected words go; without a selection it is selected, to be written over.
-    const start = area.selectionStart, chosen = area.value.slice(start, area.selectionEnd);
-    area.setRangeText(chosen ? words.replace("…", () => chosen) : words, start, area.selectionEnd, "end");
-    const hole = chosen ? -1 : words.indexOf("…");
-    if (hole >= 0) area.setSelectionRange(start + hole, start + hole + 1);
-    changed(area);
+    const chosen = area.value.slice(start, end), hole = chosen ? -1 : words.indexOf("…");
+    field.replace(start, end, chosen ? words.replace("…", () => chosen) : words);
+    if (hole >= 0) field.select(start + hole, start + hole + 1);
   }
 
   // ── suggestions after "{{" or "((": plain buttons, reached by the arrow down ──
   const suggestions = document.getElementById("suggestions");
   const suggested = document.getElementById("suggested");
-  const OPENED = /(?:\{\{|\(\()\s*([a-z0-9_.-]*)$/;
+  const OPENED = /(?:\{\{|\(\(|（（)\s*([^\s{}()（）|%]*)$/;
   function suggest(area) {
-    if (!suggestions) return;
-    const typed = OPENED.exec(area.value.slice(0, area.selectionStart));
-    const found = typed ? [...editor.querySelectorAll("[data-suggest]")].filter((each) => each.dataset.suggest.includes(typed[1])) : [];
+    if (!suggestions || !area.closest("[data-chips]")) return;
+    const typed = OPENED.exec(fieldOf(area).before()), wanted = typed ? typed[1].toLowerCase() : "";
+    const { variables, shared } = knownOf(area);
+    const fits = (each) => [each.name, each.label || ""].some((words) => words.toLowerCase().includes(wanted));
+    const offered = [...Object.values(variables), ...Object.values(shared).filter((each) => !each.for_source)];
+    const found = typed ? offered.filter(fits) : [];
     suggestions.querySelectorAll("button").forEach((each) => each.remove());
     suggestions.hidden = !found.length;
     suggested.textContent = found.length ? `${found.length} ${suggested.dataset.words}` : "";
     for (const each of found.slice(0, 8)) {
-      const button = document.createElement("button");
+      const button = document.createElement("button"), example = document.createElement("span");
       button.type = "button";
-      button.textContent = each.dataset.suggest;
-      button.dataset.complete = each.dataset.insert;
+      button.textContent = `${each.label || each.name} `;
+      button.dataset.complete = each.written;
+      example.className = "small muted";
+      example.textContent = each.formats ? each.formats[0].shows : each.says || t("nothing", { name: each.name });
+      button.append(example);
       suggestions.append(button);
     }
     if (found.length) area.closest(".field").append(suggestions);
   }
-  function closeSuggestions(area) {
+  function closeSuggestions() {
     suggestions.hidden = true;
     suggested.textContent = "";
-    if (area) area.focus();
+    if (last) fieldOf(last).focus();
   }
   function complete(words) {
-    const typed = OPENED.exec(last.value.slice(0, last.selectionStart));
-    if (typed) last.setRangeText(words, last.selectionStart - typed[0].length, last.selectionStart, "end");
-    const area = last;
-    changed(area);
-    closeSuggestions(area);
+    const field = fieldOf(last), typed = OPENED.exec(field.before()), [, end] = field.selection();
+    if (typed) field.replace(end - typed[0].length, end, words);
+    closeSuggestions();
+  }
+  // In a field with chips the key is the field's first: it would move the caret as well.
+  function suggesting(event, field) {
+    if (!suggestions || suggestions.hidden || field.area !== last) return false;
+    if (event.key === "Escape") closeSuggestions();
+    else if (event.key === "ArrowDown") suggestions.querySelector("button").focus();
+    else return false;
+    event.preventDefault();
+    return true;
   }
   editor.addEventListener("keydown", (event) => {
-    if (!suggestions || suggestions.hidden) return;
+    if (!suggestions || suggestions.hidden || event.defaultPrevented) return;
+    if (event.target === last) { suggesting(event, fieldOf(last)); return; }
     const buttons = [...suggestions.querySelectorAll("button")], at = buttons.indexOf(event.target);
-    if (event.key === "Escape") { event.preventDefault(); closeSuggestions(last); }
-    else if (event.key === "ArrowDown" && (at >= 0 || event.target === last)) { event.preventDefault(); (buttons[at + 1] || buttons[0]).focus(); }
-    else if (event.key === "ArrowUp" && at >= 0) { event.preventDefault(); (buttons[at - 1] || last).focus(); }
+    if (at < 0) return;
+    if (event.key === "Escape") { event.preventDefault(); closeSuggestions(); }
+    else if (event.key === "ArrowDown") { event.preventDefault(); (buttons[at + 1] || buttons[0]).focus(); }
+    else if (event.key === "ArrowUp") { event.preventDefault(); if (at) buttons[at - 1].focus(); else fieldOf(last).focus(); }
   });
   function replace(character, instead) {
     const area = document.getElementById(`text-${editor.elements.locale.value}_sms_liquid`);
     if (!area || area.readOnly) return;
     area.value = area.value.replaceAll(character, instead);
-    area.focus();
+    fields.get(area).chips?.refresh();
+    fieldOf(area).focus();
     changed(area);
   }
+  const startOf = (text, line) => text.split("\n").slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
   // Kinder words in the place of those that the lint found; nothing, where they have moved meanwhile.
   function mend(id, line, column, found, instead) {
-    const area = document.getElementById(id);
-    if (area.readOnly) return;
-    const start = area.value.split("\n").slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0) + column - 1;
-    if (area.value.slice(start, start + found.length) !== found) return;
-    area.setRangeText(instead, start, start + found.length, "end");
-    area.focus();
-    changed(area);
+    const area = document.getElementById(id), start = startOf(area.value, line) + column - 1;
+    if (area.readOnly || area.value.slice(start, start + found.length) !== found) return;
+    fieldOf(area).replace(start, start + found.length, instead);
+    fieldOf(area).focus();
   }
   function go(id, line) {
-    const area = document.getElementById(id);
-    const lines = area.value.split("\n");
-    const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
-    area.focus();
-    area.setSelectionRange(start, start + (lines[line - 1] || "").length);
+    const area = document.getElementById(id), start = startOf(area.value, line);
+    fieldOf(area).focus();
+    fieldOf(area).select(start, start + (area.value.split("\n")[line - 1] || "").length);
   }
 
   // A reason for a finding is no part of the text: a preview of it would replace the finding while one types.
@@ -164,6 +243,7 @@
       document.getElementById(each.getAttribute("aria-controls")).classList.toggle("on", on);
     }
     editor.elements.locale.value = tab.dataset.locale;
+    if (!isSource()) makeChips();
     tab.focus();
     drawAll();
     refresh("usual");
@@ -209,10 +289,10 @@
 
   editor.addEventListener("input", (event) => {
     const code = event.target.closest(".code");
-    if (code) { draw(code); showDirty(); suggest(event.target); }
+    if (code) { drawSource(code); showDirty(); suggest(event.target); }
   });
   document.body.addEventListener("htmx:afterRequest", () => { drawAll(); frames(); });
-  drawAll();
+  showAs(!hasChips || sessionStorage.getItem("editor-source") === "yes");
   frames();
   showDirty();
 })();

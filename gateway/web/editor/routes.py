@@ -29,6 +29,7 @@ from gateway.web.access import (
     require_role,
 )
 from gateway.web.editor import preview_frames, samples
+from gateway.web.editor.chips import LocaleChips, chip_words, locale_chips
 from gateway.web.editor.views import (
     VALUE,
     EditorView,
@@ -37,10 +38,10 @@ from gateway.web.editor.views import (
     locales_of,
     part_labels,
     title_of,
-    written,
 )
 from gateway.web.form_texts import FIELD
 from gateway.web.page import headers
+from gateway.web.translations import PageTexts
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -184,15 +185,17 @@ async def _view_values(
     # During typing only the displayed locale is checked: all of them take longer than a keystroke.
     looked_at = alone(files, locale) if is_htmx(request) else files
 
-    def build_view() -> EditorView:
+    def build_view() -> tuple[EditorView, Mapping[str, LocaleChips]]:
         drafted = workflow.draft_preview(
             text.template, looked_at, lambda version: sample_of(version, files, locale, form)
         )
         drafted.findings.extend(terms)
-        return editor_view(files, drafted, locale, samples.KINDS, workflow.profiles)
+        # During typing the fields stay as they are.
+        chips = {} if is_htmx(request) else chips_of(drafted.version, files, pages_of(request).texts(request))
+        return editor_view(files, drafted, locale, samples.KINDS, workflow.profiles), chips
 
     terms = await workflow.glossaries.findings(session.user.tenant, text.template, looked_at)
-    made = await asyncio.to_thread(build_view)  # compiling takes milliseconds, which would block the event loop
+    made, chips = await asyncio.to_thread(build_view)  # compiling takes milliseconds, which would block the event loop
     html = next((each.content.html for each in made.shown.values() if each.content and each.content.html), "")
     frame = await part(request, PreviewCache).put(session.user.tenant, html) if html else ""
     may_write = session.user.role.may(Role.EDITOR)
@@ -207,12 +210,23 @@ async def _view_values(
         "view": made,
         "text": text,
         "frame": frame,
-        "written": written,
+        "chips": chips,
+        "chip_words": chip_words(pages_of(request).texts(request)),
         "tested": session.user.test_addresses,
         "may_test": may_write and text.stored is not None,
         "writable": may_write and text.stored is not None and text.stored.state is TemplateState.DRAFT,
         "base": f"/editor/templates/{text.template}/{text.number}",
         **places(text),
+    }
+
+
+def chips_of(version: TemplateVersion | None, files: Mapping[str, str], texts: PageTexts) -> Mapping[str, LocaleChips]:
+    """What the fields of each locale can show as chips, with the values of the fullest sample."""
+    if version is None:
+        return {each: LocaleChips() for each in locales_of(files)}
+    return {
+        each: locale_chips(version, each, samples.sample(version, files, each, "everything"), texts)
+        for each in locales_of(files)
     }
 
 

@@ -27,12 +27,8 @@ from gateway.web.form_texts import digest
 VALUE = "v."  # prefix of the fields with sample values
 
 _PREVIEW_LINE = 110  # characters; our choice: what wide inboxes show
-_FRAGMENT = 90  # characters; our choice: enough to recognise a shared text
-_NO_WORDS = re.compile(r"\{% comment %\}.*?\{% endcomment %\}|<mj-style>.*?</mj-style>|<[^>]*>|\{%.*?%\}", re.DOTALL)
 # A pattern, since the settings may be invalid TOML during editing.
 _TITLE = re.compile(r"^title\s*=\s*[\"'](.+)[\"']\s*$", re.MULTILINE)
-# The output tag by type of variable.
-_WRITTEN = {"money": "{{{{ {name} | money: currency }}}}", "date": "{{{{ {name} | date }}}}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +91,6 @@ class SegmentedPreview:
 
 
 @dataclass(frozen=True, slots=True)
-class Insert:
-    """A snippet that one click inserts into a text."""
-
-    text: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
 class EditorView:
     """Everything that the page shows of a version in one locale."""
 
@@ -115,7 +103,6 @@ class EditorView:
     bubbles: Mapping[str, SegmentedPreview]  # of segmented channels
     preview_lines: Mapping[str, str]  # of channels with HTML
     specs: Sequence[VariableSpec]
-    fragments: Sequence[Insert]
     values: Mapping[str, str]
     name: str
     kinds: Sequence[str] = ()
@@ -150,7 +137,6 @@ def editor_view(
         bubbles=_all_bubbles(files, shown, locale, profiles),
         preview_lines={name: _preview_line(each) for name, each in shown.items() if profiles[name].part("html")},
         specs=list(version.variables.values()) if version else [],
-        fragments=_fragments(version.source.fragments if version else {}, locale),
         values={each: "" if value is None else str(value) for each, value in sample.variables.items()}
         if sample
         else {},
@@ -184,11 +170,6 @@ def locales_of(files: Mapping[str, str]) -> list[str]:
     found = {name.partition("/")[0] for name in files if "/" in name and not name.startswith("examples/")}
     default = default_locale_of(files)
     return sorted(found, key=lambda each: (each != default, each))
-
-
-def written(spec: VariableSpec) -> str:
-    """The output tag of a variable, with the filter of its type."""
-    return _WRITTEN.get(spec.type, "{{{{ {name} }}}}").format(name=spec.name)
 
 
 def _shown_text(files: Mapping[str, str], name: str) -> str:
@@ -274,17 +255,6 @@ def _preview_line(shown: ChannelPreview) -> str:
 
 def _called(character: str) -> str:
     return f"U+{ord(character):04X} {unicodedata.name(character, '').lower()}".strip()
-
-
-def _fragments(fragments: Mapping[str, str], locale: str) -> list[Insert]:
-    """The shared texts of a locale, each with its beginning, in some jurisdiction at least."""
-    found: dict[str, str] = {}
-    for name, text in sorted(fragments.items()):
-        place, _, file = name.partition("/")
-        if place == locale and not name.partition("/")[2].startswith("mail-"):  # those are the layout's
-            word = file.partition(".")[0]  # "help.us" is what "help" says in the us
-            found[word] = found.get(word) or " ".join(_NO_WORDS.sub(" ", text).split())[:_FRAGMENT]
-    return [Insert(f"{{% render '{word}' %}}", text) for word, text in found.items()]
 
 
 def _parts_of(tabs: Sequence[Tab]) -> list[PartText]:

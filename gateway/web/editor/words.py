@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +15,19 @@ from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.checks.glossary import GlossaryTerm
+from gateway.templates.repository import TemplateFiles
 from gateway.templates.workflow.differences import pieces
 from gateway.templates.workflow.refusals import BadTerm, GlossaryChanged
 from gateway.templates.workflow.translations import TranslationState, default_locale_of
 from gateway.templates.workflow.workflow import TemplateWorkflow
-from gateway.web.access import PageRoute, authenticated_form, require_role
-from gateway.web.editor.routes import page, places
+from gateway.web.access import PageRoute, authenticated_form, pages_of, require_role
+from gateway.web.editor import samples
+from gateway.web.editor.chips import LocaleChips, chip_words
+from gateway.web.editor.routes import chips_of, page, places
+from gateway.web.editor.views import alone
 from gateway.web.form_texts import digest
 from gateway.web.page import headers
+from gateway.web.translations import PageTexts
 
 router = APIRouter(prefix="/editor", route_class=PageRoute, include_in_schema=False)
 
@@ -43,7 +49,10 @@ async def show_translations(
     chosen = locale if locale in found else next(iter(found), "")
     parts = found.get(chosen, [])
     draft = text.stored is not None and text.stored.state is TemplateState.DRAFT
+    texts = pages_of(request).texts(request)
     values: dict[str, Any] = {
+        "chips": await asyncio.to_thread(_chips, workflow, text, chosen, texts),
+        "chip_words": chip_words(texts),
         "text": text,
         "default": default_locale_of(text.files),
         "locales": {each: counts(parts) for each, parts in found.items()},
@@ -54,6 +63,13 @@ async def show_translations(
         "writable": draft and session.user.role.may(Role.EDITOR),
     }
     return await page(request, session, "translations.html", {**values, **places(text)})
+
+
+def _chips(workflow: TemplateWorkflow, text: TemplateFiles, locale: str, texts: PageTexts) -> Mapping[str, LocaleChips]:
+    """What the fields of a locale, and the texts of the default one, show as chips."""
+    files = alone(text.files, locale)
+    drafted = workflow.draft_preview(text.template, files, lambda version: samples.sample(version, files, locale, ""))
+    return chips_of(drafted.version, text.files, texts)
 
 
 def counts(parts: Any) -> dict[TranslationState, int]:
