@@ -46,7 +46,8 @@ def build_conversations(
     database, clock, catalog = ledger.database, ledger.clock, templates.catalog
     store, origins = ConversationStore(database, clock), Origins(database)
     desk = ConversationDesk(store, origins, path.pipeline.accept, FreeTextLint(templates.word_lists), clock)
-    links = OneTimeLinks(database, store, ledger.settings.effective_public_url, clock)
+    url, digest, observe = ledger.settings.effective_public_url, ledger.signer.code_digest, path.metrics.verification
+    links = OneTimeLinks(database, store, url, digest, observe, clock)
 
     def variables(tenant: str, template: str) -> Collection[str]:
         return catalog.resolve(tenant, template, None, clock()).variables
@@ -62,7 +63,7 @@ def build_conversations(
         build_classifier(ledger, templates).classify,
         templates.answers,
         path.metrics.assistant_decided,
-        _model(ledger),
+        _model(ledger, path),
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
@@ -72,9 +73,9 @@ def build_conversations(
     return ConversationServices(store, reads, desk, links, case_system, suggestions, reports, assistant)
 
 
-def _model(ledger: LedgerParts) -> ReplyModelReader | None:
+def _model(ledger: LedgerParts, path: PathParts) -> ReplyModelReader | None:
     settings = ledger.settings.reply_model
     try:
-        return open_model(settings) if settings is not None else None
+        return open_model(settings, observe=path.metrics.reply_model_answered) if settings is not None else None
     except ValueError as error:
         raise CannotStart(str(error)) from error

@@ -13,7 +13,7 @@ from gateway.core.conversations import FOR_PERSONS
 from gateway.core.reasons import Intent
 from gateway.replies.normalisation import Normaliser
 
-_KEYS = frozenset({"intent", "template", "verified", "jurisdictions", "channels", "link", "asks", "person"})
+_KEYS = frozenset({"intent", "template", "verified", "jurisdictions", "channels", "link", "code", "asks", "person"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class PublishedAnswer:
     jurisdictions: frozenset[str]
     channels: frozenset[str]
     link: bool
+    code: bool
     asks: bool
     person: bool
 
@@ -110,7 +111,8 @@ def _answer(raw: Mapping[str, Any]) -> PublishedAnswer:
         raw.get("verified"),
         frozenset(raw.get("jurisdictions", ())),
         frozenset(raw.get("channels", ())),
-        bool(raw.get("link")),
+        bool(raw.get("link") or raw.get("code")),
+        bool(raw.get("code")),
         bool(raw.get("asks")),
         bool(raw.get("person")),
     )

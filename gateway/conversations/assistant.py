@@ -22,7 +22,7 @@ from gateway.conversations.reply_model import ReplyModelReader
 from gateway.conversations.requests import CLIENT, answer_request, assistant_key
 from gateway.conversations.slots import ReplySlots, slots_of
 from gateway.conversations.store import Act, ConversationStore
-from gateway.conversations.verification import LINK_LASTS, OneTimeLinks
+from gateway.conversations.verification import LINK_LASTS, IssuedVerification, OneTimeLinks, code_in
 from gateway.core.clock import Clock
 from gateway.core.conversations import AssistantReason, ConversationState, Handler
 from gateway.core.errors import InvalidData, UnknownTemplate
@@ -84,6 +84,7 @@ class Assistant:
         if in_assistant_holdout(conversation.tenant, conversation.case_id, settings.holdout):
             await self._record(conversation, AssistantDecision(AssistantReason.HOLDOUT, person=True))
             return
+        conversation = await self._recognised(conversation)
         latest = await self._parts.origins.of(conversation)
         text = await self._parts.origins.text(conversation, conversation.reply_id)
         if latest is None or not text:
@@ -96,6 +97,14 @@ class Assistant:
         await self._have_follow(conversation, decision, read_back)
         decision, notification_id = await self._answer(conversation, latest, decision, situation.slots)
         await self._record(conversation, decision, notification_id, said)
+
+    async def _recognised(self, conversation: Conversation) -> Conversation:
+        """Where the reply is the code that was sent: the conversation as verified, at the reply that the code was for.
+
+        No rule of safety holds for it, or the conversation would not be due.
+        """
+        code = code_in(await self._parts.origins.text(conversation, conversation.reply_id))
+        return (await self._parts.links.take_code(conversation, code) if code else None) or conversation
 
     async def _understood(self, text: str, borrower: Borrower) -> Understanding:
         """What rules and weights say; where they understand nothing, what the model says, if there is one."""
@@ -116,7 +125,7 @@ class Assistant:
         return ReplySituation(
             said.intents,
             text,
-            self._slots(text, borrower, conversation.replied_at),
+            self._slots(text, borrower, written_at(conversation.reply_id)),
             asked,
             undoable,
             conversation.answers,
@@ -152,11 +161,12 @@ class Assistant:
         """Have the answer accepted; what can't be sent is a person's, whatever has followed."""
         if not decision.template:
             return decision, ""
-        link = await self._parts.links.issue(conversation) if decision.link else ""
-        if link is None:
+        nothing = IssuedVerification("")
+        issued = await self._parts.links.issue(conversation, code=decision.code) if decision.link else nothing
+        if issued is None:
             return AssistantDecision(AssistantReason.NO_LINK, person=True), ""
         currency = await self._parts.origins.currency(conversation) if slots.amount is not None else ""
-        values = self._values(conversation.tenant, latest, slots, link, currency)
+        values = self._values(conversation.tenant, latest, slots, issued, currency)
         try:
             known = self._parts.variables(conversation.tenant, decision.template)
         except UnknownTemplate:
@@ -172,10 +182,13 @@ class Assistant:
             await self._parts.cancel(conversation.tenant, result.id, CLIENT)
         return AssistantDecision(AssistantReason.NOT_PERMITTED, person=True, follows=decision.follows), ""
 
-    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str, currency: str) -> dict[str, Any]:
+    def _values(
+        self, tenant: str, latest: Notification, slots: ReplySlots, issued: IssuedVerification, currency: str
+    ) -> dict[str, Any]:
         return {
             "hours": self._settings[tenant].hours_for(latest.borrower.locale),
-            "link": link,
+            "link": issued.link,
+            "code": issued.code,
             "minutes": int(LINK_LASTS.total_seconds() // 60),
             "days": PAYMENT_PAUSE.days,
             **({"amount": str(slots.amount)} if slots.amount is not None else {}),
@@ -195,28 +208,30 @@ class Assistant:
         def write(found: Conversation, now: datetime) -> Act | None:
             if found.revision != seen.revision:
                 return None
-            return recorded(found, decision, notification_id, said.version if said else "")
+            return recorded(found, seen.reply_id, decision, notification_id, said.version if said else "")
 
         await self._parts.store.act(seen.tenant, seen.id, CLIENT, write)
         self._parts.observe(decision.reason)
 
 
-def recorded(found: Conversation, decision: AssistantDecision, notification_id: str, version: str) -> Act:
-    """What is written of a decision."""
+def recorded(
+    found: Conversation, reply_id: str, decision: AssistantDecision, notification_id: str, version: str
+) -> Act:
+    """What is written of a decision about a reply."""
     answered = 1 if notification_id else 0
     values: dict[str, Any] = {
         "due_at": None,
         "answers": found.answers + answered,
         "arm": "holdout" if decision.reason is AssistantReason.HOLDOUT else "assistant",
         "asked": decision.asks or (f"{UNDO}{decision.follows}" if _undoable(decision) else ""),
-        "asked_reply": found.reply_id if decision.asks or _undoable(decision) else "",
+        "asked_reply": reply_id if decision.asks or _undoable(decision) else "",
     }
     if decision.person:
         values |= {"handler": Handler.PERSON, "state": ConversationState.WAITING}
     else:
         values |= {"state": ConversationState.ANSWERED, "urgency": 0, "review_by": None}
     detail = {
-        "reply_id": found.reply_id,
+        "reply_id": reply_id,
         "notification_id": notification_id,
         "template": decision.template if notification_id else "",
         "channel": found.channel,

@@ -36,6 +36,7 @@ class AssistantDecision:
     reason: AssistantReason
     template: str = ""
     link: bool = False
+    code: bool = False
     person: bool = False
     asks: str = ""
     follows: str = ""
@@ -75,4 +76,4 @@ def _answered(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
     reason = AssistantReason.ASKED if found.asks else AssistantReason.ANSWERED
     asks = intent.value if found.asks else ""
     follows = intent.value if intent is Intent.PLAN else ""  # its webhook; the plan itself is a person's
-    return AssistantDecision(reason, found.template, found.link, found.person, asks, follows)
+    return AssistantDecision(reason, found.template, found.link, found.code, found.person, asks, follows)

@@ -31,9 +31,10 @@ WORDS = load_words(ROOT / "templates" / "_lint")
 LOCALES = ("en-US", "en-GB", "zh-CN", "zh-TW")
 CHANNELS = ("sms", "email", "inapp", "line", "whatsapp", "wechat")
 NAME, AMOUNT, DAY = "Zyxwv Qrstu", "7654.32", "2026-12-05"
-LINK, HOURS = "https://gateway.example.com/v/AbCdEfGh", "Mon to Fri"
-# What stands in every message whoever it is for: the link, how long it works, the telephone, and the time for UNDO.
-ALLOWED = re.compile(rf"{re.escape(LINK)}|\+1 202 555 0100|https://example\.com/help|\b30\b|24")
+LINK, CODE, HOURS = "https://gateway.example.com/v/AbCdEfGh", "482915", "Mon to Fri"
+# What stands in every message whoever it is for: the link and the code, how long they work, the telephone, and the time
+# for UNDO.
+ALLOWED = re.compile(rf"{re.escape(LINK)}|\b{CODE}\b|\+1 202 555 0100|https://example\.com/help|\b30\b|24")
 _MONTHS = re.compile(
     r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b|[月日號号]|[$€£¥]|NT|TWD", re.IGNORECASE
 )
@@ -65,6 +66,7 @@ def sent(template: str, locale: str, channel: str) -> str:
     values = {
         "hours": HOURS,
         "link": LINK,
+        "code": CODE,
         "minutes": 30,
         "days": 3,
         "amount": AMOUNT,

@@ -63,6 +63,12 @@ class Line:
 
         return await self.gateway.ledger.database.read(read)
 
+    async def code(self) -> str:
+        """The newest code."""
+        latest = await self.gateway.ledger.reads.latest(self.tenant, "B-1")
+        assert latest is not None
+        return str(latest.variables["code"])
+
     async def writes(self, text: str, sid: str) -> None:
         reply = Reply("twilio", f"{self.tenant}-{sid}", self.phone, text)
         await self.gateway.path.receiver.handle_provider_push("twilio", [], [reply])
@@ -93,6 +99,12 @@ class Line:
         found = await self.gateway.conversations.links.take(token)
         assert await self.gateway.conversations.links.take(token) is None
         await self.gateway.conversations.assistant.run_once()
+        return found
+
+    async def record(self) -> Any:
+        """The case's."""
+        found = await self.gateway.journeys.cases.find(self.tenant, "C-1")
+        assert found is not None
         return found
 
     async def holds(self) -> set[str]:
@@ -159,9 +171,9 @@ async def test_a_question_is_answered_once_and_a_person_is_never_far(line: Line)
 async def test_a_promise_is_read_back_confirmed_and_taken_back(line: Line) -> None:
     """Nothing follows before a yes; then the case's record has it, and UNDO within a day takes it out again."""
     await line.writes("星期一還一千", "SM1")
-    assert await line.templates() == ["reply-identify"]
+    assert await line.templates() == ["reply-identify-code"]
     assert (await line.opens_the_link()).verified(NOW)
-    assert await line.templates() == ["reply-identify", "reply-confirm-promise"]
+    assert await line.templates() == ["reply-identify-code", "reply-confirm-promise"]
     read_back = await line.gateway.ledger.reads.latest(line.tenant, "B-1")
     assert read_back is not None
     assert (read_back.variables["day"], read_back.variables["amount"]) == ("2026-11-30", "1000.00")
@@ -193,6 +205,46 @@ async def test_a_reported_payment_pauses_reminders(line: Line) -> None:
     line.now.at += timedelta(days=2)
     await line.writes("撤回", "SM3")
     assert HoldKind.PAYMENT_REPORTED in await line.holds()
+
+
+async def test_a_code_is_answered_with_instead_of_the_link(line: Line) -> None:
+    """In full-width digits and with spaces, too; it goes on with the reply that it was for, and works once."""
+    await line.writes("星期一還一千", "SM1")
+    code, link = await line.code(), await line.link()
+    mine = select(verifications.c.code_digest).where(verifications.c.tenant == line.tenant)
+    stored = await line.gateway.ledger.database.read(lambda connection: connection.execute(mine).scalars().all())
+    assert stored == [line.gateway.ledger.signer.code_digest((await line.conversation()).id, code)]
+    wide = code.translate({ord(each): ord(each) + 0xFEE0 for each in "0123456789"})
+    await line.writes(f"{wide[:3]} {wide[3:]}", "SM2")
+    assert await line.templates() == ["reply-identify-code", "reply-confirm-promise"]
+    assert (await line.conversation()).verified(line.now.at)
+    assert await line.gateway.conversations.links.take(link.rpartition("/")[2]) is None
+    await line.writes("是", "SM3")
+    assert HoldKind.PROMISE_TO_PAY in await line.holds()
+    [promise] = (await line.record()).promises.values()
+    assert (promise.day, promise.amount) == (date(2026, 11, 30), Decimal("1000.00"))
+
+
+async def test_a_code_that_is_wrong_old_or_anothers_is_a_persons(line: Line) -> None:
+    """All are answered alike, and there is no second try."""
+    await line.writes("星期一還一千", "SM1")
+    code = await line.code()
+    await line.writes(f"{(int(code) + 1) % 1_000_000:06}", "SM2")
+    assert (await line.templates())[1:] == ["reply-received"]
+    await line.writes(code, "SM3")
+    after = await line.conversation()
+    assert (after.handler, after.verified(line.now.at)) == (Handler.PERSON, False)
+    assert len(await line.templates()) == 2
+
+
+async def test_an_old_code_verifies_nobody(line: Line) -> None:
+    """After half an hour it is answered as a wrong one is."""
+    await line.writes("星期一還一千", "SM1")
+    code = await line.code()
+    line.now.at += timedelta(minutes=31)
+    await line.writes(code, "SM2")
+    assert (await line.templates())[1:] == ["reply-received"]
+    assert not (await line.conversation()).verified(line.now.at)
 
 
 async def test_danger_is_never_answered_by_the_assistant(line: Line) -> None:

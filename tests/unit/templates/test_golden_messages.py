@@ -36,6 +36,7 @@ THE_SET = {
     "conversation-answer": "service",
     "reply-received": "service",
     "reply-identify": "service",
+    "reply-identify-code": "service",
     "reply-confirm-promise": "service",
     "reply-confirm-paid": "service",
     "reply-confirm-address": "service",
