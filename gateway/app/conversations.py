@@ -63,6 +63,7 @@ def build_conversations(
         build_classifier(ledger, templates).classify,
         templates.answers,
         path.metrics.assistant_decided,
+        templates.borrower_pages.named_in_replies,
         _model(ledger, path),
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)

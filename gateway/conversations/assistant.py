@@ -56,6 +56,7 @@ class AssistantParts:
     understand: Understand
     book: AnswerBook
     observe: Callable[[AssistantReason], None]
+    free_help: Callable[[str], str]  # who helps free of charge in a jurisdiction
     model: ReplyModelReader | None = None
 
 
@@ -194,6 +195,7 @@ class Assistant:
             **({"amount": str(slots.amount)} if slots.amount is not None else {}),
             **({"day": slots.day.isoformat()} if slots.day is not None else {}),
             **({"currency": currency} if currency else {}),
+            **({"help": helpers} if (helpers := self._parts.free_help(latest.borrower.jurisdiction)) else {}),
         }
 
     async def _record(

@@ -35,6 +35,7 @@ THE_SET = {
     "wrong-contact": "service",
     "conversation-answer": "service",
     "reply-received": "service",
+    "reply-plan": "service",
     "reply-identify": "service",
     "reply-identify-code": "service",
     "reply-confirm-promise": "service",
