@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.journeys import JourneyServices
 from gateway.app.pipeline import PathParts
 from gateway.app.stages import build_classifier
 from gateway.app.storage import LedgerParts
@@ -22,7 +23,6 @@ from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore
 from gateway.conversations.suggestions import Suggestions
 from gateway.conversations.verification import OneTimeLinks
-from gateway.journeys.case_store import CaseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ConversationServices:
 
 
 def build_conversations(
-    ledger: LedgerParts, templates: LoadedTemplates, path: PathParts, cases: CaseStore
+    ledger: LedgerParts, templates: LoadedTemplates, path: PathParts, journeys: JourneyServices
 ) -> ConversationServices:
     """The services on one ledger."""
     database, clock, catalog = ledger.database, ledger.clock, templates.catalog
@@ -56,7 +56,7 @@ def build_conversations(
         store,
         origins,
         links,
-        FollowUps(cases, path.borrowers, clock),
+        FollowUps(journeys.cases, path.borrowers, journeys.acts, clock),
         path.pipeline.accept,
         path.borrowers.cancel,
         variables,

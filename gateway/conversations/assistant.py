@@ -14,7 +14,7 @@ from typing import Any
 from gateway.conversations.answers import AnswerBook
 from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout
 from gateway.conversations.conversation import Conversation
-from gateway.conversations.decide import UNDO, AssistantDecision, ReplySituation, decide
+from gateway.conversations.decide import IDENTITY, UNDO, AssistantDecision, ReplySituation, decide
 from gateway.conversations.follow_ups import EVENTS, PAYMENT_PAUSE, UNDO_WITHIN, FollowUps, written_at
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import Accept
@@ -22,7 +22,7 @@ from gateway.conversations.reply_model import ReplyModelReader
 from gateway.conversations.requests import CLIENT, answer_request, assistant_key
 from gateway.conversations.slots import ReplySlots, slots_of
 from gateway.conversations.store import Act, ConversationStore
-from gateway.conversations.verification import LINK_LASTS, IssuedVerification, OneTimeLinks, code_in
+from gateway.conversations.verification import LINK_LASTS, PERSON_WITHIN, IssuedVerification, OneTimeLinks, code_in
 from gateway.core.clock import Clock
 from gateway.core.conversations import AssistantReason, ConversationState, Handler
 from gateway.core.errors import InvalidData, UnknownTemplate
@@ -30,7 +30,7 @@ from gateway.core.notifications import Borrower, Notification
 from gateway.core.reasons import Intent
 from gateway.core.requests import AcceptResult
 from gateway.core.states import State
-from gateway.core.understanding import Understanding
+from gateway.core.understanding import Understanding, Urgency
 from gateway.policy.zones import zone
 
 _BATCH = 50  # conversations looked at in one run; our choice: some seconds of work
@@ -85,6 +85,10 @@ class Assistant:
         if in_assistant_holdout(conversation.tenant, conversation.case_id, settings.holdout):
             await self._record(conversation, AssistantDecision(AssistantReason.HOLDOUT, person=True))
             return
+        if conversation.asked == IDENTITY and conversation.state is ConversationState.ANSWERED:
+            # Neither link nor code was used: what they wanted is a person's, and not forgotten.
+            await self._record(conversation, AssistantDecision(AssistantReason.NOT_VERIFIED, person=True))
+            return
         conversation = await self._recognised(conversation)
         latest = await self._parts.origins.of(conversation)
         text = await self._parts.origins.text(conversation, conversation.reply_id)
@@ -92,7 +96,7 @@ class Assistant:
             await self._record(conversation, AssistantDecision(AssistantReason.ERASED, person=True))
             return
         said = await self._understood(text, latest.borrower)
-        situation = self._situation(conversation, latest.borrower, text, said)
+        situation = await self._situation(conversation, latest.borrower, text, said)
         decision = decide(situation, self._parts.book)
         read_back = await self._read_back(conversation, decision, latest.borrower) or situation.slots
         await self._have_follow(conversation, decision, read_back)
@@ -117,11 +121,12 @@ class Assistant:
         intent = await model.read(text, borrower)
         return said if intent is None else replace(said, intents=(intent,), version=f"{said.version}+{model.version}")
 
-    def _situation(
+    async def _situation(
         self, conversation: Conversation, borrower: Borrower, text: str, said: Understanding
     ) -> ReplySituation:
         now = self._clock()
         asked = conversation.asked
+        plan = Intent.PLAN in (*said.intents, asked)
         undoable = asked.startswith(UNDO) and now - written_at(conversation.asked_reply) <= UNDO_WITHIN
         return ReplySituation(
             said.intents,
@@ -133,6 +138,7 @@ class Assistant:
             conversation.verified(now),
             borrower.jurisdiction,
             conversation.channel,
+            plan and await self._parts.follow_ups.can_offer_plan(conversation),
         )
 
     def _slots(self, text: str, borrower: Borrower, at: datetime) -> ReplySlots:
@@ -150,7 +156,7 @@ class Assistant:
         return self._slots(text, borrower, written_at(conversation.asked_reply))
 
     async def _have_follow(self, conversation: Conversation, decision: AssistantDecision, slots: ReplySlots) -> None:
-        if decision.follows:
+        if decision.follows and decision.reason is AssistantReason.CONFIRMED:
             reply_id = conversation.asked_reply or conversation.reply_id
             await self._parts.follow_ups.follow(Intent(decision.follows), conversation, slots, reply_id)
         elif decision.undoes:
@@ -210,26 +216,30 @@ class Assistant:
         def write(found: Conversation, now: datetime) -> Act | None:
             if found.revision != seen.revision:
                 return None
-            return recorded(found, seen.reply_id, decision, notification_id, said.version if said else "")
+            return recorded(found, seen.reply_id, decision, notification_id, said.version if said else "", now)
 
         await self._parts.store.act(seen.tenant, seen.id, CLIENT, write)
         self._parts.observe(decision.reason)
 
 
 def recorded(
-    found: Conversation, reply_id: str, decision: AssistantDecision, notification_id: str, version: str
+    found: Conversation, reply_id: str, decision: AssistantDecision, notification_id: str, version: str, now: datetime
 ) -> Act:
     """What is written of a decision about a reply."""
     answered = 1 if notification_id else 0
+    identifies = decision.code and not decision.person
+    asks = decision.asks or (f"{UNDO}{decision.follows}" if _undoable(decision) else "")
     values: dict[str, Any] = {
-        "due_at": None,
+        "due_at": now + LINK_LASTS if identifies else None,
         "answers": found.answers + answered,
         "arm": "holdout" if decision.reason is AssistantReason.HOLDOUT else "assistant",
-        "asked": decision.asks or (f"{UNDO}{decision.follows}" if _undoable(decision) else ""),
+        "asked": IDENTITY if identifies else asks,
         "asked_reply": reply_id if decision.asks or _undoable(decision) else "",
     }
     if decision.person:
         values |= {"handler": Handler.PERSON, "state": ConversationState.WAITING}
+        if found.review_by is None:  # it had been answered
+            values |= {"urgency": Urgency.ROUTINE, "review_by": now + PERSON_WITHIN}
     else:
         values |= {"state": ConversationState.ANSWERED, "urgency": 0, "review_by": None}
     detail = {
@@ -243,7 +253,7 @@ def recorded(
 
 
 def _undoable(decision: AssistantDecision) -> bool:
-    return bool(decision.follows) and decision.follows != Intent.PLAN
+    return bool(decision.follows) and decision.reason is AssistantReason.CONFIRMED
 
 
 def _kind(decision: AssistantDecision, notification_id: str) -> str:

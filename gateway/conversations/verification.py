@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from gateway.conversations.conversation import Conversation
+from gateway.conversations.decide import IDENTITY
 from gateway.conversations.store import Act, ConversationStore
 from gateway.core.clock import Clock
 from gateway.core.conversations import ConversationState, Handler, VerificationResult
@@ -28,13 +29,14 @@ from gateway.storage.conversation_tables import verifications
 from gateway.storage.database import Database
 
 LINK_LASTS = timedelta(minutes=30)  # our choice: long enough to find the message, short enough for a lost phone
+PERSON_WITHIN = timedelta(days=1)  # where it comes to nothing; the ordinary clock of replies/intents.toml
 VERIFIED_LASTS = timedelta(days=1)  # our choice: the conversation of that day
 _MOST_LINKS, _PER = 3, timedelta(days=1)  # for one conversation; our choice
 _TOKEN_BYTES = 24  # 192 bits: not guessed, so that no count of wrong tries is needed
 _LONGEST = 64
 
 # What goes on in the conversation once the borrower is known; the rest stands on the link's page.
-GOES_ON = frozenset({Intent.PAID, Intent.PROMISE, Intent.NEW_ADDRESS})
+GOES_ON = frozenset({Intent.PAID, Intent.PROMISE, Intent.PLAN, Intent.NEW_ADDRESS})
 
 BORROWER = "borrower"  # the actor of what a borrower does by a link
 
@@ -149,6 +151,8 @@ def _valid(now: datetime) -> ColumnElement[bool]:
 
 def _verified(conversation: Conversation, now: datetime) -> Act:
     values: dict[str, object] = {"verified_until": now + VERIFIED_LASTS}
+    if conversation.asked == IDENTITY:
+        values |= {"asked": "", "due_at": None}
     answered = conversation.handler is Handler.ASSISTANT and conversation.state is ConversationState.ANSWERED
     if answered and conversation.intent in GOES_ON:
         values["due_at"] = now

@@ -40,6 +40,7 @@ THE_SET = {
     "reply-identify-code": "service",
     "reply-confirm-promise": "service",
     "reply-confirm-paid": "service",
+    "reply-confirm-plan": "service",
     "reply-confirm-address": "service",
     "reply-noted": "service",
     "reply-undone": "service",
