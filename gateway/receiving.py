@@ -208,17 +208,17 @@ class CallbackReceiver:
                 text = text or self._answer_to(reply, recorded)
         return channel.answer(text)
 
-    async def reply_on_page(self, delivery_id: str, channel: str, text: str, reply_id: str) -> str:
-        """Take what a borrower wrote on the page behind a message's link: a reply to that message, from its address.
+    async def reply_of_reader(self, delivery_id: str, channel: str, text: str, reply_id: str) -> str | None:
+        """Take what a borrower wrote on their page or in the lender's app: a reply to that message, from its address.
 
-        Returns the answer to be shown there, "" for none. The same ``reply_id`` again is the same reply. Raises
-        Unavailable.
+        Returns the answer to be shown there, "" for none; None where retention has removed the message. The same
+        ``reply_id`` again is the same reply. Raises Unavailable.
         """
         arrived, classify = self._clock(), self._resources.classifier.classify
         reply = Reply(OWN_PAGE, reply_id, "", text)
         recorded = await self._resources.replies.record(reply, channel, "", classify, delivery_id)
         self._observer.replied(OWN_PAGE, recorded, self._clock() - arrived)
-        return self._answer_to(reply, recorded)
+        return self._answer_to(reply, recorded) if recorded else None
 
     async def _answer(self, provider: str, reply: Reply, recorded: Sequence[RecordedReply]) -> None:
         """Confirm a stop, or answer a request for help, where the provider can; the reply is in force anyway."""

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +66,10 @@ def cheap_starts() -> Iterator[None]:
     """
     checked: set[str] = set()
 
-    def interpreter(policies: Path) -> ReplyInterpreter:
-        return INTERPRETER if policies.resolve() == POLICIES else load_interpreter(policies)
+    def interpreter(policies: Path, free_help: Callable[[str], str]) -> ReplyInterpreter:
+        if policies.resolve() == POLICIES:
+            return replace(INTERPRETER, free_help=free_help)
+        return load_interpreter(policies, free_help)
 
     def check_once(app: FastAPI) -> None:
         if not checked:

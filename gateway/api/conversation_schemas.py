@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.api.responses import NextCursor
 from gateway.api.schemas import RequestModel, Text, example
+from gateway.borrowers.linked_messages import LONGEST_REPLY
 from gateway.conversations.free_text import LONGEST
 from gateway.core.conversations import ConversationOutcome, ConversationState, Handler
 from gateway.core.reasons import Intent
@@ -35,6 +36,15 @@ class ConversationAnswerIn(RequestModel):
         if bool(self.text.strip()) == bool(self.template):
             raise PydanticCustomError("text", "give text or template, and not both")
         return self
+
+
+class InboxReplyIn(RequestModel):
+    """What a borrower writes in the lender's app. ``id`` is the app's own: the same one again is the same reply."""
+
+    model_config = example(id="b1f6", text="When is it due?")
+
+    id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REPLY)]
 
 
 class ConversationCloseIn(RequestModel):

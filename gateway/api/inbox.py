@@ -7,6 +7,7 @@ end up in logs.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -17,12 +18,15 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
+from gateway.api.conversation_schemas import InboxReplyIn
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reader, reader
+from gateway.api.http.openapi import body
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import InboxOut, ReadAllOut, UnreadOut
+from gateway.api.responses import InboxOut, InboxReplyOut, ReadAllOut, UnreadOut
 from gateway.borrowers.inbox import Inbox, InboxItem
+from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable
 from gateway.core.requests import FieldError
@@ -116,6 +120,34 @@ async def read_message(
     if not await receiver.mark_read(who.tenant, who.borrower_id, message_id):
         raise Problem("not_found")
     return await _changed(who, inbox, notifier)
+
+
+@router.post("/{message_id}/reply", response_model=InboxReplyOut, openapi_extra=body(InboxReplyIn))
+async def answer_message(
+    request: Request,
+    who: Borrower,
+    message_id: MessageId,
+    inbox: Uses[Inbox],
+    messages: Uses[LinkedMessages],
+    receiver: Uses[CallbackReceiver],
+) -> Response:
+    """Write back to the lender: a reply to this message, understood and recorded as every channel's are.
+
+    It is in force when this answers. ``answer`` is to be shown to the borrower at once, where it isn't empty.
+    """
+    given = await bodies.read_model(request, InboxReplyIn)
+    found = await inbox.message(who.tenant, who.borrower_id, message_id)
+    if found is None:
+        raise Problem("not_found")
+    if not await messages.may_reply(who.tenant, who.borrower_id):
+        raise Problem("too_many_replies", headers={"Retry-After": "3600"})
+    delivery_id, channel = found
+    # Of this message alone: another one's reply with the same id is another reply.
+    reply_id = hashlib.sha256("\x1f".join((delivery_id, given.id)).encode()).hexdigest()
+    answer = await receiver.reply_of_reader(delivery_id, channel, given.text, reply_id)
+    if answer is None:
+        raise Problem("not_found")
+    return bodies.answer({"answer": answer}, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/{message_id}/archive", response_model=UnreadOut)

@@ -650,5 +650,9 @@ class UnreadOut(BaseModel):
     unread_count: int
 
 
+class InboxReplyOut(BaseModel):
+    answer: Annotated[str, Field(description="Shown to the borrower at once; empty where nothing is to be said.")]
+
+
 class ReadAllOut(UnreadOut):
     read: Annotated[int, Field(description="How many were marked read.")]

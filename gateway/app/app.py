@@ -102,7 +102,7 @@ async def open_gateway(settings: Settings, *, clock: Clock | None = None) -> Asy
         stack.push_async_callback(readiness.close)
         operations = _build_operator_services(ledger, path)
         journeys = build_journeys(ledger, templates, path)
-        conversations = build_conversations(ledger, templates, path, journeys.cases)
+        conversations = build_conversations(ledger, templates, path, journeys)
         yield Gateway(
             ledger, redis, providers, templates, path, editor, operations, webhooks, journeys, conversations, readiness
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.app.embedded.errors import CannotStart
+from gateway.app.journeys import JourneyServices
 from gateway.app.pipeline import PathParts
 from gateway.app.stages import build_classifier
 from gateway.app.storage import LedgerParts
@@ -22,7 +23,6 @@ from gateway.conversations.report import AssistantReports
 from gateway.conversations.store import ConversationStore
 from gateway.conversations.suggestions import Suggestions
 from gateway.conversations.verification import OneTimeLinks
-from gateway.journeys.case_store import CaseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,14 @@ class ConversationServices:
 
 
 def build_conversations(
-    ledger: LedgerParts, templates: LoadedTemplates, path: PathParts, cases: CaseStore
+    ledger: LedgerParts, templates: LoadedTemplates, path: PathParts, journeys: JourneyServices
 ) -> ConversationServices:
     """The services on one ledger."""
     database, clock, catalog = ledger.database, ledger.clock, templates.catalog
     store, origins = ConversationStore(database, clock), Origins(database)
     desk = ConversationDesk(store, origins, path.pipeline.accept, FreeTextLint(templates.word_lists), clock)
-    links = OneTimeLinks(database, store, ledger.settings.effective_public_url, clock)
+    url, digest, observe = ledger.settings.effective_public_url, ledger.signer.code_digest, path.metrics.verification
+    links = OneTimeLinks(database, store, url, digest, observe, clock)
 
     def variables(tenant: str, template: str) -> Collection[str]:
         return catalog.resolve(tenant, template, None, clock()).variables
@@ -55,14 +56,15 @@ def build_conversations(
         store,
         origins,
         links,
-        FollowUps(cases, path.borrowers, clock),
+        FollowUps(journeys.cases, path.borrowers, journeys.acts, clock),
         path.pipeline.accept,
         path.borrowers.cancel,
         variables,
         build_classifier(ledger, templates).classify,
         templates.answers,
         path.metrics.assistant_decided,
-        _model(ledger),
+        templates.borrower_pages.named_in_replies,
+        _model(ledger, path),
     )
     assistant = Assistant(parts, ledger.settings.assistant, clock)
     case_system = CaseSystem(ledger.settings.assistant, lambda identifier: ledger.signer.webhook_secret(identifier, 1))
@@ -72,9 +74,9 @@ def build_conversations(
     return ConversationServices(store, reads, desk, links, case_system, suggestions, reports, assistant)
 
 
-def _model(ledger: LedgerParts) -> ReplyModelReader | None:
+def _model(ledger: LedgerParts, path: PathParts) -> ReplyModelReader | None:
     settings = ledger.settings.reply_model
     try:
-        return open_model(settings) if settings is not None else None
+        return open_model(settings, observe=path.metrics.reply_model_answered) if settings is not None else None
     except ValueError as error:
         raise CannotStart(str(error)) from error

@@ -274,6 +274,7 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     gateway.path.metrics.queue(ages.due, ages.oldest_due_seconds, await gateway.redis.queue.waiting())
     gateway.path.metrics.unknown(ages.unknown)
     gateway.path.metrics.review(ages.reviews, ages.oldest_review_seconds)
+    gateway.path.metrics.conversations(ages.conversations)
     gateway.path.metrics.paused(ages.paused)
     journeys = await gateway.journeys.reads.backlog(gateway.ledger.clock())
     gateway.path.metrics.journeys(

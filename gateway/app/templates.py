@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from channels import registry
@@ -18,6 +19,7 @@ from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateSource, TemplateVersion
 from gateway.templates.borrower_pages import BorrowerPagesFile, read_borrower_pages
 from gateway.templates.checks import lint as linting
+from gateway.templates.checks.word_lists import reveals_debt
 from gateway.templates.folder import Folder
 from gateway.templates.validation_cache import ValidationCache
 from gateway.templates.workflow.published_store import PublishedVersions
@@ -87,8 +89,8 @@ async def load_templates(ledger: LedgerParts, profiles: Profiles) -> LoadedTempl
     rules = policies_folder(ledger.settings)
     try:
         packs = policy.load_packs(rules)
-        interpreter = load_interpreter(rules)
-        borrower_pages = read_borrower_pages(path, _built_in_folder())
+        borrower_pages = read_borrower_pages(path, _built_in_folder(), partial(reveals_debt, word_lists))
+        interpreter = load_interpreter(rules, borrower_pages.named_in_replies)
         notes = load_notes(rules / "replies" / "answers" / "notes" / "notes.toml")
         answers = load_answers(rules / "replies" / "answers", interpreter.safety.normalise)
     except ValueError as error:

@@ -16,7 +16,7 @@ from gateway.core.batcher import Batcher
 from gateway.core.clock import Clock
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
-from gateway.storage.schema import Instant, inbox
+from gateway.storage.schema import Instant, deliveries, inbox
 from gateway.storage.statements import execute_pipelined
 
 _LOCK = 0x1B0C  # any number that no other advisory lock of this database uses
@@ -107,6 +107,15 @@ class Inbox:
         """Ids of unread messages that are not archived, oldest first."""
         query = select(inbox.c.seq).where(_is_unread(tenant, borrower_id)).order_by(inbox.c.seq).limit(limit)
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def message(self, tenant: str, borrower_id: str, seq: int) -> tuple[str, str] | None:
+        """The delivery of a message and its channel; None where it is not this borrower's, or retention removed it."""
+        query = select(inbox.c.delivery_id, deliveries.c.channel).join(
+            deliveries, deliveries.c.id == inbox.c.delivery_id
+        )
+        mine = and_(_mine(tenant, borrower_id), inbox.c.seq == seq)
+        row = await self._database.read(lambda connection: connection.execute(query.where(mine)).first())
+        return None if row is None else (row.delivery_id, row.channel)
 
     async def archive(self, tenant: str, borrower_id: str, seq: int) -> bool:
         """Put a message away; False where it is not this borrower's. Again: no further effect."""

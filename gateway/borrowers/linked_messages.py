@@ -21,6 +21,9 @@ from gateway.storage.database import Database
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.schema import addresses, borrowers, deliveries, notifications, replies
 
+LONGEST_REPLY = 1_000  # characters that a borrower may write on their page or in the app; our choice, some six SMS
+_MOST_REPLIES, _PER = 10, timedelta(hours=1)  # of a borrower, by whatever way; our choice
+
 
 @dataclass(frozen=True, slots=True)
 class LinkedMessage:
@@ -80,8 +83,9 @@ class LinkedMessages:
             () if known is None else tuple(opt_outs_from(known.opt_outs)),
         )
 
-    async def replies_since(self, tenant: str, borrower_id: str, since: datetime) -> int:
-        """How many replies of a borrower were recorded since then."""
+    async def may_reply(self, tenant: str, borrower_id: str) -> bool:
+        """Whether a borrower has written so little in the last hour that their page and app take another reply."""
+        since = self._clock() - _PER
         mine = and_(replies.c.tenant == tenant, replies.c.borrower_id == borrower_id, replies.c.received_at > since)
         query = select(func.count()).select_from(replies).where(mine)
-        return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
+        return int(await self._database.read(lambda connection: connection.execute(query).scalar_one())) < _MOST_REPLIES

@@ -13,27 +13,32 @@ from gateway.core.conversations import FOR_PERSONS
 from gateway.core.reasons import Intent
 from gateway.replies.normalisation import Normaliser
 
-_KEYS = frozenset({"intent", "template", "verified", "jurisdictions", "channels", "link", "asks", "person"})
+_KEYS = frozenset(
+    {"intent", "template", "verified", "step", "jurisdictions", "channels", "link", "code", "asks", "person"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedAnswer:
-    """One answer and its conditions; see the file. ``verified`` None, and empty sets: whatever it is."""
+    """One answer and its conditions; see the file. ``verified`` and ``step`` None, empty sets: whatever it is."""
 
     intent: Intent
     template: str
     verified: bool | None
+    step: bool | None
     jurisdictions: frozenset[str]
     channels: frozenset[str]
     link: bool
+    code: bool
     asks: bool
     person: bool
 
-    def fits(self, intent: Intent, jurisdiction: str, channel: str, *, verified: bool) -> bool:
+    def fits(self, intent: Intent, jurisdiction: str, channel: str, *, verified: bool, step: bool) -> bool:
         """Whether it may be given."""
         return (
             intent is self.intent
             and self.verified in (None, verified)
+            and self.step in (None, step)
             and (not self.jurisdictions or jurisdiction in self.jurisdictions)
             and (not self.channels or channel in self.channels)
         )
@@ -41,7 +46,7 @@ class PublishedAnswer:
     @property
     def conditions(self) -> int:
         """How many it names."""
-        return (self.verified is not None) + bool(self.jurisdictions) + bool(self.channels)
+        return (self.verified is not None) + (self.step is not None) + bool(self.jurisdictions) + bool(self.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,13 @@ class AnswerBook:
     undo: frozenset[str]
     normalise: Normaliser
 
-    def find(self, intent: Intent, jurisdiction: str, channel: str, *, verified: bool) -> PublishedAnswer | None:
+    def find(
+        self, intent: Intent, jurisdiction: str, channel: str, *, verified: bool, step: bool = False
+    ) -> PublishedAnswer | None:
         """The answer that fits and names most conditions; None: a person answers."""
         country = jurisdiction.casefold().replace("_", "-").partition("-")[0]
-        fitting = [each for each in self.answers if each.fits(intent, country, channel, verified=verified)]
+        given = {"verified": verified, "step": step}
+        fitting = [each for each in self.answers if each.fits(intent, country, channel, **given)]
         return max(fitting, key=lambda each: each.conditions, default=None)
 
     def says_yes(self, text: str) -> bool:
@@ -108,9 +116,11 @@ def _answer(raw: Mapping[str, Any]) -> PublishedAnswer:
         intent,
         template,
         raw.get("verified"),
+        raw.get("step"),
         frozenset(raw.get("jurisdictions", ())),
         frozenset(raw.get("channels", ())),
-        bool(raw.get("link")),
+        bool(raw.get("link") or raw.get("code")),
+        bool(raw.get("code")),
         bool(raw.get("asks")),
         bool(raw.get("person")),
     )

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.conversations.answers import AnswerBook
 from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout
 from gateway.conversations.conversation import Conversation
-from gateway.conversations.decide import UNDO, AssistantDecision, ReplySituation, decide
+from gateway.conversations.decide import IDENTITY, UNDO, AssistantDecision, ReplySituation, decide
 from gateway.conversations.follow_ups import EVENTS, PAYMENT_PAUSE, UNDO_WITHIN, FollowUps, written_at
 from gateway.conversations.origin import Origins
 from gateway.conversations.people import Accept
@@ -22,7 +22,7 @@ from gateway.conversations.reply_model import ReplyModelReader
 from gateway.conversations.requests import CLIENT, answer_request, assistant_key
 from gateway.conversations.slots import ReplySlots, slots_of
 from gateway.conversations.store import Act, ConversationStore
-from gateway.conversations.verification import LINK_LASTS, OneTimeLinks
+from gateway.conversations.verification import LINK_LASTS, PERSON_WITHIN, IssuedVerification, OneTimeLinks, code_in
 from gateway.core.clock import Clock
 from gateway.core.conversations import AssistantReason, ConversationState, Handler
 from gateway.core.errors import InvalidData, UnknownTemplate
@@ -30,7 +30,7 @@ from gateway.core.notifications import Borrower, Notification
 from gateway.core.reasons import Intent
 from gateway.core.requests import AcceptResult
 from gateway.core.states import State
-from gateway.core.understanding import Understanding
+from gateway.core.understanding import Understanding, Urgency
 from gateway.policy.zones import zone
 
 _BATCH = 50  # conversations looked at in one run; our choice: some seconds of work
@@ -56,6 +56,7 @@ class AssistantParts:
     understand: Understand
     book: AnswerBook
     observe: Callable[[AssistantReason], None]
+    free_help: Callable[[str], str]  # who helps free of charge in a jurisdiction
     model: ReplyModelReader | None = None
 
 
@@ -84,18 +85,31 @@ class Assistant:
         if in_assistant_holdout(conversation.tenant, conversation.case_id, settings.holdout):
             await self._record(conversation, AssistantDecision(AssistantReason.HOLDOUT, person=True))
             return
+        if conversation.asked == IDENTITY and conversation.state is ConversationState.ANSWERED:
+            # Neither link nor code was used: what they wanted is a person's, and not forgotten.
+            await self._record(conversation, AssistantDecision(AssistantReason.NOT_VERIFIED, person=True))
+            return
+        conversation = await self._recognised(conversation)
         latest = await self._parts.origins.of(conversation)
         text = await self._parts.origins.text(conversation, conversation.reply_id)
         if latest is None or not text:
             await self._record(conversation, AssistantDecision(AssistantReason.ERASED, person=True))
             return
         said = await self._understood(text, latest.borrower)
-        situation = self._situation(conversation, latest.borrower, text, said)
+        situation = await self._situation(conversation, latest.borrower, text, said)
         decision = decide(situation, self._parts.book)
         read_back = await self._read_back(conversation, decision, latest.borrower) or situation.slots
         await self._have_follow(conversation, decision, read_back)
         decision, notification_id = await self._answer(conversation, latest, decision, situation.slots)
         await self._record(conversation, decision, notification_id, said)
+
+    async def _recognised(self, conversation: Conversation) -> Conversation:
+        """Where the reply is the code that was sent: the conversation as verified, at the reply that the code was for.
+
+        No rule of safety holds for it, or the conversation would not be due.
+        """
+        code = code_in(await self._parts.origins.text(conversation, conversation.reply_id))
+        return (await self._parts.links.take_code(conversation, code) if code else None) or conversation
 
     async def _understood(self, text: str, borrower: Borrower) -> Understanding:
         """What rules and weights say; where they understand nothing, what the model says, if there is one."""
@@ -107,22 +121,24 @@ class Assistant:
         intent = await model.read(text, borrower)
         return said if intent is None else replace(said, intents=(intent,), version=f"{said.version}+{model.version}")
 
-    def _situation(
+    async def _situation(
         self, conversation: Conversation, borrower: Borrower, text: str, said: Understanding
     ) -> ReplySituation:
         now = self._clock()
         asked = conversation.asked
+        plan = Intent.PLAN in (*said.intents, asked)
         undoable = asked.startswith(UNDO) and now - written_at(conversation.asked_reply) <= UNDO_WITHIN
         return ReplySituation(
             said.intents,
             text,
-            self._slots(text, borrower, conversation.replied_at),
+            self._slots(text, borrower, written_at(conversation.reply_id)),
             asked,
             undoable,
             conversation.answers,
             conversation.verified(now),
             borrower.jurisdiction,
             conversation.channel,
+            plan and await self._parts.follow_ups.can_offer_plan(conversation),
         )
 
     def _slots(self, text: str, borrower: Borrower, at: datetime) -> ReplySlots:
@@ -140,7 +156,7 @@ class Assistant:
         return self._slots(text, borrower, written_at(conversation.asked_reply))
 
     async def _have_follow(self, conversation: Conversation, decision: AssistantDecision, slots: ReplySlots) -> None:
-        if decision.follows:
+        if decision.follows and decision.reason is AssistantReason.CONFIRMED:
             reply_id = conversation.asked_reply or conversation.reply_id
             await self._parts.follow_ups.follow(Intent(decision.follows), conversation, slots, reply_id)
         elif decision.undoes:
@@ -152,11 +168,12 @@ class Assistant:
         """Have the answer accepted; what can't be sent is a person's, whatever has followed."""
         if not decision.template:
             return decision, ""
-        link = await self._parts.links.issue(conversation) if decision.link else ""
-        if link is None:
+        nothing = IssuedVerification("")
+        issued = await self._parts.links.issue(conversation, code=decision.code) if decision.link else nothing
+        if issued is None:
             return AssistantDecision(AssistantReason.NO_LINK, person=True), ""
         currency = await self._parts.origins.currency(conversation) if slots.amount is not None else ""
-        values = self._values(conversation.tenant, latest, slots, link, currency)
+        values = self._values(conversation.tenant, latest, slots, issued, currency)
         try:
             known = self._parts.variables(conversation.tenant, decision.template)
         except UnknownTemplate:
@@ -172,15 +189,19 @@ class Assistant:
             await self._parts.cancel(conversation.tenant, result.id, CLIENT)
         return AssistantDecision(AssistantReason.NOT_PERMITTED, person=True, follows=decision.follows), ""
 
-    def _values(self, tenant: str, latest: Notification, slots: ReplySlots, link: str, currency: str) -> dict[str, Any]:
+    def _values(
+        self, tenant: str, latest: Notification, slots: ReplySlots, issued: IssuedVerification, currency: str
+    ) -> dict[str, Any]:
         return {
             "hours": self._settings[tenant].hours_for(latest.borrower.locale),
-            "link": link,
+            "link": issued.link,
+            "code": issued.code,
             "minutes": int(LINK_LASTS.total_seconds() // 60),
             "days": PAYMENT_PAUSE.days,
             **({"amount": str(slots.amount)} if slots.amount is not None else {}),
             **({"day": slots.day.isoformat()} if slots.day is not None else {}),
             **({"currency": currency} if currency else {}),
+            **({"help": helpers} if (helpers := self._parts.free_help(latest.borrower.jurisdiction)) else {}),
         }
 
     async def _record(
@@ -195,28 +216,34 @@ class Assistant:
         def write(found: Conversation, now: datetime) -> Act | None:
             if found.revision != seen.revision:
                 return None
-            return recorded(found, decision, notification_id, said.version if said else "")
+            return recorded(found, seen.reply_id, decision, notification_id, said.version if said else "", now)
 
         await self._parts.store.act(seen.tenant, seen.id, CLIENT, write)
         self._parts.observe(decision.reason)
 
 
-def recorded(found: Conversation, decision: AssistantDecision, notification_id: str, version: str) -> Act:
-    """What is written of a decision."""
+def recorded(
+    found: Conversation, reply_id: str, decision: AssistantDecision, notification_id: str, version: str, now: datetime
+) -> Act:
+    """What is written of a decision about a reply."""
     answered = 1 if notification_id else 0
+    identifies = decision.code and not decision.person
+    asks = decision.asks or (f"{UNDO}{decision.follows}" if _undoable(decision) else "")
     values: dict[str, Any] = {
-        "due_at": None,
+        "due_at": now + LINK_LASTS if identifies else None,
         "answers": found.answers + answered,
         "arm": "holdout" if decision.reason is AssistantReason.HOLDOUT else "assistant",
-        "asked": decision.asks or (f"{UNDO}{decision.follows}" if _undoable(decision) else ""),
-        "asked_reply": found.reply_id if decision.asks or _undoable(decision) else "",
+        "asked": IDENTITY if identifies else asks,
+        "asked_reply": reply_id if decision.asks or _undoable(decision) else "",
     }
     if decision.person:
         values |= {"handler": Handler.PERSON, "state": ConversationState.WAITING}
+        if found.review_by is None:  # it had been answered
+            values |= {"urgency": Urgency.ROUTINE, "review_by": now + PERSON_WITHIN}
     else:
         values |= {"state": ConversationState.ANSWERED, "urgency": 0, "review_by": None}
     detail = {
-        "reply_id": found.reply_id,
+        "reply_id": reply_id,
         "notification_id": notification_id,
         "template": decision.template if notification_id else "",
         "channel": found.channel,
@@ -226,7 +253,7 @@ def recorded(found: Conversation, decision: AssistantDecision, notification_id: 
 
 
 def _undoable(decision: AssistantDecision) -> bool:
-    return bool(decision.follows) and decision.follows != Intent.PLAN
+    return bool(decision.follows) and decision.reason is AssistantReason.CONFIRMED
 
 
 def _kind(decision: AssistantDecision, notification_id: str) -> str:

@@ -12,6 +12,7 @@ from gateway.core.reasons import Intent
 
 MOST_ANSWERS = 2  # of the assistant in a row, then a person; journeys-and-replies.md C, design 5
 UNDO = "undo_"  # before the intent, once it was confirmed and may be taken back
+IDENTITY = "identity"  # in the intent's place: the borrower is to show first that it is them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ReplySituation:
     verified: bool
     jurisdiction: str
     channel: str
+    plan_step: bool = False  # a journey of the case can offer a plan now
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class AssistantDecision:
     reason: AssistantReason
     template: str = ""
     link: bool = False
+    code: bool = False
     person: bool = False
     asks: str = ""
     follows: str = ""
@@ -50,7 +53,7 @@ def decide(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
     if asked.startswith(UNDO):
         if situation.undoable and book.says_undo(situation.text):
             return AssistantDecision(AssistantReason.UNDONE, book.undone, undoes=asked.removeprefix(UNDO))
-    elif asked and book.says_yes(situation.text):
+    elif asked not in ("", IDENTITY) and book.says_yes(situation.text):
         return _confirmed(situation, book)
     if situation.answers >= MOST_ANSWERS:
         return AssistantDecision(AssistantReason.TWO_ANSWERS, person=True)
@@ -60,19 +63,21 @@ def decide(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
 def _confirmed(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
     if not situation.verified:
         return AssistantDecision(AssistantReason.NOT_VERIFIED, person=True)
-    # Somebody at the lender has to enter a new address.
-    by_person = situation.asked == Intent.NEW_ADDRESS
+    # Somebody at the lender has to enter a new address, and to offer a plan where no journey does any more.
+    by_person = situation.asked == Intent.NEW_ADDRESS or (situation.asked == Intent.PLAN and not situation.plan_step)
     return AssistantDecision(AssistantReason.CONFIRMED, book.confirmed, person=by_person, follows=situation.asked)
 
 
 def _answered(situation: ReplySituation, book: AnswerBook) -> AssistantDecision:
     [intent, *_] = situation.intents
-    found = book.find(intent, situation.jurisdiction, situation.channel, verified=situation.verified)
+    about = {"verified": situation.verified, "step": situation.plan_step}
+    found = book.find(intent, situation.jurisdiction, situation.channel, **about)
     if found is None:
         return AssistantDecision(AssistantReason.NO_ANSWER, person=True)
     if found.asks and intent is Intent.PROMISE and None in (situation.slots.day, situation.slots.amount):
         return AssistantDecision(AssistantReason.SLOTS_MISSING, person=True)
     reason = AssistantReason.ASKED if found.asks else AssistantReason.ANSWERED
     asks = intent.value if found.asks else ""
-    follows = intent.value if intent is Intent.PLAN else ""  # its webhook; the plan itself is a person's
-    return AssistantDecision(reason, found.template, found.link, found.person, asks, follows)
+    # A plan that a person offers: the case system hears of the wish.
+    follows = intent.value if intent is Intent.PLAN and found.person else ""
+    return AssistantDecision(reason, found.template, found.link, found.code, found.person, asks, follows)

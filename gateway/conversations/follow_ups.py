@@ -1,11 +1,13 @@
 """What follows from what a borrower has confirmed, and taking it back. Each is safe to repeat.
 
 A promise goes to the case's record, which pauses its journeys; a payment that was reported pauses reminders for some
-days while the case system looks; a new address is a person's to enter. The case system hears of each by webhook.
+days while the case system looks; a plan is offered by the case's journey, where its definition has a step for that; a
+new address is a person's to enter. The case system hears of each by webhook.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,9 +15,11 @@ from gateway.borrowers.store import BorrowerStore
 from gateway.conversations.conversation import Conversation
 from gateway.conversations.requests import CLIENT
 from gateway.conversations.slots import ReplySlots
+from gateway.conversations.verification import BORROWER
 from gateway.core.clock import Clock
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind, Intent
+from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.case_store import CaseStore
 from gateway.journeys.cases import CaseRecord, Promise, promise_ends
 
@@ -42,12 +46,19 @@ class FollowUps:
 
     cases: CaseStore
     people: BorrowerStore
+    journeys: JourneyActs
     clock: Clock
+
+    async def can_offer_plan(self, conversation: Conversation) -> bool:
+        """Whether a journey of the case has a step that offers a plan, and can do it now."""
+        return bool(await self.journeys.plan_journey(conversation.tenant, conversation.case_id))
 
     async def follow(self, intent: Intent, conversation: Conversation, slots: ReplySlots, reply_id: str) -> None:
         """``slots`` are those of the reply that was read back, ``reply_id``."""
         if intent is Intent.PROMISE:
             await self._promise(conversation, slots, reply_id)
+        elif intent is Intent.PLAN:
+            await self._plan(conversation)
         elif intent is Intent.PAID:
             now = self.clock()
             hold = Hold(HoldKind.PAYMENT_REPORTED, now, now + PAYMENT_PAUSE, conversation.case_id)
@@ -60,6 +71,8 @@ class FollowUps:
             await self.people.lift_hold(*key, HoldKind.PAYMENT_REPORTED, CLIENT, "undone by the borrower")
         elif intent is Intent.PROMISE:
             await self._withdraw(conversation)
+        elif intent is Intent.PLAN:
+            await self.journeys.withdraw_plan(conversation.tenant, conversation.case_id, BORROWER)
 
     async def _promise(self, conversation: Conversation, slots: ReplySlots, reply_id: str) -> None:
         assert slots.day is not None
@@ -72,6 +85,12 @@ class FollowUps:
             end = promise_ends(fed.record, promise)
             hold = Hold(HoldKind.PROMISE_TO_PAY, promise.made_at, end, conversation.case_id)
             await self.people.put_hold(conversation.tenant, conversation.borrower_id, hold, "conversation", CLIENT)
+
+    async def _plan(self, conversation: Conversation) -> None:
+        journey_id = await self.journeys.plan_journey(conversation.tenant, conversation.case_id)
+        with suppress(NoSuchJourney):  # it has ended meanwhile: paid, say
+            if journey_id:
+                await self.journeys.ask_plan(conversation.tenant, journey_id, BORROWER)
 
     async def _withdraw(self, conversation: Conversation) -> None:
         record = await self.cases.find(conversation.tenant, conversation.case_id)

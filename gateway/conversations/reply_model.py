@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.core.conversations import ReplyModelResult
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
 
@@ -66,7 +67,14 @@ class ReplyModel(Protocol):
 class ReplyModelReader:
     """Asks a model within its limits."""
 
-    def __init__(self, model: ReplyModel, settings: ReplyModelSettings, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        model: ReplyModel,
+        settings: ReplyModelSettings,
+        monotonic: Callable[[], float],
+        observe: Callable[[ReplyModelResult], None],
+    ) -> None:
+        self._observe = observe
         self._model = model
         self._settings = settings
         self._monotonic = monotonic
@@ -80,14 +88,18 @@ class ReplyModelReader:
     async def read(self, text: str, borrower: Borrower) -> Intent | None:
         """The intent of a reply; None: the model abstains, or was not asked."""
         if not 0 < len(text) <= _LONGEST or not self._may_ask():
+            self._observe(ReplyModelResult.NOT_ASKED)
             return None
         try:
             async with asyncio.timeout(self._settings.seconds):
                 said = await self._model.choose(redacted(text, borrower), [each.value for each in CLOSED])
-            return next((each for each in CLOSED if each.value == said), None)
+            found = next((each for each in CLOSED if each.value == said), None)
         except Exception:
             # A plug-in may raise anything; what it raises may quote the reply, so it is not logged.
+            self._observe(ReplyModelResult.FAILED)
             return None
+        self._observe(ReplyModelResult.ABSTAINED if found is None else ReplyModelResult.UNDERSTOOD)
+        return found
 
     def _may_ask(self) -> bool:
         now = self._monotonic()
@@ -106,7 +118,11 @@ def redacted(text: str, borrower: Borrower) -> str:
     return _NUMBER.sub("0 ", _MAIL.sub("X", _URL.sub("X", text))).strip()
 
 
-def open_model(settings: ReplyModelSettings, found: Sequence[EntryPoint] | None = None) -> ReplyModelReader:
+def open_model(
+    settings: ReplyModelSettings,
+    found: Sequence[EntryPoint] | None = None,
+    observe: Callable[[ReplyModelResult], None] = lambda result: None,
+) -> ReplyModelReader:
     """The configured model. Raises ValueError with the remedy."""
     known = {each.name: each for each in (entry_points(group=GROUP) if found is None else found)}
     if settings.kind not in known:
@@ -116,4 +132,4 @@ def open_model(settings: ReplyModelSettings, found: Sequence[EntryPoint] | None 
         model = known[settings.kind].load()(dict(settings.options))
     except (TypeError, KeyError, ImportError) as error:
         raise ValueError(f"GATEWAY_REPLY_MODEL: {settings.kind} can't be made: {error}") from None
-    return ReplyModelReader(model, settings, time.monotonic)
+    return ReplyModelReader(model, settings, time.monotonic, observe)

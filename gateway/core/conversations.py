@@ -55,6 +55,25 @@ class AssistantReason(StrEnum):
     NOT_PERMITTED = "not_permitted"
 
 
+class VerificationResult(StrEnum):
+    """What became of a one-time link or code, or of an attempt with one."""
+
+    ISSUED = "issued"
+    LIMITED = "limited"  # not issued: the conversation has had as many as a day allows
+    BY_LINK = "by_link"
+    BY_CODE = "by_code"
+    REFUSED = "refused"  # wrong, old, or used: these are answered alike
+
+
+class ReplyModelResult(StrEnum):
+    """What came of asking the optional language model."""
+
+    UNDERSTOOD = "understood"
+    ABSTAINED = "abstained"  # also with a word that isn't in the list
+    FAILED = "failed"  # an error, or no answer in time
+    NOT_ASKED = "not_asked"  # the budget is empty, or the reply too long
+
+
 # No machine answers these. A rule's mere mention of them has the intent OTHER, and goes to a person too.
 FOR_PERSONS = frozenset(SAFETY)
 # They take effect, or are acknowledged, where they come.

@@ -6,6 +6,7 @@ A person's act is written with what follows from it at once. It sends nothing it
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,7 +17,9 @@ from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.deciding import Observe, PathServices, cancel_pending_of, decide, enters
 from gateway.journeys.gates import GateClosed, GateView, approved, refused, reopened, view
 from gateway.journeys.history import JourneyEvent, events_of
+from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import Approval, Journey, JourneyState
+from gateway.journeys.steps import plan_step
 from gateway.journeys.store import JourneyChange, JourneyStore
 from gateway.policy import Packs
 from gateway.policy.notice import notice_period
@@ -116,6 +119,35 @@ class JourneyActs:
 
         return await self._act(tenant, journey_id, actor, act)
 
+    async def plan_journey(self, tenant: str, case_id: str) -> str:
+        """The journey that can offer this case's borrower a plan now; "" for none: a person has to."""
+        now = self._clock()
+        for each in await self._store.open_of_case(tenant, case_id):
+            going = each.fault is None and each.journey.state in (JourneyState.ACTIVE, JourneyState.WAITING)
+            going = going and not each.journey.held_by
+            if going and plan_step(for_plan(each.definition, each.facts.case), each.journey, each.facts, now):
+                return each.journey.id
+        return ""
+
+    async def ask_plan(self, tenant: str, journey_id: str, actor: str) -> None:
+        """The step that offers a plan comes now. Again: no further effect. Raises NoSuchJourney."""
+
+        def act(claimed: ClaimedJourney, now: datetime) -> tuple[Journey, JourneyEvent]:
+            asked = replace(claimed.journey, plan_asked_at=claimed.journey.plan_asked_at or now)
+            return asked, JourneyEvent("journey_plan_asked", "", {})
+
+        await self._act(tenant, journey_id, actor, act)
+
+    async def withdraw_plan(self, tenant: str, case_id: str, actor: str) -> None:
+        """The borrower doesn't want one any more: an offer that has not gone out is cancelled."""
+        for each in await self._store.open_of_case(tenant, case_id):
+            latest = each.journey.steps[-1].step if each.journey.steps else ""
+            at = each.definition.index_of(latest) if each.fault is None else -1
+            offered = at >= 0 and each.definition.steps[at].offer is not None
+            if each.journey.plan_asked_at is not None or offered:
+                with suppress(NoSuchJourney):  # it has ended meanwhile, and took its messages along
+                    await self._act(tenant, each.journey.id, actor, _plan_withdrawn, cancels=True)
+
     async def end(self, tenant: str, journey_id: str, actor: str, reason: str) -> Journey:
         """End it; what is pending is cancelled. Raises NoSuchJourney."""
 
@@ -153,3 +185,7 @@ class JourneyActs:
                 self._observe(events)
                 return what.journey
         raise NoSuchJourney
+
+
+def _plan_withdrawn(claimed: ClaimedJourney, now: datetime) -> tuple[Journey, JourneyEvent]:
+    return replace(claimed.journey, plan_asked_at=None), JourneyEvent("journey_plan_withdrawn", "", {})

@@ -76,6 +76,7 @@ class Journey:
     held_by: str = ""  # the actor who paused it; "": nobody
     gate: Gate | None = None
     promises_reminded: tuple[str, ...] = ()
+    plan_asked_at: datetime | None = None  # the borrower asked for a plan: the next step that offers one comes now
 
     @property
     def ended(self) -> bool:

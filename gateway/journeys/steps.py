@@ -24,6 +24,8 @@ SOON = timedelta(microseconds=1)
 
 def next_step(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Advance:
     """Go through the steps that are over or don't apply, to the one that is done now or is due later."""
+    if journey.plan_asked_at is not None:
+        return _offer_now(definition, journey, facts, now)
     until = _wait_ends(definition, journey, facts)
     if until is not None and now < until:
         return Advance(replace(journey, state=JourneyState.WAITING, due_at=until))
@@ -46,6 +48,30 @@ def next_step(definition: JourneyDefinition, journey: Journey, facts: JourneyFac
         return _do(definition, journey, facts, step, now)
     # What the last step sent goes its way.
     return Advance(exited(journey, ExitReason.COMPLETED).journey)
+
+
+def plan_step(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> StepRules | None:
+    """The next step that offers a plan; None where none is ahead, or a gate is before it, which nobody jumps over."""
+    for step in definition.steps[_following(definition, journey, facts, now) :]:
+        if step.gate is not None:
+            return None
+        if step.offer is not None and step.template and _applies(step, journey, facts, now):
+            return step
+    return None
+
+
+def _offer_now(definition: JourneyDefinition, journey: Journey, facts: JourneyFacts, now: datetime) -> Advance:
+    """The borrower asked for a plan: the offer comes now, and the steps before it don't come any more."""
+    offer = plan_step(definition, journey, facts, now)
+    asked, journey = journey, replace(journey, plan_asked_at=None)
+    if offer is None:
+        return next_step(definition, journey, facts, now)
+    if journey.not_before is not None and now < journey.not_before:  # what was paused rests a while
+        return Advance(replace(asked, state=JourneyState.ACTIVE, due_at=journey.not_before))
+    ahead = definition.steps[_following(definition, journey, facts, now) : definition.index_of(offer.id)]
+    for step in ahead:
+        journey = recorded(journey, step, now, StepResult.SKIPPED)
+    return _do(definition, journey, facts, offer, now)
 
 
 def _do(

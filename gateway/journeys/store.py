@@ -106,6 +106,13 @@ class JourneyStore:
 
         return await self._database.read(read)
 
+    async def open_of_case(self, tenant: str, case_id: str) -> list[ClaimedJourney]:
+        """The open journeys of a case with their facts, not leased."""
+        query = select(journeys).where(journeys.c.tenant == tenant, journeys.c.case_id == case_id, is_open())
+        return await self._database.read(
+            lambda connection: claimed_journeys(connection, connection.execute(query.order_by(journeys.c.id)).all())
+        )
+
     async def open_of(self, tenant: str, name: str, version: str, after: str, most: int) -> list[ClaimedJourney]:
         """Open journeys of one version, by id from after ``after``; not leased."""
         query = select(journeys).where(

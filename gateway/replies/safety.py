@@ -75,6 +75,7 @@ class SafetyRules:
     consequences: Mapping[Intent, IntentConsequence]
     acknowledgements: Mapping[str, Mapping[Intent, str]]
     help_lines: Mapping[str, str]  # by country: whom to call in danger
+    free_help: Mapping[str, str]  # by language: the sentence that names {helpers}
     normalise: Normaliser
     correct: SpellingCorrector
     version: str
@@ -161,6 +162,7 @@ def load_safety(folder: Path) -> SafetyRules:
         consequences,
         acknowledgements,
         intents["help_lines"],
+        {content["language"]: content["free_help"] for content in files.values() if "free_help" in content},
         normalise,
         SpellingCorrector(words, correct),
         digest,

@@ -83,7 +83,7 @@ class ReplyStore:
 
         def read(connection: Connection) -> tuple[set[AddressKey], list[_Sender]]:
             keys = _address_of(connection, delivery_id) if delivery_id else self._keys(connection, channel, address)
-            return keys, _senders(connection, keys)
+            return keys, _senders(connection, keys, delivery_id)
 
         keys, senders = await self._database.read(read)
         # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
@@ -213,8 +213,11 @@ def _plain(text: str) -> str:
     return text.replace("\0", " ").encode(errors="replace").decode()
 
 
-def _senders(connection: Connection, keys: Iterable[AddressKey]) -> list[_Sender]:
-    """The borrowers who were written to at this address, by any tenant and channel; each with the latest message."""
+def _senders(connection: Connection, keys: Iterable[AddressKey], answered: str) -> list[_Sender]:
+    """The borrowers who were written to at this address, by any tenant and channel; each with the latest message.
+
+    ``answered`` is the delivery that the reply names, "" for none: its own borrower answers about its case.
+    """
     digests = digests_of(connection)
     names = [digest for _, digest in digests.named(keys)]
     rows = connection.execute(
@@ -223,7 +226,11 @@ def _senders(connection: Connection, keys: Iterable[AddressKey]) -> list[_Sender
         .where(deliveries.c.address_digest.in_(names))
         .order_by(deliveries.c.id)
     )
-    latest = {(row.tenant, row.borrower_id): row for row in rows}
+    latest: dict[tuple[str, str], Any] = {}
+    for row in rows:
+        key = (row.tenant, row.borrower_id)
+        if key not in latest or latest[key].delivery_id != answered:
+            latest[key] = row
     found = [(row, notification_from(row)) for row in latest.values()]
     return [
         _Sender(row.tenant, one.borrower, row.delivery_id, digests.current(row.address_digest), one.case.id)

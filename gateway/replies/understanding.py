@@ -7,7 +7,7 @@ A pure function of the text, the borrower's packs and the files; gateway/replies
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class ReplyInterpreter:
     lexicon: ReplyLexicon
     safety: SafetyRules
     weights: Weights
+    free_help: Callable[[str], str]  # who helps free of charge in a jurisdiction, as replies name them
 
     def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:
         """What ``text`` says, of a borrower under ``packs``. ``keyword`` is what the provider took it for."""
@@ -53,7 +54,11 @@ class ReplyInterpreter:
         if text := self.lexicon.answer(intent, locale, packs):
             return text
         texts = self.safety.acknowledgements
-        text = texts.get(language_of(locale, texts), {}).get(intent, "")
+        language = language_of(locale, texts)
+        text = texts.get(language, {}).get(intent, "")
+        helpers = self.free_help(jurisdiction)
+        sentence = self.safety.free_help.get(language, "").replace("{helpers}", helpers) if helpers else ""
+        text = text.replace("{free_help}", sentence)
         if "{help_lines}" not in text:
             return text
         lines = self.safety.help_lines.get(jurisdiction.casefold().replace("_", "-").partition("-")[0], "{phone}")
@@ -88,9 +93,9 @@ class ReplyInterpreter:
         return Understanding((intent,), (), follows.urgency, within, rules, self.version, confidence)
 
 
-def load_interpreter(policies: Path) -> ReplyInterpreter:
+def load_interpreter(policies: Path, free_help: Callable[[str], str] = lambda _: "") -> ReplyInterpreter:
     """Read the files of the policies' folder. Raises ValueError naming what is wrong in which."""
     rules = policies / "replies"
     return ReplyInterpreter(
-        load_words(policies / "replies.toml"), load_safety(rules), load_weights(rules / "weights.msgpack")
+        load_words(policies / "replies.toml"), load_safety(rules), load_weights(rules / "weights.msgpack"), free_help
     )

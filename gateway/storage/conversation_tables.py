@@ -43,7 +43,7 @@ conversations = Table(
     Index("conversations_due", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
 )
 
-# One-time links by which borrowers show that it is them. A link is known by its digest alone.
+# One-time links, and codes beside them, by which borrowers show that it is them; known by their digests alone.
 verifications = Table(
     "verifications",
     metadata,
@@ -53,5 +53,7 @@ verifications = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("used_at", Instant),
+    Column("code_digest", String(64), nullable=False, server_default=""),  # keyed; "": a link alone
+    Column("reply_id", String(48), nullable=False, server_default=""),  # which is answered once they are known
     Index("verifications_by_conversation", "conversation_id", "created_at"),
 )

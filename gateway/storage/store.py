@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, func, literal_column, null, select, tex
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
+from gateway.core.conversations import ConversationState
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Outgoing, ReceiptFor, Transition
 from gateway.core.errors import InvalidData
 from gateway.core.facts import BorrowerFacts
@@ -23,6 +24,7 @@ from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import OpenReviews, Urgency
 from gateway.storage import accept, attempts, receipts
+from gateway.storage.conversation_tables import conversations
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
@@ -47,6 +49,7 @@ class Backlog:
     oldest_review_seconds: float
     paused: int  # by switches
     reviews: Mapping[Urgency, OpenReviews] = field(default_factory=dict)
+    conversations: Mapping[Urgency, OpenReviews] = field(default_factory=dict)  # that wait for an answer
 
 
 _DUE = StatementTemplate(
@@ -83,6 +86,18 @@ def _by_urgency(
         overdue = max(known.overdue_seconds, _seconds(now, review_by or received_at + REVIEW_WITHIN))
         found[how_soon] = OpenReviews(known.waiting + number, overdue)
     return found
+
+
+def _waiting_conversations(connection: Connection, now: datetime, tenant: str | None) -> dict[Urgency, OpenReviews]:
+    """Conversations that wait for an answer, whoever is to give it: an assistant that has stopped shows here, too."""
+    waits = conversations.c.state == literal_column(
+        f"'{ConversationState.WAITING}'"
+    )  # a literal, for the partial index
+    query = select(conversations.c.urgency, func.count(), func.min(conversations.c.review_by)).where(waits)
+    if tenant is not None:
+        query = query.where(conversations.c.tenant == tenant)
+    rows = connection.execute(query.group_by(conversations.c.urgency))
+    return {Urgency(max(row[0], Urgency.ROUTINE)): OpenReviews(row[1], _seconds(now, row[2])) for row in rows}
 
 
 # Replies that a person has to read, and has not. Those of a version before have no urgency. The index's condition.
@@ -205,6 +220,7 @@ class Store:
                 ),
                 paused=connection.execute(select(func.count()).where(held_up)).scalar_one(),
                 reviews=_by_urgency(now, review, review_since, [(row[0], row[1], row[2], row[3]) for row in unread]),
+                conversations=_waiting_conversations(connection, now, tenant),
             )
 
         return await self._database.read(read)

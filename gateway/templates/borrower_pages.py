@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,13 +20,17 @@ _MOST = 20  # helpers of a country; our choice, more than anybody reads
 
 
 class Helper(BaseModel):
-    """Somebody who helps free of charge. ``what`` is by written language; English is the one that is always there."""
+    """Somebody who helps free of charge. ``in_replies`` is how automatic replies name them; "": they don't.
+
+    ``what`` is by written language; English is the one that is always there.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, max_length=120)
     url: HttpUrl
     phone: str = Field("", max_length=40)
+    in_replies: str = Field("", max_length=80, pattern="^[^{}]*$")
     what: Mapping[str, str]
     source: str = Field(min_length=1, max_length=200)
     seen: Literal["official_text", "secondary", "not_seen"]
@@ -53,9 +57,16 @@ class BorrowerPagesFile(BaseModel):
         """Those for a borrower of this jurisdiction (``us-fl``)."""
         return self.help.get(jurisdiction_of(jurisdiction)) or self.help.get(OTHER, ())
 
+    def named_in_replies(self, jurisdiction: str) -> str:
+        """Those who are named in automatic replies to a borrower of this jurisdiction; "" for none."""
+        return ", ".join(each.in_replies for each in self.helpers(jurisdiction) if each.in_replies)
 
-def read_borrower_pages(folder: Path, otherwise: Path) -> BorrowerPagesFile:
-    """The file of ``folder``, or where it has none that of ``otherwise``. Raises ValueError with what is wrong."""
+
+def read_borrower_pages(folder: Path, otherwise: Path, reveals_debt: Callable[[str], bool]) -> BorrowerPagesFile:
+    """The file of ``folder``, or where it has none that of ``otherwise``. Raises ValueError with what is wrong.
+
+    ``reveals_debt`` is of a text that somebody may read who is not known yet.
+    """
     path = folder / FILE if (folder / FILE).exists() else otherwise / FILE
     try:
         found = BorrowerPagesFile.model_validate(tomllib.loads(path.read_text("utf-8")))
@@ -64,4 +75,8 @@ def read_borrower_pages(folder: Path, otherwise: Path) -> BorrowerPagesFile:
     for country, helpers in found.help.items():
         if len(helpers) > _MOST or not all("en" in each.what for each in helpers):
             raise ValueError(f"{path.name}: help.{country}: at most {_MOST}, each with what.en")
+        for each in helpers:
+            if reveals_debt(each.in_replies):
+                what = "has a word that says that there is a debt; leave in_replies out"
+                raise ValueError(f"{path.name}: help.{country}: {each.in_replies} {what}")
     return found

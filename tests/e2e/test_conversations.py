@@ -52,9 +52,9 @@ async def _answered_by_a_person(page: Page, other: Page) -> str:
     """Ana claims, is told what is wrong in her words, answers and hands back; Ben can't answer meanwhile."""
     await sign_in(page, "ana@acme.example", "/desk")
     await page.get_by_role("link", name="Conversations").click()
-    await expect(page.locator("main")).to_contain_text("asks for a plan")
+    await expect(page.locator("main")).to_contain_text("asks for another language")
     await look(page, "conversations")
-    await page.get_by_role("link", name=re.compile("asks for a plan")).click()
+    await page.get_by_role("link", name=re.compile("asks for another language")).click()
     await sign_in(other, "ben@acme.example", path := page.url.partition("/desk")[1] + page.url.partition("/desk")[2])
     await page.get_by_role("button", name="Claim").click()
     await expect(page.get_by_role("status")).to_contain_text("yours for a quarter of an hour")
@@ -114,7 +114,7 @@ async def test_from_a_reply_to_a_persons_answer_and_a_promise() -> None:
             await ledger.users.add("acme", name, f"{name.lower()}@acme.example", "agent", PASSWORD, ledger.clock())
         await _live_journey(running)
         await eventually(lambda: _has(running, "overdue-first"))
-        await _writes(running, "我可以分期嗎", "SM1")
+        await _writes(running, "請用英文回覆我", "SM1")
         async with window(browser, running.url) as page, window(browser, running.url) as other:
             path = await _answered_by_a_person(page, other)
             await _promises(running, page, path.rpartition("/")[2])

@@ -44,6 +44,10 @@ def _overdue(urgency: str) -> str:
     return f'gateway_review_overdue_seconds{{urgency="{urgency}"}}'
 
 
+def _unanswered(urgency: str) -> str:
+    return f'gateway_conversations_overdue_seconds{{urgency="{urgency}"}}'
+
+
 def _set_aside(reason: str) -> str:
     return f'gateway_journeys_review_waiting{{reason="{reason}"}}'
 
@@ -79,9 +83,19 @@ CASES: dict[str, tuple[Series, Series]] = {
         {_overdue("routine"): "0x30 0+60x90", _overdue("today"): "0x120"},
         {_overdue("routine"): "0x120", _overdue("today"): "0x120", _overdue("now"): "0+60x120"},
     ),
+    # Read by a reviewer, and not answered by anybody.
     "GatewayUrgentReplyWaits": (
-        {_overdue("now"): "0x30 0+60x90"},
-        {_overdue("now"): "0x120", _overdue("today"): "0+60x120"},
+        {_overdue("now"): "0x120", _unanswered("now"): "0x30 0+60x90"},
+        {_overdue("now"): "0x120", _overdue("today"): "0+60x120", _unanswered("now"): "0x120"},
+    ),
+    "GatewayConversationWaits": (
+        {_unanswered("routine"): "0x30 0+60x90", _unanswered("today"): "0x120"},
+        {_unanswered("routine"): "0x120", _unanswered("now"): "0+60x120"},
+    ),
+    # Somebody guesses; people who open their link twice do not.
+    "GatewayVerificationsRefused": (
+        {'gateway_verifications_total{result="refused"}': "0+10x120"},
+        {'gateway_verifications_total{result="refused"}': "0+1x120"},
     ),
     "GatewayJourneysLate": (
         {"gateway_journeys_oldest_due_seconds": "0+60x120"},

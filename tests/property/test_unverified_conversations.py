@@ -17,25 +17,31 @@ from gateway.conversations.answers import load_answers
 from gateway.conversations.decide import MOST_ANSWERS, AssistantDecision, ReplySituation, decide
 from gateway.conversations.slots import slots_of
 from gateway.core.conversations import Turn, after_reply
+from gateway.core.reasons import Intent
 from gateway.core.understanding import Understanding
 from gateway.replies.corpus import read_corpus
-from gateway.templates.checks.word_lists import load_words
+from gateway.templates.borrower_pages import read_borrower_pages
+from gateway.templates.checks.word_lists import load_words, reveals_debt
 from tests.support.ledgers import NOW
 from tests.support.replies import INTERPRETER, POLICIES
 from tests.support.template_services import started_again
 
 ROOT = Path(__file__).parents[2]
+HELP = read_borrower_pages(ROOT / "templates", ROOT / "templates", lambda _: False)
 BOOK = load_answers(POLICIES / "replies" / "answers", INTERPRETER.safety.normalise)
 CATALOG = started_again()
 WORDS = load_words(ROOT / "templates" / "_lint")
 LOCALES = ("en-US", "en-GB", "zh-CN", "zh-TW")
 CHANNELS = ("sms", "email", "inapp", "line", "whatsapp", "wechat")
 NAME, AMOUNT, DAY = "Zyxwv Qrstu", "7654.32", "2026-12-05"
-LINK, HOURS = "https://gateway.example.com/v/AbCdEfGh", "Mon to Fri"
-# What stands in every message whoever it is for: the link, how long it works, the telephone, and the time for UNDO.
-ALLOWED = re.compile(rf"{re.escape(LINK)}|\+1 202 555 0100|https://example\.com/help|\b30\b|24")
+LINK, CODE, HOURS = "https://gateway.example.com/v/AbCdEfGh", "482915", "Mon to Fri"
+# What stands in every message whoever it is for: the link and the code, how long they work, the telephone, and the time
+# for UNDO.
+ALLOWED = re.compile(rf"{re.escape(LINK)}|\b{CODE}\b|\+1 202 555 0100|https://example\.com/help|\b30\b|24")
+HELPERS = "Helpers"  # in place of who helps free of charge, whose telephone has digits
+LENDER = {"lender": "Example Bank", "phone": "+1 202 555 0100", "help_url": "https://example.com/help"}
 _MONTHS = re.compile(
-    r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b|[月日號号]|[$€£¥]|NT|TWD", re.IGNORECASE
+    r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b|[月日號号]|[$€£¥]|\bNT\b|TWD", re.IGNORECASE
 )
 
 TEXTS = [each.text for each in read_corpus(ROOT / "ops" / "replies" / "corpus")][::7]
@@ -59,19 +65,22 @@ def understood(text: str) -> Understanding:
 
 
 @cache
-def sent(template: str, locale: str, channel: str) -> str:
+def sent(template: str, locale: str, channel: str, jurisdiction: str) -> str:
     """Everything of the message that a borrower can read, with values that must not stand in it."""
     version = CATALOG.resolve("acme", template, None, NOW)
     values = {
         "hours": HOURS,
         "link": LINK,
+        "code": CODE,
         "minutes": 30,
         "days": 3,
         "amount": AMOUNT,
         "currency": "TWD",
         "day": DAY,
+        "help": HELP.named_in_replies(jurisdiction),
     }
-    content = version.render(channel, locale, {key: values[key] for key in version.variables}, NAME)
+    given = {key: values[key] for key in version.variables if values[key]}
+    content = version.render(channel, locale, given, NAME)
     return "\n".join((content.subject, content.text, content.html and content.text))
 
 
@@ -121,13 +130,20 @@ def test_nothing_of_a_debt_is_said_before_verification(
         if not decision.template:
             assert decision.person
             continue
-        check(decision.template, locale, channel)
+        check(decision.template, locale, channel, jurisdiction)
 
 
 @cache
-def check(template: str, locale: str, channel: str) -> None:
+def check(template: str, locale: str, channel: str, jurisdiction: str) -> None:
     """One message; the same one is looked at once."""
-    words = sent(template, locale, channel)
+    words = sent(template, locale, channel, jurisdiction)
+    if template == "reply-plan":
+        assert HELP.named_in_replies(jurisdiction) in words
+    check_words(words.replace(HELP.named_in_replies(jurisdiction) or "-", HELPERS), locale)
+
+
+def check_words(words: str, locale: str) -> None:
+    """It says that it is automatic, and nothing of a debt."""
     assert "automatic" in words or "自动" in words or "自動" in words
     said = ALLOWED.sub("", words)
     assert not re.search(r"\d", said), said
@@ -147,4 +163,25 @@ def test_what_is_read_back_is_sent_after_verification_alone() -> None:
     assert telling == {"reply-confirm-promise"}
     assert all(each.verified is True for each in BOOK.answers if each.template in telling)
     with pytest.raises(AssertionError):
-        check("reply-confirm-promise", "en-US", "sms")  # which the check would find
+        check("reply-confirm-promise", "en-US", "sms", "us")  # which the check would find
+
+
+@pytest.mark.parametrize("jurisdiction", [*HELP.help, "hk", "fr"])
+@pytest.mark.parametrize("locale", LOCALES)
+def test_acknowledgements_say_nothing_of_a_debt_and_name_free_help(locale: str, jurisdiction: str) -> None:
+    """What is answered to words that a safety rule finds, too; who can't pay hears who helps free of charge."""
+    interpreter = replace(INTERPRETER, free_help=HELP.named_in_replies)
+    for intent in Intent:
+        said = interpreter.answer(intent, locale, jurisdiction, ()).format(**LENDER)
+        helpers = HELP.named_in_replies(jurisdiction)
+        if intent is Intent.HARDSHIP:
+            assert (helpers in said) if helpers else ("independent" not in said)
+        lines = interpreter.safety.help_lines.get(jurisdiction, "")
+        if said and intent not in (Intent.STOP, Intent.HELP):
+            check_words(said.replace(helpers or "-", HELPERS).replace(lines or "-", "-"), locale)
+
+
+def test_what_is_named_of_helpers_has_no_word_for_debt() -> None:
+    """By the lists of every language; only their telephone numbers have digits."""
+    for country in HELP.help:
+        assert not reveals_debt(WORDS, HELP.named_in_replies(country))

@@ -152,6 +152,11 @@ KINDS: Mapping[str, ProblemType] = {
         "Nothing was taken or stored. Send the same request again after the seconds in Retry-After.",
     ),
     "too_many_streams": ProblemType(429, "Too many streams are open", "Try again after the time in Retry-After."),
+    "too_many_replies": ProblemType(
+        429,
+        "The borrower has written often in the last hour",
+        "All of it is recorded. Show the lender's telephone number.",
+    ),
     "too_many_tests": ProblemType(429, "Too many test messages", "Try again later; see the detail."),
     "idempotency_key_reused": ProblemType(
         422,

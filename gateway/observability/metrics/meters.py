@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from channels.base import ProviderReason, ReceiptStatus
 from gateway.core.controls import SwitchKind, SwitchScope
-from gateway.core.conversations import AssistantReason
+from gateway.core.conversations import AssistantReason, ReplyModelResult, VerificationResult
 from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.quotas import TENANT_QUOTAS, QuotaName
 from gateway.core.reasons import Intent, PolicyReason, Violation
@@ -138,6 +138,12 @@ class Meters:
             "Replies that the assistant looked at, by why it answered or left them to a person.",
             reason=AssistantReason,
         )
+        self._verifications = made.counter(
+            "verifications", "One-time links and codes of borrowers by what became of them.", result=VerificationResult
+        )
+        self._model = made.counter(
+            "reply_model_answers", "Answers of the optional language model about replies.", result=ReplyModelResult
+        )
         self._callbacks = made.counter(
             "callbacks_refused", "Rejected provider callbacks.", provider=names, reason=CallbackRefusal
         )
@@ -187,6 +193,14 @@ class Meters:
         self._review_overdue = gauge(
             "review_overdue_seconds",
             "How long the first review is past its clock: review_by of a reply, 4 h for a delivery; 0: none is.",
+            urgency=urgencies,
+        )
+        self._conversations = gauge(
+            "conversations_waiting", "Conversations that wait for an answer to the borrower.", urgency=urgencies
+        )
+        self._conversations_overdue = gauge(
+            "conversations_overdue_seconds",
+            "How long the first conversation is past the clock of its answer (review_by); 0: none is.",
             urgency=urgencies,
         )
         self._paused = gauge("paused_deliveries", "Deliveries held back by a pause.")

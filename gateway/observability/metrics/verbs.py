@@ -80,6 +80,14 @@ class Metrics(Meters):
         """The assistant has answered a reply, or left it to a person."""
         self._series.count(self._assistant, reason=reason)
 
+    def verification(self, result: str) -> None:
+        """A one-time link or code was issued, used or refused."""
+        self._series.count(self._verifications, result=result)
+
+    def reply_model_answered(self, result: str) -> None:
+        """The optional language model was asked about a reply, or was not."""
+        self._series.count(self._model, result=result)
+
     def opted_out(self, source: str, seconds: float) -> None:
         """An opt-out is in force, this long after it arrived."""
         self._series.observe(self._opt_out_time, seconds, source=source)
@@ -142,6 +150,12 @@ class Metrics(Meters):
             self._review.labels(urgency=label).set(found.waiting)
             self._review_overdue.labels(urgency=label).set(found.overdue_seconds)
         self._review_oldest.set(oldest_seconds)
+
+    def conversations(self, waiting: Mapping[Urgency, OpenReviews]) -> None:
+        for urgency in filter(None, Urgency):
+            found, label = waiting.get(urgency, OpenReviews()), urgency.name.lower()
+            self._conversations.labels(urgency=label).set(found.waiting)
+            self._conversations_overdue.labels(urgency=label).set(found.overdue_seconds)
 
     def batched(self, stage: str, size: int) -> None:
         self._series.observe(self._batch, size, stage=stage)

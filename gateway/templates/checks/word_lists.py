@@ -51,6 +51,11 @@ def load_words(folder: Path) -> dict[str, WordList]:
     return found
 
 
+def reveals_debt(words: Mapping[str, WordList], text: str) -> bool:
+    """Whether a text has a word of any language that reveals a debt to a bystander."""
+    return any(each.lock_screen.search(text) for each in words.values())
+
+
 def _entry(raw: Mapping[str, Any]) -> WordListEntry:
     if raw["level"] not in LEVELS:
         raise KeyError(f"level {raw['level']!r}")

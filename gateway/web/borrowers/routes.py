@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,7 +23,7 @@ from gateway.api.http.parts import ConfiguredChannels, GatewayClock, part
 from gateway.api.http.problems import Problem
 from gateway.api.http.quotas import QuotaGuard
 from gateway.borrowers.inbox import Inbox
-from gateway.borrowers.linked_messages import LinkedMessage, LinkedMessages
+from gateway.borrowers.linked_messages import LONGEST_REPLY, LinkedMessage, LinkedMessages
 from gateway.borrowers.preferences import PreferenceStore, switched_off_here
 from gateway.core.errors import Unavailable
 from gateway.core.facts import ChosenPreferences, Facts
@@ -35,9 +34,6 @@ from gateway.templates import Lender
 from gateway.templates.borrower_pages import BorrowerPagesFile
 from gateway.web.borrowers.words import READ_IN, BorrowerPages, BorrowerTexts, accepted_language
 
-LONGEST_REPLY = 1_000  # characters; our choice, some six SMS
-_MOST_REPLIES = 10  # of a borrower in an hour, by whatever way; our choice
-_HOUR = timedelta(hours=1)
 _MOST_FORM_BYTES = 20_000  # three times the longest reply in percent-encoded UTF-8
 _MOST_FIELDS = 40
 _PAGE = 20  # messages on a page; our choice
@@ -285,13 +281,12 @@ async def write_reply(request: Request) -> Response:
     text = next(iter(fields.get("text", [])), "").strip()
     if not 0 < len(text) <= LONGEST_REPLY:
         return await _messages_page(request, visit, fault=visit.t("bad_reply", most=LONGEST_REPLY), written=text)
-    since = part(request, GatewayClock)() - _HOUR
-    if await part(request, LinkedMessages).replies_since(visit.tenant, visit.borrower_id, since) >= _MOST_REPLIES:
+    if not await part(request, LinkedMessages).may_reply(visit.tenant, visit.borrower_id):
         fault = visit.t("too_many_replies", phone=part(request, Lender).phone)
         return await _messages_page(request, visit, fault=fault, written=text, status=429)
     form = next(iter(fields.get("form", [])), "")
     reply_id = hashlib.sha256("\x1f".join((visit.message.delivery_id, form, text)).encode()).hexdigest()
-    answer = await part(request, CallbackReceiver).reply_on_page(
+    answer = await part(request, CallbackReceiver).reply_of_reader(
         visit.message.delivery_id, visit.message.channel, text, reply_id
     )
     if answer:

@@ -6,7 +6,6 @@ shown and kept nowhere. The page says nothing of a debt before the button, and n
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,7 +15,7 @@ from gateway.api.http.parts import Uses, part
 from gateway.conversations.case_system import CaseSystem
 from gateway.conversations.conversation import Conversation
 from gateway.conversations.store import Act, ConversationStore
-from gateway.conversations.verification import BORROWER, GOES_ON, OneTimeLinks
+from gateway.conversations.verification import BORROWER, GOES_ON, PERSON_WITHIN, OneTimeLinks
 from gateway.core.conversations import ConversationState, Handler
 from gateway.core.understanding import Urgency
 from gateway.templates.language.formats import day, money
@@ -25,7 +24,6 @@ from gateway.web.borrowers.words import BorrowerPages
 
 router = APIRouter(prefix="/v", route_class=BorrowerPageRoute, include_in_schema=False)
 
-_PERSON_WITHIN = timedelta(days=1)  # the ordinary clock of templates/policies/replies/intents.toml
 _LOCALES = {"en": "en-GB", "zh-Hans": "zh-CN", "zh-Hant": "zh-TW"}
 
 
@@ -61,7 +59,7 @@ async def confirm(
 
 def _to_person(found: Conversation, now: Any) -> Act:
     values = {"state": ConversationState.WAITING, "handler": Handler.PERSON, "due_at": None}
-    wait = {"urgency": max(found.urgency, Urgency.ROUTINE), "review_by": found.review_by or now + _PERSON_WITHIN}
+    wait = {"urgency": max(found.urgency, Urgency.ROUTINE), "review_by": found.review_by or now + PERSON_WITHIN}
     return Act("conversation_handed_over", {**values, **wait}, "case_system_away")
 
 

@@ -239,16 +239,23 @@ def _warnings(
     found += _failing(providers)
     if ages.unknown:
         found.append(_warning("unknown", "GatewayUnknownOutcomes", number=ages.unknown))
-    if urgent := ages.reviews.get(Urgency.NOW, OpenReviews()).overdue_seconds:
+    if urgent := max(_overdue(each, urgent=True) for each in (ages.reviews, ages.conversations)):
         found.append(_warning("urgent_reply", "GatewayUrgentReplyWaits", time=duration(urgent)))
-    others = (each.overdue_seconds for urgency, each in ages.reviews.items() if urgency is not Urgency.NOW)
-    if overdue := max(others, default=0.0):
+    if overdue := _overdue(ages.reviews, urgent=False):
         found.append(_warning("review", "GatewayReviewWaits", time=duration(overdue)))
+    if unanswered := _overdue(ages.conversations, urgent=False):
+        found.append(_warning("conversation", "GatewayConversationWaits", time=duration(unanswered)))
     if webhooks_waiting_seconds > _WEBHOOKS_LATE_SECONDS:
         found.append(_warning("webhooks", "GatewayWebhooksLate", time=duration(webhooks_waiting_seconds)))
     if pauses := sum(each.kind is SwitchKind.PAUSE for each in switches):
         found.append(_warning("paused", "GatewayPausedLong", number=pauses))
     return found
+
+
+def _overdue(waiting: Mapping[Urgency, OpenReviews], *, urgent: bool) -> float:
+    """For how long the first one is past its clock: of what is urgent, or of the rest."""
+    these = (each.overdue_seconds for urgency, each in waiting.items() if (urgency is Urgency.NOW) is urgent)
+    return max(these, default=0.0)
 
 
 def _failing(providers: Sequence[ProviderRow]) -> Iterator[StatusWarning]:

@@ -6,7 +6,7 @@ import os
 import random
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,9 +28,11 @@ from gateway.conversations.assistant_settings import AssistantSettings, in_assis
 from gateway.core.conversations import ConversationState, Handler
 from gateway.core.reasons import HoldKind
 from gateway.core.understanding import Urgency
+from gateway.journeys.cases import CaseRecord
 from gateway.storage.conversation_tables import conversations, verifications
 from gateway.storage.schema import events, notifications, replies, request_bodies
 from tests.support.api_gateway import app_of, open_api_gateway, request, serving
+from tests.support.journey_cases import SHORT, snapshot
 from tests.support.ledgers import NOW
 from tests.support.production import free_port
 
@@ -63,6 +65,18 @@ class Line:
 
         return await self.gateway.ledger.database.read(read)
 
+    async def help(self) -> str:
+        """Who helps free of charge, as the newest message has it."""
+        latest = await self.gateway.ledger.reads.latest(self.tenant, "B-1")
+        assert latest is not None
+        return str(latest.variables["help"])
+
+    async def code(self) -> str:
+        """The newest code."""
+        latest = await self.gateway.ledger.reads.latest(self.tenant, "B-1")
+        assert latest is not None
+        return str(latest.variables["code"])
+
     async def writes(self, text: str, sid: str) -> None:
         reply = Reply("twilio", f"{self.tenant}-{sid}", self.phone, text)
         await self.gateway.path.receiver.handle_provider_push("twilio", [], [reply])
@@ -93,6 +107,34 @@ class Line:
         found = await self.gateway.conversations.links.take(token)
         assert await self.gateway.conversations.links.take(token) is None
         await self.gateway.conversations.assistant.run_once()
+        return found
+
+    async def in_journey(self) -> None:
+        """The case is on a journey that reminds first, and offers a plan on its fourth day."""
+        journeys = self.gateway.journeys
+        await journeys.definitions.save(self.tenant, SHORT, "user:a")
+        await journeys.definitions.submit(self.tenant, "short", 1, "user:a")
+        await journeys.definitions.approve(self.tenant, "short", 1, "user:b")
+        await journeys.definitions.publish(self.tenant, "short", 1, "user:b")
+        known = snapshot()
+        borrower = replace(known.borrower, addresses={**known.borrower.addresses, "sms": self.phone})
+        part = CaseRecord("C-1", replace(known, borrower=borrower))
+        await journeys.cases.feed(self.tenant, [part], "key:1")
+        await self.walks()
+
+    async def walks(self) -> None:
+        """What the worker does for journeys."""
+        runner = self.gateway.journeys.runner
+        for _ in range(4):
+            await runner.run(await runner.due(self.now(), 10))
+
+    async def state_of(self, template: str) -> list[str]:
+        return [each.state for each in await self.answers() if each.template == template]
+
+    async def record(self) -> Any:
+        """The case's."""
+        found = await self.gateway.journeys.cases.find(self.tenant, "C-1")
+        assert found is not None
         return found
 
     async def holds(self) -> set[str]:
@@ -159,9 +201,9 @@ async def test_a_question_is_answered_once_and_a_person_is_never_far(line: Line)
 async def test_a_promise_is_read_back_confirmed_and_taken_back(line: Line) -> None:
     """Nothing follows before a yes; then the case's record has it, and UNDO within a day takes it out again."""
     await line.writes("星期一還一千", "SM1")
-    assert await line.templates() == ["reply-identify"]
+    assert await line.templates() == ["reply-identify-code"]
     assert (await line.opens_the_link()).verified(NOW)
-    assert await line.templates() == ["reply-identify", "reply-confirm-promise"]
+    assert await line.templates() == ["reply-identify-code", "reply-confirm-promise"]
     read_back = await line.gateway.ledger.reads.latest(line.tenant, "B-1")
     assert read_back is not None
     assert (read_back.variables["day"], read_back.variables["amount"]) == ("2026-11-30", "1000.00")
@@ -193,6 +235,89 @@ async def test_a_reported_payment_pauses_reminders(line: Line) -> None:
     line.now.at += timedelta(days=2)
     await line.writes("撤回", "SM3")
     assert HoldKind.PAYMENT_REPORTED in await line.holds()
+
+
+async def test_a_code_is_answered_with_instead_of_the_link(line: Line) -> None:
+    """In full-width digits and with spaces, too; it goes on with the reply that it was for, and works once."""
+    await line.writes("星期一還一千", "SM1")
+    code, link = await line.code(), await line.link()
+    mine = select(verifications.c.code_digest).where(verifications.c.tenant == line.tenant)
+    stored = await line.gateway.ledger.database.read(lambda connection: connection.execute(mine).scalars().all())
+    assert stored == [line.gateway.ledger.signer.code_digest((await line.conversation()).id, code)]
+    wide = code.translate({ord(each): ord(each) + 0xFEE0 for each in "0123456789"})
+    await line.writes(f"{wide[:3]} {wide[3:]}", "SM2")
+    assert await line.templates() == ["reply-identify-code", "reply-confirm-promise"]
+    assert (await line.conversation()).verified(line.now.at)
+    assert await line.gateway.conversations.links.take(link.rpartition("/")[2]) is None
+    await line.writes("是", "SM3")
+    assert HoldKind.PROMISE_TO_PAY in await line.holds()
+    [promise] = (await line.record()).promises.values()
+    assert (promise.day, promise.amount) == (date(2026, 11, 30), Decimal("1000.00"))
+
+
+async def test_a_code_that_is_wrong_old_or_anothers_is_a_persons(line: Line) -> None:
+    """All are answered alike, and there is no second try."""
+    await line.writes("星期一還一千", "SM1")
+    code = await line.code()
+    await line.writes(f"{(int(code) + 1) % 1_000_000:06}", "SM2")
+    assert (await line.templates())[1:] == ["reply-received"]
+    await line.writes(code, "SM3")
+    after = await line.conversation()
+    assert (after.handler, after.verified(line.now.at)) == (Handler.PERSON, False)
+    assert len(await line.templates()) == 2
+
+
+async def test_an_old_code_verifies_nobody(line: Line) -> None:
+    """After half an hour it is answered as a wrong one is."""
+    await line.writes("星期一還一千", "SM1")
+    code = await line.code()
+    line.now.at += timedelta(minutes=31)
+    await line.writes(code, "SM2")
+    assert (await line.templates())[1:] == ["reply-received"]
+    assert not (await line.conversation()).verified(line.now.at)
+
+
+async def test_a_wish_for_a_plan_opens_the_journeys_step(line: Line) -> None:
+    """Verified and confirmed, the offer comes now; UNDO cancels it before it has gone out. It names free help."""
+    await line.in_journey()
+    await line.writes("我可以分期嗎", "SM1")
+    assert await line.templates() == ["reply-identify-code"]
+    await line.writes(await line.code(), "SM2")
+    await line.walks()
+    assert (await line.templates())[1:] == ["reply-confirm-plan"]
+    assert "法律扶助基金會" in await line.help()
+    assert await line.state_of("plan-offer") == []
+    await line.writes("是", "SM3")
+    await line.walks()
+    assert await line.state_of("plan-offer") in (["accepted"], ["deferred"])
+    assert "reply-noted" in await line.templates()
+    kinds = [each["kind"] for each in await line.gateway.ledger.reads.timeline(line.tenant, "B-1", 100)]
+    assert "conversation_plan_asked" in kinds
+    await line.writes("撤回", "SM4")
+    assert await line.state_of("plan-offer") == ["cancelled"]
+
+
+async def test_a_wish_for_a_plan_without_such_a_step_is_a_persons(line: Line) -> None:
+    """As where the case is on no journey; who helps free of charge is named at once."""
+    await line.writes("我可以分期嗎", "SM1")
+    [answer] = await line.answers()
+    assert answer.template == "reply-plan"
+    assert "法律扶助基金會" in await line.help()
+    assert (await line.conversation()).handler is Handler.PERSON
+
+
+async def test_who_does_not_verify_gets_a_person(line: Line) -> None:
+    """Half an hour after the link and the code, what they wanted waits for a person, with a clock of its own."""
+    await line.writes("我已經繳了", "SM1")
+    assert (await line.conversation()).state is ConversationState.ANSWERED
+    await line.gateway.conversations.assistant.run_once()
+    assert (await line.conversation()).state is ConversationState.ANSWERED
+    line.now.at += timedelta(minutes=31)
+    await line.gateway.conversations.assistant.run_once()
+    after = await line.conversation()
+    assert (after.state, after.handler, after.urgency) == (ConversationState.WAITING, Handler.PERSON, Urgency.ROUTINE)
+    assert after.review_by is not None
+    assert await line.templates() == ["reply-identify-code"]
 
 
 async def test_danger_is_never_answered_by_the_assistant(line: Line) -> None:

@@ -492,6 +492,28 @@ async def test_the_feed(borrower: Client, client: Client, gateway: Gateway) -> N
     assert (await client.get("/v1/inbox")).problem == "unauthorized"
 
 
+async def test_a_borrower_replies_in_the_app(borrower: Client, client: Client, gateway: Gateway) -> None:
+    """What is said holds when it answers, which names whom to call; a flood and others' messages are refused."""
+    made = (await client.post("/v1/notifications", request(1, route=["inapp"]))).json
+    [delivery] = (await client.get(made["links"]["self"])).json["deliveries"]
+    await gateway.path.pipeline.dispatch([delivery["id"]])
+    [item] = (await borrower.get("/v1/inbox")).json["items"]
+    path = f"/v1/inbox/{item['id']}/reply"
+    said = await borrower.post(path, {"id": "a", "text": " 我不想活了 "})
+    assert "1925" in said.json["answer"]
+    known = await gateway.ledger.reads.borrower("acme", "B-1")
+    assert known is not None
+    assert [each["kind"] for each in known["holds"]] == ["vulnerable"]
+    assert (await borrower.post(path, {"id": "a", "text": "我不想活了"})).json == {"answer": ""}  # recorded already
+    other = borrower.holding(gateway.ledger.signer.borrower_token("acme", "B-2", NOW + timedelta(hours=1)))
+    assert (await other.post(path, {"id": "a", "text": "hello"})).problem == "not_found"
+    for bad in ({"id": "b"}, {"id": "b", "text": " "}, {"id": "b", "text": "x" * 1001}, {"id": "", "text": "x"}):
+        assert (await borrower.post(path, bad)).problem == "invalid_request"
+    for number in range(9):
+        assert (await borrower.post(path, {"id": f"c{number}", "text": "hello"})).status == 200
+    assert (await borrower.post(path, {"id": "d", "text": "hello"})).problem == "too_many_replies"
+
+
 async def test_puts_share_a_commit_and_happen_once(gateway: Gateway) -> None:
     """Many at once take few transactions; a delivery that comes twice is one message."""
     before = gateway.ledger.database.statements

@@ -18,6 +18,7 @@ from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, Repaym
 from gateway.journeys.definition import parse
 from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneyState
 from gateway.journeys.requests import request_of
+from gateway.journeys.steps import plan_step
 from gateway.stages.accept import dedup_key
 from tests.support.journey_cases import DAY, SHORT, START, case, facts, hold, sent, shipped
 
@@ -326,3 +327,39 @@ def test_the_request_of_an_instalment_has_its_date_and_amount() -> None:
     ]
     keys = {dedup_key("B-1", each.case, each.dedup_key) for each in made}
     assert len(keys) == 2
+
+
+def test_a_plan_that_was_asked_for_is_offered_at_once() -> None:
+    """The steps before the offer don't come any more, its own wait for an answer is as ever, and it comes once."""
+    waiting = step(begun(), facts(), START).journey
+    asked = replace(waiting, plan_asked_at=START + DAY)
+    known = facts(sent={"remind": sent(START)})
+    done = step(asked, known, START + DAY)
+    assert [type(each) for each in done.actions] == [Send]
+    assert [(each.step, each.result) for each in done.journey.steps] == [
+        ("remind", StepResult.SENT),
+        ("offer", StepResult.SENT),
+    ]
+    assert done.journey.plan_asked_at is None
+    again = step(replace(done.journey, plan_asked_at=START + 2 * DAY), known, START + 2 * DAY)
+    assert again.actions == ()
+    assert again.journey.plan_asked_at is None
+
+
+def test_a_plan_that_was_asked_for_skips_what_is_before_it() -> None:
+    """Before the first reminder went out: the reminder is left out."""
+    done = step(replace(begun(), plan_asked_at=START), facts(), START)
+    assert [(each.step, each.result) for each in done.journey.steps] == [
+        ("remind", StepResult.SKIPPED),
+        ("offer", StepResult.SENT),
+    ]
+
+
+def test_no_plan_is_offered_while_a_hold_stands_or_behind_a_gate() -> None:
+    """A hold pauses it, and the wish is kept; a step behind a gate is out of reach."""
+    asked = replace(begun(), plan_asked_at=START)
+    held = step(asked, facts(holds=(hold(HoldKind.VULNERABLE),)), START)
+    assert (held.journey.state, held.journey.plan_asked_at) == (JourneyState.PAUSED, START)
+    late = step(begun(), facts(), START).journey
+    late = step(late, facts(sent={"remind": sent(read=True)}), START + 3 * DAY).journey
+    assert plan_step(DEFINITION, late, facts(), START + 4 * DAY) is None

@@ -177,6 +177,10 @@ def test_gauges_have_the_values_that_were_set() -> None:
     metrics.relay_ran(datetime(2026, 1, 2, tzinfo=UTC), triggered=2, lag_seconds=0.5)
     metrics.unknown(4)
     metrics.review({Urgency.NOW: OpenReviews(2, 60.0), Urgency.ROUTINE: OpenReviews(5)}, oldest_seconds=3600)
+    metrics.conversations({Urgency.TODAY: OpenReviews(3, 7.0)})
+    assert _value(metrics, "gateway_conversations_waiting", urgency="today") == 3
+    assert _value(metrics, "gateway_conversations_overdue_seconds", urgency="today") == 7
+    assert _value(metrics, "gateway_conversations_waiting", urgency="now") == 0
     assert _value(metrics, "gateway_due_deliveries") == 7
     assert _value(metrics, "gateway_oldest_due_seconds") == 42.5
     assert _value(metrics, "gateway_queued_jobs") == 3  # as it was before Redis was lost

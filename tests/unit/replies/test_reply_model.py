@@ -19,7 +19,7 @@ from gateway.conversations.reply_model import (
     open_model,
     redacted,
 )
-from gateway.core.conversations import FOR_PERSONS
+from gateway.core.conversations import FOR_PERSONS, ReplyModelResult
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
 
@@ -126,5 +126,8 @@ async def test_a_plug_in_that_fails_abstains() -> None:
         async def choose(self, text: str, intents: Sequence[str]) -> str:
             raise RuntimeError(text)
 
-    model = ReplyModelReader(Broken(), ReplyModelSettings(kind="broken"), lambda: 0.0)
+    results: list[ReplyModelResult] = []
+    model = ReplyModelReader(Broken(), ReplyModelSettings(kind="broken"), lambda: 0.0, results.append)
     assert await model.read("hello", CHEN) is None
+    assert await model.read("hello" * 100, CHEN) is None
+    assert results == [ReplyModelResult.FAILED, ReplyModelResult.NOT_ASKED]

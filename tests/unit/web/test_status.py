@@ -58,6 +58,8 @@ PAUSE = Switch("swi", SwitchKind.PAUSE, SwitchScope.ALL, "", "", "why", "who", N
         ({"violations": {Violation.REPEAT: 1}}, "GatewayContactRepeated"),
         ({"violations": {Violation.OVER_CAP: 1}}, "GatewayContactForbidden"),
         ({"ages": replace(QUIET, reviews={Urgency.NOW: OpenReviews(1, 1.0)})}, "GatewayUrgentReplyWaits"),
+        ({"ages": replace(QUIET, conversations={Urgency.NOW: OpenReviews(1, 1.0)})}, "GatewayUrgentReplyWaits"),
+        ({"ages": replace(QUIET, conversations={Urgency.TODAY: OpenReviews(1, 1.0)})}, "GatewayConversationWaits"),
         ({"processes": ()}, "GatewayWorkerAbsent"),
         ({"processes": (replace(WORKER, seen_at=NOW - timedelta(minutes=1)),)}, "GatewayWorkerAbsent"),
         ({"processes": (_with(a=0.0),)}, "GatewayProviderFailing"),
