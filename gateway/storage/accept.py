@@ -21,6 +21,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
+from gateway.storage.body_compression import compressed
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
@@ -333,7 +334,9 @@ def _rest(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: b
     """The statements for what belongs to notifications that are stored."""
     first, *others = [plan.chain for plan in plans]
     accepted = [plan.request.notification for plan in plans]
-    bodies = [] if body_in_row else [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
+    bodies = (
+        [] if body_in_row else [{"notification_id": each.id, "body": compressed(body_of(each))} for each in accepted]
+    )
     return [
         *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
         *inserting(connection, request_bodies, bodies),

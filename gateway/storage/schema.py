@@ -27,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from gateway.storage.body_compression import RequestBody
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -111,7 +113,7 @@ request_bodies = Table(
     "request_bodies",
     metadata,
     Column("notification_id", String(48), primary_key=True),
-    Column("body", Text, nullable=False),
+    Column("body", RequestBody, nullable=False),
 )
 
 # Who owns a meaning (borrower + case + stage + due date): the first request that has not come to nothing.
