@@ -26,8 +26,8 @@ def inserting(
 ) -> list[Statement]:
     """The statement that inserts rows with the same columns; [] for no rows. Changes the given rows.
 
-    Bodies of requests are given as they are stored. The other columns get their defaults. ``new_only`` skips rows that conflict with a unique key. The statement returns
-    the column ``returning`` of what was inserted.
+    Bodies of requests are given as they are stored. Columns that are not given get their defaults. ``new_only`` skips
+    rows that conflict with a unique key. The statement returns the column ``returning`` of what was inserted.
     """
     if not rows:
         return []
