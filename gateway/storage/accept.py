@@ -183,15 +183,26 @@ class InsertPlan:
         self._first_events()
 
     def _first_events(self) -> None:
-        """The first events of its chain: accepted, and what was decided."""
+        """The first events of its chain: accepted, and what was decided.
+
+        Both are one event where the first step is allowed, as nearly always.
+        """
         self.chain, self.head = Chain(), ""
-        self._event("accepted", State.ACCEPTED, "", {"template_version": self.request.notification.template_version})
+        accepted = {"template_version": self.request.notification.template_version}
+        if self.duplicate_of is None and len(self.deliveries) == 1 and self.state is State.ACCEPTED:
+            self._decision("accepted", 0, accepted)
+            return
+        self._event("accepted", State.ACCEPTED, "", accepted)
         if self.duplicate_of is not None:
             self._event("suppressed", self.state, self.reason, {"duplicate_of": self.duplicate_of})
             return
-        for step, delivery in zip(self.request.steps, self.deliveries, strict=True):
-            detail = {"when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
-            self._event("decided", delivery["state"], step.verdict.reason, detail, delivery["id"])
+        for at in range(len(self.deliveries)):
+            self._decision("decided", at, {})
+
+    def _decision(self, kind: str, at: int, more: dict[str, Any]) -> None:
+        step, delivery = self.request.steps[at], self.deliveries[at]
+        detail = {**more, "when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
+        self._event(kind, delivery["state"], step.verdict.reason, detail, delivery["id"])
 
     def _event(
         self, kind: str, state: str, reason: str, detail: dict[str, Any], delivery_id: str | None = None

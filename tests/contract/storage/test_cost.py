@@ -25,12 +25,12 @@ _QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "4GB"
 
 # For each reminder, in each phase: bytes of WAL, records of WAL, round trips to SQL.
 _EXPECTED = {
-    "accept": (4_190, 29.3, 0.0675),
-    "send": (4_500, 34.1, 0.075),  # with the words that were sent
+    "accept": (3_640, 25.2, 0.07),
+    "send": (4_460, 34.5, 0.075),  # with the words that were sent
     "receipts": (2_720, 22.4, 0.375),
 }
 _HOT_SHARE = 0.77  # of all updates of the life
-_BYTES_KEPT = {"postgresql": 8_250, "sqlite": 4_850}
+_BYTES_KEPT = {"postgresql": 7_830, "sqlite": 4_440}
 
 
 @pytest.fixture(scope="module")
