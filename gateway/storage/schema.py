@@ -258,7 +258,15 @@ events = Table(
     Column("detail", Text, nullable=False, server_default="{}"),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    Index("events_by_subject", "subject", "seq"),
+    # Without seq: a subject's entries are equal then, and PostgreSQL keeps them as one (deduplication of B-trees).
+    Index("events_of_subject", "subject"),
+    Index(
+        "events_of_admins",
+        "subject",
+        "seq",
+        sqlite_where=text("kind = 'admin_act'"),
+        postgresql_where=text("kind = 'admin_act'"),
+    ),
     Index("events_by_borrower", "tenant", "borrower_id", "seq"),
 )
 
