@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
 from gateway.core.errors import Unavailable
-from gateway.core.notifications import Notification, new_id
+from gateway.core.notifications import Notification, new_delivery_id
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.states import State
@@ -136,7 +136,7 @@ class InsertPlan:
         state = _STATE[step.verdict.kind]
         due_at = {State.ACCEPTED: self.now, State.DEFERRED: self.defer_until, State.REVIEW: step.verdict.valid_until}
         return {
-            "id": new_id("dlv", self.now),
+            "id": new_delivery_id(self.now),
             "notification_id": notification.id,
             "tenant": notification.tenant,
             "borrower_id": notification.borrower.id,
