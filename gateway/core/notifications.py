@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from base64 import b32encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -94,3 +95,12 @@ def new_id(prefix: str, now: datetime) -> str:
     creation keeps index inserts at the right-hand edge.
     """
     return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def new_delivery_id(now: datetime) -> str:
+    """As ``new_id``, eight characters shorter: 60 random bits as twelve of base32 (RFC 4648, section 6) in lower case.
+
+    A delivery's id is in a dozen rows and index entries of each reminder, and names no trace. Two of one millisecond
+    are the same once in 10^18 times, which the primary key refuses.
+    """
+    return f"dlv_{int(now.timestamp() * 1000):012x}{b32encode(secrets.token_bytes(8))[:12].decode().lower()}"

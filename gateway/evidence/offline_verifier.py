@@ -58,7 +58,9 @@ def dump(value: Any) -> str:
 
 
 def event_hash(event: dict[str, Any]) -> str:
-    return hashlib.sha256(dump([event[name] for name in SEALED]).encode()).hexdigest()
+    """As it is written in the event: in base64url, or in 64 hexadecimal digits, as it was before."""
+    sealed = dump([event[name] for name in SEALED])
+    return hashlib.sha256(sealed.encode()).hexdigest() if len(event["hash"]) == 64 else text_digest(sealed)
 
 
 def text_digest(content: str) -> str:

@@ -51,7 +51,7 @@ class ReviewPosition:
     urgency: Urgency
     id: str
 
-    SHAPE: ClassVar[str] = r"[1-3][a-z]{3}_[0-9a-f]{32}"
+    SHAPE: ClassVar[str] = r"[1-3][a-z]{3}_[0-9a-z]{24,32}"
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> ReviewPosition:

@@ -15,7 +15,7 @@ from functools import partial
 from gateway.core.codec import verdict_view
 from gateway.core.controls import Switch
 from gateway.core.deliveries import Delivery, Outgoing, Transition
-from gateway.core.notifications import new_id
+from gateway.core.notifications import new_delivery_id
 from gateway.core.reasons import EndReason
 from gateway.core.routes import Route, RouteChange, RouteRules
 from gateway.core.states import PENDING_STATES, TRANSITIONS, State
@@ -102,7 +102,7 @@ def _next_step(digest: Digest, route: Route, ended: Delivery, now: datetime) -> 
         return None  # by a receipt that came after this transition was decided
     channel = notification.route[number].channel
     return Delivery(
-        id=new_id("dlv", now),
+        id=new_delivery_id(now),
         notification_id=notification.id,
         step=number,
         channel=channel,

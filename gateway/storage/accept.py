@@ -16,11 +16,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.core.codec import body_of, stated_by, verdict_view
 from gateway.core.errors import Unavailable
-from gateway.core.notifications import Notification, new_id
+from gateway.core.notifications import Notification, new_delivery_id
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
+from gateway.storage.body_compression import compressed
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
@@ -135,7 +136,7 @@ class InsertPlan:
         state = _STATE[step.verdict.kind]
         due_at = {State.ACCEPTED: self.now, State.DEFERRED: self.defer_until, State.REVIEW: step.verdict.valid_until}
         return {
-            "id": new_id("dlv", self.now),
+            "id": new_delivery_id(self.now),
             "notification_id": notification.id,
             "tenant": notification.tenant,
             "borrower_id": notification.borrower.id,
@@ -182,15 +183,26 @@ class InsertPlan:
         self._first_events()
 
     def _first_events(self) -> None:
-        """The first events of its chain: accepted, and what was decided."""
+        """The first events of its chain: accepted, and what was decided.
+
+        Both are one event where the first step is allowed, as nearly always.
+        """
         self.chain, self.head = Chain(), ""
-        self._event("accepted", State.ACCEPTED, "", {"template_version": self.request.notification.template_version})
+        accepted = {"template_version": self.request.notification.template_version}
+        if self.duplicate_of is None and len(self.deliveries) == 1 and self.state is State.ACCEPTED:
+            self._decision("accepted", 0, accepted)
+            return
+        self._event("accepted", State.ACCEPTED, "", accepted)
         if self.duplicate_of is not None:
             self._event("suppressed", self.state, self.reason, {"duplicate_of": self.duplicate_of})
             return
-        for step, delivery in zip(self.request.steps, self.deliveries, strict=True):
-            detail = {"when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
-            self._event("decided", delivery["state"], step.verdict.reason, detail, delivery["id"])
+        for at in range(len(self.deliveries)):
+            self._decision("decided", at, {})
+
+    def _decision(self, kind: str, at: int, more: dict[str, Any]) -> None:
+        step, delivery = self.request.steps[at], self.deliveries[at]
+        detail = {**more, "when": "accept", "channel": step.channel, "verdict": verdict_view(step.verdict)}
+        self._event(kind, delivery["state"], step.verdict.reason, detail, delivery["id"])
 
     def _event(
         self, kind: str, state: str, reason: str, detail: dict[str, Any], delivery_id: str | None = None
@@ -333,7 +345,9 @@ def _rest(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: b
     """The statements for what belongs to notifications that are stored."""
     first, *others = [plan.chain for plan in plans]
     accepted = [plan.request.notification for plan in plans]
-    bodies = [] if body_in_row else [{"notification_id": each.id, "body": body_of(each)} for each in accepted]
+    bodies = (
+        [] if body_in_row else [{"notification_id": each.id, "body": compressed(body_of(each))} for each in accepted]
+    )
     return [
         *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
         *inserting(connection, request_bodies, bodies),

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
+from gateway.storage.body_compression import RequestBody
 from gateway.storage.schema import Instant, microseconds
 from gateway.storage.statements import Statement, document
 
@@ -25,8 +26,8 @@ def inserting(
 ) -> list[Statement]:
     """The statement that inserts rows with the same columns; [] for no rows. Changes the given rows.
 
-    The other columns get their defaults. ``new_only`` skips rows that conflict with a unique key. The statement returns
-    the column ``returning`` of what was inserted.
+    Bodies of requests are given as they are stored. Columns that are not given get their defaults. ``new_only`` skips
+    rows that conflict with a unique key. The statement returns the column ``returning`` of what was inserted.
     """
     if not rows:
         return []
@@ -112,7 +113,7 @@ def _type(kind: Any) -> str:
         return "integer"
     if isinstance(kind, LargeBinary):
         return "bytea"
-    assert isinstance(kind, String)
+    assert isinstance(kind, String | RequestBody)
     return "text"  # a cast to varchar(n) would cut what is too long, where storing it is an error
 
 

@@ -8,6 +8,7 @@ Changing or removing an event breaks the chain from there on, and the chain's he
 from __future__ import annotations
 
 import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ from gateway.storage.bulk import inserting
 from gateway.storage.schema import events, verdicts
 from gateway.storage.statements import Statement, execute_pipelined
 from gateway.storage.verdicts import VERDICT, fold, is_view
+
+_HEX_DIGITS = 64  # of a hash that an earlier version wrote
 
 ADMIN_ACT = "admin_act"  # the kind of every entry of an administrators' log
 
@@ -112,7 +115,11 @@ class Chain:
 
 
 def link(row: Mapping[str, Any]) -> str:
-    """The hash of one event row (as inserted, or as read back) over its predecessor's hash and its own fields."""
+    """The hash of one event row (as inserted, or as read back) over its predecessor's hash and its own fields.
+
+    As it is written in the row: SHA-256 in base64url without padding (RFC 4648, section 5), or in hexadecimal, as
+    earlier versions wrote it.
+    """
     sealed = (
         row["previous_hash"],
         row["tenant"],
@@ -126,4 +133,7 @@ def link(row: Mapping[str, Any]) -> str:
         row["actor"],
         row["detail"],
     )
-    return hashlib.sha256(msgspec.json.encode(sealed)).hexdigest()
+    found = hashlib.sha256(msgspec.json.encode(sealed))
+    if len(row.get("hash", "")) == _HEX_DIGITS:
+        return found.hexdigest()
+    return urlsafe_b64encode(found.digest())[:-1].decode()

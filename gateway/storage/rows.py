@@ -7,12 +7,13 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, case, literal_column, select
+from sqlalchemy import ColumnElement, Table, and_, case, literal_column, select, type_coerce
 
 from gateway.core.codec import notification_from
 from gateway.core.deliveries import Delivery
 from gateway.core.notifications import Notification
 from gateway.core.states import State
+from gateway.storage.body_compression import RequestBody, decompressed
 from gateway.storage.schema import Instant, deliveries, instant_of, notifications, request_bodies
 
 # States that have the index of ``attention``; on its usual way a message does not pass them. As migration 0021 has it.
@@ -56,13 +57,14 @@ _BODY = (
     " (SELECT request_bodies.body FROM request_bodies WHERE request_bodies.notification_id = notifications.id)"
     " ELSE notifications.body END"
 )
-NOTIFICATION_BODY = case(
+_STORED_BODY = case(
     (
         notifications.c.body == "",
         select(request_bodies.c.body).where(request_bodies.c.notification_id == notifications.c.id).scalar_subquery(),
     ),
     else_=notifications.c.body,
-).label("body")
+)
+NOTIFICATION_BODY = type_coerce(_STORED_BODY, RequestBody).label("body")
 # Everything of a notification, for ``select``.
 WHOLE_NOTIFICATION = (*(each for each in notifications.c if each.name != "body"), NOTIFICATION_BODY)
 
@@ -80,7 +82,8 @@ def notification_of(row: Sequence[Any]) -> Notification:
     """A row of the columns ``NOTIFICATION``."""
     read = _Notification._make(row)
     until = None if row[-2] is None else instant_of(row[-2])
-    return notification_from(read._replace(accepted_at=instant_of(row[-3]), expires_at=until))
+    body = decompressed(read.body)
+    return notification_from(read._replace(accepted_at=instant_of(row[-3]), expires_at=until, body=body))
 
 
 def delivery_of(row: Sequence[Any]) -> Delivery:

@@ -27,6 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from gateway.storage.body_compression import RequestBody
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -111,7 +113,7 @@ request_bodies = Table(
     "request_bodies",
     metadata,
     Column("notification_id", String(48), primary_key=True),
-    Column("body", Text, nullable=False),
+    Column("body", RequestBody, nullable=False),
 )
 
 # Who owns a meaning (borrower + case + stage + due date): the first request that has not come to nothing.
@@ -256,7 +258,15 @@ events = Table(
     Column("detail", Text, nullable=False, server_default="{}"),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    Index("events_by_subject", "subject", "seq"),
+    # Without seq: a subject's entries are equal then, and PostgreSQL keeps them as one (deduplication of B-trees).
+    Index("events_of_subject", "subject"),
+    Index(
+        "events_of_admins",
+        "subject",
+        "seq",
+        sqlite_where=text("kind = 'admin_act'"),
+        postgresql_where=text("kind = 'admin_act'"),
+    ),
     Index("events_by_borrower", "tenant", "borrower_id", "seq"),
 )
 

@@ -35,7 +35,7 @@ class AcceptingProvider:
     given: list[str] = field(default_factory=list)
 
     async def send(self, message: Message) -> Accepted:
-        self.given.append(f"SM{message.delivery_id[4:]}")
+        self.given.append(f"SM{message.delivery_id[4:]:0<32}")  # as long as Twilio's
         return Accepted(self.given[-1])
 
     async def close(self) -> None:

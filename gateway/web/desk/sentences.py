@@ -66,9 +66,9 @@ def timeline(t: PageTexts, record: BorrowerFile, who: Callable[[str], str]) -> l
     said = {reply.id: reply for reply in record.replies}
     entries = []
     for event in record.own_events():
-        if event["kind"] in _SILENT:
-            continue
         detail = whole_detail(event["detail"], record.verdicts)
+        if event["kind"] in _SILENT and "verdict" not in detail:
+            continue
         words = None
         if event["kind"] == "attempt_started":
             found = record.words.get((event["delivery_id"], detail["attempt"]))

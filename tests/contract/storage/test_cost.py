@@ -25,12 +25,12 @@ _QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "4GB"
 
 # For each reminder, in each phase: bytes of WAL, records of WAL, round trips to SQL.
 _EXPECTED = {
-    "accept": (4_690, 29.3, 0.0675),
-    "send": (4_530, 34.1, 0.075),  # with the words that were sent
-    "receipts": (2_840, 22.4, 0.375),
+    "accept": (3_610, 25.2, 0.07),
+    "send": (3_970, 32.0, 0.075),  # with the words that were sent
+    "receipts": (2_640, 22.4, 0.375),
 }
-_HOT_SHARE = 0.77  # of all updates of the life
-_BYTES_KEPT = {"postgresql": 8_880, "sqlite": 5_510}
+_HOT_SHARE = 0.82  # of all updates of the life
+_BYTES_KEPT = {"postgresql": 7_730, "sqlite": 4_800}
 
 
 @pytest.fixture(scope="module")

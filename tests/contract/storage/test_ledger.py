@@ -25,7 +25,9 @@ from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import DeclaredPreferences
 from gateway.core.notifications import new_id
+from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
+from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
 from gateway.storage.events import link
 from gateway.storage.schema import attempts, deliveries, events, notifications
@@ -311,6 +313,23 @@ async def test_a_closed_case_is_one_tenants_own(database: Database) -> None:
     assert [facts[key].closed_cases for key in keys] == [{"C-9"}, frozenset()]
 
 
+async def test_an_allowed_request_begins_with_one_event_and_any_other_with_two(database: Database) -> None:
+    """Accepted with its decision in one event where it may be sent; else what was decided is an event of its own."""
+    later_on = Verdict(VerdictKind.DEFER, PolicyReason.OUTSIDE_WINDOW, until=later(3600))
+    store = store_on(database)
+    await store.accept([draft("k1")], NOW)
+    await store.accept([draft("k2", borrower="B-2", verdict=later_on)], NOW)
+    await store.accept([draft("k3", borrower="B-1", dedup="k1")], NOW)
+    rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
+    assert [(row.kind, row.state, row.reason, bool(row.delivery_id), "verdict" in row.detail) for row in rows] == [
+        ("accepted", "accepted", "permitted", True, True),
+        ("accepted", "accepted", "", False, False),
+        ("decided", "deferred", "outside_window", True, True),
+        ("accepted", "accepted", "", False, False),
+        ("suppressed", "suppressed", "duplicate", False, False),
+    ]
+
+
 async def test_events_are_chained_and_append_only(database: Database) -> None:
     """Every event carries the hash of the one before; none can be changed or removed."""
     store = store_on(database)
@@ -318,7 +337,7 @@ async def test_events_are_chained_and_append_only(database: Database) -> None:
     await store.start([outgoing(work)], NOW, 60)
     await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
-    assert [row.kind for row in rows] == ["accepted", "decided", "attempt_started", "sent"]
+    assert [row.kind for row in rows] == ["accepted", "attempt_started", "sent"]
     head = ""
     for row in rows:
         assert row.previous_hash == head

@@ -72,7 +72,7 @@ async def test_accept_and_show(client: Client) -> None:
     assert [(each["channel"], each["state"], each["attempts"]) for each in shown["deliveries"]] == [
         ("sms", "accepted", [])
     ]
-    assert [event["kind"] for event in shown["events"]] == ["accepted", "decided"]
+    assert [(event["kind"], event["reason"]) for event in shown["events"]] == [("accepted", "permitted")]
     assert shown["events"][0]["local_at"].endswith("+08:00")
     assert (shown["verdict"]["verdict"], shown["verdict"]["time_zones"]) == ("send", ["Asia/Taipei"])
 
@@ -342,9 +342,9 @@ async def test_holds_opt_outs_and_the_timeline(client: Client) -> None:
     first = (await client.get("/v1/borrowers/B-1/timeline?limit=4")).json
     second = (await client.get(f"/v1/borrowers/B-1/timeline?cursor={first['next_cursor']}")).json
     assert [event["kind"] for event in first["events"] + second["events"]] == [
-        *("accepted", "decided", "hold_set", "opted_out", "hold_lifted", "opt_out_lifted"),
+        *("accepted", "hold_set", "opted_out", "hold_lifted", "opt_out_lifted"),
     ]
-    assert first["events"][1]["channel"] == "sms"
+    assert first["events"][0]["channel"] == "sms"
     assert (await client.get("/v1/borrowers/B-9")).problem == "not_found"
 
 
