@@ -181,7 +181,7 @@ class JourneyEngine:
             receipts = [Receipt(provider, each, f"{provider}-{row.id}") for each in statuses]
             assert await receiver.handle_provider_push(provider, receipts, ())
         if reaction.replied:
-            await receiver.reply_on_page(row.id, row.channel, "收到", f"said-{row.id}")
+            await receiver.reply_of_reader(row.id, row.channel, "收到", f"said-{row.id}")
         if reaction.opts_out:
             self._at(now + OPT_OUT_AFTER, case_id, partial(self._opt_out, row.borrower_id))
         if reaction.then:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gateway.storage.online_migration import add_index, drop_index
 
 revision = "0070"
-down_revision = "0057"
+down_revision = "0060"
 
 
 def upgrade() -> None:
