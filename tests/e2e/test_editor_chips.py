@@ -156,7 +156,7 @@ async def test_chips_are_reached_and_changed_by_the_keyboard(office: EditorOffic
         await mei.keyboard.press("Control+Z")
         await mei.keyboard.press("Control+Z")
         assert await _source(mei) == before
-        await mei.keyboard.press("End")
+        await mei.keyboard.press("Control+End")
         await mei.keyboard.press("Enter")  # no chip is picked: a new line
         assert (await _source(mei)).count("\n") == before.count("\n") + 1
 
@@ -196,6 +196,12 @@ async def test_chinese_is_typed_and_suggested_beside_chips(office: EditorOffice)
         await keyboard.send("Input.insertText", {"text": "你好"})
         assert await _source(mei, area) == f"{before}你好"
         await mei.keyboard.insert_text("（（到期")
+        await expect(mei.get_by_role("group", name="建议")).to_be_visible()
+        await mei.keyboard.press("Control+Home")  # the caret leaves what was typed, and its suggestions close
+        await expect(mei.get_by_role("group", name="建议")).to_be_hidden()
+        await mei.keyboard.press("Control+End")
+        await mei.keyboard.press("Backspace")
+        await mei.keyboard.insert_text("期")
         await mei.get_by_role("group", name="建议").get_by_role("button", name="到期日").click()
         assert await _source(mei, area) == f"{before}你好{{{{ due_date | date }}}}"
         await expect(_chip(mei, area, "到期日，显示为 2026年11月1日").last).to_be_visible()

@@ -13,6 +13,13 @@
     return made;
   }
 
+  // Below a place of a field with chips, and within the field's width.
+  function placeBelow(box, field, at) {
+    const frame = box.parentElement.getBoundingClientRect(), caret = field.view.coordsAtPos(at, 1) || frame;
+    box.style.top = `${caret.bottom - frame.top + 6}px`;
+    box.style.left = `${Math.max(0, Math.min(caret.left - frame.left, frame.width - box.offsetWidth))}px`;
+  }
+
   function chipMenu(t, announce) {
     const menu = element("div", "", { id: "chip-menu", role: "dialog", "aria-labelledby": "chip-menu-title", class: "card stack tight" });
     let field = null, place = 0;
@@ -98,12 +105,8 @@
       show(from);
     }
 
-    // Below the chip, and within its field.
     function position() {
-      if (menu.hidden) return;
-      const box = menu.parentElement.getBoundingClientRect(), caret = field.view.coordsAtPos(place, 1) || box;
-      menu.style.top = `${caret.bottom - box.top + 6}px`;
-      menu.style.left = `${Math.max(0, Math.min(caret.left - box.left, box.width - menu.offsetWidth))}px`;
+      if (!menu.hidden) placeBelow(menu, field, place);
     }
     function show(from) {
       place = from;
@@ -129,4 +132,5 @@
   }
 
   window.gatewayChips.chipMenu = chipMenu;
+  window.gatewayChips.placeBelow = placeBelow;
 })();

@@ -76,7 +76,10 @@
       const own = fields.get(area);
       own.chips ??= window.gatewayChips.chipField(area, knownOf(area), t, {
         changed: () => changed(area),
-        picked: (found) => announce(found ? t("picked", { name: window.gatewayChips.wording(found.chip, t).name }) : ""),
+        picked(found) {
+          announce(found ? t("picked", { name: window.gatewayChips.wording(found.chip, t).name }) : "");
+          if (suggestions && !suggestions.hidden) suggest(area); // the caret has left what was typed, or come back
+        },
         open: (found) => menu.open(own.chips, found),
         keydown: (event) => suggesting(event, own.chips),
       });
@@ -156,13 +159,18 @@
       button.append(example);
       suggestions.append(button);
     }
-    if (found.length) area.closest(".field").append(suggestions);
+    if (!found.length) return;
+    area.closest(".field").append(suggestions);
+    const field = fieldOf(area), [, caret] = field.selection();
+    suggestions.classList.toggle("at-caret", "view" in field);
+    if ("view" in field) window.gatewayChips.placeBelow(suggestions, field, caret);
   }
   function closeSuggestions() {
     suggestions.hidden = true;
     suggested.textContent = "";
     if (last) fieldOf(last).focus();
   }
+  document.addEventListener("mousedown", (event) => { if (suggestions && !suggestions.contains(event.target)) suggestions.hidden = true; });
   function complete(words) {
     const field = fieldOf(last), typed = OPENED.exec(field.before()), [, end] = field.selection();
     if (typed) field.replace(end - typed[0].length, end, words);
