@@ -10,7 +10,7 @@ from starlette.responses import Response
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.parts import Uses
-from gateway.api.responses import AdminLogOut
+from gateway.api.responses.operations import AdminLogOut
 from gateway.identity.admin_log import AdminLog
 from gateway.identity.keys import Scope
 

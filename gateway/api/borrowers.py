@@ -13,7 +13,7 @@ from gateway.api.http.authentication import Managing, Reading, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import BorrowerHoldOut, BorrowerOut, ConsentOut, OptOutRecordedOut, TimelineOut
+from gateway.api.responses.borrowers import BorrowerHoldOut, BorrowerOut, ConsentOut, OptOutRecordedOut, TimelineOut
 from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.borrowers.four_eyes import FourEyes
 from gateway.borrowers.store import BorrowerStore

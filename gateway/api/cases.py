@@ -24,8 +24,8 @@ from gateway.api.http.authentication import Managing, Reading, Sending
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem
-from gateway.api.journey_responses import CaseBatchOut, CaseStateOut, FedCaseOut
-from gateway.api.responses import ClosedCaseOut
+from gateway.api.responses.borrowers import ClosedCaseOut
+from gateway.api.responses.journeys import CaseBatchOut, CaseStateOut, FedCaseOut
 from gateway.api.schemas import Identifier
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError

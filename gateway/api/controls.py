@@ -13,7 +13,7 @@ from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import ControlEndedOut, ControlListOut, ControlOut
+from gateway.api.responses.operations import ControlEndedOut, ControlListOut, ControlOut
 from gateway.api.schemas import ControlIn, Identifier
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.requests import FieldError

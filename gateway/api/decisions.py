@@ -14,7 +14,7 @@ from gateway.api.http.authentication import Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem, refused
-from gateway.api.responses import DecisionOut
+from gateway.api.responses.notifications import DecisionOut
 from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
 from gateway.core.facts import Contact, Hold, OptOut

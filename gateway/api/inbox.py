@@ -24,7 +24,7 @@ from gateway.api.http.authentication import Reader, reader
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import InboxOut, InboxReplyOut, ReadAllOut, UnreadOut
+from gateway.api.responses.inbox import InboxOut, InboxReplyOut, ReadAllOut, UnreadOut
 from gateway.borrowers.inbox import Inbox, InboxItem
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.core.codec import instant

@@ -15,7 +15,8 @@ from gateway.api.http.authentication import Caller, Managing, Reading, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.journey_responses import (
+from gateway.api.journey_schemas import JourneyMigrationIn, JourneySourceIn
+from gateway.api.responses.journeys import (
     JourneyAct,
     JourneyActOut,
     JourneyCourseOut,
@@ -27,7 +28,6 @@ from gateway.api.journey_responses import (
     JourneyVersionsOut,
     LiveJourneyDefinitionOut,
 )
-from gateway.api.journey_schemas import JourneyMigrationIn, JourneySourceIn
 from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError

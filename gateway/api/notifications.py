@@ -25,7 +25,7 @@ from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem, refused, unavailable
 from gateway.api.http.quotas import QuotaGuard
 from gateway.api.partial import further_errors
-from gateway.api.responses import (
+from gateway.api.responses.notifications import (
     AcceptedOut,
     BatchOut,
     CancelledOut,

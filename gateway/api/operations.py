@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.api.http import bodies
 from gateway.api.http.parts import Uses
-from gateway.api.responses import HealthOut, ReadinessOut
+from gateway.api.responses.operations import HealthOut, ReadinessOut
 from gateway.observability.readiness import API_DOES_WITHOUT, Probe
 
 router = APIRouter(tags=["operations"])

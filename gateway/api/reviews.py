@@ -13,7 +13,7 @@ from gateway.api.http.authentication import Managing, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import ReviewedOut, ReviewListOut, ReviewOriginalOut
+from gateway.api.responses.operations import ReviewedOut, ReviewListOut, ReviewOriginalOut
 from gateway.api.schemas import Identifier, RefusalIn, ReviewIn
 from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable, WrongBorrower

@@ -11,7 +11,7 @@ from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, Uses
-from gateway.api.responses import SuppressionListOut, SuppressionSetOut
+from gateway.api.responses.borrowers import SuppressionListOut, SuppressionSetOut
 from gateway.api.schemas import SuppressionIn
 from gateway.borrowers.store import BorrowerStore
 from gateway.storage.reads import Reads

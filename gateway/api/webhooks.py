@@ -13,7 +13,7 @@ from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.responses import (
+from gateway.api.responses.webhooks import (
     ReplayedOut,
     WebhookEndpointListOut,
     WebhookEndpointOut,

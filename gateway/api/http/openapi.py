@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.api.http.problems import KINDS
-from gateway.api.responses import ProblemOut
+from gateway.api.responses.problems import ProblemOut
 
 _REF = "#/components/schemas/{model}"
 # What routes read and what all of them may answer; ``body`` adds to it.

@@ -1,4 +1,4 @@
-"""What the template routes answer, for the OpenAPI document; see gateway/api/responses.py."""
+"""What the template routes answer, for the OpenAPI document; see gateway/api/responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers of cases and journeys; see gateway/api/responses.py."""
+"""What the API answers of cases and journeys; see gateway/api/responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from gateway.api.responses import Details, FieldErrorOut, NextCursor
+from gateway.api.responses.fields import Details, NextCursor
+from gateway.api.responses.problems import FieldErrorOut
 from gateway.core.states import TemplateState
 from gateway.journeys.journey import JourneyState
 
