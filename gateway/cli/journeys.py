@@ -240,6 +240,9 @@ def show(
         )
         for each in found["events"]
     ]
+    messages = [(each["step"], each["message"]) for each in found["steps"] if each["message"]]
+    sent = [(step, each["state"], each["reason"] or "", each["notification_id"]) for step, each in messages]
+    console.STDOUT.print(console.table("messages", ("step", "state", "reason", "notification"), sent))
     console.STDOUT.print(console.table("course", ("at", "what", "step", "reason", "by"), rows))
 
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from channels import registry
 from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import Problem
@@ -56,7 +57,9 @@ def run(
     done: Callable[[], None],
 ) -> Simulation:
     """Simulate one definition."""
-    return simulate(SimulationSetup(definition, packs, assumed, category, start, days), records, done)
+    consents = {name: each.profile.consent_categories for name, each in registry.discover().items()}
+    setup = SimulationSetup(definition, packs, assumed, category, start, days, consents)
+    return simulate(setup, records, done)
 
 
 def svg(found: dict[str, Any]) -> str:

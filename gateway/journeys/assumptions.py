@@ -19,6 +19,7 @@ class Assumptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Chances of what may happen. The defaults are made up, and say so: replace them by what was measured.
 
     ``paid_per_day`` is without any contact; the others are per message that was delivered. ``cost`` is per message.
+    ``consented`` is how many borrowers have consented to a channel that asks for it; a portfolio does not say.
     """
 
     seed: int = 1
@@ -31,11 +32,16 @@ class Assumptions(Struct, frozen=True, forbid_unknown_fields=True):
     promise_kept: Chance = 0.6
     plan_agreed: Chance = 0.05  # of a message that offers one
     opted_out: Chance = 0.002
+    consented: dict[str, Chance] = field(default_factory=dict)
     cost: dict[str, Annotated[float, Meta(ge=0)]] = field(default_factory=lambda: {"sms": 1.2, "email": 0.05})
 
     def draw(self, chance: float, *words: str) -> bool:
         """Whether something with this chance happens; the same words give the same answer."""
         return chance > 0 and self.place(*words) < chance
+
+    def consents(self, borrower_id: str, channel: str) -> bool:
+        """Whether the borrower has consented to messages on the channel."""
+        return self.draw(self.consented.get(channel, 0.0), borrower_id, channel, "consented")
 
     def place(self, *words: str) -> float:
         """A number in [0, 1)."""

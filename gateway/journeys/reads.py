@@ -13,11 +13,12 @@ from sqlalchemy import Connection, and_, func, select
 
 from gateway.core.codec import instant
 from gateway.core.states import TemplateState
+from gateway.journeys.actions import step_key
 from gateway.journeys.arms import in_holdout
 from gateway.journeys.case_store import is_open
-from gateway.journeys.claiming import decode_journey
+from gateway.journeys.claiming import claimed_journeys, decode_journey
 from gateway.journeys.definition import JourneyDefinition, parse_pinned
-from gateway.journeys.journey import JourneyState
+from gateway.journeys.journey import JourneyState, SentStep
 from gateway.journeys.report import ReportRow
 from gateway.journeys.requests import CLIENT, journey_of
 from gateway.journeys.store import count_by_step
@@ -74,6 +75,8 @@ class JourneyReads:
                 return None
             journey = decode_journey(row.body)
             gate = journey.gate
+            known = claimed_journeys(connection, [row])
+            sent = known[0].facts.sent if known else {}
             approvals = [{"actor": each.actor, "at": instant(each.at)} for each in gate.approvals] if gate else []
             return {
                 **_summary(row),
@@ -83,7 +86,13 @@ class JourneyReads:
                 if gate
                 else None,
                 "steps": [
-                    {"step": each.step, "at": instant(each.at), "result": each.result, "reason": each.reason or None}
+                    {
+                        "step": each.step,
+                        "at": instant(each.at),
+                        "result": each.result,
+                        "reason": each.reason or None,
+                        "message": _message(sent.get(step_key(each.step))),
+                    }
                     for each in journey.steps
                 ],
                 "events": [_event(each) for each in connection.execute(course)],
@@ -148,6 +157,13 @@ class JourneyReads:
         query = query.where(columns.tenant == tenant, columns.name == definition).order_by(columns.number)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {row.version: (row.number, row.source) for row in rows}
+
+
+def _message(sent: SentStep | None) -> dict[str, Any] | None:
+    """What became of a step's message by now: where it stands, and why it was not sent."""
+    if sent is None:
+        return None
+    return {"notification_id": sent.notification_id, "state": sent.state, "reason": sent.reason or None}
 
 
 def _report_row(

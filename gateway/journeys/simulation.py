@@ -9,7 +9,7 @@ without providers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +17,7 @@ from gateway import policy
 from gateway.core.facts import Contact, Facts, OptOut
 from gateway.core.journey_events import StepResult
 from gateway.core.notifications import Case, Category, Notification, Step
+from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
 from gateway.core.verdicts import VerdictKind
 from gateway.journeys.actions import Send
@@ -69,7 +70,10 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class SimulationSetup:
-    """What is the same for every case. ``category`` is that of a template."""
+    """What is the same for every case. ``category`` is that of a template.
+
+    ``consents`` has the categories that need the borrower's consent to the channel, by channel.
+    """
 
     definition: JourneyDefinition
     packs: policy.Packs
@@ -77,6 +81,7 @@ class SimulationSetup:
     category: Callable[[str], str]
     start: datetime
     days: int
+    consents: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def end(self) -> datetime:
@@ -208,6 +213,7 @@ class _Course:
             route=tuple(Step(each) for each in route),
             category=Category(self._setup.category(send.template)),
             accepted_at=now,
+            expires_at=expires,
         )
         self._sent[send.key] = SentStep(notification.id, now, State.ACCEPTED)
         self._offer(_RoutedMessage(notification, send, expires), now)
@@ -216,29 +222,39 @@ class _Course:
         """Ask the policy about the message's channel now; hand it over, wait, or go on to the next channel."""
         if self._sent[message.send.key].state in (State.CANCELLED, State.EXPIRED):
             return
-        channel = message.notification.route[message.place].channel
+        if now >= message.expires:
+            self._outcome(message, State.EXPIRED, now)
+            return
+        channel, setup = message.notification.route[message.place].channel, self._setup
+        category, borrower = message.notification.category, message.notification.borrower
         facts = Facts(
             contacts=tuple(self._person.contacts),
             holds=tuple(holds_of(self._record, now)),
             opt_outs=tuple(self._person.opt_outs),
+            channel_consents=frozenset({(channel, category)} if setup.assumed.consents(borrower.id, channel) else ()),
             case_closed=ended_by(self._record) is not None,
         )
         verdict = policy.decide(
-            message.notification, channel, facts, self._setup.packs, now, address_digest=message.address(channel)
+            message.notification,
+            channel,
+            facts,
+            setup.packs,
+            now,
+            consent_categories=setup.consents.get(channel, frozenset()),
+            address_digest=message.address(channel),
         )
         if verdict.kind is VerdictKind.SEND:
             self._hand_over(message, channel, now)
             return
         rule = next((each for each in verdict.rules if each.reason is verdict.reason), None)
-        authority = rule.authority if rule is not None else ""
+        if verdict.reason is PolicyReason.EXPIRES_FIRST:  # what it would have had to wait for says more
+            rule = next((each for each in verdict.rules if each.verdict is VerdictKind.DEFER), rule)
+        reason, authority = (rule.reason, rule.authority) if rule is not None else (verdict.reason, "")
         day = now.astimezone(zone_of(self._record)).date().isoformat()
-        self._result.not_sent[(day, str(verdict.kind), str(verdict.reason), authority)] += 1
+        self._result.not_sent[(day, str(verdict.kind), str(reason), authority)] += 1
         if verdict.kind is VerdictKind.DEFER and verdict.until is not None:
-            if verdict.until >= message.expires:
-                self._outcome(message, State.EXPIRED, now)
-            else:
-                self._state(message, State.DEFERRED)
-                self._person.at(verdict.until, lambda at: self._offer(message, at))
+            self._state(message, State.DEFERRED)
+            self._person.at(verdict.until, lambda at: self._offer(message, at))
         elif verdict.kind is VerdictKind.SUPPRESS:
             self._next_channel(message, State.SUPPRESSED, now)
         else:

@@ -7,8 +7,12 @@ Two ledgers on one PostgreSQL, in turns, and the median of the rounds after the 
 and the pages of index and table that are read, as EXPLAIN (ANALYZE, BUFFERS) counts them. Of all that follows
 (claiming, reading the facts, deciding, writing with its events): pages of all tables and indexes, as the server counts
 them. Of both: microseconds of processor, the server's, and of the second this process's as well. No message is
-accepted, which is the path's cost. The pages of the table are shown and don't count: they are where there was room for
-the due rows, which differs from round to round. The copies are made by the database; a million take minutes and 3 GB.
+accepted, which is the path's cost. The copies are made by the database; a million take minutes and 3 GB.
+
+Exit status 1 where rows or processor time are more than 1.2 times as much. Pages are shown for what they say: the
+indexes of a million are a level deeper, which is a page more for each of some ten look-ups; and VACUUM leaves the
+entries of done journeys in the index of a large table until two per cent of its pages have some (PostgreSQL 14's
+bypass), so that the scan reads past them.
 """
 
 from __future__ import annotations
@@ -93,7 +97,7 @@ def main() -> None:
         for kind in KINDS:
             figures = ", ".join(f"{each[kind]:.3f} beside {number:,}" for number, each in found.items())
             print(f"{kind:20} {figures}: {ratios[kind]:.2f}")
-    judged = max(ratio for kind, ratio in ratios.items() if kind != "find_table_pages")
+    judged = max(ratio for kind, ratio in ratios.items() if not kind.endswith("pages"))
     raise SystemExit(0 if judged <= _MOST_RATIO else 1)
 
 

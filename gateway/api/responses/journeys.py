@@ -203,11 +203,18 @@ class GateOut(BaseModel):
     approvals: list[GateApprovalOut]
 
 
+class JourneyMessageOut(BaseModel):
+    notification_id: str
+    state: str
+    reason: str | None
+
+
 class JourneyStepOut(BaseModel):
     step: str
     at: datetime
     result: str
     reason: str | None
+    message: Annotated[JourneyMessageOut | None, Field(description="What became of its message by now.")]
 
 
 class JourneyEventOut(BaseModel):

@@ -77,7 +77,9 @@ async def show_course(
         each: "take_up" if each == "reopen" and found["reason"] != JourneyReview.GATE_LAPSED else each for each in acts
     }
     gate = await persons.gate(session.user.tenant, journey_id) if found["gate"] else None
+    messages = {each["step"]: each["message"] for each in found["steps"]}
     values = {"session": session, "journey": found, "gate": gate, "acts": label, "who": who, "sentence": _sentence_key}
+    values["messages"] = messages
     return pages_of(request).respond(request, "journey_course.html", values)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from channels import registry
 from gateway import policy
 from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
@@ -101,9 +102,10 @@ def run(job: SimulationJob) -> SimulationResult:
         return SimulationResult(error="simulation_no_template", detail=", ".join(missing))
     packs, assumed = policy.load_packs(Path(job.policies)), Assumptions()
     start = latest_instant(records) if job.portfolio == "file" else job.now.astimezone(latest_instant(records).tzinfo)
+    consents = {name: each.profile.consent_categories for name, each in registry.discover().items()}
     views = []
     for definition in definitions:
-        setup = SimulationSetup(definition, packs, assumed, job.categories.__getitem__, start, job.days)
+        setup = SimulationSetup(definition, packs, assumed, job.categories.__getitem__, start, job.days, consents)
         views.append(view(simulate(setup, records), assumed, contacts=False))
     return SimulationResult(tuple(views), tuple(bad[:_SHOWN]), len(bad))
 

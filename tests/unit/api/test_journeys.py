@@ -60,6 +60,7 @@ async def test_from_a_text_to_an_approved_legal_step(gateway: Gateway, client: C
     await run_journeys(gateway)
     course = (await client.get(act)).json
     assert (course["state"], course["reason"]) == ("exited", "completed")
+    assert course["steps"][0]["message"] == {"notification_id": sent[0]["id"], "state": "sent", "reason": None}
     kinds = [each["kind"] for each in course["events"]]
     assert kinds.count("case.legal_step_approved") == 1
     lines = (await client.get(f"{base}/gated/report")).json["lines"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,13 +12,17 @@ from typing import Any
 import pytest
 
 from channels.base import Accepted, Message, ProviderReason, TransientFailure
+from gateway.app import serving
+from gateway.app.app import Gateway
+from gateway.app.settings import Settings
 from gateway.journeys.assumptions import Assumptions
 from gateway.journeys.cases import CaseRecord, Payment
 from gateway.journeys.definition import parse
 from gateway.journeys.simulation import SimulationSetup, simulate
-from tests.support.api_gateway import open_api_gateway
+from tests.support.api_gateway import PROVIDERS, open_api_gateway
 from tests.support.journey_cases import DAY, FOLDER, START, snapshot
-from tests.support.journey_engine import JourneyEngine, MadeContact, RecordingProvider, by_hand, publish
+from tests.support.journey_comparison import compare
+from tests.support.journey_engine import JourneyEngine, MadeContact, RecordingProvider, by_hand, by_workers, publish
 from tests.support.policy_cases import PACKS
 
 _ACCOUNTS, _DAYS = 60, 45
@@ -72,6 +77,43 @@ async def test_the_engine_makes_the_simulated_contacts_in_their_order(tmp_path: 
     assert any("min_gap" in each for each in expected.not_sent)
     assert len(contacts) > 2 * _ACCOUNTS
     assert {"paid", "plan_agreed"} <= set(expected.exits)
+
+
+async def test_the_workers_of_a_gateway_make_the_simulated_contacts(tmp_path: Path, redis_url: str) -> None:
+    """Twenty accounts over twelve days, by scanners and workers, on a clock that jumps by ten minutes at most."""
+    tick = timedelta(minutes=10)
+    setup = SimulationSetup(parse(SOURCE), PACKS, OUTCOMES, _category, START, 12)
+    expected = simulate(setup, records()[:20])
+    engine, stop, found = JourneyEngine(setup, SOURCE, records()[:20], _PROVIDERS, tick), asyncio.Event(), []
+    settings = Settings(data_dir=tmp_path, redis_url=redis_url, providers=PROVIDERS, relay_seconds=0.01, metrics_port=0)
+
+    async def ready(gateway: Gateway) -> None:
+        try:
+            await engine.run(gateway, by_workers)
+            found.append(await engine.steps())
+        finally:
+            stop.set()
+
+    await serving.serve(settings, api=False, worker=True, stop=stop, ready=ready, clock=engine.clock)
+    contacts = [MadeContact(each.at, each.case_id, each.step, each.channel) for each in expected.contacts]
+    compared = compare(contacts, engine.found, 3 * tick)
+    assert compared.same, compared
+    assert found == [expected.steps]
+    assert len(contacts) > 20
+
+
+def test_a_difference_is_named() -> None:
+    """A contact that is missing, one too many, another order for a case or among cases, and another instant."""
+    one, two = MadeContact(START, "C-1", "remind", "sms"), MadeContact(START + DAY, "C-1", "offer", "email")
+    other = MadeContact(START + DAY, "C-2", "remind", "sms")
+    assert compare([one, two, other], [one, two, other], timedelta(0)).same
+    assert compare([one, two], [one], timedelta(0)).missing == ["C-1 offer email"]
+    assert compare([one], [one, other], timedelta(0)).extra == ["C-2 remind sms"]
+    late = replace(one, at=START + 2 * DAY)
+    swapped = compare([one, two, other], [two, other, late], DAY)
+    assert (swapped.other_order_of_a_case, swapped.most_seconds_late) == (["C-1"], 2 * DAY.total_seconds())
+    assert len(swapped.other_instant) == 1
+    assert compare([one, other], [other, one], timedelta(0)).other_order_among_cases == 1
 
 
 @pytest.mark.parametrize("moment", ["before dispatch", "between decision and hand-off"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -93,6 +94,19 @@ def test_a_message_goes_where_the_borrower_has_an_address() -> None:
     found = simulate(setup, [CaseRecord("C-1", snapshot(borrower=borrower))])
     assert [(each.step, each.channel) for each in found.contacts] == [("offer", "email")]
     assert found.steps == {("remind", "rejected"): 1, ("offer", "sent"): 1}
+
+
+def test_a_channel_that_asks_for_consent_has_it_where_it_is_assumed() -> None:
+    """Nobody by default, for a portfolio does not say; then the next channel of the route is tried at once."""
+    addresses = {"whatsapp": "+12025550123", "email": "b@example.com"}
+    borrower = replace(snapshot().borrower, addresses=addresses)
+    asks = {"whatsapp": frozenset({"collections"})}
+    definition = parse(SHORT.replace('route = ["sms"]', 'route = ["whatsapp", "email"]'))
+    setup = SimulationSetup(definition, PACKS, NOBODY_ANSWERS, lambda name: "collections", START, 2, asks)
+    for consented, channel in (({}, "email"), ({"whatsapp": 1.0}, "whatsapp")):
+        assumed = msgspec.structs.replace(NOBODY_ANSWERS, consented=consented)
+        found = simulate(replace(setup, assumed=assumed), [CaseRecord("C-1", snapshot(borrower=borrower))])
+        assert [each.channel for each in found.contacts] == [channel]
 
 
 def replace_chances(**changes: float) -> Assumptions:

@@ -75,6 +75,17 @@ async def test_a_viewer_sees_where_cases_are_and_what_happened(gateway: Gateway)
             assert answer.status == 404
 
 
+async def test_a_course_says_why_a_message_was_not_sent(gateway: Gateway) -> None:
+    """The step was done and its message accepted; an opt-out before the hand-over stopped it."""
+    [journey] = await gateway.journeys.reads.listed("acme", limit=10)
+    await gateway.path.borrowers.add_opt_out("acme", "B-1", None, None, "lender", "key:1")
+    await gateway.path.pipeline.dispatch(await gateway.path.store.due(NOW, 10))
+    async with serving(app_of(gateway)) as url, await _visitor(gateway, url, "viewer") as visitor:
+        course = await _text(visitor, f"/journeys/course/{journey['id']}")
+    assert '<span class="tag">Blocked</span>' in course
+    assert "Borrower opted out" in course
+
+
 async def test_an_approver_pauses_with_a_reason(gateway: Gateway) -> None:
     """The act is in the course, with who and why; without a reason nothing is done."""
     [journey] = await gateway.journeys.reads.listed("acme", limit=10)
