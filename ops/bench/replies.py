@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import structlog
 
@@ -34,6 +33,7 @@ from gateway.replies.understanding import load_interpreter
 from tests.support.api_gateway import open_api_gateway, request
 from tests.support.ledgers import NOW
 
+ROOT = Path(__file__).parents[2]
 _LEAST_A_SECOND = 200
 _TOKEN = "ab" * 16  # of tests.support.api_gateway's provider
 _POLICIES = ROOT / "templates" / "policies"
