@@ -38,7 +38,9 @@ def know_address(connection: Connection, key: AddressKey, **values: Any) -> None
     if not _locked(connection, here):
         tenant, channel, digest = key
         names = {"tenant": tenant, "channel": channel, "digest": digests_of(connection).current(digest)}
-        connection.execute(insert_new(connection, addresses), [names])
+        made = insert_new(connection, addresses).returning(addresses.c.digest)
+        if connection.execute(made, [{**names, **values}]).first() is not None:
+            return
     connection.execute(update(addresses).where(here).values(**values))
 
 

@@ -232,7 +232,8 @@ def recorded(
     values: dict[str, Any] = {
         "due_at": now + LINK_LASTS if identifies else None,
         "answers": found.answers + answered,
-        "arm": "holdout" if decision.reason is AssistantReason.HOLDOUT else "assistant",
+        # The first one: a case is counted there whatever share is set later.
+        "arm": found.arm or ("holdout" if decision.reason is AssistantReason.HOLDOUT else "assistant"),
         "asked": IDENTITY if identifies else asks,
         "asked_reply": reply_id if decision.asks or _undoable(decision) else "",
     }

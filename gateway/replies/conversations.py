@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from gateway.core.conversations import ConversationState, Handler, Turn, after_reply
-from gateway.core.notifications import new_id
 from gateway.core.understanding import Understanding, Urgency
 from gateway.storage.accept import insert_new
 from gateway.storage.conversation_tables import conversations
@@ -16,27 +15,34 @@ from gateway.storage.conversation_tables import conversations
 Key = tuple[str, str, str]  # tenant, borrower, case
 
 
-def conversation_for(connection: Connection, key: Key, reply: dict[str, Any], now: datetime) -> str:
-    """The id of the conversation that a reply belongs to, which is made where there is none."""
+def conversation_of(connection: Connection, key: Key) -> str:
+    """The id of the conversation that a reply belongs to; "" where there is none yet."""
+    tenant, borrower_id, case_id = key
+    mine = and_(conversations.c.tenant == tenant, conversations.c.borrower_id == borrower_id)
+    query = select(conversations.c.id).where(mine, conversations.c.case_id == case_id)
+    return str(connection.execute(query).scalar() or "")
+
+
+def open_conversation(
+    connection: Connection, key: Key, reply: dict[str, Any], said: Understanding, now: datetime
+) -> bool:
+    """Make the conversation with its first reply, whose ``conversation_id`` it has; False: another reply just did."""
     tenant, borrower_id, case_id = key
     new = {
-        "id": new_id("cnv", now),
+        "id": reply["conversation_id"],
         "tenant": tenant,
         "borrower_id": borrower_id,
         "case_id": case_id,
-        "state": ConversationState.ANSWERED,
-        "handler": Handler.ASSISTANT,
+        **values_of(after_reply(Turn(), said, now)),
         "channel": reply["channel"],
         "reply_id": reply["id"],
         "replied_at": now,
         "intent": reply["intent"],
         "opened_at": now,
+        "revision": 1,
     }
-    connection.execute(insert_new(connection, conversations), [new])
-    mine = and_(conversations.c.tenant == tenant, conversations.c.borrower_id == borrower_id)
-    return str(
-        connection.execute(select(conversations.c.id).where(mine, conversations.c.case_id == case_id)).scalar_one()
-    )
+    made = insert_new(connection, conversations).returning(conversations.c.id)
+    return connection.execute(made, [new]).first() is not None
 
 
 def take_up(connection: Connection, identifier: str, reply: dict[str, Any], said: Understanding, now: datetime) -> None:

@@ -8,14 +8,15 @@ may stand anywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from gateway.replies.normalisation import CJK
 
 # How far the parts of a phrase may be apart; our choice.
 _WORDS_APART, _CHARACTERS_APART = 4, 6
-# A shorter word has too many neighbours that are words, too; our choice.
+# A shorter word has too many neighbours that are words, too, but for two letters that are swapped; our choice.
 _SHORTEST_CORRECTED = 5
+_SHORTEST_SWAPPED = 4
 
 _SPECIAL = re.compile(r"([()|…*$])")
 _CJK = re.compile(f"[{CJK}]")
@@ -38,8 +39,9 @@ def _expression(phrase: str, normalise: Callable[[str], str]) -> str:
         if part == "(":
             made.append("(?:")
         elif part == "…":
-            apart = rf"(?: [^|\s]+){{0,{_WORDS_APART}}}" + " " * (following not in ("", ")", "|"))
-            made.append(f"[^|]{{0,{_CHARACTERS_APART}}}" if chinese else apart)
+            # A group of its own: a negation in it counts.
+            apart = rf"((?: [^|\s]+){{0,{_WORDS_APART}}})" + " " * (following not in ("", ")", "|"))
+            made.append(f"([^|]{{0,{_CHARACTERS_APART}}})" if chinese else apart)
         elif part == "*":
             made.append(r"[^|\s]*")
         elif part == "$":
@@ -48,7 +50,10 @@ def _expression(phrase: str, normalise: Callable[[str], str]) -> str:
             made.append(part)
         else:
             before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and bool(part.strip()))
-            made.append(before + re.escape(normalise(part)) + after)
+            words = normalise(part)
+            if chinese and words:  # the normal form has a space between scripts: "send 错"
+                before, after = before or " ?" * words[0].isascii(), after or " ?" * words[-1].isascii()
+            made.append(before + re.escape(words) + after)
     if made.count("(?:") != made.count(")") or not any(map(str.isalnum, phrase)):
         raise ValueError(f"the phrase {phrase!r} can't be read: its brackets don't match, or it has no words")
     return f"(?:{''.join(made)})" if chinese else rf"(?<!\S)(?:{''.join(made)})(?!\S)"
@@ -60,7 +65,8 @@ class SpellingCorrector:
     def __init__(self, words: Collection[str], correct: Collection[str]) -> None:
         """``words`` are those that matter; ``correct`` are others that are words themselves and stay as they are."""
         self._words = frozenset(each for each in words if len(each) >= _SHORTEST_CORRECTED)
-        self._known = self._words.union(correct)
+        self._short = frozenset(each for each in words if len(each) == _SHORTEST_SWAPPED)
+        self._known = self._words.union(correct, self._short)
         self._near: dict[str, list[str]] = {}
         for word in sorted(self._words):
             for shortened in {word, *_shortened(word)}:
@@ -71,8 +77,10 @@ class SpellingCorrector:
         return " ".join(map(self._corrected, text.split(" ")))
 
     def _corrected(self, word: str) -> str:
-        if len(word) < _SHORTEST_CORRECTED or word in self._known or not word.isascii() or not word.isalpha():
+        if len(word) < _SHORTEST_SWAPPED or word in self._known or not word.isascii() or not word.isalpha():
             return word
+        if len(word) < _SHORTEST_CORRECTED:
+            return next((each for each in _swapped(word) if each in self._short), word)
         for candidate in (word, *_shortened(word)):
             for near in self._near.get(candidate, ()):
                 if near[0] == word[0] and is_one_slip(word, near):
@@ -82,6 +90,12 @@ class SpellingCorrector:
 
 def _shortened(word: str) -> list[str]:
     return [word[:at] + word[at + 1 :] for at in range(len(word))]
+
+
+def _swapped(word: str) -> Iterator[str]:
+    """The word with two neighbouring letters swapped, but for the first one."""
+    for at in range(1, len(word) - 1):
+        yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
 
 def is_one_slip(one: str, other: str) -> bool:

@@ -25,6 +25,13 @@ _NO_LANGUAGE = frozenset({"intents.toml", "traditional.toml"})
 # These take effect or are answered when they come, by templates/policies/replies.toml.
 _ANSWERED = (Intent.START, Intent.HELP)
 _RULE_KEYS = frozenset({"id", "intent", "hold", "reason", "source", "phrases", "unless", "always"})
+_PLAIN_KEYS = frozenset({"id", "intent", "reason", "phrases", "never"})
+# What plain words may say: its answers are read back and confirmed, or a person reads the reply.
+PLAIN = frozenset({Intent.PAID, Intent.PLAN})
+_EITHER_OR = re.compile(r"(.)[不没唔冇]\1")
+_DISGUISED = re.compile(r"\b(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{4,}\b")  # letters as digits: wr0ng, su1c1de
+_AS_LETTERS = str.maketrans("013457", "oieast")
+_LONGEST_PLAIN = 160  # characters; longer replies say several things. Our choice, as of the weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,19 @@ class IntentConsequence:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainRule:
+    """Plain words for a harmless intent. With a word of ``never`` anywhere in the reply it doesn't hold."""
+
+    id: str
+    intent: Intent
+    phrases: re.Pattern[str]
+    never: re.Pattern[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Language:
     rules: Sequence[SafetyRule]
+    plain: Sequence[PlainRule]
     negations: re.Pattern[str] | None  # that end where the words begin
     idioms: re.Pattern[str] | None  # that mean nothing of what their words say
 
@@ -80,12 +98,18 @@ class SafetyRules:
     correct: SpellingCorrector
     version: str
 
+    @property
+    def negations(self) -> Sequence[re.Pattern[str]]:
+        """Those of all languages: a borrower may mix them, and languages share words."""
+        return [each.negations for each in self.languages.values() if each.negations is not None]
+
     def hits(self, text: str) -> tuple[list[SafetyHit], list[SafetyHit]]:
         """The hits, in the order of their intents, and those that are only mentioned: negated or quoted."""
         whole = self._readings(self.normalise(text))
         outside = self._readings(self.normalise.outside_quotes(text))
         found: dict[str, SafetyHit] = {}
         mentioned: dict[str, SafetyHit] = {}
+        negations = self.negations
         for language in self.languages.values():
             for rule in language.rules:
                 for reading in whole:
@@ -93,28 +117,62 @@ class SafetyRules:
                     if match is None:
                         continue
                     hit = SafetyHit(rule, match)
-                    stated = rule.always or any(_search(rule, language, each, stated=True) for each in outside)
+                    stated = rule.always or any(_search(rule, language, each, negations) for each in outside)
                     (found if stated else mentioned).setdefault(rule.id, hit)
         return _ordered(found.values()), _ordered(mentioned.values())
+
+    def plain(self, text: str) -> PlainRule | None:
+        """The rule of plain words that holds; None where none does, or several intents are said."""
+        words = self.normalise(text)
+        if len(words) > _LONGEST_PLAIN:
+            return None
+        readings, negations = self._readings(words), self.negations
+        found = [
+            rule
+            for language in self.languages.values()
+            for rule in language.plain
+            if any(_says(rule, each, negations) for each in readings)
+        ]
+        return found[0] if len({each.intent for each in found}) == 1 else None
 
     def _readings(self, words: str) -> list[str]:
         """The text as written, with its misspellings corrected, and without its marks."""
         readings = [words, self.correct(words)]
+        if _DISGUISED.search(words):
+            readings.append(self.correct(_DISGUISED.sub(lambda each: each.group().translate(_AS_LETTERS), words)))
         if "|" in words:
             readings.append(self.normalise(words.replace("|", " ")))
         return list(dict.fromkeys(readings))
 
 
-def _search(rule: SafetyRule, language: _Language, text: str, *, stated: bool = False) -> str | None:
-    """What ``rule`` finds in ``text``; with ``stated`` only what isn't negated."""
+def _search(rule: SafetyRule, language: _Language, text: str, negations: Sequence[re.Pattern[str]] = ()) -> str | None:
+    """What ``rule`` finds in ``text``; with ``negations`` only what isn't negated."""
     if rule.unless is not None:
         text = rule.unless.sub(" | ", text)
     if not rule.always and language.idioms is not None:
         text = language.idioms.sub(" | ", text)
     for match in rule.phrases.finditer(text):
-        if not stated or language.negations is None or not language.negations.search(text[: match.start()]):
+        if not _negated(match, negations):
             return match.group()
     return None
+
+
+def _says(rule: PlainRule, text: str, negations: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a rule of plain words holds for a text."""
+    if rule.never is not None and rule.never.search(text):
+        return False
+    return any(not _negated(each, negations) for each in rule.phrases.finditer(text))
+
+
+def _negated(match: re.Match[str], negations: Sequence[re.Pattern[str]]) -> bool:
+    """Whether a negation ends right before what was found, or where one of its gaps ends: 我老公 没有 去世."""
+    text = match.string
+    for start, end in ((0, match.start()), *(match.span(at) for at in range(1, match.re.groups + 1))):
+        # Of "is it or isn't it" (是不是, 有没有) nothing is negated.
+        before = _EITHER_OR.sub("|", text[start:end]) if end > start else ""
+        if before and any(each.search(before) for each in negations):
+            return True
+    return False
 
 
 def _ordered(hits: Iterable[SafetyHit]) -> list[SafetyHit]:
@@ -137,7 +195,10 @@ def load_safety(folder: Path) -> SafetyRules:
         try:
             rules = [_rule(each, normalise) for each in content["rules"]]
             languages[content["language"]] = _Language(
-                rules, _before(content.get("negations", ()), normalise), _phrases(content, "idioms", normalise)
+                rules,
+                [_plain(each, normalise) for each in content.get("plain", ())],
+                _before(content.get("negations", ()), normalise),
+                _phrases(content, "idioms", normalise),
             )
             if texts := content.get("acknowledgements"):
                 acknowledgements[content["language"]] = {Intent(intent): text for intent, text in texts.items()}
@@ -146,7 +207,8 @@ def load_safety(folder: Path) -> SafetyRules:
         if twice := known.intersection(each.id for each in rules):
             raise ValueError(f"replies/{name}: there is a rule {sorted(twice)[0]} already")
         known.update(each.id for each in rules)
-        words |= words_of((phrase for each in content["rules"] for phrase in each["phrases"]), normalise)
+        every = (*content["rules"], *content.get("plain", ()))
+        words |= words_of((phrase for each in every for phrase in each["phrases"]), normalise)
         correct |= words_of(content.get("correct", ()), normalise)
     try:
         intents = files["intents.toml"]
@@ -187,6 +249,16 @@ def _rule(content: Mapping[str, Any], normalise: Normaliser) -> SafetyRule:
     unless = _phrases(content, "unless", normalise)
     always = bool(content.get("always"))
     return SafetyRule(name, intent, hold, content["reason"], content["source"], phrases, unless, always)
+
+
+def _plain(content: Mapping[str, Any], normalise: Normaliser) -> PlainRule:
+    name = content["id"]
+    if unknown := set(content) - _PLAIN_KEYS:
+        raise ValueError(f"rule {name}: {sorted(unknown)[0]} is not a key of a rule of plain words")
+    intent, phrases = Intent(content["intent"]), compile_phrases(content["phrases"], normalise)
+    if intent not in PLAIN or phrases is None:
+        raise ValueError(f"rule {name}: plain words may say {', '.join(sorted(PLAIN))}, and need phrases")
+    return PlainRule(name, intent, phrases, _phrases(content, "never", normalise))
 
 
 def _phrases(content: Mapping[str, Any], key: str, normalise: Normaliser) -> re.Pattern[str] | None:

@@ -29,7 +29,7 @@ from gateway.core.notifications import Borrower, new_id
 from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import Understanding
-from gateway.replies.conversations import conversation_for, take_up
+from gateway.replies.conversations import conversation_of, open_conversation, take_up
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
@@ -125,21 +125,25 @@ class ReplyStore:
         now: datetime,
     ) -> RecordedReply:
         taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, said.intents, urgency=said.urgency)
-        row = _row(sender, reply, channel, said, now)
+        key = (sender.tenant, sender.borrower.id)
+        of_case = (*key, sender.case_id)
+        known_as = conversation_of(connection, of_case)
+        row = {**_row(sender, reply, channel, said, now), "conversation_id": known_as or new_id("cnv", now)}
         if connection.execute(insert_new(connection, replies).returning(replies.c.id), [row]).first() is None:
             return taken
-        key = (sender.tenant, sender.borrower.id)
-        conversation = conversation_for(connection, (*key, sender.case_id), row, now)
-        connection.execute(update(replies).where(replies.c.id == row["id"]).values(conversation_id=conversation))
+        if not known_as and not open_conversation(connection, of_case, row, said, now):
+            row["conversation_id"] = known_as = conversation_of(connection, of_case)
+            connection.execute(update(replies).where(replies.c.id == row["id"]).values(conversation_id=known_as))
         wrong = Intent.WRONG_PARTY in said.intents
         known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
         know_address(connection, sender.key(channel), **known)
         _tell_addresses(connection, [sender.key(channel)], said.intents, now)
-        what = ChangeRecord("replied", REPLY, said.intent, _detail(row, sender, said, conversation))
+        what = ChangeRecord("replied", REPLY, said.intent, _detail(row, sender, said))
         change = _Change(said, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
         stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
         change_borrower(connection, self._rules, key, what, change, now, stop)
-        take_up(connection, conversation, row, said, now)
+        if known_as:
+            take_up(connection, known_as, row, said, now)
         return replace(taken, new=True, stopped=change.stopped)
 
 
@@ -164,10 +168,10 @@ def _row(sender: _Sender, reply: Reply, channel: str, said: Understanding, now: 
     }
 
 
-def _detail(row: dict[str, Any], sender: _Sender, said: Understanding, conversation: str) -> dict[str, Any]:
+def _detail(row: dict[str, Any], sender: _Sender, said: Understanding) -> dict[str, Any]:
     return {
         "reply_id": row["id"],
-        "conversation_id": conversation,
+        "conversation_id": row["conversation_id"],
         "channel": row["channel"],
         "address_digest": sender.digest,
         "intent": said.intent,

@@ -1,4 +1,4 @@
-"""What a reply is understood to say: keywords and safety rules first, then weights that abstain when unsure.
+"""What a reply is understood to say: keywords, safety rules, plain words, then weights that abstain when unsure.
 
 What a rule finds is never taken back.
 
@@ -41,6 +41,8 @@ class ReplyInterpreter:
         words = self.safety.normalise(text)
         if not words.strip("| "):
             return self._follow(Intent.OTHER, ())  # marks and emoji alone: a thumb may be a yes, or anything
+        if plain := self.safety.plain(text):
+            return self._follow(plain.intent, (plain.id,))
         intent, confidence = self.weights.classify(words)
         return self._follow(intent, (), confidence)
 

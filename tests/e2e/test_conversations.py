@@ -83,9 +83,9 @@ async def _answered_by_a_person(page: Page, other: Page) -> str:
 async def _promises(running: Running, page: Page, identifier: str) -> None:
     """By a one-time link the borrower shows that it is them; the promise is read back, confirmed, and followed."""
     services = running.gateway.conversations
-    link = await services.links.issue(await services.store.find("acme", identifier))
-    assert link is not None
-    await page.goto(link)
+    issued = await services.links.issue(await services.store.find("acme", identifier))
+    assert issued is not None
+    await page.goto(issued.link)
     await look(page, "verify")
     await page.get_by_role("button").click()
     await expect(page.locator("main")).to_contain_text("A colleague will answer you")  # no case system is configured

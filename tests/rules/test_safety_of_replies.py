@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
-from tests.support.replies import INTERPRETER
+from gateway.replies.safety import load_safety
+from tests.support.replies import INTERPRETER, POLICIES
 
+PACKS = ("default", "cn")
 FOUND = [
     ("再打电话我就跳楼", Intent.DANGER),
     ("再打電話我就跳樓", Intent.DANGER),
@@ -152,3 +156,70 @@ def test_acknowledgements_say_that_they_are_automatic_and_nothing_of_a_debt(loca
         assert not text or "automatic" in text or "自动" in text or "自動" in text
         assert not any(word in text.casefold() for word in ("debt", "owe", "loan", "欠", "债", "債", "还款", "還款"))
     assert "12356" in INTERPRETER.answer(Intent.DANGER, locale, "cn", ("default",))
+
+
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        ("我爸没几天就走了", Intent.DECEASED),  # and this is none
+        ("I am not in prison", Intent.OTHER),  # a French rule has the word, an English negation is before it
+        ("您是不是弄错了，我姓李", Intent.WRONG_PARTY),  # "is it or isn't it" negates nothing
+        ("wr0ng number", Intent.WRONG_PARTY),
+        ("I want to k1ll myself", Intent.DANGER),
+        ("my brother is in jial", Intent.DETAINED),  # two letters swapped in a short word
+        ("please send the form", Intent.OTHER),  # which is no "from"
+        ("你send錯咗", Intent.WRONG_PARTY),  # two scripts in one phrase
+        ("被警方带走了", Intent.DETAINED),
+        ("他已经搬走了", Intent.WRONG_PARTY),
+    ],
+)
+def test_how_words_are_read(text: str, intent: Intent) -> None:
+    """Negation, misspelling, digits for letters and mixed scripts, by the way that rules are matched."""
+    assert intent in INTERPRETER.understand(text, PACKS).intents
+
+
+def test_a_negation_inside_of_a_phrase_counts() -> None:
+    """A husband who has not died is no bereavement, though the rule's words all stand there; a person reads it."""
+    said = INTERPRETER.understand("我老公没有去世", PACKS)
+    assert Intent.DECEASED not in said.intents
+    assert HoldKind.BEREAVEMENT not in said.holds
+    assert said.urgency is Urgency.ROUTINE
+
+
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        ("I already paid", Intent.PAID),
+        ("ＩＴ'S ＢＥＥＮ ＰＡＩＤ", Intent.PAID),
+        ("钱都还清了还发什么", Intent.PAID),
+        ("尋日還咗喇", Intent.PAID),
+        ("can we spread the payments", Intent.PLAN),
+        ("有没有分期方案", Intent.PLAN),
+        ("每個月還一千得唔得", Intent.PLAN),
+        # What is asked, to come, partial, negated, or of something else.
+        ("have I paid this month?", Intent.OTHER),
+        ("once I am paid I will pay you", Intent.OTHER),
+        ("I paid half of it", Intent.OTHER),
+        ("I paid my rent", Intent.OTHER),
+        ("我昨天打了电话给你们", Intent.OTHER),
+        ("等我发了工资就还了", Intent.OTHER),
+        ("我周三之前还清", Intent.OTHER),
+        ("我不想分期", Intent.OTHER),
+        ("cancel my payment plan", Intent.OTHER),
+        ("I paid already and want to die", Intent.DANGER),  # safety is first, as ever
+    ],
+)
+def test_plain_words_for_paid_and_plan(text: str, intent: Intent) -> None:
+    """What is said plainly is understood without the weights; what leaves a doubt is not."""
+    said = INTERPRETER.understand(text, PACKS)
+    assert said.intent is intent or (intent is Intent.OTHER and said.intent not in (Intent.PAID, Intent.PLAN))
+
+
+def test_plain_words_say_harmless_things_only(tmp_path: Path) -> None:
+    """Nothing of safety can be put beside the safety rules, where a mere doubt would turn it off."""
+    for path in (POLICIES / "replies").glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text("utf-8"), "utf-8")
+    with (tmp_path / "en.toml").open("a") as file:
+        file.write('\n[[plain]]\nid = "x"\nintent = "deceased"\nreason = "x"\nphrases = ["dead"]\n')
+    with pytest.raises(ValueError, match=r"en.toml: rule x: plain words may say paid, plan"):
+        load_safety(tmp_path)

@@ -27,6 +27,7 @@ from gateway.app.embedded.valkey import EmbeddedValkey
 from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout
 from gateway.core.conversations import ConversationState, Handler
 from gateway.core.reasons import HoldKind
+from gateway.core.requests import AcceptResult
 from gateway.core.understanding import Urgency
 from gateway.journeys.cases import CaseRecord
 from gateway.storage.conversation_tables import conversations, verifications
@@ -130,6 +131,20 @@ class Line:
 
     async def state_of(self, template: str) -> list[str]:
         return [each.state for each in await self.answers() if each.template == template]
+
+    def phone_of(self, case_id: str) -> str:
+        return f"{self.phone[:-2]}{case_id[-2:]}"
+
+    async def case(self, case_id: str) -> None:
+        """A reminder to a borrower of their own about this case."""
+        body = request()
+        body["borrower"]["id"] = f"B-{case_id}"
+        body["borrower"]["addresses"]["sms"] = self.phone_of(case_id)
+        body["case"] |= {"id": case_id}
+        [taken] = await self.gateway.path.pipeline.accept(
+            self.tenant, [NotificationIn.model_validate(body).incoming(case_id, body)]
+        )
+        assert isinstance(taken, AcceptResult), taken
 
     async def record(self) -> Any:
         """The case's."""
@@ -404,6 +419,33 @@ async def test_a_case_of_the_holdout_is_a_persons(line: Line) -> None:
     await line.writes("我還欠多少錢", "SM1")
     assert (await line.templates() == []) is held
     assert (await line.conversation()).arm == ("holdout" if held else "assistant")
+
+
+async def test_a_share_of_cases_has_no_assistant_and_the_report_compares(line: Line) -> None:
+    """Twelve cases by HTTP: each in the arm of its id, answered or not, paid or not; later settings move none."""
+    line.settings[line.tenant] = AssistantSettings(hours=HOURS, holdout=0.5)
+    held = {f"C-{n}": in_assistant_holdout(line.tenant, f"C-{n}", 0.5) for n in range(10, 22)}
+    for case_id in held:
+        await line.case(case_id)
+        reply = Reply("twilio", f"{line.tenant}-{case_id}", line.phone_of(case_id), "我還欠多少錢")
+        await line.gateway.path.receiver.handle_provider_push("twilio", [], [reply])
+    await line.gateway.conversations.assistant.run_once()
+    answered = {each.case_id for each in await line.answers() if each.template == "reply-identify"}
+    assert answered == {case_id for case_id, without in held.items() if not without}
+    line.settings[line.tenant] = AssistantSettings(hours=HOURS, holdout=0)
+    paid = [case_id for case_id in held if case_id.endswith(("0", "1", "2"))]
+    _, key = await line.gateway.ledger.keys.create(line.tenant, "cases", ["send", "read", "manage"], NOW)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with serving(app_of(line.gateway)) as url, aiohttp.ClientSession(url, headers=headers) as session:
+        for case_id in paid:
+            async with session.post(f"/v1/cases/{case_id}/close", json={"reason": "paid"}) as closed:
+                assert closed.status == 200, await closed.text()
+        async with session.get("/v1/conversations/report") as answer:
+            arms = {each["arm"]: each for each in (await answer.json())["lines"]}
+    for name, without in (("assistant", False), ("holdout", True)):
+        mine = [case_id for case_id, each in held.items() if each is without]
+        assert arms[name]["conversations"] == len(mine)
+        assert arms[name]["paid"]["hits"] == sum(case_id in paid for case_id in mine)
 
 
 async def test_the_holdout_is_always_of_the_same_cases() -> None:
