@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
 
@@ -15,8 +15,11 @@ DATE_STYLES = ("short", "medium", "long", "full")
 
 @lru_cache(maxsize=256)
 def locale_of(name: str) -> Locale:
-    """Parse a locale name. Raises ValueError or UnknownLocaleError."""
-    return Locale.parse(name, sep="-")
+    """Parse a locale name. Raises ValueError, also for a language of which Babel knows nothing."""
+    try:
+        return Locale.parse(name, sep="-")
+    except UnknownLocaleError:  # which is no ValueError
+        raise ValueError(f"no locale: {name}") from None
 
 
 def money(value: Decimal, currency: str, locale: str) -> str:
