@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from gateway.core.bounded_toml import read_toml
+
 # Bounds are our choice: a definition that needs more is several definitions.
 _MOST_CHARACTERS = 100_000
 LONGEST = timedelta(days=400)  # of any duration: a year and some
@@ -219,11 +221,9 @@ def parse(source: str) -> JourneyDefinition:
     if len(source) > _MOST_CHARACTERS:
         raise BadDefinition(f"is longer than {_MOST_CHARACTERS} characters")
     try:
-        document = tomllib.loads(source)
+        document = read_toml(source)
     except tomllib.TOMLDecodeError as error:
         raise BadDefinition(str(error)) from None
-    except RecursionError:
-        raise BadDefinition("is nested too deeply") from None
     return from_document(document)
 
 

@@ -18,6 +18,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
+from gateway.core.bounded_toml import read_toml
 from gateway.templates.language.source import FRAGMENTS, SETTINGS, BadTemplate, TemplateSource
 from gateway.templates.purposes import Purpose, load_purposes
 from gateway.templates.translatable import translatable
@@ -71,7 +72,7 @@ class Folder:
         check(template_id, files)
         where = f"{template_id}/{SETTINGS}"
         try:
-            settings = tomllib.loads(files[SETTINGS])
+            settings = read_toml(files[SETTINGS])
             if error := best_match(self.shape.iter_errors(settings)):
                 raise error
         except tomllib.TOMLDecodeError as error:

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_skeleton
 from babel.numbers import NumberPattern, format_currency, format_decimal
 
@@ -17,8 +17,11 @@ MONEY_STYLES = ("exact", "whole")
 
 @lru_cache(maxsize=256)
 def locale_of(name: str) -> Locale:
-    """Parse a locale name. Raises ValueError or UnknownLocaleError."""
-    return Locale.parse(name, sep="-")
+    """Parse a locale name. Raises ValueError, also for a language of which Babel knows nothing."""
+    try:
+        return Locale.parse(name, sep="-")
+    except UnknownLocaleError:  # which is no ValueError
+        raise ValueError(f"no locale: {name}") from None
 
 
 def money(value: Decimal, currency: str, locale: str, style: str = "exact") -> str:

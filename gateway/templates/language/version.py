@@ -111,7 +111,7 @@ class TemplateVersion:
         for locale in self.locales:
             try:
                 locale_of(locale)
-            except (ValueError, LookupError):
+            except ValueError:
                 problems.append(
                     TemplateProblem(
                         f"{self.id}/{locale}", 0, 0, translatable("is not a language code; write it like en-GB")

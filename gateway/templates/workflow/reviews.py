@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.core.bounded_toml import read_toml
 from gateway.core.states import TemplateState
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.source import SETTINGS
@@ -226,7 +227,7 @@ def _waits(stored: StoredVersion, actor: str, is_newest: bool) -> Waits | None:
 
 def _title(files: Mapping[str, str]) -> str:
     try:
-        return str(tomllib.loads(files.get(SETTINGS, "")).get("title", ""))
+        return str(read_toml(files.get(SETTINGS, "")).get("title", ""))
     except tomllib.TOMLDecodeError:  # of a draft; what is submitted compiles
         return ""
 

@@ -5,11 +5,11 @@ Returns files as an editor sees them, which may still have lint errors. Must not
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from channels.profile import ChannelProfile, Part, Profiles
+from gateway.core.bounded_toml import read_toml
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.workflow.variable_settings import with_settings
 
@@ -30,7 +30,7 @@ def starting_files(plan: NewTemplate, profiles: Profiles, source: Mapping[str, s
     A locale that the source lacks gets the default locale's text, for translation; a channel that it lacks is blank.
     """
     words = source or {SETTINGS: "[variables]\n"}
-    default = tomllib.loads(words[SETTINGS]).get("default_locale", "")
+    default = read_toml(words[SETTINGS]).get("default_locale", "")
     settings = {
         "version": "1",
         "title": plan.title,

@@ -183,3 +183,10 @@ def test_a_toml_error_is_a_bad_template(tmp_path: Path) -> None:
     (tmp_path / "schema.json").write_text((TEMPLATES / "schema.json").read_text("utf-8"))
     with pytest.raises(BadTemplate, match=r"x/template\.toml"):
         Folder.read(tmp_path).sources()
+
+
+@pytest.mark.parametrize("settings", ["a" + ".a" * 40_000 + "=1", "a=" + "{a=" * 5_000, "a=" + "9" * 5_000])
+def test_settings_that_no_parser_takes_are_a_bad_template(settings: str) -> None:
+    """A key of 40,000 parts took a minute; nested tables and endless numbers ended with another error."""
+    with pytest.raises(BadTemplate, match=r"t/template\.toml"):
+        Folder.read(TEMPLATES).source("t", {"template.toml": settings})

@@ -56,6 +56,14 @@ def test_an_integers_example_that_is_none_is_a_finding(example: str) -> None:
     assert "the example of instalments must be a whole number" in [each.detail for each in found]
 
 
+@pytest.mark.parametrize("locale", ["xx-YY", "e", "en_GB", "en-GB-x-a"])
+def test_a_folder_that_names_no_language_is_a_finding(locale: str) -> None:
+    """Also one that is written like a language code and is none; it was answered by 500."""
+    assert "is not a language code; write it like en-GB" in [
+        each.detail for each in _lint("sms.liquid", SMS, locale=locale)
+    ]
+
+
 def test_the_command_asks_the_policy_too() -> None:
     """``gateway template lint`` finds no error in what ships, under the packs of each locale's country."""
     done = CliRunner().invoke(app, ["template", "lint"])
