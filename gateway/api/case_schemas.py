@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.api.schemas import BorrowerIn, Day, Identifier, Instant, Label, RequestModel, Text, example
-from gateway.journeys.cases import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
+from gateway.journeys.cases.cases import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
 
 MOST_CASES = 1000  # of one batch, as of notifications
 _MOST_PARTS = 100  # payments, promises or plans in one item; our choice

@@ -29,8 +29,8 @@ from gateway.api.responses.journeys import CaseBatchOut, CaseStateOut, FedCaseOu
 from gateway.api.schemas import Identifier
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
-from gateway.journeys.case_store import CaseStore, FeedResult
-from gateway.journeys.cases import CaseRecord, Snapshot, ended_by, facts_of, open_promise, standing_plan
+from gateway.journeys.cases.cases import CaseRecord, Snapshot, ended_by, facts_of, open_promise, standing_plan
+from gateway.journeys.cases.store import CaseStore, FeedResult
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
 

@@ -57,7 +57,7 @@ class ConversationCloseIn(RequestModel):
 
 
 class ConversationOut(BaseModel):
-    """``claimed_by``: the actor who answers now. ``awaits_confirmation``: the intent that was read back, or identity."""
+    """``claimed_by``: who answers it now. ``awaits_confirmation``: the intent that was read back, or identity."""
 
     id: str
     borrower_id: str

@@ -13,14 +13,14 @@ from gateway.core.clock import Clock
 from gateway.core.errors import UnknownTemplate
 from gateway.core.journey_events import JourneyReview, StepResult
 from gateway.journeys.acts import JourneyActs
-from gateway.journeys.case_store import CaseStore
+from gateway.journeys.cases.store import CaseStore
 from gateway.journeys.deciding import PathServices
-from gateway.journeys.definition import JourneyDefinition
-from gateway.journeys.definition_store import JourneyDefinitions, Lint
-from gateway.journeys.findings import JourneyFinding
+from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.definitions.findings import JourneyFinding
+from gateway.journeys.definitions.lint import FindTemplate, TemplateFacts, lint
+from gateway.journeys.definitions.migration import JourneyMigration
+from gateway.journeys.definitions.store import JourneyDefinitions, Lint
 from gateway.journeys.history import JourneyEvent
-from gateway.journeys.lint import FindTemplate, TemplateFacts, lint
-from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.reads import JourneyReads
 from gateway.journeys.runner import JourneyRunner
 from gateway.journeys.store import JourneyStore

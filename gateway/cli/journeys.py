@@ -29,7 +29,7 @@ _BASE = "/v1/journey-definitions"
 @app.command("schema")
 def show_schema() -> None:
     """Print the JSON schema of a definition."""
-    from gateway.journeys.definition import schema
+    from gateway.journeys.definitions.definition import schema
 
     typer.echo(json.dumps(schema(), indent=2))
 
@@ -37,7 +37,7 @@ def show_schema() -> None:
 @app.command()
 def lint(file: Source, as_json: AsJson = False) -> None:
     """Check a definition by the built-in templates and the packs in force. Exit status 1 for errors."""
-    from gateway.journeys.lint import lint as check
+    from gateway.journeys.definitions.lint import lint as check
 
     definition, find_template, packs = _read(file), _find_template(), _packs()
     found = check(definition, find_template, packs, datetime.now(UTC))
@@ -72,10 +72,10 @@ def simulate(
     The same files and the same seed give the same bytes.
     """
     from gateway.cli import simulating
-    from gateway.journeys.assumptions import Assumptions, read_assumptions
-    from gateway.journeys.definition import BadDefinition
-    from gateway.journeys.portfolio import latest_instant
-    from gateway.journeys.simulation_view import difference, view
+    from gateway.journeys.definitions.definition import BadDefinition
+    from gateway.journeys.simulation.assumptions import Assumptions, read_assumptions
+    from gateway.journeys.simulation.portfolio import latest_instant
+    from gateway.journeys.simulation.view import difference, view
 
     try:
         assumed = read_assumptions(assume.read_text("utf-8")) if assume is not None else Assumptions()
@@ -266,7 +266,7 @@ def decide(
 
 
 def _read(file: Path) -> Any:
-    from gateway.journeys.definition import BadDefinition, parse
+    from gateway.journeys.definitions.definition import BadDefinition, parse
 
     try:
         return parse(file.read_text("utf-8"))
@@ -287,7 +287,7 @@ def _packs() -> Any:
 def _find_template() -> Any:
     """The built-in templates, as the lint takes them; nothing is compiled."""
     from gateway.app.templates import templates_folder
-    from gateway.journeys.lint import TemplateFacts
+    from gateway.journeys.definitions.lint import TemplateFacts
     from gateway.templates.folder import Folder
 
     found = {}

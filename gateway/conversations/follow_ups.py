@@ -20,8 +20,8 @@ from gateway.core.clock import Clock
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind, Intent
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
-from gateway.journeys.case_store import CaseStore
-from gateway.journeys.cases import CaseRecord, Promise, promise_ends
+from gateway.journeys.cases.cases import CaseRecord, Promise, promise_ends
+from gateway.journeys.cases.store import CaseStore
 
 # A bank transfer takes up to three banking days to be seen; our choice.
 PAYMENT_PAUSE = timedelta(days=3)

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from gateway.core.clock import Clock
 from gateway.core.journey_events import JourneyReview
 from gateway.journeys.actions import Advance, CancelPending, Send, exited
+from gateway.journeys.cases.instalments import for_plan
 from gateway.journeys.claiming import ClaimedJourney
 from gateway.journeys.deciding import Observe, PathServices, cancel_pending_of, decide, enters
 from gateway.journeys.gates import GateClosed, GateView, approved, refused, reopened, view
 from gateway.journeys.history import JourneyEvent, events_of
-from gateway.journeys.instalments import for_plan
 from gateway.journeys.journey import Approval, Journey, JourneyState
 from gateway.journeys.steps import plan_step
 from gateway.journeys.store import JourneyChange, JourneyStore

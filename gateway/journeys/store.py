@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, or_, select, update
 
 from gateway.core.codec import encode
-from gateway.journeys.case_store import is_open
+from gateway.journeys.cases.store import is_open
 from gateway.journeys.claiming import ClaimedJourney, claimed_journeys
 from gateway.journeys.entering import enter_due, enter_named, wake_by_events
 from gateway.journeys.history import JourneyEvent

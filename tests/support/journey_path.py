@@ -15,11 +15,11 @@ from gateway.core.notifications import Category, Notification, new_id
 from gateway.core.requests import AcceptResult, DecidedRequest, NotificationRequest, StepDecision
 from gateway.core.states import PENDING_STATES, State
 from gateway.journeys.acts import JourneyActs
-from gateway.journeys.case_store import CaseStore
-from gateway.journeys.cases import CaseRecord, Payment
+from gateway.journeys.cases.cases import CaseRecord, Payment
+from gateway.journeys.cases.store import CaseStore
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.deciding import PathServices
-from gateway.journeys.definition_store import JourneyDefinitions
+from gateway.journeys.definitions.store import JourneyDefinitions
 from gateway.journeys.history import JourneyEvent
 from gateway.journeys.journey import Journey
 from gateway.journeys.reads import JourneyReads

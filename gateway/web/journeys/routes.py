@@ -12,10 +12,10 @@ from gateway.core.journey_events import JourneyReview
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
-from gateway.journeys.definition import parse
-from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
+from gateway.journeys.cases.instalments import rule_id
+from gateway.journeys.definitions.definition import parse
+from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
-from gateway.journeys.instalments import rule_id
 from gateway.journeys.reads import JourneyReads
 from gateway.web.access import PageRoute, authenticated_form, display_names, message, pages_of, require_role
 from gateway.web.journeys.drawing import draw

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
-from gateway.journeys.case_store import CaseStore
-from gateway.journeys.definition import BadDefinition, parse
-from gateway.journeys.definition_store import JourneyDefinitions, JourneyRefusal
-from gateway.journeys.simulation_view import difference
+from gateway.journeys.cases.store import CaseStore
+from gateway.journeys.definitions.definition import BadDefinition, parse
+from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
+from gateway.journeys.simulation.view import difference
 from gateway.web.access import NotAllowed, PageRoute, checked_form, pages_of, read_body, require_role
 from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, SimulationResult, templates_of
 from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations

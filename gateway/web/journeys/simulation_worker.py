@@ -1,7 +1,7 @@
 """A simulation in a process of its own, which reads a job and writes the result.
 
-The same simulation as the command's (gateway/journeys/simulation.py). It is a process, so that seconds of computing
-hold up no request, and so that it can be stopped; it limits its own memory and time. It stores nothing.
+The same simulation as the command's (gateway/journeys/simulation/simulation.py). It is a process, so that seconds of
+computing hold up no request, and so that it can be stopped; it limits its own memory and time. It stores nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from gateway import policy
 from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import Problem
-from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.case_store import decode_record
-from gateway.journeys.cases import CaseRecord
-from gateway.journeys.definition import BadDefinition, JourneyDefinition, parse
-from gateway.journeys.portfolio import example_portfolio, latest_instant
-from gateway.journeys.simulation import SimulationSetup, simulate
-from gateway.journeys.simulation_view import view
+from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.store import decode_record
+from gateway.journeys.definitions.definition import BadDefinition, JourneyDefinition, parse
+from gateway.journeys.simulation.assumptions import Assumptions
+from gateway.journeys.simulation.portfolio import example_portfolio, latest_instant
+from gateway.journeys.simulation.simulation import SimulationSetup, simulate
+from gateway.journeys.simulation.view import view
 
 EXAMPLE_CASES = 500  # our choice: a second of computing, and a hundred for each jurisdiction
 MOST_CASES = 10_000  # our choice: some ten seconds for 90 days (measured: 1.1 ms a case)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from gateway.journeys.definition_store import JourneyDefinitions
+from gateway.journeys.definitions.store import JourneyDefinitions
 from gateway.storage.database import Database
 from tests.chaos.harness.load import Kind, Note
 

@@ -29,7 +29,7 @@ from gateway.core.conversations import ConversationState, Handler
 from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult
 from gateway.core.understanding import Urgency
-from gateway.journeys.cases import CaseRecord
+from gateway.journeys.cases.cases import CaseRecord
 from gateway.storage.conversation_tables import conversations, verifications
 from gateway.storage.schema import events, notifications, replies, request_bodies
 from tests.support.api_gateway import app_of, open_api_gateway, request, serving

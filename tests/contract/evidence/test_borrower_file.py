@@ -20,8 +20,8 @@ from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file, read_timeline_page
 from gateway.evidence.offline_verifier import FILES, PDFS, check
-from gateway.journeys.case_store import CaseStore
-from gateway.journeys.cases import CaseRecord, Closing
+from gateway.journeys.cases.cases import CaseRecord, Closing
+from gateway.journeys.cases.store import CaseStore
 from gateway.storage.database import Database
 from gateway.web import translations
 from gateway.web.desk.evidence import evidence_files, evidence_pdfs

@@ -14,8 +14,8 @@ from sqlalchemy import select
 from gateway.core.codec import holds_from
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.case_store import CaseStore
-from gateway.journeys.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
+from gateway.journeys.cases.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
+from gateway.journeys.cases.store import CaseStore
 from gateway.retention.erasing import Eraser, RemovalCounts, RetentionPeriods
 from gateway.storage.database import Database
 from gateway.storage.journey_tables import case_records

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
-from gateway.journeys.cases import CaseRecord, Payment
+from gateway.journeys.cases.cases import CaseRecord, Payment
 from gateway.storage.database import Database
 from gateway.storage.schema import webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints

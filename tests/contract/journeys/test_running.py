@@ -17,12 +17,12 @@ from gateway.core.facts import Hold
 from gateway.core.journey_events import StepResult
 from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult, NotificationRequest
-from gateway.journeys.cases import CaseRecord
+from gateway.journeys.cases.cases import CaseRecord
 from gateway.journeys.deciding import PathServices
-from gateway.journeys.definition_store import JourneyRefusal
+from gateway.journeys.definitions.migration import JourneyMigration
+from gateway.journeys.definitions.store import JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.journey import JourneyState
-from gateway.journeys.migration import JourneyMigration
 from gateway.journeys.report import report
 from gateway.journeys.runner import JourneyRunner
 from gateway.storage.database import Database

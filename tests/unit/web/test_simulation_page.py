@@ -17,10 +17,10 @@ import pytest
 from gateway.app.app import Gateway
 from gateway.cli import simulating
 from gateway.identity.sessions import Sessions
-from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.definition import parse
-from gateway.journeys.portfolio import latest_instant
-from gateway.journeys.simulation_view import view
+from gateway.journeys.definitions.definition import parse
+from gateway.journeys.simulation.assumptions import Assumptions
+from gateway.journeys.simulation.portfolio import latest_instant
+from gateway.journeys.simulation.view import view
 from gateway.web.journeys.simulation import calendar
 from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, run
 from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations

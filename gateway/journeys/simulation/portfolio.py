@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from gateway.core.notifications import Borrower
 from gateway.journeys.arms import fraction
-from gateway.journeys.cases import CaseRecord, Snapshot, zone_of
-from gateway.journeys.lint import PLACES
+from gateway.journeys.cases.cases import CaseRecord, Snapshot, zone_of
+from gateway.journeys.definitions.lint import PLACES
 
 _CURRENCIES = {"cn": "CNY", "tw": "TWD", "us": "USD", "uk": "GBP", "in": "INR"}
 _LARGEST = 50_000  # owed, in units of the currency; our choice

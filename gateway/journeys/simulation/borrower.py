@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from gateway.core.facts import Contact, OptOut
-from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.cases import (
+from gateway.journeys.cases.cases import (
     CaseRecord,
     Payment,
     Promise,
@@ -21,6 +20,7 @@ from gateway.journeys.cases import (
     open_promise,
     zone_of,
 )
+from gateway.journeys.simulation.assumptions import Assumptions
 
 _DAY = timedelta(days=1)
 _PROMISED_DAYS = 7  # until the promised day; our choice

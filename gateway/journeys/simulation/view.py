@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.simulation import Simulation
+from gateway.journeys.simulation.assumptions import Assumptions
+from gateway.journeys.simulation.simulation import Simulation
 
 
 def view(result: Simulation, assumed: Assumptions, *, contacts: bool = True) -> dict[str, Any]:

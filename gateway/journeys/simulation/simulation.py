@@ -22,19 +22,19 @@ from gateway.core.states import State
 from gateway.core.verdicts import VerdictKind
 from gateway.journeys.actions import Send
 from gateway.journeys.advance import advance, enter
-from gateway.journeys.assumptions import Assumptions
-from gateway.journeys.case_events import holds_of
-from gateway.journeys.cases import (
+from gateway.journeys.cases.cases import (
     CaseRecord,
     ended_by,
     merged,
     zone_of,
 )
-from gateway.journeys.conditions import enters_at
-from gateway.journeys.definition import JourneyDefinition
+from gateway.journeys.cases.events import holds_of
+from gateway.journeys.definitions.conditions import enters_at
+from gateway.journeys.definitions.definition import JourneyDefinition
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep, answered
 from gateway.journeys.requests import NEXT_CHANNEL, NO_ADDRESS, expires_at, reachable
-from gateway.journeys.simulated_borrower import Reaction, SimulatedBorrower, SimulatedPerson
+from gateway.journeys.simulation.assumptions import Assumptions
+from gateway.journeys.simulation.borrower import Reaction, SimulatedBorrower, SimulatedPerson
 
 _DAY = timedelta(days=1)
 PAYS_AT = timedelta(hours=9)  # after the simulation's day begins, of who pays without any contact; our choice

@@ -1,0 +1,1 @@
+"""Cases as their case systems tell of them: records, payments, promises, plans, each an event."""
