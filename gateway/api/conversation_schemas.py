@@ -57,7 +57,10 @@ class ConversationCloseIn(RequestModel):
 
 
 class ConversationOut(BaseModel):
-    """``claimed_by``: who answers it now. ``awaits_confirmation``: the intent that was read back, or identity."""
+    """``claimed_by``: the actor who answers it now.
+
+    ``awaits_confirmation``: the intent that was read back, or ``identity``: a link or code was sent.
+    """
 
     id: str
     borrower_id: str
