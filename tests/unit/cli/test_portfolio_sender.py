@@ -136,7 +136,7 @@ async def test_a_refused_key_ends_the_run(server: tuple[BatchServer, ApiTarget])
     made, where = server
     problem = {"title": "No valid key", "detail": "Make one.", "errors": [{"pointer": "/a/b", "detail": "no"}]}
     made.next = [lambda items: web.json_response(problem, status=401)] * 3
-    with pytest.raises(CallFailed, match=r"No valid key; Make one\.; a\.b: no"):
+    with pytest.raises(CallFailed, match=r"No valid key. Make one: a\.b: no"):
         await sender.send(rows(5), where)
     assert len(made.batches) == 1
 
