@@ -26,7 +26,8 @@ from gateway.core.states import PENDING_STATES
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey, Key
-from gateway.storage.schema import addresses, deliveries
+from gateway.storage.tables.borrowers import addresses
+from gateway.storage.tables.path import deliveries
 
 
 def know_address(connection: Connection, key: AddressKey, **values: Any) -> None:

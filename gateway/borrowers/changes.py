@@ -21,7 +21,8 @@ from gateway.core.states import PENDING_STATES, State
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
-from gateway.storage.schema import borrowers, deliveries
+from gateway.storage.tables.borrowers import borrowers
+from gateway.storage.tables.path import deliveries
 from gateway.storage.unit_of_work import UnitOfWork
 
 # In an event's detail: the columns of the borrower's row as the change left them.

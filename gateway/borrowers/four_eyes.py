@@ -21,7 +21,7 @@ from gateway.policy import Packs, SharedAct, needs_second_person
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import borrowers
+from gateway.storage.tables.borrowers import borrowers
 
 _STANDS = timedelta(days=7)  # our choice: what nobody took up in a week is proposed again, on the facts of that day
 

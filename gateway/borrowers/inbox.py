@@ -16,8 +16,10 @@ from gateway.core.batcher import Batcher
 from gateway.core.clock import Clock
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
-from gateway.storage.schema import Instant, deliveries, inbox
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.columns import Instant
+from gateway.storage.tables.path import deliveries
 
 _LOCK = 0x1B0C  # any number that no other advisory lock of this database uses
 

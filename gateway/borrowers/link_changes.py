@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from gateway.core.codec import ONE_CLICK, OWN_PAGE
 from gateway.storage.events import borrower_subject
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 
 _MOST_CHANGES, _PER = 30, timedelta(hours=1)  # events of a borrower; our choice: some ten saved forms
 _LOOKED_AT = 100  # of the latest events: a borrower's chain may be long

@@ -19,7 +19,8 @@ from gateway.core.languages import written_language
 from gateway.core.notifications import Notification
 from gateway.storage.database import Database
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import addresses, borrowers, deliveries, notifications, replies
+from gateway.storage.tables.borrowers import addresses, borrowers, replies
+from gateway.storage.tables.path import deliveries, notifications
 
 LONGEST_REPLY = 1_000  # characters that a borrower may write on their page or in the app; our choice, some six SMS
 _MOST_REPLIES, _PER = 10, timedelta(hours=1)  # of a borrower, by whatever way; our choice

@@ -13,7 +13,8 @@ from gateway.core.clock import Clock
 from gateway.core.codec import ONE_CLICK, opt_outs_from
 from gateway.core.facts import OptOut
 from gateway.storage.database import Database
-from gateway.storage.schema import addresses, borrowers, deliveries
+from gateway.storage.tables.borrowers import addresses, borrowers
+from gateway.storage.tables.path import deliveries
 
 _UNDO = timedelta(days=1)  # our choice: who pressed by mistake notices at once; a lender's case system by the next day
 

@@ -20,7 +20,7 @@ from gateway.core.codec import OWN_PAGE, StoredOptOut, chosen_from, encode, opt_
 from gateway.core.facts import ChosenPreferences
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
-from gateway.storage.schema import borrowers
+from gateway.storage.tables.borrowers import borrowers
 
 _NOTHING = ChosenPreferences()
 

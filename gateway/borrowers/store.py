@@ -28,7 +28,8 @@ from gateway.core.reasons import EndReason, HoldKind
 from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, inbox
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.path import deliveries
 from gateway.storage.unit_of_work import UnitOfWork
 
 

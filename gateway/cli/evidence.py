@@ -24,8 +24,11 @@ from gateway.storage.events import (
     link,
     template_subject,
 )
-from gateway.storage.journey_tables import case_records, journey_names, journeys
-from gateway.storage.schema import admin_logs, borrowers, events, notifications, templates, verdicts
+from gateway.storage.tables.borrowers import borrowers
+from gateway.storage.tables.identity import admin_logs
+from gateway.storage.tables.journeys import case_records, journey_names, journeys
+from gateway.storage.tables.path import events, notifications, verdicts
+from gateway.storage.tables.templates import templates
 from gateway.storage.verdicts import references, texts_of, whole_detail
 
 _AT_ONCE = 1000  # rows fetched at a time, so that a large ledger needs no memory; our choice

@@ -9,7 +9,8 @@ from gateway.core.codec import notification_from
 from gateway.core.notifications import Notification
 from gateway.storage.database import Database
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import deliveries, notifications, replies
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.path import deliveries, notifications
 
 _RECENT = 20  # messages of a case that are looked at for its currency; our choice
 

@@ -13,7 +13,8 @@ from gateway.core.codec import instant, notification_from
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import deliveries, events, notifications, replies
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.path import deliveries, events, notifications
 
 _MOST = 200  # replies or events of a conversation that are shown, the latest; our choice
 PREFIX = "conversation_"  # of the kinds of a conversation's events

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, and_, case, exists, func, or_, select
 from gateway.core.conversations import AssistantReason
 from gateway.core.reasons import Intent
 from gateway.replies.evaluation import Proportion
-from gateway.storage.conversation_tables import conversations
 from gateway.storage.database import Database
-from gateway.storage.schema import borrowers, cases, replies
+from gateway.storage.tables.borrowers import borrowers, cases, replies
+from gateway.storage.tables.conversations import conversations
 
 ARMS = ("assistant", AssistantReason.HOLDOUT.value)
 

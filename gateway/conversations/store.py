@@ -18,10 +18,10 @@ from gateway.core.clock import Clock
 from gateway.core.conversations import ConversationState
 from gateway.core.reasons import Intent
 from gateway.storage.accept import insert_new
-from gateway.storage.conversation_tables import conversations
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, borrower_subject
-from gateway.storage.schema import borrowers, replies
+from gateway.storage.tables.borrowers import borrowers, replies
+from gateway.storage.tables.conversations import conversations
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from gateway.conversations.store import Act, ConversationStore
 from gateway.core.clock import Clock
 from gateway.core.conversations import ConversationState, Handler, VerificationResult
 from gateway.core.reasons import Intent
-from gateway.storage.conversation_tables import verifications
 from gateway.storage.database import Database
+from gateway.storage.tables.conversations import verifications
 
 LINK_LASTS = timedelta(minutes=30)  # our choice: long enough to find the message, short enough for a lost phone
 PERSON_WITHIN = timedelta(days=1)  # where it comes to nothing; the ordinary clock of replies/intents.toml

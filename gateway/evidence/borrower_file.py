@@ -19,20 +19,13 @@ from gateway.core.notifications import Notification
 from gateway.evidence.offline_verifier import SEALED, dump
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject, case_subject, template_subject
-from gateway.storage.journey_tables import case_records
 from gateway.storage.messages import opened
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import (
-    borrowers,
-    deliveries,
-    events,
-    messages,
-    notifications,
-    replies,
-    template_editions,
-    templates,
-    users,
-)
+from gateway.storage.tables.borrowers import borrowers, replies
+from gateway.storage.tables.identity import users
+from gateway.storage.tables.journeys import case_records
+from gateway.storage.tables.path import deliveries, events, messages, notifications
+from gateway.storage.tables.templates import template_editions, templates
 from gateway.storage.verdicts import references, texts_of
 
 

@@ -22,7 +22,8 @@ from gateway.core.notifications import Category, Notification
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import addresses, cases, deliveries, events, notifications
+from gateway.storage.tables.borrowers import addresses, cases
+from gateway.storage.tables.path import deliveries, events, notifications
 
 _BATCH = 500  # notifications read at once; our choice
 

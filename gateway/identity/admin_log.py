@@ -24,7 +24,8 @@ from gateway.core.codec import instant
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import ADMIN_ACT, Chain, Event, admin_subject
-from gateway.storage.schema import admin_logs, events
+from gateway.storage.tables.identity import admin_logs
+from gateway.storage.tables.path import events
 
 _log = structlog.get_logger("admin")
 # Denied acts of one actor that one process records: so many at once, and one more each _DENIAL_SECONDS. Our choice: who

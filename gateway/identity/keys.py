@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, insert, select, update
 from gateway.core.signing import Signer
 from gateway.identity.users import Role, User
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, users
+from gateway.storage.tables.identity import api_keys, users
 
 PREFIX = "ndg"
 _ID_BYTES = 6  # names a row; needs no secrecy

@@ -19,7 +19,7 @@ from gateway.identity.oidc import OidcProvider, OidcRefused, OidcSettings, Pendi
 from gateway.identity.users import LONGEST_EMAIL, LONGEST_NAME, Role, User, new_user_id, user_of
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import pending_sign_ins, users
+from gateway.storage.tables.identity import pending_sign_ins, users
 
 _LASTS = timedelta(minutes=10)  # our choice: time for a second factor at the provider
 _BYTES = 32  # of state, nonce and verifier; RFC 7636 section 7.1: at least 256 bits

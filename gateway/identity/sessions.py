@@ -17,7 +17,7 @@ from gateway.core.signing import Signer
 from gateway.identity.users import User, user_of
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import sessions, sign_in_failures, users
+from gateway.storage.tables.identity import sessions, sign_in_failures, users
 
 # NIST SP 800-63B-4 section 2.2.3 (AAL2) allows an hour without activity, and a day altogether; a day's work is ours.
 _IDLE = timedelta(hours=1)

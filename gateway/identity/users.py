@@ -21,7 +21,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import sessions, users
+from gateway.storage.tables.identity import sessions, users
 
 _ID_BYTES = 6  # names a row; needs no secrecy
 _LEAST_PASSWORD = 15  # characters, NIST SP 800-63B-4 section 3.1.1.2, for a password without a second factor

@@ -22,9 +22,11 @@ from gateway.journeys.definitions.definition import JourneyDefinition, parse_pin
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep
 from gateway.journeys.requests import request_key
 from gateway.storage.facts import matching
-from gateway.storage.journey_tables import case_records, journey_versions
-from gateway.storage.schema import borrowers, deliveries, instant_of, replies
 from gateway.storage.statements import StatementTemplate, execute_pipelined
+from gateway.storage.tables.borrowers import borrowers, replies
+from gateway.storage.tables.columns import instant_of
+from gateway.storage.tables.journeys import case_records, journey_versions
+from gateway.storage.tables.path import deliveries
 
 _log = structlog.get_logger("journeys")
 decode_journey = msgspec.json.Decoder(Journey).decode

@@ -24,9 +24,9 @@ from gateway.storage.accept import insert_new
 from gateway.storage.bulk import updating
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.journey_tables import case_records, journey_progress, journeys
-from gateway.storage.schema import events
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.tables.journeys import case_records, journey_progress, journeys
+from gateway.storage.tables.path import events
 
 _ENTRIES = 500  # cases looked at in one transaction; our choice
 _AGAIN = timedelta(hours=1)  # until what can't be read is tried again; our choice

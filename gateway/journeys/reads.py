@@ -23,8 +23,8 @@ from gateway.journeys.report import ReportRow
 from gateway.journeys.requests import CLIENT, journey_of
 from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import FOR_PERSONS, journey_versions, journeys
-from gateway.storage.schema import deliveries, events, notifications
+from gateway.storage.tables.journeys import FOR_PERSONS, journey_versions, journeys
+from gateway.storage.tables.path import deliveries, events, notifications
 
 _MOST_OPEN = 50  # of one borrower's; our choice: a household has a handful
 _MOST_EVENTS = 500  # of one journey's course; our choice: a hundred steps leave some three hundred

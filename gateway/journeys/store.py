@@ -22,8 +22,8 @@ from gateway.journeys.journey import Journey
 from gateway.storage.bulk import updating
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event
-from gateway.storage.journey_tables import case_records, journeys
 from gateway.storage.statements import StatementTemplate, execute_pipelined
+from gateway.storage.tables.journeys import case_records, journeys
 from gateway.storage.tail import Tail
 
 LEASE = timedelta(seconds=60)  # of a claimed journey; our choice: some hundred times as long as a batch takes

@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Connection, func, select, true, type_coerce
 
 from gateway.storage.database import Database
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 from gateway.storage.tail import Tail
 
 MINUTES = 60

@@ -20,7 +20,8 @@ from gateway.core.notifications import new_id
 from gateway.core.states import PENDING_STATES
 from gateway.storage.controls import IN_FORCE, SWITCH_COLUMNS, SWITCH_LOCK, switch_of, switches_from
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, switches
+from gateway.storage.tables.operations import switches
+from gateway.storage.tables.path import deliveries
 
 _FRESH_SECONDS = 1.0  # how old the switches may be that a choice among providers is made by; our choice
 _RECENT = 200  # our choice: a page for people

@@ -20,7 +20,7 @@ from gateway.core.states import State
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.rows import standing_in
-from gateway.storage.schema import dedup_claims, deliveries, notifications
+from gateway.storage.tables.path import dedup_claims, deliveries, notifications
 from gateway.storage.unit_of_work import LockedNotification, UnitOfWork
 
 _MOST = 1000  # at once; our choice: as many as a batch of requests

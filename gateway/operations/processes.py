@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from gateway.core.notifications import new_id
 from gateway.stages.route import ProviderHealth
 from gateway.storage.database import Database
-from gateway.storage.schema import processes
+from gateway.storage.tables.operations import processes
 
 GONE_AFTER = timedelta(seconds=30)  # six beats missed; our choice
 _KEPT = timedelta(days=30)  # of those that ended, so that the last deployment can be told; our choice

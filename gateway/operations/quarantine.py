@@ -23,7 +23,8 @@ from gateway.core.reasons import EndReason
 from gateway.core.states import PENDING_STATES, State
 from gateway.stages.route_rules import Digest, reached, route_rules
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, switches
+from gateway.storage.tables.operations import switches
+from gateway.storage.tables.path import deliveries
 from gateway.storage.unit_of_work import UnitOfWork
 
 _BATCH = 500

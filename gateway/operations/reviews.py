@@ -28,8 +28,9 @@ from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
 from gateway.storage.rows import standing_in
-from gateway.storage.schema import deliveries, events, replies
 from gateway.storage.store import UNREAD_REPLIES
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.path import deliveries, events
 from gateway.storage.unit_of_work import UnitOfWork
 
 # Review reasons that an approval can't resolve, each with the remedy.

@@ -26,7 +26,9 @@ from gateway.core.understanding import Urgency
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, deliveries, unverified_reports
+from gateway.storage.tables.borrowers import unverified_reports
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries
 
 PREFIX = "unv"
 # Of one tenant and reason. Our choice: Gmail blocks a sender of whose mails 0.3 % are complained about, which is 100 an

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, select, update
 from gateway.core.conversations import ConversationState, Handler, Turn, after_reply
 from gateway.core.understanding import Understanding, Urgency
 from gateway.storage.accept import insert_new
-from gateway.storage.conversation_tables import conversations
+from gateway.storage.tables.conversations import conversations
 
 Key = tuple[str, str, str]  # tenant, borrower, case
 

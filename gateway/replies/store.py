@@ -35,7 +35,9 @@ from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import api_keys, deliveries, notifications, replies
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries, notifications
 from gateway.storage.unit_of_work import UnitOfWork
 
 _LONGEST_ID = 128  # the column's

@@ -23,7 +23,8 @@ from gateway.core.codec import instant
 from gateway.core.notifications import new_id
 from gateway.core.private_files import open_private, private_directory
 from gateway.storage.events import link
-from gateway.storage.schema import archives, events
+from gateway.storage.tables.path import events
+from gateway.storage.tables.retention import archives
 from gateway.storage.verdicts import digest_of, references
 
 _SEALED = ("number", "at", "file", "start", "size", "sha256", "first", "last", "subjects", "events", "previous_hash")

@@ -16,8 +16,9 @@ from gateway.retention.archives import ArchiveBatch
 from gateway.retention.legal_holds import held
 from gateway.storage.events import case_subject
 from gateway.storage.facts import matching
-from gateway.storage.journey_tables import case_records, journeys
-from gateway.storage.schema import cases, notifications
+from gateway.storage.tables.borrowers import cases
+from gateway.storage.tables.journeys import case_records, journeys
+from gateway.storage.tables.path import notifications
 
 _HEADS = {"case_records": case_records, "journeys": journeys}
 

@@ -18,19 +18,11 @@ from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import case_records, journeys
 from gateway.storage.rows import NOTIFICATION_BODY
-from gateway.storage.schema import (
-    deliveries,
-    inbox,
-    messages,
-    notifications,
-    receipts,
-    replies,
-    request_bodies,
-    retention_progress,
-    unverified_reports,
-)
+from gateway.storage.tables.borrowers import inbox, replies, unverified_reports
+from gateway.storage.tables.journeys import case_records, journeys
+from gateway.storage.tables.path import deliveries, messages, notifications, receipts, request_bodies
+from gateway.storage.tables.retention import retention_progress
 
 _NO_ADDRESSES = '"addresses":{}'  # in a case's record, once it is erased
 BATCH = 500  # rows in one transaction; our choice: some tenths of a second, so that nobody waits for long

@@ -13,7 +13,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import instant
 from gateway.core.notifications import new_id
 from gateway.storage.database import Database
-from gateway.storage.schema import legal_holds, retention_progress
+from gateway.storage.tables.retention import legal_holds, retention_progress
 
 
 def held(tenant: Any, borrower_id: Any, case_id: Any) -> ColumnElement[bool]:

@@ -25,28 +25,23 @@ from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
-from gateway.storage.conversation_tables import conversations, verifications
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
 from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.schema import (
-    addresses,
+from gateway.storage.tables.borrowers import addresses, borrowers, cases, inbound_messages, inbox, replies
+from gateway.storage.tables.conversations import conversations, verifications
+from gateway.storage.tables.path import (
     attempts,
-    borrowers,
-    cases,
     dedup_claims,
     deliveries,
     events,
-    inbound_messages,
-    inbox,
-    leaving,
     messages,
     notifications,
     receipts,
-    replies,
     request_bodies,
 )
+from gateway.storage.tables.retention import leaving
 from gateway.storage.verdicts import references, texts_of
 
 _HEAD = "notifications"  # the table that a record of a notification begins with

@@ -26,8 +26,8 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.schema import dedup_claims, deliveries, notifications, request_bodies
 from gateway.storage.statements import Statement, StatementTemplate, all_or_nothing, execute_pipelined
+from gateway.storage.tables.path import dedup_claims, deliveries, notifications, request_bodies
 
 # As many are stored in one statement, on the chance that all are new; where they are not, in several. Our choice.
 _MOST_AT_ONCE = 50

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from gateway.core.codec import instant
 from gateway.core.digests import digests_of
-from gateway.storage.schema import addresses, deliveries
+from gateway.storage.tables.borrowers import addresses
+from gateway.storage.tables.path import deliveries
 
 _OPTED_OUT = and_(addresses.c.opted_out_at.is_not(None), addresses.c.opted_in_at.is_(None))
 

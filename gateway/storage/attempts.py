@@ -19,8 +19,8 @@ from gateway.storage.controls import ask_in_force, switches_from
 from gateway.storage.facts import AddressKey, Key, ask_facts, ask_opted_out, facts_from, lock_borrowers
 from gateway.storage.messages import SealedWords, seal_words, storing
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
-from gateway.storage.schema import attempts
 from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.path import attempts
 from gateway.storage.unit_of_work import UnitOfWork
 
 _OWNED_BY = ("tenant", "borrower_id", "case_id")

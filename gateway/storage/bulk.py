@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
 from gateway.storage.body_compression import RequestBody
-from gateway.storage.schema import Instant, microseconds
 from gateway.storage.statements import Statement, document
+from gateway.storage.tables.columns import Instant, microseconds
 
 Row = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.core.controls import Switch, SwitchKind, SwitchScope
-from gateway.storage.schema import instant_of
 from gateway.storage.statements import Rows, Statement, StatementTemplate
+from gateway.storage.tables.columns import instant_of
 
 SWITCH_LOCK = 0x5317C4E5  # any number that nothing else in this database uses for an advisory lock
 SWITCH_COLUMNS = ("id", "kind", "scope", "value", "tenant", "reason", "actor", "since", "until")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select, union_all
 
 from gateway.core.reasons import PolicyReason
-from gateway.storage.schema import deliveries
+from gateway.storage.tables.path import deliveries
 
 # Reasons that end for many borrowers at the same instant; the others end for one borrower alone.
 SHARED_OPENINGS = frozenset(

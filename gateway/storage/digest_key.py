@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select
 
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import digest_key
+from gateway.storage.tables.identity import digest_key
 
 
 async def has_digest_keys(database: Database, written: Mapping[int, str], known: Mapping[int, str]) -> bool:

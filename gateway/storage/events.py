@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
-from gateway.storage.schema import events, verdicts
 from gateway.storage.statements import Statement, execute_pipelined
+from gateway.storage.tables.path import events, verdicts
 from gateway.storage.verdicts import VERDICT, fold, is_view
 
 _HEX_DIGITS = 64  # of a hash that an earlier version wrote

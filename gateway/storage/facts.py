@@ -14,8 +14,8 @@ from gateway.core.codec import channel_consents_from, chosen_from, holds_from, o
 from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
-from gateway.storage.schema import instant_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
+from gateway.storage.tables.columns import instant_of
 
 Key = tuple[str, str]  # (tenant, borrower id), or (tenant, case id)
 # (tenant, channel, address digest). Rows are found by tenant and digest, which channels of one identity share.

@@ -22,8 +22,8 @@ from sqlalchemy import Connection, select
 from channels.base import Content
 from gateway.core.codec import instant
 from gateway.storage.bulk import inserting
-from gateway.storage.schema import attempts, deliveries, messages, notifications
 from gateway.storage.statements import Statement
+from gateway.storage.tables.path import attempts, deliveries, messages, notifications
 
 _RAW_DEFLATE = -zlib.MAX_WBITS  # without zlib's header and checksum, which the database and the chain make superfluous
 _SALT_BYTES = 16  # 128 bits: nobody can try them all

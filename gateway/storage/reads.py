@@ -29,7 +29,8 @@ from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
 from gateway.storage.messages import messages_of
 from gateway.storage.rows import WHOLE_NOTIFICATION, standing_in
-from gateway.storage.schema import attempts, borrowers, deliveries, events, notifications, replies
+from gateway.storage.tables.borrowers import borrowers, replies
+from gateway.storage.tables.path import attempts, deliveries, events, notifications
 from gateway.storage.verdicts import whole_details
 
 _RECENT = 50  # our choice: a page of a borrower's record; the timeline has them all

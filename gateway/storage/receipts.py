@@ -20,8 +20,8 @@ from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
-from gateway.storage.schema import deliveries, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.path import deliveries, receipts
 from gateway.storage.unit_of_work import UnitOfWork
 
 # A literal and not a parameter: only then do the planners use the partial index.

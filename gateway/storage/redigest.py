@@ -19,7 +19,9 @@ from gateway.core.codec import encode, opt_outs_from
 from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.errors import Unavailable
 from gateway.storage.database import Database
-from gateway.storage.schema import addresses, borrowers, deliveries, webhook_endpoints
+from gateway.storage.tables.borrowers import addresses, borrowers
+from gateway.storage.tables.path import deliveries
+from gateway.storage.tables.webhooks import webhook_endpoints
 
 _BATCH = 500  # rows of one transaction; our choice: some ten milliseconds
 # A row that the gateway holds longer is left for the next round. Our choice: well below the second after which

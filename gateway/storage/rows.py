@@ -14,7 +14,8 @@ from gateway.core.deliveries import Delivery
 from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.body_compression import RequestBody, decompressed
-from gateway.storage.schema import Instant, deliveries, instant_of, notifications, request_bodies
+from gateway.storage.tables.columns import Instant, instant_of
+from gateway.storage.tables.path import deliveries, notifications, request_bodies
 
 # States that have the index of ``attention``; on its usual way a message does not pass them. As migration 0021 has it.
 _LOOKED_FOR = {

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from gateway.storage.schema import microseconds
+from gateway.storage.tables.columns import microseconds
 
 Rows = Sequence[Any]
 

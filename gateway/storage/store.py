@@ -24,12 +24,13 @@ from gateway.core.routes import RouteRules
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import OpenReviews, Urgency
 from gateway.storage import accept, attempts, receipts
-from gateway.storage.conversation_tables import conversations
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
-from gateway.storage.schema import deliveries, notifications, replies, unverified_reports
 from gateway.storage.statements import StatementTemplate, execute_pipelined
+from gateway.storage.tables.borrowers import replies, unverified_reports
+from gateway.storage.tables.conversations import conversations
+from gateway.storage.tables.path import deliveries, notifications
 from gateway.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select, text
 
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 
 _SNAPSHOT = text(
     "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,"

@@ -21,8 +21,9 @@ from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.events import Chain, Event
 from gateway.storage.rows import DELIVERY, MUTABLE, NOTIFICATION, delivery_of, notification_of, values_of
-from gateway.storage.schema import deliveries, instant_of, notifications
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.columns import instant_of
+from gateway.storage.tables.path import deliveries, notifications
 
 # The columns of a notification that can change; the others follow them in a row.
 _STANDING = ("id", "state", "reason", "defer_until", "step", "stopped", "event_hash")

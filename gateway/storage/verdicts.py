@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from gateway.storage.schema import verdicts
+from gateway.storage.tables.path import verdicts
 
 VERDICT = "verdict"  # the member of an event's detail
 _OF = "of"  # the member of a reference that has the digest

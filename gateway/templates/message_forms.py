@@ -21,7 +21,10 @@ from gateway.core.provider_templates import ProviderTemplate, Slot, TemplateKey
 from gateway.stages.message_form import FormFacts, WindowKey, choose_form, needs_form, template_key, window_key
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, deliveries, inbound_messages, provider_templates
+from gateway.storage.tables.borrowers import inbound_messages
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries
+from gateway.storage.tables.templates import provider_templates
 from gateway.templates.catalog import Catalog
 
 _slots = msgspec.json.Decoder(list[Slot])

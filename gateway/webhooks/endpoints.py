@@ -13,7 +13,8 @@ from gateway.core.clock import Clock
 from gateway.core.codec import instant
 from gateway.core.notifications import new_id
 from gateway.storage.database import Database
-from gateway.storage.schema import events, webhook_endpoints, webhook_messages
+from gateway.storage.tables.path import events
+from gateway.storage.tables.webhooks import webhook_endpoints, webhook_messages
 
 _OVERLAP = timedelta(hours=24)  # the previous secret also signs for this long; our choice: a working day to change it
 

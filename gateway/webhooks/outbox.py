@@ -19,8 +19,9 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func,
 from gateway.core.notifications import new_id
 from gateway.core.states import WebhookOutcome
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, events, notifications, webhook_endpoints, webhook_messages
 from gateway.storage.statements import StatementTemplate
+from gateway.storage.tables.path import deliveries, events, notifications
+from gateway.storage.tables.webhooks import webhook_endpoints, webhook_messages
 from gateway.storage.tail import Tail
 from gateway.webhooks.types import TEST, body_of, message_id, test_body, type_of
 

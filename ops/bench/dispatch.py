@@ -123,7 +123,7 @@ def arrivals_in_feed(ours: Shape, count: int, used: Used) -> list[float]:
     """As above, for messages whose provider is the ledger itself: by counting rows, interpolated between looks."""
     from sqlalchemy import create_engine, func, select
 
-    from gateway.storage.schema import inbox
+    from gateway.storage.tables.borrowers import inbox
 
     engine = create_engine(ours.database_url)
     times: list[float] = []

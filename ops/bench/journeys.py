@@ -35,7 +35,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
-from gateway.storage.schema import microseconds
+from gateway.storage.tables.columns import microseconds
 from tests.support.journey_cases import DAY, START
 from tests.support.journey_path import JourneyBench
 from tests.support.many_journeys import copy_journeys

@@ -31,9 +31,9 @@ from gateway.stages.route_rules import route_rules
 from gateway.storage.bulk import inserting
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
-from gateway.storage.schema import deliveries
 from gateway.storage.statements import execute_pipelined
 from gateway.storage.store import Store
+from gateway.storage.tables.path import deliveries
 from gateway.templates import Catalog, Lender
 
 TEMPLATES = Path(__file__).parents[2] / "templates"

@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from channels.base import Reply
 from gateway.conversations.assistant_settings import AssistantSettings
-from gateway.storage.journey_tables import journeys
-from gateway.storage.schema import notifications
+from gateway.storage.tables.journeys import journeys
+from gateway.storage.tables.path import notifications
 from tests.support.accessibility import look
 from tests.support.api_gateway import case_body
 from tests.support.browser import PASSWORD, chromium, sign_in, window

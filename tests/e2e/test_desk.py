@@ -20,7 +20,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
 from gateway.evidence.offline_verifier import check
 from gateway.operations.unverified_reports import UnverifiedReports
-from gateway.storage.schema import deliveries
+from gateway.storage.tables.path import deliveries
 from tests.support.accessibility import look
 from tests.support.browser import PASSWORD, chromium, sign_in, window
 from tests.support.whole_gateway import REQUEST, Running, up

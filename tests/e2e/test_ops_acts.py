@@ -20,7 +20,7 @@ from gateway.core.states import State
 from gateway.identity.sessions import Sessions
 from gateway.operations.processes import Heartbeat
 from gateway.stages.route import ProviderError, ProviderHealth
-from gateway.storage.schema import deliveries, notifications
+from gateway.storage.tables.path import deliveries, notifications
 from tests.support.accessibility import look
 from tests.support.api_gateway import request
 from tests.support.app_client import AppClient

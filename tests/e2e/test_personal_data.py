@@ -37,7 +37,7 @@ from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.app.settings import Settings
 from gateway.observability import logs, tracing
 from gateway.queue.connection import connect
-from gateway.storage.schema import deliveries, notifications
+from gateway.storage.tables.path import deliveries, notifications
 from tests.support.mails import COMPLAINT
 from tests.support.production import free_port
 from tests.support.waiting import LIMIT_SECONDS

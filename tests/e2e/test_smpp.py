@@ -18,7 +18,7 @@ from gateway.api.schemas import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.core.requests import NotificationRequest
-from gateway.storage.schema import receipts
+from gateway.storage.tables.path import receipts
 from tests.support.api_gateway import request
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.smsc import Smsc, WireSmsc

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from gateway.app.app import Gateway
-from gateway.storage.schema import attempts, deliveries, events, inbox, notifications
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.path import attempts, deliveries, events, notifications
 from tests.support.api_gateway import Client
 
 

@@ -24,8 +24,9 @@ from gateway.journeys.cases.cases import CaseRecord, merged
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.simulation.borrower import Reaction, SimulatedBorrower
 from gateway.journeys.simulation.simulation import OPT_OUT_AFTER, PAYS_AT, RECEIPT_AFTER, SimulationSetup
-from gateway.storage.journey_tables import case_records, journey_progress, journeys
-from gateway.storage.schema import deliveries, events, inbox, notifications
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.journeys import case_records, journey_progress, journeys
+from gateway.storage.tables.path import deliveries, events, notifications
 
 TENANT = "acme"
 _KEY = "key:1"

@@ -26,8 +26,8 @@ from gateway.journeys.reads import JourneyReads
 from gateway.journeys.runner import JourneyRunner
 from gateway.journeys.store import JourneyStore
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import journeys
-from gateway.storage.schema import deliveries, notifications
+from gateway.storage.tables.journeys import journeys
+from gateway.storage.tables.path import deliveries, notifications
 from tests.support.journey_cases import SHORT, START, snapshot
 from tests.support.ledgers import SEND, digest, people_on, store_on
 from tests.support.policy_cases import PACKS

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.storage.schema import microseconds
+from gateway.storage.tables.columns import microseconds
 
 _JOURNEY = "tenant, definition, version, arm, state, reason, step, period, entered_at, revision, event_hash"
 _SEED = "C-1"

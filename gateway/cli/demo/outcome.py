@@ -16,7 +16,8 @@ from sqlalchemy import Connection, and_, func, or_, select
 from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.core.states import END_STATES, State
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, events, inbox, notifications
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.path import deliveries, events, notifications
 
 # Not waited for: review needs a person, and a longer wait than this is a contact window or a cap, not a retry.
 _SOON = timedelta(minutes=1)

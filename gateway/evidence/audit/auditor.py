@@ -26,16 +26,9 @@ from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
 from gateway.storage.rows import NOTIFICATION_BODY
-from gateway.storage.schema import (
-    addresses,
-    attempts,
-    audit_findings,
-    audit_progress,
-    cases,
-    deliveries,
-    events,
-    notifications,
-)
+from gateway.storage.tables.borrowers import addresses, cases
+from gateway.storage.tables.path import attempts, deliveries, events, notifications
+from gateway.storage.tables.retention import audit_findings, audit_progress
 from gateway.storage.tail import Tail
 
 _RANGE_EVENTS = 5_000  # events looked at in one round: half a second at most on SQLite; our choice

@@ -31,9 +31,10 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, case_subject
 from gateway.storage.facts import matching
-from gateway.storage.journey_tables import case_records, journeys
-from gateway.storage.schema import cases, deliveries
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.tables.borrowers import cases
+from gateway.storage.tables.journeys import case_records, journeys
+from gateway.storage.tables.path import deliveries
 from gateway.storage.unit_of_work import UnitOfWork
 
 decode_record = msgspec.json.Decoder(CaseRecord).decode

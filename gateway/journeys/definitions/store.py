@@ -23,7 +23,7 @@ from gateway.journeys.definitions.findings import JourneyFinding
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, journey_definition_subject
-from gateway.storage.journey_tables import case_records, journey_names, journey_versions, journeys
+from gateway.storage.tables.journeys import case_records, journey_names, journey_versions, journeys
 
 Lint = Callable[[str, JourneyDefinition], Sequence[JourneyFinding]]
 

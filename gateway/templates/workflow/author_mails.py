@@ -21,7 +21,7 @@ from gateway.core.notifications import Category, new_id
 from gateway.core.states import TemplateState
 from gateway.identity.users import User, Users
 from gateway.storage.events import template_subject
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.versions_store import VersionStore
 

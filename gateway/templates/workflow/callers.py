@@ -12,7 +12,8 @@ from sqlalchemy import Connection, func, select
 
 from gateway.storage.database import Database
 from gateway.storage.rows import NOTIFICATION_BODY
-from gateway.storage.schema import api_keys, notifications
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import notifications
 
 MOST_COUNTED = 10_000  # counted of one caller; our choice: a few milliseconds of an index scan
 _SAMPLES = 200  # of the newest requests of one caller; our choice

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, select, update
 from gateway.core.clock import Clock
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import glossaries
+from gateway.storage.tables.templates import glossaries
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.checks.glossary import GlossaryTerm, glossary_findings
 from gateway.templates.workflow.refusals import BadTerm, GlossaryChanged

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from gateway.core.states import TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
-from gateway.storage.schema import template_editions, template_versions, templates
 from gateway.storage.statements import StatementTemplate
+from gateway.storage.tables.templates import template_editions, template_versions, templates
 
 Key = tuple[str, str, str]  # (tenant, template id, version)
 

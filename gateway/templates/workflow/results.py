@@ -19,7 +19,8 @@ from channels.base import ReceiptStatus
 from gateway.core.shares import TOO_FEW, wilson
 from gateway.core.states import State
 from gateway.storage.database import Database
-from gateway.storage.schema import cases, deliveries, events, notifications, replies
+from gateway.storage.tables.borrowers import cases, replies
+from gateway.storage.tables.path import deliveries, events, notifications
 
 PERIOD = timedelta(days=90)  # our choice: a quarter; older requests may have been pruned
 _AFTER = timedelta(days=14)  # what happens so long after a message is counted as after it; our choice

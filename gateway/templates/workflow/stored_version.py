@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.core.states import TemplateState
-from gateway.storage.schema import template_editions
+from gateway.storage.tables.templates import template_editions
 
 Key = tuple[str, str, int]  # (tenant, template, number)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.events import Chain, Event, template_subject
-from gateway.storage.schema import template_editions, templates
+from gateway.storage.tables.templates import template_editions, templates
 from gateway.templates.workflow.refusals import NoSuchVersion, NothingToRollBack, WrongState
 from gateway.templates.workflow.stored_version import (
     COLUMNS,

@@ -17,7 +17,8 @@ from gateway.core.clock import Clock
 from gateway.core.states import TemplateState
 from gateway.storage.database import Database
 from gateway.storage.events import template_subject
-from gateway.storage.schema import events, template_editions
+from gateway.storage.tables.path import events
+from gateway.storage.tables.templates import template_editions
 from gateway.templates.workflow.refusals import (
     AlreadyScheduled,
     DraftExists,

@@ -28,7 +28,8 @@ from gateway.journeys.reads import JourneyReads
 from gateway.operations.reviews import NOT_APPROVABLE, Reviews
 from gateway.policy import SharedAct
 from gateway.storage.database import Database
-from gateway.storage.schema import borrowers, deliveries, notifications
+from gateway.storage.tables.borrowers import borrowers
+from gateway.storage.tables.path import deliveries, notifications
 from gateway.web.access import (
     PageRoute,
     authenticated_form,

@@ -30,8 +30,9 @@ from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult
 from gateway.core.understanding import Urgency
 from gateway.journeys.cases.cases import CaseRecord
-from gateway.storage.conversation_tables import conversations, verifications
-from gateway.storage.schema import events, notifications, replies, request_bodies
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.conversations import conversations, verifications
+from gateway.storage.tables.path import events, notifications, request_bodies
 from tests.support.api_gateway import app_of, open_api_gateway, request, serving
 from tests.support.journey_cases import SHORT, snapshot
 from tests.support.ledgers import NOW

@@ -32,7 +32,8 @@ from gateway.core.understanding import Urgency
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import api_keys, replies
+from gateway.storage.tables.borrowers import replies
+from gateway.storage.tables.identity import api_keys
 from gateway.templates.checks.word_lists import load_words
 from tests.support.ledgers import NOW, digest, draft, later, store_on
 from tests.support.replies import understood

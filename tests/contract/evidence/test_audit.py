@@ -32,7 +32,8 @@ from gateway.core.states import State
 from gateway.evidence.audit.auditor import Auditor
 from gateway.evidence.audit.figures import Figures
 from gateway.storage.database import Database
-from gateway.storage.schema import audit_findings, audit_progress, events
+from gateway.storage.tables.path import events
+from gateway.storage.tables.retention import audit_findings, audit_progress
 from tests.support.ledgers import NOW, close_case, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
@@ -320,7 +321,7 @@ async def test_two_requests_of_one_meaning_that_both_went_out_are_found(database
 async def _same_meaning(database: Database, notification_id: str) -> None:
     from sqlalchemy import update
 
-    from gateway.storage.schema import notifications
+    from gateway.storage.tables.path import notifications
 
     change = update(notifications).where(notifications.c.id == notification_id).values(dedup_key="same")
     await database.write(lambda connection: connection.execute(change))

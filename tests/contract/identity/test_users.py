@@ -13,7 +13,7 @@ from gateway.core.signing import Signer
 from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import BadUser, Role, Users
 from gateway.storage.database import Database
-from gateway.storage.schema import users as table
+from gateway.storage.tables.identity import users as table
 from tests.support.ledgers import NOW
 
 PASSWORD = "correct horse battery staple"

@@ -14,8 +14,8 @@ from gateway.journeys.cases.cases import CaseRecord, Payment
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import case_records, journeys
-from gateway.storage.schema import deliveries, notifications
+from gateway.storage.tables.journeys import case_records, journeys
+from gateway.storage.tables.path import deliveries, notifications
 from tests.support.journey_cases import START
 from tests.support.journey_path import JourneyBench
 

@@ -18,8 +18,9 @@ from gateway.journeys.cases.cases import CaseRecord, Closing, Payment, Promise, 
 from gateway.journeys.cases.store import CaseStore
 from gateway.retention.erasing import Eraser, RemovalCounts, RetentionPeriods
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import case_records
-from gateway.storage.schema import borrowers, cases, deliveries, events
+from gateway.storage.tables.borrowers import borrowers, cases
+from gateway.storage.tables.journeys import case_records
+from gateway.storage.tables.path import deliveries, events
 from tests.support.journey_cases import snapshot
 from tests.support.ledgers import NOW, digest, draft, store_on
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from gateway.journeys.cases.cases import CaseRecord, Payment
 from gateway.storage.database import Database
-from gateway.storage.schema import webhook_messages
+from gateway.storage.tables.webhooks import webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.outbox import WebhookOutbox
 from tests.support.journey_cases import START

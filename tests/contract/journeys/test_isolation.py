@@ -12,7 +12,7 @@ from gateway.journeys.advance import advance
 from gateway.journeys.cases.cases import CaseRecord
 from gateway.journeys.journey import Journey, JourneyState
 from gateway.storage.database import Database
-from gateway.storage.journey_tables import case_records, journey_versions, journeys
+from gateway.storage.tables.journeys import case_records, journey_versions, journeys
 from tests.support.journey_cases import DAY, SHORT, snapshot
 from tests.support.journey_path import PAID, JourneyBench
 

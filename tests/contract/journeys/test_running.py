@@ -26,7 +26,7 @@ from gateway.journeys.journey import JourneyState
 from gateway.journeys.report import report
 from gateway.journeys.runner import JourneyRunner
 from gateway.storage.database import Database
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 from tests.support.journey_cases import DAY, SHORT, START
 from tests.support.journey_path import PAID, JourneyBench
 from tests.support.ledgers import people_on

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.storage.database import Database
-from gateway.storage.schema import microseconds
+from gateway.storage.tables.columns import microseconds
 from tests.support.journey_cases import DAY, START
 from tests.support.journey_path import JourneyBench
 from tests.support.many_journeys import copy_journeys

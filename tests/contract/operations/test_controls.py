@@ -21,8 +21,8 @@ from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import deliveries
 from gateway.storage.store import Store
+from gateway.storage.tables.path import deliveries
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 RECORDER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})

@@ -12,7 +12,7 @@ from gateway.operations.processes import Heartbeat, read_processes
 from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event
-from gateway.storage.schema import events
+from gateway.storage.tables.path import events
 from tests.support.ledgers import NOW, later
 
 ACCEPTED = EventGroup("accepted", "accepted", "")

@@ -19,7 +19,9 @@ from gateway.operations.reviews import ReviewPosition, Reviews
 from gateway.operations.unverified_reports import UnverifiedReports
 from gateway.retention.erasing import Eraser, RemovalCounts, RetentionPeriods
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, borrowers, events, unverified_reports
+from gateway.storage.tables.borrowers import borrowers, unverified_reports
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import events
 from tests.support.ledgers import NOW, digest, draft, later, outgoing, store_on
 
 PHONE = "+12025550123"

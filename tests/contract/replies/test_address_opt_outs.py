@@ -23,7 +23,9 @@ from gateway.operations.reviews import Reviews
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import addresses, api_keys, deliveries
+from gateway.storage.tables.borrowers import addresses
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries
 from tests.support.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
 from tests.support.made_packs import MARK, packs
 from tests.support.replies import understood

@@ -27,7 +27,9 @@ from gateway.replies.store import ReplyStore
 from gateway.stages.admit import admit
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import addresses, api_keys, borrowers, deliveries, replies
+from gateway.storage.tables.borrowers import addresses, borrowers, replies
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries
 from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.made_packs import cap, packs
 from tests.support.replies import understood

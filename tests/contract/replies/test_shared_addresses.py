@@ -16,7 +16,7 @@ from gateway.core.signing import Signer
 from gateway.core.verdicts import VerdictKind
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys
+from gateway.storage.tables.identity import api_keys
 from tests.support.ledgers import NOW, draft, later, outgoing, people_on, store_on
 from tests.support.made_packs import MARK, packs
 from tests.support.replies import understood

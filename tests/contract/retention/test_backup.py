@@ -22,7 +22,7 @@ from gateway.operations.quarantine import Quarantine
 from gateway.operations.reviews import Reviews
 from gateway.retention.backup import BackupFailed, back_up, read_manifest, restore
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, events
+from gateway.storage.tables.path import deliveries, events
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
 from tests.support.postgresql import programs
 from tests.support.settling import RECORDER

@@ -30,20 +30,9 @@ from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure, vacuum
 from gateway.storage.database import Database
 from gateway.storage.rows import NOTIFICATION_BODY
-from gateway.storage.schema import (
-    addresses,
-    archives,
-    attempts,
-    borrowers,
-    dedup_claims,
-    deliveries,
-    events,
-    leaving,
-    messages,
-    notifications,
-    receipts,
-    replies,
-)
+from gateway.storage.tables.borrowers import addresses, borrowers, replies
+from gateway.storage.tables.path import attempts, dedup_claims, deliveries, events, messages, notifications, receipts
+from gateway.storage.tables.retention import archives, leaving
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, text
 
 from gateway.storage.body_compression import compressed, decompressed
 from gateway.storage.database import Database
-from gateway.storage.schema import request_bodies
+from gateway.storage.tables.path import request_bodies
 
 _BODY = '{"borrower":{"id":"B-1","name":"陳美玲","locale":"zh-TW"},"must_arrive":true}'
 # What the first dictionary made of it: with any other dictionary under that number, stored bodies would be lost.

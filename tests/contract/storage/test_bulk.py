@@ -8,8 +8,9 @@ from sqlalchemy import insert, select
 from gateway.core.errors import Unavailable
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
-from gateway.storage.schema import attempts, inbox, receipts
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.path import attempts, receipts
 from tests.support.ledgers import NOW, later
 
 _TEXT = 'O\'Brien said "50 %s" \\ 逾期 $.a ?\n'

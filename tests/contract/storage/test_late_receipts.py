@@ -22,7 +22,7 @@ from gateway.core.deliveries import ClaimedDelivery, ReceiptFor, Transition
 from gateway.core.notifications import Step
 from gateway.core.states import State
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, events
+from gateway.storage.tables.path import deliveries, events
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 

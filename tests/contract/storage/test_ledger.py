@@ -30,7 +30,7 @@ from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
 from gateway.storage.events import link
-from gateway.storage.schema import attempts, deliveries, events, notifications
+from gateway.storage.tables.path import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, close_case, draft, ended, later, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 

@@ -27,7 +27,9 @@ from gateway.replies.store import ReplyStore
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, borrowers, dedup_claims, deliveries, notifications
+from gateway.storage.tables.borrowers import borrowers
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import dedup_claims, deliveries, notifications
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.replies import understood
 from tests.support.waiting import LIMIT_SECONDS

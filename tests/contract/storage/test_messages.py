@@ -17,7 +17,8 @@ from gateway.retention.retention import Retention
 from gateway.storage.database import Database
 from gateway.storage.messages import opened, seal_words
 from gateway.storage.reads import Reads
-from gateway.storage.schema import events, messages, notifications, template_versions
+from gateway.storage.tables.path import events, messages, notifications
+from gateway.storage.tables.templates import template_versions
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 

@@ -23,7 +23,8 @@ from gateway.core.reasons import EndReason, Intent
 from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
-from gateway.storage.schema import api_keys, deliveries, notifications, receipts
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.path import deliveries, notifications, receipts
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.replies import understood
 from tests.support.settling import RECORDER

@@ -15,8 +15,9 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, lock_borrowers
 from gateway.storage.migrate import migrate
-from gateway.storage.schema import cases, notifications, receipts
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.borrowers import cases
+from gateway.storage.tables.path import notifications, receipts
 from gateway.storage.unit_of_work import UnitOfWork
 from tests.support.ledgers import NOW
 

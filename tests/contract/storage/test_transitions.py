@@ -29,7 +29,7 @@ from gateway.core.notifications import Step
 from gateway.core.reasons import EndReason
 from gateway.core.states import END_STATES, TRANSITIONS, State
 from gateway.storage.database import Database
-from gateway.storage.schema import deliveries, notifications
+from gateway.storage.tables.path import deliveries, notifications
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 

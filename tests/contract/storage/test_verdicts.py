@@ -13,7 +13,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult, Verdict, VerdictKind
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import verdicts
+from gateway.storage.tables.path import verdicts
 from gateway.storage.verdicts import digest_of, fold, references, unfold
 from tests.support.ledgers import NOW, draft, store_on
 

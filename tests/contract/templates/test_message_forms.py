@@ -14,7 +14,7 @@ from gateway.core.requests import DecidedRequest
 from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from gateway.storage.schema import api_keys
+from gateway.storage.tables.identity import api_keys
 from gateway.templates.message_forms import MessageForms
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, insert
 
 from gateway.core.states import State
 from gateway.storage.database import Database
-from gateway.storage.schema import cases, deliveries, events, notifications, replies
+from gateway.storage.tables.borrowers import cases, replies
+from gateway.storage.tables.path import deliveries, events, notifications
 from tests.support.ledgers import NOW
 from tests.support.template_services import TEMPLATE, TemplateHarness
 

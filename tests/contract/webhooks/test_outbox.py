@@ -17,7 +17,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.states import State, WebhookOutcome
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
-from gateway.storage.schema import webhook_endpoints, webhook_messages
+from gateway.storage.tables.webhooks import webhook_endpoints, webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage, WebhookOutbox
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on

@@ -31,7 +31,8 @@ from gateway.observability import logs
 from gateway.observability.readiness import Probe
 from gateway.pipeline import Pipeline
 from gateway.receiving import CallbackReceiver
-from gateway.storage.schema import inbox, notifications
+from gateway.storage.tables.borrowers import inbox
+from gateway.storage.tables.path import notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually

@@ -24,7 +24,7 @@ from channels.base import (
     Reply,
 )
 from gateway.app.app import Gateway
-from gateway.storage.schema import addresses
+from gateway.storage.tables.borrowers import addresses
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 
 PHONE = "+12025550123"

@@ -36,7 +36,8 @@ from gateway.cli.doctor.finding import CheckResult, Level
 from gateway.core.signing import Signer
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database
-from gateway.storage.schema import api_keys, webhook_endpoints
+from gateway.storage.tables.identity import api_keys
+from gateway.storage.tables.webhooks import webhook_endpoints
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.ledgers import empty_sqlite
 from tests.support.smsc import Smsc

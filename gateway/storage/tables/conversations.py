@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, String, Table, UniqueConstraint, text
 
-from gateway.storage.schema import Instant, metadata
+from gateway.storage.tables.columns import Instant, metadata
 
 _WAITING, _DUE = text("state = 'waiting'"), text("due_at IS NOT NULL")
 

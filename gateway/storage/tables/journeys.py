@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.storage.schema import Instant, metadata
+from gateway.storage.tables.columns import Instant, metadata
 
 # Journeys that wait for a person's decision.
 FOR_PERSONS = text("state IN ('gate', 'review')")
