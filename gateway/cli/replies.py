@@ -38,6 +38,7 @@ def explain(text: str, packs: Packs = None, as_json: AsJson = False) -> None:
         "review_within_minutes": said.review_within.total_seconds() / 60,
         "confidence": round(said.confidence, 3),
         "rules": [{"id": each.rule.id, "words": each.words, "reason": each.rule.reason} for each in hits],
+        "plain_words": [each for each in said.rules if not hits and not mentions],
         "mentioned": [{"id": each.rule.id, "words": each.words} for each in mentions],
         "weights": [[piece, round(weight, 2)] for piece, weight in interpreter.weights.reasons(words, said.intent)],
         "version": said.version,
