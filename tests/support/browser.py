@@ -16,6 +16,7 @@ from tests.support.waiting import LIMIT_SECONDS
 expect.set_options(timeout=LIMIT_SECONDS * 1000)  # of Playwright's own it would be 5 s, which a busy machine takes
 
 PASSWORD = "correct horse battery staple"
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -25,9 +26,9 @@ _FLAGS = (
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """A browser with a new directory of its own, gone afterwards."""
-    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    binary = next(filter(None, map(shutil.which, _NAMES)), None)
     if binary is None:
-        pytest.skip("chromium is missing: pages are not looked at (Debian: apt install chromium)")
+        pytest.skip(f"{_NAMES[0]} is missing: pages are not looked at (Debian: apt install {_NAMES[0]})")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=binary, args=list(_FLAGS), env=dict(os.environ))
         try:
