@@ -11,12 +11,15 @@ from shutil import rmtree
 import aiohttp
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
 
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import app_of, serving
 from tests.support.app_client import AppClient
+from tests.support.browser import chromium
 from tests.support.ledgers import begun, empty_sqlite
+from tests.support.whole_gateway import Running, up
 
 
 def _session() -> aiohttp.ClientSession:
@@ -52,3 +55,10 @@ async def shared_app_client() -> AsyncIterator[AppClient]:
     """The same for all tests of a file, which leave nothing behind: a start takes longer than most of them."""
     async with _open_app() as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house() -> AsyncIterator[tuple[Running, Browser]]:
+    """A whole gateway in the morning, and Chromium."""
+    async with chromium() as browser, up("2026-11-24T10:00:00+08:00") as running:
+        yield running, browser

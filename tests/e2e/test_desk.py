@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +21,8 @@ from gateway.evidence.offline_verifier import check
 from gateway.operations.unverified_reports import UnverifiedReports
 from gateway.storage.tables.path import deliveries
 from tests.support.accessibility import look
-from tests.support.browser import PASSWORD, chromium, sign_in, window
-from tests.support.whole_gateway import REQUEST, Running, up
+from tests.support.browser import PASSWORD, sign_in, window
+from tests.support.whole_gateway import REQUEST, Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/desk/borrowers/B-1001"
@@ -47,13 +46,6 @@ class DeskOffice:
     async def entries(self) -> list[tuple[str, str]]:
         found = await self.running.gateway.ledger.admin_log.listed(self.tenant, 100)
         return [(each["operation"], each["outcome"]) for each in found]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house() -> AsyncIterator[tuple[Running, Browser]]:
-    """A whole gateway in the morning, and Chromium."""
-    async with chromium() as browser, up("2026-11-24T10:00:00+08:00") as running:
-        yield running, browser
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -13,24 +12,17 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.support.accessibility import look, violations
-from tests.support.browser import PASSWORD, chromium
+from tests.support.browser import PASSWORD
 from tests.support.editor_office import TEMPLATE, EditorOffice, field, press, tab_to
 from tests.support.editor_pages import stage
 from tests.support.waiting import LIMIT_SECONDS
-from tests.support.whole_gateway import Running, up
+from tests.support.whole_gateway import Running
 
 SMS = "#text-en-US_sms_liquid"
 PHONE = "+12025550123"  # reserved for fiction
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house() -> AsyncIterator[tuple[Running, Browser]]:
-    """A whole gateway in the morning, and Chromium."""
-    async with chromium() as browser, up("2026-11-24T10:00:00+08:00") as running:
-        yield running, browser
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,15 @@ from hypothesis import strategies as st
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.support.accessibility import look
-from tests.support.browser import PASSWORD, chromium, window
+from tests.support.browser import PASSWORD, window
 from tests.support.editor_office import TEMPLATE, EditorOffice, field, tab_to
-from tests.support.whole_gateway import Running, up
+from tests.support.whole_gateway import Running
 
 SMS, MAIL = "#text-en-US_sms_liquid", "#text-en-US_email_md_liquid"
 _MOST_STEPS = 500  # our choice: more than the text has characters
 SHIPPED = Path(__file__).parents[2] / "templates"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house() -> AsyncIterator[tuple[Running, Browser]]:
-    """A whole gateway in the morning, and Chromium."""
-    async with chromium() as browser, up("2026-11-24T10:00:00+08:00") as running:
-        yield running, browser
 
 
 @pytest_asyncio.fixture(loop_scope="module")
