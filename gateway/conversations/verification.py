@@ -42,7 +42,7 @@ BORROWER = "borrower"  # the actor of what a borrower does by a link
 
 
 _CODE = re.compile(r"\d{6}")
-_CODE_DIGITS = 6  # one try in a million; NIST SP 800-63B 5.1.3.2 wants 20 bits, which these nearly have (recalled)
+_CODE_DIGITS = 6  # one try in a million: 19.9 bits, where NIST SP 800-63B, 5.1.3.2, asks for 20 with many tries
 
 
 @dataclass(frozen=True, slots=True)
