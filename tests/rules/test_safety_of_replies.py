@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
-from gateway.replies.safety import load_safety
+from gateway.replies.safety import SafetyRules, load_safety
 from tests.support.replies import INTERPRETER, POLICIES
 
 PACKS = ("default", "cn")
@@ -223,3 +223,23 @@ def test_plain_words_say_harmless_things_only(tmp_path: Path) -> None:
         file.write('\n[[plain]]\nid = "x"\nintent = "deceased"\nreason = "x"\nphrases = ["dead"]\n')
     with pytest.raises(ValueError, match=r"en.toml: rule x: plain words may say paid, plan"):
         load_safety(tmp_path)
+
+
+def test_a_negation_is_looked_for_near_a_phrase_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of a reply grows with its length, and not with its square: all before each phrase was searched."""
+    searched: list[int] = []
+
+    class Negation:
+        def search(self, text: str) -> None:
+            searched.append(len(text))
+
+    monkeypatch.setattr(SafetyRules, "negations", property(lambda _: [Negation()]))
+    INTERPRETER.understand("收到通知。" * 700 + "我老公没有去世", PACKS)
+    assert 0 < max(searched) <= 200
+
+
+def test_a_word_that_is_cut_off_negates_nothing() -> None:
+    """Where the search begins in "cannot", its "not" is none."""
+    for filling in range(150, 200):
+        text = f"i cannot {('wxyz' * 50)[:filling]} my husband died"
+        assert INTERPRETER.understand(text, PACKS).intent is Intent.DECEASED, filling
