@@ -241,5 +241,5 @@ def test_a_negation_is_looked_for_near_a_phrase_alone(monkeypatch: pytest.Monkey
 def test_a_word_that_is_cut_off_negates_nothing() -> None:
     """Where the search begins in "cannot", its "not" is none."""
     for filling in range(150, 200):
-        text = f"i cannot {('wxyz' * 50)[:filling]} my husband died"
+        text = f"i cannot {('wxyz' * 50)[:filling]} husband died"
         assert INTERPRETER.understand(text, PACKS).intent is Intent.DECEASED, filling
