@@ -91,9 +91,8 @@ def _by_urgency(
 
 def _waiting_conversations(connection: Connection, now: datetime, tenant: str | None) -> dict[Urgency, OpenReviews]:
     """Conversations that wait for an answer, whoever is to give it: an assistant that has stopped shows here, too."""
-    waits = conversations.c.state == literal_column(
-        f"'{ConversationState.WAITING}'"
-    )  # a literal, for the partial index
+    waiting = literal_column(f"'{ConversationState.WAITING}'")  # no parameter, so that the partial index serves
+    waits = conversations.c.state == waiting
     query = select(conversations.c.urgency, func.count(), func.min(conversations.c.review_by)).where(waits)
     if tenant is not None:
         query = query.where(conversations.c.tenant == tenant)
