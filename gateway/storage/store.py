@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, func, literal_column, null, select, text, true, update
+from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, null, select, text, true, update
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Receipt
@@ -91,7 +91,8 @@ def _by_urgency(
 
 def _waiting_conversations(connection: Connection, now: datetime, tenant: str | None) -> dict[Urgency, OpenReviews]:
     """Conversations that wait for an answer, whoever is to give it: an assistant that has stopped shows here, too."""
-    waiting = literal_column(f"'{ConversationState.WAITING}'")  # no parameter, so that the partial index serves
+    # A literal and no parameter, so that the partial index serves.
+    waiting: ColumnElement[str] = literal_column(f"'{ConversationState.WAITING}'")
     waits = conversations.c.state == waiting
     query = select(conversations.c.urgency, func.count(), func.min(conversations.c.review_by)).where(waits)
     if tenant is not None:
