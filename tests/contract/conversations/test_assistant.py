@@ -184,7 +184,7 @@ async def opened(valkey_server: EmbeddedValkey) -> AsyncIterator[tuple[Gateway, 
 async def line(opened: tuple[Gateway, _Clock]) -> Line:
     gateway, clock = opened
     clock.at = NOW
-    tenant, phone = f"t{os.urandom(4).hex()}", f"+8869{random.randrange(10**8):08}"
+    tenant, phone = f"t{os.urandom(4).hex()}", f"+8869{random.randrange(10**6):06}00"  # phone_of gives other ends
     await gateway.ledger.keys.create(tenant, "test", ["send"], NOW)
     settings = gateway.ledger.settings.assistant
     settings[tenant] = AssistantSettings(hours=HOURS, holdout=0)

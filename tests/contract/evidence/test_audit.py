@@ -100,7 +100,7 @@ async def test_a_contact_that_is_committed_late_is_judged(empty_postgresql: str)
     database = Database(empty_postgresql)
     auditor = Auditor(database, FIGURES)
     with database.engine.connect() as late:
-        late.execute(insert(events), [_event(seq=1)])
+        late.execute(insert(events), [_event()])
         await _contact(database, "later")
         assert [await auditor.catch_up(NOW) for _ in range(3)] == [0, 0, 0]
         late.commit()
@@ -110,10 +110,10 @@ async def test_a_contact_that_is_committed_late_is_judged(empty_postgresql: str)
     await database.close()
 
 
-def _event(seq: int) -> dict[str, Any]:
+def _event() -> dict[str, Any]:
     row = dict.fromkeys(("reason", "local_at", "previous_hash", "hash", "state"), "")
     told = {"tenant": "acme", "subject": "ntf_1", "borrower_id": "B-1", "actor": "gateway", "detail": "{}"}
-    return {**row, **told, "seq": seq, "at": NOW, "kind": "accepted"}
+    return {**row, **told, "at": NOW, "kind": "accepted"}
 
 
 async def test_a_cap_over_ninety_days_is_judged_over_ninety_days(database: Database, tmp_path: Path) -> None:
