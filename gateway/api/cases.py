@@ -22,7 +22,7 @@ from gateway.api.case_schemas import (
 from gateway.api.http import bodies
 from gateway.api.http.authentication import Managing, Reading, Sending
 from gateway.api.http.openapi import body
-from gateway.api.http.parts import ConfiguredChannels, GatewayClock, HttpSettings, Uses, part
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem
 from gateway.api.responses.borrowers import ClosedCaseOut
 from gateway.api.responses.journeys import CaseBatchOut, CaseStateOut, FedCaseOut
@@ -43,7 +43,7 @@ async def save_case_batch(
     request: Request, who: Sending, store: Uses[CaseStore], clock: Uses[GatewayClock]
 ) -> Response:
     """Up to 1,000 cases with any of their parts; one result for each, in order. Safe to repeat."""
-    raw = await bodies.read_json_bytes(request, part(request, HttpSettings).max_body_bytes)
+    raw = await bodies.read_batch(request, _ITEM_LIMITS)
     now, budget = clock(), ErrorBudget()
     checked = [_checked(part(request, ConfiguredChannels), number, each, now, budget) for number, each in _items(raw)]
     fed = iter(await store.feed(who.tenant, [each for each in checked if isinstance(each, CaseRecord)], who.actor))
@@ -133,7 +133,7 @@ def _checked(
     try:
         item = bodies.validated(CaseItemIn, bodies.decoded(raw, _ITEM_LIMITS, at), at, budget)
     except Problem as problem:
-        return problem
+        return problem.with_traceback(None)  # which would keep the item and what was made of it
     record = item.record(now)
     errors = _wrong_addresses(configured, record.snapshot, f"{at}/case") if record.snapshot else []
     return Problem("invalid_request", errors=errors) if errors else record

@@ -101,7 +101,7 @@ async def create_notification_batch(request: Request) -> Response:
     with _Counted(request, AcceptOperation.BATCH):
         who = await caller(request, Scope.SEND)
         key = _idempotency_key(request, _LONGEST_BATCH_KEY)
-        items = _items(await bodies.read_json_bytes(request, part(request, HttpSettings).max_body_bytes))
+        items = _items(await bodies.read_batch(request, ITEM_LIMITS))
         await part(request, QuotaGuard).charge_batch(request, who.tenant, who.key.id, len(items))
         budget = ErrorBudget()
         checked = []
@@ -209,7 +209,7 @@ def _checked(
     except Problem as problem:
         if problem.kind == "malformed_json":
             raise  # a text that is not UTF-8: then the body is no JSON
-        return problem
+        return problem.with_traceback(None)  # which would keep the item and what was made of it
     key = item.idempotency_key or (f"{header_key}:{number}" if header_key else "")
     # The key is not part of the body: the same item sent alone, with its key in the header, is the same request.
     return item.incoming(key, {name: member for name, member in value.items() if name != "idempotency_key"})

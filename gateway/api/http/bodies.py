@@ -64,31 +64,43 @@ def _too_large(most: int) -> Problem:
 
 async def read_json(request: Request, limits: JsonLimits = DEFAULT_LIMITS) -> Any:
     """The body as a value. Raises Problem: 415, 413, 400, 422."""
-    return decoded(await read_json_bytes(request, limits.size), limits)
+    return decoded(await _read_json_bytes(request, limits.size, limits.size), limits)
 
 
-async def read_json_bytes(request: Request, most: int) -> bytes:
-    """The body, declared as JSON and not decoded, of at most ``most`` and ``max_body_bytes``.
+async def read_batch(request: Request, item: JsonLimits) -> bytes:
+    """The body of a batch, declared as JSON and not decoded, of at most ``max_body_bytes``.
 
-    Raises Problem: 415, 413, 422.
+    ``item`` is what one of its objects may have. Raises Problem: 415, 413, 422.
     """
+    return await _read_json_bytes(request, part(request, HttpSettings).max_body_bytes, item.size)
+
+
+async def _read_json_bytes(request: Request, most: int, object_size: int) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise Problem("unsupported_media_type")
-    return await read(request, min(most, part(request, HttpSettings).max_body_bytes), _SeparatorCount())
+    return await read(request, min(most, part(request, HttpSettings).max_body_bytes), _SeparatorCount(object_size))
 
 
 class _SeparatorCount:
-    """Counts values while a body arrives, so that one of too many is not read to its end, nor searched at once."""
+    """Counts values while a body arrives, so that one of too many is not read to its end, nor searched at once.
 
-    def __init__(self) -> None:
-        self._found = 0
+    An object of at most ``object_size`` bytes has fewer commas than bytes: a body with more commas than its objects can
+    have is of no use, however few values it has in all.
+    """
+
+    def __init__(self, object_size: int) -> None:
+        self._object_size = object_size
+        self._commas = self._objects = self._lists = 0
 
     def __call__(self, chunk: bytes) -> None:
-        self._found += chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
-        if self._found > _MOST_SEPARATORS:
+        self._commas += chunk.count(b",")
+        self._objects += chunk.count(b"{")
+        self._lists += chunk.count(b"[")
+        too_many = self._commas + self._objects + self._lists > _MOST_SEPARATORS
+        if too_many or self._commas > self._object_size * (self._objects + 1):
             raise _too_complex("", "has too many values; send less at once")
 
 
@@ -168,7 +180,9 @@ def validated(model: type[M], value: Any, prefix: str = "", budget: ErrorBudget 
         return model.model_validate(value)
     except ValidationError as error:
         budget = budget or ErrorBudget()
-        errors = error.errors(include_url=False, include_context=False, include_input=False) if budget.left else []
+        if not budget.left:
+            raise budget.unlisted.with_traceback(None) from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
         found = field_errors(errors[: budget.left], prefix, model)
         raise budget.spend(Problem("invalid_request", errors=found), error.error_count()) from None
 

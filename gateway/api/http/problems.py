@@ -23,6 +23,7 @@ from gateway.core.requests import FieldError, RejectedRequest
 from gateway.core.suggestions import did_you_mean
 
 _MOST_ERRORS = 50  # our choice: nobody fixes more at once, and a hostile body could hold a million
+_UNLISTED = f"An answer lists {_MOST_ERRORS} errors at most: fix those first."
 _RETRY_AFTER_SECONDS = 5  # our choice: longer than a database's failover probe, shorter than a client's patience
 
 
@@ -216,13 +217,15 @@ class ErrorBudget:
 
     def __init__(self) -> None:
         self.left = _MOST_ERRORS
+        # One for all items beyond: a batch of 1,000 wrong ones costs no more than their validation.
+        self.unlisted = Problem("invalid_request", _UNLISTED)
 
     def spend(self, problem: Problem, found: int) -> Problem:
         """``problem`` with as many errors as are left. ``found``: how many there are, listed or not."""
         problem.errors = problem.errors[: self.left]
         self.left -= len(problem.errors)
         if len(problem.errors) < found:
-            problem.detail = f"An answer lists {_MOST_ERRORS} errors at most: fix those first."
+            problem.detail = _UNLISTED
         return problem
 
 

@@ -21,9 +21,10 @@ from pydantic import BaseModel
 from channels.email.parsing import LARGEST
 from gateway.api import inbox
 from gateway.api.app import create_app
-from gateway.api.http.bodies import read_json_bytes
+from gateway.api.http import bodies
+from gateway.api.http.bodies import JsonLimits, read_batch
 from gateway.api.http.parts import GatewayClock, HttpSettings, Parts
-from gateway.api.http.problems import Problem
+from gateway.api.http.problems import ErrorBudget, Problem
 from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
@@ -60,20 +61,25 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CallbackReceiver, "reply", never)
 
 
-async def test_a_body_of_too_many_values_is_not_read_to_its_end() -> None:
-    """Separators are counted as they arrive: of forty pieces the fourth is the last that is read."""
+@pytest.mark.parametrize(
+    ("piece", "pieces"),
+    [(b"{" + b"," * 99_999, 4), (b"," * 20_000, 2), (b"[" * 100_000, 4)],
+    ids=["more than a body can have", "more than its objects can have", "lists"],
+)
+async def test_a_body_of_too_many_values_is_not_read_to_its_end(piece: bytes, pieces: int) -> None:
+    """Separators are counted as they arrive: so many of forty pieces are read."""
     read: list[int] = []
 
     async def receive() -> dict[str, Any]:
         read.append(1)
-        return {"type": "http.request", "body": b"," * 100_000, "more_body": len(read) < 40}
+        return {"type": "http.request", "body": piece, "more_body": len(read) < 40}
 
     app = FastAPI()
     app.state.parts = Parts(HttpSettings(public_url="", max_body_bytes=4_194_304))
     scope = {"type": "http", "headers": [(b"content-type", b"application/json")], "app": app}
     with pytest.raises(Problem) as refused:
-        await read_json_bytes(Request(scope, receive), 4_194_304)
-    assert (refused.value.kind, len(read)) == ("invalid_request", 4)
+        await read_batch(Request(scope, receive), JsonLimits(100_000 if b"{" in piece else 30_000, 500))
+    assert (refused.value.kind, len(read)) == ("invalid_request", pieces)
 
 
 # ── callbacks ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +187,24 @@ async def test_an_item_at_its_limits_is_taken(client: Client) -> None:
     """Variables and metadata may be as deep and as many as their own limits say."""
     body = request(metadata={"a": nested(5), **{str(number): 0 for number in range(200)}, "text": "x" * 4000})
     assert (await client.post(ONE, body)).status == 202
+
+
+async def test_an_item_at_its_size_may_be_all_commas(client: Client) -> None:
+    """What is counted while a batch arrives refuses none whose items are within their limits."""
+    item = request(metadata={"text": "," * 4000}, idempotency_key="commas")
+    assert (await client.post(MANY, {"notifications": [item]})).json["results"][0]["status"] == 202
+
+
+async def test_wrong_items_beyond_fifty_share_one_problem() -> None:
+    """An item for which no error can be listed any more is validated, and nothing more is made for it."""
+    budget = ErrorBudget()
+    budget.left = 0
+    problems = []
+    for _ in range(2):
+        with pytest.raises(Problem) as refused:
+            bodies.validated(NotificationIn, {"template": 5}, "/notifications/0", budget)
+        problems.append(refused.value)
+    assert problems == [budget.unlisted, budget.unlisted]
 
 
 async def test_errors_of_a_batch_end_at_fifty(client: Client) -> None:
