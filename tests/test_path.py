@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from tests.support.waiting import LIMIT_SECONDS
 from tests.support.whole_gateway import REQUEST, Running, up
 

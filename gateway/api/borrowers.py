@@ -13,8 +13,9 @@ from gateway.api.http.authentication import Managing, Reading, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.borrowers import ConsentIn, HoldIn, OptOutIn
+from gateway.api.requests.fields import Identifier
 from gateway.api.responses.borrowers import BorrowerHoldOut, BorrowerOut, ConsentOut, OptOutRecordedOut, TimelineOut
-from gateway.api.schemas import ConsentIn, HoldIn, Identifier, OptOutIn
 from gateway.borrowers.four_eyes import FourEyes
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant

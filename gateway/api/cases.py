@@ -9,7 +9,12 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from gateway.api.case_schemas import (
+from gateway.api.http import bodies
+from gateway.api.http.authentication import Managing, Reading, Sending
+from gateway.api.http.openapi import body
+from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses, part
+from gateway.api.http.problems import ErrorBudget, Problem
+from gateway.api.requests.cases import (
     MOST_CASES,
     CaseBatchIn,
     CaseClosingIn,
@@ -19,14 +24,9 @@ from gateway.api.case_schemas import (
     PlanIn,
     PromiseIn,
 )
-from gateway.api.http import bodies
-from gateway.api.http.authentication import Managing, Reading, Sending
-from gateway.api.http.openapi import body
-from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses, part
-from gateway.api.http.problems import ErrorBudget, Problem
+from gateway.api.requests.fields import Identifier
 from gateway.api.responses.borrowers import ClosedCaseOut
 from gateway.api.responses.journeys import CaseBatchOut, CaseStateOut, FedCaseOut
-from gateway.api.schemas import Identifier
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
 from gateway.journeys.cases.cases import CaseRecord, Snapshot, ended_by, facts_of, open_promise, standing_plan

@@ -13,8 +13,9 @@ from gateway.api.http.authentication import Caller, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.fields import Identifier
+from gateway.api.requests.operations import ControlIn
 from gateway.api.responses.operations import ControlEndedOut, ControlListOut, ControlOut
-from gateway.api.schemas import ControlIn, Identifier
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope

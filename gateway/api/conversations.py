@@ -9,7 +9,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from gateway.api.conversation_schemas import (
+from gateway.api.http import bodies, cursors
+from gateway.api.http.authentication import Managing, Reading, ReadingWords
+from gateway.api.http.openapi import body
+from gateway.api.http.parts import GatewayClock, Uses
+from gateway.api.http.problems import Problem
+from gateway.api.requests.conversations import (
     AssistantReportOut,
     ConversationAnswerIn,
     ConversationAnswerOut,
@@ -18,12 +23,7 @@ from gateway.api.conversation_schemas import (
     ConversationOut,
     ConversationWithEntriesOut,
 )
-from gateway.api.http import bodies, cursors
-from gateway.api.http.authentication import Managing, Reading, ReadingWords
-from gateway.api.http.openapi import body
-from gateway.api.http.parts import GatewayClock, Uses
-from gateway.api.http.problems import Problem
-from gateway.api.schemas import Identifier
+from gateway.api.requests.fields import Identifier
 from gateway.conversations.conversation import ConversationConflict, NoSuchConversation, conversation_view
 from gateway.conversations.people import AnswerRefused, ConversationDesk, NoOrigin, PersonAnswer
 from gateway.conversations.reads import ConversationReads

@@ -13,8 +13,8 @@ from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.operations import GiveUpIn, RedriveIn
 from gateway.api.responses.operations import DeadLetterListOut, GiveUpOut, RedriveOut
-from gateway.api.schemas import GiveUpIn, RedriveIn
 from gateway.core.requests import FieldError
 from gateway.operations.dead_letters import DeadLetterFilter, DeadLetters
 

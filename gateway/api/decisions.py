@@ -14,12 +14,12 @@ from gateway.api.http.authentication import Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses
 from gateway.api.http.problems import Problem, refused
+from gateway.api.requests.decisions import DecisionIn
 from gateway.api.responses.notifications import DecisionOut
-from gateway.api.schemas import DecisionIn
 from gateway.core.codec import verdict_view
 from gateway.core.facts import Contact, Hold, OptOut
 from gateway.core.requests import FieldError, RejectedRequest
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.core.verdicts import Verdict
 from gateway.dry_run import Forecaster
 from gateway.policy import Packs

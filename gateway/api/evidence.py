@@ -8,7 +8,7 @@ from starlette.responses import Response
 from gateway.api.http.authentication import ReadingMessages
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.schemas import Identifier
+from gateway.api.requests.fields import Identifier
 from gateway.web.desk.evidence import EvidenceArchives
 
 router = APIRouter(prefix="/v1/borrowers/{borrower_id}/evidence", tags=["evidence"])

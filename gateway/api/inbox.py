@@ -18,19 +18,19 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
-from gateway.api.conversation_schemas import InboxReplyIn
 from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Reader, reader
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import GatewayClock, Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.conversations import InboxReplyIn
 from gateway.api.responses.inbox import InboxOut, InboxReplyOut, ReadAllOut, UnreadOut
 from gateway.borrowers.inbox import Inbox, InboxItem
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable
 from gateway.core.requests import FieldError
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.observability.metrics import Metrics
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.receiving import CallbackReceiver

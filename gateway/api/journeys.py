@@ -15,7 +15,9 @@ from gateway.api.http.authentication import Caller, Managing, Reading, needs
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
-from gateway.api.journey_schemas import JourneyMigrationIn, JourneySourceIn
+from gateway.api.requests.fields import Identifier
+from gateway.api.requests.journeys import JourneyMigrationIn, JourneySourceIn
+from gateway.api.requests.operations import ReviewIn
 from gateway.api.responses.journeys import (
     JourneyAct,
     JourneyActOut,
@@ -28,7 +30,6 @@ from gateway.api.responses.journeys import (
     JourneyVersionsOut,
     LiveJourneyDefinitionOut,
 )
-from gateway.api.schemas import Identifier, ReviewIn
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope

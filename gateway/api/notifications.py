@@ -24,7 +24,9 @@ from gateway.api.http.openapi import answer_header, body, header
 from gateway.api.http.parts import HttpSettings, Uses, part
 from gateway.api.http.problems import ErrorBudget, Problem, refused, unavailable
 from gateway.api.http.quotas import QuotaGuard
-from gateway.api.partial import further_errors
+from gateway.api.requests.fields import rfc3339
+from gateway.api.requests.notifications import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn
+from gateway.api.requests.partial import further_errors
 from gateway.api.responses.notifications import (
     AcceptedOut,
     BatchOut,
@@ -33,7 +35,6 @@ from gateway.api.responses.notifications import (
     NotificationOut,
     SentMessagesOut,
 )
-from gateway.api.schemas import LONGEST_KEY, MOST_IN_BATCH, BatchIn, BatchItemIn, NotificationIn, rfc3339
 from gateway.borrowers.store import BorrowerStore
 from gateway.core.codec import instant
 from gateway.core.errors import Unavailable

@@ -13,8 +13,9 @@ from gateway.api.http.authentication import Managing, ReadingWords
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.fields import Identifier
+from gateway.api.requests.operations import RefusalIn, ReviewIn
 from gateway.api.responses.operations import ReviewedOut, ReviewListOut, ReviewOriginalOut
-from gateway.api.schemas import Identifier, RefusalIn, ReviewIn
 from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable, WrongBorrower
 from gateway.core.requests import FieldError

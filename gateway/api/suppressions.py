@@ -11,8 +11,8 @@ from gateway.api.http import bodies, cursors
 from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import ConfiguredChannels, Uses
+from gateway.api.requests.borrowers import SuppressionIn
 from gateway.api.responses.borrowers import SuppressionListOut, SuppressionSetOut
-from gateway.api.schemas import SuppressionIn
 from gateway.borrowers.store import BorrowerStore
 from gateway.storage.reads import Reads
 

@@ -16,7 +16,7 @@ from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.api.http.problems import Problem
 from gateway.borrowers.linked_messages import LinkedMessages
 from gateway.borrowers.one_click import OneClick
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.observability.metrics import Metrics, OptOutSource
 from gateway.web.borrowers.routes import guessed_texts
 from gateway.web.borrowers.words import BorrowerPages, BorrowerTexts

@@ -13,6 +13,8 @@ from gateway.api.http.authentication import Managing, Reading
 from gateway.api.http.openapi import body
 from gateway.api.http.parts import Uses
 from gateway.api.http.problems import Problem
+from gateway.api.requests.fields import Identifier
+from gateway.api.requests.webhooks import ReplayIn, WebhookEndpointIn
 from gateway.api.responses.webhooks import (
     ReplayedOut,
     WebhookEndpointListOut,
@@ -21,7 +23,6 @@ from gateway.api.responses.webhooks import (
     WebhookMessageOut,
     WebhookSecretOut,
 )
-from gateway.api.schemas import Identifier, ReplayIn, WebhookEndpointIn
 from gateway.core.requests import FieldError
 from gateway.core.suggestions import did_you_mean
 from gateway.webhooks.endpoints import WebhookEndpoints

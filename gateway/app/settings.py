@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.conversations.assistant_settings import AssistantSettings
 from gateway.conversations.reply_model import ReplyModelSettings
-from gateway.core.private_files import private_directory
+from gateway.core.security.private_files import private_directory
 from gateway.identity.oidc import OidcSettings
 from gateway.identity.quotas import TenantQuota
 

@@ -17,7 +17,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from gateway.core.clock import Clock
 from gateway.core.errors import Unavailable
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.evidence.history import History
 from gateway.identity.admin_log import AdminLog
 from gateway.identity.keys import Keys

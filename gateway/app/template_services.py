@@ -16,13 +16,14 @@ from gateway.app.storage import LedgerParts
 from gateway.app.templates import LoadedTemplates
 from gateway.templates import TemplateVersion
 from gateway.templates.checks import lint as linting
+from gateway.templates.previews.preview import Price
 from gateway.templates.repository import TemplateRepository
+from gateway.templates.versions.callers import Callers
+from gateway.templates.versions.versions_store import VersionStore
 from gateway.templates.workflow.author_mails import AuthorMails
-from gateway.templates.workflow.callers import Callers
 from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.new_templates import NewTemplates
-from gateway.templates.workflow.preview import Price
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from gateway.templates.workflow.results import ResultCounts
@@ -30,7 +31,6 @@ from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.test_send import TestSender
 from gateway.templates.workflow.transfer import Transfer
-from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
 
 

@@ -22,7 +22,7 @@ from gateway.templates.checks import lint as linting
 from gateway.templates.checks.word_lists import reveals_debt
 from gateway.templates.folder import Folder
 from gateway.templates.validation_cache import ValidationCache
-from gateway.templates.workflow.published_store import PublishedVersions
+from gateway.templates.versions.published_store import PublishedVersions
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, and_, select, update
 
 from gateway.borrowers.changes import ChangeRecord, change_borrower, wait_for_in_flight
 from gateway.core.clock import Clock
-from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.routes import RouteRules
+from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.core.states import PENDING_STATES
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

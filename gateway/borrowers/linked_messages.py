@@ -13,10 +13,10 @@ from sqlalchemy import Connection, and_, func, select
 
 from gateway.core.clock import Clock
 from gateway.core.codec import StoredOptOut, chosen_from, notification_from, opt_outs_from, stated_from
-from gateway.core.digests import digests_of
 from gateway.core.facts import ChosenPreferences, DeclaredPreferences
 from gateway.core.languages import written_language
 from gateway.core.notifications import Notification
+from gateway.core.security.digests import digests_of
 from gateway.storage.database import Database
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.tables.borrowers import addresses, borrowers, replies

@@ -15,7 +15,7 @@ from gateway.cli import client, console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, pages
 from gateway.cli.panels import EVIDENCE, PORTFOLIOS
 from gateway.cli.runner import DEMO_DIR, fail, run
-from gateway.core.private_files import open_private
+from gateway.core.security.private_files import open_private
 
 
 def install(app: typer.Typer) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli import (
-    acts,
     borrowers,
     cases,
     client,
@@ -25,16 +24,17 @@ from gateway.cli import (
     policies,
     replies,
     reviews,
-    template_lint,
     users,
     webhooks,
 )
-from gateway.cli.administration import keys_app, ledger_app
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
 from gateway.cli.doctor.command import doctor
+from gateway.cli.ledger import acts
+from gateway.cli.ledger.administration import keys_app, ledger_app
 from gateway.cli.panels import EVIDENCE, OPERATIONS, PORTFOLIOS, PROCESSES, SETTINGS
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.runner import DEMO_DIR, fail, full_id, run, settings
+from gateway.cli.templates import lint
 
 app = typer.Typer(
     name="gateway",
@@ -265,7 +265,7 @@ operations.install(app)
 app.add_typer(cases.app, name="cases", rich_help_panel=PORTFOLIOS)
 app.add_typer(journeys.app, name="journey", rich_help_panel=PORTFOLIOS)
 app.add_typer(reviews.app, name="review", rich_help_panel=OPERATIONS)
-app.add_typer(template_lint.app, name="template", rich_help_panel=SETTINGS)
+app.add_typer(lint.app, name="template", rich_help_panel=SETTINGS)
 app.add_typer(policies.app, name="policy", rich_help_panel=SETTINGS)
 app.add_typer(replies.app, name="replies", rich_help_panel=SETTINGS)
 app.add_typer(keys_app, name="key", rich_help_panel=SETTINGS)

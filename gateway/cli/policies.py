@@ -115,7 +115,7 @@ def backtest(
     from gateway.app.storage import open_ledger
     from gateway.app.templates import load_catalog, policies_folder
     from gateway.cli import backtest
-    from gateway.templates.workflow.published_store import PublishedVersions
+    from gateway.templates.versions.published_store import PublishedVersions
 
     begin, end = instant_of(since, "--from"), instant_of(until, "--to")
     chosen = ledger_settings(data_dir)

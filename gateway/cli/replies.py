@@ -53,7 +53,7 @@ def explain(text: str, packs: Packs = None, as_json: AsJson = False) -> None:
 def case_secret(tenant: Annotated[str, typer.Argument(help="The tenant whose case system is asked.")]) -> None:
     """Show the secret that signs questions about balances to a tenant's case system; see ops/case-system.md."""
     from gateway.conversations.case_system import secret_id
-    from gateway.core.signing import Signer
+    from gateway.core.security.signing import Signer
 
     typer.echo(Signer(settings().key()).webhook_secret(secret_id(tenant), 1))
 

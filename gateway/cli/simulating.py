@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from channels import registry
-from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import Problem
+from gateway.api.requests.cases import CaseItemIn
 from gateway.cli import console
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.runner import fail

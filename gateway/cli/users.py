@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import acts, console
+from gateway.cli import console
+from gateway.cli.ledger import acts
 from gateway.cli.runner import fail, ledger_settings, run
 
 if TYPE_CHECKING:

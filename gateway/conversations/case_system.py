@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from gateway.conversations.assistant_settings import AssistantSettings
 from gateway.conversations.conversation import Conversation
-from gateway.core.bounded_read import read_at_most
+from gateway.core.bounded.read import read_at_most
 from gateway.core.notifications import new_id
 
 _SECONDS = 4  # a borrower waits at the page; our choice

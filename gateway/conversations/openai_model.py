@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from gateway.core.bounded_read import read_at_most
+from gateway.core.bounded.read import read_at_most
 
 _MOST_BYTES = 20_000
 _INSTRUCTION = (

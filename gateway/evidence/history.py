@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Row, select
 
 from gateway.borrowers.changes import AFTER
 from gateway.core.codec import channel_consents_from, chosen_from, holds_from, notification_from, opt_outs_from
-from gateway.core.digests import digests_of
 from gateway.core.facts import AddressFacts, Contact, Facts
 from gateway.core.notifications import Category, Notification
+from gateway.core.security.digests import digests_of
 from gateway.storage.database import Database
 from gateway.storage.facts import Key, matching
 from gateway.storage.rows import WHOLE_NOTIFICATION

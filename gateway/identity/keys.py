@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, update
 
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.users import Role, User
 from gateway.storage.database import Database
 from gateway.storage.tables.identity import api_keys, users

@@ -19,7 +19,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from gateway.core.bounded_read import read_at_most
+from gateway.core.bounded.read import read_at_most
 from gateway.identity.users import Role
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.oidc import OidcProvider, OidcRefused, OidcSettings, PendingSignIn
 from gateway.identity.users import LONGEST_EMAIL, LONGEST_NAME, Role, User, new_user_id, user_of
 from gateway.storage.accept import insert_new

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
 
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.users import User, user_of
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

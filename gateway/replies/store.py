@@ -23,10 +23,10 @@ from gateway.core.clock import Clock
 from gateway.core.codec import REPLY, encode, holds_from, notification_from, opt_outs_from
 from gateway.core.codec import StoredOptOut as Stored
 from gateway.core.deliveries import RecordedReply, Transition
-from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import Hold, OptOut
 from gateway.core.notifications import Borrower, new_id
 from gateway.core.reasons import EndReason, Intent
+from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import Understanding
 from gateway.replies.conversations import conversation_of, open_conversation, take_up

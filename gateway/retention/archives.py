@@ -21,7 +21,7 @@ from sqlalchemy import Connection, insert, select
 
 from gateway.core.codec import instant
 from gateway.core.notifications import new_id
-from gateway.core.private_files import open_private, private_directory
+from gateway.core.security.private_files import open_private, private_directory
 from gateway.storage.events import link
 from gateway.storage.tables.path import events
 from gateway.storage.tables.retention import archives

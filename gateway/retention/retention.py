@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from gateway.core.clock import Clock
-from gateway.core.digests import digests_of
+from gateway.core.security.digests import digests_of
 from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveBatch, ArchiveFile

@@ -10,8 +10,8 @@ from channels.base import Content, LookupAnswer, LookupResult, Provider, Receipt
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ClaimedDelivery, Outgoing, Transition
 from gateway.core.errors import RenderFailed
-from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Notification
+from gateway.core.security.message_links import MessageLinks
 from gateway.core.states import State
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder, first_request

@@ -10,9 +10,9 @@ from channels.base import Content
 from gateway.core.deliveries import ClaimedDelivery, Delivery, Outgoing, Transition, unresolved
 from gateway.core.errors import RenderFailed
 from gateway.core.languages import in_language
-from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Category, Notification
 from gateway.core.reasons import EndReason
+from gateway.core.security.message_links import MessageLinks
 from gateway.core.states import State
 
 

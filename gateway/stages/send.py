@@ -15,9 +15,9 @@ from channels.base import Accepted, Message, Provider, SendFailure, TransientFai
 from channels.base import ProviderReason as Reason
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Attempt, Outgoing
-from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Category
 from gateway.core.reasons import EndReason
+from gateway.core.security.message_links import MessageLinks
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.schedule import earliest
 from gateway.stages.settle import first_request

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from gateway.core.codec import instant
-from gateway.core.digests import digests_of
+from gateway.core.security.digests import digests_of
 from gateway.storage.tables.borrowers import addresses
 from gateway.storage.tables.path import deliveries
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from channels.base import Accepted as ProviderAccepted
 from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery, Outgoing
-from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.routes import RouteRules
+from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from

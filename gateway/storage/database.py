@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
-from gateway.core.digests import SINGLE, DigestVersions
 from gateway.core.errors import InvalidData, Unavailable
-from gateway.core.private_files import private_directory, private_file
+from gateway.core.security.digests import SINGLE, DigestVersions
+from gateway.core.security.private_files import private_directory, private_file
 from gateway.storage.statements import Rows, Statement, execute_pipelined
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy import Connection, and_, false, or_
 
 from gateway.core.codec import channel_consents_from, chosen_from, holds_from, opt_outs_from, stated_from
-from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
+from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 from gateway.storage.tables.columns import instant_of
 

@@ -1,6 +1,6 @@
 """Brings the ledger's digests of addresses to the version that is written, in batches, while the gateway runs.
 
-Every version of a digest follows from every other one (gateway/core/digests.py), and all processes find rows by each
+Every version of a digest follows from every other one (core/security/digests.py), and all processes find rows by each
 version, so rows may be changed in any order, and the work may be interrupted and begun again at any time. Events keep
 the digests that they were written with: they are chained, and nothing looks an address up by them.
 """
@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, text, tuple_, update
 
 from gateway.core.codec import encode, opt_outs_from
-from gateway.core.digests import DigestVersions, digests_of
 from gateway.core.errors import Unavailable
+from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import addresses, borrowers
 from gateway.storage.tables.path import deliveries

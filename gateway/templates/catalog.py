@@ -15,14 +15,14 @@ import structlog
 from channels.content import Content
 from channels.profile import Profiles
 from gateway.core.errors import RenderFailed, UnknownTemplate
-from gateway.core.message_links import NO_LINKS, MessageLinks
 from gateway.core.notifications import Notification
 from gateway.core.requests import FieldError, NotificationRequest
+from gateway.core.security.message_links import NO_LINKS, MessageLinks
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, Lender, TemplateSource
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import translatable
-from gateway.templates.workflow.published_store import Key, PublicationState, PublishedVersions
+from gateway.templates.versions.published_store import Key, PublicationState, PublishedVersions
 
 
 class Catalog:

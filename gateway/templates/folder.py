@@ -18,7 +18,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
-from gateway.core.bounded_toml import read_toml
+from gateway.core.bounded.toml import read_toml
 from gateway.templates.language.source import FRAGMENTS, SETTINGS, BadTemplate, TemplateSource
 from gateway.templates.purposes import Purpose, load_purposes
 from gateway.templates.translatable import translatable

@@ -16,8 +16,8 @@ from channels.base import Capability, Provider, ReportsTemplates, SendFailure, T
 from channels.profile import Profiles
 from gateway.core.clock import Clock
 from gateway.core.deliveries import Outgoing, Transition
-from gateway.core.digests import digests_of
 from gateway.core.provider_templates import ProviderTemplate, Slot, TemplateKey
+from gateway.core.security.digests import digests_of
 from gateway.stages.message_form import FormFacts, WindowKey, choose_form, needs_form, template_key, window_key
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database

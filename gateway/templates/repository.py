@@ -17,11 +17,11 @@ from gateway.templates.folder import Folder, check
 from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.translatable import joined, translatable
-from gateway.templates.workflow.callers import Callers
-from gateway.templates.workflow.compatibility import Consequence, broken_callers, caller_changes
-from gateway.templates.workflow.refusals import BadText, NoSuchVersion
-from gateway.templates.workflow.stored_version import StoredVersion, VersionText
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.callers import Callers
+from gateway.templates.versions.compatibility import Consequence, broken_callers, caller_changes
+from gateway.templates.versions.refusals import BadText, NoSuchVersion
+from gateway.templates.versions.stored_version import StoredVersion, VersionText
+from gateway.templates.versions.versions_store import VersionStore
 
 Lint = Callable[[TemplateVersion], Sequence[LintFinding]]
 

@@ -18,11 +18,11 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import GatewayClock, HttpSettings, part
 from gateway.core.errors import Unavailable
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.sessions import Session, Sessions
 from gateway.identity.users import Role, Users
-from gateway.templates.workflow.refusals import NoSuchVersion, TemplateRefusal
+from gateway.templates.versions.refusals import NoSuchVersion, TemplateRefusal
 from gateway.web.form_texts import FIELD, SEEN, digest
 from gateway.web.page import Pages, headers
 

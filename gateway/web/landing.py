@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.api.http.parts import HttpSettings, Uses
-from gateway.api.schemas import EXAMPLE
+from gateway.api.requests.notifications import EXAMPLE
 from gateway.web.access import PageRoute, pages_of, session_of
 
 # Whom a page is for; the page itself says who may see it.

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.http.parts import GatewayClock, Uses, part
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.oidc_users import OidcSignIn
 from gateway.identity.sessions import ABSOLUTE, Attempts, Sessions
 from gateway.identity.users import Role, Users

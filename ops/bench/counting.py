@@ -17,7 +17,7 @@ from shape import TENANT, Shape, shape
 from sqlalchemy import make_url
 from wire import WireCounter, wire
 
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 

@@ -26,7 +26,7 @@ import structlog
 
 from channels.base import CallbackRequest
 from channels.twilio.shapes import sign
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway
 from gateway.replies.corpus import read_corpus
 from gateway.replies.understanding import load_interpreter

@@ -24,7 +24,7 @@ from gateway.core.facts import Facts
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import DecidedRequest, StepDecision
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide, load_packs
 from gateway.stages.route_rules import route_rules

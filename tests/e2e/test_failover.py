@@ -10,7 +10,7 @@ from shutil import rmtree
 from typing import Any
 
 from channels.sms.simulator import SmsSimulator
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
 from gateway.core.requests import NotificationRequest

@@ -14,7 +14,7 @@ from typing import Any, cast
 import aiohttp
 from sqlalchemy import create_engine
 
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.storage.redigest import DigestsByVersion, Redigest

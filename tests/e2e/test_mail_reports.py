@@ -15,7 +15,7 @@ import pytest
 from channels.base import CallbackRequest
 from channels.email.reports import reply_address
 from channels.email.sink import SmtpSink
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.core.requests import NotificationRequest

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from channels.base import Listens
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.core.requests import NotificationRequest

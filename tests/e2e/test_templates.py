@@ -26,8 +26,8 @@ from gateway.app import storage
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from gateway.templates.folder import read_template
-from gateway.templates.workflow.preview import SAMPLE_LINKS
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.previews.preview import SAMPLE_LINKS
+from gateway.templates.versions.versions_store import VersionStore
 from tests.support.api_gateway import Answer, Client, app_of, request, serving
 from tests.support.forked import gateway_command
 from tests.support.ledgers import begun, empty_sqlite

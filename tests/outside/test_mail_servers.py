@@ -24,7 +24,7 @@ import pytest_asyncio
 from channels.base import Listens
 from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import request

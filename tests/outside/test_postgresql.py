@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from channels.email.sink import SmtpSink
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
 from gateway.storage.migrate import migrate

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from channels.base import Listens, TransientFailure
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import request

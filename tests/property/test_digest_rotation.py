@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.borrowers.addresses import know_address, opt_in_address, opt_out_address
-from gateway.core.digests import DigestVersions
+from gateway.core.security.digests import DigestVersions
 from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, ask_opted_out, facts_from
 from gateway.storage.redigest import Redigest

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.cli import evidence
+from gateway.cli.ledger import evidence
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from gateway.templates.repository import live_version
-from gateway.templates.workflow.published_store import PublishedVersions
-from gateway.templates.workflow.refusals import TemplateRefusal
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.published_store import PublishedVersions
+from gateway.templates.versions.refusals import TemplateRefusal
+from gateway.templates.versions.versions_store import VersionStore
 from tests.support.template_services import Clock
 
 # What leads on from each state comes more often than what is refused there, so that most examples get far.

@@ -25,7 +25,7 @@ from sqlalchemy import text
 
 from gateway.app.embedded import simulated_providers
 from gateway.app.embedded.simulated_providers import SimulatedProviders
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from tests.support.forked import ForkedProcess, run_gateway

@@ -19,17 +19,17 @@ from gateway.templates.checks.lint import LintFinding
 from gateway.templates.folder import Folder
 from gateway.templates.message_forms import MessageForms
 from gateway.templates.repository import TemplateRepository
-from gateway.templates.workflow.callers import Callers
+from gateway.templates.versions.callers import Callers
+from gateway.templates.versions.published_store import PublishedVersions
+from gateway.templates.versions.versions_store import VersionStore
 from gateway.templates.workflow.carry_over import CarryOver
 from gateway.templates.workflow.glossaries import Glossaries
 from gateway.templates.workflow.provider_templates import ProviderTemplates
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
-from gateway.templates.workflow.published_store import PublishedVersions
 from gateway.templates.workflow.results import ResultCounts
 from gateway.templates.workflow.reviews import TemplateReviews
 from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.transfer import Transfer
-from gateway.templates.workflow.versions_store import VersionStore
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, digest, draft

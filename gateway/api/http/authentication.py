@@ -20,7 +20,7 @@ from gateway.api.http.problems import KINDS, Problem, unauthorized
 from gateway.api.http.quotas import QuotaGuard
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.requests import RejectedRequest
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.identity.keys import ApiKey, Keys, Scope, split
 

@@ -33,7 +33,7 @@ class JsonLimits:
 
     size: int
     values: int
-    depth: int = 8  # our choice: variables may be nested 6 deep (schemas.py), two levels below the root
+    depth: int = 8  # our choice: variables may be nested 6 deep (requests/fields.py), two levels below the root
 
 
 DEFAULT_LIMITS = JsonLimits(1_000_000, 10_000)  # our choice: a decision with 1,000 contacts has 5,000 values in 150 kB

@@ -14,12 +14,10 @@ from gateway.api.http.problems import Problem
 from gateway.core.codec import instant
 from gateway.core.errors import RenderFailed
 from gateway.core.requests import FieldError
+from gateway.templates.previews.preview import ChannelPreview
 from gateway.templates.purposes import Purpose
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.commands import Result, RolledBack
-from gateway.templates.workflow.preview import ChannelPreview
-from gateway.templates.workflow.provider_templates import ProviderTemplateView
-from gateway.templates.workflow.refusals import (
+from gateway.templates.versions.refusals import (
     BadComment,
     BadPlan,
     BadText,
@@ -28,9 +26,11 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
+from gateway.templates.versions.stored_version import Change, StoredVersion, VersionText
+from gateway.templates.workflow.commands import Result, RolledBack
+from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.results import VersionResults
 from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
-from gateway.templates.workflow.stored_version import Change, StoredVersion, VersionText
 from gateway.templates.workflow.workflow import TemplateSummary
 
 

@@ -11,13 +11,13 @@ from channels.base import Content, TemplateStatus
 from gateway.core.provider_templates import Slot
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.language.variables import VariableSpec
+from gateway.templates.previews.preview import Price
 from gateway.templates.rendering.reading import SentLink, Spoken
 from gateway.templates.rendering.sms_segments import Segments
-from gateway.templates.workflow.compatibility import Consequence
-from gateway.templates.workflow.preview import Price
+from gateway.templates.versions.compatibility import Consequence
+from gateway.templates.versions.stored_version import Change, StoredVersion
 from gateway.templates.workflow.results import MeasuredShare, VersionCounts
 from gateway.templates.workflow.reviews import PlacedComment, ReviewedFinding, WaitingVersion
-from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.transfer import Imported
 from gateway.templates.workflow.translations import TranslatedPart
 

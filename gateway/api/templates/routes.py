@@ -16,7 +16,7 @@ from gateway.api.http.bodies import JsonLimits
 from gateway.api.http.openapi import answer_header, body, header
 from gateway.api.http.parts import HttpSettings, Uses
 from gateway.api.http.problems import Problem
-from gateway.api.schemas import RequestModel
+from gateway.api.requests.fields import RequestModel
 from gateway.api.templates import answers
 from gateway.api.templates.responses import (
     CommentListOut,
@@ -61,12 +61,12 @@ from gateway.core.provider_templates import Slot
 from gateway.core.requests import FieldError
 from gateway.core.states import TemplateState
 from gateway.identity.keys import Scope
+from gateway.templates.previews.differences import Difference
+from gateway.templates.versions.stored_version import StoredVersion
 from gateway.templates.workflow import commands
 from gateway.templates.workflow.commands import Command, Permission, Subject, Target
-from gateway.templates.workflow.differences import Difference
 from gateway.templates.workflow.glossaries import Glossary
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
-from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.transfer import Transfer

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, StringConstraints
 
 from channels.base import TemplateStatus
-from gateway.api.schemas import Address, Channel, Flag, Instant, RequestModel, Text, Values
+from gateway.api.requests.fields import Address, Channel, Flag, Instant, RequestModel, Text, Values
 from gateway.templates.checks.glossary import GlossaryTerm
-from gateway.templates.workflow.preview import NAME, SampleRequest
+from gateway.templates.previews.preview import NAME, SampleRequest
 
 TemplateId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 # The names and sizes are checked where they are known: gateway/templates/folder.py.

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from gateway.app.embedded.errors import CannotStart
-from gateway.core.private_files import private_directory
+from gateway.core.security.private_files import private_directory
 
 
 class DataDirLock:

@@ -19,7 +19,7 @@ import aiohttp
 
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
-from gateway.core.private_files import open_private
+from gateway.core.security.private_files import open_private
 
 _READY_SECONDS = 20.0  # its imports take about one second (measured); twenty times that for a loaded machine
 _ASK_SECONDS = 5.0

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from gateway.app.embedded.errors import CannotStart
 from gateway.app.embedded.processes import Child, spawn
-from gateway.core.private_files import open_private, private_directory
+from gateway.core.security.private_files import open_private, private_directory
 
 # sun_path holds 108 bytes on Linux (unix(7)) and 104 on macOS, with the closing NUL.
 _LONGEST_PATH = 103

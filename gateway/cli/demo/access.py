@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gateway.app.app import Gateway
-from gateway.core.private_files import open_private
+from gateway.core.security.private_files import open_private
 from gateway.identity.keys import Scope, split
 
 TENANT = "demo"

@@ -32,7 +32,7 @@ from gateway.cli.demo.preparation import TemplateApprovals
 from gateway.cli.portfolio import files, mapping, sender
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.cli.portfolio.sender import Tally
-from gateway.core.private_files import open_private
+from gateway.core.security.private_files import open_private
 from gateway.observability import logs
 
 _POLL_SECONDS = 0.5  # our choice: frequent enough for the progress bar, and little load

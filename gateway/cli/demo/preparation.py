@@ -20,7 +20,7 @@ from gateway.app.embedded.simulated_providers import SimulatedProviders
 from gateway.cli.portfolio.files import PortfolioRow, RowError
 from gateway.core.errors import Unavailable
 from gateway.core.notifications import Category
-from gateway.templates.workflow.refusals import NoSuchVersion
+from gateway.templates.versions.refusals import NoSuchVersion
 
 _ACTOR = "system:demo"
 _SHIPPED = 0  # the number of a template's built-in version

@@ -7,10 +7,10 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from gateway.api.schemas import MOST_IN_BATCH
+from gateway.api.requests.notifications import MOST_IN_BATCH
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, warning
-from gateway.core.signing import read_keys
+from gateway.core.security.signing import read_keys
 from gateway.identity.quotas import QuotaRules
 
 _FROM_FILES = ("secret_key", "database_url", "redis_url", "providers", "oidc")

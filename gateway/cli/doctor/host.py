@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, error, ok, skipped, warning
-from gateway.core.private_files import exposed
+from gateway.core.security.private_files import exposed
 
 _LEAST_BYTES = 1_000_000_000  # our choice: a day's log and a checkpoint
 _LEAST_SHARE = 0.1  # file systems slow down, and PostgreSQL panics, when they are full

@@ -17,7 +17,7 @@ from gateway.app.providers import build_provider
 from gateway.app.settings import Settings
 from gateway.cli.doctor.finding import CheckResult, Level, error, ok, skipped, warning
 from gateway.core.clock import Clock
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 
 _SECONDS = 10.0
 _TENANT, _BORROWER = "gateway-doctor", "nobody"  # a borrower without messages, whose feed is requested

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
-from gateway.core.digests import digests_of
 from gateway.core.errors import Unavailable
 from gateway.core.reasons import Violation
+from gateway.core.security.digests import digests_of
 from gateway.evidence.audit.figures import Figures
 from gateway.evidence.audit.replay import Replay, RuleBreach, Sent
 from gateway.storage.accept import insert_new

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from gateway.core.bounded_toml import read_toml
+from gateway.core.bounded.toml import read_toml
 
 # Bounds are our choice: a definition that needs more is several definitions.
 _MOST_CHARACTERS = 100_000

@@ -14,8 +14,8 @@ from gateway.core.errors import RenderFailed
 from gateway.core.provider_templates import ProviderTemplate, Slot, SlotIssue
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.previews.preview import REFERENCE, Sample, rendered
 from gateway.templates.translatable import Translatable, translatable
-from gateway.templates.workflow.preview import REFERENCE, Sample, rendered
 
 # A shared text, or an output.
 _PIECE = re.compile(r"(\{%-?\s*render\b[^%]*%\})|\{\{-?\s*(.*?)\s*-?\}\}", re.DOTALL)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from channels.content import Content
 from gateway.core.errors import RenderFailed
 from gateway.templates.checks.findings import LintFinding, MessageText, finding_at, readable_text
+from gateway.templates.previews.preview import Sample, rendered
+from gateway.templates.previews.samples import samples
 from gateway.templates.rendering.sms_segments import segments
 from gateway.templates.translatable import Translatable, translatable, worded
-from gateway.templates.workflow.preview import Sample, rendered
-from gateway.templates.workflow.samples import samples
 
 # (locale, category, channel, text) → the policy's reason for refusing this text, "" where it has none
 Refuses = Callable[[str, str, str, str], str]

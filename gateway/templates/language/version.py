@@ -13,7 +13,7 @@ from typing import Any
 from channels.content import Content
 from channels.profile import Profiles
 from gateway.core.errors import RenderFailed
-from gateway.core.message_links import NO_LINKS, MessageLinks
+from gateway.core.security.message_links import NO_LINKS, MessageLinks
 from gateway.templates.language.composed import ComposedText, texts
 from gateway.templates.language.formats import locale_of
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part, problem_at

@@ -22,8 +22,8 @@ from gateway.core.states import TemplateState
 from gateway.identity.users import User, Users
 from gateway.storage.events import template_subject
 from gateway.storage.tables.path import events
-from gateway.templates.workflow.stored_version import Change, StoredVersion
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.stored_version import Change, StoredVersion
+from gateway.templates.versions.versions_store import VersionStore
 
 STARTED, ENDED = "template_mail_started", "template_mail_ended"
 SENT, FAILED = "sent", "failed"

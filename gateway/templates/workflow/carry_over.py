@@ -20,9 +20,9 @@ from gateway.core.provider_templates import ProviderTemplate
 from gateway.stages.message_form import with_templates
 from gateway.templates.checks.provider_templates import check_provider_template, error_in
 from gateway.templates.message_forms import MessageForms, add_template
+from gateway.templates.previews.samples import samples
 from gateway.templates.repository import TemplateFiles, TemplateRepository
-from gateway.templates.workflow.samples import samples
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.versions_store import VersionStore
 
 _GATEWAY = "gateway"  # the actor of what no person did
 

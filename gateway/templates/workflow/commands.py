@@ -16,10 +16,10 @@ from typing import Any
 from channels.base import TemplateStatus
 from gateway.core.provider_templates import Slot
 from gateway.core.states import TemplateState
+from gateway.templates.previews.preview import SampleRequest
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.preview import SampleRequest
+from gateway.templates.versions.stored_version import StoredVersion
 from gateway.templates.workflow.provider_templates import ProviderTemplateView
-from gateway.templates.workflow.stored_version import StoredVersion
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.workflow import TemplateWorkflow
 
@@ -167,7 +167,7 @@ Result = TemplateFiles | StoredVersion | RolledBack | TestSend | ProviderTemplat
 class Command:
     """One entry. ``name`` is the last part of the URL; ``parameters`` is one of the dataclasses above.
 
-    ``run`` raises TemplateRefusal (gateway/templates/workflow/refusals.py) and Unavailable. ``may_need_confirmation``:
+    ``run`` raises TemplateRefusal (gateway/templates/versions/refusals.py) and Unavailable. ``may_need_confirmation``:
     it can raise NeedsConfirmation, and is then repeated with ``confirm``.
     """
 

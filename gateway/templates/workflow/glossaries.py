@@ -16,7 +16,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables.templates import glossaries
 from gateway.templates.checks.findings import LintFinding
 from gateway.templates.checks.glossary import GlossaryTerm, glossary_findings
-from gateway.templates.workflow.refusals import BadTerm, GlossaryChanged
+from gateway.templates.versions.refusals import BadTerm, GlossaryChanged
 from gateway.templates.workflow.translations import default_locale_of
 
 # Our choice: more terms than a writer can know, in as many languages as templates have. A word is a phrase at most.

@@ -11,7 +11,7 @@ from gateway.templates.folder import check
 from gateway.templates.language.source import SETTINGS, BadTemplate
 from gateway.templates.purposes import Purpose
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.refusals import BadPlan, DraftExists, TemplateExists
+from gateway.templates.versions.refusals import BadPlan, DraftExists, TemplateExists
 from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
 from gateway.templates.workflow.workflow import TemplateWorkflow
 

@@ -23,13 +23,13 @@ from gateway.templates.checks.findings import LintFinding
 from gateway.templates.checks.provider_templates import check_provider_template, error_in, filled, proposal
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.message_forms import MessageForms, put_template
+from gateway.templates.previews.preview import REFERENCE, Sample, rendered
+from gateway.templates.previews.samples import samples
 from gateway.templates.repository import TemplateFiles, TemplateRepository
 from gateway.templates.translatable import translatable, worded
-from gateway.templates.workflow.compatibility import Consequence
-from gateway.templates.workflow.preview import REFERENCE, Sample, rendered
-from gateway.templates.workflow.refusals import BadText, NoSuchVersion, WrongState
-from gateway.templates.workflow.samples import samples
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.compatibility import Consequence
+from gateway.templates.versions.refusals import BadText, NoSuchVersion, WrongState
+from gateway.templates.versions.versions_store import VersionStore
 
 _SHOWN = "usual"  # the kind of sample whose texts stand side by side
 

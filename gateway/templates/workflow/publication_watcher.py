@@ -9,7 +9,7 @@ from __future__ import annotations
 from gateway.core.clock import Clock
 from gateway.observability.metrics import Metrics
 from gateway.templates.catalog import Catalog
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.versions.versions_store import VersionStore
 
 INTERVAL_SECONDS = 1.0  # our choice: the delay of a publication in other processes, for one small query
 

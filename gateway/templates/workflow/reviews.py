@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from gateway.core.bounded_toml import read_toml
+from gateway.core.bounded.toml import read_toml
 from gateway.core.states import TemplateState
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.source import SETTINGS
+from gateway.templates.previews.preview import all_previews
 from gateway.templates.repository import TemplateFiles, TemplateRepository, written
+from gateway.templates.versions.refusals import BadComment, WrongState
+from gateway.templates.versions.stored_version import Change, StoredVersion
+from gateway.templates.versions.versions_store import VersionStore
 from gateway.templates.workflow.glossaries import Glossaries
-from gateway.templates.workflow.preview import all_previews
-from gateway.templates.workflow.refusals import BadComment, WrongState
-from gateway.templates.workflow.stored_version import Change, StoredVersion
-from gateway.templates.workflow.versions_store import VersionStore
 
 COMMENTED, EXPLAINED = "template_commented", "template_finding_explained"
 REJECTED = "template_rejected"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from channels.profile import ChannelProfile, Part, Profiles
-from gateway.core.bounded_toml import read_toml
+from gateway.core.bounded.toml import read_toml
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.workflow.variable_settings import with_settings
 

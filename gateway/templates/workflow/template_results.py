@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.core.clock import Clock
+from gateway.templates.previews.preview import Price, SampleRequest, preview
 from gateway.templates.repository import TemplateFiles, TemplateRepository
-from gateway.templates.workflow.preview import Price, SampleRequest, preview
-from gateway.templates.workflow.refusals import NoSuchVersion
+from gateway.templates.versions.refusals import NoSuchVersion
 from gateway.templates.workflow.results import PERIOD, ResultCounts, VersionCounts, VersionResults, compared
 
 

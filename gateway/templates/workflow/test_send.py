@@ -16,16 +16,16 @@ from channels.profile import ChannelProfile
 from gateway.core.clock import Clock
 from gateway.core.deliveries import ClaimedDelivery, Delivery
 from gateway.core.facts import BorrowerFacts, Facts
-from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step, new_id
+from gateway.core.security.message_links import MessageLinks
 from gateway.core.states import State
 from gateway.operations.controls import Controls
 from gateway.queue.token_buckets import RateLimiter
 from gateway.stages.route import ProviderRouter
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.workflow.preview import Sample, rendered
-from gateway.templates.workflow.refusals import TestSendRefused
-from gateway.templates.workflow.versions_store import VersionStore
+from gateway.templates.previews.preview import Sample, rendered
+from gateway.templates.versions.refusals import TestSendRefused
+from gateway.templates.versions.versions_store import VersionStore
 
 MARK = "[TEST] "
 _MOST = 30  # per actor, template and hour; our choice: every locale and channel twice

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from gateway.templates.catalog import Catalog
 from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files
+from gateway.templates.versions.refusals import BadText, NeedsConfirmation, TemplateRefusal
+from gateway.templates.versions.stored_version import StoredVersion
+from gateway.templates.versions.versions_store import VersionStore
 from gateway.templates.workflow.carry_over import CarryOver
-from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, TemplateRefusal
-from gateway.templates.workflow.stored_version import StoredVersion
-from gateway.templates.workflow.versions_store import VersionStore
 
 
 @dataclass(frozen=True, slots=True)

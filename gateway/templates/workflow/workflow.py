@@ -20,19 +20,19 @@ from gateway.core.states import TemplateState
 from gateway.templates.catalog import Catalog
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.previews.differences import Difference, difference
+from gateway.templates.previews.preview import ChannelPreview, Price, Sample, SampleRequest, preview
 from gateway.templates.repository import TemplateFiles, TemplateRepository, check_files, live_version, written
+from gateway.templates.versions.compatibility import Consequence
+from gateway.templates.versions.refusals import NeedsConfirmation, NoSuchVersion
+from gateway.templates.versions.stored_version import Change, StoredVersion
+from gateway.templates.versions.versions_store import VersionStore
 from gateway.templates.workflow.carry_over import CarryOver
-from gateway.templates.workflow.compatibility import Consequence
-from gateway.templates.workflow.differences import Difference, difference
 from gateway.templates.workflow.glossaries import Glossaries
-from gateway.templates.workflow.preview import ChannelPreview, Price, Sample, SampleRequest, preview
 from gateway.templates.workflow.provider_templates import ProviderTemplates
-from gateway.templates.workflow.refusals import NeedsConfirmation, NoSuchVersion
 from gateway.templates.workflow.reviews import TemplateReviews
-from gateway.templates.workflow.stored_version import Change, StoredVersion
 from gateway.templates.workflow.test_send import TestSend, TestSender
 from gateway.templates.workflow.translations import TranslatedPart, default_locale_of, translated_parts
-from gateway.templates.workflow.versions_store import VersionStore
 
 # States that wait for a person or for a scheduled time.
 _UNDER_WAY = (TemplateState.DRAFT, TemplateState.SUBMITTED, TemplateState.APPROVED, TemplateState.SCHEDULED)

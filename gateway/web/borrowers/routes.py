@@ -27,7 +27,7 @@ from gateway.borrowers.linked_messages import LONGEST_REPLY, LinkedMessage, Link
 from gateway.borrowers.preferences import PreferenceStore, switched_off_here
 from gateway.core.errors import Unavailable
 from gateway.core.facts import ChosenPreferences, Facts
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.queue.subscriptions import FeedNotifier
 from gateway.receiving import CallbackReceiver
 from gateway.templates import Lender

@@ -20,7 +20,7 @@ from gateway.api.evidence import HEADERS, ZipResponse
 from gateway.api.http.parts import ConfiguredChannels, Uses, part
 from gateway.borrowers.four_eyes import FourEyes
 from gateway.core.errors import NotApprovable, WrongBorrower
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.evidence.borrower_file import read_timeline_page
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role

@@ -23,8 +23,8 @@ from gateway.templates.language.version import (
     jurisdiction_of,
     shared_texts,
 )
-from gateway.templates.workflow.preview import REFERENCE as SAMPLE_REFERENCE
-from gateway.templates.workflow.preview import SAMPLE_LINKS, Sample
+from gateway.templates.previews.preview import REFERENCE as SAMPLE_REFERENCE
+from gateway.templates.previews.preview import SAMPLE_LINKS, Sample
 from gateway.web.translations import PageTexts
 
 _LONGEST_VALUE = 60  # characters of a sample value; our choice: a link's beginning

@@ -25,13 +25,10 @@ from gateway.identity.users import Role
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.previews.differences import DiffPiece, pieces
+from gateway.templates.previews.preview import Sample, SampleRequest
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
-from gateway.templates.workflow.differences import DiffPiece, pieces
-from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form
-from gateway.templates.workflow.preview import Sample, SampleRequest
-from gateway.templates.workflow.provider_templates import ProviderTemplateView
-from gateway.templates.workflow.refusals import (
+from gateway.templates.versions.refusals import (
     BadComment,
     BadText,
     DraftExists,
@@ -39,7 +36,10 @@ from gateway.templates.workflow.refusals import (
     NeedsConfirmation,
     TemplateRefusal,
 )
-from gateway.templates.workflow.stored_version import StoredVersion
+from gateway.templates.versions.stored_version import StoredVersion
+from gateway.templates.workflow.commands import COMMANDS, Command, Permission, Result, Save, Subject, Target
+from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form
+from gateway.templates.workflow.provider_templates import ProviderTemplateView
 from gateway.templates.workflow.test_send import TestSend
 from gateway.templates.workflow.variable_settings import is_valid, with_variable, without_variable
 from gateway.templates.workflow.workflow import TemplateWorkflow

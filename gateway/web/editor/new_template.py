@@ -12,8 +12,8 @@ from gateway.api.http.parts import ConfiguredChannels, Uses
 from gateway.core.notifications import Category
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
+from gateway.templates.versions.refusals import BadPlan, TemplateExists
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
-from gateway.templates.workflow.refusals import BadPlan, TemplateExists
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web.access import PageRoute, authenticated_form, require_role
 from gateway.web.editor.forms import to_version

@@ -15,8 +15,8 @@ from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.queue.preview_cache import PreviewCache
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.previews.preview import Sample
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.preview import Sample
 from gateway.templates.workflow.reviews import PlacedComment
 from gateway.templates.workflow.workflow import TemplateSummary, TemplateWorkflow
 from gateway.web.access import (

@@ -7,8 +7,8 @@ from typing import Any
 
 from gateway.templates.language.variables import integer_in
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.workflow.preview import Sample
-from gateway.templates.workflow.samples import samples
+from gateway.templates.previews.preview import Sample
+from gateway.templates.previews.samples import samples
 
 KINDS = (
     "usual",

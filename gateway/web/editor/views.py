@@ -16,9 +16,9 @@ from gateway.templates.checks.lint import LintFinding
 from gateway.templates.checks.word_lists import LEVELS
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
+from gateway.templates.previews.preview import ChannelPreview
 from gateway.templates.rendering.sms_segments import REPLACEMENTS
 from gateway.templates.translatable import Translatable, worded
-from gateway.templates.workflow.preview import ChannelPreview
 from gateway.templates.workflow.reviews import finding_key
 from gateway.templates.workflow.translations import default_locale_of
 from gateway.templates.workflow.workflow import DraftPreview

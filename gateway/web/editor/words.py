@@ -15,9 +15,9 @@ from gateway.core.states import TemplateState
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.templates.checks.glossary import GlossaryTerm
+from gateway.templates.previews.differences import pieces
 from gateway.templates.repository import TemplateFiles
-from gateway.templates.workflow.differences import pieces
-from gateway.templates.workflow.refusals import BadTerm, GlossaryChanged
+from gateway.templates.versions.refusals import BadTerm, GlossaryChanged
 from gateway.templates.workflow.translations import TranslationState, default_locale_of
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from gateway.web.access import PageRoute, authenticated_form, pages_of, require_role

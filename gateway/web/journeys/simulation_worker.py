@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from channels import registry
 from gateway import policy
-from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import Problem
+from gateway.api.requests.cases import CaseItemIn
 from gateway.journeys.cases.cases import CaseRecord
 from gateway.journeys.cases.store import decode_record
 from gateway.journeys.definitions.definition import BadDefinition, JourneyDefinition, parse

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.api.controls import fault_of, is_of_platform, put_control
 from gateway.api.http.parts import ConfiguredChannels, GatewayClock, Uses, part
-from gateway.api.schemas import ControlIn
+from gateway.api.requests.operations import ControlIn
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.identity.keys import Keys
 from gateway.identity.sessions import Session

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from gateway.app.embedded import valkey
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, select
 from standardwebhooks import Webhook
 
 from channels.base import Reply
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.embedded.valkey import EmbeddedValkey
 from gateway.conversations.assistant_settings import AssistantSettings, in_assistant_holdout

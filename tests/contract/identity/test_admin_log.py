@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.cli import evidence
+from gateway.cli.ledger import evidence
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.operations.activity import Activity
 from gateway.storage.database import Database

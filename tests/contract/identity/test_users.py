@@ -9,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import select
 
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import BadUser, Role, Users
 from gateway.storage.database import Database

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.journeys.cases.cases import CaseRecord, Payment
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention

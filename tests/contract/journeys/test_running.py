@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.facts import Hold
 from gateway.core.journey_events import StepResult

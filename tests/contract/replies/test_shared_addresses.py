@@ -12,7 +12,7 @@ from gateway.core.facts import AddressFacts
 from gateway.core.notifications import Step
 from gateway.core.reasons import Intent, PolicyReason
 from gateway.core.requests import DecidedRequest
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.core.verdicts import VerdictKind
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database

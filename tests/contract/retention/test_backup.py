@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, select, text, update
 
 from channels.base import Accepted
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.core.controls import SwitchKind, SwitchScope
 from gateway.core.notifications import Step
 from gateway.core.reasons import PolicyReason

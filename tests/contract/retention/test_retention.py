@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from channels.base import Accepted, Receipt, ReceiptStatus
 from gateway.borrowers.addresses import know_address
 from gateway.borrowers.inbox import Inbox
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.core.deliveries import Outgoing, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import Hold

@@ -17,7 +17,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from channels.base import Accepted
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.core.states import State
 from gateway.storage import migrate as migrations
 from gateway.storage.database import Database

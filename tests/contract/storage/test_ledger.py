@@ -20,7 +20,7 @@ from channels.base import (
     TransientFailure,
     UnknownOutcome,
 )
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.core.deliveries import ClaimedDelivery, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import DeclaredPreferences

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
 
-from gateway.cli.evidence import verify
+from gateway.cli.ledger.evidence import verify
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate
 from tests.support.ledgers import begun

@@ -8,7 +8,7 @@ from gateway.borrowers.inbox import Inbox
 from gateway.core.facts import Hold
 from gateway.core.notifications import Step
 from gateway.core.reasons import HoldKind
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.core.states import State
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.storage.database import Database
 from gateway.templates.checks.glossary import GlossaryTerm
-from gateway.templates.workflow.refusals import BadTerm, GlossaryChanged
+from gateway.templates.versions.refusals import BadTerm, GlossaryChanged
 from gateway.templates.workflow.translations import TranslationState
 from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.storage.database import Database
+from gateway.templates.versions.refusals import BadPlan, TemplateExists
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
-from gateway.templates.workflow.refusals import BadPlan, TemplateExists
 from tests.support.template_services import FOLDER, TemplateHarness
 
 ASKED = NewTemplateRequest(

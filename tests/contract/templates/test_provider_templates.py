@@ -16,8 +16,8 @@ from gateway.cli.doctor import ledger
 from gateway.core.provider_templates import STATUS_TRANSITIONS, Slot
 from gateway.storage.database import Database
 from gateway.templates.message_forms import MessageForms
+from gateway.templates.versions.refusals import BadText, NeedsConfirmation, NoSuchVersion, WrongState
 from gateway.templates.workflow.provider_templates import ProviderTemplates, ProviderTemplateView
-from gateway.templates.workflow.refusals import BadText, NeedsConfirmation, NoSuchVersion, WrongState
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import digest
 from tests.support.template_services import SMS, TEMPLATE, TemplateHarness

@@ -12,8 +12,8 @@ from channels.base import Accepted, Capability, Message, PermanentFailure, Provi
 from gateway.identity.users import Users
 from gateway.storage.database import Database
 from gateway.templates.checks.lint import LintFinding
+from gateway.templates.versions.refusals import BadComment, WrongState
 from gateway.templates.workflow.author_mails import AuthorMails
-from gateway.templates.workflow.refusals import BadComment, WrongState
 from gateway.templates.workflow.reviews import Waits, finding_key
 from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.states import TemplateState
 from gateway.storage.database import Database
-from gateway.templates.workflow.refusals import TemplateRefusal
+from gateway.templates.versions.refusals import TemplateRefusal
 from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
 
 

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from gateway.cli import evidence
+from gateway.cli.ledger import evidence
 from gateway.core.errors import RenderFailed, Unavailable, UnknownTemplate
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage import migrate
 from gateway.storage.database import Database
 from gateway.templates import Catalog
 from gateway.templates.checks.lint import LintFinding
-from gateway.templates.workflow.publication_watcher import PublicationWatcher
-from gateway.templates.workflow.published_store import Key, PublishedVersions, VersionSource
-from gateway.templates.workflow.refusals import (
+from gateway.templates.versions.published_store import Key, PublishedVersions, VersionSource
+from gateway.templates.versions.refusals import (
     BadText,
     DraftExists,
     EditedMeanwhile,
@@ -30,6 +29,7 @@ from gateway.templates.workflow.refusals import (
     SamePerson,
     WrongState,
 )
+from gateway.templates.workflow.publication_watcher import PublicationWatcher
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, draft
 from tests.support.template_services import AMERICAN, FOLDER, LENDER, SMS, TEMPLATE, TEMPLATES, TemplateHarness

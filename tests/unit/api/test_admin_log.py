@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import text
 
 from gateway.app.app import Gateway
-from gateway.cli import evidence
+from gateway.cli.ledger import evidence
 from gateway.core.errors import Unavailable
 from gateway.identity.keys import Scope
 from gateway.identity.sessions import Sessions

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.api.case_schemas import CaseItemIn
 from gateway.api.http.bodies import validated
+from gateway.api.requests.cases import CaseItemIn
 from gateway.cli.client import ApiTarget
 from gateway.cli.portfolio import files, mapping, sender
 from tests.ops.promtool import OPS

@@ -25,7 +25,8 @@ from gateway.api.http import bodies
 from gateway.api.http.bodies import JsonLimits, read_batch
 from gateway.api.http.parts import GatewayClock, HttpSettings, Parts
 from gateway.api.http.problems import ErrorBudget, Problem
-from gateway.api.schemas import BatchItemIn, HoldIn, NotificationIn
+from gateway.api.requests.borrowers import HoldIn
+from gateway.api.requests.notifications import BatchItemIn, NotificationIn
 from gateway.app.app import Gateway
 from gateway.app.http import http_parts
 from gateway.receiving import CallbackReceiver

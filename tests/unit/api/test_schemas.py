@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import KINDS, Problem, pointer
-from gateway.api.schemas import BatchItemIn, NotificationIn
+from gateway.api.requests.notifications import BatchItemIn, NotificationIn
 from gateway.core.codec import encode, fingerprint
 from gateway.core.notifications import Category, Step
 from gateway.observability.metrics import RefusedReason

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.app.embedded.errors import CannotStart
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.sessions import Sessions
 from gateway.identity.users import Role
 from gateway.storage.redigest import DigestsByVersion, Redigest

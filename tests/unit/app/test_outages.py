@@ -11,7 +11,7 @@ import pytest
 
 from channels.base import Accepted as ProviderAccepted
 from channels.base import Message, Provider
-from gateway.api.schemas import NotificationIn
+from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway
 from gateway.core.deliveries import Attempt
 from gateway.core.errors import Unavailable

@@ -33,7 +33,7 @@ from gateway.app.templates import templates_folder
 from gateway.cli import app
 from gateway.cli.doctor import configuration, host, ledger, outside, queue, texts
 from gateway.cli.doctor.finding import CheckResult, Level
-from gateway.core.signing import Signer
+from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database
 from gateway.storage.tables.identity import api_keys

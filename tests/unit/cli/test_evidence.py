@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from gateway.cli import evidence
+from gateway.cli.ledger import evidence
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.storage.database import Database

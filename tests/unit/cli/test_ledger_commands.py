@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gateway.cli import acts, app
+from gateway.cli import app
+from gateway.cli.ledger import acts
 from gateway.storage.database import Database
 from tests.support.ledgers import NOW, draft, empty_sqlite, outgoing, store_on
 
@@ -99,8 +100,8 @@ def _own_commands() -> set[str]:
 
 def test_every_command_that_changes_the_ledger_is_recorded() -> None:
     """Each records its own name in the administrators' log, or is listed as one that changes nothing."""
-    folder = Path(acts.__file__).parent
-    text = "".join(each.read_text("utf-8") for each in folder.glob("*.py"))
+    folder = Path(acts.__file__).parents[1]
+    text = "".join(each.read_text("utf-8") for each in folder.rglob("*.py"))
     recorded = set(re.findall(r'acts\.recorded\(ledger, "([a-z -]+)"', text))
     reading = {" ".join(each[:2]) for each in _READING} - {"ledger prune"}
     assert recorded == _own_commands() - reading - _UNRECORDED

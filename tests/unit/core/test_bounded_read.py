@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.core.bounded_read import read_at_most
+from gateway.core.bounded.read import read_at_most
 
 
 async def _parts(*parts: bytes) -> AsyncIterator[bytes]:

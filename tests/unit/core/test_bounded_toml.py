@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.bounded_toml import read_toml
+from gateway.core.bounded.toml import read_toml
 
 _WORD = st.text("ab.=\"'[]{},# \\\n", max_size=40)
 

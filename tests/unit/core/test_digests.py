@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.digests import SINGLE, DigestVersions
-from gateway.core.signing import Signer
+from gateway.core.security.digests import SINGLE, DigestVersions
+from gateway.core.security.signing import Signer
 
 KEYS = [f"digest-key-of-a-test-000{n}".encode() for n in range(4)]
 DIGESTS = st.binary(min_size=16, max_size=16).map(bytes.hex)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.core.private_files import exposed, open_private, private_directory, private_file
+from gateway.core.security.private_files import exposed, open_private, private_directory, private_file
 
 
 @pytest.fixture(autouse=True)

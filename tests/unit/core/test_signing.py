@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.signing import Signer, read_keys
+from gateway.core.security.signing import Signer, read_keys
 
 SIGNER = Signer(b"a key of the tests")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

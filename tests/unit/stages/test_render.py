@@ -5,8 +5,8 @@ from __future__ import annotations
 from channels.content import Content
 from gateway.core.deliveries import ClaimedDelivery, Delivery
 from gateway.core.facts import BorrowerFacts, ChosenPreferences, Facts
-from gateway.core.message_links import MessageLinks
 from gateway.core.notifications import Notification
+from gateway.core.security.message_links import MessageLinks
 from gateway.core.states import State
 from gateway.stages.render import in_chosen_language, render
 from tests.support.ledgers import NOW, draft

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
-from gateway.templates.workflow.published_store import Key, PublishedVersions, VersionSource
+from gateway.templates.versions.published_store import Key, PublishedVersions, VersionSource
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW
 

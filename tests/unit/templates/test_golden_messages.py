@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.templates import TemplateVersion, segments
+from gateway.templates.previews.preview import rendered
+from gateway.templates.previews.samples import KINDS, samples
 from gateway.templates.rendering.mail import preview
-from gateway.templates.workflow.preview import rendered
-from gateway.templates.workflow.samples import KINDS, samples
 from tests.support.template_services import started_again
 
 ROOT = Path(__file__).parents[3]

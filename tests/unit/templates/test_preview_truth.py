@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.templates import TemplateVersion
+from gateway.templates.previews.preview import ChannelPreview, preview
+from gateway.templates.previews.samples import samples
 from gateway.templates.rendering.mail_clients import CLIENTS, as_client, client_notes
 from gateway.templates.rendering.reading import Spoken, SpokenKind, spoken
-from gateway.templates.workflow.preview import ChannelPreview, preview
-from gateway.templates.workflow.samples import samples
 from gateway.web.editor import preview_frames
 from tests.support.channel_profiles import PROFILES
 from tests.support.template_services import FOLDER, LENDER

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gateway.templates import BadTemplate, TemplateVersion
 from gateway.templates.folder import check, read_template, write_template
 from gateway.templates.language.variables import VariableSpec
-from gateway.templates.workflow.callers import RecentCaller
-from gateway.templates.workflow.compatibility import broken_callers, caller_changes
-from gateway.templates.workflow.differences import difference, pieces
-from gateway.templates.workflow.preview import Sample, examples, preview
+from gateway.templates.previews.differences import difference, pieces
+from gateway.templates.previews.preview import Sample, examples, preview
+from gateway.templates.versions.callers import RecentCaller
+from gateway.templates.versions.compatibility import broken_callers, caller_changes
 from tests.support.channel_profiles import PROFILES
 from tests.support.template_services import FOLDER, LENDER, SMS, TEMPLATE
 

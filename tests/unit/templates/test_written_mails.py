@@ -17,8 +17,8 @@ from gateway.templates import Lender, TemplateVersion
 from gateway.templates.checks.lint import LintFinding, lint, load_words
 from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
+from gateway.templates.previews.preview import Sample, examples, rendered
 from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form, to_markdown
-from gateway.templates.workflow.preview import Sample, examples, rendered
 from tests.support.channel_profiles import PROFILES
 from tests.support.source_form import in_source_form
 

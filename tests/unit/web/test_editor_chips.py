@@ -9,8 +9,8 @@ import pytest
 
 from gateway.templates import TemplateVersion
 from gateway.templates.language.version import PAGE_URL, UNSUBSCRIBE_URL, jurisdiction_of, shared_texts
-from gateway.templates.workflow.preview import REFERENCE
-from gateway.templates.workflow.samples import samples
+from gateway.templates.previews.preview import REFERENCE
+from gateway.templates.previews.samples import samples
 from gateway.web import translations
 from gateway.web.editor.chips import locale_chips
 from tests.support.channel_profiles import PROFILES

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli import console, provider_templates
+from gateway.cli import console
 from gateway.cli.client_options import AsJson, DataDir, Key, Url, ask
 from gateway.cli.runner import DEMO_DIR, fail
+from gateway.cli.templates import providers
 
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="A template's id.")]
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=0, help="A version's; see gateway template show.")]
@@ -23,7 +24,7 @@ Names = Annotated[list[str] | None, typer.Option("--template", help="Only these;
 
 def install(app: typer.Typer) -> None:
     """Add the commands to ``gateway template``."""
-    app.add_typer(provider_templates.app, name="providers")
+    app.add_typer(providers.app, name="providers")
     app.command("list")(list_templates)
     app.command("import")(import_template)
     for command in (show, preview, diff, export, discard, submit, approve, reject, publish, unschedule, rollback):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from gateway.cli import acts, console
+from gateway.cli import console
+from gateway.cli.ledger import acts
 from gateway.cli.runner import fail, full_id, ledger_settings, run, settings
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def restore(
     data_dir: DataDir = None,
 ) -> None:
     """Restore a backup into an empty ledger, check it, and quarantine what may have been sent since."""
-    from gateway.cli import evidence
+    from gateway.cli.ledger import evidence
     from gateway.operations.quarantine import Quarantine, QuarantineResult
     from gateway.retention.backup import BackupFailed, read_manifest
     from gateway.retention.backup import restore as restore_backup

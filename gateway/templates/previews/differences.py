@@ -11,8 +11,8 @@ from channels.content import Content
 from channels.profile import Profiles
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.version import TemplateVersion
+from gateway.templates.previews.preview import ChannelPreview, all_previews
 from gateway.templates.translatable import Translatable, translatable, worded
-from gateway.templates.workflow.preview import ChannelPreview, all_previews
 
 # A token is a word, a run of spaces, or one sign; a Chinese character is a token.
 _TOKEN = re.compile(r"[^\W\u2e80-\U0010ffff]+|\s+|.", re.DOTALL)

@@ -17,8 +17,8 @@ from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.accept import insert_new
 from gateway.storage.events import Chain, Event, template_subject
 from gateway.storage.tables.templates import template_editions, templates
-from gateway.templates.workflow.refusals import NoSuchVersion, NothingToRollBack, WrongState
-from gateway.templates.workflow.stored_version import (
+from gateway.templates.versions.refusals import NoSuchVersion, NothingToRollBack, WrongState
+from gateway.templates.versions.stored_version import (
     COLUMNS,
     StoredVersion,
     VersionText,

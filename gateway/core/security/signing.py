@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from gateway.core.digests import DIGEST_HEX, DigestVersions
+from gateway.core.security.digests import DIGEST_HEX, DigestVersions
 
 _WHOLE_HEX = 64  # all 256 bits
 _REFERENCE_HEX = 24  # 96 bits of HMAC: RFC 2104 section 5 allows truncation to no less than 80

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.templates.language.variables import VariableSpec, check
 from gateway.templates.translatable import Translatable, translatable
-from gateway.templates.workflow.callers import RecentCaller
+from gateway.templates.versions.callers import RecentCaller
 
 
 @dataclass(frozen=True, slots=True)

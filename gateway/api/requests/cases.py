@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.api.schemas import BorrowerIn, Day, Identifier, Instant, Label, RequestModel, Text, example
+from gateway.api.requests.fields import Day, Identifier, Instant, Label, RequestModel, Text, example
+from gateway.api.requests.notifications import BorrowerIn
 from gateway.journeys.cases.cases import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
 
 MOST_CASES = 1000  # of one batch, as of notifications

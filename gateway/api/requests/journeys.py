@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateway.api.schemas import Flag, RequestModel, Text
+from gateway.api.requests.fields import Flag, RequestModel, Text
 
 
 class JourneySourceIn(RequestModel):

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.api.schemas import EXAMPLE, BorrowerIn, NotificationIn
+from gateway.api.requests.notifications import EXAMPLE, BorrowerIn, NotificationIn
 from gateway.core.requests import FieldError, NotificationRequest
 
 # Errors below these pointers say nothing where the member at the left was replaced.

@@ -19,7 +19,7 @@ from gateway.storage.database import Database
 from gateway.storage.events import template_subject
 from gateway.storage.tables.path import events
 from gateway.storage.tables.templates import template_editions
-from gateway.templates.workflow.refusals import (
+from gateway.templates.versions.refusals import (
     AlreadyScheduled,
     DraftExists,
     EditedMeanwhile,
@@ -27,7 +27,7 @@ from gateway.templates.workflow.refusals import (
     SamePerson,
     WrongState,
 )
-from gateway.templates.workflow.stored_version import (
+from gateway.templates.versions.stored_version import (
     COLUMNS,
     Change,
     Key,
@@ -38,7 +38,7 @@ from gateway.templates.workflow.stored_version import (
     stored_version_from,
     text_from,
 )
-from gateway.templates.workflow.unit_of_work import TemplateUnitOfWork
+from gateway.templates.versions.unit_of_work import TemplateUnitOfWork
 
 REVIEWED_ELSEWHERE = "elsewhere"  # the approver of a text that was reviewed outside of the gateway
 

@@ -1,4 +1,4 @@
-"""Commands on a folder of templates, without a server. Commands on a gateway are in templates.py."""
+"""Commands on a folder of templates, without a server. Commands on a gateway are in versions.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import console, template_writing
+from gateway.cli import console
 from gateway.cli.runner import fail, settings
-from gateway.cli.templates import install
+from gateway.cli.templates import versions, writing
 
 if TYPE_CHECKING:
     from gateway.templates import TemplateVersion
@@ -26,8 +26,8 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="The templates; de
 AsJson = Annotated[bool, typer.Option("--json", help="The findings as JSON on stdout.")]
 
 
-install(app)
-template_writing.install(app)
+versions.install(app)
+writing.install(app)
 
 
 @app.callback()

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.templates.workflow.stored_version import VersionText
+from gateway.templates.versions.stored_version import VersionText
 
 
 class TemplateRefusal(Exception):
@@ -117,7 +117,7 @@ class BadText(TemplateRefusal):
 
 
 class NeedsConfirmation(TemplateRefusal):
-    """``warnings`` are those of gateway.templates.workflow.compatibility."""
+    """``warnings`` are those of gateway.templates.versions.compatibility."""
 
     kind = "needs_confirmation"
 

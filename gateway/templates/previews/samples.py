@@ -14,7 +14,7 @@ from typing import Any
 from babel.numbers import get_territory_currencies
 
 from gateway.templates.language.version import TemplateVersion
-from gateway.templates.workflow.preview import NAME, Sample
+from gateway.templates.previews.preview import NAME, Sample
 
 # The property that each kind has. The names are fictional.
 KINDS = ("usual", "everything", "required_only", "longest", "long_name", "big_amount", "right_to_left", "chinese")

@@ -12,7 +12,7 @@ from typing import Any
 
 from channels.content import Content
 from gateway.core.errors import RenderFailed
-from gateway.core.message_links import MessageLinks
+from gateway.core.security.message_links import MessageLinks
 from gateway.stages.send import WITHOUT_UNSUBSCRIBE
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.mail_clients import ClientNote, client_notes

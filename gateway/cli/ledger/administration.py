@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import acts, console, data_care
+from gateway.cli import console
 from gateway.cli.client_options import instant_of
+from gateway.cli.ledger import acts, data_care
 from gateway.cli.runner import fail, full_id, ledger_settings, run
 
 keys_app = typer.Typer(help="API keys of tenants.", no_args_is_help=True)
@@ -171,7 +172,7 @@ def verify_ledger(
 ) -> None:
     """Check every hash chain of events, and those of archives. Exit status 1 when one is broken."""
     from gateway.app.storage import open_ledger
-    from gateway.cli import evidence
+    from gateway.cli.ledger import evidence
 
     async def work(stop: asyncio.Event) -> evidence.Findings:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:
@@ -243,8 +244,8 @@ def export_ledger(
 ) -> None:
     """Export every event with its hash, in order: one line of JSON each."""
     from gateway.app.storage import open_ledger
-    from gateway.cli import evidence
-    from gateway.core.private_files import open_private
+    from gateway.cli.ledger import evidence
+    from gateway.core.security.private_files import open_private
 
     async def work(stop: asyncio.Event) -> int:
         async with open_ledger(ledger_settings(data_dir), locked=False, create=False) as ledger:

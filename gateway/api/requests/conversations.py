@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.api.requests.fields import RequestModel, Text, example
 from gateway.api.responses.fields import NextCursor
-from gateway.api.schemas import RequestModel, Text, example
 from gateway.borrowers.linked_messages import LONGEST_REPLY
 from gateway.conversations.free_text import LONGEST
 from gateway.core.conversations import ConversationOutcome, ConversationState, Handler

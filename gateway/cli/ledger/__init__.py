@@ -1,0 +1,1 @@
+"""Commands that open the ledger without a server: keys, migrations, evidence, audit, retention, backups."""
