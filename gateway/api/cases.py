@@ -29,7 +29,7 @@ from gateway.api.responses.borrowers import ClosedCaseOut
 from gateway.api.responses.journeys import CaseBatchOut, CaseStateOut, FedCaseOut
 from gateway.core.codec import instant
 from gateway.core.requests import FieldError
-from gateway.journeys.cases.cases import CaseRecord, Snapshot, ended_by, facts_of, open_promise, standing_plan
+from gateway.journeys.cases.record import CaseRecord, Snapshot, ended_by, facts_of, open_promise, standing_plan
 from gateway.journeys.cases.store import CaseStore, FeedResult
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])

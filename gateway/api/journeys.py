@@ -35,8 +35,8 @@ from gateway.core.requests import FieldError
 from gateway.identity.keys import Scope
 from gateway.identity.users import Role
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
-from gateway.journeys.definitions.definition import BadDefinition, schema
 from gateway.journeys.definitions.migration import JourneyMigration
+from gateway.journeys.definitions.model import BadDefinition, schema
 from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, NotAPerson, SameApprover, UnmetNeeds
 from gateway.journeys.journey import Journey

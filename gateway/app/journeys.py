@@ -15,10 +15,10 @@ from gateway.core.journey_events import JourneyReview, StepResult
 from gateway.journeys.acts import JourneyActs
 from gateway.journeys.cases.store import CaseStore
 from gateway.journeys.deciding import PathServices
-from gateway.journeys.definitions.definition import JourneyDefinition
 from gateway.journeys.definitions.findings import JourneyFinding
 from gateway.journeys.definitions.lint import FindTemplate, TemplateFacts, lint
 from gateway.journeys.definitions.migration import JourneyMigration
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.definitions.store import JourneyDefinitions, Lint
 from gateway.journeys.history import JourneyEvent
 from gateway.journeys.reads import JourneyReads

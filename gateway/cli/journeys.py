@@ -29,7 +29,7 @@ _BASE = "/v1/journey-definitions"
 @app.command("schema")
 def show_schema() -> None:
     """Print the JSON schema of a definition."""
-    from gateway.journeys.definitions.definition import schema
+    from gateway.journeys.definitions.model import schema
 
     typer.echo(json.dumps(schema(), indent=2))
 
@@ -72,7 +72,7 @@ def simulate(
     The same files and the same seed give the same bytes.
     """
     from gateway.cli import simulating
-    from gateway.journeys.definitions.definition import BadDefinition
+    from gateway.journeys.definitions.model import BadDefinition
     from gateway.journeys.simulation.assumptions import Assumptions, read_assumptions
     from gateway.journeys.simulation.portfolio import latest_instant
     from gateway.journeys.simulation.view import difference, view
@@ -266,7 +266,7 @@ def decide(
 
 
 def _read(file: Path) -> Any:
-    from gateway.journeys.definitions.definition import BadDefinition, parse
+    from gateway.journeys.definitions.model import BadDefinition, parse
 
     try:
         return parse(file.read_text("utf-8"))

@@ -15,10 +15,10 @@ from gateway.api.requests.cases import CaseItemIn
 from gateway.cli import console
 from gateway.cli.portfolio import files, mapping
 from gateway.cli.runner import fail
-from gateway.journeys.cases.cases import CaseRecord
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.cases.record import CaseRecord
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.simulation.assumptions import Assumptions
-from gateway.journeys.simulation.simulation import Simulation, SimulationSetup, simulate
+from gateway.journeys.simulation.run import Simulation, SimulationSetup, simulate
 from gateway.policy import Packs
 from gateway.web.plots import PlotSeries, columns
 

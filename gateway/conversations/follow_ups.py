@@ -20,7 +20,7 @@ from gateway.core.clock import Clock
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind, Intent
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
-from gateway.journeys.cases.cases import CaseRecord, Promise, promise_ends
+from gateway.journeys.cases.record import CaseRecord, Promise, promise_ends
 from gateway.journeys.cases.store import CaseStore
 
 # A bank transfer takes up to three banking days to be seen; our choice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 
-from gateway.journeys.definitions.definition import OfferRules
+from gateway.journeys.definitions.model import OfferRules
 from gateway.journeys.journey import Journey, JourneyState
 
 

@@ -14,9 +14,9 @@ from gateway.core.journey_events import ExitReason, JourneyReview, StepResult
 from gateway.core.reasons import HoldKind
 from gateway.journeys.actions import Action, Advance, Emit, EnterAnother, exited
 from gateway.journeys.arms import arm_of, in_holdout
-from gateway.journeys.cases.cases import ended_by, promise_broken_since, standing_plan
 from gateway.journeys.cases.instalments import for_plan
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.cases.record import ended_by, promise_broken_since, standing_plan
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState
 from gateway.journeys.pauses import pause_causes, paused, resumed, standing_holds
 from gateway.journeys.steps import SOON, next_step, recorded, send_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.definitions.model import JourneyDefinition
 
 _SCALE = 2**53  # every such fraction is exact as a float
 

@@ -15,10 +15,10 @@ from gateway.core.codec import holds_from, opt_outs_from
 from gateway.core.journey_events import JourneyReview, StepResult
 from gateway.core.states import State, TemplateState
 from gateway.journeys.actions import step_key
-from gateway.journeys.cases.cases import CaseRecord
 from gateway.journeys.cases.instalments import for_plan
+from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.cases.store import decode_record
-from gateway.journeys.definitions.definition import JourneyDefinition, parse_pinned, stand_in
+from gateway.journeys.definitions.model import JourneyDefinition, parse_pinned, stand_in
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep
 from gateway.journeys.requests import request_key
 from gateway.storage.facts import matching

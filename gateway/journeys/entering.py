@@ -13,11 +13,11 @@ from gateway.core.codec import encode
 from gateway.core.notifications import new_id
 from gateway.core.states import END_STATES, State
 from gateway.journeys.advance import enter
-from gateway.journeys.cases.cases import CaseRecord, ended_by, standing_plan
+from gateway.journeys.cases.record import CaseRecord, ended_by, standing_plan
 from gateway.journeys.cases.store import decode_record, is_open
 from gateway.journeys.claiming import decoded
 from gateway.journeys.definitions.conditions import enters_at
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.definitions.store import LiveDefinition, live_definitions
 from gateway.journeys.journey import JourneyState
 from gateway.storage.accept import insert_new

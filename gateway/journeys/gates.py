@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from gateway.core.states import State
 from gateway.journeys.actions import step_key
-from gateway.journeys.definitions.definition import JourneyDefinition, NeedWord, StepRules
+from gateway.journeys.definitions.model import JourneyDefinition, NeedWord, StepRules
 from gateway.journeys.journey import Approval, Gate, Journey, JourneyFacts, JourneyState, SentStep
 from gateway.journeys.pauses import standing_holds
 

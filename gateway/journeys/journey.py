@@ -13,7 +13,7 @@ from enum import StrEnum
 from gateway.core.facts import Hold
 from gateway.core.journey_events import StepResult
 from gateway.core.states import State
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 
 
 class JourneyState(StrEnum):

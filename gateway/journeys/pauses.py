@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.journeys.actions import Advance, Send, step_key
-from gateway.journeys.cases.cases import open_promise
-from gateway.journeys.definitions.definition import JourneyDefinition, MessageRules, PauseWord
+from gateway.journeys.cases.record import open_promise
+from gateway.journeys.definitions.model import JourneyDefinition, MessageRules, PauseWord
 from gateway.journeys.journey import Journey, JourneyFacts, JourneyState
 from gateway.journeys.steps import at_time
 

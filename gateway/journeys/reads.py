@@ -17,7 +17,7 @@ from gateway.journeys.actions import step_key
 from gateway.journeys.arms import in_holdout
 from gateway.journeys.cases.store import is_open
 from gateway.journeys.claiming import claimed_journeys, decode_journey
-from gateway.journeys.definitions.definition import JourneyDefinition, parse_pinned
+from gateway.journeys.definitions.model import JourneyDefinition, parse_pinned
 from gateway.journeys.journey import JourneyState, SentStep
 from gateway.journeys.report import ReportRow
 from gateway.journeys.requests import CLIENT, journey_of

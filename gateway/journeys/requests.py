@@ -10,8 +10,8 @@ from typing import Any
 from gateway.core.notifications import Borrower, Case, Step
 from gateway.core.requests import NotificationRequest
 from gateway.journeys.actions import Send
-from gateway.journeys.cases.cases import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.cases.record import CaseRecord, minimum_due, open_promise, standing_plan, zone_of
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.journey import Journey, JourneyFacts
 from gateway.journeys.steps import next_message_at
 

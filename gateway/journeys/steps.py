@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from gateway.core.journey_events import ExitReason, StepResult
 from gateway.journeys.actions import Action, Advance, Emit, Send, exited, step_key
 from gateway.journeys.arms import fraction
-from gateway.journeys.cases.cases import broken_promises, facts_of, standing_plan, zone_of
 from gateway.journeys.cases.instalments import InstalmentStep, for_plan, is_paid, rule_id
+from gateway.journeys.cases.record import broken_promises, facts_of, standing_plan, zone_of
 from gateway.journeys.definitions import conditions
-from gateway.journeys.definitions.definition import JourneyDefinition, StepRules
+from gateway.journeys.definitions.model import JourneyDefinition, StepRules
 from gateway.journeys.journey import Gate, Journey, JourneyFacts, JourneyState, SentStep, StepRecord
 
 _DAY = timedelta(days=1)

@@ -36,11 +36,11 @@ from gateway.app.app import Gateway
 from gateway.app.settings import Settings
 from gateway.app.templates import templates_folder
 from gateway.cli.simulating import read_cases
-from gateway.journeys.cases.cases import CaseRecord
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.cases.record import CaseRecord
+from gateway.journeys.definitions.model import parse
 from gateway.journeys.simulation.assumptions import Assumptions, read_assumptions
 from gateway.journeys.simulation.portfolio import latest_instant
-from gateway.journeys.simulation.simulation import Simulation, SimulationSetup, simulate
+from gateway.journeys.simulation.run import Simulation, SimulationSetup, simulate
 from gateway.observability import logs
 from gateway.storage.migrate import migrate
 from gateway.templates.folder import Folder

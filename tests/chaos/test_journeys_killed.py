@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.journeys.cases.cases import CaseRecord, Payment
+from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.storage.database import Database
 from tests.support.journey_cases import START
 from tests.support.journey_worker import QUICK, ScaledBench

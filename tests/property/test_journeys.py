@@ -15,12 +15,12 @@ from gateway.core.reasons import HoldKind
 from gateway.core.states import State
 from gateway.journeys.actions import Send
 from gateway.journeys.advance import advance, enter, exit_reason
-from gateway.journeys.cases.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan, facts_of, merged
 from gateway.journeys.cases.instalments import for_plan
-from gateway.journeys.definitions.definition import JourneyDefinition, from_document
+from gateway.journeys.cases.record import CaseRecord, Closing, Payment, Promise, RepaymentPlan, facts_of, merged
+from gateway.journeys.definitions.model import JourneyDefinition, from_document
 from gateway.journeys.journey import JourneyFacts, JourneyState, SentStep
 from gateway.journeys.simulation.assumptions import Assumptions
-from gateway.journeys.simulation.simulation import SimulationSetup, simulate
+from gateway.journeys.simulation.run import SimulationSetup, simulate
 from tests.support.journey_cases import DAY, START, snapshot
 from tests.support.policy_cases import PACKS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.core.controls import SwitchKind, SwitchScope
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from tests.support.editor_office import TEMPLATE, EditorOffice
 from tests.support.journey_cases import FOLDER, snapshot
 

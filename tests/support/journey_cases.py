@@ -12,8 +12,8 @@ from gateway.core.facts import Hold
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.cases.cases import CaseRecord, Snapshot
-from gateway.journeys.definitions.definition import JourneyDefinition, parse
+from gateway.journeys.cases.record import CaseRecord, Snapshot
+from gateway.journeys.definitions.model import JourneyDefinition, parse
 from gateway.journeys.journey import JourneyFacts, SentStep
 
 FOLDER = Path(__file__).parents[2] / "templates" / "journeys"

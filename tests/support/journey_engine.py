@@ -20,10 +20,10 @@ from sqlalchemy import Connection, func, select, union_all
 
 from channels.base import Accepted, Capability, LookupAnswer, LookupResult, Message, Receipt, ReceiptStatus
 from gateway.app.app import Gateway
-from gateway.journeys.cases.cases import CaseRecord, merged
+from gateway.journeys.cases.record import CaseRecord, merged
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.simulation.borrower import Reaction, SimulatedBorrower
-from gateway.journeys.simulation.simulation import OPT_OUT_AFTER, PAYS_AT, RECEIPT_AFTER, SimulationSetup
+from gateway.journeys.simulation.run import OPT_OUT_AFTER, PAYS_AT, RECEIPT_AFTER, SimulationSetup
 from gateway.storage.tables.borrowers import inbox
 from gateway.storage.tables.journeys import case_records, journey_progress, journeys
 from gateway.storage.tables.path import deliveries, events, notifications

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from gateway.app.app import Gateway
 from gateway.identity.users import User
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from tests.support.journey_cases import snapshot
 from tests.support.ledgers import NOW
 

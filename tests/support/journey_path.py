@@ -15,7 +15,7 @@ from gateway.core.notifications import Category, Notification, new_id
 from gateway.core.requests import AcceptResult, DecidedRequest, NotificationRequest, StepDecision
 from gateway.core.states import PENDING_STATES, State
 from gateway.journeys.acts import JourneyActs
-from gateway.journeys.cases.cases import CaseRecord, Payment
+from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.journeys.cases.store import CaseStore
 from gateway.journeys.claiming import decode_journey
 from gateway.journeys.deciding import PathServices

@@ -26,7 +26,7 @@ from gateway.core.notifications import Borrower, Case, Category, Notification, S
 from gateway.core.reasons import PolicyReason
 from gateway.core.requests import DecidedRequest, StepDecision
 from gateway.core.verdicts import Verdict, VerdictKind
-from gateway.journeys.cases.cases import CaseRecord, Closing
+from gateway.journeys.cases.record import CaseRecord, Closing
 from gateway.journeys.cases.store import CaseStore
 from gateway.stages.route_rules import route_rules
 from gateway.storage.database import Database

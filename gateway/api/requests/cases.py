@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.api.requests.fields import Day, Identifier, Instant, Label, RequestModel, Text, example
 from gateway.api.requests.notifications import BorrowerIn
-from gateway.journeys.cases.cases import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
+from gateway.journeys.cases.record import SEGMENT_FACTS, CaseRecord, Closing, Payment, Promise, RepaymentPlan, Snapshot
 
 MOST_CASES = 1000  # of one batch, as of notifications
 _MOST_PARTS = 100  # payments, promises or plans in one item; our choice

@@ -27,8 +27,8 @@ from gateway.cli import console
 from gateway.cli.runner import settings as settings_of
 from gateway.core.notifications import Borrower
 from gateway.identity.users import Role
-from gateway.journeys.cases.cases import CaseRecord, Snapshot
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.cases.record import CaseRecord, Snapshot
+from gateway.journeys.definitions.model import parse
 from gateway.observability import logs
 
 _TENANT, _CASE = "demo", "card-00001"

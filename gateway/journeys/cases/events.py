@@ -13,7 +13,7 @@ from typing import Any
 from gateway.core.codec import instant
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
-from gateway.journeys.cases.cases import CaseEnd, CaseRecord, ended_by, open_promise, promise_ends, standing_plan
+from gateway.journeys.cases.record import CaseEnd, CaseRecord, ended_by, open_promise, promise_ends, standing_plan
 
 
 @dataclass(frozen=True, slots=True)

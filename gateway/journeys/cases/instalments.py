@@ -10,8 +10,8 @@ from itertools import groupby
 
 import msgspec
 
-from gateway.journeys.cases.cases import CaseRecord, RepaymentPlan, paid_since, standing_plan
-from gateway.journeys.definitions.definition import JourneyDefinition, StepRules
+from gateway.journeys.cases.record import CaseRecord, RepaymentPlan, paid_since, standing_plan
+from gateway.journeys.definitions.model import JourneyDefinition, StepRules
 
 MOST_INSTALMENTS = 120  # that are reminded of: ten years; our choice
 _MONTHS = 12

@@ -22,8 +22,8 @@ from gateway.core.codec import encode, holds_from, instant
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind, PolicyReason
 from gateway.core.states import PENDING_STATES
-from gateway.journeys.cases.cases import CaseEnd, CaseRecord, ended_by, merged
 from gateway.journeys.cases.events import changes, holds_of, managed_kinds
+from gateway.journeys.cases.record import CaseEnd, CaseRecord, ended_by, merged
 from gateway.journeys.journey import JourneyState
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.accept import insert_new

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from math import ceil
 
-from gateway.journeys.cases.cases import CaseRecord, Fact, day_begins, facts_of, zone_of
-from gateway.journeys.definitions.definition import Bound, Conditions
+from gateway.journeys.cases.record import CaseRecord, Fact, day_begins, facts_of, zone_of
+from gateway.journeys.definitions.model import Bound, Conditions
 
 DAYS = "days_overdue"
 HAPPENED = "happened"

@@ -14,11 +14,11 @@ from gateway import policy
 from gateway.core.facts import Contact, Facts
 from gateway.core.notifications import Borrower, Case, Category, Notification, Step
 from gateway.core.reasons import PolicyReason
-from gateway.journeys.cases.cases import COMPUTED_FACTS, SEGMENT_FACTS
+from gateway.journeys.cases.record import COMPUTED_FACTS, SEGMENT_FACTS
 from gateway.journeys.definitions.conditions import HAPPENED
-from gateway.journeys.definitions.definition import Bound, Conditions, JourneyDefinition, StepRules
 from gateway.journeys.definitions.findings import JourneyFinding, error, warning
 from gateway.journeys.definitions.lint_order import order
+from gateway.journeys.definitions.model import Bound, Conditions, JourneyDefinition, StepRules
 from gateway.journeys.requests import NEXT_CHANNEL
 from gateway.policy.zones import zone
 

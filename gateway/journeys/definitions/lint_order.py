@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from gateway.journeys.definitions.definition import JourneyDefinition, StepRules
 from gateway.journeys.definitions.findings import JourneyFinding, error
+from gateway.journeys.definitions.model import JourneyDefinition, StepRules
 
 _DAY = timedelta(days=1)
 

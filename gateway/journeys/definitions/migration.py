@@ -11,7 +11,7 @@ from gateway.core.clock import Clock
 from gateway.core.codec import instant
 from gateway.core.states import TemplateState
 from gateway.journeys.claiming import ONCE_LIVE, ClaimedJourney
-from gateway.journeys.definitions.definition import JourneyDefinition, parse
+from gateway.journeys.definitions.model import JourneyDefinition, parse
 from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.history import JourneyEvent
 from gateway.journeys.journey import Gate

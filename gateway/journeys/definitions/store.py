@@ -18,8 +18,8 @@ from gateway.core.clock import Clock
 from gateway.core.codec import instant
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.journeys.cases.store import is_open
-from gateway.journeys.definitions.definition import JourneyDefinition, parse, parse_pinned, sha_of
 from gateway.journeys.definitions.findings import JourneyFinding
+from gateway.journeys.definitions.model import JourneyDefinition, parse, parse_pinned, sha_of
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event, journey_definition_subject

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.journeys.arms import fraction
-from gateway.journeys.definitions.definition import BadDefinition
+from gateway.journeys.definitions.model import BadDefinition
 
 Chance = Annotated[float, Meta(ge=0, le=1)]
 

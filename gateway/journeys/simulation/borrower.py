@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from gateway.core.facts import Contact, OptOut
-from gateway.journeys.cases.cases import (
+from gateway.journeys.cases.record import (
     CaseRecord,
     Payment,
     Promise,

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gateway.core.notifications import Borrower
 from gateway.journeys.arms import fraction
-from gateway.journeys.cases.cases import CaseRecord, Snapshot, zone_of
+from gateway.journeys.cases.record import CaseRecord, Snapshot, zone_of
 from gateway.journeys.definitions.lint import PLACES
 
 _CURRENCIES = {"cn": "CNY", "tw": "TWD", "us": "USD", "uk": "GBP", "in": "INR"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.journeys.simulation.assumptions import Assumptions
-from gateway.journeys.simulation.simulation import Simulation
+from gateway.journeys.simulation.run import Simulation
 
 
 def view(result: Simulation, assumed: Assumptions, *, contacts: bool = True) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gateway.storage.tables.columns import Instant, metadata
 FOR_PERSONS = text("state IN ('gate', 'review')")
 _OPEN, _DUE, _CHECKED = text("state != 'exited'"), text("due_at IS NOT NULL"), text("check_at IS NOT NULL")
 
-# What a case system has fed of each case, merged; see gateway/journeys/cases/cases.py. ``body`` has personal data.
+# What a case system has fed of each case, merged; see gateway/journeys/cases/record.py. ``body`` has personal data.
 case_records = Table(
     "case_records",
     metadata,

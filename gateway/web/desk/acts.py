@@ -15,7 +15,7 @@ from gateway.core.facts import Hold
 from gateway.core.notifications import Category
 from gateway.core.reasons import HoldKind
 from gateway.identity.users import Role
-from gateway.journeys.cases.cases import CaseRecord, Closing
+from gateway.journeys.cases.record import CaseRecord, Closing
 from gateway.journeys.cases.store import CaseStore
 from gateway.policy import SharedAct
 from gateway.storage.reads import Filter, Reads

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from gateway.journeys.definitions.definition import JourneyDefinition, StepRules
+from gateway.journeys.definitions.model import JourneyDefinition, StepRules
 
 _WIDTH, _ROW, _BOX = 640, 76, 52  # in units of the SVG's viewBox
 _LEFT, _RIGHT = 90, 90

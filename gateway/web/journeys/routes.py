@@ -13,7 +13,7 @@ from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.journeys.acts import JourneyActs, NoSuchJourney
 from gateway.journeys.cases.instalments import rule_id
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.definitions.model import parse
 from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.gates import GateClosed, SameApprover, UnmetNeeds
 from gateway.journeys.reads import JourneyReads

@@ -15,7 +15,7 @@ from gateway.api.http.parts import GatewayClock, Uses, part
 from gateway.identity.sessions import Session
 from gateway.identity.users import Role
 from gateway.journeys.cases.store import CaseStore
-from gateway.journeys.definitions.definition import BadDefinition, parse
+from gateway.journeys.definitions.model import BadDefinition, parse
 from gateway.journeys.definitions.store import JourneyDefinitions, JourneyRefusal
 from gateway.journeys.simulation.view import difference
 from gateway.web.access import NotAllowed, PageRoute, checked_form, pages_of, read_body, require_role

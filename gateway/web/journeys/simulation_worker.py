@@ -1,6 +1,6 @@
 """A simulation in a process of its own, which reads a job and writes the result.
 
-The same simulation as the command's (gateway/journeys/simulation/simulation.py). It is a process, so that seconds of
+The same simulation as the command's (gateway/journeys/simulation/run.py). It is a process, so that seconds of
 computing hold up no request, and so that it can be stopped; it limits its own memory and time. It stores nothing.
 """
 
@@ -23,12 +23,12 @@ from gateway import policy
 from gateway.api.http.bodies import validated
 from gateway.api.http.problems import Problem
 from gateway.api.requests.cases import CaseItemIn
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.cases.store import decode_record
-from gateway.journeys.definitions.definition import BadDefinition, JourneyDefinition, parse
+from gateway.journeys.definitions.model import BadDefinition, JourneyDefinition, parse
 from gateway.journeys.simulation.assumptions import Assumptions
 from gateway.journeys.simulation.portfolio import example_portfolio, latest_instant
-from gateway.journeys.simulation.simulation import SimulationSetup, simulate
+from gateway.journeys.simulation.run import SimulationSetup, simulate
 from gateway.journeys.simulation.view import view
 
 EXAMPLE_CASES = 500  # our choice: a second of computing, and a hundred for each jurisdiction

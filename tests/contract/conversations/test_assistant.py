@@ -29,7 +29,7 @@ from gateway.core.conversations import ConversationState, Handler
 from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult
 from gateway.core.understanding import Urgency
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from gateway.storage.tables.borrowers import replies
 from gateway.storage.tables.conversations import conversations, verifications
 from gateway.storage.tables.path import events, notifications, request_bodies

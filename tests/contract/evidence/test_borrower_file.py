@@ -20,7 +20,7 @@ from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.evidence.borrower_file import BorrowerFile, read_borrower_file, read_timeline_page
 from gateway.evidence.offline_verifier import FILES, PDFS, check
-from gateway.journeys.cases.cases import CaseRecord, Closing
+from gateway.journeys.cases.record import CaseRecord, Closing
 from gateway.journeys.cases.store import CaseStore
 from gateway.storage.database import Database
 from gateway.web import translations

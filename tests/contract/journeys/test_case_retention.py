@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from gateway.cli.ledger.evidence import verify
-from gateway.journeys.cases.cases import CaseRecord, Payment
+from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.storage.database import Database

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from gateway.core.codec import holds_from
 from gateway.core.reasons import HoldKind
 from gateway.core.states import State
-from gateway.journeys.cases.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
+from gateway.journeys.cases.record import CaseRecord, Closing, Payment, Promise, RepaymentPlan
 from gateway.journeys.cases.store import CaseStore
 from gateway.retention.erasing import Eraser, RemovalCounts, RetentionPeriods
 from gateway.storage.database import Database

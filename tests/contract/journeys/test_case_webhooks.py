@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
-from gateway.journeys.cases.cases import CaseRecord, Payment
+from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.storage.database import Database
 from gateway.storage.tables.webhooks import webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from gateway.journeys.acts import NoSuchJourney
 from gateway.journeys.advance import advance
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.journey import Journey, JourneyState
 from gateway.storage.database import Database
 from gateway.storage.tables.journeys import case_records, journey_versions, journeys

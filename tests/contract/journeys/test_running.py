@@ -17,7 +17,7 @@ from gateway.core.facts import Hold
 from gateway.core.journey_events import StepResult
 from gateway.core.reasons import HoldKind
 from gateway.core.requests import AcceptResult, NotificationRequest
-from gateway.journeys.cases.cases import CaseRecord
+from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.deciding import PathServices
 from gateway.journeys.definitions.migration import JourneyMigration
 from gateway.journeys.definitions.store import JourneyRefusal

@@ -14,8 +14,8 @@ from gateway.core.states import State
 from gateway.journeys.actions import Advance, CancelPending, Emit, EnterAnother, Send
 from gateway.journeys.advance import advance, enter
 from gateway.journeys.arms import arm_of, in_holdout
-from gateway.journeys.cases.cases import CaseRecord, Closing, Payment, Promise, RepaymentPlan
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.cases.record import CaseRecord, Closing, Payment, Promise, RepaymentPlan
+from gateway.journeys.definitions.model import parse
 from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneyState
 from gateway.journeys.requests import request_of
 from gateway.journeys.steps import plan_step

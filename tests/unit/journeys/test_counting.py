@@ -6,7 +6,7 @@ from typing import get_args
 
 from gateway.app.journeys import count_events
 from gateway.core.journey_events import ExitReason, JourneyReview
-from gateway.journeys.definitions.definition import ExitWord
+from gateway.journeys.definitions.model import ExitWord
 from gateway.journeys.history import JourneyEvent
 from gateway.observability.metrics import Metrics
 

@@ -15,10 +15,10 @@ from channels.base import Accepted, Message, ProviderReason, TransientFailure
 from gateway.app import serving
 from gateway.app.app import Gateway
 from gateway.app.settings import Settings
-from gateway.journeys.cases.cases import CaseRecord, Payment
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.cases.record import CaseRecord, Payment
+from gateway.journeys.definitions.model import parse
 from gateway.journeys.simulation.assumptions import Assumptions
-from gateway.journeys.simulation.simulation import SimulationSetup, simulate
+from gateway.journeys.simulation.run import SimulationSetup, simulate
 from tests.support.api_gateway import PROVIDERS, open_api_gateway
 from tests.support.journey_cases import DAY, FOLDER, START, snapshot
 from tests.support.journey_comparison import compare

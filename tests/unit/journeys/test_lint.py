@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway.journeys.definitions.definition import BadDefinition, parse
 from gateway.journeys.definitions.lint import TemplateFacts, lint
+from gateway.journeys.definitions.model import BadDefinition, parse
 from gateway.templates.folder import Folder
 from tests.support.journey_cases import FOLDER, SHORT, START, shipped
 from tests.support.policy_cases import PACKS

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.journeys.cases.cases import CaseRecord
-from gateway.journeys.definitions.definition import BadDefinition, JourneyDefinition, parse
+from gateway.journeys.cases.record import CaseRecord
+from gateway.journeys.definitions.model import BadDefinition, JourneyDefinition, parse
 from gateway.journeys.simulation.assumptions import Assumptions, read_assumptions
-from gateway.journeys.simulation.simulation import Simulation, SimulationSetup, simulate
+from gateway.journeys.simulation.run import Simulation, SimulationSetup, simulate
 from gateway.journeys.simulation.view import difference, view
 from tests.support.journey_cases import SHORT, START, shipped, snapshot
 from tests.support.policy_cases import PACKS

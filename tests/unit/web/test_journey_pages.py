@@ -16,8 +16,8 @@ import pytest
 from gateway.app.app import Gateway
 from gateway.core.journey_events import JOURNEY_TYPES, JourneyReview
 from gateway.identity.sessions import Sessions
-from gateway.journeys.cases.cases import CaseRecord
-from gateway.journeys.definitions.definition import NeedWord
+from gateway.journeys.cases.record import CaseRecord
+from gateway.journeys.definitions.model import NeedWord
 from gateway.web import translations
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.journey_cases import SHORT, snapshot

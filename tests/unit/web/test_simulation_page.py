@@ -17,7 +17,7 @@ import pytest
 from gateway.app.app import Gateway
 from gateway.cli import simulating
 from gateway.identity.sessions import Sessions
-from gateway.journeys.definitions.definition import parse
+from gateway.journeys.definitions.model import parse
 from gateway.journeys.simulation.assumptions import Assumptions
 from gateway.journeys.simulation.portfolio import latest_instant
 from gateway.journeys.simulation.view import view

@@ -22,15 +22,15 @@ from gateway.core.states import State
 from gateway.core.verdicts import VerdictKind
 from gateway.journeys.actions import Send
 from gateway.journeys.advance import advance, enter
-from gateway.journeys.cases.cases import (
+from gateway.journeys.cases.events import holds_of
+from gateway.journeys.cases.record import (
     CaseRecord,
     ended_by,
     merged,
     zone_of,
 )
-from gateway.journeys.cases.events import holds_of
 from gateway.journeys.definitions.conditions import enters_at
-from gateway.journeys.definitions.definition import JourneyDefinition
+from gateway.journeys.definitions.model import JourneyDefinition
 from gateway.journeys.journey import Journey, JourneyFacts, SentStep, answered
 from gateway.journeys.requests import NEXT_CHANNEL, NO_ADDRESS, expires_at, reachable
 from gateway.journeys.simulation.assumptions import Assumptions
