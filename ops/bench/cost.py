@@ -1,9 +1,9 @@
 """What one reminder costs from POST to its second receipt: processor by process, WAL, rows, round trips, bytes kept.
 
 Four phases: accepted by single POSTs, by one connection alone, in batches of 100; then all are sent, with two receipts
-each. The textbook design does the same in the same run, and another commit's code alternately with today's. Processor
-times hang on the machine and are compared within a run; the counts don't, and tests/contract/storage/test_cost.py holds
-them.
+each. The textbook design does the same in the same run, another commit's code in turn with today's, and smpp_cost.py
+compares with Jasmin. Processor times hang on the machine and are compared within a run; the counts don't, and
+tests/contract/storage/test_cost.py holds them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from typing import Any
 
 import machine
 from dispatch import Used
+from jasmin import Missing
 from measuring import Measurement, of_rates
 from redis import Redis
 from shape import Shape, outside, redis_server, shape, workspace
+from smpp_cost import jasmin_by_smpp, ours_by_smpp
 from sqlalchemy import create_engine, make_url
 from wire import WireCounter, wire
 
@@ -64,13 +66,20 @@ def measure_cost(*, quick: bool, against: str = "") -> dict[str, Any]:
         server = stack.enter_context(PostgresServer(durable=True, max_wal_size="8GB"))
         code = {"ours": None, **({against: stack.enter_context(_checked_out(against))} if against else {})}
         runs: dict[str, list[CostRun]] = {name: [] for name in (*code, "textbook")}
+        beside: dict[str, Any] = {"ours": [], "jasmin": []}
         for _ in range(rounds):
             for name, folder in code.items():
                 runs[name].append(_ours(server, seconds, folder))
             runs["textbook"].append(_textbook(server, seconds))
+            beside["ours"].append(ours_by_smpp(server, seconds))
+            try:
+                beside["jasmin"].append(jasmin_by_smpp(seconds))
+            except Missing as error:
+                beside["missing"] = str(error)
     return {
         **{name: [each.view() for each in found] for name, found in runs.items()},
         "cpu_ms": {name: round(statistics.median(_cpu(each) for each in found), 3) for name, found in runs.items()},
+        "by_smpp": beside,
     }
 
 
@@ -88,8 +97,13 @@ def figures(found: Mapping[str, Any]) -> dict[str, Measurement]:
         "cost_worker_cpu_ms": [each.phases["send_two_receipts"]["worker_ms"] for each in runs],
         "cost_cpu_ms": [_cpu(each) for each in runs],
         "cost_textbook_cpu_ms": [_cpu(CostRun(each["phases"])) for each in found["textbook"]],
+        **{
+            f"cost_smpp_{name}_{figure}": [each[figure] for each in found["by_smpp"][name]]
+            for name in ("ours", "jasmin")
+            for figure in ("cpu_ms", "alone_ms")
+        },
     }
-    return {name: of_rates(values) for name, values in whole.items()}
+    return {name: of_rates(values) for name, values in whole.items() if values}
 
 
 def _cpu(run: CostRun) -> float:

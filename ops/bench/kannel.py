@@ -78,7 +78,7 @@ def measure(count: int) -> Measurement:
                     warm_up=0,
                     rounds=1,
                     seconds=seconds,
-                    kannel=True,
+                    dialect="kannel",
                 )
                 _settle(world)
                 times = world.seen()["times"]

@@ -1,7 +1,8 @@
 """The providers of the benchmarks, a process of its own: they take what comes, wait as told, and remember when.
 
-Speaks just enough of Twilio's Messages API (and a plain GET for whoever speaks that) and of SMTP, by hand: a fake
-that is slower than what it measures would measure itself. Prints ``{"http_port", "smtp_port"}`` when it listens.
+Speaks just enough of Twilio's Messages API (and a plain GET for whoever speaks that), SMTP and SMPP, by hand: a fake
+that is slower than what it measures would measure itself. Prints ``{"http_port", "smtp_port", "smpp_port"}`` when it
+listens.
 
     POST /2010-04-01/Accounts/…/Messages.json    a message (To, StatusCallback), answered after the delay
     GET  /send?to=…                              likewise
@@ -16,6 +17,7 @@ import asyncio
 import itertools
 import json
 import signal
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,8 @@ from channels.twilio.shapes import sign
 _TOKEN = "sms-token"
 _CALLBACKS_AT_ONCE = 16
 _STATUSES = ("sent", "delivered")
+# SMPP 3.4, section 5.1.2.1: command ids, and the bit that makes one its response's.
+_SUBMIT, _BINDS, _RESPONSE = 4, (1, 2, 9), 0x80000000
 
 
 class FakeProviders:
@@ -160,6 +164,37 @@ class Smtp(asyncio.Protocol):
         self._transport.write(line + b"\r\n")
 
 
+class Smpp(asyncio.Protocol):
+    """An SMSC (SMPP 3.4) that binds whoever comes, takes every submit_sm at once and reports nothing."""
+
+    def __init__(self, world: FakeProviders) -> None:
+        self._world = world
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        answers = []
+        while len(self._buffer) >= 16 and len(self._buffer) >= (length := int.from_bytes(self._buffer[:4])):
+            pdu, self._buffer = self._buffer[:length], self._buffer[length:]
+            answers.append(self._answer(*struct.unpack(">4xI4xI", pdu[:16])))
+        assert self._transport is not None
+        self._transport.write(b"".join(answers))
+
+    def _answer(self, command: int, sequence: int) -> bytes:
+        if command & _RESPONSE:
+            return b""
+        body = b""
+        if command == _SUBMIT:
+            body = self._world.came("").encode() + b"\0"
+        elif command in _BINDS:
+            body = b"bench\0"
+        return struct.pack(">4I", 16 + len(body), command | _RESPONSE, 0, sequence) + body
+
+
 async def _call_back(world: FakeProviders) -> None:
     """Post the callbacks of the queue on one connection, one after the other."""
     reader: asyncio.StreamReader | None = None
@@ -190,7 +225,11 @@ async def _serve() -> None:
     loop, world, stop = asyncio.get_running_loop(), FakeProviders(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     ports = {}
-    protocols: dict[str, Callable[[FakeProviders], asyncio.Protocol]] = {"http_port": Http, "smtp_port": Smtp}
+    protocols: dict[str, Callable[[FakeProviders], asyncio.Protocol]] = {
+        "http_port": Http,
+        "smtp_port": Smtp,
+        "smpp_port": Smpp,
+    }
     for name, protocol in protocols.items():
         server = await loop.create_server(lambda made=protocol: made(world), "127.0.0.1", 0, backlog=1024)
         ports[name] = server.sockets[0].getsockname()[1]

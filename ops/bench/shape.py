@@ -81,6 +81,7 @@ class Outside:
     process: machine.MeasuredProcess
     http_port: int
     smtp_port: int
+    smpp_port: int
 
     def expect(self, *, delay_ms: float = 0, receipts: bool = False) -> None:
         """Forget what came, and answer so from now on."""
@@ -162,10 +163,11 @@ def _gateway(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def shape(database_url: str, *, code: Path | None = None, **settings: object) -> Iterator[Shape]:
+def shape(database_url: str, *, code: Path | None = None, smpp: bool = False, **settings: object) -> Iterator[Shape]:
     """An empty ledger (PostgreSQL, or "" for SQLite) with all around it, and no process of ours running yet.
 
     ``code``: the folder of another commit's code, which runs instead of ours, on an empty PostgreSQL database.
+    ``smpp``: text messages go by SMPP and not by HTTP.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(workspace())
@@ -181,7 +183,7 @@ def shape(database_url: str, *, code: Path | None = None, **settings: object) ->
             "GATEWAY_METRICS_PORT": "0",  # several processes share this machine
             "GATEWAY_SECRET_KEY": SECRET,
             "GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "GATEWAY_PROVIDERS": json.dumps(_providers(world)),
+            "GATEWAY_PROVIDERS": json.dumps(_providers(world, smpp)),
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
             **({} if code is None else {"PYTHONPATH": str(code)}),
         }
@@ -210,7 +212,7 @@ async def _make_key(made: Shape) -> str:
     return key
 
 
-def _providers(world: Outside) -> list[dict[str, Any]]:
+def _providers(world: Outside, smpp: bool) -> list[dict[str, Any]]:
     sms = {
         "account_sid": _ACCOUNT,
         "auth_token": "sms-token",
@@ -224,8 +226,17 @@ def _providers(world: Outside) -> list[dict[str, Any]]:
         "domain": "gateway.example.com",
         "from_address": "reminders@gateway.example.com",
     }
+    smsc = {
+        "host": "127.0.0.1",
+        "port": world.smpp_port,
+        "system_id": "bench",
+        "password": "bench",
+        "source_address": "15005550006",
+    }
     return [
-        {"channel": "sms", "kind": "twilio", "name": "sms", "options": sms},
+        {"channel": "sms", "kind": "smpp", "name": "sms", "options": smsc}
+        if smpp
+        else {"channel": "sms", "kind": "twilio", "name": "sms", "options": sms},
         {"channel": "email", "kind": "smtp", "name": "mail", "options": mail},
     ]
 

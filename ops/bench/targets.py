@@ -108,6 +108,18 @@ TARGETS = (
     BenchTarget("accepting one, ms of the API's processor", 0.9, _rate("cost_api_accept_cpu_ms"), at_least=False),
     BenchTarget("its two receipts, ms of the API's processor", 0.6, _rate("cost_api_receipts_cpu_ms"), at_least=False),
     BenchTarget("sending it, ms of the worker's processor", 0.9, _rate("cost_worker_cpu_ms"), at_least=False),
+    BenchTarget(
+        "HTTP to SMSC, processor of all processes, ours / Jasmin",
+        1.0,
+        _ratio("cost_smpp_ours_cpu_ms", "cost_smpp_jasmin_cpu_ms"),
+        at_least=False,
+    ),
+    BenchTarget(
+        "HTTP to SMSC, one connection, p50, ours / Jasmin",
+        2.0,
+        _ratio("cost_smpp_ours_alone_ms", "cost_smpp_jasmin_alone_ms"),
+        at_least=False,
+    ),
 )
 
 # What Python does not reach (ops/bench/what-dominates.md has why): listed beside the targets, as how far it is.
