@@ -86,9 +86,9 @@ def jasmin(folder: Path, world: Outside) -> Iterator[Jasmin]:
             environment={"ROOT_PATH": str(folder), "LOG_PATH": str(folder)},
         )
         stack.callback(process.stop)
-        machine.wait_for_port(ports["console"], process)
+        _wait(ports["console"], process)
         _configure(ports["console"], world.smpp_port)
-        machine.wait_for_port(ports["http"], process)
+        _wait(ports["http"], process)
         yield Jasmin(ports["http"], process, broker, redis_url)
 
 
@@ -172,7 +172,7 @@ def _rabbitmq(folder: Path) -> Iterator[tuple[int, machine.MeasuredProcess]]:
 
 
 def _wait(port: int, process: machine.MeasuredProcess) -> None:
-    """Erlang takes longer to start than what ``machine.wait_for_port`` waits for."""
+    """Erlang takes longer to start than what ``machine.wait_for_port`` waits for. Raises Missing."""
     until = time.monotonic() + _READY_SECONDS
     while True:
         try:
@@ -180,5 +180,5 @@ def _wait(port: int, process: machine.MeasuredProcess) -> None:
         except RuntimeError as error:
             if process.handle.poll() is None and time.monotonic() < until:
                 continue
-            raise Missing(f"RabbitMQ does not start: {error}") from error
+            raise Missing(f"it does not start: {error}") from error
         return
