@@ -40,8 +40,7 @@ _GRACE_SECONDS = 10  # for HTTP requests under way at the stop; a provider's tim
 # (section 7.2); seconds: one year, what hstspreload.org asks for.
 _STRICT_TRANSPORT = ("strict-transport-security", "max-age=31536000")
 # New objects after which the collector looks for cycles among them. Python's 700 are three requests under way, which it
-# would go through again and again: a tenth of the processor's time, and a fifth of a start (measured). Some megabytes;
-# our choice.
+# would go through again and again: a tenth of the processor's time (measured). Some megabytes; our choice.
 _COLLECTED_AFTER = 20_000
 
 
@@ -123,6 +122,7 @@ async def _serve(
         # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
+        gc.enable()  # the command line has disabled it for the start
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()
