@@ -102,6 +102,7 @@ async def _serve(
     clock: Clock | None,
 ) -> None:
     works = kind != "api"
+    gc.set_threshold(_COLLECTED_AFTER)
     async with (
         open_gateway(settings, clock=clock) as gateway,
         _metrics_served(gateway, kind, scraped),
@@ -121,7 +122,7 @@ async def _serve(
         # What is here now (code, packs, templates) stays: the collector need not go through it again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_COLLECTED_AFTER)
+        gc.enable()  # the command line has disabled it for the start
         if ready is not None:
             tasks.create_task(ready(gateway), name="ready")
         await stop.wait()

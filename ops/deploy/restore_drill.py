@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,17 @@ def _port() -> int:
         return int(probe.getsockname()[1])
 
 
+def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """``gateway ARGUMENTS…`` to its end."""
+    return subprocess.run([*_GATEWAY, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def start_process(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """``gateway ARGUMENTS…`` as a process; what it says is added to ``log``."""
+    with log.open("ab") as file:
+        return subprocess.Popen([*_GATEWAY, *arguments], env=environment, stdout=file, stderr=file)
+
+
 @dataclass
 class Site:
     """One data directory, the gateway on it, and a key for it."""
@@ -55,7 +66,7 @@ class Site:
             "GATEWAY_URL": f"http://127.0.0.1:{self.port}",
             "GATEWAY_API_KEY": self.key,
         }
-        done = subprocess.run([*_GATEWAY, *arguments], env=environment, capture_output=True, text=True, check=False)
+        done = run_command(arguments, environment)
         if done.returncode:
             raise SystemExit(f"gateway {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -70,8 +81,7 @@ class Site:
             "GATEWAY_AT": _AT,
             "GATEWAY_RELEASES_PER_SECOND": "0",
         }
-        with (self.folder / "gateway.log").open("ab") as log:
-            process = subprocess.Popen([*_GATEWAY, "serve"], env=environment, stdout=log, stderr=log)
+        process = start_process(["serve"], environment, self.folder / "gateway.log")
         try:
             self._until_ready(process)
             yield process
@@ -200,11 +210,11 @@ def _say(line: str) -> None:
     print(f"  {line}", flush=True)
 
 
-def main() -> None:
-    """Run the drill. Exit status 1 if a message was sent twice."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the drill with these arguments (None: the command line's). Exit status 1 if a message was sent twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without-quarantine", action="store_true", help="restore by copying the file: this fails")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     quarantine = not options.without_quarantine
     began = time.monotonic()
     with (

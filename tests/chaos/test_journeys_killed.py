@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import sys
 import time
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.storage.database import Database
+from tests.support import journey_worker
+from tests.support.forked import ForkedProcess
 from tests.support.journey_cases import START
 from tests.support.journey_worker import QUICK, ScaledBench
 
@@ -25,7 +26,7 @@ _KILL_EVERY = 2.0  # seconds
 _WORKERS = 3
 
 
-async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_postgresql: str) -> None:
+async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_postgresql: str, tmp_path: Path) -> None:
     """Every journey comes to its end: with three messages, or paid, with nothing pending and nothing after it."""
     base = time.time()
     bench = ScaledBench(Database(empty_postgresql), base)
@@ -34,37 +35,33 @@ async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_post
     for number in range(_JOURNEYS):
         await bench.case(number)
     paid = {f"C-{number}" for number in range(0, _JOURNEYS, 3)}
-    command = (sys.executable, "-m", "tests.support.journey_worker", empty_postgresql, str(base))
-    pipe = asyncio.subprocess.PIPE
-    parents = [await asyncio.create_subprocess_exec(*command, stdout=pipe) for _ in range(_WORKERS)]
-    children = [int(await _line(each)) for each in parents]
+
+    def start() -> ForkedProcess:
+        return ForkedProcess(journey_worker.run, (empty_postgresql, str(base)), os.environ, tmp_path / "worker.log")
+
+    workers = [start() for _ in range(_WORKERS)]
     dice, killed, waiting = random.Random(7), 0, sorted(paid)
     try:
         async with asyncio.timeout(240 + _JOURNEYS):
             while not await _all_ended(bench):
                 await asyncio.sleep(_KILL_EVERY)
                 at = dice.randrange(_WORKERS)
-                os.kill(children[at], signal.SIGKILL)
-                children[at] = int(await _line(parents[at]))
+                assert workers[at].poll() is None, (tmp_path / "worker.log").read_text()
+                workers[at].kill()
+                workers[at].wait()
+                workers[at] = start()
                 killed += 1
                 for case_id in waiting[: max(1, _JOURNEYS // 20)]:
                     payment = Payment("p", Decimal("3913.00"), START)
                     await bench.feed(CaseRecord(case_id, payments={"p": payment}))
                     waiting.remove(case_id)
     finally:
-        for parent, child in zip(parents, children, strict=True):
-            parent.kill()
-            os.kill(child, signal.SIGKILL)
-            await parent.wait()  # which is when its pipe is closed, and the child has it too
+        for each in workers:
+            each.kill()
+            each.wait()
     await _check(bench, paid - set(waiting))  # the last ones may have come to their end before their payment
     await bench.database.close()
     assert killed > 0
-
-
-async def _line(process: asyncio.subprocess.Process) -> bytes:
-    """The process id of the worker that this process has forked."""
-    assert process.stdout is not None
-    return await process.stdout.readline()
 
 
 async def _all_ended(bench: ScaledBench) -> bool:

@@ -9,8 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.core.states import State
-from tests.support.forked import gateway_command
+from tests.support.forked import ForkedProcess, gateway_command, run_gateway
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 ROOT = Path(__file__).parents[2]
-GATEWAY = [sys.executable, "-m", "gateway.cli"]
 SETTLED_SECONDS = 200  # far more than two dozen messages take on a loaded machine
 
 
@@ -127,22 +125,22 @@ def test_the_shipped_portfolio_comes_to_the_same_table_every_day(short_dir: Path
 
 
 @pytest.fixture
-def running(portfolio: Path, short_dir: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], Path]]:
+def running(portfolio: Path, short_dir: Path) -> Iterator[tuple[ForkedProcess, dict[str, Any], Path]]:
     """A demo that stays up, once it has shown its table."""
     begun(empty_sqlite(short_dir))
-    command = [*GATEWAY, "demo", "--port", "0", "--file", str(portfolio), "--data-dir", str(short_dir)]
-    with (short_dir / "stderr").open("w") as told:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment())
+    told = short_dir / "stderr"
+    command = ["demo", "--port", "0", "--file", str(portfolio), "--data-dir", str(short_dir)]
+    process = ForkedProcess(run_gateway, command, environment(), short_dir / "stdout", told)
     try:
-        wait_for(lambda: "Ctrl-C" in (short_dir / "stderr").read_text(), process)
+        wait_for(lambda: told.exists() and "Ctrl-C" in told.read_text(), process)
         yield process, json.loads((short_dir / "demo.json").read_text()), short_dir
     finally:
         process.kill()
         process.wait()
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
-    eventually_blocking(lambda: condition() or process.poll() is not None, SETTLED_SECONDS, every=0.1)
+def wait_for(condition: Callable[[], bool], process: ForkedProcess) -> None:
+    eventually_blocking(lambda: process.poll() is not None or condition(), SETTLED_SECONDS, every=0.1)
     assert process.poll() is None, "the demo ended"
 
 
@@ -153,7 +151,7 @@ def answer(*arguments: str) -> Any:
 
 
 def test_the_commands_find_the_demo_that_is_up(
-    running: tuple[subprocess.Popen[str], dict[str, Any], Path], tmp_path: Path
+    running: tuple[ForkedProcess, dict[str, Any], Path], tmp_path: Path
 ) -> None:
     """send, status, timeline and decide work without an option but the directory, and SIGTERM ends all of it."""
     process, demo, data_dir = running

@@ -7,30 +7,35 @@ import json
 import os
 import re
 import signal
-import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from tests.support.waiting import LIMIT_SECONDS
+from tests.support.forked import ForkedProcess, run_gateway
+from tests.support.waiting import LIMIT_SECONDS, eventually
 
 
-async def test_a_case_goes_from_its_first_day_to_the_gate() -> None:
+async def test_a_case_goes_from_its_first_day_to_the_gate(tmp_path: Path) -> None:
     """Each message once and in order, through the real path; the gate opens, and two people pass it on the page."""
-    command = (sys.executable, "-m", "gateway.cli", "journey", "demo", "--seconds", "20", "--json", "--stay")
+    command = ("journey", "demo", "--seconds", "20", "--json", "--stay")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environment)
-    assert process.stdout is not None
+    shown, told = tmp_path / "stdout", tmp_path / "stderr"
+    process = ForkedProcess(run_gateway, command, environment, shown, told)
     try:
-        found = json.loads(await process.stdout.readline() or b"{}")
+        await eventually(
+            lambda: process.poll() is not None or (shown.exists() and "\n" in shown.read_text()), every=0.1
+        )
+        found = json.loads(shown.read_text() or "{}")
         page = await _approved(found) if found else ""
-    finally:
         process.send_signal(signal.SIGINT)
-        _, stderr = await process.communicate()
-    assert process.returncode == 0, stderr.decode()
+        status = await asyncio.to_thread(process.wait, LIMIT_SECONDS)
+    finally:
+        process.kill()
+    stderr = told.read_text()
+    assert status == 0, stderr
     assert "The legal step was approved" in page
-    assert f"/journeys/course/{found['id']}" in stderr.decode().replace("\n", "")
+    assert f"/journeys/course/{found['id']}" in stderr.replace("\n", "")
     assert found["state"] == "gate"
     assert [each["step"] for each in found["steps"]] == [
         "remind",

@@ -63,7 +63,7 @@ def follow(tmp_path: Path) -> Callable[[str], Path]:
     """Do the steps of a page in a copy of the project; the copy."""
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns(".*"))
         else:
             shutil.copy(ROOT / name, tmp_path / name)
     before = _files(tmp_path)
@@ -85,7 +85,7 @@ def _run(root: Path, *command: str, **environment: str) -> str:
     done = subprocess.run(
         command,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**os.environ, "PYTHONPATH": str(root), **environment},
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,

@@ -19,6 +19,7 @@ import yaml
 from gateway.app.settings import Settings
 from gateway.observability.metrics import Metrics
 from tests.ops.promtool import tool
+from tests.support.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "ops" / "deploy"
@@ -90,7 +91,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     ran(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / "made"), str(ROOT))
     (made,) = (folder / "made").glob("*.whl")
-    ran(*pip, "install", "--no-deps", "--target", str(folder / "installed"), str(made))
+    ran(*pip, "install", "--no-deps", "--no-compile", "--target", str(folder / "installed"), str(made))
     return folder / "installed"
 
 
@@ -127,16 +128,18 @@ async def main():
     await serving.serve(Settings(port=0), api=True, worker=True, stop=stop, ready=ready)
 print(gateway.__file__)
 asyncio.run(main())
+from gateway.cli import app
+app(["doctor", "--json"])
 """
+    begun(empty_sqlite(short_dir))
     environment = {**os.environ, "PYTHONPATH": str(wheel), "GATEWAY_DATA_DIR": str(short_dir)}
-    said = ran(sys.executable, "-c", script, cwd=short_dir, env=environment).splitlines()
-    assert said[0].startswith(str(wheel))
-    assert {"/readyz 200", "/inbox 200", "/docs 200", "/metrics 404", "figures 200"} <= set(said)
-    doctor = [sys.executable, "-c", "from gateway.cli import app; app()", "doctor", "--json"]
-    findings = json.loads(
-        subprocess.run(doctor, cwd=short_dir, env=environment, capture_output=True, check=False).stdout
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=short_dir, env=environment, capture_output=True, text=True, check=False
     )
-    assert {each["check"]: each["level"] for each in findings}["templates"] == "ok"
+    said = done.stdout.splitlines()
+    assert {"/readyz 200", "/inbox 200", "/docs 200", "/metrics 404", "figures 200"} <= set(said), done.stderr
+    assert said[0].startswith(str(wheel))
+    assert {each["check"]: each["level"] for each in json.loads(said[-1])}["templates"] == "ok", done.stderr
 
 
 # ── compose ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,7 @@ import json
 import math
 import os
 import runpy
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,9 +24,10 @@ from tests.drills.monitoring import Watch, watching
 from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
 from tests.ops.promtool import OPS, alerts, tool
+from tests.support.forked import ForkedProcess, run_gateway
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.production import free_port
-from tests.support.waiting import LIMIT_SECONDS
+from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
 FACTOR = 30  # how much faster the rules are: an hour in two minutes
@@ -50,20 +50,19 @@ def demo() -> Iterator[tuple[Path, dict[str, Any]]]:
         csv.writer(file).writerows([head, *rows[:: max(1, len(rows) // 100)], rows[0]])
     metrics = free_port()
     environment = {**os.environ, "GATEWAY_METRICS_TENANTS": '["demo"]', "GATEWAY_METRICS_PORT": str(metrics)}
-    environment["PYTHONUNBUFFERED"] = "1"
-    command = [sys.executable, "-c", "from gateway.cli import app; app()", "demo", "--port", "0"]
-    command += ["--file", str(folder / "portfolio.csv"), "--data-dir", str(folder)]
-    with (folder / "stderr").open("w") as told:
-        process = subprocess.Popen(command, stdout=told, stderr=told, env=environment)
+    arguments = ["demo", "--port", "0", "--file", str(folder / "portfolio.csv"), "--data-dir", str(folder)]
+    process = ForkedProcess(run_gateway, arguments, environment, folder / "stdout", folder / "stderr")
+
+    def settled() -> bool:
+        told = (folder / "stderr").read_text() if (folder / "stderr").exists() else ""
+        assert process.poll() is None, told
+        return "Ctrl-C" in told
+
     try:
-        deadline = time.monotonic() + _SETTLED_SECONDS
-        while "Ctrl-C" not in (folder / "stderr").read_text():
-            assert process.poll() is None, (folder / "stderr").read_text()
-            assert time.monotonic() < deadline, "the demo takes too long"
-            time.sleep(0.1)
+        eventually_blocking(settled, _SETTLED_SECONDS, every=0.1)
         yield folder, {**json.loads((folder / "demo.json").read_text()), "metrics_port": metrics}
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         process.wait(LIMIT_SECONDS)
         rmtree(folder, ignore_errors=True)
 

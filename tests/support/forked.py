@@ -6,6 +6,7 @@ environment, a session and a log of their own, killed and waited for like any ot
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -22,13 +23,7 @@ from typing import Any
 from tests.support.waiting import LIMIT_SECONDS
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    [
-        *("gateway.cli", "gateway.app.http", "gateway.app.serving", "gateway.api.app", "uvicorn", "uvloop"),
-        *("channels.sms.twilio", "channels.email.smtp", "channels.email.listener", "gateway.cli.console"),
-        "tests.support.replies",  # compiles the rules' expressions, which stay in the cache of ``re``
-    ]
-)
+_SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def run_gateway(*arguments: str) -> None:
@@ -115,4 +110,5 @@ def _begin(
     os.environ.clear()
     os.environ.update(environment)
     random.seed()  # all are forked with the same state
+    gc.freeze()  # a collection would go through all that the server has imported, and copy its memory
     target(*arguments)

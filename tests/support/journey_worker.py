@@ -1,14 +1,12 @@
-"""A worker of journeys as a process of its own, to be killed: ``python -m tests.support.journey_worker URL BASE``.
+"""A worker of journeys as a process of its own, to be killed.
 
-Its clock runs ``SCALE`` times as fast as the system's from ``BASE`` (seconds since 1970) on, so that leases of dead
+Its clock runs ``SCALE`` times as fast as the system's from ``base`` on, so that leases of dead
 workers end soon, and days of steps are seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from datetime import datetime, timedelta
 
@@ -40,26 +38,16 @@ class ScaledBench(JourneyBench):
         return self.now
 
 
-async def work(url: str, base: float) -> None:
-    """Run what is due, for ever."""
+async def _work(url: str, base: float) -> None:
     bench = ScaledBench(Database(url), base)
     while True:
         try:
             await bench.runner.run(await bench.runner.due(bench.clock(), 100))
         except Unavailable:
             continue
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)  # six seconds of its clock
 
 
-def main(url: str, base: float) -> None:
-    """Fork a worker, say its process id, and fork the next one when it has died: imports take longer than a life."""
-    while True:
-        child = os.fork()
-        if child == 0:
-            asyncio.run(work(url, base))
-        print(child, flush=True)
-        os.waitpid(child, 0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+def run(url: str, base: str) -> None:
+    """Run what is due in the ledger at ``url``, for ever. The clock began at ``base`` (seconds since 1970)."""
+    asyncio.run(_work(url, float(base)))

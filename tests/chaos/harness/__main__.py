@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ _READY_SECONDS = 120.0  # the first start may be on a busy machine; no promise i
 _MOVING = ("accepted", "deferred", "sending", "sent", "retrying", "unknown", "review")
 
 
-def main() -> int:
-    """Parse, run, print."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the arguments (None: the command line's), run, print."""
     parser = argparse.ArgumentParser(prog="ops/chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=2.0)
@@ -61,7 +62,7 @@ def main() -> int:
     parser.add_argument("--until-broken", action="store_true", help="stop as soon as a promise is seen to be broken")
     parser.add_argument("--keep", type=Path, help="keep the processes' logs in this directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="gwchaos", dir="/tmp"))
     try:
         figures, beside = asyncio.run(_run(options, folder))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +19,10 @@ from gateway.app.storage import open_ledger
 from gateway.app.templates import LoadedTemplates, load_templates
 from gateway.core.errors import RenderFailed
 from gateway.templates import Catalog, Lender, TemplateVersion
+from gateway.templates.folder import Folder
 from gateway.templates.language import version
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part
+from gateway.templates.validation_cache import ValidationCache
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW
 
@@ -152,6 +157,20 @@ async def test_what_was_found_good_is_checked_again_when_something_changes(
             file.write("# a remark\n")
     await _start(folder, tmp_path, lender)
     assert compiled
+
+
+def test_processes_of_one_program_agree_on_what_was_found_good() -> None:
+    """A start relies on what another process found: nothing that differs between two of them is in the mark."""
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}  # from which the order of sets comes
+    program = f"import {__name__} as here; print(here.mark_of_the_reminder())"
+    found = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert found.strip() == mark_of_the_reminder()
+
+
+def mark_of_the_reminder() -> str:
+    """The mark of a template that ships, as this process computes it."""
+    cache = ValidationCache(LENDER, TEMPLATES / "_lint", PROFILES)
+    return cache.mark(Folder.read(TEMPLATES).sources()["overdue-first"])
 
 
 async def test_a_word_that_is_listed_later_stops_what_was_good(folder: Path, tmp_path: Path) -> None:
