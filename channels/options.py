@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from ipaddress import ip_address
 from pkgutil import resolve_name
 from typing import Any
@@ -67,11 +68,18 @@ def is_loopback(host: str) -> bool:
 
 def tls_context(provider: str, ca_file: str) -> ssl.SSLContext:
     """A context that checks certificates, against the system's CAs or those in ``ca_file``. Raises ValueError."""
+    if not ca_file:
+        return _system_tls_context()
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # an SSLError is one
         what = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else f"can't be read: {error.strerror}"
         raise ValueError(f"provider {provider}: option ca_file {what}") from None
+
+
+@cache  # reading the system's CAs takes 25 ms, for each provider
+def _system_tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def build_provider(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
@@ -44,6 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that start processes first, so that short tests fill the gaps at the end; else the order is random."""
     slow = {Path(__file__).parent / name for name in ("chaos", "e2e", "ops", "outside")}
     items.sort(key=lambda each: slow.isdisjoint(each.path.parents))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Look for garbage more rarely, and never among what was imported: a fifth of processor time, measured.
+
+    Python looks at every 700 new objects, and now and then goes through all imported modules and collected tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_datetime
@@ -71,13 +73,19 @@ class PageTexts:
 
 def load(profiles: Profiles) -> dict[str, PageTexts]:
     """All languages, with the channels' own names."""
-    folder = resources.files("gateway.web").joinpath("texts")
-    read = {each: tomllib.loads(folder.joinpath(f"{each}.toml").read_text("utf-8")) for each in LANGUAGES}
-    # English has no table of sentences: the patterns in the code are English.
     titles = {
         each: {name: str(getattr(profile.title, each)) for name, profile in profiles.items()} for each in LANGUAGES
     }
-    return {each: PageTexts(each, words, words.pop("sentences", {}), titles[each]) for each, words in read.items()}
+    return {each: PageTexts(each, *_words(each), titles[each]) for each in LANGUAGES}
+
+
+@cache  # it is read for the pages and for the evidence, and takes 25 ms
+def _words(language: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The words of a language by their names, and its sentences: English has none, as the code's are English."""
+    folder = resources.files("gateway.web").joinpath("texts")
+    words = tomllib.loads(folder.joinpath(f"{language}.toml").read_text("utf-8"))
+    sentences = words.pop("sentences", {})
+    return MappingProxyType(words), MappingProxyType(sentences)
 
 
 def choose(cookie: str, accepted: str) -> str:
