@@ -103,7 +103,7 @@ def store_new(connection: Connection, plans: Sequence[InsertPlan], *, body_in_ro
         *inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id"),
         *_rest(connection, ordered, body_in_row=body_in_row),
     ]
-    return all_or_nothing(changes, counted=2, expected=len(plans))
+    return all_or_nothing(changes, expected=(len(plans), len(plans)))
 
 
 def replays(connection: Connection, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:

@@ -16,10 +16,11 @@ from gateway.core.routes import RouteRules
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
-from gateway.storage.facts import AddressKey, Key, ask_facts, ask_opted_out, facts_from, lock_borrowers
+from gateway.storage.facts import AddressKey, Key, ask_borrowers, ask_facts, ask_opted_out, facts_from
 from gateway.storage.messages import SealedWords, seal_words, storing
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
-from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.statements import ROW_VERSION, Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.borrowers import borrowers
 from gateway.storage.tables.path import attempts
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -77,9 +78,18 @@ _NEXT_VERSION = StatementTemplate(
 
 
 def start(
-    connection: Connection, rules: RouteRules, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
+    connection: Connection,
+    rules: RouteRules,
+    outgoing: Sequence[Outgoing],
+    now: datetime,
+    lease_seconds: float,
+    *,
+    lock: bool,
 ) -> set[str]:
-    """Begin attempts under the locks of their borrowers, notifications and deliveries; the ids that have begun.
+    """Begin attempts; the ids that have begun.
+
+    Their borrowers, notifications and deliveries are locked before they are read, or else (``lock`` False) have to be
+    as they were read when they are written: nothing is written and InvalidData raised where one of them is not.
 
     An address that was opted out since the decision is a change of the borrower, whoever's reply it was
     (ops/decisions/0020-opt-outs-of-addresses.md).
@@ -87,20 +97,20 @@ def start(
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     known = {each.work.notification.id: each.work.notification for each in outgoing}
     # In the order in which locks are taken.
-    locked, opted_out, *switched, owners, steps = execute_pipelined(
+    people, opted_out, *switched, owners, steps = execute_pipelined(
         connection,
         [
-            lock_borrowers(connection, keys),
+            ask_borrowers(connection, keys, lock=lock),
             ask_opted_out(connection, map(_address_of, outgoing)),
             *ask_in_force(connection, now),
-            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
+            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True, lock=lock),
         ],
     )
-    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    versions = {(tenant, borrower_id): version for tenant, borrower_id, version, _ in people}
     current = digests_of(connection).current
     refusing = {(tenant, current(digest)) for tenant, digest in opted_out}
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
-    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
+    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known, lock=lock)
     started: dict[str, Key] = {}
     words: list[SealedWords] = []
     for each, key in zip(outgoing, keys, strict=True):
@@ -116,9 +126,23 @@ def start(
         elif transition is not None:
             unit_of_work.apply(transition)
     begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
-    next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
-    unit_of_work.write(*begun, *storing(connection, words), *next_versions)
+    reminded = set(started.values())
+    if lock:
+        next_versions = [_NEXT_VERSION.of(connection, keys=sorted(reminded))] if reminded else []
+        unit_of_work.write(*begun, *storing(connection, words), *next_versions)
+    else:
+        raised = _raising(connection, [row for row in people if (row[0], row[1]) in reminded])
+        unit_of_work.write(*begun, *storing(connection, words), counted=raised)
     return set(started)
+
+
+def _raising(connection: Connection, read: Sequence[Sequence[Any]]) -> list[tuple[Statement, int]]:
+    """The statement that raises the versions of borrowers whose rows are as they were read, and how many they are."""
+    rows = [
+        {"tenant": tenant, "id": borrower_id, ROW_VERSION: row_version, "version": version + 1}
+        for tenant, borrower_id, version, row_version in read
+    ]
+    return [(each, len(rows)) for each in updating(connection, borrowers, ("tenant", "id", ROW_VERSION), rows)]
 
 
 def _in_current(delivery: Delivery, digests: DigestVersions) -> Delivery:

@@ -53,19 +53,24 @@ def record(
     arrived: Sequence[ReceiptFor],
     now: datetime,
     decide: Callable[..., Transition],
+    *,
+    lock: bool,
 ) -> tuple[list[str], list[str]]:
-    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction."""
+    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction.
+
+    ``lock`` False: rows are not locked; nothing is written and InvalidData raised where one was changed meanwhile.
+    """
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
     digests = [digest_of(each) for each in arrived]
     *rows, stored = execute_pipelined(
         connection,
         [
-            *UnitOfWork.statements(connection, filter(None, matched)),
+            *UnitOfWork.statements(connection, filter(None, matched), lock=lock),
             _STORED.of(connection, digests=sorted(set(digests))),
         ],
     )
-    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {})
+    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {}, lock=lock)
     parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
     for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):

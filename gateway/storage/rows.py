@@ -32,6 +32,11 @@ def standing_in(table: Table, state: State) -> ColumnElement[bool]:
     return and_(table.c.attention == state, table.c.attention != literal_column("''"))
 
 
+def attention_of(table: Table, state: State) -> str:
+    """What ``attention`` has to be in a row of this state; a trigger sees to it where nobody else does."""
+    return state if state in _LOOKED_FOR[table.name] else ""
+
+
 class _Notification(NamedTuple):
     """The columns that a notification is made of."""
 

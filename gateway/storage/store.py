@@ -132,6 +132,19 @@ class Store:
         with self._observe(operation):
             return await self._database.write(work)
 
+    async def _write_unlocked(self, operation: str, work: Callable[..., T]) -> T:
+        """Run ``work(connection, lock=False)``, and where a row was changed meanwhile once more with locks.
+
+        A lock is a record in PostgreSQL's log, and rows of one batch are seldom changed by another.
+        """
+        if not self._database.is_sqlite:
+            try:
+                with self._observe(operation):
+                    return await self._database.write_alone(lambda connection: work(connection, lock=False))
+            except InvalidData:
+                pass  # or what is written can't be stored
+        return await self._write(operation, lambda connection: work(connection, lock=True))
+
     async def facts(
         self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
@@ -240,9 +253,11 @@ class Store:
         borrower whose version has changed since the facts were read (another contact, an opt-out, a hold, a payment):
         these are due again at once, to be decided anew.
         """
-        return await self._write(
-            "start", lambda connection: attempts.start(connection, self._rules, outgoing, now, lease_seconds)
-        )
+
+        def start(connection: Connection, *, lock: bool) -> set[str]:
+            return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock)
+
+        return await self._write_unlocked("start", start)
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
         """The delivery to which the provider's message belongs; None where it is not known here."""
@@ -328,11 +343,12 @@ class Store:
             if isinstance(attempt.result, ProviderAccepted)
         }
 
-        def write(connection: Connection) -> list[str]:
+        def write(connection: Connection, *, lock: bool) -> list[str]:
             known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
-            locks = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
-            *rows, parked = execute_pipelined(connection, [*locks, receipts.ask_parked(connection, sent)])
-            unit_of_work = UnitOfWork(connection, rows, self._rules, known)
+            ids = (attempt.work.delivery.id for attempt in ended)
+            asked = UnitOfWork.statements(connection, ids, known=True, lock=lock)
+            *rows, parked = execute_pipelined(connection, [*asked, receipts.ask_parked(connection, sent)])
+            unit_of_work = UnitOfWork(connection, rows, self._rules, known, lock=lock)
             for attempt in ended:
                 delivery = unit_of_work.deliveries[attempt.work.delivery.id]
                 notification = unit_of_work.owner(delivery.id).route.notification
@@ -342,7 +358,7 @@ class Store:
             unit_of_work.write(*attempts.finishing(connection, ended), *matched)
             return unit_of_work.opened
 
-        return await self._write("settle", write)
+        return await self._write_unlocked("settle", write)
 
     async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
         """Match parked receipts whose message has become known meanwhile."""
@@ -357,10 +373,12 @@ class Store:
 
         A receipt that can't be stored is ``invalid``, and the others of its batch are recorded.
         """
+
+        def record(connection: Connection, *, lock: bool) -> tuple[list[str], list[str]]:
+            return receipts.record(connection, self._rules, arrived, now, decide, lock=lock)
+
         try:
-            return await self._write(
-                "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
-            )
+            return await self._write_unlocked("receive", record)
         except InvalidData:
             if len(arrived) == 1:
                 return ["invalid"], []
