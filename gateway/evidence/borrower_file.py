@@ -18,7 +18,7 @@ from gateway.core.codec import notification_from
 from gateway.core.notifications import Notification
 from gateway.evidence.offline_verifier import SEALED, dump
 from gateway.storage.database import Database
-from gateway.storage.events import borrower_subject, case_subject, template_subject
+from gateway.storage.events import borrower_subject, case_subject, linked, template_subject
 from gateway.storage.messages import opened
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.tables.borrowers import borrowers, replies
@@ -118,7 +118,7 @@ async def read_timeline_page(
 
 
 def sealed_event(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's row as the fields that its hash is made of (gateway/storage/events.py, ``link``), and its hash."""
+    """The fields that an event's hash is made of, and the hash; the event as gateway/storage/events.py links it."""
     plain = {**row, "delivery_id": row["delivery_id"] or "", "at_ms": int(row["at"].timestamp() * 1000)}
     return {name: plain[name] for name in (*SEALED, "hash")}
 
@@ -141,7 +141,7 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
     ).all()
     said = select(messages).where(messages.c.delivery_id.in_([step.id for step in steps]))
     query = select(events).where(events.c.subject.in_(list(heads))).order_by(events.c.seq)
-    found = [dict(row) for row in connection.execute(query).mappings()]
+    found = list(linked(connection.execute(query).mappings()))
     return BorrowerFile(
         tenant,
         borrower_id,

@@ -28,11 +28,13 @@ _OWNED_BY = ("tenant", "borrower_id", "case_id")
 
 
 def _claiming(sql: Dialect) -> str:
-    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
-    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
+    # Row by row in the order of ids, which is the lock order. A row that another claim has at this moment is waited
+    # for, and found leased then: to lock first those that are free would write a record for each to PostgreSQL's log.
     return (
         f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
-        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
+        f" FROM {sql.given('id', 'ids')} WHERE deliveries.id = given.id AND due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+        f" RETURNING {', '.join(f'deliveries.{column}' for column in (*DELIVERY, *_OWNED_BY))}"
     )
 
 
@@ -47,7 +49,7 @@ def claim(
 ) -> list[ClaimedDelivery]:
     """Lease the deliveries that are due and free, by compare-and-set, and read what deciding on them needs."""
     until = now + timedelta(seconds=lease_seconds)
-    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
+    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=sorted(set(ids)), now=now, until=until)])
     if not rows:
         return []
     digests = digests_of(connection)

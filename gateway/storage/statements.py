@@ -60,6 +60,14 @@ class Dialect:
         """A condition: these columns, which have an index, are one of a list of tuples of texts."""
         return f"({', '.join(columns)}) IN ({self.tuples(name, len(columns))})"
 
+    def given(self, column: str, name: str) -> str:
+        """A list of texts as the table ``given``, in its order, against which rows are looked up one by one."""
+        if self.sqlite:
+            return f"(SELECT value AS {column} FROM json_each(:{name})) AS given"
+        # A limit that is none, and that the planner can't know: it expects few of a list that it takes for a hundred.
+        texts = f"json_array_elements_text(%({name})s::json) AS {column}"
+        return f"(SELECT {column} FROM {texts} LIMIT (SELECT NULL::bigint)) AS given"
+
     def tuples(self, name: str, size: int) -> str:
         """A list of tuples of texts as rows: a SELECT, which a condition (WHERE) may follow."""
         if self.sqlite:

@@ -194,13 +194,13 @@ events = Table(
     Column("borrower_id", String(128), nullable=False),
     Column("delivery_id", String(48)),
     Column("at", Instant, nullable=False),
-    Column("local_at", String(40), nullable=False, server_default=""),  # in the borrower's first zone
+    Column("local_at", String(40), nullable=False, server_default=""),  # the offset of the borrower's first zone
     Column("kind", String(40), nullable=False),
     Column("state", String(16), nullable=False, server_default=""),
     Column("reason", String(40), nullable=False, server_default=""),
     Column("actor", String(80), nullable=False),
     Column("detail", Text, nullable=False, server_default="{}"),
-    Column("previous_hash", String(64), nullable=False),
+    Column("previous_hash", String(64), nullable=False),  # "" but in events of earlier versions: see ``linked``
     Column("hash", String(64), nullable=False),
     # Without seq: a subject's entries are equal then, and PostgreSQL keeps them as one (deduplication of B-trees).
     Index("events_of_subject", "subject"),
