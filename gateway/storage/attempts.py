@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,8 +87,9 @@ def start(
     lease_seconds: float,
     *,
     lock: bool,
+    words_apart: bool,
 ) -> set[str]:
-    """Begin attempts; the ids that have begun.
+    """Begin attempts; the ids that have begun. ``words_apart``: their words go where the version before reads them.
 
     Their borrowers, notifications and deliveries are locked before they are read, or else (``lock`` False) have to be
     as they were read when they are written: nothing is written and InvalidData raised where one of them is not.
@@ -114,7 +115,7 @@ def start(
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
     unit_of_work = UnitOfWork(connection, (owners, steps), rules, known, lock=lock)
     started: dict[str, Key] = {}
-    words: list[SealedWords] = []
+    words: dict[str, SealedWords] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = unit_of_work.deliveries[each.work.delivery.id]
         changed = (_address_of(each)[0], _address_of(each)[2]) in refusing and not _known_as_opted_out(each)
@@ -124,17 +125,20 @@ def start(
             transition = replace(transition, detail={**transition.detail, "words": sealed.digest})
             if unit_of_work.apply(transition):
                 started[delivery.id] = key
-                words.append(sealed)
+                words[delivery.id] = sealed
         elif transition is not None:
             unit_of_work.apply(transition)
-    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
+    begun = [each for each in outgoing if each.work.delivery.id in started]
+    writes = _begin_attempts(connection, begun, now, {} if words_apart else words)
+    if words_apart:
+        writes += storing(connection, list(words.values()))
     reminded = set(started.values())
     if lock:
         next_versions = [_NEXT_VERSION.of(connection, keys=sorted(reminded))] if reminded else []
-        unit_of_work.write(*begun, *storing(connection, words), *next_versions)
+        unit_of_work.write(*writes, *next_versions)
     else:
         raised = _raising(connection, [row for row in people if (row[0], row[1]) in reminded])
-        unit_of_work.write(*begun, *storing(connection, words), counted=raised)
+        unit_of_work.write(*writes, counted=raised)
     return set(started)
 
 
@@ -165,13 +169,16 @@ def _known_as_opted_out(outgoing: Outgoing) -> bool:
     return known is not None and known.opted_out_at is not None
 
 
-def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
-    rows = [
+def _begin_attempts(
+    connection: Connection, outgoing: Sequence[Outgoing], now: datetime, words: Mapping[str, SealedWords]
+) -> list[Statement]:
+    rows: list[dict[str, Any]] = [
         {
             "delivery_id": each.work.delivery.id,
             "number": each.work.delivery.attempt + 1,
             "provider": each.provider,
             "started_at": now,
+            **({"words": words[each.work.delivery.id].content} if words else {}),
         }
         for each in outgoing
     ]

@@ -126,7 +126,7 @@ def local_time(at: datetime, stored: str) -> str:
     return at.astimezone(offset).isoformat(timespec="seconds")
 
 
-def linked(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def linked(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
     """Events as they are proved: with the hash of the one before, and the local time.
 
     ``rows`` are in order, from the first of each subject on.

@@ -57,7 +57,7 @@ class _Notification(NamedTuple):
 _RENAMED = {"no_delivery_receipts": "failures_only", "deliberate_resends": "resent"}
 _FIXED = frozenset({"id", "notification_id", "step", "channel", "address_digest", "created_at"})
 
-# The body is apart from the row, or in it where an earlier version wrote it.
+# The body is in the row, or apart from it where an earlier version wrote it.
 _BODY = (
     "CASE WHEN notifications.body = '' THEN"
     " (SELECT request_bodies.body FROM request_bodies WHERE request_bodies.notification_id = notifications.id)"

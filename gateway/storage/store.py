@@ -166,17 +166,13 @@ class Store:
             plans = [accept.InsertPlan(each, now, None) for each in requests]
             try:
                 with self._observe("accept"):
-                    await self._database.query(
-                        lambda connection: accept.store_new(connection, plans, body_in_row=self.readable_before)
-                    )
+                    await self._database.query(lambda connection: accept.store_new(connection, plans))
                 return [plan.answer() for plan in plans]
             except InvalidData:
                 pass  # one of them came before, or means the same as another, or can't be stored
         return await self._write(
             "accept",
-            lambda connection: accept.store(
-                connection, requests, now, self._releases, readable_before=self.readable_before
-            ),
+            lambda connection: accept.store(connection, requests, now, self._releases),
         )
 
     async def replays(self, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
@@ -254,8 +250,10 @@ class Store:
         these are due again at once, to be decided anew.
         """
 
+        apart = self.readable_before
+
         def start(connection: Connection, *, lock: bool) -> set[str]:
-            return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock)
+            return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock, words_apart=apart)
 
         return await self._write_unlocked("start", start)
 

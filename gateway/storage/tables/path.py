@@ -43,7 +43,7 @@ notifications = Table(
     Column("expires_at", Instant),
     Column("updated_at", Instant, nullable=False),
     Column("event_hash", String(64), nullable=False, server_default=""),  # head of this notification's chain
-    Column("body", Text, nullable=False),  # the request as accepted (JSON); "": it is in request_bodies
+    Column("body", Text, nullable=False),  # the request as accepted; "": it is in request_bodies
     Column("client", String(80), nullable=False, server_default=""),  # the key it came by
     # The state, where it is one that is looked for; else "". A trigger sets it.
     Column("attention", String(16), nullable=False, server_default=""),
@@ -70,7 +70,7 @@ notifications = Table(
 )
 
 
-# The requests as accepted: apart from the rows that change with every step, which would carry them along each time.
+# The requests as accepted, where earlier versions stored them.
 request_bodies = Table(
     "request_bodies",
     metadata,
@@ -168,11 +168,12 @@ attempts = Table(
     Column("reason", String(40), nullable=False, server_default=""),
     Column("code", String(40), nullable=False, server_default=""),
     Column("provider_message_id", String(128), nullable=False, server_default=""),
+    Column("words", LargeBinary),  # that it handed over (gateway/storage/messages.py); NULL: erased, or in ``messages``
     PrimaryKeyConstraint("delivery_id", "number"),
 )
 
 
-# The words that each attempt handed over (gateway/storage/messages.py).
+# The words that attempts handed over, where the version before wrote them.
 messages = Table(
     "messages",
     metadata,
