@@ -30,7 +30,7 @@ from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
 from gateway.storage.statements import StatementTemplate, execute_pipelined
 from gateway.storage.tables.borrowers import replies, unverified_reports
 from gateway.storage.tables.conversations import conversations
-from gateway.storage.tables.path import deliveries, notifications
+from gateway.storage.tables.path import deliveries, due_deliveries, notifications
 from gateway.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -55,8 +55,10 @@ class Backlog:
 
 _DUE = StatementTemplate(
     lambda sql: (
-        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
-        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
+        "SELECT deliveries.id FROM due_deliveries JOIN deliveries ON deliveries.id = due_deliveries.delivery_id"
+        f" WHERE due_deliveries.due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+        f" ORDER BY due_deliveries.due_at LIMIT {sql.value('most')}"
     )
 )
 # A literal and not a parameter: only then do the planners use the partial index.
@@ -191,8 +193,11 @@ class Store:
         replies_of_tenant = true() if tenant is None else replies.c.tenant == tenant
 
         def read(connection: Connection) -> Backlog:
-            due = and_(of_tenant, deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
-            counts = connection.execute(select(func.count(), func.min(deliveries.c.due_at)).where(due)).one()
+            when = due_deliveries.c.due_at
+            due = and_(of_tenant, when <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            waits = select(func.count(), func.min(when)).select_from(due_deliveries)
+            mine = waits.join(deliveries, deliveries.c.id == due_deliveries.c.delivery_id)
+            counts = connection.execute(mine.where(due)).one()
             waiting = connection.execute(
                 select(deliveries.c.state, func.count(), func.min(notifications.c.updated_at))
                 .join(notifications, notifications.c.id == deliveries.c.notification_id)
@@ -261,13 +266,8 @@ class Store:
         """The delivery to which the provider's message belongs; None where it is not known here."""
         if not provider_message_id:
             return None  # every delivery that was not handed over yet has an empty id
-        query = select(deliveries.c.id).where(
-            deliveries.c.provider == provider,
-            deliveries.c.provider_message_id == provider_message_id,
-            deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
-        )
         try:
-            return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+            return await self._database.read(lambda each: receipts.owner(each, provider, provider_message_id))
         except InvalidData:
             return None  # no id that was stored
 

@@ -106,7 +106,7 @@ deliveries = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("provider", String(64), nullable=False, server_default=""),
     Column("provider_message_id", String(128), nullable=False, server_default=""),
-    Column("due_at", Instant),  # when something is to be done next; NULL: nothing more
+    Column("due_at", Instant),  # when something is to be done next; NULL: nothing more; found by due_deliveries
     Column("lease_until", Instant),
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("contacted_at", Instant),  # counts as a contact from then on; NULL: it did not reach anyone
@@ -125,18 +125,6 @@ deliveries = Table(
     # PostgreSQL rewrites a row in place (HOT) only where no column of any index has changed, nor one of its condition:
     # so there is none on the state, and what does change with each step is in as few as can be.
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
-    Index(
-        "deliveries_due",
-        "due_at",
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    ),
-    Index(
-        "deliveries_by_message",
-        "provider_message_id",
-        sqlite_where=text("provider_message_id != ''"),
-        postgresql_where=text("provider_message_id != ''"),
-    ),
     Index("deliveries_by_borrower", "tenant", "borrower_id"),
     Index("deliveries_by_address", "address_digest"),
     Index(
@@ -156,6 +144,17 @@ deliveries = Table(
 )
 
 
+# The deliveries for which something is to be done, by when: a trigger keeps it as ``deliveries.due_at`` says.
+due_deliveries = Table(
+    "due_deliveries",
+    metadata,
+    Column("due_at", Instant, nullable=False),
+    Column("delivery_id", String(48), nullable=False),
+    PrimaryKeyConstraint("due_at", "delivery_id"),
+    sqlite_with_rowid=False,
+)
+
+
 attempts = Table(
     "attempts",
     metadata,
@@ -170,6 +169,13 @@ attempts = Table(
     Column("provider_message_id", String(128), nullable=False, server_default=""),
     Column("words", LargeBinary),  # that it handed over (gateway/storage/messages.py); NULL: erased, or in ``messages``
     PrimaryKeyConstraint("delivery_id", "number"),
+    # A trigger gives the latest attempt its delivery's id where that was learned later, by a receipt or a lookup.
+    Index(
+        "attempts_by_message",
+        "provider_message_id",
+        sqlite_where=text("provider_message_id != ''"),
+        postgresql_where=text("provider_message_id != ''"),
+    ),
 )
 
 
