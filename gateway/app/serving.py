@@ -262,7 +262,7 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
 
 
 def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
-    release = " ".join(filter(None, [version("notification-gateway"), gateway.ledger.settings.build]))
+    release = gateway.ledger.settings.release
     # Until the first beat nobody knows which versions run. An embedded ledger has one process.
     gateway.path.store.readable_before = not gateway.ledger.database.is_sqlite
     return Heartbeat(gateway.ledger.database, kind, release)

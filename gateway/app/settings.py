@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,6 +152,11 @@ class Settings(BaseSettings):
     @property
     def embedded(self) -> bool:
         return not self.database_url and not self.redis_url
+
+    @property
+    def release(self) -> str:
+        """Which version and build this is: processes tell by it whether others run the same."""
+        return " ".join(filter(None, [version("notification-gateway"), self.build]))
 
     @property
     def shows_api_docs(self) -> bool:

@@ -18,13 +18,13 @@ from gateway.core.codec import notification_from
 from gateway.core.notifications import Notification
 from gateway.evidence.offline_verifier import SEALED, dump
 from gateway.storage.database import Database
-from gateway.storage.events import borrower_subject, case_subject, template_subject
-from gateway.storage.messages import opened
+from gateway.storage.events import borrower_subject, case_subject, linked, template_subject
+from gateway.storage.messages import words_by_attempt
 from gateway.storage.rows import WHOLE_NOTIFICATION
 from gateway.storage.tables.borrowers import borrowers, replies
 from gateway.storage.tables.identity import users
 from gateway.storage.tables.journeys import case_records
-from gateway.storage.tables.path import deliveries, events, messages, notifications
+from gateway.storage.tables.path import deliveries, events, notifications
 from gateway.storage.tables.templates import template_editions, templates
 from gateway.storage.verdicts import references, texts_of
 
@@ -118,7 +118,7 @@ async def read_timeline_page(
 
 
 def sealed_event(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An event's row as the fields that its hash is made of (gateway/storage/events.py, ``link``), and its hash."""
+    """The fields that an event's hash is made of, and the hash; the event as gateway/storage/events.py links it."""
     plain = {**row, "delivery_id": row["delivery_id"] or "", "at_ms": int(row["at"].timestamp() * 1000)}
     return {name: plain[name] for name in (*SEALED, "hash")}
 
@@ -139,9 +139,8 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
     steps = connection.execute(
         select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.notification_id.in_(list(known)))
     ).all()
-    said = select(messages).where(messages.c.delivery_id.in_([step.id for step in steps]))
     query = select(events).where(events.c.subject.in_(list(heads))).order_by(events.c.seq)
-    found = [dict(row) for row in connection.execute(query).mappings()]
+    found = list(linked(connection.execute(query).mappings()))
     return BorrowerFile(
         tenant,
         borrower_id,
@@ -149,10 +148,7 @@ def _read(connection: Connection, tenant: str, borrower_id: str) -> BorrowerFile
         {step.id: step.channel for step in steps},
         found,
         heads,
-        {
-            (row.delivery_id, row.attempt): opened(row.content)
-            for row in connection.execute(said.order_by(messages.c.delivery_id, messages.c.attempt))
-        },
+        words_by_attempt(connection, [step.id for step in steps]),
         _replies(connection, tenant, borrower_id),
         _versions(connection, tenant, known.values()),
         {f"user:{row.id}": row.name for row in connection.execute(select(users).where(users.c.tenant == tenant))},
@@ -179,7 +175,6 @@ def _read_page(
     ids = sorted({each["delivery_id"] for each in found if each["delivery_id"]})
     steps = connection.execute(select(deliveries.c.id, deliveries.c.channel).where(deliveries.c.id.in_(ids))).all()
     started = sorted({each["delivery_id"] for each in found if each["kind"] == "attempt_started"})
-    said = select(messages).where(messages.c.delivery_id.in_(started))
     people = sorted({each["actor"].partition(":")[2] for each in found if each["actor"].startswith("user:")})
     versions = _versions(connection, tenant, known.values())
     people += [name.partition(":")[2] for each in versions.values() for name in (each.submitted_by, each.approved_by)]
@@ -192,7 +187,7 @@ def _read_page(
         {step.id: step.channel for step in steps},
         found,
         {},
-        {(row.delivery_id, row.attempt): opened(row.content) for row in connection.execute(said)},
+        words_by_attempt(connection, started),
         _replies(connection, tenant, borrower_id, [each for each in answers if each]),
         versions,
         {f"user:{row.id}": row.name for row in connection.execute(named)},

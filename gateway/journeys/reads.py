@@ -23,6 +23,7 @@ from gateway.journeys.report import ReportRow
 from gateway.journeys.requests import CLIENT, journey_of
 from gateway.journeys.store import count_by_step
 from gateway.storage.database import Database
+from gateway.storage.events import local_time
 from gateway.storage.tables.journeys import FOR_PERSONS, journey_versions, journeys
 from gateway.storage.tables.path import deliveries, events, notifications
 
@@ -242,7 +243,7 @@ def _summary(row: Any) -> dict[str, Any]:
 def _event(row: Any) -> dict[str, Any]:
     return {
         "at": instant(row.at),
-        "local_at": row.local_at,
+        "local_at": local_time(row.at, row.local_at),
         "kind": row.kind,
         "reason": row.reason or None,
         "actor": row.actor,

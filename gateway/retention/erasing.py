@@ -18,10 +18,11 @@ from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
+from gateway.storage.messages import erase_words
 from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.tables.borrowers import inbox, replies, unverified_reports
 from gateway.storage.tables.journeys import case_records, journeys
-from gateway.storage.tables.path import deliveries, messages, notifications, receipts, request_bodies
+from gateway.storage.tables.path import notifications, receipts, request_bodies
 from gateway.storage.tables.retention import retention_progress
 
 _NO_ADDRESSES = '"addresses":{}'  # in a case's record, once it is erased
@@ -151,8 +152,7 @@ def _contents(connection: Connection, cutoff: datetime, after: str, none_left: b
             done += 1
             where = notifications.c.id if row.in_row else request_bodies.c.notification_id
             connection.execute(update(where.table).where(where == row.id).values(body=erased))
-            steps = select(deliveries.c.id).where(deliveries.c.notification_id == row.id).scalar_subquery()
-            connection.execute(delete(messages).where(messages.c.delivery_id.in_(steps)))
+            erase_words(connection, row.id)
         if none_left:
             after = row.id
     if rows and none_left:

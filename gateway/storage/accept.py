@@ -27,7 +27,7 @@ from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
 from gateway.storage.statements import Statement, StatementTemplate, all_or_nothing, execute_pipelined
-from gateway.storage.tables.path import dedup_claims, deliveries, notifications, request_bodies
+from gateway.storage.tables.path import dedup_claims, deliveries, notifications
 
 # As many are stored in one statement, on the chance that all are new; where they are not, in several. Our choice.
 _MOST_AT_ONCE = 50
@@ -54,21 +54,16 @@ def store(
     requests: Sequence[DecidedRequest],
     now: datetime,
     releases: DeferralSpreader,
-    *,
-    readable_before: bool = False,
 ) -> list[AcceptResult]:
-    """Store each request that is new; a result for each, in order.
-
-    ``readable_before``: as the version before stored it, whose processes read it too.
-    """
+    """Store each request that is new; a result for each, in order."""
     # One lock order, so that two processes that store the same keys wait for each other and never deadlock.
     order = sorted(range(len(requests)), key=lambda at: _key_of(requests[at]))
     slots = releases.slots(connection, [(last.reason, last.until) for last in map(_decided_last, requests)])
     plans = {requests[at].notification.id: InsertPlan(requests[at], now, slots[at]) for at in order}
-    created, owners = _claim(connection, list(plans.values()), body_in_row=readable_before)
+    created, owners = _claim(connection, list(plans.values()))
     fresh = [plan for key, plan in plans.items() if key in created]
     taken_over = _contest(connection, [plan for plan in fresh if plan.request.notification.id not in owners])
-    _insert_rest(connection, fresh, taken_over, body_in_row=readable_before)
+    _insert_rest(connection, fresh, taken_over)
     repeated = [_key_of(each.request) for key, each in plans.items() if key not in created]
     existing = _existing(connection, repeated)
     return [
@@ -86,7 +81,7 @@ def is_plain(requests: Sequence[DecidedRequest]) -> bool:
     )
 
 
-def store_new(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> Statement:
+def store_new(connection: Connection, plans: Sequence[InsertPlan]) -> Statement:
     """The statement that stores requests that are all new, with new meanings; it fails where one is not.
 
     For PostgreSQL, where a statement by itself is a transaction: one round trip, and one commit.
@@ -97,13 +92,13 @@ def store_new(connection: Connection, plans: Sequence[InsertPlan], *, body_in_ro
         for each in sorted(plans, key=_dedup_key_of)
         for tenant, dedup_key in [_dedup_key_of(each)]
     ]
-    rows = [plan.row(body_in_row=body_in_row) for plan in ordered]
+    rows = [plan.row() for plan in ordered]
     changes = [
         *inserting(connection, notifications, rows, new_only=True, returning="id"),
         *inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id"),
-        *_rest(connection, ordered, body_in_row=body_in_row),
+        *_rest(connection, ordered),
     ]
-    return all_or_nothing(changes, counted=2, expected=len(plans))
+    return all_or_nothing(changes, expected=(len(plans), len(plans)))
 
 
 def replays(connection: Connection, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
@@ -150,7 +145,7 @@ class InsertPlan:
             "created_at": self.now,
         }
 
-    def row(self, *, body_in_row: bool) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         notification = self.request.notification
         return {
             "id": notification.id,
@@ -172,7 +167,7 @@ class InsertPlan:
             "expires_at": notification.expires_at,
             "updated_at": self.now,
             "event_hash": self.head,
-            "body": body_of(notification) if body_in_row else "",
+            "body": compressed(body_of(notification)),
             "client": notification.client,
         }
 
@@ -262,10 +257,10 @@ def claim_dedup_keys(connection: Connection, claims: Sequence[tuple[str, str, st
     return _CLAIM_DEDUP_KEYS.of(connection, claims=list(claims))
 
 
-def _claim(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> tuple[set[str], set[str]]:
+def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
     """Store the notifications with new idempotency keys, and claim their dedup keys; the ids that got each."""
     claims = [(*_dedup_key_of(plan), plan.request.notification.id) for plan in sorted(plans, key=_dedup_key_of)]
-    rows = [plan.row(body_in_row=body_in_row) for plan in plans]
+    rows = [plan.row() for plan in plans]
     stored = inserting(connection, notifications, rows, new_only=True, returning="id")
     created, claimed = execute_pipelined(connection, [*stored, claim_dedup_keys(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
@@ -326,31 +321,25 @@ def _insert_rest(
     connection: Connection,
     plans: Sequence[InsertPlan],
     taken_over: Mapping[tuple[str, str], str],
-    *,
-    body_in_row: bool,
 ) -> None:
     if not plans:
         return
     execute_pipelined(
         connection,
         [
-            *_rest(connection, plans, body_in_row=body_in_row),
+            *_rest(connection, plans),
             *_rewrite_duplicates(connection, [plan for plan in plans if plan.duplicate_of is not None]),
             *_move_claims(connection, taken_over),
         ],
     )
 
 
-def _rest(connection: Connection, plans: Sequence[InsertPlan], *, body_in_row: bool) -> list[Statement]:
+def _rest(connection: Connection, plans: Sequence[InsertPlan]) -> list[Statement]:
     """The statements for what belongs to notifications that are stored."""
     first, *others = [plan.chain for plan in plans]
     accepted = [plan.request.notification for plan in plans]
-    bodies = (
-        [] if body_in_row else [{"notification_id": each.id, "body": compressed(body_of(each))} for each in accepted]
-    )
     return [
         *inserting(connection, deliveries, [row for plan in plans for row in plan.deliveries]),
-        *inserting(connection, request_bodies, bodies),
         _remember_stated(connection, accepted),
         *first.statements(connection, others),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,10 +16,11 @@ from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.controls import ask_in_force, switches_from
-from gateway.storage.facts import AddressKey, Key, ask_facts, ask_opted_out, facts_from, lock_borrowers
+from gateway.storage.facts import AddressKey, Key, ask_borrowers, ask_facts, ask_opted_out, facts_from
 from gateway.storage.messages import SealedWords, seal_words, storing
 from gateway.storage.rows import DELIVERY, NOTIFICATION, delivery_of, notification_of
-from gateway.storage.statements import Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.statements import ROW_VERSION, Dialect, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.tables.borrowers import borrowers
 from gateway.storage.tables.path import attempts
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -27,11 +28,13 @@ _OWNED_BY = ("tenant", "borrower_id", "case_id")
 
 
 def _claiming(sql: Dialect) -> str:
-    free = f"due_at <= {sql.value('now')} AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
-    these = f"SELECT id FROM deliveries WHERE {sql.among('id', 'ids')} AND {free} ORDER BY id"
+    # Row by row in the order of ids, which is the lock order. A row that another claim has at this moment is waited
+    # for, and found leased then: to lock first those that are free would write a record for each to PostgreSQL's log.
     return (
         f"UPDATE deliveries SET lease_until = {sql.value('until')}, fence = fence + 1"
-        f" WHERE id IN ({these} {sql.lock('FOR UPDATE SKIP LOCKED')}) RETURNING {', '.join((*DELIVERY, *_OWNED_BY))}"
+        f" FROM {sql.given('id', 'ids')} WHERE deliveries.id = given.id AND due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+        f" RETURNING {', '.join(f'deliveries.{column}' for column in (*DELIVERY, *_OWNED_BY))}"
     )
 
 
@@ -46,7 +49,7 @@ def claim(
 ) -> list[ClaimedDelivery]:
     """Lease the deliveries that are due and free, by compare-and-set, and read what deciding on them needs."""
     until = now + timedelta(seconds=lease_seconds)
-    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=list(ids), now=now, until=until)])
+    [rows] = execute_pipelined(connection, [_CLAIM.of(connection, ids=sorted(set(ids)), now=now, until=until)])
     if not rows:
         return []
     digests = digests_of(connection)
@@ -77,9 +80,19 @@ _NEXT_VERSION = StatementTemplate(
 
 
 def start(
-    connection: Connection, rules: RouteRules, outgoing: Sequence[Outgoing], now: datetime, lease_seconds: float
+    connection: Connection,
+    rules: RouteRules,
+    outgoing: Sequence[Outgoing],
+    now: datetime,
+    lease_seconds: float,
+    *,
+    lock: bool,
+    words_apart: bool,
 ) -> set[str]:
-    """Begin attempts under the locks of their borrowers, notifications and deliveries; the ids that have begun.
+    """Begin attempts; the ids that have begun. ``words_apart``: their words go where the version before reads them.
+
+    Their borrowers, notifications and deliveries are locked before they are read, or else (``lock`` False) have to be
+    as they were read when they are written: nothing is written and InvalidData raised where one of them is not.
 
     An address that was opted out since the decision is a change of the borrower, whoever's reply it was
     (ops/decisions/0020-opt-outs-of-addresses.md).
@@ -87,22 +100,22 @@ def start(
     keys = [(each.work.notification.tenant, each.work.notification.borrower.id) for each in outgoing]
     known = {each.work.notification.id: each.work.notification for each in outgoing}
     # In the order in which locks are taken.
-    locked, opted_out, *switched, owners, steps = execute_pipelined(
+    people, opted_out, *switched, owners, steps = execute_pipelined(
         connection,
         [
-            lock_borrowers(connection, keys),
+            ask_borrowers(connection, keys, lock=lock),
             ask_opted_out(connection, map(_address_of, outgoing)),
             *ask_in_force(connection, now),
-            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True),
+            *UnitOfWork.statements(connection, (each.work.delivery.id for each in outgoing), known=True, lock=lock),
         ],
     )
-    versions = {(tenant, borrower_id): version for tenant, borrower_id, version in locked}
+    versions = {(tenant, borrower_id): version for tenant, borrower_id, version, _ in people}
     current = digests_of(connection).current
     refusing = {(tenant, current(digest)) for tenant, digest in opted_out}
     switches, lease_until = switches_from(switched), now + timedelta(seconds=lease_seconds)
-    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known)
+    unit_of_work = UnitOfWork(connection, (owners, steps), rules, known, lock=lock)
     started: dict[str, Key] = {}
-    words: list[SealedWords] = []
+    words: dict[str, SealedWords] = {}
     for each, key in zip(outgoing, keys, strict=True):
         delivery = unit_of_work.deliveries[each.work.delivery.id]
         changed = (_address_of(each)[0], _address_of(each)[2]) in refusing and not _known_as_opted_out(each)
@@ -112,13 +125,30 @@ def start(
             transition = replace(transition, detail={**transition.detail, "words": sealed.digest})
             if unit_of_work.apply(transition):
                 started[delivery.id] = key
-                words.append(sealed)
+                words[delivery.id] = sealed
         elif transition is not None:
             unit_of_work.apply(transition)
-    begun = _begin_attempts(connection, [each for each in outgoing if each.work.delivery.id in started], now)
-    next_versions = [_NEXT_VERSION.of(connection, keys=sorted(set(started.values())))] if started else []
-    unit_of_work.write(*begun, *storing(connection, words), *next_versions)
+    begun = [each for each in outgoing if each.work.delivery.id in started]
+    writes = _begin_attempts(connection, begun, now, {} if words_apart else words)
+    if words_apart:
+        writes += storing(connection, list(words.values()))
+    reminded = set(started.values())
+    if lock:
+        next_versions = [_NEXT_VERSION.of(connection, keys=sorted(reminded))] if reminded else []
+        unit_of_work.write(*writes, *next_versions)
+    else:
+        raised = _raising(connection, [row for row in people if (row[0], row[1]) in reminded])
+        unit_of_work.write(*writes, counted=raised)
     return set(started)
+
+
+def _raising(connection: Connection, read: Sequence[Sequence[Any]]) -> list[tuple[Statement, int]]:
+    """The statement that raises the versions of borrowers whose rows are as they were read, and how many they are."""
+    rows = [
+        {"tenant": tenant, "id": borrower_id, ROW_VERSION: row_version, "version": version + 1}
+        for tenant, borrower_id, version, row_version in read
+    ]
+    return [(each, len(rows)) for each in updating(connection, borrowers, ("tenant", "id", ROW_VERSION), rows)]
 
 
 def _in_current(delivery: Delivery, digests: DigestVersions) -> Delivery:
@@ -139,13 +169,16 @@ def _known_as_opted_out(outgoing: Outgoing) -> bool:
     return known is not None and known.opted_out_at is not None
 
 
-def _begin_attempts(connection: Connection, outgoing: Sequence[Outgoing], now: datetime) -> list[Statement]:
-    rows = [
+def _begin_attempts(
+    connection: Connection, outgoing: Sequence[Outgoing], now: datetime, words: Mapping[str, SealedWords]
+) -> list[Statement]:
+    rows: list[dict[str, Any]] = [
         {
             "delivery_id": each.work.delivery.id,
             "number": each.work.delivery.attempt + 1,
             "provider": each.provider,
             "started_at": now,
+            **({"words": words[each.work.delivery.id].content} if words else {}),
         }
         for each in outgoing
     ]

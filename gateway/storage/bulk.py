@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
 from gateway.storage.body_compression import RequestBody
-from gateway.storage.statements import Statement, document
+from gateway.storage.statements import ROW_VERSION, Statement, document
 from gateway.storage.tables.columns import Instant, microseconds
 
 Row = dict[str, Any]
@@ -32,8 +32,8 @@ def inserting(
     if not rows:
         return []
     names = tuple(rows[0])
-    _plain(table, names, rows, hexadecimal=connection.dialect.name != "sqlite")
-    if connection.dialect.name == "sqlite" and not returning:
+    _plain(table, names, rows, hexadecimal=not _is_sqlite(connection))
+    if _is_sqlite(connection) and not returning:
         return [Statement(_sqlite_insert(table, names, new_only), [tuple(row.values()) for row in rows])]
     text = _insert(connection.dialect.name, table, names, new_only, returning)
     return [Statement(text, {"rows": document(rows)}, returns_rows=bool(returning))]
@@ -42,15 +42,21 @@ def inserting(
 def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> list[Statement]:
     """The statement that updates, for each given row, the table's row with the same ``keys``; [] for no rows.
 
-    Changes the given rows.
+    Changes the given rows. With ``ROW_VERSION`` among the keys (PostgreSQL only), rows that were changed since are left
+    alone, and the statement returns a row for each that was updated.
     """
     if not rows:
         return []
     names = tuple(rows[0])
-    _plain(table, names, rows, hexadecimal=connection.dialect.name != "sqlite")
-    if connection.dialect.name == "sqlite":
+    _plain(table, [name for name in names if name != ROW_VERSION], rows, hexadecimal=not _is_sqlite(connection))
+    if _is_sqlite(connection):
         return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
-    return [Statement(_postgresql_update(table, tuple(keys), names), {"rows": document(rows)})]
+    counted = ROW_VERSION in keys
+    return [Statement(_postgresql_update(table, tuple(keys), names), {"rows": document(rows)}, returns_rows=counted)]
+
+
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 def _plain(table: Table, names: Iterable[str], rows: Sequence[Row], *, hexadecimal: bool) -> None:
@@ -98,11 +104,13 @@ def _postgresql_update(table: Table, keys: tuple[str, ...], names: tuple[str, ..
     # A limit that is none, and that the planner can't know: it expects a tenth of the 100 rows that it expects of JSON.
     # Against as many, it would read all of a table without statistics rather than look each row up by the index.
     source = f"(SELECT * FROM {_recordset(table, names)} LIMIT (SELECT NULL::bigint)) AS given"
-    return f"UPDATE {table.name} SET {changes} FROM {source} WHERE {same}"
+    answer = " RETURNING 1" if ROW_VERSION in keys else ""
+    return f"UPDATE {table.name} SET {changes} FROM {source} WHERE {same}{answer}"
 
 
 def _recordset(table: Table, names: Sequence[str]) -> str:
-    columns = ", ".join(f'"{name}" {_type(table.c[name].type)}' for name in names)
+    types = {name: "xid" if name == ROW_VERSION else _type(table.c[name].type) for name in names}
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
     return f"json_to_recordset(%(rows)s::json) AS given({columns})"
 
 

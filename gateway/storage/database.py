@@ -159,6 +159,13 @@ class Database:
         """
         return await self._run(self._writer, self.engine, work)
 
+    async def write_alone(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which writes by one statement, without a transaction around it; PostgreSQL only.
+
+        Raises what ``write`` does.
+        """
+        return await self._run(self._writer, self._asked_engine, work)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` against a snapshot; it must not write. Raises Unavailable."""
         return await self._run(self._readers, self._read_engine, work)

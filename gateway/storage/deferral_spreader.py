@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select, union_all
 
 from gateway.core.reasons import PolicyReason
-from gateway.storage.tables.path import deliveries
+from gateway.storage.tables.path import due_deliveries
 
 # Reasons that end for many borrowers at the same instant; the others end for one borrower alone.
 SHARED_OPENINGS = frozenset(
@@ -59,7 +59,7 @@ class DeferralSpreader:
 def _taken(connection: Connection, openings: set[datetime]) -> dict[datetime, datetime | None]:
     """The last slot taken after each opening: one statement, one index look-up for each."""
     ordered = sorted(openings)
-    columns = deliveries.c
+    columns = due_deliveries.c
     queries = [
         select(func.max(columns.due_at)).where(columns.due_at >= each, columns.due_at < each + _LONGEST)
         for each in ordered

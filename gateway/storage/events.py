@@ -3,13 +3,16 @@
 A subject is a notification, a journey, a borrower (``borrower:<tenant>/<id>``), a case (``case:…``), a tenant's
 template (``template:…``) or journey definition (``journey:…``), or its administrators' log (``admin:<tenant>``).
 Changing or removing an event breaks the chain from there on, and the chain's head is in the subject's own row.
+
+A row does not repeat what follows from others (``linked``): the hash that it is linked to is in the event before it of
+its subject, and the local time follows from the instant and the zone's offset.
 """
 
 from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +28,7 @@ from gateway.storage.tables.path import events, verdicts
 from gateway.storage.verdicts import VERDICT, fold, is_view
 
 _HEX_DIGITS = 64  # of a hash that an earlier version wrote
+_LOCAL_DIGITS = len("2026-11-24T18:00:00")  # of a local time before its offset
 
 ADMIN_ACT = "admin_act"  # the kind of every entry of an administrators' log
 
@@ -95,7 +99,7 @@ class Chain:
             "previous_hash": head,
         }
         row["hash"] = link(row)
-        self._rows.append(row)
+        self._rows.append({**row, "previous_hash": "", "local_at": local[_LOCAL_DIGITS:]})
         return str(row["hash"])
 
     def write(self, connection: Connection) -> None:
@@ -114,8 +118,28 @@ class Chain:
         return [*inserting(connection, verdicts, new, new_only=True), *inserting(connection, events, rows)]
 
 
+def local_time(at: datetime, stored: str) -> str:
+    """An event's local time, from its instant and what its row has: the offset; or all of it, as earlier versions."""
+    if not stored or len(stored) > _LOCAL_DIGITS:
+        return stored
+    offset = datetime.fromisoformat("2026-01-01T00:00:00" + stored).tzinfo
+    return at.astimezone(offset).isoformat(timespec="seconds")
+
+
+def linked(rows: Iterable[Mapping[Any, Any]]) -> Iterator[dict[str, Any]]:
+    """Events as they are proved: with the hash of the one before, and the local time.
+
+    ``rows`` are in order, from the first of each subject on.
+    """
+    last: dict[str, str] = {}
+    for row in rows:
+        previous = row["previous_hash"] or last.get(row["subject"], "")
+        last[row["subject"]] = row["hash"]
+        yield {**row, "previous_hash": previous, "local_at": local_time(row["at"], row["local_at"])}
+
+
 def link(row: Mapping[str, Any]) -> str:
-    """The hash of one event row (as inserted, or as read back) over its predecessor's hash and its own fields.
+    """The hash of one event (to be stored, or as ``linked`` gives it) over its predecessor's hash and its own fields.
 
     As it is written in the row: SHA-256 in base64url without padding (RFC 4648, section 5), or in hexadecimal, as
     earlier versions wrote it.

@@ -129,17 +129,21 @@ def _by_time(contact: Contact) -> datetime:
     return contact.at
 
 
-_LOCKED = StatementTemplate(
-    lambda sql: (
-        f"SELECT tenant, id, version FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}"
-        f" ORDER BY tenant, id {sql.lock()}"
+def _versions(*, lock: bool) -> StatementTemplate:
+    return StatementTemplate(
+        lambda sql: (
+            f"SELECT tenant, id, version, {sql.version('borrowers')} FROM borrowers"
+            f" WHERE {sql.matching(('tenant', 'id'), 'keys')} ORDER BY tenant, id {sql.lock() if lock else ''}"
+        )
     )
-)
 
 
-def lock_borrowers(connection: Connection, keys: Iterable[Key]) -> Statement:
-    """The statement that takes the borrowers' row locks, in order, and gives tenant, id and version of each."""
-    return _LOCKED.of(connection, keys=sorted(set(keys)))
+_LOCKED, _READ = _versions(lock=True), _versions(lock=False)
+
+
+def ask_borrowers(connection: Connection, keys: Iterable[Key], *, lock: bool) -> Statement:
+    """The statement that gives tenant, id, version and row version of each, after its row lock where ``lock``."""
+    return (_LOCKED if lock else _READ).of(connection, keys=sorted(set(keys)))
 
 
 _OPTED_OUT = StatementTemplate(

@@ -1,9 +1,11 @@
-"""The words of messages, exactly as they were handed over: one row for each attempt that has begun.
+"""The words of messages, exactly as they were handed over, for each attempt that has begun.
 
-A row is written in the transaction that begins its attempt, so there is no attempt without its words, and a template
-that changes or goes later changes nothing. The content is JSON, compressed (RFC 1951), without what is empty. The event
-``attempt_started`` has the SHA-256 of that JSON, so that the chain of events proves the words. A random salt in it
-keeps the digest from giving away an erased text: of a reminder, most can be guessed.
+They are in the attempt's row, or in a row of their own, where earlier versions wrote them. So there is no attempt
+without its words, and a template that changes or goes later changes nothing.
+
+The content is JSON, compressed (RFC 1951), without what is empty. The event ``attempt_started`` has the SHA-256 of that
+JSON, so that the chain of events proves the words. A random salt in it keeps the digest from giving away an erased
+text: of a reminder, most can be guessed.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from __future__ import annotations
 import secrets
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from channels.base import Content
 from gateway.core.codec import instant
@@ -59,9 +61,31 @@ def opened(content: bytes) -> str:
 
 
 def storing(connection: Connection, words: Sequence[SealedWords]) -> list[Statement]:
-    """The statement that stores the words of attempts; [] for none."""
+    """The statement that stores the words of attempts apart from them; [] for none."""
     rows = [{"delivery_id": each.delivery_id, "attempt": each.attempt, "content": each.content} for each in words]
     return inserting(connection, messages, rows)
+
+
+_WORDS = func.coalesce(attempts.c.words, messages.c.content).label("content")
+_APART = (messages.c.delivery_id == attempts.c.delivery_id) & (messages.c.attempt == attempts.c.number)
+
+
+def words_by_attempt(connection: Connection, delivery_ids: Iterable[str]) -> dict[tuple[str, int], str]:
+    """The words of these deliveries' attempts, as the JSON that is proved, by delivery and attempt; not the erased."""
+    rows = connection.execute(
+        select(attempts.c.delivery_id, attempts.c.number, _WORDS)
+        .join(messages, _APART, isouter=True)
+        .where(attempts.c.delivery_id.in_(sorted(delivery_ids)), _WORDS.is_not(None))
+        .order_by(attempts.c.delivery_id, attempts.c.number)
+    )
+    return {(row.delivery_id, row.number): opened(row.content) for row in rows}
+
+
+def erase_words(connection: Connection, notification_id: str) -> None:
+    """Erase the words of all attempts of a notification; that they were made stays."""
+    steps = select(deliveries.c.id).where(deliveries.c.notification_id == notification_id).scalar_subquery()
+    connection.execute(update(attempts).where(attempts.c.delivery_id.in_(steps)).values(words=None))
+    connection.execute(delete(messages).where(messages.c.delivery_id.in_(steps)))
 
 
 def messages_of(connection: Connection, tenant: str, notification_id: str) -> list[dict[str, Any]] | None:
@@ -73,11 +97,10 @@ def messages_of(connection: Connection, tenant: str, notification_id: str) -> li
     owner = connection.execute(select(notifications.c.template, notifications.c.template_version).where(mine)).first()
     if owner is None:
         return None
-    words = (messages.c.delivery_id == attempts.c.delivery_id) & (messages.c.attempt == attempts.c.number)
     rows = connection.execute(
-        select(deliveries.c.step, deliveries.c.channel, attempts, messages.c.content)
+        select(deliveries.c.step, deliveries.c.channel, attempts, _WORDS)
         .join(deliveries, deliveries.c.id == attempts.c.delivery_id)
-        .join(messages, words, isouter=True)
+        .join(messages, _APART, isouter=True)
         .where(deliveries.c.notification_id == notification_id)
         .order_by(deliveries.c.step, attempts.c.number)
     )

@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, inspect, text
 
 from gateway.storage.statements import StatementTemplate
 
@@ -16,6 +16,15 @@ _REVISION_QUERY = f"SELECT version_num FROM {_VERSION_TABLE}"
 # What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
 # statements.
 REVISION = StatementTemplate(lambda _: _REVISION_QUERY)
+
+
+# Indexes that this version doesn't ask for: see 0075. Changes of their columns can't be made in place.
+RETIRED = ("deliveries_due", "deliveries_by_message")
+_IS_THERE = text("SELECT to_regclass(:name) IS NOT NULL")
+# A process says every few seconds that it is alive; one that has not for a minute is gone. Our choice.
+_OTHERS = text(
+    "SELECT count(*) FROM processes WHERE version != :release AND seen_at > (extract(epoch FROM now()) - 60) * 1000000"
+)
 
 
 @lru_cache
@@ -66,8 +75,30 @@ def pending_migration_at(at: str) -> str:
     return f"the ledger is at {at or 'nothing'}, this version needs {head()}: run gateway ledger migrate"
 
 
+def retire(engine: Engine, release: str = "") -> tuple[str, ...]:
+    """Drop the indexes that only earlier versions need; answers those that have to stay for the time being.
+
+    They stay while a process of another version than ``release`` is alive, which would have to read whole tables.
+    """
+    if engine.dialect.name != "postgresql":
+        return ()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        there = tuple(name for name in RETIRED if connection.execute(_IS_THERE, {"name": name}).scalar())
+        if there and connection.execute(_OTHERS, {"release": release}).scalar():
+            return there
+        for name in there:
+            connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    return ()
+
+
 def migrate(engine: Engine) -> tuple[str, str]:
-    """Upgrade to ``head()``; answers the revisions before and after."""
+    """Upgrade to ``head()``, and drop what no running process needs; answers the revisions before and after."""
+    changed = _upgrade(engine)
+    retire(engine)
+    return changed
+
+
+def _upgrade(engine: Engine) -> tuple[str, str]:
     before = current(engine)
     if before == head():
         return before, before

@@ -9,6 +9,7 @@ waits for, holds up every statement behind it. So a migration only adds; and it
 * adds no constraint to an existing table, renames nothing, changes no other type and rewrites no table: the few rows
   that need a value are filled in by ``fill_in``, others by the code, in batches, and dropped columns wait for the
   release after the next,
+* changes one table that is in use in each transaction, since writers lock them in orders of their own,
 * gives up after ``LOCK_SECONDS`` when it can't have a table (gateway/storage/migrations/env.py), and can be repeated.
 """
 
@@ -73,6 +74,39 @@ def fill_in(table: str, change: str, where: str) -> None:
                 " SELECT max(id) FROM these"
             )
             last = op.get_bind().execute(batch, {"last": last, "most": _FILL_AT_ONCE}).scalar_one()
+
+
+def in_batches(table: str, columns: str, where: str, change: str, *, lock: bool) -> None:
+    """Make a change of other tables from the rows of ``where``, in order of ids, ``_FILL_AT_ONCE`` in a transaction.
+
+    ``change`` is a statement that reads them as ``these``; with ``lock`` nobody changes them until it is committed.
+    """
+    if op.get_bind().dialect.name != "postgresql":
+        these = f"SELECT {columns} FROM {table} WHERE {where}"
+        op.execute(f"WITH these AS ({these}) {change}")
+        return
+    last = ""
+    with op.get_context().autocommit_block():
+        while last is not None:
+            batch = text(
+                f"WITH these AS (SELECT {columns} FROM {table} WHERE {where} AND id > :last ORDER BY id LIMIT :most"
+                f" {'FOR UPDATE' if lock else ''}), changed AS ({change}) SELECT max(id) FROM these"
+            )
+            last = op.get_bind().execute(batch, {"last": last, "most": _FILL_AT_ONCE}).scalar_one()
+
+
+def mark_after_update(table: str, states: Sequence[str]) -> None:
+    """Have the trigger that sets ``attention`` run after an update, and before an insertion as it did. PostgreSQL."""
+    listed = ", ".join(f"'{state}'" for state in states)
+    wanted = f"CASE WHEN NEW.state IN ({listed}) THEN NEW.state ELSE '' END"
+    each_row = f"ON {table} FOR EACH ROW WHEN (NEW.attention != {wanted}) EXECUTE FUNCTION"
+    for statement in (
+        f"CREATE OR REPLACE FUNCTION {table}_attention_updated() RETURNS trigger AS $$"
+        f" BEGIN UPDATE {table} SET attention = {wanted} WHERE id = NEW.id; RETURN NULL; END $$ LANGUAGE plpgsql",
+        f"CREATE OR REPLACE TRIGGER {table}_attention_updated AFTER UPDATE {each_row} {table}_attention_updated()",
+        f"CREATE OR REPLACE TRIGGER {table}_attention BEFORE INSERT {each_row} {table}_attention()",
+    ):
+        op.execute(statement)
 
 
 def keep_room(fill: Mapping[str, int]) -> None:

@@ -27,6 +27,7 @@ from gateway.core.notifications import Notification
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
+from gateway.storage.events import local_time
 from gateway.storage.messages import messages_of
 from gateway.storage.rows import WHOLE_NOTIFICATION, standing_in
 from gateway.storage.tables.borrowers import borrowers, replies
@@ -228,7 +229,7 @@ def _events(connection: Connection, rows: Sequence[Any]) -> list[dict[str, Any]]
 def _event(row: Any, detail: dict[str, Any]) -> dict[str, Any]:
     return {
         "at": instant(row.at),
-        "local_at": row.local_at,
+        "local_at": local_time(row.at, row.local_at),
         "kind": row.kind,
         "state": row.state,
         "reason": row.reason,

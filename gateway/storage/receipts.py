@@ -21,12 +21,18 @@ from gateway.core.deliveries import ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
-from gateway.storage.tables.path import deliveries, receipts
+from gateway.storage.tables.path import attempts, deliveries, receipts
 from gateway.storage.unit_of_work import UnitOfWork
 
 # A literal and not a parameter: only then do the planners use the partial index.
 _WAITING = receipts.c.delivery_id == literal_column("''")
 _TAGGED = and_(_WAITING, receipts.c.tag != literal_column("''"))
+# The delivery's latest message, by the index of the attempts: its own id changes with a step, and is in none.
+_LATEST_MESSAGE = and_(
+    attempts.c.delivery_id == deliveries.c.id,
+    attempts.c.provider_message_id == deliveries.c.provider_message_id,
+    attempts.c.provider_message_id != literal_column("''"),  # as the index has it
+)
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
 # Hexadecimal digits of a receipt's digest in its mark, 96 bits: among the few receipts of one delivery, two different
 # ones with the same mark can't be expected (RFC 6234 has the hash; the length is our choice).
@@ -53,19 +59,24 @@ def record(
     arrived: Sequence[ReceiptFor],
     now: datetime,
     decide: Callable[..., Transition],
+    *,
+    lock: bool,
 ) -> tuple[list[str], list[str]]:
-    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction."""
+    """Record a batch of receipts and apply what ``decide`` says of each, in one transaction.
+
+    ``lock`` False: rows are not locked; nothing is written and InvalidData raised where one was changed meanwhile.
+    """
     owners = _by_provider_id(connection, arrived)
     matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
     digests = [digest_of(each) for each in arrived]
     *rows, stored = execute_pipelined(
         connection,
         [
-            *UnitOfWork.statements(connection, filter(None, matched)),
+            *UnitOfWork.statements(connection, filter(None, matched), lock=lock),
             _STORED.of(connection, digests=sorted(set(digests))),
         ],
     )
-    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {})
+    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {}, lock=lock)
     parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
     for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):
@@ -131,15 +142,10 @@ def match_again(
     found = union_all(
         *(
             select(receipts.c.provider, receipts.c.provider_message_id, deliveries.c.id, receipts.c.received_at)
+            .distinct()
             .select_from(receipts)
-            .join(
-                deliveries,
-                and_(
-                    deliveries.c.provider == receipts.c.provider,
-                    deliveries.c.provider_message_id == name,
-                    deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
-                ),
-            )
+            .join(attempts, attempts.c.provider_message_id == name)
+            .join(deliveries, and_(_LATEST_MESSAGE, deliveries.c.provider == receipts.c.provider))
             .where(waiting)
             for name, waiting in known_by
         )
@@ -154,6 +160,13 @@ def match_again(
     unit_of_work = UnitOfWork(connection, rows, rules, {})
     unit_of_work.write(*match_parked(connection, unit_of_work, parked, sent, now, decide))
     return unit_of_work.opened
+
+
+def owner(connection: Connection, provider: str, provider_message_id: str) -> str | None:
+    """The delivery whose latest message has this id at its provider; None where there is none."""
+    query = select(deliveries.c.id).select_from(deliveries.join(attempts, _LATEST_MESSAGE))
+    mine = and_(deliveries.c.provider == provider, attempts.c.provider_message_id == provider_message_id)
+    return connection.execute(query.where(mine)).scalars().first()
 
 
 def under_tag(connection: Connection, provider: str, tag: str, since: datetime) -> Receipt | None:
@@ -192,8 +205,10 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
 
 _BY_PROVIDER_ID = StatementTemplate(
     lambda sql: (
-        "SELECT provider, provider_message_id, id FROM deliveries"
-        f" WHERE {sql.among('provider_message_id', 'ids')} AND provider_message_id != ''"
+        "SELECT deliveries.provider, deliveries.provider_message_id, deliveries.id"
+        " FROM attempts JOIN deliveries ON deliveries.id = attempts.delivery_id"
+        " AND deliveries.provider_message_id = attempts.provider_message_id"
+        f" WHERE {sql.among('attempts.provider_message_id', 'ids')} AND attempts.provider_message_id != ''"
     )
 )
 

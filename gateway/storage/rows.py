@@ -32,6 +32,11 @@ def standing_in(table: Table, state: State) -> ColumnElement[bool]:
     return and_(table.c.attention == state, table.c.attention != literal_column("''"))
 
 
+def attention_of(table: Table, state: State) -> str:
+    """What ``attention`` has to be in a row of this state; a trigger sees to it where nobody else does."""
+    return state if state in _LOOKED_FOR[table.name] else ""
+
+
 class _Notification(NamedTuple):
     """The columns that a notification is made of."""
 
@@ -52,7 +57,7 @@ class _Notification(NamedTuple):
 _RENAMED = {"no_delivery_receipts": "failures_only", "deliberate_resends": "resent"}
 _FIXED = frozenset({"id", "notification_id", "step", "channel", "address_digest", "created_at"})
 
-# The body is apart from the row, or in it where an earlier version wrote it.
+# The body is in the row, or apart from it where an earlier version wrote it.
 _BODY = (
     "CASE WHEN notifications.body = '' THEN"
     " (SELECT request_bodies.body FROM request_bodies WHERE request_bodies.notification_id = notifications.id)"

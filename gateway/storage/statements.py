@@ -23,6 +23,8 @@ from gateway.storage.tables.columns import microseconds
 
 Rows = Sequence[Any]
 
+ROW_VERSION = "xmin"  # the transaction that wrote this version of the row: the same as long as nobody changes it
+
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 _encode = msgspec.json.Encoder().encode
@@ -58,6 +60,14 @@ class Dialect:
         """A condition: these columns, which have an index, are one of a list of tuples of texts."""
         return f"({', '.join(columns)}) IN ({self.tuples(name, len(columns))})"
 
+    def given(self, column: str, name: str) -> str:
+        """A list of texts as the table ``given``, in its order, against which rows are looked up one by one."""
+        if self.sqlite:
+            return f"(SELECT value AS {column} FROM json_each(:{name})) AS given"
+        # A limit that is none, and that the planner can't know: it expects few of a list that it takes for a hundred.
+        texts = f"json_array_elements_text(%({name})s::json) AS {column}"
+        return f"(SELECT {column} FROM {texts} LIMIT (SELECT NULL::bigint)) AS given"
+
     def tuples(self, name: str, size: int) -> str:
         """A list of tuples of texts as rows: a SELECT, which a condition (WHERE) may follow."""
         if self.sqlite:
@@ -87,6 +97,10 @@ class Dialect:
     def lock(self, how: str = "FOR UPDATE") -> str:
         """The clause that locks the rows; none for SQLite, which has one writer."""
         return "" if self.sqlite else how
+
+    def version(self, table: str) -> str:
+        """What differs after any change of the row (PostgreSQL's manual, "System Columns"); NULL for SQLite."""
+        return "NULL" if self.sqlite else f"{table}.{ROW_VERSION}::text"
 
 
 class StatementTemplate:
@@ -141,22 +155,24 @@ def _write(connection: Connection, statements: Sequence[Statement]) -> list[Rows
     return [()] * len(statements)
 
 
-def all_or_nothing(changes: Sequence[Statement], counted: int, expected: int) -> Statement:
+def all_or_nothing(changes: Sequence[Statement], expected: Sequence[int]) -> Statement:
     """These changes as one statement, which PostgreSQL commits by itself, or refuses and leaves nothing of.
 
-    The first ``counted`` of them return rows, and each has to return as many as ``expected``. Otherwise the statement
-    fails by dividing by zero, and a caller gets InvalidData.
+    The first of them, one for each of ``expected``, return rows, and have to return so many. They run in their order
+    and before the others. Otherwise the statement fails by dividing by zero, and a caller gets InvalidData.
     """
     values = {f"{name}_{at}": value for at, each in enumerate(changes) for name, value in each.values.items()}
-    text = _checked(tuple(each.text for each in changes), counted)
-    return Statement(text, {**values, "expected": expected}, returns_rows=True)
+    wanted = {f"expected_{at}": number for at, number in enumerate(expected)}
+    text = _checked(tuple(each.text for each in changes), len(expected))
+    return Statement(text, {**values, **wanted}, returns_rows=True)
 
 
 @lru_cache
 def _checked(texts: tuple[str, ...], counted: int) -> str:
     numbered = (_NAMED.sub(rf"%(\g<1>_{at})s", text) for at, text in enumerate(texts))
     parts = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(numbered))
-    right = " AND ".join(f"(SELECT count(*) FROM w{at}) = %(expected)s" for at in range(counted))
+    # A subquery runs when it is first asked for: so these changes are made, and their rows locked, from left to right.
+    right = " AND ".join(f"(SELECT count(*) FROM w{at}) = %(expected_{at})s" for at in range(counted))
     return f"WITH {parts} SELECT 1 / (CASE WHEN {right} THEN 1 ELSE 0 END)"
 
 

@@ -30,7 +30,7 @@ from gateway.storage.facts import AddressKey, Key, ask_facts, facts_from
 from gateway.storage.statements import StatementTemplate, execute_pipelined
 from gateway.storage.tables.borrowers import replies, unverified_reports
 from gateway.storage.tables.conversations import conversations
-from gateway.storage.tables.path import deliveries, notifications
+from gateway.storage.tables.path import deliveries, due_deliveries, notifications
 from gateway.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -55,8 +55,10 @@ class Backlog:
 
 _DUE = StatementTemplate(
     lambda sql: (
-        f"SELECT id FROM deliveries WHERE due_at <= {sql.value('now')}"
-        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')}) ORDER BY due_at LIMIT {sql.value('most')}"
+        "SELECT deliveries.id FROM due_deliveries JOIN deliveries ON deliveries.id = due_deliveries.delivery_id"
+        f" WHERE due_deliveries.due_at <= {sql.value('now')}"
+        f" AND (lease_until IS NULL OR lease_until <= {sql.value('now')})"
+        f" ORDER BY due_deliveries.due_at LIMIT {sql.value('most')}"
     )
 )
 # A literal and not a parameter: only then do the planners use the partial index.
@@ -132,6 +134,19 @@ class Store:
         with self._observe(operation):
             return await self._database.write(work)
 
+    async def _write_unlocked(self, operation: str, work: Callable[..., T]) -> T:
+        """Run ``work(connection, lock=False)``, and where a row was changed meanwhile once more with locks.
+
+        A lock is a record in PostgreSQL's log, and rows of one batch are seldom changed by another.
+        """
+        if not self._database.is_sqlite:
+            try:
+                with self._observe(operation):
+                    return await self._database.write_alone(lambda connection: work(connection, lock=False))
+            except InvalidData:
+                pass  # or what is written can't be stored
+        return await self._write(operation, lambda connection: work(connection, lock=True))
+
     async def facts(
         self, keys: Sequence[Key], case_keys: Sequence[Key], address_keys: Sequence[AddressKey], now: datetime
     ) -> Mapping[Key, BorrowerFacts]:
@@ -153,17 +168,13 @@ class Store:
             plans = [accept.InsertPlan(each, now, None) for each in requests]
             try:
                 with self._observe("accept"):
-                    await self._database.query(
-                        lambda connection: accept.store_new(connection, plans, body_in_row=self.readable_before)
-                    )
+                    await self._database.query(lambda connection: accept.store_new(connection, plans))
                 return [plan.answer() for plan in plans]
             except InvalidData:
                 pass  # one of them came before, or means the same as another, or can't be stored
         return await self._write(
             "accept",
-            lambda connection: accept.store(
-                connection, requests, now, self._releases, readable_before=self.readable_before
-            ),
+            lambda connection: accept.store(connection, requests, now, self._releases),
         )
 
     async def replays(self, tenant: str, keys: Sequence[tuple[str, str]]) -> list[AcceptResult | None]:
@@ -182,8 +193,11 @@ class Store:
         replies_of_tenant = true() if tenant is None else replies.c.tenant == tenant
 
         def read(connection: Connection) -> Backlog:
-            due = and_(of_tenant, deliveries.c.due_at <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
-            counts = connection.execute(select(func.count(), func.min(deliveries.c.due_at)).where(due)).one()
+            when = due_deliveries.c.due_at
+            due = and_(of_tenant, when <= now, deliveries.c.state.in_(sorted(PENDING_STATES)))
+            waits = select(func.count(), func.min(when)).select_from(due_deliveries)
+            mine = waits.join(deliveries, deliveries.c.id == due_deliveries.c.delivery_id)
+            counts = connection.execute(mine.where(due)).one()
             waiting = connection.execute(
                 select(deliveries.c.state, func.count(), func.min(notifications.c.updated_at))
                 .join(notifications, notifications.c.id == deliveries.c.notification_id)
@@ -240,21 +254,20 @@ class Store:
         borrower whose version has changed since the facts were read (another contact, an opt-out, a hold, a payment):
         these are due again at once, to be decided anew.
         """
-        return await self._write(
-            "start", lambda connection: attempts.start(connection, self._rules, outgoing, now, lease_seconds)
-        )
+
+        apart = self.readable_before
+
+        def start(connection: Connection, *, lock: bool) -> set[str]:
+            return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock, words_apart=apart)
+
+        return await self._write_unlocked("start", start)
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
         """The delivery to which the provider's message belongs; None where it is not known here."""
         if not provider_message_id:
             return None  # every delivery that was not handed over yet has an empty id
-        query = select(deliveries.c.id).where(
-            deliveries.c.provider == provider,
-            deliveries.c.provider_message_id == provider_message_id,
-            deliveries.c.provider_message_id != literal_column("''"),  # as the index has it
-        )
         try:
-            return await self._database.read(lambda connection: connection.execute(query).scalars().first())
+            return await self._database.read(lambda each: receipts.owner(each, provider, provider_message_id))
         except InvalidData:
             return None  # no id that was stored
 
@@ -328,11 +341,12 @@ class Store:
             if isinstance(attempt.result, ProviderAccepted)
         }
 
-        def write(connection: Connection) -> list[str]:
+        def write(connection: Connection, *, lock: bool) -> list[str]:
             known = {attempt.work.notification.id: attempt.work.notification for attempt in ended}
-            locks = UnitOfWork.statements(connection, (attempt.work.delivery.id for attempt in ended), known=True)
-            *rows, parked = execute_pipelined(connection, [*locks, receipts.ask_parked(connection, sent)])
-            unit_of_work = UnitOfWork(connection, rows, self._rules, known)
+            ids = (attempt.work.delivery.id for attempt in ended)
+            asked = UnitOfWork.statements(connection, ids, known=True, lock=lock)
+            *rows, parked = execute_pipelined(connection, [*asked, receipts.ask_parked(connection, sent)])
+            unit_of_work = UnitOfWork(connection, rows, self._rules, known, lock=lock)
             for attempt in ended:
                 delivery = unit_of_work.deliveries[attempt.work.delivery.id]
                 notification = unit_of_work.owner(delivery.id).route.notification
@@ -342,7 +356,7 @@ class Store:
             unit_of_work.write(*attempts.finishing(connection, ended), *matched)
             return unit_of_work.opened
 
-        return await self._write("settle", write)
+        return await self._write_unlocked("settle", write)
 
     async def match_parked(self, now: datetime, decide: Callable[..., Transition]) -> list[str]:
         """Match parked receipts whose message has become known meanwhile."""
@@ -357,10 +371,12 @@ class Store:
 
         A receipt that can't be stored is ``invalid``, and the others of its batch are recorded.
         """
+
+        def record(connection: Connection, *, lock: bool) -> tuple[list[str], list[str]]:
+            return receipts.record(connection, self._rules, arrived, now, decide, lock=lock)
+
         try:
-            return await self._write(
-                "receive", lambda connection: receipts.record(connection, self._rules, arrived, now, decide)
-            )
+            return await self._write_unlocked("receive", record)
         except InvalidData:
             if len(arrived) == 1:
                 return ["invalid"], []

@@ -1,18 +1,23 @@
-"""The unit of work: the locked rows of a batch, the transitions made on them, and their writing in one round trip.
+"""The unit of work: the rows of a batch, the transitions made on them, and their writing in one round trip.
 
 This is the only place that writes a delivery's state. What a transition means is decided by the route rules that it
 is given (gateway/stages/route_rules.py). Row locks are taken in one order everywhere (dedup claims, borrowers,
 notifications, deliveries, each by id), so that two batches can wait for each other but never deadlock.
+
+The busy paths on PostgreSQL read their rows without locking them, since each lock is a record in its log, and have
+the write refused where one of them was changed meanwhile. The write then takes the locks, in the same order. Every
+change of a route touches its notification's row, so that its version stands for all deliveries of the route; what
+changes a delivery alone (claims, and when it is due) decides nothing about the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from gateway.core.deliveries import Delivery, Transition
 from gateway.core.notifications import Notification
@@ -20,8 +25,16 @@ from gateway.core.routes import Route, RouteRules
 from gateway.core.states import State
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.events import Chain, Event
-from gateway.storage.rows import DELIVERY, MUTABLE, NOTIFICATION, delivery_of, notification_of, values_of
-from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.rows import DELIVERY, MUTABLE, NOTIFICATION, attention_of, delivery_of, notification_of, values_of
+from gateway.storage.statements import (
+    ROW_VERSION,
+    Dialect,
+    Rows,
+    Statement,
+    StatementTemplate,
+    all_or_nothing,
+    execute_pipelined,
+)
 from gateway.storage.tables.columns import instant_of
 from gateway.storage.tables.path import deliveries, notifications
 
@@ -29,10 +42,24 @@ from gateway.storage.tables.path import deliveries, notifications
 _STANDING = ("id", "state", "reason", "defer_until", "step", "stopped", "event_hash")
 
 
-def _notifications(columns: Sequence[str], which: Callable[[Dialect], str]) -> StatementTemplate:
+@dataclass(frozen=True, slots=True)
+class _Reads:
+    """The statements that read what a unit of work is made of, with the version of each row, and lock it or not."""
+
+    owners: StatementTemplate
+    known_owners: StatementTemplate  # of notifications that the caller has: only what can have changed of them
+    notifications: StatementTemplate
+    steps: StatementTemplate
+    steps_of_notifications: StatementTemplate
+
+
+def _rows(columns: Sequence[str], table: str, which: Callable[[Dialect], str], *, lock: bool) -> StatementTemplate:
     listed = ", ".join(columns)
     return StatementTemplate(
-        lambda sql: f"SELECT {listed} FROM notifications WHERE {which(sql)} ORDER BY id {sql.lock()}"
+        lambda sql: (
+            f"SELECT {listed}, {sql.version(table)} FROM {table} WHERE {which(sql)} ORDER BY id"
+            f" {sql.lock() if lock else ''}"
+        )
     )
 
 
@@ -41,20 +68,22 @@ def _owning(column: str) -> Callable[[Dialect], str]:
     return lambda sql: f"{column} IN (SELECT notification_id FROM deliveries WHERE {sql.among('id', 'ids')})"
 
 
-_OWNERS = _notifications((*_STANDING, *NOTIFICATION), _owning("id"))
-_KNOWN_OWNERS = _notifications(_STANDING, _owning("id"))
-_THESE = _notifications((*_STANDING, *NOTIFICATION), lambda sql: sql.among("id", "ids"))
-_STEPS = StatementTemplate(
-    lambda sql: (
-        f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {_owning('notification_id')(sql)} ORDER BY id {sql.lock()}"
+def _among(column: str) -> Callable[[Dialect], str]:
+    return lambda sql: sql.among(column, "ids")
+
+
+def _reads(*, lock: bool) -> _Reads:
+    whole = (*_STANDING, *NOTIFICATION)
+    return _Reads(
+        owners=_rows(whole, "notifications", _owning("id"), lock=lock),
+        known_owners=_rows(_STANDING, "notifications", _owning("id"), lock=lock),
+        notifications=_rows(whole, "notifications", _among("id"), lock=lock),
+        steps=_rows(DELIVERY, "deliveries", _owning("notification_id"), lock=lock),
+        steps_of_notifications=_rows(DELIVERY, "deliveries", _among("notification_id"), lock=lock),
     )
-)
-_STEPS_OF_THESE = StatementTemplate(
-    lambda sql: (
-        f"SELECT {', '.join(DELIVERY)} FROM deliveries WHERE {sql.among('notification_id', 'ids')}"
-        f" ORDER BY id {sql.lock()}"
-    )
-)
+
+
+_LOCKING, _READING = _reads(lock=True), _reads(lock=False)
 
 
 # As many receipts are remembered for a delivery. Our choice: providers report some five states, some with codes.
@@ -62,12 +91,12 @@ _MOST_MARKS = 50
 
 
 class LockedNotification:
-    """A locked notification row with its deliveries: the route as it stands, and the head of its event chain."""
+    """A notification row with its deliveries: the route as it stands, and the head of its event chain."""
 
     def __init__(self, row: Sequence[Any], known: Notification | None, steps: Mapping[int, Delivery]) -> None:
         _, state, reason, defer_until, step, stopped, self.head = row[: len(_STANDING)]
         self.route = Route(
-            notification=known or notification_of(row[len(_STANDING) :]),
+            notification=known or notification_of(row[len(_STANDING) : -1]),
             deliveries=steps,
             step=step,
             stopped=stopped,
@@ -78,12 +107,24 @@ class LockedNotification:
 
 
 class UnitOfWork:
-    """The locked rows of some notifications and of all their deliveries, with what was changed of them."""
+    """The rows of some notifications and of all their deliveries, with what was changed of them.
+
+    The rows are locked, or (``lock`` False) only read. Then ``write`` changes them by one statement that is a
+    transaction, and changes nothing and raises InvalidData where a row that it would change, or whose borrower it
+    depends on, was changed since it was read.
+    """
 
     def __init__(
-        self, connection: Connection, rows: Sequence[Rows], rules: RouteRules, known: Mapping[str, Notification]
+        self,
+        connection: Connection,
+        rows: Sequence[Rows],
+        rules: RouteRules,
+        known: Mapping[str, Notification],
+        *,
+        lock: bool = True,
     ) -> None:
         """``rows`` are the answers to ``statements``; ``known`` are the notifications that the caller has already."""
+        self._lock = lock
         self._connection = connection
         self._rules = rules
         self._chain = Chain()
@@ -93,17 +134,21 @@ class UnitOfWork:
         self._now: datetime | None = None
         self.opened: list[str] = []  # deliveries that became due by the transitions made here
         owners, found = rows
-        self.deliveries = {row[0]: delivery_of(row) for row in found}
+        self._versions = {} if lock else {row[0]: row[-1] for rows in (owners, found) for row in rows}
+        self.deliveries = {row[0]: delivery_of(row[:-1]) for row in found}
         steps: dict[str, dict[int, Delivery]] = {row[0]: {} for row in owners}
         for delivery in self.deliveries.values():
             steps[delivery.notification_id][delivery.step] = delivery
         self.notifications = {row[0]: LockedNotification(row, known.get(row[0]), steps[row[0]]) for row in owners}
 
     @staticmethod
-    def statements(connection: Connection, delivery_ids: Iterable[str], *, known: bool = False) -> list[Statement]:
-        """The statements that lock the notifications of these deliveries; ``known``: the caller has their values."""
-        ids = sorted(set(delivery_ids))
-        return [(_KNOWN_OWNERS if known else _OWNERS).of(connection, ids=ids), _STEPS.of(connection, ids=ids)]
+    def statements(
+        connection: Connection, delivery_ids: Iterable[str], *, known: bool = False, lock: bool = True
+    ) -> list[Statement]:
+        """The statements for the notifications of these deliveries; ``known``: the caller has their values."""
+        reads, ids = _LOCKING if lock else _READING, sorted(set(delivery_ids))
+        owners = reads.known_owners if known else reads.owners
+        return [owners.of(connection, ids=ids), reads.steps.of(connection, ids=ids)]
 
     @classmethod
     def of_deliveries(cls, connection: Connection, delivery_ids: Iterable[str], rules: RouteRules) -> UnitOfWork:
@@ -113,8 +158,8 @@ class UnitOfWork:
     @classmethod
     def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], rules: RouteRules) -> UnitOfWork:
         """The unit of work on these notifications."""
-        ids = sorted(set(notification_ids))
-        rows = execute_pipelined(connection, [_THESE.of(connection, ids=ids), _STEPS_OF_THESE.of(connection, ids=ids)])
+        ids, reads = sorted(set(notification_ids)), (_LOCKING.notifications, _LOCKING.steps_of_notifications)
+        rows = execute_pipelined(connection, [read.of(connection, ids=ids) for read in reads])
         return cls(connection, rows, rules, {})
 
     def owner(self, delivery_id: str) -> LockedNotification:
@@ -195,20 +240,37 @@ class UnitOfWork:
             ),
         )
 
-    def write(self, *further: Statement) -> None:
-        """Write everything that changed, and ``further`` statements with it, in one round trip."""
-        execute_pipelined(self._connection, [*self._writes(), *further])
+    def write(self, *further: Statement, counted: Sequence[tuple[Statement, int]] = ()) -> None:
+        """Write everything that changed, and ``further`` statements with it, in one round trip.
 
-    def _writes(self) -> list[Statement]:
-        """At most four statements, however large the batch."""
+        ``counted`` are statements that return rows, each with how many they have to return. They come before the
+        others: they take locks that are taken before those of notifications.
+        """
         changed = [self._delivery_values(key) for key in sorted(self._changed - set(self._new))]
         touched = [self._notification_values(key) for key in sorted(self._touched)]
-        return [
-            *inserting(self._connection, deliveries, [self._insertable(key) for key in self._new]),
-            *updating(self._connection, deliveries, ("id",), changed),
-            *updating(self._connection, notifications, ("id",), touched),
-            *self._chain.statements(self._connection),
+        new = inserting(self._connection, deliveries, [self._insertable(key) for key in self._new])
+        rest = [*new, *self._chain.statements(self._connection), *further]
+        if self._lock:
+            updates = [
+                *updating(self._connection, notifications, ("id",), touched),
+                *updating(self._connection, deliveries, ("id",), changed),
+            ]
+            execute_pipelined(self._connection, [*(each for each, _ in counted), *updates, *rest])
+            return
+        unchanged = [
+            *counted,
+            *self._if_unchanged(notifications, touched),
+            *self._if_unchanged(deliveries, changed),
         ]
+        if unchanged:
+            expected = [number for _, number in unchanged]
+            rest = [all_or_nothing([*(each for each, _ in unchanged), *rest], expected)]
+        execute_pipelined(self._connection, rest)
+
+    def _if_unchanged(self, table: Table, rows: list[dict[str, Any]]) -> list[tuple[Statement, int]]:
+        """The statement that updates these rows where nobody has since they were read; with how many they are."""
+        given = [{ROW_VERSION: self._versions[row["id"]], **row} for row in rows]
+        return [(each, len(rows)) for each in updating(self._connection, table, ("id", ROW_VERSION), given)]
 
     def _insertable(self, key: str) -> dict[str, Any]:
         owner = self.owner(key).route.notification
@@ -220,7 +282,9 @@ class UnitOfWork:
         }
 
     def _delivery_values(self, key: str) -> dict[str, Any]:
-        return {"id": key, **values_of(self.deliveries[key], MUTABLE)}
+        delivery = self.deliveries[key]
+        attention = attention_of(deliveries, delivery.state)
+        return {"id": key, **values_of(delivery, MUTABLE), "attention": attention}
 
     def _notification_values(self, key: str) -> dict[str, Any]:
         owner = self.notifications[key]
@@ -234,4 +298,5 @@ class UnitOfWork:
             "stopped": route.stopped,
             "updated_at": self._now or route.notification.accepted_at,
             "event_hash": owner.head,
+            "attention": attention_of(notifications, route.state),
         }

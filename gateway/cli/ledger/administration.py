@@ -149,19 +149,24 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 def migrate_ledger(data_dir: DataDir = None) -> None:
     """Migrate the ledger to the schema of this version. Safe to repeat."""
     from gateway.app.storage import open_ledger
-    from gateway.storage.migrate import current, migrate
+    from gateway.storage.migrate import current, migrate, retire
 
-    async def work(stop: asyncio.Event) -> tuple[str, str]:
+    async def work(stop: asyncio.Event) -> tuple[tuple[str, str], tuple[str, ...]]:
         async with open_ledger(ledger_settings(data_dir)) as ledger:
             engine = ledger.database.engine
             if ledger.database.is_sqlite:  # opening has done it
                 now = await asyncio.to_thread(current, engine)
-                return now, now
-            return await asyncio.to_thread(migrate, engine)
+                return (now, now), ()
+            changed = await asyncio.to_thread(migrate, engine)
+            return changed, await asyncio.to_thread(retire, engine, ledger.settings.release)
 
-    before, after = run(work)
+    (before, after), needed = run(work)
     changed = f"migrated from {before or 'nothing'} to {after}" if before != after else f"is at {after}"
     console.STDERR.print(f"the ledger {changed}")
+    if needed:
+        console.STDERR.print(
+            f"{', '.join(needed)} stay for processes of the version before: run this again when they are gone"
+        )
 
 
 @ledger_app.command("verify")

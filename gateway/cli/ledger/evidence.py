@@ -22,6 +22,7 @@ from gateway.storage.events import (
     case_subject,
     journey_definition_subject,
     link,
+    linked,
     template_subject,
 )
 from gateway.storage.tables.borrowers import borrowers
@@ -63,7 +64,7 @@ def _verify(connection: Connection, folder: Path | None) -> Findings:
         if row["previous_hash"] != last.get(subject, ""):
             wrong = f"event {row['seq']} does not follow the one before it: something was removed or put in"
         elif link(row) != row["hash"]:
-            wrong = f"event {row['seq']} was changed"
+            wrong = f"event {row['seq']} was changed, or what was before it"
         if wrong and subject not in damaged:
             damaged.add(subject)
             findings.broken.append((subject, wrong))
@@ -107,8 +108,7 @@ def _rows(connection: Connection, tenant: str | None = None) -> Iterator[Mapping
     if tenant is not None:
         query = query.where(events.c.tenant == tenant)
     result = connection.execution_options(yield_per=_AT_ONCE).execute(query)
-    for row in result.mappings():
-        yield dict(row)
+    yield from linked(result.mappings())
 
 
 async def export(database: Database, tenant: str | None, write: Callable[[str], Any]) -> int:

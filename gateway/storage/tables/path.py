@@ -43,7 +43,7 @@ notifications = Table(
     Column("expires_at", Instant),
     Column("updated_at", Instant, nullable=False),
     Column("event_hash", String(64), nullable=False, server_default=""),  # head of this notification's chain
-    Column("body", Text, nullable=False),  # the request as accepted (JSON); "": it is in request_bodies
+    Column("body", Text, nullable=False),  # the request as accepted; "": it is in request_bodies
     Column("client", String(80), nullable=False, server_default=""),  # the key it came by
     # The state, where it is one that is looked for; else "". A trigger sets it.
     Column("attention", String(16), nullable=False, server_default=""),
@@ -70,7 +70,7 @@ notifications = Table(
 )
 
 
-# The requests as accepted: apart from the rows that change with every step, which would carry them along each time.
+# The requests as accepted, where earlier versions stored them.
 request_bodies = Table(
     "request_bodies",
     metadata,
@@ -106,7 +106,7 @@ deliveries = Table(
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("provider", String(64), nullable=False, server_default=""),
     Column("provider_message_id", String(128), nullable=False, server_default=""),
-    Column("due_at", Instant),  # when something is to be done next; NULL: nothing more
+    Column("due_at", Instant),  # when something is to be done next; NULL: nothing more; found by due_deliveries
     Column("lease_until", Instant),
     Column("fence", Integer, nullable=False, server_default="0"),
     Column("contacted_at", Instant),  # counts as a contact from then on; NULL: it did not reach anyone
@@ -125,18 +125,6 @@ deliveries = Table(
     # PostgreSQL rewrites a row in place (HOT) only where no column of any index has changed, nor one of its condition:
     # so there is none on the state, and what does change with each step is in as few as can be.
     UniqueConstraint("notification_id", "step", name="one_delivery_per_step"),
-    Index(
-        "deliveries_due",
-        "due_at",
-        sqlite_where=text("due_at IS NOT NULL"),
-        postgresql_where=text("due_at IS NOT NULL"),
-    ),
-    Index(
-        "deliveries_by_message",
-        "provider_message_id",
-        sqlite_where=text("provider_message_id != ''"),
-        postgresql_where=text("provider_message_id != ''"),
-    ),
     Index("deliveries_by_borrower", "tenant", "borrower_id"),
     Index("deliveries_by_address", "address_digest"),
     Index(
@@ -156,6 +144,17 @@ deliveries = Table(
 )
 
 
+# The deliveries for which something is to be done, by when: a trigger keeps it as ``deliveries.due_at`` says.
+due_deliveries = Table(
+    "due_deliveries",
+    metadata,
+    Column("due_at", Instant, nullable=False),
+    Column("delivery_id", String(48), nullable=False),
+    PrimaryKeyConstraint("due_at", "delivery_id"),
+    sqlite_with_rowid=False,
+)
+
+
 attempts = Table(
     "attempts",
     metadata,
@@ -168,11 +167,19 @@ attempts = Table(
     Column("reason", String(40), nullable=False, server_default=""),
     Column("code", String(40), nullable=False, server_default=""),
     Column("provider_message_id", String(128), nullable=False, server_default=""),
+    Column("words", LargeBinary),  # that it handed over (gateway/storage/messages.py); NULL: erased, or in ``messages``
     PrimaryKeyConstraint("delivery_id", "number"),
+    # A trigger gives the latest attempt its delivery's id where that was learned later, by a receipt or a lookup.
+    Index(
+        "attempts_by_message",
+        "provider_message_id",
+        sqlite_where=text("provider_message_id != ''"),
+        postgresql_where=text("provider_message_id != ''"),
+    ),
 )
 
 
-# The words that each attempt handed over (gateway/storage/messages.py).
+# The words that attempts handed over, where the version before wrote them.
 messages = Table(
     "messages",
     metadata,
@@ -194,13 +201,13 @@ events = Table(
     Column("borrower_id", String(128), nullable=False),
     Column("delivery_id", String(48)),
     Column("at", Instant, nullable=False),
-    Column("local_at", String(40), nullable=False, server_default=""),  # in the borrower's first zone
+    Column("local_at", String(40), nullable=False, server_default=""),  # the offset of the borrower's first zone
     Column("kind", String(40), nullable=False),
     Column("state", String(16), nullable=False, server_default=""),
     Column("reason", String(40), nullable=False, server_default=""),
     Column("actor", String(80), nullable=False),
     Column("detail", Text, nullable=False, server_default="{}"),
-    Column("previous_hash", String(64), nullable=False),
+    Column("previous_hash", String(64), nullable=False),  # "" but in events of earlier versions: see ``linked``
     Column("hash", String(64), nullable=False),
     # Without seq: a subject's entries are equal then, and PostgreSQL keeps them as one (deduplication of B-trees).
     Index("events_of_subject", "subject"),

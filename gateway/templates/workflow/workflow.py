@@ -3,7 +3,7 @@
 Combines the stored versions, the compiler and the lint. Callers check roles and scopes; the approval by a second
 person is enforced here and in the store. Must not know HTTP.
 
-Every refusal is a ``TemplateRefusal`` (templates/workflow/refusals.py); each method may raise ``Unavailable``, too.
+Every refusal is a ``TemplateRefusal`` (templates/versions/refusals.py); each method may raise ``Unavailable``, too.
 """
 
 from __future__ import annotations

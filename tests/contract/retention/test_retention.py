@@ -41,10 +41,14 @@ KEEP = RetentionPeriods(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, or
 NEVER = asyncio.Event()
 
 
-async def delivered(database: Database, key: str, *, days_ago: float, **options: Any) -> str:
-    """A reminder that was sent and delivered so long ago, with all rows that this leaves behind."""
+async def delivered(database: Database, key: str, *, days_ago: float, before: bool = False, **options: Any) -> str:
+    """A reminder that was sent and delivered so long ago, with all rows that this leaves behind.
+
+    ``before``: as long as processes of the version before may read it.
+    """
     then = NOW - timedelta(days=days_ago)
     store = store_on(database)
+    store.readable_before = before
     [answer] = await store.accept([draft(key, now=then, **options)], then)
     [work] = await store.claim([answer.first_delivery or ""], then, 60)
     ready: Outgoing = outgoing(work)
@@ -75,8 +79,8 @@ async def ids(database: Database) -> list[str]:
 
 async def test_old_records_leave_with_all_that_belongs_to_them(database: Database, tmp_path: Path) -> None:
     """After three years a reminder goes with its deliveries, attempts, receipts, events, claim; a younger stays."""
-    await delivered(database, "old", days_ago=1200, borrower="B-1", case="C-1")
-    young = await delivered(database, "young", days_ago=1000, borrower="B-2", case="C-2")
+    await delivered(database, "old", days_ago=1200, borrower="B-1", case="C-1", before=True)
+    young = await delivered(database, "young", days_ago=1000, borrower="B-2", case="C-2", before=True)
     # As an earlier version stored them, and as they stay where they came before their message was known.
     parked = select(deliveries.c.id, literal("twilio"), deliveries.c.id, literal("sent"), deliveries.c.created_at)
     names = ["digest", "provider", "delivery_id", "status", "received_at"]
@@ -105,6 +109,7 @@ async def test_the_archive_has_what_left(database: Database, tmp_path: Path) -> 
     (record,) = [each for each in subjects if "notifications" in each]
     assert json.loads(record["notifications"][0]["body"])["borrower"]["name"] == "Chen Mei"
     assert [each["provider_message_id"] for each in record["deliveries"]] == ["SM-old"]
+    assert [len(each["words"]) > len("hello") for each in record["attempts"]] == [True]
     assert [each["hash"] for each in record["events"]] == before
     assert (tmp_path / removed.archived).stat().st_mode & 0o077 == 0
 

@@ -64,6 +64,7 @@ async def test_its_chains_and_its_archive_hold_after_the_migrations(earlier: Dat
     assert (found.events, found.subjects, found.broken) == (20, 6, [])
     store = store_on(earlier)
     due = await store.due(NOW, 10)
+    assert due
     claimed = await store.claim(due, NOW, 60)
     assert await store.start([outgoing(each, "twilio") for each in claimed], NOW, 60) == set(due)
     sent = [ended(each, Accepted(f"SM-{each.delivery.id}")) for each in claimed]

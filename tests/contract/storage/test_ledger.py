@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from sqlalchemy import event, select, text
@@ -29,7 +30,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
-from gateway.storage.events import link
+from gateway.storage.events import link, linked
 from gateway.storage.tables.path import attempts, deliveries, events, notifications
 from tests.support.ledgers import NOW, close_case, draft, ended, later, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
@@ -338,11 +339,14 @@ async def test_events_are_chained_and_append_only(database: Database) -> None:
     await store.settle([ended(work, Accepted("SM1"), later(1))], RECORDER.after_attempt, RECORDER.after_receipt)
     rows = await database.read(lambda connection: connection.execute(select(events).order_by(events.c.seq)).all())
     assert [row.kind for row in rows] == ["accepted", "attempt_started", "sent"]
+    assert {(row.previous_hash, row.local_at) for row in rows} == {("", "+08:00")}  # the rest follows from others
     head = ""
-    for row in rows:
-        assert row.previous_hash == head
-        assert link(row._mapping) == row.hash
-        head = row.hash
+    for row in linked(row._mapping for row in rows):
+        assert row["previous_hash"] == head
+        assert datetime.fromisoformat(row["local_at"]) == row["at"].replace(microsecond=0)
+        assert row["local_at"].endswith("+08:00")
+        assert link(row) == row["hash"]
+        head = row["hash"]
     assert await column(database, select(notifications.c.event_hash)) == [head]
     for statement in ("UPDATE events SET reason = 'x'", "DELETE FROM events"):
         with pytest.raises(Unavailable):

@@ -9,15 +9,16 @@ from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 
+import pytest
 from sqlalchemy import delete, select, update
 
 from channels.base import Accepted, Content, ProviderReason, TemplateCall, TransientFailure
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.storage.database import Database
-from gateway.storage.messages import opened, seal_words
+from gateway.storage.messages import seal_words, words_by_attempt
 from gateway.storage.reads import Reads
-from gateway.storage.tables.path import events, messages, notifications
+from gateway.storage.tables.path import attempts, deliveries, events, messages, notifications
 from gateway.storage.tables.templates import template_versions
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
@@ -26,9 +27,10 @@ DAY = timedelta(days=1)
 MAIL = Content("Dear Chen Mei, …", "Your payment", "<p>Dear <b>Chen Mei</b>, …</p>")
 
 
-async def handed_over(database: Database, content: Content, key: str = "k1") -> str:
-    """A notification whose first delivery went out with this content; its id."""
+async def handed_over(database: Database, content: Content, key: str = "k1", *, before: bool = False) -> str:
+    """A notification whose first delivery went out with this content; ``before``: as the version before reads it."""
     store = store_on(database)
+    store.readable_before = before
     [answer] = await store.accept([draft(key)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([replace(outgoing(work), content=content)], NOW, 60)
@@ -36,9 +38,10 @@ async def handed_over(database: Database, content: Content, key: str = "k1") -> 
     return answer.id
 
 
-async def test_the_words_are_those_that_were_handed_over(database: Database) -> None:
+@pytest.mark.parametrize("before", [False, True])
+async def test_the_words_are_those_that_were_handed_over(database: Database, before: bool) -> None:
     """Subject, text and HTML come back letter for letter, with their channel, attempt and template version."""
-    found = await Reads(database).messages("acme", await handed_over(database, MAIL))
+    found = await Reads(database).messages("acme", await handed_over(database, MAIL, before=before))
     assert found is not None
     [sent] = found
     assert (sent["text"], sent["subject"], sent["html"]) == (MAIL.text, MAIL.subject, MAIL.html)
@@ -82,13 +85,15 @@ async def test_each_attempt_has_its_own_words(database: Database) -> None:
     assert [(each["attempt"], each["text"]) for each in found] == [(1, "NT$3,913"), (2, "NT$3,931")]
 
 
-async def test_the_chain_of_events_proves_the_words(database: Database) -> None:
+@pytest.mark.parametrize("before", [False, True])
+async def test_the_chain_of_events_proves_the_words(database: Database, before: bool) -> None:
     """The event of the attempt has the digest of what is stored, so words that are exchanged later are found."""
-    await handed_over(database, MAIL)
+    await handed_over(database, MAIL, before=before)
+    [delivery_id] = await database.read(lambda connection: connection.execute(select(deliveries.c.id)).scalars().all())
     started = select(events.c.detail).where(events.c.kind == "attempt_started")
     detail = await database.read(lambda connection: connection.execute(started).scalar_one())
-    content = await database.read(lambda connection: connection.execute(select(messages.c.content)).scalar_one())
-    digest = urlsafe_b64encode(sha256(opened(content).encode()).digest()).decode().rstrip("=")
+    words = await database.read(lambda connection: words_by_attempt(connection, [delivery_id]))
+    digest = urlsafe_b64encode(sha256(words[delivery_id, 1].encode()).digest()).decode().rstrip("=")
     assert json.loads(detail)["words"] == digest
 
 
@@ -99,9 +104,10 @@ async def test_other_tenants_see_nothing(database: Database) -> None:
     assert await Reads(database).messages("acme", "ntf_" + "0" * 32) is None
 
 
-async def test_erasure_takes_the_words(database: Database) -> None:
+@pytest.mark.parametrize("before", [False, True])
+async def test_erasure_takes_the_words(database: Database, before: bool) -> None:
     """When a notification's contents are erased, its words go with them, and the attempt says so."""
-    notification = await handed_over(database, MAIL)
+    notification = await handed_over(database, MAIL, before=before)
     ends = {"state": "delivered", "updated_at": NOW}
     aged = update(notifications).where(notifications.c.id == notification).values(ends)
     await database.write(lambda connection: connection.execute(aged))
@@ -113,6 +119,7 @@ async def test_erasure_takes_the_words(database: Database) -> None:
     assert found is not None
     assert [(each["erased"], each["text"]) for each in found] == [(True, "")]
     assert await database.read(lambda connection: connection.execute(select(messages)).all()) == []
+    assert await database.read(lambda connection: connection.execute(select(attempts.c.words)).all()) == [(None,)]
 
 
 def test_an_sms_takes_no_more_than_its_text_and_a_little() -> None:

@@ -13,7 +13,7 @@ from gateway.core.errors import Unavailable
 from gateway.storage.accept import claim_dedup_keys
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
-from gateway.storage.facts import ask_facts, lock_borrowers
+from gateway.storage.facts import ask_borrowers, ask_facts
 from gateway.storage.migrate import migrate
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
 from gateway.storage.tables.borrowers import cases
@@ -147,7 +147,7 @@ async def test_plans_keep_to_the_indexes_of_empty_tables(new_postgresql: str) ->
         row = {"id": "ntf_1", "state": "sent"}
         statements = [
             ask_facts(connection, keys, keys, [(*each, "sms") for each in keys], NOW),
-            lock_borrowers(connection, keys),
+            ask_borrowers(connection, keys, lock=True),
             *UnitOfWork.statements(connection, ids),
             *updating(connection, notifications, ("id",), [row] * 100),
             claim_dedup_keys(connection, [("acme", f"key-{number}", f"ntf_{number}") for number in range(100)]),
