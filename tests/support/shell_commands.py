@@ -68,7 +68,8 @@ def _answer(client: socket.socket) -> None:
         given, streams, _, _ = socket.recv_fds(client, _MOST_BYTES, 3)
         child = os.fork()
         if child == 0:
-            _become(*json.loads(given), streams)
+            arguments, environment, folder = json.loads(given)
+            _become(arguments, environment, folder, streams)
         client.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
     finally:
         os._exit(0)
