@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 
-from tests.support.forked import ForkedProcess, run_gateway
+from tests.support.forked import ForkedProcess
 from tests.support.waiting import LIMIT_SECONDS
 
 PAGES = Path(__file__).parents[2] / "ops" / "runbooks"
-_NEEDS_A_SHELL = re.compile(r"[|;&<>`]|\$\(")
 
 
 def _shell(folder: str, line: str) -> None:
@@ -40,10 +36,14 @@ def commands(alert: str, *sections: str) -> list[str]:
 
 @dataclass
 class Hand:
-    """Runs the commands of a runbook in a shell, with the variables $SWITCH and $NOTIFICATION looked up."""
+    """Runs the commands of a runbook in a shell, with the variables $SWITCH and $NOTIFICATION looked up.
+
+    ``programs`` is a folder with ``gateway``.
+    """
 
     environment: Mapping[str, str]
     folder: Path
+    programs: Path
     notification: str = ""
     said: list[tuple[str, str]] = field(default_factory=list)  # each command, and what it printed
 
@@ -56,15 +56,11 @@ class Hand:
     async def run(self, line: str) -> str:
         """Run one command line; its output. Raises CommandFailed."""
         known = {**os.environ, **self.environment, "NOTIFICATION": self.notification, "COLUMNS": "200"}
-        known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known['PATH']}"
+        known["PATH"] = f"{self.programs}{os.pathsep}{known['PATH']}"
         if "$SWITCH" in line:
             known["SWITCH"] = self._switch()
         log = self.folder / f"said-{len(self.said)}"
-        if _NEEDS_A_SHELL.search(line) or not line.startswith("gateway "):
-            process = ForkedProcess(_shell, [str(self.folder), line], known, log)
-        else:
-            words = [Template(each).substitute(known) for each in shlex.split(line)]
-            process = ForkedProcess(run_gateway, words[1:], known, log)
+        process = ForkedProcess(_shell, [str(self.folder), line], known, log)
         try:
             status = await asyncio.to_thread(process.wait, LIMIT_SECONDS)
         except subprocess.TimeoutExpired:

@@ -17,6 +17,7 @@ from tests.chaos.harness.fleet import Fleet, fleet
 from tests.drills.monitoring import Watch, watching
 from tests.drills.runbook import Hand
 from tests.support.production import answers, free_port, request
+from tests.support.shell_commands import gateway_program
 
 _PHONES = 640  # as many as tests.support.production has
 
@@ -95,14 +96,15 @@ async def scene(folder: Path, factor: float, per_second: float) -> AsyncIterator
             watching(folder / "watch", targets, factor) as watch,
         ):
             await asyncio.gather(*(answers(http, url) for url in urls))
-            hand = Hand(_environment(running, urls[0], watch), folder)
-            load = SteadyTraffic(urls, http, per_second)
-            posting = asyncio.create_task(load.run())
-            try:
-                yield Scene(running, watch, hand, load, http)
-            finally:
-                posting.cancel()
-                await load.stop()
+            with gateway_program(folder) as programs:
+                hand = Hand(_environment(running, urls[0], watch), folder, programs)
+                load = SteadyTraffic(urls, http, per_second)
+                posting = asyncio.create_task(load.run())
+                try:
+                    yield Scene(running, watch, hand, load, http)
+                finally:
+                    posting.cancel()
+                    await load.stop()
 
 
 def _environment(running: Fleet, url: str, watch: Watch) -> dict[str, Any]:

@@ -99,6 +99,19 @@ def _python(root: Path, code: str) -> str:
     return _run(root, sys.executable, "-c", code)
 
 
+_LINT_AND_TEST = """
+import pytest, sys
+from gateway.cli import app
+sys.exit(app({lint}, standalone_mode=False) or pytest.main({tests}))
+"""
+
+
+def _lint_and_test(root: Path, lint: list[str], tests: list[str], **environment: str) -> str:
+    """``gateway LINT…`` and then ``pytest TESTS…`` in one process, as most of their time is what they import."""
+    code = _LINT_AND_TEST.format(lint=lint, tests=[*tests, "-p", "no:cacheprovider"])
+    return _run(root, sys.executable, "-c", code, **environment)
+
+
 _SMS = """
 import asyncio, hmac
 from datetime import UTC, datetime
@@ -210,25 +223,13 @@ def test_the_steps_for_a_template_add_a_template(follow: Callable[[str], Path]) 
     lint, record = re.findall(
         r"^(gateway template lint.*|REWRITE_GOLDEN=1 pytest.*)$", PAGES["A template"], re.MULTILINE
     )
-    _run(root, sys.executable, "-m", *lint.replace("gateway", "gateway.cli", 1).split())
-    command = [sys.executable, "-m", *record.split()[1:], "-p", "no:cacheprovider"]
-    _run(root, *command, REWRITE_GOLDEN="1")
+    _lint_and_test(root, lint.split()[1:], record.split()[2:], REWRITE_GOLDEN="1")
     assert len(list((root / "tests" / "golden").glob("moved-office.*.txt"))) == 4
 
 
 def test_the_steps_for_a_journey_add_a_journey(follow: Callable[[str], Path]) -> None:
     """The lint of what ships finds it by itself, and it is clean."""
     root = follow("A journey")
-    _run(root, sys.executable, "-m", "gateway.cli", "journey", "lint", "templates/journeys/gentle.toml")
-    found = _run(
-        root,
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:randomly",
-        "tests/unit/journeys/test_lint.py",
-        "-k",
-        "gentle",
-    )
+    lint = ["journey", "lint", "templates/journeys/gentle.toml"]
+    found = _lint_and_test(root, lint, ["-p", "no:randomly", "tests/unit/journeys/test_lint.py", "-k", "gentle"])
     assert "1 passed" in found

@@ -27,6 +27,7 @@ from tests.ops.promtool import OPS, alerts, tool
 from tests.support.forked import ForkedProcess, run_gateway
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.production import free_port
+from tests.support.shell_commands import gateway_program
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))
@@ -149,16 +150,17 @@ async def test_every_command_of_every_runbook_works(watch: Watch, demo: tuple[Pa
         "PROMETHEUS_URL": watch.url,
         "YESTERDAY": "2020-01-01T00:00:00Z",
     }
-    hand = Hand(environment, folder)
-    found = await hand.run('curl -sS -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications"')
-    hand.notification = json.loads(found)["notifications"][0]["id"]
-    for page in sorted((OPS / "runbooks").glob("Gateway*.md")):
-        # A pause is ended by its own page; the other commands are the same wherever they stand.
-        done = {line for line, _ in hand.said if "$SWITCH" not in line}
-        fresh = set(commands(page.stem, "Check", "Fix")) - done
-        await hand.follow(page.stem, "Check", "Fix", choose=fresh.__contains__)
-    assert json.loads(await hand.run("gateway controls --json")) == []
-    assert len(hand.said) > 50
+    with gateway_program(folder) as programs:
+        hand = Hand(environment, folder, programs)
+        found = await hand.run('curl -sS -H "Authorization: Bearer $GATEWAY_API_KEY" "$GATEWAY_URL/v1/notifications"')
+        hand.notification = json.loads(found)["notifications"][0]["id"]
+        for page in sorted((OPS / "runbooks").glob("Gateway*.md")):
+            # A pause is ended by its own page; the other commands are the same wherever they stand.
+            done = {line for line, _ in hand.said if "$SWITCH" not in line}
+            fresh = set(commands(page.stem, "Check", "Fix")) - done
+            await hand.follow(page.stem, "Check", "Fix", choose=fresh.__contains__)
+        assert json.loads(await hand.run("gateway controls --json")) == []
+        assert len(hand.said) > 50
 
 
 def test_the_dashboards_are_as_generated() -> None:

@@ -28,10 +28,10 @@ _SERVER.set_forkserver_preload(["tests.support.preloaded"])
 
 def run_gateway(*arguments: str) -> None:
     """The command line, as ``gateway`` runs it."""
-    from gateway.cli import app
+    from tests.support.preloaded import command
 
     sys.argv = ["gateway", *arguments]
-    app()
+    command()
 
 
 def gateway_command(

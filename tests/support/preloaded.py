@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import holidays.countries
 import psycopg
+import typer.main
 import uvicorn.lifespan.off
 import uvloop
 
@@ -18,10 +19,13 @@ import gateway.app.http
 import gateway.app.serving
 import gateway.cli.console
 from channels import registry
+from gateway.cli import app
 from gateway.policy import load_packs
 from tests.support.replies import POLICIES
 
-__all__ = ["channels", "gateway", "holidays", "psycopg", "uvicorn", "uvloop"]
+__all__ = ["channels", "command", "gateway", "holidays", "psycopg", "uvicorn", "uvloop"]
+
+command = typer.main.get_command(app)  # what calling ``app`` makes first, each time
 
 registry.discover()
 load_packs(POLICIES)
