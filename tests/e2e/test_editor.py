@@ -416,6 +416,36 @@ async def test_every_page_keeps_to_wcag(office: EditorOffice) -> None:
         await show("signed-out")
 
 
+_PAGE = """<!doctype html><html lang="en"><title>A page</title><style>
+:root { color-scheme: light dark; } body { color: #222; background: #fff; }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #111; } }
+</style><style>%s</style><main><h1>A page</h1><p>With some words, and <a href="/">a link</a>.</p></main></html>"""
+
+
+@pytest.mark.parametrize(
+    ("faulty", "rule"),
+    [
+        ("p { color: #999; }", "desktop-light.*color-contrast"),
+        ("@media (prefers-color-scheme: dark) { p { color: #555; } }", "desktop-dark.*color-contrast"),
+        ("@media (max-width: 600px) { p { color: #aaa; } }", "phone-light.*color-contrast"),
+        (
+            "@media (max-width: 600px) and (prefers-color-scheme: dark) { main { background: #888; } }",
+            "phone-dark.*color-contrast",
+        ),
+        ("a { color: #444; text-decoration: none; }", "desktop-light.*link-in-text-block"),
+        ("@media (max-width: 600px) { p { width: 500px; } }", "phone-light scrolls sideways"),
+    ],
+)
+async def test_a_page_that_is_bad_in_one_look_alone_is_found(office: EditorOffice, faulty: str, rule: str) -> None:
+    """What a phone shows as a desktop does is not judged again; what differs is."""
+    async with office.window() as page:
+        await page.set_content(_PAGE % "")
+        await look(page, "good")
+        await page.set_content(_PAGE % faulty)
+        with pytest.raises(AssertionError, match=rule):
+            await look(page, "bad")
+
+
 async def _changed_by_ana(office: EditorOffice) -> None:
     """A colleague saves the same text of the draft meanwhile."""
     editing, tenant = office.running.gateway.editor.workflow, office.tenant
