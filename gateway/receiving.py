@@ -109,8 +109,7 @@ class CallbackReceiver:
 
     async def _take(self, provider: str, receipts: Sequence[Receipt], replies: Sequence[Reply]) -> None:
         await self._take_receipts(provider, receipts)
-        for reply in replies:
-            await self._answer(provider, reply, await self._take_reply(provider, reply))
+        await self._take_replies(provider, replies)
 
     async def drain(self) -> None:
         """Wait until the receipts that have arrived are recorded; for a clean stop."""
@@ -199,14 +198,7 @@ class CallbackReceiver:
         channel = self._resources.providers[provider]
         if not isinstance(channel, TakesReplies):
             raise KeyError(provider)
-        text = ""
-        for reply in await _read(channel, channel.read_replies, request):
-            recorded = await self._take_reply(provider, reply)
-            if isinstance(channel, AnswersReplies):
-                await self._answer(provider, reply, recorded)
-            else:
-                text = text or self._answer_to(reply, recorded)
-        return channel.answer(text)
+        return channel.answer(await self._take_replies(provider, await _read(channel, channel.read_replies, request)))
 
     async def reply_of_reader(self, delivery_id: str, channel: str, text: str, reply_id: str) -> str | None:
         """Take what a borrower wrote on their page or in the lender's app: a reply to that message, from its address.
@@ -219,6 +211,31 @@ class CallbackReceiver:
         recorded = await self._resources.replies.record(reply, channel, "", classify, delivery_id)
         self._observer.replied(OWN_PAGE, recorded, self._clock() - arrived)
         return self._answer_to(reply, recorded) if recorded else None
+
+    async def _take_replies(self, provider: str, replies: Sequence[Reply]) -> str:
+        """Take the replies of one push, which are recorded together, and answer those that were.
+
+        What the provider's own answer is to carry is returned, "" for nothing. Raises the error of the first reply that
+        was not recorded, after the others: the provider brings all of them again.
+        """
+        channel = self._resources.providers[provider]
+        came_from = [await self._origin(provider, each) for each in replies]
+        # Begun in order, and so recorded in order.
+        taken = await asyncio.gather(
+            *(self._take_reply(provider, *each) for each in zip(replies, came_from, strict=True)),
+            return_exceptions=True,
+        )
+        text = ""
+        for reply, recorded in zip(replies, taken, strict=True):
+            if isinstance(recorded, BaseException):
+                continue
+            if isinstance(channel, AnswersReplies):
+                await self._answer(provider, reply, recorded)
+            else:
+                text = text or self._answer_to(reply, recorded)
+        if failed := [each for each in taken if isinstance(each, BaseException)]:
+            raise failed[0]
+        return text
 
     async def _answer(self, provider: str, reply: Reply, recorded: Sequence[RecordedReply]) -> None:
         """Confirm a stop, or answer a request for help, where the provider can; the reply is in force anyway."""
@@ -236,22 +253,33 @@ class CallbackReceiver:
     def _answer_to(self, reply: Reply, recorded: Sequence[RecordedReply]) -> str:
         return "" if reply.answered else self._resources.classifier.answer(recorded)
 
-    async def _take_reply(self, provider: str, reply: Reply) -> list[RecordedReply]:
+    async def _origin(self, provider: str, reply: Reply) -> tuple[str, str, str] | None:
+        """A reply's channel, address and the delivery that it names, "" for none; None for one of nobody known here.
+
+        Notes that the user of the address wrote.
+        """
         channel = self._resources.providers[provider].channel
         named = self._open(provider, reply.reference)
         if reply.reference and named is None:
-            return []  # to an address that was not signed here
+            return None  # to an address that was not signed here
         try:
             if reply.identity and not named:
                 channel, address = reply.identity, reply.address.strip()
             else:
                 address = "" if named else self._resources.normalise(channel, reply.address)
         except ValueError:
-            return []  # a short code or a name: nobody who could have been written to
-        arrived = self._clock()
-        classify = partial(self._resources.classifier.classify, keyword=reply.keyword)
+            return None  # a short code or a name: nobody who could have been written to
         delivery_id = named[0] if named else ""
         await self._resources.forms.wrote(provider, channel, address, delivery_id)
+        return channel, address, delivery_id
+
+    async def _take_reply(
+        self, provider: str, reply: Reply, origin: tuple[str, str, str] | None
+    ) -> list[RecordedReply]:
+        if origin is None:
+            return []
+        arrived, (channel, address, delivery_id) = self._clock(), origin
+        classify = partial(self._resources.classifier.classify, keyword=reply.keyword)
         recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded

@@ -26,7 +26,7 @@ from gateway.core.clock import Clock
 from gateway.core.conversations import ConversationState, Handler, VerificationResult
 from gateway.core.reasons import Intent
 from gateway.storage.database import Database
-from gateway.storage.tables.conversations import verifications
+from gateway.storage.tables.conversations import conversations, verifications
 
 LINK_LASTS = timedelta(minutes=30)  # our choice: long enough to find the message, short enough for a lost phone
 PERSON_WITHIN = timedelta(days=1)  # where it comes to nothing; the ordinary clock of replies/intents.toml
@@ -86,6 +86,10 @@ class OneTimeLinks:
         lately = select(func.count()).where(mine, verifications.c.created_at > now - _PER)
 
         def write(connection: Connection) -> bool:
+            # Locked: two processes that count at once would both find room for one more.
+            connection.execute(
+                select(conversations.c.id).where(conversations.c.id == conversation.id).with_for_update()
+            )
             if connection.execute(lately).scalar_one() >= _MOST_LINKS:
                 return False
             connection.execute(delete(verifications).where(mine, verifications.c.created_at <= now - _PER))

@@ -1,46 +1,40 @@
-"""Records borrowers' replies: once each, with their sender, and in effect before they are answered.
+"""Takes borrowers' replies: once each, with their sender, and in effect before they are answered.
 
 A reply names no tenant and no borrower: both are found by the address's digest. A number that several borrowers
 share speaks for all of them, and a stop for whoever is written to there later
-(ops/decisions/0020-opt-outs-of-addresses.md).
+(ops/decisions/0020-opt-outs-of-addresses.md). Those that arrive while others are being recorded are recorded together.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from channels.base import Reply
-from gateway.borrowers.addresses import change_borrowers_at, know_address, opt_in_address, opt_out_address
-from gateway.borrowers.changes import ChangeRecord, FollowUp, change_borrower, of_borrower, wait_for_in_flight
+from gateway.borrowers.addresses import change_borrowers_at, opt_in_address, opt_out_address
+from gateway.borrowers.changes import of_borrower, wait_for_in_flight
+from gateway.core.batcher import Batcher
 from gateway.core.clock import Clock
-from gateway.core.codec import REPLY, encode, holds_from, notification_from, opt_outs_from
-from gateway.core.codec import StoredOptOut as Stored
-from gateway.core.deliveries import RecordedReply, Transition
-from gateway.core.facts import Hold, OptOut
-from gateway.core.notifications import Borrower, new_id
-from gateway.core.reasons import EndReason, Intent
-from gateway.core.security.digests import DigestVersions, digests_of
-from gateway.core.states import PENDING_STATES, State
+from gateway.core.codec import REPLY
+from gateway.core.deliveries import RecordedReply
+from gateway.core.errors import InvalidData, Unavailable
+from gateway.core.notifications import Borrower
+from gateway.core.reasons import Intent
 from gateway.core.understanding import Understanding
-from gateway.replies.conversations import conversation_of, open_conversation, take_up
+from gateway.replies.recording import RecordedEffect, UnderstoodReply, one_at_a_time, record
+from gateway.replies.senders import FoundSenders, ReplySource, find_senders
 from gateway.stages.route_rules import Digest, route_rules
-from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
-from gateway.storage.rows import WHOLE_NOTIFICATION
-from gateway.storage.tables.borrowers import replies
-from gateway.storage.tables.identity import api_keys
-from gateway.storage.tables.path import deliveries, notifications
-from gateway.storage.unit_of_work import UnitOfWork
 
 _LONGEST_ID = 128  # the column's
+# As many replies are understood and recorded together. Our choice: understanding them takes some 20 ms, for which
+# nothing else runs.
+_MOST_AT_ONCE = 32
 
 # Whose reply it is before anybody is known at its address: what it says is judged without a country's own words.
 _NOBODY = Borrower("", "", "", "", (), {})
@@ -49,17 +43,13 @@ Classify = Callable[[str, Borrower], Understanding]
 
 
 @dataclass(frozen=True, slots=True)
-class _Sender:
-    """One borrower whom the reply may come from: the latest message at that address."""
+class _Taken:
+    """What became of a reply: recorded for each of its senders, in order, or the error of the first that was not."""
 
-    tenant: str
-    borrower: Borrower
-    delivery_id: str
-    digest: str
-    case_id: str
-
-    def key(self, channel: str) -> AddressKey:
-        return (self.tenant, channel, self.digest)
+    found: FoundSenders
+    understood: Sequence[UnderstoodReply]
+    effects: Sequence[RecordedEffect]
+    error: Exception | None = None
 
 
 class ReplyStore:
@@ -70,6 +60,7 @@ class ReplyStore:
         self._digest = digest
         self._rules = route_rules(digest)
         self._clock = clock
+        self._taking = Batcher(self._take, max_batch=_MOST_AT_ONCE)
 
     async def record(
         self, reply: Reply, channel: str, address: str, classify: Classify, delivery_id: str = ""
@@ -79,110 +70,73 @@ class ReplyStore:
         ``delivery_id`` names the message that is answered, where that is known: its address counts, for its tenant.
 
         A reply that was recorded before is answered as not ``new`` and changes nothing. When this returns, no message
-        that a stop forbids starts any more.
+        that a stop forbids starts any more. Raises Unavailable, InvalidData.
         """
-        now, reply = self._clock(), _storable(reply)
+        source = ReplySource(_storable(reply), channel, address, delivery_id)
+        [taken] = await self._taking.submit([(source, classify)])
+        if taken.error is not None:
+            raise taken.error
+        await self._stop(source, classify, taken)
+        return [each.recorded for each in taken.effects]
 
-        def read(connection: Connection) -> tuple[set[AddressKey], list[_Sender]]:
-            keys = _address_of(connection, delivery_id) if delivery_id else self._keys(connection, channel, address)
-            return keys, _senders(connection, keys, delivery_id)
+    async def _take(self, arrived: Sequence[tuple[ReplySource, Classify]]) -> list[_Taken]:
+        """Find the senders of replies, understand what each says, and record it."""
+        sources = [source for source, _ in arrived]
+        found = await self._database.read(lambda connection: find_senders(connection, sources, self._digest))
+        understood = [
+            [
+                UnderstoodReply(source.reply, source.channel, each, classify(source.reply.text, each.borrower))
+                for each in senders.senders
+            ]
+            for (source, classify), senders in zip(arrived, found, strict=True)
+        ]
+        results: dict[int, RecordedEffect | Exception] = {}
+        for group in one_at_a_time([each for some in understood for each in some]):
+            results.update(zip(map(id, group), await self._record(group), strict=True))
+        return [
+            _outcome(senders, some, [results[id(each)] for each in some])
+            for senders, some in zip(found, understood, strict=True)
+        ]
 
-        keys, senders = await self._database.read(read)
-        # A transaction for each borrower: two borrowers' rows in one would be locked out of order. One that fails is
-        # made up for when the provider brings the reply again.
-        taken, forbidding = [], set()
-        for sender in senders:
-            said = classify(reply.text, sender.borrower)
-            work = partial(self._record, sender=sender, reply=reply, channel=channel, said=said, now=now)
-            taken.append(await self._database.write(work))
-            if said.stops:
-                forbidding.add((sender.tenant, sender.borrower.id))
-        stops = [each.new and Intent.STOP in each.intents for each in taken]
-        stopped = {sender.key(channel) for sender, stop in zip(senders, stops, strict=True) if stop}
+    async def _record(self, group: Sequence[UnderstoodReply]) -> Sequence[RecordedEffect | Exception]:
+        """Record a group in one transaction; an error for each of those that could not be recorded.
+
+        One that can't be stored does not keep the others from it. What failed is made up for when the provider brings
+        the reply again.
+        """
+        try:
+            return await self._database.write(lambda connection: record(connection, self._rules, group, self._clock()))
+        except Unavailable as error:
+            return [error] * len(group)
+        except InvalidData as error:
+            if len(group) == 1:
+                return [error]
+        middle = len(group) // 2
+        return [*await self._record(group[:middle]), *await self._record(group[middle:])]
+
+    async def _stop(self, source: ReplySource, classify: Classify, taken: _Taken) -> None:
+        """Have a stop that was recorded hold for everybody at the address, and wait for what is in flight."""
+        now, channel, keys = self._clock(), source.channel, taken.found.keys
+        pairs = list(zip(taken.understood, taken.effects, strict=True))
+        stopped = {each.key for each, one in pairs if one.recorded.new and Intent.STOP in each.said.intents}
         # Of tenants to whom nobody is known there yet: the same sender may write to that address for them.
-        others = keys - {sender.key(channel) for sender in senders}
-        intents = classify(reply.text, _NOBODY).intents if others else ()
+        others = keys - {each.key(channel) for each in taken.found.senders}
+        intents = classify(source.reply.text, _NOBODY).intents if others else ()
         if not {Intent.STOP, Intent.START}.isdisjoint(intents):
             await self._database.write(lambda connection: _tell_addresses(connection, sorted(others), intents, now))
             stopped |= others if Intent.STOP in intents else set()
-        people = [(each.tenant, each.borrower.id) for each in taken]
+        people = [each.sender.person for each in taken.understood]
         await change_borrowers_at(self._database, self._rules, stopped, REPLY, self._clock, changed=people)
-        for each in taken:
-            if each.new and (each.tenant, each.borrower.id) in forbidding:
-                await wait_for_in_flight(self._database, of_borrower(each.tenant, each.borrower.id), self._clock)
-        return taken
-
-    def _keys(self, connection: Connection, channel: str, address: str) -> set[AddressKey]:
-        """The address as every tenant knows it: they share the providers, and so the senders that are answered."""
-        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
-        return {(tenant, channel, self._digest(tenant, channel, address)) for tenant in tenants}
-
-    def _record(
-        self,
-        connection: Connection,
-        sender: _Sender,
-        reply: Reply,
-        channel: str,
-        said: Understanding,
-        now: datetime,
-    ) -> RecordedReply:
-        taken = RecordedReply(sender.tenant, sender.borrower, sender.delivery_id, said.intents, urgency=said.urgency)
-        key = (sender.tenant, sender.borrower.id)
-        of_case = (*key, sender.case_id)
-        known_as = conversation_of(connection, of_case)
-        row = {**_row(sender, reply, channel, said, now), "conversation_id": known_as or new_id("cnv", now)}
-        if connection.execute(insert_new(connection, replies).returning(replies.c.id), [row]).first() is None:
-            return taken
-        if not known_as and not open_conversation(connection, of_case, row, said, now):
-            row["conversation_id"] = known_as = conversation_of(connection, of_case)
-            connection.execute(update(replies).where(replies.c.id == row["id"]).values(conversation_id=known_as))
-        wrong = Intent.WRONG_PARTY in said.intents
-        known: dict[str, Any] = {"suppressed": "wrong_party", "suppressed_at": now} if wrong else {"confirmed_at": now}
-        know_address(connection, sender.key(channel), **known)
-        _tell_addresses(connection, [sender.key(channel)], said.intents, now)
-        what = ChangeRecord("replied", REPLY, said.intent, _detail(row, sender, said))
-        change = _Change(said, (channel, sender.digest), str(row["id"]), now, digests_of(connection))
-        stop = FollowUp(sender.delivery_id, lambda page: _stop_route(page, sender.delivery_id, now))
-        change_borrower(connection, self._rules, key, what, change, now, stop)
-        if known_as:
-            take_up(connection, known_as, row, said, now)
-        return replace(taken, new=True, stopped=change.stopped)
+        for each, one in pairs:
+            if one.waits:
+                await wait_for_in_flight(self._database, of_borrower(*each.sender.person), self._clock)
 
 
-def _row(sender: _Sender, reply: Reply, channel: str, said: Understanding, now: datetime) -> dict[str, Any]:
-    identity = (reply.provider, reply.provider_message_id, sender.tenant, sender.borrower.id)
-    return {
-        "id": new_id("rep", now),
-        "digest": hashlib.sha256("\x1f".join(identity).encode()).hexdigest(),
-        "tenant": sender.tenant,
-        "borrower_id": sender.borrower.id,
-        "delivery_id": sender.delivery_id,
-        "channel": channel,
-        "provider": reply.provider,
-        "provider_message_id": reply.provider_message_id,
-        "intent": said.intent,
-        "intents": ",".join(said.intents),
-        "urgency": said.urgency,
-        "review_by": now + said.review_within if said.urgency else None,
-        "understood_by": said.version,
-        "text": reply.text,
-        "received_at": now,
-    }
-
-
-def _detail(row: dict[str, Any], sender: _Sender, said: Understanding) -> dict[str, Any]:
-    return {
-        "reply_id": row["id"],
-        "conversation_id": row["conversation_id"],
-        "channel": row["channel"],
-        "address_digest": sender.digest,
-        "intent": said.intent,
-        "intents": list(said.intents),
-        "holds": list(said.holds),
-        "urgency": said.urgency.name.lower(),
-        "rules": list(said.rules),
-        "understood_by": said.version,
-    }
+def _outcome(
+    found: FoundSenders, understood: Sequence[UnderstoodReply], results: Sequence[RecordedEffect | Exception]
+) -> _Taken:
+    error = next((each for each in results if isinstance(each, Exception)), None)
+    return _Taken(found, understood, [each for each in results if isinstance(each, RecordedEffect)], error)
 
 
 def _tell_addresses(
@@ -194,13 +148,6 @@ def _tell_addresses(
             opt_out_address(connection, key, REPLY, now)
         elif Intent.START in intents:
             opt_in_address(connection, key, now)
-
-
-def _address_of(connection: Connection, delivery_id: str) -> set[AddressKey]:
-    query = select(deliveries.c.tenant, deliveries.c.channel, deliveries.c.address_digest)
-    rows = connection.execute(query.where(deliveries.c.id == delivery_id))
-    current = digests_of(connection).current
-    return {(row.tenant, row.channel, current(row.address_digest)) for row in rows}
 
 
 def _storable(reply: Reply) -> Reply:
@@ -217,80 +164,3 @@ def _storable(reply: Reply) -> Reply:
 
 def _plain(text: str) -> str:
     return text.replace("\0", " ").encode(errors="replace").decode()
-
-
-def _senders(connection: Connection, keys: Iterable[AddressKey], answered: str) -> list[_Sender]:
-    """The borrowers who were written to at this address, by any tenant and channel; each with the latest message.
-
-    ``answered`` is the delivery that the reply names, "" for none: its own borrower answers about its case.
-    """
-    digests = digests_of(connection)
-    names = [digest for _, digest in digests.named(keys)]
-    rows = connection.execute(
-        select(deliveries.c.id.label("delivery_id"), deliveries.c.address_digest, *WHOLE_NOTIFICATION)
-        .join(notifications, notifications.c.id == deliveries.c.notification_id)
-        .where(deliveries.c.address_digest.in_(names))
-        .order_by(deliveries.c.id)
-    )
-    latest: dict[tuple[str, str], Any] = {}
-    for row in rows:
-        key = (row.tenant, row.borrower_id)
-        if key not in latest or latest[key].delivery_id != answered:
-            latest[key] = row
-    found = [(row, notification_from(row)) for row in latest.values()]
-    return [
-        _Sender(row.tenant, one.borrower, row.delivery_id, digests.current(row.address_digest), one.case.id)
-        for row, one in found
-    ]
-
-
-class _Change:
-    """The change of the borrower's row. Without another change the version increments: the address was confirmed."""
-
-    def __init__(
-        self, said: Understanding, at: tuple[str, str], reply_id: str, now: datetime, digests: DigestVersions
-    ) -> None:
-        """``at`` is the channel and the digest of the address."""
-        self._said = said
-        self._at = at
-        self._digests = digests
-        self._reply_id = reply_id
-        self._now = now
-        self.stopped = False  # whether it added an opt-out
-
-    def __call__(self, row: Any) -> dict[str, Any]:
-        known = self._digests.opt_outs(opt_outs_from(row.opt_outs))
-        changes: dict[str, Any] = {}
-        if not {Intent.STOP, Intent.MAYBE_STOP}.isdisjoint(self._said.intents):
-            added = self._opt_out(known)
-            self.stopped = bool(added)
-            changes["opt_outs"] = encode([*known, *added])
-        elif Intent.START in self._said.intents:
-            changes["opt_outs"] = encode([each for each in known if not (each.of(*self._at) and each.own_words)])
-        held = holds_from(row.holds)
-        standing = {each.kind for each in held if each.case_id is None and each.end is None}
-        if new := [Hold(kind, self._now) for kind in self._said.holds if kind not in standing]:
-            changes["holds"] = encode([*held, *new])
-        return changes
-
-    def _opt_out(self, known: Sequence[Stored]) -> list[Stored]:
-        """The opt-out to be added: none where one stands already that says as much."""
-        provisional = Intent.STOP not in self._said.intents
-        standing = [each for each in known if each.of(*self._at)]
-        if any(provisional or not each.opt_out.provisional for each in standing):
-            return []
-        opt_out = OptOut(self._now, *self._at, provisional=provisional)
-        return [Stored(new_id("oo", self._now), opt_out, REPLY, self._reply_id)]
-
-
-def _stop_route(page: UnitOfWork, delivery_id: str, now: datetime) -> None:
-    """A borrower who answers has been reached: no further channel of the same reminder."""
-    if delivery_id not in page.deliveries:
-        return  # retention removed it meanwhile
-    owner = page.owner(delivery_id)
-    page.stop_route(owner, EndReason.REPLIED, "replied", now, REPLY)
-    for delivery in sorted(owner.route.deliveries.values(), key=lambda each: each.step):
-        if delivery.state in PENDING_STATES and delivery.step > 0:
-            page.apply(
-                Transition(delivery.id, "cancelled", now, to=State.CANCELLED, reason=EndReason.REPLIED, actor=REPLY)
-            )

@@ -13,9 +13,14 @@ from pathlib import Path
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Understanding
+from gateway.replies.rule_files import load_safety
 from gateway.replies.rules import ReplyLexicon, language_of, load_words
-from gateway.replies.safety import SafetyHit, SafetyRules, load_safety
+from gateway.replies.safety import SafetyHit, SafetyRules
 from gateway.replies.weights import Weights, load_weights
+
+_STOPPING = frozenset({Intent.STOP, Intent.MAYBE_STOP})
+# What is only said, never asked: a question about it is a person's.
+_STATEMENTS = frozenset({Intent.PAID, Intent.PROMISE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class ReplyInterpreter:
 
     def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:
         """What ``text`` says, of a borrower under ``packs``. ``keyword`` is what the provider took it for."""
-        word = keyword or self.lexicon.classify(text, tuple(packs))
+        word = keyword or self._keyword(text, tuple(packs))
         hits, mentions = self.safety.hits(text)
         serious = {each.rule.intent for each in hits} | ({word} & set(SAFETY))
         if serious:
@@ -42,9 +47,21 @@ class ReplyInterpreter:
         if not words.strip("| "):
             return self._follow(Intent.OTHER, ())  # marks and emoji alone: a thumb may be a yes, or anything
         if plain := self.safety.plain(text):
-            return self._follow(plain.intent, (plain.id,))
+            unsure = self.weights.says_otherwise(words, plain.intent)
+            return self._follow(Intent.OTHER if unsure else plain.intent, (plain.id,))
         intent, confidence = self.weights.classify(words)
+        if (intent in _STATEMENTS and self.safety.asks(text)) or self.safety.doubts(intent, text):
+            intent = Intent.OTHER
         return self._follow(intent, (), confidence)
+
+    def _keyword(self, text: str, packs: Sequence[str]) -> Intent:
+        """What the keywords say of ``text``; a stop that is found only as abbreviated or misspelt is a possible one."""
+        word = self.lexicon.classify(text, packs)
+        if word is Intent.OTHER and not _STOPPING.isdisjoint(
+            self.lexicon.classify(each, packs) for each in self.safety.readings(text)
+        ):
+            return Intent.MAYBE_STOP
+        return word
 
     @property
     def version(self) -> str:

@@ -63,6 +63,11 @@ class Weights(msgspec.Struct, frozen=True):
         sure = confidence >= self.threshold and known >= self.known
         return (Intent(intent) if sure else Intent.OTHER), confidence
 
+    def says_otherwise(self, words: str, intent: Intent) -> bool:
+        """Whether the classifier is sure that a text says something else, be it nothing that it knows."""
+        likeliest, confidence, _ = self.scores(features_of(words))
+        return likeliest != intent and confidence >= self.threshold
+
     def scores(self, features: Sequence[str]) -> tuple[str, float, float]:
         """The likeliest intent, its probability, and the share of the pieces that training has seen."""
         sums = [0.0] * len(self.intents)

@@ -42,9 +42,8 @@ def _facts(sql: Dialect) -> str:
         f"FROM borrowers WHERE {sql.matching(('tenant', 'id'), 'keys')}",
     )
     columns = "tenant, borrower_id, contacted_at, channel, case_id, address_digest, notification_id"
-    contacts = sql.document(
-        columns, sql.of_each(columns, "deliveries", ("tenant", "borrower_id"), "keys", "contacted_at", "since")
-    )
+    since = f"contacted_at > {sql.value('since')}"
+    contacts = sql.document(columns, sql.of_each(columns, "deliveries", ("tenant", "borrower_id"), "keys", since))
     closed = sql.document(
         "tenant, id",
         f"FROM cases WHERE {sql.matching(('tenant', 'id'), 'case_keys')} AND closed_at IS NOT NULL",

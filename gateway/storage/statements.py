@@ -52,9 +52,9 @@ class Dialect:
     def among(self, column: str, name: str) -> str:
         """A condition: the column is one of a list of texts."""
         if self.sqlite:
-            return f"{column} IN (SELECT value FROM json_each(:{name}))"
+            return self.one_of(column, f"SELECT value FROM json_each(:{name})")
         # As an array, it is an index condition whatever the planner estimates of its length.
-        return f"{column} = ANY(ARRAY(SELECT json_array_elements_text(%({name})s::json)))"
+        return self.one_of(column, f"SELECT json_array_elements_text(%({name})s::json)")
 
     def matching(self, columns: Sequence[str], name: str) -> str:
         """A condition: these columns, which have an index, are one of a list of tuples of texts."""
@@ -76,16 +76,19 @@ class Dialect:
         parts = ", ".join(f"value->>{at}" for at in range(size))
         return f"SELECT {parts} FROM json_array_elements(%({name})s::json)"
 
-    def of_each(self, columns: str, table: str, key: Sequence[str], name: str, compared: str, since: str) -> str:
-        """The FROM clause for ``document``: for each of a list of keys, the table's rows whose column ``compared`` is
-        after ``since``, by the index of the key's columns.
+    def one_of(self, column: str, select: str) -> str:
+        """A condition: the column, which has an index, is one of the values of a subquery."""
+        return f"{column} IN ({select})" if self.sqlite else f"{column} = ANY(ARRAY({select}))"
+
+    def of_each(self, columns: str, table: str, key: Sequence[str], name: str, condition: str) -> str:
+        """The FROM clause for ``columns``: for each of a list of keys, the table's rows that meet the condition, by the
+        index of the key's columns.
         """
-        after = f"{compared} > {self.value(since)}"
         if self.sqlite:
-            return f"FROM {table} WHERE {self.matching(key, name)} AND {after}"
+            return f"FROM {table} WHERE {self.matching(key, name)} AND {condition}"
         mine = " AND ".join(f"{column} = given.value->>{at}" for at, column in enumerate(key))
         # Ordered like the index: without statistics, a planner takes any other plan for as good.
-        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {after} ORDER BY {', '.join(key)}"
+        rows = f"SELECT {columns} FROM {table} WHERE {mine} AND {condition} ORDER BY {', '.join(key)}"
         return f"FROM json_array_elements(%({name})s::json) AS given CROSS JOIN LATERAL ({rows}) AS found"
 
     def document(self, columns: str, rest: str) -> str:

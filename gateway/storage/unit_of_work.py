@@ -120,14 +120,18 @@ class UnitOfWork:
         rows: Sequence[Rows],
         rules: RouteRules,
         known: Mapping[str, Notification],
+        chain: Chain | None = None,
         *,
         lock: bool = True,
     ) -> None:
-        """``rows`` are the answers to ``statements``; ``known`` are the notifications that the caller has already."""
+        """``rows`` are the answers to ``statements``; ``known`` are the notifications that the caller has already.
+
+        ``chain`` has other subjects' events, which are written before those of the notifications.
+        """
         self._lock = lock
         self._connection = connection
         self._rules = rules
-        self._chain = Chain()
+        self._chain = chain if chain is not None else Chain()
         self._new: list[str] = []
         self._changed: set[str] = set()
         self._touched: set[str] = set()
@@ -151,9 +155,12 @@ class UnitOfWork:
         return [owners.of(connection, ids=ids), reads.steps.of(connection, ids=ids)]
 
     @classmethod
-    def of_deliveries(cls, connection: Connection, delivery_ids: Iterable[str], rules: RouteRules) -> UnitOfWork:
+    def of_deliveries(
+        cls, connection: Connection, delivery_ids: Iterable[str], rules: RouteRules, chain: Chain | None = None
+    ) -> UnitOfWork:
         """The unit of work on all notifications that own these deliveries."""
-        return cls(connection, execute_pipelined(connection, cls.statements(connection, delivery_ids)), rules, {})
+        rows = execute_pipelined(connection, cls.statements(connection, delivery_ids))
+        return cls(connection, rows, rules, {}, chain)
 
     @classmethod
     def of_notifications(cls, connection: Connection, notification_ids: Iterable[str], rules: RouteRules) -> UnitOfWork:

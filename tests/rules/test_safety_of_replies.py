@@ -8,7 +8,8 @@ import pytest
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
-from gateway.replies.safety import SafetyRules, load_safety
+from gateway.replies.rule_files import load_safety
+from gateway.replies.safety import SafetyRules
 from tests.support.replies import INTERPRETER, POLICIES
 
 PACKS = ("default", "cn")
@@ -145,7 +146,7 @@ def test_every_rule_has_a_reason_and_a_source() -> None:
     """Counsel reads each of them; "our choice" is a source, nothing is not."""
     rules = [rule for language in INTERPRETER.safety.languages.values() for rule in language.rules]
     assert all(rule.reason and rule.source for rule in rules)
-    assert set(SAFETY) - {rule.intent for rule in rules} == {Intent.STOP, Intent.MAYBE_STOP}  # replies.toml has those
+    assert set(SAFETY) - {rule.intent for rule in rules} == {Intent.STOP}  # replies.toml has those words
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "zh-CN", "zh-TW", "fr-FR"])
@@ -171,11 +172,43 @@ def test_acknowledgements_say_that_they_are_automatic_and_nothing_of_a_debt(loca
         ("你send錯咗", Intent.WRONG_PARTY),  # two scripts in one phrase
         ("被警方带走了", Intent.DETAINED),
         ("他已经搬走了", Intent.WRONG_PARTY),
+        ("wrng number", Intent.WRONG_PARTY),  # without its vowels
+        ("i lost my jbo", Intent.HARDSHIP),  # three letters, two of them swapped
+        ("this is harrasment", Intent.COMPLAINT),  # doubled where it isn't
+        ("incarserated", Intent.DETAINED),  # a slip in the beginning of a word with any ending
+        ("i wanna d1e", Intent.DANGER),
+        ("hes doin time", Intent.DETAINED),
+        ("sum1 nicked my details", Intent.FRAUD),  # an abbreviation
+        ("dnt contact me again", Intent.MAYBE_STOP),  # a keyword, abbreviated: a person decides
+        ("想4", Intent.DANGER),  # by the sound
+        ("zisha", Intent.DANGER),
+        ("还布起", Intent.HARDSHIP),
+        ("佢仲喺入面坐監", Intent.DETAINED),  # Cantonese, by the rules of written Chinese
+        ("not him mate", Intent.WRONG_PARTY),
+        ("he got 18 months", Intent.DETAINED),
     ],
 )
 def test_how_words_are_read(text: str, intent: Intent) -> None:
-    """Negation, misspelling, digits for letters and mixed scripts, by the way that rules are matched."""
+    """Negation, misspelling, abbreviations, sounds and mixed scripts, by the way that rules are matched."""
     assert intent in INTERPRETER.understand(text, PACKS).intents
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "我想4月还",
+        "我要还4千",
+        "分4期可以吗",
+        "balance plz",
+        "紫砂壶多少钱",
+        "好久不见",
+        "我现在还款",
+        "the website went down",
+    ],
+)
+def test_what_only_looks_or_sounds_so_is_harmless(text: str) -> None:
+    """A number of something stands for no sound, and a known abbreviation is no misspelling."""
+    assert set(SAFETY).isdisjoint(INTERPRETER.understand(text, PACKS).intents)
 
 
 def test_a_negation_inside_of_a_phrase_counts() -> None:
@@ -198,6 +231,10 @@ def test_a_negation_inside_of_a_phrase_counts() -> None:
         ("每個月還一千得唔得", Intent.PLAN),
         # What is asked, to come, partial, negated, or of something else.
         ("have I paid this month?", Intent.OTHER),
+        ("已经还了吗", Intent.OTHER),
+        ("did i pay it already", Intent.OTHER),
+        ("i paid for lunch", Intent.OTHER),
+        ("书已经还了", Intent.OTHER),
         ("once I am paid I will pay you", Intent.OTHER),
         ("I paid half of it", Intent.OTHER),
         ("I paid my rent", Intent.OTHER),
