@@ -27,8 +27,8 @@ from gateway.api.http.parts import check_complete
 from gateway.app.embedded import valkey
 from gateway.queue.connection import connect
 from gateway.replies.understanding import ReplyInterpreter, load_interpreter
-from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.production import free_port
 from tests.support.replies import INTERPRETER, POLICIES

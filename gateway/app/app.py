@@ -27,9 +27,9 @@ from gateway.observability.readiness import Probe
 from gateway.operations.dead_letters import DeadLetters
 from gateway.operations.reviews import Reviews
 from gateway.storage.database import Database
-from gateway.storage.digest_key import has_digest_keys
-from gateway.storage.migrate import REVISION, pending_migration, pending_migration_at
 from gateway.storage.statements import StatementTemplate
+from gateway.storage.upgrade.digest_key import has_digest_keys
+from gateway.storage.upgrade.migrate import REVISION, pending_migration, pending_migration_at
 from gateway.templates import Catalog
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.guard import Guard

@@ -24,8 +24,8 @@ from gateway.identity.keys import Keys
 from gateway.identity.users import Users
 from gateway.storage.clock import LedgerClock
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
 from gateway.storage.reads import Reads
+from gateway.storage.upgrade.migrate import migrate
 
 
 @dataclass(slots=True)

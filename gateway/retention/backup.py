@@ -23,8 +23,8 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.engine import URL
 
 from gateway.core.codec import instant
-from gateway.storage.migrate import current
 from gateway.storage.schema import metadata
+from gateway.storage.upgrade.migrate import current
 
 _MANIFEST = "manifest.json"
 _FORM = 1

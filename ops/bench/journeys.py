@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
 from gateway.storage.tables.columns import microseconds
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.journey_cases import DAY, START
 from tests.support.journey_path import JourneyBench
 from tests.support.many_journeys import copy_journeys

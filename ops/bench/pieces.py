@@ -29,8 +29,8 @@ from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
-from gateway.storage.migrate import migrate
 from gateway.storage.store import Store
+from gateway.storage.upgrade.migrate import migrate
 from gateway.templates import Catalog, Lender
 
 Item = TypeVar("Item")

@@ -34,7 +34,7 @@ from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway
 from gateway.replies.corpus import read_corpus
 from gateway.replies.understanding import load_interpreter
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.api_gateway import open_api_gateway, request
 from tests.support.ledgers import NOW, begun, empty_sqlite
 from tests.support.postgresql import PostgresServer

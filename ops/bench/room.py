@@ -26,7 +26,7 @@ from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.postgresql import PostgresServer, programs
 from tests.support.reminder_life import reminder_life
 

@@ -25,8 +25,8 @@ from gateway.app.embedded import valkey
 from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
 from gateway.storage.schema import metadata
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.postgresql import PostgresServer
 
 SECRET = "a-secret-for-benchmarks-only-0123456789"

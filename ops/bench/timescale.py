@@ -42,7 +42,7 @@ from gateway.journeys.simulation.assumptions import Assumptions, read_assumption
 from gateway.journeys.simulation.portfolio import latest_instant
 from gateway.journeys.simulation.run import Simulation, SimulationSetup, simulate
 from gateway.observability import logs
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from gateway.templates.folder import Folder
 from tests.support.api_gateway import PROVIDERS
 from tests.support.journey_comparison import Comparison, compare, unequal

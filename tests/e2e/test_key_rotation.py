@@ -16,8 +16,8 @@ from sqlalchemy import create_engine
 
 from gateway.core.security.signing import Signer
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
-from gateway.storage.redigest import DigestsByVersion, Redigest
+from gateway.storage.upgrade.migrate import migrate
+from gateway.storage.upgrade.redigest import DigestsByVersion, Redigest
 from tests.support.postgresql import new_database
 from tests.support.production import SECRET, Process, Production, answers, production, request
 from tests.support.waiting import eventually

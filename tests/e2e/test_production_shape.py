@@ -16,7 +16,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from sqlalchemy import create_engine, text
 
-from gateway.storage.migrate import head, migrate, pending_migration
+from gateway.storage.upgrade.migrate import head, migrate, pending_migration
 from tests.support.postgresql import new_database
 from tests.support.production import Process, Production, answers, production, request
 from tests.support.waiting import eventually

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import create_engine
 
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.postgresql import new_database
 from tests.support.production import Production, production, request
 from tests.support.waiting import clear_of_midnight

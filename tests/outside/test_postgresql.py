@@ -15,7 +15,7 @@ from channels.email.sink import SmtpSink
 from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.fake_servers import clock
 from tests.support.ledgers import begun
 from tests.support.postgresql import PostgresServer, oldest_server

@@ -16,8 +16,8 @@ from gateway.borrowers.addresses import know_address, opt_in_address, opt_out_ad
 from gateway.core.security.digests import DigestVersions
 from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, ask_opted_out, facts_from
-from gateway.storage.redigest import Redigest
 from gateway.storage.statements import execute_pipelined
+from gateway.storage.upgrade.redigest import Redigest
 from tests.support.ledgers import NOW, empty_sqlite
 
 KEYS = [f"digest-key-of-a-test-000{n}".encode() for n in range(3)]

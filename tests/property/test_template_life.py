@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.cli.ledger import evidence
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from gateway.templates.repository import live_version
 from gateway.templates.versions.published_store import PublishedVersions
 from gateway.templates.versions.refusals import TemplateRefusal

@@ -31,9 +31,9 @@ from gateway.journeys.cases.store import CaseStore
 from gateway.stages.route_rules import route_rules
 from gateway.storage.database import Database
 from gateway.storage.deferral_spreader import DeferralSpreader
-from gateway.storage.migrate import migrate
 from gateway.storage.store import Store
 from gateway.storage.tables.templates import template_versions
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.channel_profiles import PROFILES
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)

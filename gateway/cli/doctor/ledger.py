@@ -21,11 +21,11 @@ from gateway.core.clock import Clock
 from gateway.core.states import TemplateState
 from gateway.operations.processes import GONE_AFTER
 from gateway.storage.database import CONNECTIONS_PER_PROCESS, is_pooled, postgresql_engine
-from gateway.storage.migrate import pending_migration_on
 from gateway.storage.tables.identity import api_keys, users
 from gateway.storage.tables.operations import processes
 from gateway.storage.tables.templates import provider_templates, template_editions
 from gateway.storage.tables.webhooks import webhook_endpoints
+from gateway.storage.upgrade.migrate import pending_migration_on
 
 _OLDEST = 140000  # 14: the oldest that PostgreSQL's community maintains at the end of 2026 (postgresql.org/support)
 _EXPIRES_SOON = timedelta(days=14)  # our choice: long enough for a change at a lender's case system

@@ -149,7 +149,7 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataD
 def migrate_ledger(data_dir: DataDir = None) -> None:
     """Migrate the ledger to the schema of this version. Safe to repeat."""
     from gateway.app.storage import open_ledger
-    from gateway.storage.migrate import current, migrate, retire
+    from gateway.storage.upgrade.migrate import current, migrate, retire
 
     async def work(stop: asyncio.Event) -> tuple[tuple[str, str], tuple[str, ...]]:
         async with open_ledger(ledger_settings(data_dir)) as ledger:

@@ -167,7 +167,7 @@ def restore(
     from gateway.operations.quarantine import Quarantine, QuarantineResult
     from gateway.retention.backup import BackupFailed, read_manifest
     from gateway.retention.backup import restore as restore_backup
-    from gateway.storage.migrate import migrate
+    from gateway.storage.upgrade.migrate import migrate
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> tuple[QuarantineResult, evidence.Findings, str]:
         try:
@@ -255,8 +255,8 @@ def redigest(
     While the gateway runs; may be stopped and begun again. An earlier digest key that has leaked is harmless once
     nothing is left; a later one than the one that writes may then be taken out of the secret.
     """
-    from gateway.storage.digest_key import forget_later_keys, has_digest_keys
-    from gateway.storage.redigest import DigestsByVersion, Redigest
+    from gateway.storage.upgrade.digest_key import forget_later_keys, has_digest_keys
+    from gateway.storage.upgrade.redigest import DigestsByVersion, Redigest
 
     async def work(ledger: LedgerParts, stop: asyncio.Event) -> DigestsByVersion:
         signer, redigests = ledger.signer, Redigest(ledger.database)

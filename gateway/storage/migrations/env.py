@@ -1,4 +1,4 @@
-"""Alembic's environment: the connection is handed in by gateway.storage.migrate, never read from a file."""
+"""Alembic's environment: the connection is handed in by gateway.storage.upgrade.migrate, never read from a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, event
 
-from gateway.storage.online_migration import LOCK_SECONDS
 from gateway.storage.schema import metadata
+from gateway.storage.upgrade.online_migration import LOCK_SECONDS
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "postgresql":

@@ -1,4 +1,4 @@
-"""${message}. Online: … (gateway/storage/online_migration.py has the rules, and how indexes are added)."""
+"""${message}. Online: … (gateway/storage/upgrade/online_migration.py has the rules, and how indexes are added)."""
 
 from __future__ import annotations
 

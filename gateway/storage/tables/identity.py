@@ -29,7 +29,7 @@ api_keys = Table(
 )
 
 
-# By which keys the digests of this ledger were made, by version (gateway/storage/digest_key.py).
+# By which keys the digests of this ledger were made, by version (gateway/storage/upgrade/digest_key.py).
 digest_key = Table(
     "digest_key",
     metadata,

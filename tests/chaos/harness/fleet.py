@@ -28,7 +28,7 @@ from gateway.app.embedded import valkey
 from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.chaos.harness import process as fleet_process
 from tests.chaos.harness.outside import ACCOUNT, Arrival, FaultyMail, FaultySms, FaultyWhatsApp, Whims, provider_entries
 from tests.chaos.harness.proxy import Proxy

@@ -8,7 +8,7 @@ from gateway.cli.ledger import evidence
 from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.operations.activity import Activity
 from gateway.storage.database import Database
-from gateway.storage.digest_key import has_digest_keys
+from gateway.storage.upgrade.digest_key import has_digest_keys
 from tests.support.ledgers import NOW
 
 

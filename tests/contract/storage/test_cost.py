@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.ledger_counts import counts, kept
 from tests.support.ledgers import begun, empty_sqlite
 from tests.support.postgresql import PostgresServer

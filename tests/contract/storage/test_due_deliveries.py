@@ -15,9 +15,9 @@ from channels.base import ProviderReason as Reason
 from gateway.core.deliveries import ReceiptFor
 from gateway.core.notifications import Step
 from gateway.storage.database import Database
-from gateway.storage.migrate import RETIRED, migrate, retire
 from gateway.storage.tables.operations import processes
 from gateway.storage.tables.path import attempts, deliveries, due_deliveries
+from gateway.storage.upgrade.migrate import RETIRED, migrate, retire
 from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
 from tests.support.settling import RECORDER
 

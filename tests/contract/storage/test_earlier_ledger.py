@@ -19,10 +19,10 @@ from sqlalchemy import Engine, text
 from channels.base import Accepted
 from gateway.cli.ledger.evidence import verify
 from gateway.core.states import State
-from gateway.storage import migrate as migrations
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
 from gateway.storage.reads import Filter, Reads
+from gateway.storage.upgrade import migrate as migrations
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.ledgers import NOW, ended, outgoing, store_on
 from tests.support.settling import RECORDER
 

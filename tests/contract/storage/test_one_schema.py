@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, event, make_url, text
 
 from gateway.cli.ledger.evidence import verify
 from gateway.storage.database import Database
-from gateway.storage.migrate import migrate
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.ledgers import begun
 from tests.support.reminder_life import reminder_life
 

@@ -1,4 +1,4 @@
-"""Migrations beside a running gateway: what they may do, and that they give way (storage/online_migration.py)."""
+"""Migrations beside a running gateway: what they may do, and that they give way (storage/upgrade/online_migration.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from gateway.storage.database import Database
-from gateway.storage.migrate import current, head, migrate, pending_migration
+from gateway.storage.upgrade.migrate import current, head, migrate, pending_migration
 
 VERSIONS = sorted((Path(__file__).parents[3] / "gateway/storage/migrations/versions").glob("*.py"))
 # Each of them holds a lock on a table in use for as long as the table is large, or breaks the version before.
@@ -48,7 +48,7 @@ def test_a_migration_only_adds(script: Path) -> None:
     made = {arguments[0] for name, arguments in calls if name == "create_table"}
     assert not FORBIDDEN & {name for name, _ in calls}
     on = {arguments[1] for name, arguments in calls if name == "create_index"}
-    assert on <= made, f"use gateway.storage.online_migration.add_index for {on - made}"
+    assert on <= made, f"use gateway.storage.upgrade.online_migration.add_index for {on - made}"
 
 
 def test_the_files_names_are_the_revisions() -> None:

@@ -14,11 +14,11 @@ from gateway.storage.accept import claim_dedup_keys
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.database import Database
 from gateway.storage.facts import ask_borrowers, ask_facts
-from gateway.storage.migrate import migrate
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
 from gateway.storage.tables.borrowers import cases
 from gateway.storage.tables.path import notifications, receipts
 from gateway.storage.unit_of_work import UnitOfWork
+from gateway.storage.upgrade.migrate import migrate
 from tests.support.ledgers import NOW
 
 _ODD = ['O\'Brien "5 %s"', "逾期 \\ $.a", "", "a%(b)s:c?"]

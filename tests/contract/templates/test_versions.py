@@ -14,8 +14,8 @@ from sqlalchemy import text
 from gateway.cli.ledger import evidence
 from gateway.core.errors import RenderFailed, Unavailable, UnknownTemplate
 from gateway.core.states import TEMPLATE_TRANSITIONS, TemplateState
-from gateway.storage import migrate
 from gateway.storage.database import Database
+from gateway.storage.upgrade import migrate
 from gateway.templates import Catalog
 from gateway.templates.checks.lint import LintFinding
 from gateway.templates.versions.published_store import Key, PublishedVersions, VersionSource

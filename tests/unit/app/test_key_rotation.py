@@ -11,7 +11,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.core.security.signing import Signer
 from gateway.identity.sessions import Sessions
 from gateway.identity.users import Role
-from gateway.storage.redigest import DigestsByVersion, Redigest
+from gateway.storage.upgrade.redigest import DigestsByVersion, Redigest
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.ledgers import NOW
 

@@ -216,7 +216,7 @@ async def test_a_real_postgresql_is_examined(durable_postgresql: str) -> None:
 
 
 def ledger_head() -> str:
-    from gateway.storage.migrate import head
+    from gateway.storage.upgrade.migrate import head
 
     return head()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import add_index
+from gateway.storage.upgrade.online_migration import add_index
 
 revision = "0005"
 down_revision = "0004"

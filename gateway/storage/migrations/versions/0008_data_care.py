@@ -1,6 +1,6 @@
 """Legal holds, what left for the archive, how far contents are erased; events may leave once they are in it.
 
-Online: new tables, and an index (gateway/storage/online_migration.py).
+Online: new tables, and an index (gateway/storage/upgrade/online_migration.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import add_index
+from gateway.storage.upgrade.online_migration import add_index
 
 revision = "0008"
 down_revision = "0007"

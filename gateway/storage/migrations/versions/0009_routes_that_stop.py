@@ -1,6 +1,6 @@
 """Routes that go no further, silence that means arrival, and a smaller index for parked receipts.
 
-Online: see gateway/storage/online_migration.py.
+Online: see gateway/storage/upgrade/online_migration.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import add_index, drop_index
+from gateway.storage.upgrade.online_migration import add_index, drop_index
 
 revision = "0009"
 down_revision = "0008"

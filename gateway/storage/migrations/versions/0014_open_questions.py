@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import add_index
+from gateway.storage.upgrade.online_migration import add_index
 
 revision = "0014"
 down_revision = "0013"

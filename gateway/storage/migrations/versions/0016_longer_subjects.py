@@ -5,7 +5,7 @@ Online: PostgreSQL makes a varchar longer in its catalogue alone. SQLite bounds 
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import widen_text
+from gateway.storage.upgrade.online_migration import widen_text
 
 revision = "0016"
 down_revision = "0015"

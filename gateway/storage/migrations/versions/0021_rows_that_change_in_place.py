@@ -2,7 +2,7 @@
 
 The state moves from the indexes into a column that a trigger sets where the state is one that is looked for; the
 indexes follow in 0022. Online: a table, columns with a constant default, triggers, room on pages that are written from
-now on (gateway/storage/online_migration.py).
+now on (gateway/storage/upgrade/online_migration.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import keep_room
+from gateway.storage.upgrade.online_migration import keep_room
 
 revision = "0021"
 down_revision = "0020"

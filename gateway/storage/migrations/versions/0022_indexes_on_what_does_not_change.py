@@ -7,7 +7,7 @@ longer until they are replaced.
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import add_index, drop_index, fill_in
+from gateway.storage.upgrade.online_migration import add_index, drop_index, fill_in
 
 revision = "0022"
 down_revision = "0021"

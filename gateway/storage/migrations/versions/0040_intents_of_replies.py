@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import add_index, drop_index
+from gateway.storage.upgrade.online_migration import add_index, drop_index
 
 revision = "0040"
 down_revision = "0035"

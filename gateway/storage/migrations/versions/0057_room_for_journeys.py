@@ -7,7 +7,7 @@ times what it takes with ten thousand instead of 1.27. 80 per cent leave room fo
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import keep_room
+from gateway.storage.upgrade.online_migration import keep_room
 
 revision = "0057"
 down_revision = "0056"

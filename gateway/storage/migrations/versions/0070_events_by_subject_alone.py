@@ -6,7 +6,7 @@ Online: indexes are made and dropped while the table is written to.
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import add_index, drop_index
+from gateway.storage.upgrade.online_migration import add_index, drop_index
 
 revision = "0070"
 down_revision = "0060"

@@ -7,7 +7,7 @@ Online: only pages that are new from now on keep the room.
 
 from __future__ import annotations
 
-from gateway.storage.online_migration import keep_room
+from gateway.storage.upgrade.online_migration import keep_room
 
 revision = "0071"
 down_revision = "0070"

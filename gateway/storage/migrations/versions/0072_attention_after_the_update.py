@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from gateway.storage.online_migration import mark_after_update
+from gateway.storage.upgrade.online_migration import mark_after_update
 
 revision = "0072"
 down_revision = "0071"

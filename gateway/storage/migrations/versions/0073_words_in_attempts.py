@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import keep_room
+from gateway.storage.upgrade.online_migration import keep_room
 
 revision = "0073"
 down_revision = "0072"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from gateway.storage.online_migration import keep_room, mark_after_update
+from gateway.storage.upgrade.online_migration import keep_room, mark_after_update
 
 revision = "0074"
 down_revision = "0073"

@@ -2,14 +2,14 @@
 
 Online: deliveries are locked a thousand at a time, and the index is made while attempts are written to. The indexes of
 the deliveries that these replace are dropped when no process of the version before is alive, which looks for what is
-due, and for receipts' deliveries, by them (gateway/storage/migrate.py, ``retire``). Can be repeated.
+due, and for receipts' deliveries, by them (gateway/storage/upgrade/migrate.py, ``retire``). Can be repeated.
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-from gateway.storage.online_migration import add_index, drop_index, in_batches
+from gateway.storage.upgrade.online_migration import add_index, drop_index, in_batches
 
 revision = "0075"
 down_revision = "0074"

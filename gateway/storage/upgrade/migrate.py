@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from gateway.storage.statements import StatementTemplate
 
-_FOLDER = Path(__file__).parent / "migrations"
+_FOLDER = Path(__file__).parents[1] / "migrations"
 _VERSION_TABLE = "alembic_version"
 _REVISION_QUERY = f"SELECT version_num FROM {_VERSION_TABLE}"
 # What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
