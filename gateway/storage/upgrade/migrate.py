@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from gateway.storage.statements import StatementTemplate
 
-_FOLDER = Path(__file__).parents[1] / "migrations"
+FOLDER = Path(__file__).parents[1] / "migrations"
 _VERSION_TABLE = "alembic_version"
 _REVISION_QUERY = f"SELECT version_num FROM {_VERSION_TABLE}"
 # What a database is at that has been migrated: readiness asks it every few seconds, and Alembic's own way is three
@@ -33,7 +33,7 @@ def _revisions() -> tuple[str, ...]:
 
     Alembic would import every file, and its own import is a tenth of the processor time of a start (measured).
     """
-    return tuple(sorted((file.name.split("_")[0] for file in _FOLDER.glob("versions/*.py")), reverse=True))
+    return tuple(sorted((file.name.split("_")[0] for file in FOLDER.glob("versions/*.py")), reverse=True))
 
 
 def head() -> str:
@@ -108,7 +108,7 @@ def _upgrade(engine: Engine) -> tuple[str, str]:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
+    config.set_main_option("script_location", str(FOLDER))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -31,7 +31,7 @@ WRITTEN = Path(__file__).parent / "ledger_0020"
 
 def _write(engine: Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations.FOLDER))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0020")

@@ -1,4 +1,4 @@
-"""Migrations beside a running gateway: what they may do, and that they give way (storage/upgrade/online_migration.py)."""
+"""Migrations beside a running gateway: what they may do, and that they give way (upgrade/online_migration.py)."""
 
 from __future__ import annotations
 

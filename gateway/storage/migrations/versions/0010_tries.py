@@ -1,4 +1,4 @@
-"""Which failed attempts count towards giving up. Online: a column with a default (storage/upgrade/online_migration.py)."""
+"""Which failed attempts count towards giving up. Online: a column with a default (upgrade/online_migration.py)."""
 
 from __future__ import annotations
 
