@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -288,7 +287,7 @@ async def test_the_database_refuses_what_no_verb_does(
 
 def test_the_triggers_know_the_same_moves() -> None:
     """The migration's list and the table in the model are one."""
-    path = Path(migrate.__file__).parent / "migrations" / "versions" / "0005_template_editions.py"
+    path = migrate.FOLDER / "versions" / "0005_template_editions.py"
     known = path.read_text("utf-8").partition("_MOVES = (")[2].partition("\n)")[0]
     words = set(known.replace('"', " ").split())
     assert words == {f"{here}>{there}" for here, moves in TEMPLATE_TRANSITIONS.items() for there in moves}
