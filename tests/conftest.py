@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import hypothesis
@@ -23,12 +23,14 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, create_engine
 
+from gateway import policy
 from gateway.api.http.parts import check_complete
 from gateway.app.embedded import valkey
 from gateway.queue.connection import connect
 from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.storage.schema import metadata
 from gateway.storage.upgrade.migrate import migrate
+from gateway.templates.folder import Folder
 from tests.support.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.production import free_port
 from tests.support.replies import INTERPRETER, POLICIES
@@ -72,16 +74,25 @@ def cheap_password_hashes() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_starts() -> Iterator[None]:
-    """Read the reply rules that ship once, and check once that routes find their parts: half of an application's start.
+    """Read the rules and templates that ship once, and check once that routes find their parts: most of a start.
 
-    Hundreds of tests start one. The first start of each test process does all.
+    Hundreds of tests start an application. The first start of each test process does all.
     """
     checked: set[str] = set()
+    read_folder, read_packs = Folder.read, policy.load_packs
+    shipped_folder, shipped_packs = cache(read_folder), cache(read_packs)
 
     def interpreter(policies: Path, free_help: Callable[[str], str]) -> ReplyInterpreter:
         if policies.resolve() == POLICIES:
             return replace(INTERPRETER, free_help=free_help)
         return load_interpreter(policies, free_help)
+
+    def folder(path: Path) -> Folder:
+        return (shipped_folder if path.resolve() == POLICIES.parent else read_folder)(path)
+
+    def packs(path: Path) -> policy.Packs:
+        # Of its own: what packs have found for a place and a date stays in them.
+        return policy.Packs(shipped_packs(path).by_name) if path.resolve() == POLICIES else read_packs(path)
 
     def check_once(app: FastAPI) -> None:
         if not checked:
@@ -90,6 +101,8 @@ def cheap_starts() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateway.app.templates.load_interpreter", interpreter)
+        patch.setattr("gateway.app.templates.Folder.read", folder)
+        patch.setattr("gateway.policy.load_packs", packs)
         patch.setattr("gateway.api.app.check_complete", check_once)
         yield
 
