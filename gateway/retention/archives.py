@@ -22,6 +22,7 @@ from sqlalchemy import Connection, insert, select
 from gateway.core.codec import instant
 from gateway.core.notifications import new_id
 from gateway.core.security.private_files import open_private, private_directory
+from gateway.storage.among import among
 from gateway.storage.events import link, linked
 from gateway.storage.tables.path import events
 from gateway.storage.tables.retention import archives
@@ -170,7 +171,7 @@ def _broken_chain(subject: Mapping[str, Any]) -> Iterator[str]:
 def events_of(connection: Connection, subjects: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """The events of these subjects, in order, with all that their hashes are made of."""
     found: dict[str, list[dict[str, Any]]] = {subject: [] for subject in subjects}
-    query = select(events).where(events.c.subject.in_(list(subjects))).order_by(events.c.seq)
+    query = select(events).where(among(events.c.subject, subjects)).order_by(events.c.seq)
     for row in linked(connection.execute(query).mappings()):
         found[row["subject"]].append(row)
     return found

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
@@ -25,6 +25,7 @@ from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
 from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
 from gateway.retention.legal_holds import held, held_person
+from gateway.storage.among import among
 from gateway.storage.database import Database
 from gateway.storage.events import borrower_subject
 from gateway.storage.facts import matching
@@ -46,6 +47,7 @@ from gateway.storage.verdicts import references, texts_of
 
 _HEAD = "notifications"  # the table that a record of a notification begins with
 
+T = TypeVar("T")
 Remove = Callable[[Connection, ArchiveBatch], None]
 
 
@@ -96,22 +98,29 @@ class Retention:
     async def _prune_records(
         self, file: ArchiveFile, now: datetime, most: int, stop: asyncio.Event, removed: RemovalCounts
     ) -> None:
-        cutoff, after = now - self._keep.records, ""
-        while not stop.is_set() and removed.records < most:
-            limit = min(BATCH, most - removed.records)
-
-            def read(connection: Connection, after: str = after, limit: int = limit) -> ArchiveBatch:
-                return _batch(connection, _old(connection, cutoff, after, limit))
-
-            batch = await self._database.read(read)
-            if not batch.subjects:
-                return
-            after = batch.subjects[-1]
-            removed.records += await self._archive_and_remove(file, batch, now, removed, _remove)
+        cutoff = now - self._keep.records
+        batch = await self._read_old(cutoff, "", most)
+        while batch.subjects and not stop.is_set():
+            left = most - removed.records - len(batch.subjects)
+            # The next batch is read while this one is written to the disk and removed.
+            gone, following = await asyncio.gather(
+                self._archive_and_remove(file, batch, now, removed, _remove),
+                self._read_old(cutoff, batch.subjects[-1], left),
+                return_exceptions=True,  # so that neither goes on alone
+            )
+            removed.records += _result(gone)
             people = sorted({(row["tenant"], row["borrower_id"]) for each in batch.records for row in each[_HEAD]})
             forgotten = await self._database.read(partial(_idle_borrowers, keys=people, cutoff=cutoff))
             if forgotten.subjects:
                 removed.borrowers += await self._archive_and_remove(file, forgotten, now, removed, _remove_chains)
+            batch = _result(following)
+
+    async def _read_old(self, cutoff: datetime, after: str, most: int) -> ArchiveBatch:
+        """The next batch of old notifications, of at most ``most``."""
+        if most <= 0:
+            return ArchiveBatch((), ())
+        limit = min(BATCH, most)
+        return await self._database.read(lambda each: _batch(each, _old(each, cutoff, after, limit)))
 
     async def _prune_cases(self, file: ArchiveFile, now: datetime, stop: asyncio.Event, removed: RemovalCounts) -> None:
         """Remove cases of which nothing was heard for the period, with their journeys; they are counted as records."""
@@ -145,6 +154,12 @@ class Retention:
         return gone
 
 
+def _result(found: T | BaseException) -> T:
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
 # ── records: a notification with all that belongs to it ─────────────────────────────────────────────────────────────
 
 
@@ -173,12 +188,12 @@ def _old(connection: Connection, cutoff: datetime, after: str, limit: int) -> li
 def _batch(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> ArchiveBatch:
     """These notifications with their deliveries, attempts, words, receipts, feed messages and events."""
     ids = [row["id"] for row in rows]
-    steps = _rows(connection, deliveries, deliveries.c.notification_id.in_(ids))
+    steps = _rows(connection, deliveries, among(deliveries.c.notification_id, ids))
     owner = {step["id"]: step["notification_id"] for step in steps}
     by_table = {
         "deliveries": steps,
         **{
-            table.name: _rows(connection, table, table.c.delivery_id.in_(sorted(owner)))
+            table.name: _rows(connection, table, among(table.c.delivery_id, owner))
             for table in (attempts, messages, receipts, inbox)
         },
     }
@@ -203,10 +218,11 @@ def _rows(connection: Connection, table: Any, condition: Any) -> list[Mapping[st
 
 
 def _unchanged(connection: Connection, batch: ArchiveBatch) -> bool:
-    """Whether every chain still has the head that was read; the rows stay locked until they are removed."""
+    """Whether every chain still has the head that was read, and nothing is on hold since; the rows stay locked."""
     _lock_claims(connection, batch)
     read = {each[_HEAD][0]["id"]: each[_HEAD][0]["event_hash"] for each in batch.records if _HEAD in each}
-    query = select(notifications.c.id, notifications.c.event_hash).where(notifications.c.id.in_(sorted(read)))
+    free = ~held(notifications.c.tenant, notifications.c.borrower_id, notifications.c.case_id)
+    query = select(notifications.c.id, notifications.c.event_hash).where(among(notifications.c.id, read), free)
     now = {row.id: row.event_hash for row in connection.execute(query.order_by(notifications.c.id).with_for_update())}
     people = [each["borrowers"][0] for each in batch.records if "borrowers" in each]
     mine = matching(borrowers.c.tenant, borrowers.c.id, [(row["tenant"], row["id"]) for row in people])
@@ -224,7 +240,7 @@ def _claims(batch: ArchiveBatch) -> Any:
     keys = [(row["tenant"], row["dedup_key"]) for record in batch.records for row in record.get(_HEAD, ())]
     return and_(
         matching(dedup_claims.c.tenant, dedup_claims.c.dedup_key, keys),
-        dedup_claims.c.notification_id.in_(list(batch.subjects)),
+        among(dedup_claims.c.notification_id, batch.subjects),
     )
 
 
@@ -238,13 +254,13 @@ def _remove(connection: Connection, batch: ArchiveBatch) -> None:
     steps = [row for record in batch.records for row in record["deliveries"]]
     ids, delivery_ids = list(batch.subjects), [row["id"] for row in steps]
     for table in (attempts, messages, receipts, inbox):
-        connection.execute(delete(table).where(table.c.delivery_id.in_(delivery_ids)))
-    connection.execute(delete(deliveries).where(deliveries.c.notification_id.in_(ids)))
+        connection.execute(delete(table).where(among(table.c.delivery_id, delivery_ids)))
+    connection.execute(delete(deliveries).where(among(deliveries.c.notification_id, ids)))
     heads = [record["notifications"][0] for record in batch.records]
     connection.execute(delete(dedup_claims).where(_claims(batch)))
     _remove_events(connection, ids)
-    connection.execute(delete(request_bodies).where(request_bodies.c.notification_id.in_(ids)))
-    connection.execute(delete(notifications).where(notifications.c.id.in_(ids)))
+    connection.execute(delete(request_bodies).where(among(request_bodies.c.notification_id, ids)))
+    connection.execute(delete(notifications).where(among(notifications.c.id, ids)))
     _remove_closed_cases(connection, [(row["tenant"], row["case_id"]) for row in heads])
     _remove_addresses(connection, [(row["tenant"], row["address_digest"]) for row in steps])
 
@@ -256,7 +272,7 @@ def _remove_cases(connection: Connection, batch: ArchiveBatch) -> None:
 
 def _remove_events(connection: Connection, subjects: Sequence[str]) -> None:
     connection.execute(insert(leaving), [{"subject": subject} for subject in subjects])
-    connection.execute(delete(events).where(events.c.subject.in_(list(subjects))))
+    connection.execute(delete(events).where(among(events.c.subject, subjects)))
     connection.execute(delete(leaving))
 
 

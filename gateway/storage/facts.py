@@ -14,6 +14,7 @@ from gateway.core.codec import channel_consents_from, chosen_from, holds_from, o
 from gateway.core.facts import AddressFacts, BorrowerFacts, Contact, Facts
 from gateway.core.notifications import Category
 from gateway.core.security.digests import DigestVersions, digests_of
+from gateway.storage.among import among
 from gateway.storage.statements import Dialect, Rows, Statement, StatementTemplate
 from gateway.storage.tables.columns import instant_of
 
@@ -32,7 +33,9 @@ def _grouped(keys: Iterable[Key]) -> dict[str, list[str]]:
 def matching(tenant_column: Any, id_column: Any, keys: Iterable[Key]) -> Any:
     """A condition for (tenant, id) pairs that uses the index of both on SQLite and PostgreSQL."""
     # Of no keys none match: an empty or_() would be no condition at all.
-    return or_(false(), *(and_(tenant_column == tenant, id_column.in_(ids)) for tenant, ids in _grouped(keys).items()))
+    return or_(
+        false(), *(and_(tenant_column == tenant, among(id_column, ids)) for tenant, ids in _grouped(keys).items())
+    )
 
 
 def _facts(sql: Dialect) -> str:

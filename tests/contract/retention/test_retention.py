@@ -24,6 +24,7 @@ from gateway.core.deliveries import Outgoing, ReceiptFor
 from gateway.core.errors import Unavailable
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
+from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.legal_holds import LegalHolds
 from gateway.retention.retention import Retention
@@ -32,7 +33,7 @@ from gateway.storage.database import Database
 from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.tables.borrowers import addresses, borrowers, replies
 from gateway.storage.tables.path import attempts, dedup_claims, deliveries, events, messages, notifications, receipts
-from gateway.storage.tables.retention import archives, leaving
+from gateway.storage.tables.retention import archives, leaving, legal_holds
 from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
 from tests.support.settling import RECORDER
 
@@ -154,6 +155,46 @@ async def test_nothing_on_legal_hold_leaves(database: Database, tmp_path: Path) 
     assert (await retention(database, keep).prune(None, most=100, stop=NEVER)).records == 1
     assert await ids(database) == [case]
     assert [each["borrower_id"] for each in await holds.list(released=True) if each["released_at"]] == ["B-1"]
+
+
+async def test_a_hold_that_comes_while_a_batch_is_archived_keeps_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read before the hold, and is removed after it: so it stays, and another of the borrower with it."""
+    first = await delivered(database, "a", days_ago=1201, borrower="B-1", case="C-1")
+    second = await delivered(database, "b", days_ago=1200, borrower="B-2", case="C-2")
+    hold = {"id": "hld_1", "tenant": "acme", "borrower_id": "B-1", "reason": "lawsuit", "actor": "cli", "since": NOW}
+    append, archived = ArchiveFile.append, []
+
+    def on_the_way(file: ArchiveFile, batch: ArchiveBatch) -> dict[str, Any]:
+        with database.engine.begin() as connection:
+            connection.execute(insert(legal_holds), [hold])
+        archived.append(batch)
+        return append(file, batch)
+
+    monkeypatch.setattr(ArchiveFile, "append", on_the_way)
+    assert (await retention(database).prune(tmp_path, most=100, stop=NEVER)).records == 0
+    assert (len(archived), await ids(database)) == (1, [first, second])
+    monkeypatch.undo()
+    assert (await retention(database).prune(tmp_path, most=100, stop=NEVER)).records == 1
+    assert await ids(database) == [first]
+
+
+@pytest.mark.parametrize(("most", "left"), [(100, 0), (3, 2)])
+async def test_batches_follow_each_other(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, left: int
+) -> None:
+    """The next is read while one is removed: each record leaves once, in order, and no more than is asked for."""
+    monkeypatch.setattr("gateway.retention.retention.BATCH", 2)
+    for number in range(5):
+        await delivered(database, f"k{number}", days_ago=1200 - number, borrower=f"B-{number}", case=f"C-{number}")
+    known = await ids(database)
+    removed = await retention(database).prune(tmp_path, most=most, stop=NEVER)
+    assert (removed.records, await ids(database)) == (5 - left, known[5 - left :])
+    assert (await verify(database, tmp_path)).broken == []
+    with gzip.open(tmp_path / removed.archived, "rt", encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    assert [each["notifications"][0]["id"] for each in records if "notifications" in each] == known[: 5 - left]
 
 
 async def bodies(database: Database) -> list[str]:
