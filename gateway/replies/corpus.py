@@ -1,16 +1,25 @@
-"""Collections of replies with their intents: for training and evaluation."""
+"""Collections of replies with their intents: for training and evaluation.
+
+Besides texts there are patterns, for training alone: ``(a|b|)`` stands for one of its alternatives, and ``{name}`` for
+one of those of a line ``= name: a|b``.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.reasons import Intent
 from gateway.replies.normalisation import Normaliser
+
+_ALTERNATIVES = re.compile(r"\(([^()]*)\)")
+_MORE_WITH_NAMES = 5  # times as many texts of a pattern with a name, which has hundreds of alternatives; our choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +58,47 @@ def read_corpus(folder: Path) -> list[LabelledReply]:
     return found
 
 
+def read_patterns(folder: Path, each: int) -> list[LabelledReply]:
+    """The texts of our patterns, at most ``each`` of a pattern, always the same; not all of them are sentences."""
+    found = []
+    for path in sorted(folder.glob("*.txt")):
+        intent, names = Intent.OTHER, dict[str, str]()
+        for line in filter(None, path.read_text("utf-8").splitlines()):
+            if line.startswith("# "):
+                intent = Intent(line[2:])
+            elif line.startswith("= "):
+                name, _, alternatives = line[2:].partition(": ")
+                names[name] = f"({alternatives})"
+            else:
+                number = each * _MORE_WITH_NAMES if "{" in line else each
+                found += [LabelledReply(text, path.stem, intent) for text in _texts(line.format(**names), number)]
+    return found
+
+
+def _texts(pattern: str, number: int) -> list[str]:
+    """Texts of a pattern by chance, which begins alike for the same pattern."""
+    chance = random.Random(pattern)
+    found: dict[str, None] = {}
+    for _ in range(3 * number):
+        text = pattern
+        while alternatives := _ALTERNATIVES.search(text):
+            chosen = chance.choice(alternatives.group(1).split("|"))
+            text = text[: alternatives.start()] + chosen + text[alternatives.end() :]
+        found[" ".join(text.split())] = None
+        if len(found) >= number:
+            break
+    return list(found)
+
+
 def split(corpus: Iterable[LabelledReply], normalise: Normaliser) -> tuple[list[LabelledReply], list[LabelledReply]]:
     """The half to train on and the half held out, by a digest of the normal form: no wording is in both."""
     halves: tuple[list[LabelledReply], list[LabelledReply]] = ([], [])
     for each in corpus:
-        words = normalise(each.text).replace("|", " ").replace(" ", "")
+        words = wording(each.text, normalise)
         halves[hashlib.sha256(words.encode()).digest()[0] % 2].append(each)
     return halves
+
+
+def wording(text: str, normalise: Normaliser) -> str:
+    """What two texts of the same wording have in common: the normal form without marks and spaces."""
+    return normalise(text).replace("|", " ").replace(" ", "")

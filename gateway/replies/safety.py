@@ -106,21 +106,20 @@ class SafetyRules:
 
     def hits(self, text: str) -> tuple[list[SafetyHit], list[SafetyHit]]:
         """The hits, in the order of their intents, and those that are only mentioned: negated or quoted."""
-        whole = self._readings(self.normalise(text))
-        outside = self._readings(self.normalise.outside_quotes(text))
+        words, unquoted = self.normalise(text), self.normalise.outside_quotes(text)
+        whole = self._readings(words)
+        outside = whole if unquoted == words else self._readings(unquoted)
         found: dict[str, SafetyHit] = {}
         mentioned: dict[str, SafetyHit] = {}
         negations = self.negations
         for language in self.languages.values():
             plain = {each: language.without_idioms(each) for each in {*whole, *outside}}
             for rule in language.rules:
-                for reading in whole:
-                    match = _search(rule, language, reading, plain)
-                    if match is None:
-                        continue
-                    hit = SafetyHit(rule, match)
-                    stated = rule.always or any(_search(rule, language, each, plain, negations) for each in outside)
-                    (found if stated else mentioned).setdefault(rule.id, hit)
+                match = next(filter(None, (_search(rule, language, each, plain) for each in whole)), None)
+                if match is None:
+                    continue
+                stated = rule.always or any(_search(rule, language, each, plain, negations) for each in outside)
+                (found if stated else mentioned)[rule.id] = SafetyHit(rule, match)
         return _ordered(found.values()), _ordered(mentioned.values())
 
     def plain(self, text: str) -> PlainRule | None:

@@ -57,9 +57,10 @@ class ReplyInterpreter:
     def _keyword(self, text: str, packs: Sequence[str]) -> Intent:
         """What the keywords say of ``text``; a stop that is found only as abbreviated or misspelt is a possible one."""
         word = self.lexicon.classify(text, packs)
-        if word is Intent.OTHER and not _STOPPING.isdisjoint(
-            self.lexicon.classify(each, packs) for each in self.safety.readings(text)
-        ):
+        if word is not Intent.OTHER:
+            return word
+        _, *others = self.safety.readings(text)
+        if not _STOPPING.isdisjoint(self.lexicon.classify(each, packs) for each in others):
             return Intent.MAYBE_STOP
         return word
 

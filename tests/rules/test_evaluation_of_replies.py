@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from gateway.core.reasons import Intent
-from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, split
+from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split
 from gateway.replies.evaluation import Proportion, evaluate
 from tests.support.replies import INTERPRETER, POLICIES
 
-CORPUS = read_corpus(Path(__file__).parents[2] / "ops" / "replies" / "corpus")
+ROOT = Path(__file__).parents[2] / "ops" / "replies"
+CORPUS = read_corpus(ROOT / "corpus")
 TRAINING, HELD_OUT = split(CORPUS, INTERPRETER.safety.normalise)
 FOUND = evaluate(HELD_OUT, INTERPRETER, ("default", "cn"))
 
@@ -26,7 +27,7 @@ def test_the_floors_hold_on_the_held_out_half() -> None:
     assert (FOUND.false_hand_over.value or 0) <= 0.10
     assert (FOUND.wrong_answered.value or 0) <= 0.02
     assert (FOUND.out_of_scope_answered.value or 0) <= 0.01
-    assert (FOUND.answered.value or 0) >= 0.15  # it may abstain, and must be of some use
+    assert (FOUND.answered.value or 0) >= 0.7  # it may abstain, and must be of use
 
 
 def test_no_wording_is_in_both_halves_and_each_language_has_enough() -> None:
@@ -37,6 +38,27 @@ def test_no_wording_is_in_both_halves_and_each_language_has_enough() -> None:
     ]
     assert not forms[0] & forms[1]
     assert all(sum(each.language == language for each in CORPUS) >= 400 for language in ("en", "zh-Hans", "zh-Hant"))
+
+
+def test_patterns_give_the_same_texts_each_time(tmp_path: Path) -> None:
+    """Each of the alternatives of a pattern and of a name, at most as many as are wanted, under their intent."""
+    (tmp_path / "en.txt").write_text(
+        "= bill: rent|gas\n# paid\n(i|we|) paid (it|this)\n# other\npaid the {bill}\n", "utf-8"
+    )
+    texts = read_patterns(tmp_path, 4)
+    assert texts == read_patterns(tmp_path, 4)
+    assert {each.text for each in texts if each.intent is Intent.OTHER} == {"paid the rent", "paid the gas"}
+    paid = [each.text for each in texts if each.intent is Intent.PAID]
+    assert len(paid) == 4
+    assert set(paid) <= {f"{who}paid {what}" for who in ("i ", "we ", "") for what in ("it", "this")}
+
+
+def test_every_pattern_is_of_an_intent_that_the_weights_know() -> None:
+    """What is for safety rules is none of theirs; each language has patterns of each intent."""
+    patterns = read_patterns(ROOT / "training", 2)
+    known = set(map(Intent, INTERPRETER.weights.intents))
+    languages = {each.language for each in patterns}
+    assert {(each.language, each.intent) for each in patterns} == {(one, other) for one in languages for other in known}
 
 
 def test_rules_and_weights_are_small() -> None:
