@@ -15,6 +15,9 @@ from gateway.replies.normalisation import CJK
 # How far the parts of a phrase may be apart; our choice.
 _WORDS_APART, _CHARACTERS_APART = 4, 6
 
+# Digits of a number to call (110), which is none as a part of a longer one, such as a one-time code; our choice.
+_SHORTEST_NUMBER = 3
+
 _SPECIAL = re.compile(r"([()|…*$])")
 _CJK = re.compile(f"[{CJK}]")
 _WITH_ENDINGS = re.compile(r"([^\W\d_]+)\(([^\W\d_|]*(?:\|[^\W\d_|]*)+)\)")
@@ -52,7 +55,10 @@ def _expression(phrase: str, normalise: Callable[[str], str]) -> str:
             words = normalise(part)
             if chinese and words:  # the normal form has a space between scripts: "send 错"
                 before, after = before or " ?" * words[0].isascii(), after or " ?" * words[-1].isascii()
-            made.append(before + re.escape(words) + after)
+            literal = re.escape(words)
+            if chinese and words.isdigit() and len(words) >= _SHORTEST_NUMBER:
+                literal = rf"(?<!\d){literal}(?!\d)"
+            made.append(before + literal + after)
     if made.count("(?:") != made.count(")") or not any(map(str.isalnum, phrase)):
         raise ValueError(f"the phrase {phrase!r} can't be read: its brackets don't match, or it has no words")
     return f"(?:{''.join(made)})" if chinese else rf"(?<!\S)(?:{''.join(made)})(?!\S)"

@@ -185,6 +185,7 @@ def test_acknowledgements_say_that_they_are_automatic_and_nothing_of_a_debt(loca
         ("还布起", Intent.HARDSHIP),
         ("佢仲喺入面坐監", Intent.DETAINED),  # Cantonese, by the rules of written Chinese
         ("not him mate", Intent.WRONG_PARTY),
+        ("我打110", Intent.COMPLAINT),
         ("he got 18 months", Intent.DETAINED),
     ],
 )
