@@ -28,7 +28,7 @@ from gateway.core.security.digests import DigestVersions, digests_of
 from gateway.core.states import PENDING_STATES, State
 from gateway.core.understanding import Understanding
 from gateway.replies.conversations import TakenUpConversations
-from gateway.replies.senders import Sender
+from gateway.replies.senders import ReplySender
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.statements import Statement, execute_pipelined
 from gateway.storage.tables.borrowers import replies
@@ -41,7 +41,7 @@ class UnderstoodReply:
 
     reply: Reply
     channel: str
-    sender: Sender
+    sender: ReplySender
     said: Understanding
 
     @property
@@ -182,7 +182,7 @@ def _row(each: UnderstoodReply, now: datetime) -> dict[str, Any]:
     }
 
 
-def _detail(row: dict[str, Any], sender: Sender, said: Understanding) -> dict[str, Any]:
+def _detail(row: dict[str, Any], sender: ReplySender, said: Understanding) -> dict[str, Any]:
     return {
         "reply_id": row["id"],
         "conversation_id": row["conversation_id"],

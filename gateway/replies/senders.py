@@ -27,7 +27,7 @@ class ReplySource:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class ReplySender:
     """One borrower whom a reply may come from, by the latest message at that address; "" for no conversation yet."""
 
     tenant: str
@@ -51,7 +51,7 @@ class FoundSenders:
     """The addresses that a reply speaks for, and the borrowers who were written to there."""
 
     keys: frozenset[AddressKey]
-    senders: Sequence[Sender]
+    senders: Sequence[ReplySender]
 
 
 _TENANTS = StatementTemplate(lambda _: "SELECT DISTINCT tenant FROM api_keys")
@@ -119,15 +119,15 @@ def _keys(connection: Connection, sources: Sequence[ReplySource], digest: Digest
     ]
 
 
-def _sender(row: Sequence[str], digest: str) -> Sender:
+def _sender(row: Sequence[str], digest: str) -> ReplySender:
     delivery_id, _, conversation_id = row[: len(_OWN)]
     written = notification_of(row[len(_OWN) :])
-    return Sender(written.tenant, written.borrower, delivery_id, digest, written.case.id, conversation_id)
+    return ReplySender(written.tenant, written.borrower, delivery_id, digest, written.case.id, conversation_id)
 
 
-def _of_one(found: Sequence[Sender], answered: str) -> list[Sender]:
+def _of_one(found: Sequence[ReplySender], answered: str) -> list[ReplySender]:
     """The senders of one reply, each once: by the message that was answered, or else by the latest one."""
-    latest: dict[tuple[str, str], Sender] = {}
+    latest: dict[tuple[str, str], ReplySender] = {}
     for each in found:  # in the order of the messages
         if each.person not in latest or latest[each.person].delivery_id != answered:
             latest[each.person] = each

@@ -20,8 +20,7 @@ from typing import Any
 
 import machine
 from dispatch import Used
-from jasmin import Missing
-from measuring import Measurement, of_rates
+from measuring import Measurement, Missing, of_rates
 from redis import Redis
 from shape import Shape, outside, redis_server, shape, workspace
 from smpp_cost import jasmin_by_smpp, ours_by_smpp

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import kannel
 import machine
-from measuring import Measurement, of_times
+from measuring import Measurement, Missing, of_times
 from shape import Shape, outside, redis_server, shape, workspace
 from waiting import Filler
 
@@ -55,7 +55,7 @@ def measure_dispatch(postgresql_url: str, sizes: Sizes) -> tuple[dict[str, Measu
             missing[f"noop_{name}"] = str(error)
     try:
         found["kannel"] = kannel.measure(sizes.jobs)
-    except kannel.Missing as error:
+    except Missing as error:
         missing["kannel"] = str(error)
     return found, missing
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import machine
+from measuring import Missing
 from redis import Redis
 from shape import Outside, redis_server
 from sqlalchemy import make_url
@@ -40,10 +41,6 @@ smppccm -a|cid smsc|host 127.0.0.1|port {smsc}|username bench|password bench|sub
 mtrouter -a|type defaultroute|connector smppc(smsc)|rate 0.0|ok
 smppccm -1 smsc"""
 _READY_SECONDS = 60.0
-
-
-class Missing(Exception):
-    """It can't be measured here; the message says what is not there."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import machine
-from measuring import Measurement, of_times
+from measuring import Measurement, Missing, of_times
 from shape import outside, workspace
 
 _CONFIGURATION = """
@@ -49,10 +49,6 @@ max-messages = 5
 """
 _CONNECTIONS = 32
 _SECONDS = 60.0
-
-
-class Missing(Exception):
-    """It can't be measured here; the message says what to install."""
 
 
 def measure(count: int) -> Measurement:

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 
+class Missing(Exception):
+    """It can't be measured here; the message says what to install."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Items a second : the median round, the slowest and the fastest."""

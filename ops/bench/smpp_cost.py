@@ -44,7 +44,7 @@ def ours_by_smpp(server: PostgresServer, seconds: float) -> dict[str, Any]:
 
 
 def jasmin_by_smpp(seconds: float) -> dict[str, Any]:
-    """Jasmin, RabbitMQ and Valkey. Raises jasmin.Missing."""
+    """Jasmin, RabbitMQ and Valkey. Raises Missing."""
     with workspace() as folder, outside(folder) as world, jasmin(folder, world) as rival:
 
         def load(**what: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from tests.support.replies import understood
 PHONE = "+12025550123"
 
 
-class Process:
+class VerifyingProcess:
     """One process of the gateway, with its own connections where the database is a server."""
 
     def __init__(self, database: Database) -> None:
@@ -60,7 +60,7 @@ class Process:
 
 
 @pytest.fixture
-async def processes(database: Database) -> AsyncIterator[list[Process]]:
+async def processes(database: Database) -> AsyncIterator[list[VerifyingProcess]]:
     """Two, on a ledger with two conversations of a borrower. SQLite has one process."""
     row = {"id": "k", "tenant": "acme", "name": "", "digest": "", "scopes": "", "created_at": NOW}
     await database.write(lambda connection: connection.execute(api_keys.insert(), [row]))
@@ -72,7 +72,7 @@ async def processes(database: Database) -> AsyncIterator[list[Process]]:
         await replies.record(reply, "sms", PHONE, lambda *_: understood(Intent.PROMISE))
     url = database.engine.url.render_as_string(hide_password=False)
     other = database if database.is_sqlite else Database(url)
-    yield [Process(database), Process(other)]
+    yield [VerifyingProcess(database), VerifyingProcess(other)]
     await other.close()
 
 
@@ -80,7 +80,7 @@ def _token(issued: IssuedVerification) -> str:
     return issued.link.rpartition("/")[2]
 
 
-async def test_of_those_who_take_a_code_at_once_one_does(processes: list[Process]) -> None:
+async def test_of_those_who_take_a_code_at_once_one_does(processes: list[VerifyingProcess]) -> None:
     """Four times the code and four times its link, in two processes: one verifies, once in the record."""
     first, second = processes
     conversation, issued = await first.issue()
@@ -94,7 +94,7 @@ async def test_of_those_who_take_a_code_at_once_one_does(processes: list[Process
     assert await first.database.read(lambda connection: connection.execute(verified).scalar_one()) == 1
 
 
-async def test_a_wrong_an_old_and_anothers_code_verify_nobody(processes: list[Process]) -> None:
+async def test_a_wrong_an_old_and_anothers_code_verify_nobody(processes: list[VerifyingProcess]) -> None:
     """And the right one does after them: what is refused uses nothing up. Half an hour is the end."""
     process, other = processes
     conversation, issued = await process.issue()
@@ -112,7 +112,7 @@ async def test_a_wrong_an_old_and_anothers_code_verify_nobody(processes: list[Pr
     assert await other.links.take_code(conversation, issued.code) is not None
 
 
-async def test_a_conversation_has_three_links_a_day_however_many_ask_at_once(processes: list[Process]) -> None:
+async def test_a_conversation_has_three_links_a_day_however_many_ask_at_once(processes: list[VerifyingProcess]) -> None:
     """Ten are asked for by two processes; the next day there are three again, and the old ones are gone."""
     first, second = processes
     conversation = await first.conversation()
