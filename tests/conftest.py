@@ -37,6 +37,8 @@ from tests.support.replies import INTERPRETER, POLICIES
 from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 
+gc.disable()  # until everything is imported and collected, all of which stays: see pytest_collection_finish
+
 # Without a limit of time for an example: a busy machine exceeds the default of 200 ms.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
@@ -58,6 +60,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,12 @@ from tests.support.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
-CATALOG = Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES)
-SOURCES = Folder.read(TEMPLATES).sources()
 VARIABLES = {"amount": "3913.00", "currency": "TWD", "due_date": "2026-11-01"}
+
+
+@cache
+def _catalog() -> Catalog:
+    return Catalog.load(TEMPLATES, lender=LENDER, profiles=PROFILES)
 
 
 def made(sms: str, variables: str = "name") -> TemplateVersion:
@@ -37,7 +41,7 @@ def made(sms: str, variables: str = "name") -> TemplateVersion:
 
 def test_amount_and_date_follow_the_locale() -> None:
     """Money and dates look as they do where the borrower lives, and SMS has no dear spaces."""
-    template = CATALOG.resolve("", "overdue-first", None, NOW)
+    template = _catalog().resolve("", "overdue-first", None, NOW)
     assert "NT$3,913.00 was due on Nov 1, 2026" in template.render("sms", "en-US", VARIABLES, "A").text
     assert "2026年11月1日" in template.render("sms", "zh-TW", VARIABLES, "A").text
 
@@ -48,13 +52,16 @@ def test_amount_and_date_follow_the_locale() -> None:
 )
 def test_locale_falls_back_to_its_language_then_to_the_default(wanted: str, used: str) -> None:
     """A locale without a text of its own gets its language's, or the template's default."""
-    assert CATALOG.resolve("", "overdue-first", None, NOW).locale_for(wanted, "sms") == used
+    assert _catalog().resolve("", "overdue-first", None, NOW).locale_for(wanted, "sms") == used
 
 
 def test_html_escapes_what_a_variable_brings() -> None:
     """A name with markup stays a name."""
     html = (
-        CATALOG.resolve("", "overdue-first", None, NOW).render("email", "en-US", VARIABLES, "<script>x</script>").html
+        _catalog()
+        .resolve("", "overdue-first", None, NOW)
+        .render("email", "en-US", VARIABLES, "<script>x</script>")
+        .html
     )
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
@@ -62,7 +69,7 @@ def test_html_escapes_what_a_variable_brings() -> None:
 
 def test_a_name_can_not_add_a_header() -> None:
     """The subject is one line, whatever a variable contains."""
-    settings = {**dict(CATALOG.resolve("", "overdue-first", None, NOW).source.settings), "variables": {}}
+    settings = {**dict(_catalog().resolve("", "overdue-first", None, NOW).source.settings), "variables": {}}
     parts = {
         "en-US/email.subject.liquid": "Hi {{ borrower.name }}",
         "en-US/email.txt.liquid": "x",
@@ -92,7 +99,7 @@ def test_wrong_variables_are_named(given: dict[str, object], pointer: str) -> No
 @pytest.mark.parametrize("value", ["1e9", "NaN", "Infinity", "12,50", "", "1" * 30, 12.5])
 def test_an_amount_is_a_plain_decimal(value: object) -> None:
     """Amounts are decimal strings; anything that could mean something else is refused."""
-    template = CATALOG.resolve("", "overdue-first", None, NOW)
+    template = _catalog().resolve("", "overdue-first", None, NOW)
     assert [each.pointer for each in template.check({**VARIABLES, "amount": value})] == ["/variables/amount"]
 
 
@@ -118,7 +125,7 @@ def test_a_version_is_its_text() -> None:
     assert one.version != two.version
     assert TemplateSource.parse(one.source.dump()).version == one.version
     with pytest.raises(UnknownTemplate):
-        CATALOG.resolve("", "overdue-first", "1-00000000", NOW)
+        _catalog().resolve("", "overdue-first", "1-00000000", NOW)
 
 
 def _ledger_with(source: TemplateSource) -> PublishedVersions:
@@ -162,7 +169,7 @@ async def test_what_was_written_in_an_older_form_goes_out_as_far_as_it_can() -> 
 
 def test_a_draft_says_everything_at_once_and_shows_the_rest() -> None:
     """Of a draft with mistakes in two parts both are told with their places, and the channel without any is shown."""
-    source = SOURCES["overdue-first"]
+    source = Folder.read(TEMPLATES).sources()["overdue-first"]
     broken = {"en-US/email.subject.liquid": "{{ nope }}", "en-US/inapp.txt.liquid": "x\n {{ amount | nope }}"}
     problems: list[TemplateProblem] = []
     version = TemplateVersion(replace(source, parts={**source.parts, **broken}), LENDER, PROFILES, problems)

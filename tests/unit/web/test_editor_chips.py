@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,17 @@ ROOT = Path(__file__).parents[3]
 LIBRARY = ROOT / "ops" / "editor-library" / "package-lock.json"
 LONGEST = 60  # characters of a value in a chip
 TEXTS = translations.load(PROFILES)
-VERSIONS = {
-    name: TemplateVersion(FOLDER.source(name, template), LENDER, PROFILES)
-    for name, template in FOLDER.templates.items()
-}
 
 
-@pytest.mark.parametrize("name", sorted(VERSIONS))
+@cache
+def _version(name: str) -> TemplateVersion:
+    return TemplateVersion(FOLDER.source(name, FOLDER.templates[name]), LENDER, PROFILES)
+
+
+@pytest.mark.parametrize("name", sorted(FOLDER.templates))
 def test_a_chip_shows_what_the_message_says(name: str) -> None:
     """Every format of every variable, and every shared text, in each locale: as the language writes them."""
-    version = VERSIONS[name]
+    version = _version(name)
     for locale in version.locales:
         sample = samples(version, locale)["everything"]
         chips = locale_chips(version, locale, sample, TEXTS["en"])
@@ -75,7 +77,7 @@ def test_a_chip_shows_what_the_message_says(name: str) -> None:
 def test_every_shipped_variable_has_a_name_for_writers(language: str) -> None:
     """No name of a program is read by a writer, as "pay_url" would be; an optional one has its place in a sentence."""
     texts = TEXTS[language]
-    for version in VERSIONS.values():
+    for version in map(_version, FOLDER.templates):
         chips = locale_chips(version, "en-US", samples(version, "en-US")["everything"], texts)
         for each in chips.variables:
             key = each.name.replace(".", "_")
