@@ -114,6 +114,27 @@ async def test_one_that_can_not_be_stored_keeps_no_other_from_it(ledger: Databas
     assert await _count(ledger, replies) == PEOPLE - len(refused)
 
 
+async def test_others_get_a_turn_between_two_replies(ledger: Database) -> None:
+    """Texts that are slow to understand come together, and keep nothing waiting for longer than one of them."""
+    turns, seen = 0, []
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def classify(text: str, borrower: Borrower) -> Understanding:
+        seen.append(turns)
+        return _classify(text, borrower)
+
+    store, running = _store(ledger), asyncio.create_task(other())
+    replied = (Reply("twilio", f"SM{number}", phone(number), "balance") for number in range(4))
+    await asyncio.gather(*(store.record(each, "sms", each.address, classify) for each in replied))
+    running.cancel()
+    assert len(seen) == len(set(seen)) == 4
+
+
 async def test_two_processes_take_the_same_replies_once(ledger: Database) -> None:
     """The provider brings them to both at once, in different order: each is new once, and nothing deadlocks."""
     said = [(number, "stop" if number % 3 else "danger", f"SM{number}") for number in range(PEOPLE)]
