@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -98,7 +98,7 @@ def simulate(
     with console.progress() as bar:
         for definition in definitions:
             task = bar.add_task(definition.name, total=len(records))
-            advanced: Callable[[], None] = lambda task=task: bar.advance(task)  # type: ignore[misc]  # noqa: E731
+            advanced = partial(bar.advance, task)
             results.append(simulating.run(definition, records, _packs(), assumed, category, first, days, advanced))
     views = [view(each, assumed) for each in results]
     if plot is not None:
