@@ -6,6 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,7 @@ def load_safety(folder: Path) -> SafetyRules:
     files = {path.name: _read(path) for path in paths}
     languages: dict[str, RuleLanguage] = {}
     acknowledgements: dict[str, Mapping[Intent, str]] = {}
-    words: set[str] = set()
-    beginnings: set[str] = set()
-    correct: set[str] = set()
-    abbreviations: dict[str, str] = {}
-    homophones: dict[str, str] = {}
-    known: set[str] = set()
+    vocabulary, known = _Vocabulary(normalise), set[str]()
     for name, content in files.items():
         if name in _NO_LANGUAGE:
             continue
@@ -57,33 +53,57 @@ def load_safety(folder: Path) -> SafetyRules:
         if twice := known.intersection(each.id for each in rules):
             raise ValueError(f"replies/{name}: there is a rule {sorted(twice)[0]} already")
         known.update(each.id for each in rules)
+        vocabulary.add(content)
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:12]
+    return SafetyRules(
+        languages,
+        _consequences(files),
+        acknowledgements,
+        files["intents.toml"]["help_lines"],
+        {content["language"]: content["free_help"] for content in files.values() if "free_help" in content},
+        normalise,
+        vocabulary.corrector(),
+        SoundAlikes(vocabulary.abbreviations, vocabulary.homophones),
+        digest,
+    )
+
+
+@dataclass
+class _Vocabulary:
+    """The words of all languages' rules, and how else they are written."""
+
+    normalise: Normaliser
+    words: set[str] = field(default_factory=set)
+    beginnings: set[str] = field(default_factory=set)
+    correct: set[str] = field(default_factory=set)
+    abbreviations: dict[str, str] = field(default_factory=dict)
+    homophones: dict[str, str] = field(default_factory=dict)
+
+    def add(self, content: Mapping[str, Any]) -> None:
+        """Add what a language's file has."""
         every = (*content["rules"], *content.get("plain", ()))
         phrases = [phrase for each in every for phrase in each["phrases"]]
-        words |= words_of(phrases, normalise)
-        beginnings |= beginnings_of(phrases, normalise)
-        abbreviations.update(content.get("abbreviations", {}))
-        homophones.update({normalise(one): normalise(other) for one, other in content.get("homophones", {}).items()})
-        correct |= words_of(content.get("correct", ()), normalise)
+        self.words |= words_of(phrases, self.normalise)
+        self.beginnings |= beginnings_of(phrases, self.normalise)
+        self.correct |= words_of(content.get("correct", ()), self.normalise)
+        self.abbreviations.update(content.get("abbreviations", {}))
+        alike = content.get("homophones", {})
+        self.homophones.update({self.normalise(one): self.normalise(other) for one, other in alike.items()})
+
+    def corrector(self) -> SpellingCorrector:
+        return SpellingCorrector(self.words, self.beginnings, self.correct.union(self.abbreviations))
+
+
+def _consequences(files: Mapping[str, Mapping[str, Any]]) -> dict[Intent, IntentConsequence]:
+    """What follows from each intent. Raises ValueError."""
     try:
-        intents = files["intents.toml"]
-        consequences = {Intent(name): _consequence(each) for name, each in intents["intents"].items()}
+        consequences = {Intent(name): _consequence(each) for name, each in files["intents.toml"]["intents"].items()}
         missing = set(Intent).difference(consequences, _ANSWERED)
         if missing:
             raise ValueError(f"nothing follows from {sorted(missing)[0]}: give it a table")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"replies/intents.toml: {error}") from None
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:12]
-    return SafetyRules(
-        languages,
-        consequences,
-        acknowledgements,
-        intents["help_lines"],
-        {content["language"]: content["free_help"] for content in files.values() if "free_help" in content},
-        normalise,
-        SpellingCorrector(words, beginnings, correct.union(abbreviations)),
-        SoundAlikes(abbreviations, homophones),
-        digest,
-    )
+    return consequences
 
 
 def _read(path: Path) -> dict[str, Any]:
