@@ -56,9 +56,8 @@ def show(
     from gateway.policy import inspect
 
     where, now = _folder(folder), instant_of(at, "--at") if at else datetime.now(UTC)
-    schema = policy.read_schema(where)
     try:
-        files = {path: policy.read_pack(path, schema) for path in sorted(where.glob("*.yaml"))}
+        files = {path: policy.read_pack(path) for path in sorted(where.glob("*.yaml"))}
         packs = policy.load_packs(where)
     except policy.PackError as error:
         fail(str(error))
@@ -82,6 +81,14 @@ def show(
             (each.place, each.value, f"{each.authority}, {each.seen}", each.source) for each in inspect.figures(path)
         ]
         console.STDOUT.print(console.table(title, ("rule", "figures", "authority", "source"), table))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a pack file, by which editors complete and check YAML."""
+    from gateway.policy.packs import SCHEMA
+
+    typer.echo(json.dumps(SCHEMA, indent=2))
 
 
 @app.command()
@@ -122,7 +129,7 @@ def backtest(
     folder = policies_folder(chosen)
     try:
         present = policy.load_packs(folder)
-        new = [policy.read_pack(each, policy.read_schema(folder)) for each in pack]
+        new = [policy.read_pack(each) for each in pack]
     except policy.PackError as error:
         fail(str(error), 2)
     changed = present

@@ -5,7 +5,7 @@ The door of the folder and nothing else. The order of a decision is in engine.py
 
 from gateway.policy.engine import decide, has_common_hours
 from gateway.policy.four_eyes import SharedAct, needs_second_person
-from gateway.policy.packs import EffectiveRules, Pack, PackError, Packs, load_packs, read_pack, read_schema
+from gateway.policy.packs import EffectiveRules, Pack, PackError, Packs, load_packs, read_pack
 from gateway.policy.texts import refuses_text
 
 __all__ = [
@@ -19,6 +19,5 @@ __all__ = [
     "load_packs",
     "needs_second_person",
     "read_pack",
-    "read_schema",
     "refuses_text",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import NAMES, POSITIVE, WORDS, Schema, marked
 
 
 class AddressSuppressed(Rule):
@@ -71,6 +72,12 @@ class AddressFreshness(Rule):
         said = context.notification.borrower.confirmed.get(context.channel)
         wrote = known.confirmed_at if known is not None else None
         return max((each for each in (said, wrote) if each is not None), default=None)
+
+
+SECTIONS: Schema = {
+    "suppression": WORDS,  # opt_out is described in wishes.py
+    "freshness": marked({"value_days": POSITIVE, "channels": NAMES, "unknown": {"enum": ["allow", "deny"]}}),
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -16,6 +16,7 @@ from gateway.core.facts import Contact
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import POSITIVE, WORDS, Schema, marked
 from gateway.policy.zones import ZoneResolution, candidate_zones, day_start, local_date, zone_resolution_from
 
 _DAY = timedelta(days=1)
@@ -164,6 +165,26 @@ class Gap(Rule):
             and contact.notification_id != context.notification.id
             and (not self.per_channel or contact.channel == context.channel)
         )
+
+
+SECTIONS: Schema = {
+    "channels_without_caps": WORDS,
+    "caps": {
+        "type": "array",
+        "items": marked(
+            {
+                "scope": {"enum": [*_REASONS]},
+                "value": POSITIVE,
+                "period_kind": {
+                    "enum": ["calendar_day", "consecutive_days", "rolling_hours", "calendar_week", "anchored"]
+                },
+                "period": {**POSITIVE, "maximum": 8784},
+            },
+            {"channel": {"type": "string"}},
+        ),
+    },
+    "min_gap": marked({"value_minutes": POSITIVE}, {"per": {"enum": ["channel"]}}),
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import Schema, marked
 
 
 class SharedAct(StrEnum):
@@ -38,6 +39,31 @@ def needs_second_person(rules: Iterable[Rule], act: SharedAct, kind: str) -> boo
     """Whether any of the rules in force marks this act."""
     marked = (each for each in rules if isinstance(each, SecondPerson))
     return any(act in each.acts and (not each.kinds or kind in each.kinds) for each in marked)
+
+
+SECTIONS: Schema = {
+    "four_eyes": {
+        "type": "array",
+        "items": marked(
+            {
+                "value": {
+                    "type": "array",
+                    "minItems": 1,
+                    "uniqueItems": True,
+                    "items": {"enum": [str(act) for act in SharedAct]},
+                }
+            },
+            {
+                "kinds": {
+                    "type": "array",
+                    "minItems": 1,
+                    "uniqueItems": True,
+                    "items": {"type": "string", "pattern": "^[a-z_]+$"},
+                }
+            },
+        ),
+    }
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.facts import Hold
-from gateway.core.reasons import PolicyReason
+from gateway.core.reasons import HoldKind, PolicyReason
 from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import CATEGORIES, POSITIVE, WORDS, Schema, marked
 
 
 class HoldRule(Rule):
@@ -80,6 +81,19 @@ class CaseClosed(Rule):
         if context.facts.case_closed:
             return self.origin.suppress(PolicyReason.CASE_CLOSED)
         return self.allowed
+
+
+SECTIONS: Schema = {
+    "holds": {
+        "type": "object",
+        "propertyNames": {"enum": [str(kind) for kind in HoldKind]},
+        "additionalProperties": marked(
+            {"value": {"enum": ["defer", "suppress", "review"]}},
+            {"exempt_categories": CATEGORIES, "recheck_days": POSITIVE},
+        ),
+    },
+    "case_closed": WORDS,
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import POSITIVE, Schema, marked
 
 
 class NoticePeriod(Rule):
@@ -28,6 +29,9 @@ class NoticePeriod(Rule):
 def notice_period(rules: Iterable[Rule]) -> timedelta:
     """The longest notice period of the rules in force; none where no pack has one."""
     return max((each.period for each in rules if isinstance(each, NoticePeriod)), default=timedelta(0))
+
+
+SECTIONS: Schema = {"legal_notice": marked({"value_days": {**POSITIVE, "maximum": 366}})}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import holidays
 import yaml
@@ -26,6 +26,7 @@ from jsonschema.validators import validator_for
 
 from gateway.policy import addresses, caps, four_eyes, holds, notice, windows, wishes
 from gateway.policy.rule import PackSection, Rule
+from gateway.policy.schema import Schema, pack_schema
 from gateway.policy.zones import ZoneResolution, zone, zone_resolution_from
 
 DEFAULT = "default"
@@ -33,16 +34,26 @@ DEFAULT = "default"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
+
+class Family(Protocol):
+    """A module of rules: the sections of a pack that it reads, by name, and its rules for one half of a pack file."""
+
+    SECTIONS: Schema
+
+    def rules(self, source: PackSection) -> list[Rule]: ...
+
+
 # A new family of rules is a new file and a new line here.
-FAMILIES: Sequence[Callable[[PackSection], list[Rule]]] = (
-    holds.rules,
-    wishes.rules,
-    addresses.rules,
-    windows.rules,
-    caps.rules,
-    notice.rules,
-    four_eyes.rules,
+FAMILIES: Sequence[Family] = (
+    holds,
+    wishes,
+    addresses,
+    windows,
+    caps,
+    notice,
+    four_eyes,
 )
+SCHEMA = pack_schema({name: shape for family in FAMILIES for name, shape in family.SECTIONS.items()})
 
 
 class PackError(ValueError):
@@ -167,10 +178,9 @@ class Packs:
 
 def load_packs(folder: Path) -> Packs:
     """Read every pack of a folder. Raises PackError."""
-    schema = read_schema(folder)
     found: dict[str, list[Pack]] = {}
     for path in sorted(folder.glob("*.yaml")):
-        pack = read_pack(path, schema)
+        pack = read_pack(path)
         found.setdefault(pack.name, []).append(pack)
     if DEFAULT not in found:
         raise PackError(f"{folder}: there is no default pack")
@@ -194,21 +204,14 @@ def _check_together(packs: Mapping[str, Sequence[Pack]]) -> None:
             named[place] = name
 
 
-def read_schema(folder: Path) -> dict[str, Any]:
-    """What a pack may contain."""
-    found: dict[str, Any] = json.loads((folder / "schema.json").read_text("utf-8"))
-    return found
-
-
-def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
+def read_pack(path: Path) -> Pack:
     """One pack file. Raises PackError."""
     raw = path.read_bytes()
     try:
         content = yaml.load(raw, Loader=_LOADER)
     except yaml.YAMLError as error:
         raise PackError(f"{path.name}: {error}") from None
-    checks = _validator(json.dumps(schema))
-    if wrong := best_match(checks.iter_errors(json.loads(json.dumps(content, default=str)))):
+    if wrong := best_match(_validator().iter_errors(json.loads(json.dumps(content, default=str)))):
         where = "/".join(str(part) for part in wrong.absolute_path)
         raise PackError(f"{path.name}: /{where}: {wrong.message[:200]}")
     for half in ("rules", "universal"):
@@ -234,13 +237,12 @@ def read_pack(path: Path, schema: Mapping[str, Any]) -> Pack:
     )
 
 
-@lru_cache(maxsize=4)
-def _validator(schema: str) -> Validator:
-    """Checks packs by this schema (JSON), which is itself checked once: that takes ten times as long as a pack."""
-    content = json.loads(schema)
-    kind = validator_for(content)
-    kind.check_schema(content)
-    return kind(content)
+@cache
+def _validator() -> Validator:
+    """Checks packs by the schema, which is itself checked once: that takes ten times as long as a pack."""
+    kind = validator_for(SCHEMA)
+    kind.check_schema(SCHEMA)
+    return kind(SCHEMA)
 
 
 def _check_holidays(place: str, country: str, subdivisions: Sequence[str]) -> None:
@@ -254,4 +256,4 @@ def _check_holidays(place: str, country: str, subdivisions: Sequence[str]) -> No
 
 
 def _compiled(source: PackSection) -> tuple[Rule, ...]:
-    return tuple(rule for family in FAMILIES for rule in family(source))
+    return tuple(rule for family in FAMILIES for rule in family.rules(source))

@@ -23,6 +23,7 @@ from gateway.policy.intervals import (
     parse_hours,
 )
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import CATEGORIES, HOURS, NAMES, WORDS, Schema, marked
 from gateway.policy.zones import ZoneResolution, candidate_zones, zone_resolution_from
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -126,6 +127,34 @@ def _preferred_hours(context: EvaluationContext) -> Sequence[tuple[tuple[str, st
 def _hours_of(windows: tuple[tuple[str, str], ...]) -> ContactHours:
     hours: Hours = tuple(each for opens, closes in windows for each in parse_hours(opens, closes))
     return ContactHours((hours,) * 7)
+
+
+SECTIONS: Schema = {
+    "zone": {
+        **marked(
+            {"resolution": {"enum": ["all_candidates", "legal_single_zone", "preferred"]}}, {"tz": {"type": "string"}}
+        ),
+        "if": {"properties": {"resolution": {"const": "all_candidates"}}},
+        "else": {"required": ["tz"]},
+    },
+    "channels_without_window": WORDS,
+    "windows": {
+        "type": "object",
+        "additionalProperties": marked(
+            {"value": HOURS, "categories": CATEGORIES},
+            {
+                "guard_minutes": {"type": "integer", "minimum": 0, "maximum": 60},
+                "ends_exclusive": {"type": "boolean"},
+                "weekdays": {
+                    "type": "object",
+                    "propertyNames": {"enum": [*_WEEKDAYS]},
+                    "additionalProperties": HOURS,
+                },
+            },
+        ),
+    },
+    "holidays": marked({"country": {"type": "string"}, "value": HOURS}, {"subdivisions": NAMES}),
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

@@ -10,6 +10,7 @@ from gateway.core.facts import OptOut
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import RuleResult, VerdictKind
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
+from gateway.policy.schema import CATEGORIES, NAMES, WORDS, Schema, marked
 
 
 class OptedOut(Rule):
@@ -126,6 +127,29 @@ class ProviderCapability(Rule):
         if context.notification.category in context.capability:
             return self.allowed
         return self.origin.suppress(PolicyReason.PROVIDER_INCAPABLE)
+
+
+SECTIONS: Schema = {
+    "opt_out": WORDS,
+    "consent": WORDS,
+    "channel_consent": {
+        "type": "array",
+        "items": marked({"categories": {**CATEGORIES, "minItems": 1}, "channels": {**NAMES, "minItems": 1}}),
+    },
+    "audience": WORDS,
+    "opt_out_text": {
+        "type": "array",
+        "items": marked(
+            {
+                "value": {"enum": ["required", "forbidden"]},
+                "categories": CATEGORIES,
+                "channels": NAMES,
+                "marks": {**NAMES, "minItems": 1},
+            }
+        ),
+    },
+    "capability": WORDS,
+}
 
 
 def rules(source: PackSection) -> list[Rule]:

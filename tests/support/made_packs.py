@@ -10,10 +10,9 @@ from typing import Any
 
 import yaml
 
-from gateway.policy import Packs, read_pack, read_schema
+from gateway.policy import Packs, read_pack
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "policies"
-SCHEMA = read_schema(SHIPPED)
 MARK = {"authority": "our_choice", "seen": "not_applicable", "source": "made for a test"}
 ALL_DAY = "00:00-24:00"
 _UNIVERSAL = yaml.safe_load((SHIPPED / "default.yaml").read_bytes())["universal"]
@@ -50,4 +49,4 @@ def packs(**rules: Any) -> Packs:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "default.yaml"
         path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), "utf-8")
-        return Packs({"default": (read_pack(path, SCHEMA),)})
+        return Packs({"default": (read_pack(path),)})

@@ -10,7 +10,7 @@ from gateway.core.facts import Hold
 from gateway.core.notifications import Category
 from gateway.core.reasons import HoldKind
 from gateway.evidence.history import History, PastDecision
-from gateway.policy import load_packs, read_pack, read_schema
+from gateway.policy import load_packs, read_pack
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
 from tests.support.channel_profiles import PROFILES
@@ -67,7 +67,7 @@ async def test_a_backtest_names_what_a_changed_pack_would_decide_otherwise(datab
     catalog = Catalog.load(TEMPLATES, lender=Lender("L", "1", "https://l.example"), profiles=PROFILES)
 
     async def differing(pack: Path) -> list[tuple[str, str, str, int]]:
-        changed = present.with_pack(read_pack(pack, read_schema(policies)))
+        changed = present.with_pack(read_pack(pack))
         span = (NOW - HOUR, NOW + HOUR)
         result = await backtest(History(database), catalog, present, changed, *span, None, lambda _: None)
         assert result.decisions == 5
