@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from channels import registry
@@ -28,80 +29,113 @@ from gateway.web.journeys.simulations import Simulations
 def http_parts(gateway: Gateway) -> Parts:
     """One instance of each class that a route may name with ``Uses``."""
     settings = gateway.ledger.settings
-    ledger = gateway.ledger
-    four_eyes = FourEyes(ledger.database, ledger.reads, gateway.templates.packs, ledger.signer.digest, ledger.clock)
     return Parts(
         HttpSettings(
             settings.effective_public_url, settings.max_body_bytes, settings.test_addresses, settings.shows_api_docs
         ),
         GatewayClock(gateway.ledger.clock),
         ConfiguredChannels(gateway.providers.channels, gateway.providers.by_name),
+        *_path_and_ledger(gateway),
+        *_identity(gateway),
+        *_templates(gateway),
+        *_desk(gateway),
+        *_borrower_pages(gateway),
+        *_operations(gateway),
+        *_journeys_and_conversations(gateway),
+    )
+
+
+def _path_and_ledger(gateway: Gateway) -> Iterable[object]:
+    return (
+        gateway.path.borrowers,
+        gateway.path.controls,
+        gateway.path.metrics,
+        gateway.path.pipeline,
+        gateway.path.receiver,
+        gateway.path.store,
         gateway.ledger.admin_log,
-        Attempts(gateway.ledger.database, gateway.ledger.signer),
         gateway.ledger.database,
-        gateway.operations.auditor,
-        gateway.operations.dead_letters,
+        gateway.ledger.reads,
+        gateway.ledger.signer,
+        gateway.readiness,
+    )
+
+
+def _identity(gateway: Gateway) -> Iterable[object]:
+    settings, database, signer = gateway.ledger.settings, gateway.ledger.database, gateway.ledger.signer
+    return (
+        gateway.ledger.keys,
+        gateway.ledger.users,
+        Attempts(database, signer),
+        Sessions(database, signer),
+        OidcSignIn(OidcProvider(settings.oidc) if settings.oidc else None, OidcUsers(database, signer)),
+        QuotaRules(settings.quotas),
+        gateway.redis.quota_buckets,
+    )
+
+
+def _templates(gateway: Gateway) -> Iterable[object]:
+    return (
+        gateway.templates.packs,
         gateway.editor.workflow,
         gateway.editor.new,
         gateway.editor.results,
-        DeskReads(
-            gateway.ledger.reads,
-            gateway.operations.forecaster,
-            sorted(gateway.providers.channels),
-            gateway.ledger.clock,
-        ),
+        gateway.editor.transfer,
+        gateway.redis.preview_cache,
+    )
+
+
+def _desk(gateway: Gateway) -> Iterable[object]:
+    ledger, channels = gateway.ledger, gateway.providers.channels
+    four_eyes = FourEyes(ledger.database, ledger.reads, gateway.templates.packs, ledger.signer.digest, ledger.clock)
+    return (
+        four_eyes,
+        DeskReads(ledger.reads, gateway.operations.forecaster, sorted(channels), ledger.clock),
         DeskServices(
             gateway.path.borrowers,
             gateway.journeys.cases,
-            gateway.ledger.reads,
+            ledger.reads,
             four_eyes,
-            frozenset(gateway.providers.channels),
-            gateway.ledger.clock,
+            frozenset(channels),
+            ledger.clock,
         ),
-        four_eyes,
-        EvidenceArchives(
-            ledger.database, registry.profiles(gateway.providers.channels), ledger.clock, settings.pdf_font
-        ),
-        gateway.operations.forecaster,
-        gateway.redis.preview_cache,
+        EvidenceArchives(ledger.database, registry.profiles(channels), ledger.clock, ledger.settings.pdf_font),
+    )
+
+
+def _borrower_pages(gateway: Gateway) -> Iterable[object]:
+    ledger, borrowers = gateway.ledger, gateway.path.borrowers
+    return (
         gateway.providers.inbox,
-        OneClick(gateway.ledger.database, gateway.path.borrowers, gateway.ledger.clock),
-        LinkedMessages(gateway.ledger.database, gateway.ledger.clock, timedelta(days=settings.message_link_days)),
-        PreferenceStore(
-            gateway.ledger.database, gateway.path.borrowers, gateway.ledger.signer.digest, gateway.ledger.clock
-        ),
-        gateway.templates.catalog.lender,
-        gateway.templates.borrower_pages,
-        gateway.ledger.keys,
-        gateway.path.metrics,
-        gateway.templates.packs,
-        gateway.path.borrowers,
-        gateway.path.pipeline,
-        gateway.path.receiver,
-        gateway.redis.quota_buckets,
-        QuotaRules(settings.quotas),
-        OidcSignIn(
-            OidcProvider(settings.oidc) if settings.oidc else None,
-            OidcUsers(gateway.ledger.database, gateway.ledger.signer),
-        ),
-        gateway.ledger.reads,
-        gateway.readiness,
-        gateway.operations.reviews,
-        Sessions(gateway.ledger.database, gateway.ledger.signer),
-        gateway.ledger.signer,
-        gateway.path.store,
-        gateway.path.controls,
-        gateway.editor.transfer,
-        gateway.ledger.users,
         gateway.redis.feed_notifier,
+        gateway.templates.borrower_pages,
+        gateway.templates.catalog.lender,
+        LinkedMessages(ledger.database, ledger.clock, timedelta(days=ledger.settings.message_link_days)),
+        OneClick(ledger.database, borrowers, ledger.clock),
+        PreferenceStore(ledger.database, borrowers, ledger.signer.digest, ledger.clock),
+    )
+
+
+def _operations(gateway: Gateway) -> Iterable[object]:
+    return (
+        gateway.operations.auditor,
+        gateway.operations.dead_letters,
+        gateway.operations.forecaster,
+        gateway.operations.reviews,
         gateway.webhooks.endpoints,
         gateway.webhooks.guard,
         gateway.webhooks.tester,
+    )
+
+
+def _journeys_and_conversations(gateway: Gateway) -> Iterable[object]:
+    return (
         gateway.journeys.cases,
         gateway.journeys.definitions,
         gateway.journeys.reads,
         gateway.journeys.migration,
         gateway.journeys.acts,
+        _simulations(gateway.ledger.settings, gateway.templates, gateway.ledger.clock),
         gateway.conversations.store,
         gateway.conversations.reads,
         gateway.conversations.desk,
@@ -109,7 +143,6 @@ def http_parts(gateway: Gateway) -> Parts:
         gateway.conversations.case_system,
         gateway.conversations.suggestions,
         gateway.conversations.reports,
-        _simulations(settings, gateway.templates, gateway.ledger.clock),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -81,18 +82,8 @@ def simulate(
         assumed = read_assumptions(assume.read_text("utf-8")) if assume is not None else Assumptions()
     except BadDefinition as error:
         fail(f"{assume}: {error}", 2)
-        raise
-    files = [file, *([against] if against is not None else [])]
-    definitions, find_template = [_read(each) for each in files], _find_template()
-
-    def category(name: str) -> str:
-        found = find_template(name)
-        if found is None:
-            fail(f"there is no template {name}; gateway journey lint lists all errors", 2)
-            raise AssertionError("unreachable: fail raises")
-        return str(found.category)
-
-    records = simulating.read_cases(portfolio, mapping_file)
+    definitions = [_read(each) for each in (file, against) if each is not None]
+    records, category = simulating.read_cases(portfolio, mapping_file), _categories()
     first = instant_of(start, "--from") if start else latest_instant(records)
     results = []
     with console.progress() as bar:
@@ -282,6 +273,19 @@ def _packs() -> Any:
         return policy.load_packs(policies_folder(settings()))
     except policy.PackError as error:
         fail(str(error), 2)
+
+
+def _categories() -> Callable[[str], str]:
+    """What tells a template's category; ends the command where there is no such template."""
+    find_template = _find_template()
+
+    def category(name: str) -> str:
+        found = find_template(name)
+        if found is None:
+            fail(f"there is no template {name}; gateway journey lint lists all errors", 2)
+        return str(found.category)
+
+    return category
 
 
 def _find_template() -> Any:

@@ -185,4 +185,3 @@ def _end(text: str) -> dict[str, str]:
         return {"until": datetime.fromisoformat(text).astimezone().isoformat()}
     except ValueError:
         fail("--until is a duration like 30m, 4h or 2d, or an instant like 2026-11-24T18:00:00Z", 2)
-        raise

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
@@ -59,10 +59,9 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
         if reason is None:
             raise
         fail(str(reason))
-    raise AssertionError("unreachable: fail raises")
 
 
-def fail(line: str, status: int = 1) -> None:
+def fail(line: str, status: int = 1) -> NoReturn:
     """Print the reason on stderr and exit."""
     typer.echo(f"gateway: {visible(line)}", err=True)
     raise typer.Exit(status)
@@ -76,7 +75,6 @@ def settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except (OSError, ValueError) as error:
         fail(why_refused(error), 2)
-    raise AssertionError("unreachable: fail raises")
 
 
 def ledger_settings(data_dir: Path | None) -> Settings:

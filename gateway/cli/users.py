@@ -68,7 +68,6 @@ def add(
                 return await ledger.users.add(tenant, name, email, role, password, ledger.clock(), addresses)
             except BadUser as error:
                 fail(str(error), 2)
-                raise
 
     user = run(work)
     if as_json:
@@ -143,7 +142,6 @@ def set_password(email: Email, data_dir: DataDir = None) -> None:
                     return await ledger.users.set_password(email, password)
                 except BadUser as error:
                     fail(str(error), 2)
-                    raise
 
     if not run(work):
         fail("there is no user with this address")

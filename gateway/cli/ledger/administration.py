@@ -80,7 +80,6 @@ def create(
                 )
             except ValueError as error:
                 fail(str(error), 2)
-                raise
 
     identifier, key = run(work)
     if as_json:

@@ -85,7 +85,6 @@ def _retention(ledger: LedgerParts) -> Retention:
         return Retention(ledger.database, keep, ledger.clock, horizon)
     except ValueError as error:
         fail(f"GATEWAY_KEEP_RECORDS_DAYS: {error}", 2)
-    raise AssertionError("unreachable: fail raises")
 
 
 def hold(
@@ -149,7 +148,6 @@ def backup(folder: Folder, data_dir: DataDir = None) -> None:
                 return await asyncio.to_thread(back_up, ledger.database.engine, folder, key_check, ledger.clock())
             except BackupFailed as failed:
                 fail(str(failed))
-                raise
 
     found = _with_ledger(ledger_settings(data_dir), work, locked=False)
     rows = sum(found["rows"].values())
@@ -177,7 +175,6 @@ def restore(
             await asyncio.to_thread(migrate, engine)  # a backup of an older version
         except BackupFailed as failed:
             fail(str(failed))
-            raise
         found = await evidence.verify(ledger.database)
         hold_reason = reason or f"backup of {manifest['made_at']}"
         async with acts.recorded(ledger, "ledger restore"):  # now that there is a ledger to record it in

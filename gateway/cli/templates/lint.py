@@ -59,7 +59,6 @@ def lint(names: Names = None, folder: Folder = None, as_json: AsJson = False) ->
         Catalog.load(where, lender=lender, profiles=registry.profiles(registry.discover()), on_compiled=lint_version)
     except (BadTemplate, ValueError, OSError) as error:
         fail(str(error), 1)
-        raise
     for name in names or ():
         if name not in by_name:
             fail(f"there is no template {name}; there are {', '.join(sorted(by_name))}", 2)

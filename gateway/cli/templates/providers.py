@@ -117,7 +117,6 @@ def _read(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{path} can't be read: {type(error).__name__}", 2)
-        raise
 
 
 def _show_findings(found: dict[str, Any]) -> None:

@@ -276,7 +276,6 @@ def _read(folder: Path) -> dict[str, str]:
         return read_template(folder)
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{folder} can't be read: {type(error).__name__}", 2)
-        raise
 
 
 def _read_json(path: Path) -> Any:

@@ -198,7 +198,6 @@ def glossary(
         body = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         fail(f"{file} can't be read as JSON: {type(error).__name__}", 2)
-        raise
     saved = ask("/v1/templates/glossary", body, url, key, data_dir, method="PUT")
     console.STDERR.print(f"{len(saved['terms'])} terms, revision {saved['revision']}")
 
