@@ -127,8 +127,15 @@ class Store:
         self._releases = releases
         self._contact_horizon = contact_horizon
         self._observe = observe
-        # Whether processes of another version run on this ledger, which have to read what this one stores.
-        self.readable_before = False
+
+    @property
+    def readable_before(self) -> bool:
+        """See ``Database.readable_before``."""
+        return self._database.readable_before
+
+    @readable_before.setter
+    def readable_before(self, value: bool) -> None:
+        self._database.readable_before = value
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
         with self._observe(operation):
