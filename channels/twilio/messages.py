@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hmac import compare_digest
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -280,10 +281,22 @@ class TwilioMessages:
     def _verify(self, request: CallbackRequest, form: MultiDict[str]) -> None:
         signature = request.headers.get(SIGNATURE_HEADER.lower(), "")
         algorithm = get_signature_algorithm(request.headers.get(SIGNATURE_SETTINGS_HEADER.lower()))
+        if self._signed_as_it_is(request, form, signature, algorithm):
+            return
         # The fragment never reaches us; whether Twilio signs it with the URL is not written down, so both pass.
         urls = (request.url, f"{request.url}#{_CALLBACK_RETRIES}")
         if not any(self._validator.validate(url, form, signature, algorithm) for url in urls):
             raise BadSignature(SIGNATURE_HEADER)
+
+    def _signed_as_it_is(self, request: CallbackRequest, form: MultiDict[str], signature: str, algorithm: str) -> bool:
+        """Whether this very address is signed: nearly always, and a third of the time that the library takes, which
+        always makes the signatures with the port and without.
+        """
+        try:
+            expected: str = self._validator.compute_signature(request.url, form, algorithm)
+        except ValueError:  # an algorithm that the library does not know
+            return False
+        return compare_digest(expected.encode(), signature.encode(errors="replace"))
 
 
 def _sender(name: str, options: ProviderOptions, prefix: str) -> dict[str, str]:

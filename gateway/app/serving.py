@@ -28,6 +28,7 @@ from gateway.queue.connection import open_pool
 from gateway.queue.due_scanner import DueScanner
 from gateway.queue.jobs import WorkerOptions, run_worker
 from gateway.storage.clock import LedgerClock
+from gateway.storage.upgrade.migrate import keeps_way_back
 from gateway.templates.workflow import author_mails
 from gateway.templates.workflow.publication_watcher import INTERVAL_SECONDS
 
@@ -285,6 +286,8 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     health = gateway.providers.router.health(gateway.ledger.clock())
     gateway.path.metrics.provider_shares({name: each.share for name, each in health.items()})
     await heartbeat.beat(gateway.ledger.clock(), health)
-    gateway.path.store.readable_before = await heartbeat.others(gateway.ledger.clock())
+    # Packed rows are unreadable to the version before: there are none until an operator has closed the way back to it.
+    others = await heartbeat.others(gateway.ledger.clock())
+    gateway.path.store.readable_before = others or await gateway.ledger.database.read(keeps_way_back)
     if isinstance(gateway.ledger.clock, LedgerClock):
         gateway.path.metrics.clock_ahead(await gateway.ledger.clock.synchronise())

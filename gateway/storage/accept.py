@@ -26,7 +26,14 @@ from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
-from gateway.storage.statements import Statement, StatementTemplate, all_or_nothing, execute_pipelined
+from gateway.storage.statements import (
+    Statement,
+    StatementTemplate,
+    all_or_nothing,
+    execute_pipelined,
+    is_readable_before,
+)
+from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import dedup_claims, deliveries, notifications
 
 # As many are stored in one statement, on the chance that all are new; where they are not, in several. Our choice.
@@ -92,7 +99,7 @@ def store_new(connection: Connection, plans: Sequence[InsertPlan]) -> Statement:
         for each in sorted(plans, key=_dedup_key_of)
         for tenant, dedup_key in [_dedup_key_of(each)]
     ]
-    rows = [plan.row() for plan in ordered]
+    rows = _rows(connection, ordered)
     changes = [
         *inserting(connection, notifications, rows, new_only=True, returning="id"),
         *inserting(connection, dedup_claims, claims, new_only=True, returning="notification_id"),
@@ -145,13 +152,14 @@ class InsertPlan:
             "created_at": self.now,
         }
 
-    def row(self) -> dict[str, Any]:
-        notification = self.request.notification
+    def row(self, *, shortly: bool) -> dict[str, Any]:
+        """Of ``notifications``; ``shortly``: not as the version before reads it."""
+        notification, mark = self.request.notification, self.request.fingerprint
         return {
             "id": notification.id,
             "tenant": notification.tenant,
             "idempotency_key": notification.idempotency_key,
-            "fingerprint": self.request.fingerprint,
+            "fingerprint": shorter(mark) if shortly else mark,
             "dedup_key": notification.dedup_key,
             "borrower_id": notification.borrower.id,
             "case_id": notification.case.id,
@@ -260,10 +268,14 @@ def claim_dedup_keys(connection: Connection, claims: Sequence[tuple[str, str, st
 def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str], set[str]]:
     """Store the notifications with new idempotency keys, and claim their dedup keys; the ids that got each."""
     claims = [(*_dedup_key_of(plan), plan.request.notification.id) for plan in sorted(plans, key=_dedup_key_of)]
-    rows = [plan.row() for plan in plans]
+    rows = _rows(connection, plans)
     stored = inserting(connection, notifications, rows, new_only=True, returning="id")
     created, claimed = execute_pipelined(connection, [*stored, claim_dedup_keys(connection, claims)])
     return {key for (key,) in created}, {key for (key,) in claimed}
+
+
+def _rows(connection: Connection, plans: Sequence[InsertPlan]) -> list[dict[str, Any]]:
+    return [plan.row(shortly=not is_readable_before(connection)) for plan in plans]
 
 
 def _dedup_key_of(plan: InsertPlan) -> tuple[str, str]:

@@ -121,7 +121,7 @@ def start(
         changed = (_address_of(each)[0], _address_of(each)[2]) in refusing and not _known_as_opted_out(each)
         transition = rules.start(each, delivery, None if changed else versions.get(key), switches, now, lease_until)
         if transition is not None and transition.to is State.SENDING:
-            sealed = seal_words(delivery.id, each.work.delivery.attempt + 1, each.content)
+            sealed = seal_words(delivery.id, each.work.delivery.attempt + 1, each.content, apart=words_apart)
             transition = replace(transition, detail={**transition.detail, "words": sealed.digest})
             if unit_of_work.apply(transition):
                 started[delivery.id] = key

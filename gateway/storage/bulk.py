@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
 from gateway.storage.body_compression import RequestBody
+from gateway.storage.event_details import EventActor, EventDetail
 from gateway.storage.statements import ROW_VERSION, Statement, document
-from gateway.storage.tables.columns import Instant, microseconds
+from gateway.storage.tables.columns import HexDigest, Instant, microseconds
 
 Row = dict[str, Any]
 
@@ -121,7 +122,7 @@ def _type(kind: Any) -> str:
         return "integer"
     if isinstance(kind, LargeBinary):
         return "bytea"
-    assert isinstance(kind, String | RequestBody)
+    assert isinstance(kind, String | HexDigest | RequestBody | EventActor | EventDetail)
     return "text"  # a cast to varchar(n) would cut what is too long, where storing it is an error
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.security.digests import SINGLE, DigestVersions
 from gateway.core.security.private_files import private_directory, private_file
-from gateway.storage.statements import Rows, Statement, execute_pipelined
+from gateway.storage.statements import READABLE_BEFORE, Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
 
@@ -144,8 +144,20 @@ class Database:
         # One statement is a snapshot by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
         alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._asked_engine = self._read_engine.execution_options(**alone)
+        self.readable_before = False
         for each in {self.engine, self._read_engine}:
             event.listen(each, "before_cursor_execute", self._count)
+
+    @property
+    def readable_before(self) -> bool:
+        """Whether processes of another version run on this ledger, which have to read what this one stores."""
+        return self._readable_before
+
+    @readable_before.setter
+    def readable_before(self, value: bool) -> None:
+        self._readable_before = value
+        for each in (self.engine, self._read_engine, self._asked_engine):
+            each.update_execution_options(**{READABLE_BEFORE: value})
 
     def _count(self, *_arguments: Any) -> None:
         self.statements += 1

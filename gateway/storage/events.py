@@ -5,7 +5,8 @@ template (``template:…``) or journey definition (``journey:…``), or its admi
 Changing or removing an event breaks the chain from there on, and the chain's head is in the subject's own row.
 
 A row does not repeat what follows from others (``linked``): the hash that it is linked to is in the event before it of
-its subject, and the local time follows from the instant and the zone's offset.
+its subject, and the local time follows from the instant and the zone's offset. Details are packed
+(gateway/storage/event_details.py); an event's hash covers them in full.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from sqlalchemy import Connection
 
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
-from gateway.storage.statements import Statement, execute_pipelined
+from gateway.storage.event_details import PACKED_KINDS, pack
+from gateway.storage.statements import Statement, execute_pipelined, is_readable_before
 from gateway.storage.tables.path import events, verdicts
 from gateway.storage.verdicts import VERDICT, fold, is_view
 
 _HEX_DIGITS = 64  # of a hash that an earlier version wrote
 _LOCAL_DIGITS = len("2026-11-24T18:00:00")  # of a local time before its offset
+
+_WHOLE_HOURS = ":00"  # of an offset, which is stored without them: "+08"
 
 ADMIN_ACT = "admin_act"  # the kind of every entry of an administrators' log
 
@@ -99,7 +103,7 @@ class Chain:
             "previous_hash": head,
         }
         row["hash"] = link(row)
-        self._rows.append({**row, "previous_hash": "", "local_at": local[_LOCAL_DIGITS:]})
+        self._rows.append({**row, "previous_hash": "", "local_at": local[_LOCAL_DIGITS:].removesuffix(_WHOLE_HOURS)})
         return str(row["hash"])
 
     def write(self, connection: Connection) -> None:
@@ -110,6 +114,10 @@ class Chain:
         """The statements that write what was appended here and to ``others``; [] where there is nothing."""
         chains = (self, *others)
         rows = [row for chain in chains for row in chain._rows]
+        if not is_readable_before(connection):
+            for row in rows:
+                if row["kind"] in PACKED_KINDS:
+                    pack(row)
         texts = {digest: text for chain in chains for digest, text in chain._verdicts.items()}
         for chain in chains:
             chain._rows, chain._verdicts = [], {}

@@ -3,15 +3,14 @@
 They are in the attempt's row, or in a row of their own, where earlier versions wrote them. So there is no attempt
 without its words, and a template that changes or goes later changes nothing.
 
-The content is JSON, compressed (RFC 1951), without what is empty. The event ``attempt_started`` has the SHA-256 of that
-JSON, so that the chain of events proves the words. A random salt in it keeps the digest from giving away an erased
-text: of a reminder, most can be guessed.
+The content is JSON, compressed (gateway/storage/words_compression.py), without what is empty. The event
+``attempt_started`` has the SHA-256 of that JSON, so that the chain of events proves the words. A random salt in it
+keeps the digest from giving away an erased text: of a reminder, most can be guessed.
 """
 
 from __future__ import annotations
 
 import secrets
-import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ from gateway.core.codec import instant
 from gateway.storage.bulk import inserting
 from gateway.storage.statements import Statement
 from gateway.storage.tables.path import attempts, deliveries, messages, notifications
+from gateway.storage.words_compression import deflated, inflated
 
-_RAW_DEFLATE = -zlib.MAX_WBITS  # without zlib's header and checksum, which the database and the chain make superfluous
 _SALT_BYTES = 16  # 128 bits: nobody can try them all
 
 
@@ -41,8 +40,11 @@ class SealedWords:
     digest: str
 
 
-def seal_words(delivery_id: str, attempt: int, content: Content) -> SealedWords:
-    """The words that an attempt hands over. With a provider's template, its parameters are the words that are sent."""
+def seal_words(delivery_id: str, attempt: int, content: Content, *, apart: bool = False) -> SealedWords:
+    """The words that an attempt hands over. With a provider's template, its parameters are the words that are sent.
+
+    ``apart``: they go where the version before reads them.
+    """
     said: dict[str, Any] = {"salt": _text(secrets.token_bytes(_SALT_BYTES)), "text": content.text}
     if content.subject:
         said["subject"] = content.subject
@@ -52,12 +54,12 @@ def seal_words(delivery_id: str, attempt: int, content: Content) -> SealedWords:
         call = content.template
         said["template"] = {"reference": call.reference, "language": call.language, "parameters": call.parameters}
     plain = msgspec.json.encode(said)
-    return SealedWords(delivery_id, attempt, zlib.compress(plain, wbits=_RAW_DEFLATE), _text(sha256(plain).digest()))
+    return SealedWords(delivery_id, attempt, deflated(plain, alone=apart), _text(sha256(plain).digest()))
 
 
 def opened(content: bytes) -> str:
     """The JSON of stored words: what the digest in the chain of events is of."""
-    return zlib.decompress(content, wbits=_RAW_DEFLATE).decode()
+    return inflated(content).decode()
 
 
 def storing(connection: Connection, words: Sequence[SealedWords]) -> list[Statement]:

@@ -20,7 +20,8 @@ from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
-from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined
+from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined, is_readable_before
+from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import attempts, deliveries, receipts
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -35,7 +36,8 @@ _LATEST_MESSAGE = and_(
 )
 _AT_ONCE = 500  # our choice: as many as one batch of receipts
 # Hexadecimal digits of a receipt's digest in its mark, 96 bits: among the few receipts of one delivery, two different
-# ones with the same mark can't be expected (RFC 6234 has the hash; the length is our choice).
+# ones with the same mark can't be expected (RFC 6234 has the hash; the length is our choice). Written in base64url, and
+# known as earlier versions wrote it.
 _MARK = 24
 
 
@@ -79,8 +81,9 @@ def record(
     known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {}, lock=lock)
     parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
+    before = is_readable_before(connection)
     for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):
-        if digest in known or not unit_of_work.mark(delivery_id, digest[:_MARK]):
+        if digest in known or not unit_of_work.mark(delivery_id, *_marks(digest, before)):
             results.append("duplicate")
             continue
         results.append(_apply(unit_of_work, delivery_id, each, now, decide))
@@ -89,6 +92,12 @@ def record(
             parked[digest] = each
     unit_of_work.write(*_parking(connection, parked, now))
     return results, unit_of_work.opened
+
+
+def _marks(digest: str, before: bool) -> tuple[str, str]:
+    """The mark that is written and the other form of it; ``before``: as the version before knows it."""
+    full = digest[:_MARK]
+    return (full, shorter(full)) if before else (shorter(full), full)
 
 
 _STORED = StatementTemplate(lambda sql: f"SELECT digest FROM receipts WHERE {sql.among('digest', 'digests')}")

@@ -23,6 +23,7 @@ from gateway.storage.tables.columns import microseconds
 
 Rows = Sequence[Any]
 
+READABLE_BEFORE = "readable_before"  # an engine's option: see ``Database.readable_before``
 ROW_VERSION = "xmin"  # the transaction that wrote this version of the row: the same as long as nobody changes it
 
 _NAMED = re.compile(r"%\((\w+)\)s")
@@ -117,6 +118,12 @@ class StatementTemplate:
         """The statement with these values: instants, lists, and values that are stored as they are."""
         stored = {name: _stored(value) for name, value in values.items()}
         return Statement(self._text(connection.dialect.name == "sqlite"), stored, self._returns_rows)
+
+
+def is_readable_before(connection: Connection) -> bool:
+    """Whether what this connection writes has to be readable by processes of the version before."""
+    found: bool = connection.get_execution_options().get(READABLE_BEFORE, False)
+    return found
 
 
 def _stored(value: Any) -> Any:

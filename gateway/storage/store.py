@@ -127,22 +127,31 @@ class Store:
         self._releases = releases
         self._contact_horizon = contact_horizon
         self._observe = observe
-        # Whether processes of another version run on this ledger, which have to read what this one stores.
-        self.readable_before = False
+
+    @property
+    def readable_before(self) -> bool:
+        """See ``Database.readable_before``."""
+        return self._database.readable_before
+
+    @readable_before.setter
+    def readable_before(self, value: bool) -> None:
+        self._database.readable_before = value
 
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
         with self._observe(operation):
             return await self._database.write(work)
 
-    async def _write_unlocked(self, operation: str, work: Callable[..., T]) -> T:
+    async def _write_unlocked(self, operation: str, work: Callable[..., T], *, alone: bool = True) -> T:
         """Run ``work(connection, lock=False)``, and where a row was changed meanwhile once more with locks.
 
-        A lock is a record in PostgreSQL's log, and rows of one batch are seldom changed by another.
+        A lock is a record in PostgreSQL's log, and rows of one batch are seldom changed by another. ``alone``: without
+        a transaction around it, which ends what else it holds between its statements.
         """
         if not self._database.is_sqlite:
+            write = self._database.write_alone if alone else self._database.write
             try:
                 with self._observe(operation):
-                    return await self._database.write_alone(lambda connection: work(connection, lock=False))
+                    return await write(lambda connection: work(connection, lock=False))
             except InvalidData:
                 pass  # or what is written can't be stored
         return await self._write(operation, lambda connection: work(connection, lock=True))
@@ -260,7 +269,8 @@ class Store:
         def start(connection: Connection, *, lock: bool) -> set[str]:
             return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock, words_apart=apart)
 
-        return await self._write_unlocked("start", start)
+        # In one transaction: no switch may be set or ended between reading the switches and beginning.
+        return await self._write_unlocked("start", start, alone=False)
 
     async def owner(self, provider: str, provider_message_id: str) -> str | None:
         """The delivery to which the provider's message belongs; None where it is not known here."""

@@ -188,16 +188,17 @@ class UnitOfWork:
             self._record(owner, each, delivery)
         return change.legal
 
-    def mark(self, delivery_id: str, receipt: str) -> bool:
+    def mark(self, delivery_id: str, receipt: str, earlier: str = "") -> bool:
         """Note in the delivery's row that a receipt was taken. False: it was taken before.
 
+        ``earlier`` is the mark that another version makes of it.
         A delivery that is not here can't be marked, and its receipts are all taken as new.
         """
         delivery = self.deliveries.get(delivery_id)
         if delivery is None:
             return True
         marks = delivery.receipts.split()
-        if receipt in marks:
+        if receipt in marks or earlier in marks:
             return False
         owner = self.owner(delivery_id)
         marked = replace(delivery, receipts=" ".join([*marks, receipt][-_MOST_MARKS:]))

@@ -6,12 +6,14 @@ PostgreSQL. ``Instant`` turns them into aware datetimes on the way out.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     MetaData,
+    String,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -43,6 +45,26 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else instant_of(value)
+
+
+_DIGEST_TEXT = 43  # characters of a SHA-256 in base64url
+
+
+def shorter(digest: str) -> str:
+    """A digest in hexadecimal as base64url without padding (RFC 4648, section 5)."""
+    return urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
+
+
+class HexDigest(TypeDecorator[str]):
+    """A SHA-256 in hexadecimal, stored as base64url or, by earlier versions, as it is."""
+
+    impl = String
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        if value is None or len(value) != _DIGEST_TEXT:
+            return None if value is None else str(value)
+        return urlsafe_b64decode(f"{value}=").hex()
 
 
 metadata = MetaData()

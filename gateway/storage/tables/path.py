@@ -17,7 +17,8 @@ from sqlalchemy import (
 )
 
 from gateway.storage.body_compression import RequestBody
-from gateway.storage.tables.columns import Instant, metadata
+from gateway.storage.event_details import EventActor, EventDetail
+from gateway.storage.tables.columns import HexDigest, Instant, metadata
 
 notifications = Table(
     "notifications",
@@ -25,7 +26,7 @@ notifications = Table(
     Column("id", String(48), primary_key=True),
     Column("tenant", String(64), nullable=False),
     Column("idempotency_key", String(255), nullable=False),
-    Column("fingerprint", String(64), nullable=False),
+    Column("fingerprint", HexDigest(64), nullable=False),
     Column("dedup_key", String(255), nullable=False),
     Column("borrower_id", String(128), nullable=False),
     Column("case_id", String(128), nullable=False),
@@ -201,12 +202,12 @@ events = Table(
     Column("borrower_id", String(128), nullable=False),
     Column("delivery_id", String(48)),
     Column("at", Instant, nullable=False),
-    Column("local_at", String(40), nullable=False, server_default=""),  # the offset of the borrower's first zone
+    Column("local_at", String(40), nullable=False, server_default=""),  # offset of the borrower's first zone, as +08
     Column("kind", String(40), nullable=False),
     Column("state", String(16), nullable=False, server_default=""),
     Column("reason", String(40), nullable=False, server_default=""),
-    Column("actor", String(80), nullable=False),
-    Column("detail", Text, nullable=False, server_default="{}"),
+    Column("actor", EventActor(80), nullable=False),
+    Column("detail", EventDetail, nullable=False, server_default="{}"),
     Column("previous_hash", String(64), nullable=False),  # "" but in events of earlier versions: see ``linked``
     Column("hash", String(64), nullable=False),
     # Without seq: a subject's entries are equal then, and PostgreSQL keeps them as one (deduplication of B-trees).

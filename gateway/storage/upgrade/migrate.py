@@ -91,6 +91,13 @@ def retire(engine: Engine, release: str = "") -> tuple[str, ...]:
     return ()
 
 
+def keeps_way_back(connection: Connection) -> bool:
+    """Whether ``retire`` has not dropped yet what the version before needs, so that it may be started again."""
+    if connection.dialect.name != "postgresql":
+        return False
+    return any(connection.execute(_IS_THERE, {"name": name}).scalar() for name in RETIRED)
+
+
 def migrate(engine: Engine) -> tuple[str, str]:
     """Upgrade to ``head()``, and drop what no running process needs; answers the revisions before and after."""
     changed = _upgrade(engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future, wait
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.store import Store
 from gateway.storage.tables.path import deliveries
+from gateway.storage.unit_of_work import UnitOfWork
 from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 RECORDER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
@@ -123,6 +125,27 @@ async def test_nothing_is_forgotten_where_pausing_and_resuming_race_with_hand_ov
     going = set().union(*(each for each in started if each))
     assert going | set(await store.due(NOW, 100)) == {work.delivery.id for work in works}
     assert (await store.ages(NOW)).paused == 0
+
+
+async def test_a_switch_does_not_end_between_reading_it_and_obeying_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hand-over that has read a pause writes that it waits for the pause's end before the pause can end."""
+    store, switches = store_on(database), Controls(database, lambda: NOW)
+    work = await _claimed(store, "k")
+    paused, loop = await _pause(database, SwitchScope.ALL), asyncio.get_running_loop()
+    write: Any = UnitOfWork.write
+    ending: list[Future[int | None]] = []
+
+    def write_late(*given: Any, **named: Any) -> None:
+        ending.append(asyncio.run_coroutine_threadsafe(switches.end(paused, "key:x"), loop))
+        wait(ending, timeout=0.3)  # it can't end before this transaction: waited for as long as tells
+        write(*given, **named)
+
+    monkeypatch.setattr(UnitOfWork, "write", write_late)
+    assert await store.start([outgoing(work)], NOW, 60) == set()
+    assert await asyncio.wrap_future(ending[0]) == 1
+    assert await store.due(NOW, 10) == [work.delivery.id]
 
 
 async def _failed(store: Store, key: str, **named: Any) -> ClaimedDelivery:
