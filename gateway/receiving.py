@@ -219,7 +219,7 @@ class CallbackReceiver:
         was not recorded, after the others: the provider brings all of them again.
         """
         channel = self._resources.providers[provider]
-        came_from = [await self._origin(provider, each) for each in replies]
+        came_from = [self._origin(provider, each) for each in replies]
         # Begun in order, and so recorded in order.
         taken = await asyncio.gather(
             *(self._take_reply(provider, *each) for each in zip(replies, came_from, strict=True)),
@@ -253,11 +253,8 @@ class CallbackReceiver:
     def _answer_to(self, reply: Reply, recorded: Sequence[RecordedReply]) -> str:
         return "" if reply.answered else self._resources.classifier.answer(recorded)
 
-    async def _origin(self, provider: str, reply: Reply) -> tuple[str, str, str] | None:
-        """A reply's channel, address and the delivery that it names, "" for none; None for one of nobody known here.
-
-        Notes that the user of the address wrote.
-        """
+    def _origin(self, provider: str, reply: Reply) -> tuple[str, str, str] | None:
+        """A reply's channel, address and the delivery that it names, "" for none; None for one of nobody known here."""
         channel = self._resources.providers[provider].channel
         named = self._open(provider, reply.reference)
         if reply.reference and named is None:
@@ -269,9 +266,7 @@ class CallbackReceiver:
                 address = "" if named else self._resources.normalise(channel, reply.address)
         except ValueError:
             return None  # a short code or a name: nobody who could have been written to
-        delivery_id = named[0] if named else ""
-        await self._resources.forms.wrote(provider, channel, address, delivery_id)
-        return channel, address, delivery_id
+        return channel, address, named[0] if named else ""
 
     async def _take_reply(
         self, provider: str, reply: Reply, origin: tuple[str, str, str] | None
@@ -280,7 +275,8 @@ class CallbackReceiver:
             return []
         arrived, (channel, address, delivery_id) = self._clock(), origin
         classify = partial(self._resources.classifier.classify, keyword=reply.keyword)
-        recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id)
+        window = provider if self._resources.forms.has_window(channel) else ""
+        recorded = await self._resources.replies.record(reply, channel, address, classify, delivery_id, window)
         self._observer.replied(provider, recorded, self._clock() - arrived)
         return recorded
 

@@ -68,7 +68,7 @@ def open_path(
     triggers = _batched(redis.queue.enqueue)
     capabilities = {name: each.capability for name, each in providers.by_name.items()}
     profiles = registry.profiles(providers.channels)
-    forms = MessageForms(database, profiles, templates.catalog, digest, clock, capabilities)
+    forms = MessageForms(database, profiles, templates.catalog, clock, capabilities)
     resources = Resources(store, controls, templates.catalog, forms, rate_limiter, feedback, triggers)
     pipeline = Pipeline(stages, resources, observer, clock, ledger.settings.lease_seconds)
     receiving = ReceivingResources(

@@ -24,12 +24,13 @@ _PACKS = ("default", "cn")
 def explain(text: str, packs: Packs = None, as_json: AsJson = False) -> None:
     """Say what a text is taken for, by which rules or weights, of which version."""
     from gateway.app.templates import policies_folder
-    from gateway.replies.understanding import load_interpreter
+    from gateway.replies.understanding import BY_WEIGHTS, load_interpreter
 
     interpreter = load_interpreter(policies_folder(settings()))
     said = interpreter.understand(text, packs or _PACKS)
     words = interpreter.safety.normalise(text)
     hits, mentions = interpreter.safety.hits(text)
+    used = interpreter.serious if BY_WEIGHTS in said.rules else interpreter.weights
     found = {
         "intent": said.intent,
         "intents": list(said.intents),
@@ -38,9 +39,9 @@ def explain(text: str, packs: Packs = None, as_json: AsJson = False) -> None:
         "review_within_minutes": said.review_within.total_seconds() / 60,
         "confidence": round(said.confidence, 3),
         "rules": [{"id": each.rule.id, "words": each.words, "reason": each.rule.reason} for each in hits],
-        "plain_words": [each for each in said.rules if not hits and not mentions],
+        "plain_words": [each for each in said.rules if not hits and not mentions and each != BY_WEIGHTS],
         "mentioned": [{"id": each.rule.id, "words": each.words} for each in mentions],
-        "weights": [[piece, round(weight, 2)] for piece, weight in interpreter.weights.reasons(words, said.intent)],
+        "weights": [[piece, round(weight, 2)] for piece, weight in used.reasons(words, said.intent)],
         "version": said.version,
     }
     if as_json:

@@ -7,7 +7,7 @@ borrower's lock. What a reply says is in force with the commit.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ from gateway.core.understanding import Understanding
 from gateway.replies.conversations import TakenUpConversations
 from gateway.replies.senders import ReplySender
 from gateway.storage.bulk import inserting, updating
-from gateway.storage.statements import Statement, execute_pipelined
+from gateway.storage.statements import Statement, StatementTemplate, execute_pipelined
 from gateway.storage.tables.borrowers import replies
 from gateway.storage.unit_of_work import UnitOfWork
 
@@ -53,6 +53,27 @@ class UnderstoodReply:
     def of_case(self) -> tuple[str, str, str]:
         """Whose and about which case it is."""
         return (*self.sender.person, self.sender.case_id)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OpenedWindow:
+    """Whoever has this address wrote to a provider's sender, for a tenant that shares it: its service window opens."""
+
+    tenant: str
+    provider: str
+    digest: str
+
+
+# The latest time counts, whichever process wrote it last.
+_OPENED = StatementTemplate(
+    lambda sql: (
+        "INSERT INTO inbound_messages (tenant, provider, digest, last_at)"
+        f" SELECT given.*, {sql.value('now')} FROM ({sql.tuples('windows', 3)}) AS given WHERE true"
+        " ON CONFLICT (tenant, provider, digest) DO UPDATE SET last_at = excluded.last_at"
+        " WHERE inbound_messages.last_at < excluded.last_at"
+    ),
+    returns_rows=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +103,28 @@ def one_at_a_time(arrived: Sequence[UnderstoodReply]) -> list[list[UnderstoodRep
 
 
 def record(
-    connection: Connection, rules: RouteRules, arrived: Sequence[UnderstoodReply], now: datetime
+    connection: Connection,
+    rules: RouteRules,
+    arrived: Sequence[UnderstoodReply],
+    windows: Collection[OpenedWindow],
+    now: datetime,
 ) -> list[RecordedEffect]:
     """Record replies, each of another borrower and another address, and what follows from them; a result for each.
 
-    One that was recorded before changes nothing.
+    One that was recorded before changes nothing. The windows that they open are recorded with them.
     """
     people = [each.sender.person for each in arrived]
     rows = [_row(each, now) for each in arrived]
     addressed = AddressChanges.statements(connection, [each.key for each in arrived])
+    opened = opening(connection, windows, now)
     locked = [
+        *opened,
         *_new(connection, rows),
         *addressed,
         *BorrowerChanges.statements(connection, people, now),
         TakenUpConversations.statement(connection, [each.of_case for each in arrived]),
     ]
-    inserted, *answers, talked = execute_pipelined(connection, locked)
+    inserted, *answers, talked = execute_pipelined(connection, locked)[len(opened) :]
     addresses = AddressChanges(connection, answers[: len(addressed)])
     changes = BorrowerChanges(connection, rules, answers[len(addressed) :], now)
     conversations = TakenUpConversations(talked)
@@ -120,6 +147,14 @@ def record(
         *addresses.writes(), *conversations.writes(connection), *updating(connection, replies, ("id",), moved)
     )
     return taken
+
+
+def opening(connection: Connection, windows: Collection[OpenedWindow], now: datetime) -> list[Statement]:
+    """The statement that opens windows, in the order of their keys, in which their rows are locked; [] for none."""
+    if not windows:
+        return []
+    rows = [[each.tenant, each.provider, each.digest] for each in sorted(windows)]
+    return [_OPENED.of(connection, windows=rows, now=now)]
 
 
 def _new(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Statement]:

@@ -108,9 +108,22 @@ def _consequences(files: Mapping[str, Mapping[str, Any]]) -> dict[Intent, Intent
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"replies/{path.name}: {error}") from None
+    sets = {f"{{{name}}}": words for name, words in content.pop("sets", {}).items()}
+    return _filled(content, sets) if sets else content
+
+
+def _filled(content: Any, sets: Mapping[str, str]) -> Any:
+    """``content`` with the words of each set for its name in braces: ``({kin})``."""
+    if isinstance(content, str):
+        for name, words in sets.items():
+            content = content.replace(name, words)
+        return content
+    if isinstance(content, list):
+        return [_filled(each, sets) for each in content]
+    return {key: _filled(each, sets) for key, each in content.items()} if isinstance(content, dict) else content
 
 
 def _rule(content: Mapping[str, Any], normalise: Normaliser) -> SafetyRule:

@@ -81,9 +81,6 @@ class RuleLanguage:
     idioms: re.Pattern[str] | None  # that mean nothing of what their words say
     questions: re.Pattern[str] | None  # that make the whole reply one
 
-    def without_idioms(self, text: str) -> str:
-        return text if self.idioms is None else self.idioms.sub(" | ", text)
-
 
 @dataclass(frozen=True, slots=True)
 class SafetyRules:
@@ -104,6 +101,13 @@ class SafetyRules:
         """Those of all languages: a borrower may mix them, and languages share words."""
         return [each.negations for each in self.languages.values() if each.negations is not None]
 
+    def without_idioms(self, text: str) -> str:
+        """``text`` without the idioms of any language: languages share words ("police" is French, too)."""
+        for language in self.languages.values():
+            if language.idioms is not None:
+                text = language.idioms.sub(" | ", text)
+        return text
+
     def hits(self, text: str) -> tuple[list[SafetyHit], list[SafetyHit]]:
         """The hits, in the order of their intents, and those that are only mentioned: negated or quoted."""
         words, unquoted = self.normalise(text), self.normalise.outside_quotes(text)
@@ -112,13 +116,13 @@ class SafetyRules:
         found: dict[str, SafetyHit] = {}
         mentioned: dict[str, SafetyHit] = {}
         negations = self.negations
+        plain = {each: self.without_idioms(each) for each in {*whole, *outside}}
         for language in self.languages.values():
-            plain = {each: language.without_idioms(each) for each in {*whole, *outside}}
             for rule in language.rules:
-                match = next(filter(None, (_search(rule, language, each, plain) for each in whole)), None)
+                match = next(filter(None, (_search(rule, each, plain) for each in whole)), None)
                 if match is None:
                     continue
-                stated = rule.always or any(_search(rule, language, each, plain, negations) for each in outside)
+                stated = rule.always or any(_search(rule, each, plain, negations) for each in outside)
                 (found if stated else mentioned)[rule.id] = SafetyHit(rule, match)
         return _ordered(found.values()), _ordered(mentioned.values())
 
@@ -165,17 +169,15 @@ class SafetyRules:
 
 def _search(
     rule: SafetyRule,
-    language: RuleLanguage,
     text: str,
     plain: Mapping[str, str],
     negations: Sequence[re.Pattern[str]] = (),
 ) -> str | None:
     """What ``rule`` finds in ``text``; with ``negations`` only what isn't negated. ``plain``: texts without idioms."""
-    if rule.unless is not None and rule.unless.search(text):
-        text = rule.unless.sub(" | ", text)
-        text = text if rule.always else language.without_idioms(text)
-    elif not rule.always:
+    if not rule.always:
         text = plain[text]
+    if rule.unless is not None:
+        text = rule.unless.sub(" | ", text)
     for match in rule.phrases.finditer(text):
         if not _negated(match, negations):
             return match.group()

@@ -18,12 +18,16 @@ from gateway.storage.statements import Dialect, StatementTemplate, execute_pipel
 
 @dataclass(frozen=True, slots=True)
 class ReplySource:
-    """A reply and where it came from. ``delivery_id`` names the message that it answers, "" where that is not known."""
+    """A reply and where it came from. ``delivery_id`` names the message that it answers, "" where that is not known.
+
+    ``window`` is the provider whose service window it opens, "" for none.
+    """
 
     reply: Reply
     channel: str
     address: str
     delivery_id: str
+    window: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,12 @@ from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
 from gateway.core.understanding import Understanding
-from gateway.replies.recording import RecordedEffect, UnderstoodReply, one_at_a_time, record
+from gateway.replies.recording import OpenedWindow, RecordedEffect, UnderstoodReply, one_at_a_time, opening, record
 from gateway.replies.senders import FoundSenders, ReplySource, find_senders
 from gateway.stages.route_rules import Digest, route_rules
 from gateway.storage.database import Database
 from gateway.storage.facts import AddressKey
+from gateway.storage.statements import execute_pipelined
 
 _LONGEST_ID = 128  # the column's
 # As many replies are understood and recorded together. Our choice: understanding them takes some 20 ms.
@@ -63,16 +64,23 @@ class ReplyStore:
         self._taking = Batcher(self._take, max_batch=_MOST_AT_ONCE)
 
     async def record(
-        self, reply: Reply, channel: str, address: str, classify: Classify, delivery_id: str = ""
+        self,
+        reply: Reply,
+        channel: str,
+        address: str,
+        classify: Classify,
+        delivery_id: str = "",
+        window: str = "",
     ) -> list[RecordedReply]:
         """Record a reply and what follows from it, for every borrower at that address; [] where there is none.
 
         ``delivery_id`` names the message that is answered, where that is known: its address counts, for its tenant.
+        ``window`` is the provider whose service window the reply opens, "" for none; it opens whoever wrote.
 
         A reply that was recorded before is answered as not ``new`` and changes nothing. When this returns, no message
         that a stop forbids starts any more. Raises Unavailable, InvalidData.
         """
-        source = ReplySource(_storable(reply), channel, address, delivery_id)
+        source = ReplySource(_storable(reply), channel, address, delivery_id, window)
         [taken] = await self._taking.submit([(source, classify)])
         if taken.error is not None:
             raise taken.error
@@ -92,29 +100,44 @@ class ReplyStore:
                 ]
             )
             await asyncio.sleep(0)  # others get a turn: a long text that is made to be slow takes 0.14 s, measured
+        windows = _windows(sources, found)
         results: dict[int, RecordedEffect | Exception] = {}
-        for group in one_at_a_time([each for some in understood for each in some]):
-            results.update(zip(map(id, group), await self._record(group), strict=True))
+        groups = one_at_a_time([each for some in understood for each in some])
+        for at, group in enumerate(groups):
+            results.update(zip(map(id, group), await self._record(group, () if at else windows), strict=True))
+        if windows and not groups:
+            await self._open(windows)
         return [
             _outcome(senders, some, [results[id(each)] for each in some])
             for senders, some in zip(found, understood, strict=True)
         ]
 
-    async def _record(self, group: Sequence[UnderstoodReply]) -> Sequence[RecordedEffect | Exception]:
-        """Record a group in one transaction; an error for each of those that could not be recorded.
+    async def _open(self, windows: Collection[OpenedWindow]) -> None:
+        """Open the windows of replies of nobody who is known here yet. Raises Unavailable."""
+        await self._database.write(
+            lambda connection: execute_pipelined(connection, opening(connection, windows, self._clock()))
+        )
+
+    async def _record(
+        self, group: Sequence[UnderstoodReply], windows: Collection[OpenedWindow]
+    ) -> Sequence[RecordedEffect | Exception]:
+        """Record a group, and windows, in one transaction; an error for each of those that could not be recorded.
 
         One that can't be stored does not keep the others from it. What failed is made up for when the provider brings
         the reply again.
         """
         try:
-            return await self._database.write(lambda connection: record(connection, self._rules, group, self._clock()))
+            return await self._database.write(
+                lambda connection: record(connection, self._rules, group, windows, self._clock())
+            )
         except Unavailable as error:
             return [error] * len(group)
         except InvalidData as error:
             if len(group) == 1:
                 return [error]
         middle = len(group) // 2
-        return [*await self._record(group[:middle]), *await self._record(group[middle:])]
+        halves = (group[:middle], group[middle:])
+        return [effect for half in halves for effect in await self._record(half, windows)]
 
     async def _stop(self, source: ReplySource, classify: Classify, taken: _Taken) -> None:
         """Have a stop that was recorded hold for everybody at the address, and wait for what is in flight."""
@@ -132,6 +155,16 @@ class ReplyStore:
         for each, one in pairs:
             if one.waits:
                 await wait_for_in_flight(self._database, of_borrower(*each.sender.person), self._clock)
+
+
+def _windows(sources: Sequence[ReplySource], found: Sequence[FoundSenders]) -> set[OpenedWindow]:
+    """The windows that replies open, for every tenant that shares the senders that they were written to."""
+    return {
+        OpenedWindow(tenant, source.window, digest)
+        for source, senders in zip(sources, found, strict=True)
+        if source.window
+        for tenant, _, digest in senders.keys
+    }
 
 
 def _outcome(

@@ -1,6 +1,7 @@
-"""What a reply is understood to say: keywords, safety rules, plain words, then weights that abstain when unsure.
+"""What a reply is understood to say: keywords, safety rules, weights of what is serious and no rule found, plain words,
+then weights of what is harmless, that abstain when unsure.
 
-What a rule finds is never taken back.
+What an earlier step finds is never taken back.
 
 A pure function of the text, the borrower's packs and the files; gateway/replies/store.py makes it take effect.
 """
@@ -8,7 +9,7 @@ A pure function of the text, the borrower's packs and the files; gateway/replies
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
@@ -19,6 +20,8 @@ from gateway.replies.safety import SafetyHit, SafetyRules
 from gateway.replies.weights import Weights, load_weights
 
 _STOPPING = frozenset({Intent.STOP, Intent.MAYBE_STOP})
+# Stands among the rules of a reply that none of them found, but the weights of what is serious.
+BY_WEIGHTS = "weights"
 # What is only said, never asked: a question about it is a person's.
 _STATEMENTS = frozenset({Intent.PAID, Intent.PROMISE})
 
@@ -30,6 +33,7 @@ class ReplyInterpreter:
     lexicon: ReplyLexicon
     safety: SafetyRules
     weights: Weights
+    serious: Weights  # the second net: what may be serious though no rule finds it
     free_help: Callable[[str], str]  # who helps free of charge in a jurisdiction, as replies name them
 
     def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:
@@ -46,6 +50,8 @@ class ReplyInterpreter:
         words = self.safety.normalise(text)
         if not words.strip("| "):
             return self._follow(Intent.OTHER, ())  # marks and emoji alone: a thumb may be a yes, or anything
+        if likely := self.serious.serious(self.safety.without_idioms(words)):
+            return replace(self._safety([likely], ()), rules=(BY_WEIGHTS,))
         if plain := self.safety.plain(text):
             unsure = self.weights.says_otherwise(words, plain.intent)
             return self._follow(Intent.OTHER if unsure else plain.intent, (plain.id,))
@@ -67,7 +73,7 @@ class ReplyInterpreter:
     @property
     def version(self) -> str:
         """Digests of the rules' files and of the weights."""
-        return f"{self.safety.version}+{self.weights.version}"
+        return "+".join(each.version for each in (self.safety, self.weights, self.serious))
 
     def answer(self, intent: Intent, locale: str, jurisdiction: str, packs: Iterable[str]) -> str:
         """The text to answer with, unfilled but for whom to call; "" where nothing is to be answered."""
@@ -117,5 +123,9 @@ def load_interpreter(policies: Path, free_help: Callable[[str], str] = lambda _:
     """Read the files of the policies' folder. Raises ValueError naming what is wrong in which."""
     rules = policies / "replies"
     return ReplyInterpreter(
-        load_words(policies / "replies.toml"), load_safety(rules), load_weights(rules / "weights.msgpack"), free_help
+        load_words(policies / "replies.toml"),
+        load_safety(rules),
+        load_weights(rules / "weights.msgpack"),
+        load_weights(rules / "serious.msgpack"),
+        free_help,
     )

@@ -1,5 +1,6 @@
-"""The classifier of harmless replies: a linear model over pieces of words, which abstains where it isn't sure.
+"""The classifiers of replies: linear models over pieces of words.
 
+The one of what is harmless abstains where it isn't sure. The other one gives what may be serious and no rule found.
 Trained by ops/replies/train; at run time it is a sum over a dictionary. Pure.
 """
 
@@ -20,6 +21,8 @@ _CJK_RUN = re.compile(f"[{CJK}]+")
 _DIGITS = re.compile(r"\d+")
 # Longer replies say several things; our choice.
 _LONGEST = 160
+# Fewer pieces are a word or two characters (是, "yes", "undo"), of which the rules know the serious ones; our choice.
+_LEAST_SERIOUS = 10
 
 
 def features_of(words: str) -> list[str]:
@@ -68,8 +71,32 @@ class Weights(msgspec.Struct, frozen=True):
         likeliest, confidence, _ = self.scores(features_of(words))
         return likeliest != intent and confidence >= self.threshold
 
+    def serious(self, words: str) -> Intent | None:
+        """What a text in normal form may say that a person must read: the likeliest intent but OTHER.
+
+        None where all of them together are less probable than ``threshold`` in each stretch, and for a single word.
+        """
+        found, most = None, self.threshold
+        beyond = self.intents.index(Intent.OTHER)
+        for start in range(0, max(len(words) - _LONGEST // 2, 1), _LONGEST // 2):
+            features = features_of(words[start : start + _LONGEST])
+            if len(features) < _LEAST_SERIOUS:
+                continue
+            shares, _ = self._shares(features)
+            if 1 - shares[beyond] >= most:
+                most = 1 - shares[beyond]
+                shares[beyond] = 0
+                found = Intent(self.intents[shares.index(max(shares))])
+        return found
+
     def scores(self, features: Sequence[str]) -> tuple[str, float, float]:
         """The likeliest intent, its probability, and the share of the pieces that training has seen."""
+        shares, known = self._shares(features)
+        best = shares.index(max(shares))
+        return self.intents[best], shares[best], known
+
+    def _shares(self, features: Sequence[str]) -> tuple[list[float], float]:
+        """The probability of each intent, and the share of the pieces that training has seen."""
         sums = [0.0] * len(self.intents)
         known = 0
         for feature in features:
@@ -81,9 +108,8 @@ class Weights(msgspec.Struct, frozen=True):
         length = 1000 * math.sqrt(len(features) or 1)
         scores = [(each / length + bias) * self.scale for each, bias in zip(sums, self.bias, strict=True)]
         highest = max(scores)
-        best = scores.index(highest)
-        confidence = 1 / sum(math.exp(each - highest) for each in scores)
-        return self.intents[best], confidence, known / (len(features) or 1)
+        odds = [math.exp(each - highest) for each in scores]
+        return [each / sum(odds) for each in odds], known / (len(features) or 1)
 
     def reasons(self, words: str, intent: Intent, limit: int = 5) -> list[tuple[str, float]]:
         """The pieces that speak most for ``intent``, with their weights."""

@@ -5,7 +5,7 @@ The decision is gateway/stages/message_form.py. Must not know how a provider sub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,8 +22,6 @@ from gateway.stages.message_form import FormFacts, WindowKey, choose_form, needs
 from gateway.storage.accept import insert_new
 from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import inbound_messages
-from gateway.storage.tables.identity import api_keys
-from gateway.storage.tables.path import deliveries
 from gateway.storage.tables.templates import provider_templates
 from gateway.templates.catalog import Catalog
 
@@ -40,7 +38,6 @@ class MessageForms:
         database: Database,
         profiles: Profiles,
         catalog: Catalog,
-        digest: Callable[[str, str, str], str],
         clock: Clock,
         capabilities: Mapping[str, Capability],
     ) -> None:
@@ -49,7 +46,6 @@ class MessageForms:
         self._database = database
         self._profiles = profiles
         self._catalog = catalog
-        self._digest = digest
         self._clock = clock
 
     async def choose(self, ready: Sequence[Outgoing], now: datetime) -> tuple[list[Outgoing], list[Transition]]:
@@ -114,33 +110,9 @@ class MessageForms:
             except SendFailure:
                 continue
 
-    async def wrote(self, provider: str, channel: str, address: str, delivery_id: str = "") -> None:
-        """Record that the user of an address wrote to the provider's sender: for each tenant, as they share it.
-
-        ``delivery_id`` names the message that is answered, where that is known, and so the tenant and the address.
-        """
-        if not needs_form(self._profiles, channel):
-            return
-        now = self._clock()
-
-        def write(connection: Connection) -> None:
-            for tenant, digest in sorted(self._written_from(connection, channel, address, delivery_id)):
-                row = {"tenant": tenant, "provider": provider, "digest": digest, "last_at": now}
-                connection.execute(insert_new(connection, inbound_messages), [row])
-                same = and_(*(inbound_messages.c[name] == row[name] for name in ("tenant", "provider", "digest")))
-                later = and_(same, inbound_messages.c.last_at < now)
-                connection.execute(update(inbound_messages).where(later).values(last_at=now))
-
-        await self._database.write(write)
-
-    def _written_from(
-        self, connection: Connection, channel: str, address: str, delivery_id: str
-    ) -> set[tuple[str, str]]:
-        if delivery_id:
-            query = select(deliveries.c.tenant, deliveries.c.address_digest).where(deliveries.c.id == delivery_id)
-            return {(row.tenant, row.address_digest) for row in connection.execute(query)}
-        tenants = connection.execute(select(api_keys.c.tenant).distinct()).scalars()
-        return {(tenant, self._digest(tenant, channel, address)) for tenant in tenants}
+    def has_window(self, channel: str) -> bool:
+        """Whether a person's own message permits free text on a channel for a time: its service window."""
+        return needs_form(self._profiles, channel)
 
 
 def put_template(

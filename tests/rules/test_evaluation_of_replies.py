@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.reasons import Intent
-from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split
+from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split, wording
 from gateway.replies.evaluation import Proportion, evaluate
 from tests.support.replies import INTERPRETER, POLICIES
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2] / "ops" / "replies"
 CORPUS = read_corpus(ROOT / "corpus")
 TRAINING, HELD_OUT = split(CORPUS, INTERPRETER.safety.normalise)
 FOUND = evaluate(HELD_OUT, INTERPRETER, ("default", "cn"))
+UNSEEN = read_corpus(ROOT / "unseen")
 
 
 def test_the_floors_hold_on_the_held_out_half() -> None:
@@ -28,6 +29,16 @@ def test_the_floors_hold_on_the_held_out_half() -> None:
     assert (FOUND.wrong_answered.value or 0) <= 0.02
     assert (FOUND.out_of_scope_answered.value or 0) <= 0.01
     assert (FOUND.answered.value or 0) >= 0.7  # it may abstain, and must be of use
+
+
+def test_what_nothing_was_trained_or_mended_on() -> None:
+    """Floors near what they measured when they were new (ops/replies.md): 1 in 20 of what is serious is missed."""
+    found = evaluate(UNSEEN, INTERPRETER, ("default", "cn"))
+    assert (found.safety_recall.value or 0) >= 0.93
+    assert (found.wrong_answered.value or 0) <= 0.02
+    assert (found.out_of_scope_answered.value or 0) <= 0.01
+    seen = {wording(each.text, INTERPRETER.safety.normalise) for each in CORPUS}
+    assert not seen & {wording(each.text, INTERPRETER.safety.normalise) for each in UNSEEN}
 
 
 def test_no_wording_is_in_both_halves_and_each_language_has_enough() -> None:
@@ -54,9 +65,9 @@ def test_patterns_give_the_same_texts_each_time(tmp_path: Path) -> None:
 
 
 def test_every_pattern_is_of_an_intent_that_the_weights_know() -> None:
-    """What is for safety rules is none of theirs; each language has patterns of each intent."""
+    """Each language has patterns of each intent, serious ones for the second net."""
     patterns = read_patterns(ROOT / "training", 2)
-    known = set(map(Intent, INTERPRETER.weights.intents))
+    known = set(map(Intent, (*INTERPRETER.weights.intents, *INTERPRETER.serious.intents))) - {Intent.MAYBE_STOP}
     languages = {each.language for each in patterns}
     assert {(each.language, each.intent) for each in patterns} == {(one, other) for one in languages for other in known}
 

@@ -136,6 +136,42 @@ def test_a_providers_keyword_does_not_hide_danger() -> None:
     assert said.intent is Intent.DANGER
 
 
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        ("食晒成排藥喇好暈", Intent.DANGER),
+        ("车间里机器把我手指头轧了", Intent.ILLNESS),
+        ("mrs patel passed on thursday", Intent.DECEASED),
+    ],
+)
+def test_what_no_rule_has_the_second_net_may_find(text: str, intent: Intent) -> None:
+    """With the hold, the urgency and the clock of its kind, as a rule's hit has; the weights are named."""
+    said, follows = INTERPRETER.understand(text, PACKS), INTERPRETER.safety.consequences[intent]
+    assert INTERPRETER.safety.hits(text) == ([], [])
+    assert (said.intents, said.rules) == ((intent,), ("weights",))
+    assert (said.holds, said.urgency, said.review_within) == ((follows.hold,), follows.urgency, follows.review_within)
+
+
+def test_the_second_net_reads_all_of_a_long_reply() -> None:
+    """What is serious stands in one of its stretches, which overlap by half; the end is read like the beginning."""
+    words = INTERPRETER.safety.normalise("i keep thinking about ending things")
+    assert INTERPRETER.serious.serious(f"{'the weather is nice ' * 30}{words}") is Intent.DANGER
+    assert INTERPRETER.serious.serious("the weather is nice " * 30) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["是", "对", "yes", "undo", "好的", "是的没错", "yes please", "yes thats right", "確認", "冇錯"]
+)
+def test_a_confirmation_is_nothing_serious(text: str) -> None:
+    """What is read back is confirmed by a word, of which the weights know too little."""
+    assert set(SAFETY).isdisjoint(INTERPRETER.understand(text, PACKS).intents)
+
+
+def test_idioms_of_one_language_are_none_of_another_ones_words() -> None:
+    """ "Police" is French, too: an English idiom is taken out before the French rules are asked."""
+    assert set(SAFETY).isdisjoint(INTERPRETER.understand("my dog is a police dog", PACKS).intents)
+
+
 @pytest.mark.parametrize("text", ["", "👍", "‍​", "…", "|" * 5000, "自" * 100_000, "\ud800", "(" * 9000, "a " * 50_000])
 def test_any_text_is_understood_in_bounded_time(text: str) -> None:
     """Nothing, marks alone, or far too much: no error, and no rule finds anything."""

@@ -32,7 +32,7 @@ from gateway.templates.workflow.template_results import TemplateResults
 from gateway.templates.workflow.transfer import Transfer
 from gateway.templates.workflow.workflow import TemplateWorkflow
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, digest, draft
+from tests.support.ledgers import NOW, draft
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 FOLDER = Folder.read(TEMPLATES)
@@ -80,7 +80,7 @@ class TemplateHarness:
         self.glossaries = Glossaries(database, self.clock)
         reviews = TemplateReviews(self.store, repository, self.glossaries)
         test_sender: Any = None  # nobody sends a test here
-        forms = MessageForms(database, self.catalog.profiles, self.catalog, digest, self.clock, {})
+        forms = MessageForms(database, self.catalog.profiles, self.catalog, self.clock, {})
         self.provider_templates = ProviderTemplates(self.store, repository, forms, providers, self.catalog.profiles)
         carry_over = CarryOver(self.store, repository, forms, providers, self.catalog.profiles)
         self.workflow = TemplateWorkflow(

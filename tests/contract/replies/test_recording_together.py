@@ -18,7 +18,7 @@ from gateway.core.reasons import HoldKind, Intent
 from gateway.core.understanding import Understanding
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
-from gateway.storage.tables.borrowers import addresses, borrowers, replies
+from gateway.storage.tables.borrowers import addresses, borrowers, inbound_messages, replies
 from gateway.storage.tables.conversations import conversations
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import events
@@ -53,10 +53,12 @@ def _classify(text: str, _borrower: Borrower) -> Understanding:
     return replace(understood(Intent(word)), version=version)
 
 
-async def _say(store: ReplyStore, said: Sequence[tuple[int, str, str]]) -> list[list[RecordedReply] | BaseException]:
+async def _say(
+    store: ReplyStore, said: Sequence[tuple[int, str, str]], window: str = ""
+) -> list[list[RecordedReply] | BaseException]:
     """Of each borrower by number what is said in which message, all at once."""
     pushed = [
-        store.record(Reply("twilio", message, phone(number), word), "sms", phone(number), _classify)
+        store.record(Reply("twilio", message, phone(number), word), "sms", phone(number), _classify, window=window)
         for number, word, message in said
     ]
     return await asyncio.gather(*pushed, return_exceptions=True)
@@ -77,6 +79,26 @@ async def test_as_many_statements_for_sixteen_replies_as_for_one(ledger: Databas
     before = ledger.statements
     await _say(_store(ledger), [(each, "danger", f"SM{each}") for each in range(number)])
     assert ledger.statements - before <= (18 if ledger.is_sqlite else 5)
+
+
+async def test_windows_are_opened_in_the_same_transaction(ledger: Database) -> None:
+    """One statement more on SQLite, no round trip more on PostgreSQL, however many wrote."""
+    before = ledger.statements
+    said = [(number, "danger", f"SM{number}") for number in range(PEOPLE)]
+    await _say(_store(ledger), said, window="line")
+    assert ledger.statements - before <= (19 if ledger.is_sqlite else 5)
+    rows = await ledger.read(lambda connection: connection.execute(select(inbound_messages)).all())
+    assert {row.digest for row in rows} == {digest("acme", "sms", phone(number)) for number in range(PEOPLE)}
+    assert {(row.tenant, row.provider, row.last_at) for row in rows} == {("acme", "line", later(100))}
+
+
+async def test_a_window_opens_for_whoever_wrote_and_never_moves_back(ledger: Database) -> None:
+    """Also of an address that nobody was written to; the clock of another process may be behind."""
+    await _say(_store(ledger), [(900, "balance", "SM1")], window="line")
+    behind = ReplyStore(ledger, digest, lambda: later(40))
+    await _say(behind, [(900, "balance", "SM2")], window="line")
+    [row] = await ledger.read(lambda connection: connection.execute(select(inbound_messages)).all())
+    assert (row.digest, row.last_at) == (digest("acme", "sms", phone(900)), later(100))
 
 
 async def test_each_reply_has_all_that_follows_from_it(ledger: Database) -> None:

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from channels.base import ProviderReason, TemplateReport, TemplateStatus, TransientFailure
+from channels.base import ProviderReason, Reply, TemplateReport, TemplateStatus, TransientFailure
 from gateway.core.notifications import Category, Step
 from gateway.core.provider_templates import ProviderTemplate, Slot
-from gateway.core.reasons import EndReason
+from gateway.core.reasons import EndReason, Intent
 from gateway.core.requests import DecidedRequest
 from gateway.core.states import State
+from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.tables.identity import api_keys
 from gateway.templates.message_forms import MessageForms
 from tests.support.channel_profiles import PROFILES
 from tests.support.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on
+from tests.support.replies import understood
 from tests.support.template_services import started_again
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
@@ -28,7 +30,7 @@ TEMPLATE = ProviderTemplate(KEY, "HX1", "zh_TW", "hello", (), TemplateStatus.APP
 
 
 def forms_on(database: Database, seconds: float = 0) -> MessageForms:
-    return MessageForms(database, WITH_WINDOW, CATALOG, digest, lambda: later(seconds), {})
+    return MessageForms(database, WITH_WINDOW, CATALOG, lambda: later(seconds), {})
 
 
 def of_this_version(request: DecidedRequest) -> DecidedRequest:
@@ -119,8 +121,10 @@ async def test_a_persons_message_opens_the_window_of_that_sender_alone(database:
     service = draft("k1", route=(Step("sms"),))
     [answer] = await store.accept([service], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
-    await forms_on(database, 50).wrote("twilio", "sms", "+12025550123")
-    await forms_on(database, 10).wrote("twilio", "sms", "+12025550123")
+    for seconds in (50, 10):
+        replies = ReplyStore(database, digest, lambda seconds=seconds: later(seconds))  # type: ignore[misc]
+        reply = Reply("twilio", f"SM{seconds}", "+12025550123", "ok")
+        await replies.record(reply, "sms", reply.address, lambda *_: understood(Intent.OTHER), window="twilio")
     message = outgoing(work)
     free = replace(work, notification=replace(work.notification, category=Category.SERVICE))
     [ready], _ = await forms_on(database).choose([replace(message, work=free)], later(60))

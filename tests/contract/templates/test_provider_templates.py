@@ -19,7 +19,6 @@ from gateway.templates.message_forms import MessageForms
 from gateway.templates.versions.refusals import BadText, NeedsConfirmation, NoSuchVersion, WrongState
 from gateway.templates.workflow.provider_templates import ProviderTemplates, ProviderTemplateView
 from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import digest
 from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
@@ -94,7 +93,7 @@ async def test_a_person_records_only_what_can_follow(database: Database) -> None
     harness = harness_on(database)
     number = await harness.submitted(WORDS)
     await entered(harness, number)
-    forms = MessageForms(database, WITH_WINDOW, harness.catalog, digest, harness.clock, {})
+    forms = MessageForms(database, WITH_WINDOW, harness.catalog, harness.clock, {})
     for before, after in product(TemplateStatus, TemplateStatus):
         await forms.report("meta", [TemplateReport("due_soon", before)])
         if after in STATUS_TRANSITIONS[before]:
@@ -231,7 +230,7 @@ async def test_a_version_with_the_same_words_takes_the_providers_template_along(
         each for each in await harness.workflow.history("acme", TEMPLATE, second) if "provider_template" in each.kind
     ]
     assert (change.kind, change.actor) == ("provider_template_carried", "user:ann")
-    forms = MessageForms(database, WITH_WINDOW, harness.catalog, digest, harness.clock, {})
+    forms = MessageForms(database, WITH_WINDOW, harness.catalog, harness.clock, {})
     await forms.report("meta", [TemplateReport("due_soon", TemplateStatus.PAUSED)])
     assert [await known_of(harness, each) for each in (first, second)] == [TemplateStatus.PAUSED] * 2
     assert await harness.workflow.carry_over.to_version("acme", TEMPLATE, second, "user:ann") == 0  # there is one
@@ -269,7 +268,7 @@ async def test_an_import_and_an_upgrade_take_it_along_too(database: Database) ->
         "globex", TEMPLATE, 0, PLACE, "user:ann", reference="shipped", text="x", slots=[]
     )
     assert built_in.template is not None
-    forms = MessageForms(database, WITH_WINDOW, harness.catalog, digest, harness.clock, {})
+    forms = MessageForms(database, WITH_WINDOW, harness.catalog, harness.clock, {})
     old = ("other", "meta", TEMPLATE, "1-of-before", "en-US")
     ours = "{{text}}"
     await forms.put(
