@@ -33,7 +33,7 @@ from gateway.storage.upgrade.migrate import migrate
 from gateway.templates.folder import Folder
 from tests.support.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.production import free_port
-from tests.support.replies import INTERPRETER, POLICIES
+from tests.support.replies import POLICIES, shipped_interpreter
 from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 
@@ -87,7 +87,7 @@ def cheap_starts() -> Iterator[None]:
 
     def interpreter(policies: Path, free_help: Callable[[str], str]) -> ReplyInterpreter:
         if policies.resolve() == POLICIES:
-            return replace(INTERPRETER, free_help=free_help)
+            return replace(shipped_interpreter(), free_help=free_help)
         return load_interpreter(policies, free_help)
 
     def folder(path: Path) -> Folder:

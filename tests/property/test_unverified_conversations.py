@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.conversations.answers import load_answers
+from gateway.conversations.answers import AnswerBook, load_answers
 from gateway.conversations.decide import MOST_ANSWERS, AssistantDecision, ReplySituation, decide
 from gateway.conversations.slots import slots_of
 from gateway.core.conversations import Turn, after_reply
@@ -23,12 +23,11 @@ from gateway.replies.corpus import read_corpus
 from gateway.templates.borrower_pages import read_borrower_pages
 from gateway.templates.checks.word_lists import load_words, reveals_debt
 from tests.support.ledgers import NOW
-from tests.support.replies import INTERPRETER, POLICIES
+from tests.support.replies import POLICIES, shipped_interpreter
 from tests.support.template_services import started_again
 
 ROOT = Path(__file__).parents[2]
 HELP = read_borrower_pages(ROOT / "templates", ROOT / "templates", lambda _: False)
-BOOK = load_answers(POLICIES / "replies" / "answers", INTERPRETER.safety.normalise)
 CATALOG = started_again()
 WORDS = load_words(ROOT / "templates" / "_lint")
 LOCALES = ("en-US", "en-GB", "zh-CN", "zh-TW")
@@ -59,9 +58,14 @@ ASKED_FOR = [
 
 
 @cache
+def _book() -> AnswerBook:
+    return load_answers(POLICIES / "replies" / "answers", shipped_interpreter().safety.normalise)
+
+
+@cache
 def understood(text: str) -> Understanding:
     """Each text once: what is varied is the order."""
-    return INTERPRETER.understand(text, ("default", "cn"))
+    return shipped_interpreter().understand(text, ("default", "cn"))
 
 
 @cache
@@ -101,11 +105,11 @@ def talk(texts: list[str], locale: str, channel: str, jurisdiction: str) -> Iter
         if turn.due_at is None:
             now = replace(now, turn=turn)
             continue
-        slots = slots_of(text, date(2026, 11, 24), jurisdiction, BOOK.normalise.fold)
+        slots = slots_of(text, date(2026, 11, 24), jurisdiction, _book().normalise.fold)
         situation = ReplySituation(
             said.intents, text, slots, now.asked, True, turn.answers, False, jurisdiction, channel
         )
-        decision = decide(situation, BOOK)
+        decision = decide(situation, _book())
         yield decision
         answers = turn.answers + bool(decision.template)
         assert answers <= MOST_ANSWERS
@@ -157,11 +161,11 @@ def test_what_is_read_back_is_sent_after_verification_alone() -> None:
     """Templates with an amount or a date are given by no answer that fits somebody who is not verified."""
     telling = {
         name
-        for name in BOOK.templates
+        for name in _book().templates
         if {each.type for each in CATALOG.resolve("acme", name, None, NOW).variables.values()} & {"money", "date"}
     }
     assert telling == {"reply-confirm-promise"}
-    assert all(each.verified is True for each in BOOK.answers if each.template in telling)
+    assert all(each.verified is True for each in _book().answers if each.template in telling)
     with pytest.raises(AssertionError):
         check("reply-confirm-promise", "en-US", "sms", "us")  # which the check would find
 
@@ -170,7 +174,7 @@ def test_what_is_read_back_is_sent_after_verification_alone() -> None:
 @pytest.mark.parametrize("locale", LOCALES)
 def test_acknowledgements_say_nothing_of_a_debt_and_name_free_help(locale: str, jurisdiction: str) -> None:
     """What is answered to words that a safety rule finds, too; who can't pay hears who helps free of charge."""
-    interpreter = replace(INTERPRETER, free_help=HELP.named_in_replies)
+    interpreter = replace(shipped_interpreter(), free_help=HELP.named_in_replies)
     for intent in Intent:
         said = interpreter.answer(intent, locale, jurisdiction, ()).format(**LENDER)
         helpers = HELP.named_in_replies(jurisdiction)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,17 @@ import pytest
 from gateway.core.reasons import Intent
 from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split, wording
 from gateway.replies.evaluation import Proportion, evaluate
-from tests.support.replies import INTERPRETER, POLICIES
+from tests.support.replies import POLICIES, shipped_interpreter
 
 ROOT = Path(__file__).parents[2] / "ops" / "replies"
 CORPUS = read_corpus(ROOT / "corpus")
-TRAINING, HELD_OUT = split(CORPUS, INTERPRETER.safety.normalise)
-FOUND = evaluate(HELD_OUT, INTERPRETER, ("default", "cn"))
 UNSEEN = read_corpus(ROOT / "unseen")
+
+
+@cache
+def _halves() -> tuple[Sequence[LabelledReply], Sequence[LabelledReply]]:
+    """For training, and held out."""
+    return split(CORPUS, shipped_interpreter().safety.normalise)
 
 
 def test_the_floors_hold_on_the_held_out_half() -> None:
@@ -24,28 +30,29 @@ def test_the_floors_hold_on_the_held_out_half() -> None:
 
     A test for regressions: rules were changed after a look at this half (ops/replies.md).
     """
-    assert (FOUND.safety_recall.value or 0) >= 0.98
-    assert (FOUND.false_hand_over.value or 0) <= 0.10
-    assert (FOUND.wrong_answered.value or 0) <= 0.02
-    assert (FOUND.out_of_scope_answered.value or 0) <= 0.01
-    assert (FOUND.answered.value or 0) >= 0.7  # it may abstain, and must be of use
+    found = evaluate(_halves()[1], shipped_interpreter(), ("default", "cn"))
+    assert (found.safety_recall.value or 0) >= 0.98
+    assert (found.false_hand_over.value or 0) <= 0.10
+    assert (found.wrong_answered.value or 0) <= 0.02
+    assert (found.out_of_scope_answered.value or 0) <= 0.01
+    assert (found.answered.value or 0) >= 0.7  # it may abstain, and must be of use
 
 
 def test_what_nothing_was_trained_or_mended_on() -> None:
     """Floors near what they measured when they were new (ops/replies.md): 1 in 20 of what is serious is missed."""
-    found = evaluate(UNSEEN, INTERPRETER, ("default", "cn"))
+    found = evaluate(UNSEEN, shipped_interpreter(), ("default", "cn"))
     assert (found.safety_recall.value or 0) >= 0.93
     assert (found.wrong_answered.value or 0) <= 0.02
     assert (found.out_of_scope_answered.value or 0) <= 0.01
-    seen = {wording(each.text, INTERPRETER.safety.normalise) for each in CORPUS}
-    assert not seen & {wording(each.text, INTERPRETER.safety.normalise) for each in UNSEEN}
+    seen = {wording(each.text, shipped_interpreter().safety.normalise) for each in CORPUS}
+    assert not seen & {wording(each.text, shipped_interpreter().safety.normalise) for each in UNSEEN}
 
 
 def test_no_wording_is_in_both_halves_and_each_language_has_enough() -> None:
     """At least 400 texts in each of three languages; the normal forms of the halves are disjoint."""
     forms = [
-        {INTERPRETER.safety.normalise(each.text).replace("|", " ").replace(" ", "") for each in half}
-        for half in (TRAINING, HELD_OUT)
+        {shipped_interpreter().safety.normalise(each.text).replace("|", " ").replace(" ", "") for each in half}
+        for half in _halves()
     ]
     assert not forms[0] & forms[1]
     assert all(sum(each.language == language for each in CORPUS) >= 400 for language in ("en", "zh-Hans", "zh-Hant"))
@@ -67,7 +74,9 @@ def test_patterns_give_the_same_texts_each_time(tmp_path: Path) -> None:
 def test_every_pattern_is_of_an_intent_that_the_weights_know() -> None:
     """Each language has patterns of each intent, serious ones for the second net."""
     patterns = read_patterns(ROOT / "training", 2)
-    known = set(map(Intent, (*INTERPRETER.weights.intents, *INTERPRETER.serious.intents))) - {Intent.MAYBE_STOP}
+    known = set(map(Intent, (*shipped_interpreter().weights.intents, *shipped_interpreter().serious.intents))) - {
+        Intent.MAYBE_STOP
+    }
     languages = {each.language for each in patterns}
     assert {(each.language, each.intent) for each in patterns} == {(one, other) for one in languages for other in known}
 
@@ -79,10 +88,10 @@ def test_rules_and_weights_are_small() -> None:
 
 def test_two_hundred_replies_a_second_on_one_core() -> None:
     """In processor time, which the load of the machine does not change."""
-    texts = [each.text for each in HELD_OUT[:200]]
+    texts = [each.text for each in _halves()[1][:200]]
     started = time.process_time()
     for text in texts:
-        INTERPRETER.understand(text, ("default",))
+        shipped_interpreter().understand(text, ("default",))
     assert time.process_time() - started < 1
 
 

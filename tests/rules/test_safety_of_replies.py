@@ -10,7 +10,7 @@ from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
 from gateway.replies.rule_files import load_safety
 from gateway.replies.safety import SafetyRules
-from tests.support.replies import INTERPRETER, POLICIES
+from tests.support.replies import POLICIES, shipped_interpreter
 
 PACKS = ("default", "cn")
 FOUND = [
@@ -73,7 +73,7 @@ NOT_FOUND = [
 @pytest.mark.parametrize(("text", "intent"), FOUND)
 def test_what_a_person_must_read_is_found(text: str, intent: Intent) -> None:
     """In traditional and simplified characters, full width, misspelt, spaced out, among emoji, in mixed scripts."""
-    said = INTERPRETER.understand(text, ("default",))
+    said = shipped_interpreter().understand(text, ("default",))
     assert intent in said.intents
     assert said.intent in SAFETY
 
@@ -81,14 +81,14 @@ def test_what_a_person_must_read_is_found(text: str, intent: Intent) -> None:
 @pytest.mark.parametrize("text", NOT_FOUND)
 def test_harmless_words_set_no_hold(text: str) -> None:
     """Idioms, dead batteries and deadlines are no safety rule's."""
-    said = INTERPRETER.understand(text, ("default",))
+    said = shipped_interpreter().understand(text, ("default",))
     assert (said.intent in SAFETY, said.holds) == (False, ())
 
 
 @pytest.mark.parametrize("text", ["I am not going to complain", "请问“破产”是什么意思", "he is not dead"])
 def test_what_is_only_mentioned_is_read_by_a_person_and_holds_nothing(text: str) -> None:
     """A negation or a quotation is no statement; but a rule that is unsure doesn't let a machine answer."""
-    said = INTERPRETER.understand(text, ("default",))
+    said = shipped_interpreter().understand(text, ("default",))
     assert (said.intent, said.urgency, said.holds) == (Intent.OTHER, Urgency.ROUTINE, ())
 
 
@@ -102,14 +102,14 @@ def test_what_is_only_mentioned_is_read_by_a_person_and_holds_nothing(text: str)
 )
 def test_what_is_recognised_and_not_answered_is_read_by_a_person(text: str, intent: Intent, urgency: Urgency) -> None:
     """A routine review with a clock; thanks need none."""
-    said = INTERPRETER.understand(text, ("default",))
+    said = shipped_interpreter().understand(text, ("default",))
     assert (said.intent, said.urgency, said.holds) == (intent, urgency, ())
     assert bool(said.review_within) is (urgency is Urgency.ROUTINE)
 
 
 def test_only_thanks_stops_and_what_is_answered_wait_for_nobody() -> None:
     """Every other intent has an urgency and a clock."""
-    follows = INTERPRETER.safety.consequences
+    follows = shipped_interpreter().safety.consequences
     unread = {each for each in Intent if each not in follows or follows[each].urgency is Urgency.NONE}
     assert unread == {Intent.THANKS, Intent.STOP, Intent.START, Intent.HELP}
     assert all(each.review_within for intent, each in follows.items() if intent not in unread)
@@ -118,13 +118,15 @@ def test_only_thanks_stops_and_what_is_answered_wait_for_nobody() -> None:
 @pytest.mark.parametrize("text", ["I'm not going to kill myself yet", "他说“不想活了”"])
 def test_danger_holds_in_negations_and_quotations(text: str) -> None:
     """A false alarm costs a call."""
-    said = INTERPRETER.understand(text, ("default",))
+    said = shipped_interpreter().understand(text, ("default",))
     assert (said.intent, said.urgency, said.holds) == (Intent.DANGER, Urgency.NOW, (HoldKind.VULNERABLE,))
 
 
 def test_everything_that_a_reply_says_has_its_consequence() -> None:
     """The first intent names the reply; the holds of all of them are set, and the shortest clock counts."""
-    said = INTERPRETER.understand("Stop texting me. I lost my job, my lawyer will call, I want to die", ("default",))
+    said = shipped_interpreter().understand(
+        "Stop texting me. I lost my job, my lawyer will call, I want to die", ("default",)
+    )
     assert said.intents[:2] == (Intent.DANGER, Intent.STOP)
     assert {HoldKind.VULNERABLE, HoldKind.ATTORNEY} <= set(said.holds)
     assert said.urgency is Urgency.NOW
@@ -132,7 +134,7 @@ def test_everything_that_a_reply_says_has_its_consequence() -> None:
 
 def test_a_providers_keyword_does_not_hide_danger() -> None:
     """The provider took it for START, and the rest of the text is read all the same."""
-    said = INTERPRETER.understand("start, or I will kill myself", ("default",), Intent.START)
+    said = shipped_interpreter().understand("start, or I will kill myself", ("default",), Intent.START)
     assert said.intent is Intent.DANGER
 
 
@@ -146,17 +148,17 @@ def test_a_providers_keyword_does_not_hide_danger() -> None:
 )
 def test_what_no_rule_has_the_second_net_may_find(text: str, intent: Intent) -> None:
     """With the hold, the urgency and the clock of its kind, as a rule's hit has; the weights are named."""
-    said, follows = INTERPRETER.understand(text, PACKS), INTERPRETER.safety.consequences[intent]
-    assert INTERPRETER.safety.hits(text) == ([], [])
+    said, follows = shipped_interpreter().understand(text, PACKS), shipped_interpreter().safety.consequences[intent]
+    assert shipped_interpreter().safety.hits(text) == ([], [])
     assert (said.intents, said.rules) == ((intent,), ("weights",))
     assert (said.holds, said.urgency, said.review_within) == ((follows.hold,), follows.urgency, follows.review_within)
 
 
 def test_the_second_net_reads_all_of_a_long_reply() -> None:
     """What is serious stands in one of its stretches, which overlap by half; the end is read like the beginning."""
-    words = INTERPRETER.safety.normalise("i keep thinking about ending things")
-    assert INTERPRETER.serious.serious(f"{'the weather is nice ' * 30}{words}") is Intent.DANGER
-    assert INTERPRETER.serious.serious("the weather is nice " * 30) is None
+    words = shipped_interpreter().safety.normalise("i keep thinking about ending things")
+    assert shipped_interpreter().serious.serious(f"{'the weather is nice ' * 30}{words}") is Intent.DANGER
+    assert shipped_interpreter().serious.serious("the weather is nice " * 30) is None
 
 
 @pytest.mark.parametrize(
@@ -164,23 +166,23 @@ def test_the_second_net_reads_all_of_a_long_reply() -> None:
 )
 def test_a_confirmation_is_nothing_serious(text: str) -> None:
     """What is read back is confirmed by a word, of which the weights know too little."""
-    assert set(SAFETY).isdisjoint(INTERPRETER.understand(text, PACKS).intents)
+    assert set(SAFETY).isdisjoint(shipped_interpreter().understand(text, PACKS).intents)
 
 
 def test_idioms_of_one_language_are_none_of_another_ones_words() -> None:
     """ "Police" is French, too: an English idiom is taken out before the French rules are asked."""
-    assert set(SAFETY).isdisjoint(INTERPRETER.understand("my dog is a police dog", PACKS).intents)
+    assert set(SAFETY).isdisjoint(shipped_interpreter().understand("my dog is a police dog", PACKS).intents)
 
 
 @pytest.mark.parametrize("text", ["", "👍", "‍​", "…", "|" * 5000, "自" * 100_000, "\ud800", "(" * 9000, "a " * 50_000])
 def test_any_text_is_understood_in_bounded_time(text: str) -> None:
     """Nothing, marks alone, or far too much: no error, and no rule finds anything."""
-    assert INTERPRETER.understand(text, ("default",)).intent is Intent.OTHER
+    assert shipped_interpreter().understand(text, ("default",)).intent is Intent.OTHER
 
 
 def test_every_rule_has_a_reason_and_a_source() -> None:
     """Counsel reads each of them; "our choice" is a source, nothing is not."""
-    rules = [rule for language in INTERPRETER.safety.languages.values() for rule in language.rules]
+    rules = [rule for language in shipped_interpreter().safety.languages.values() for rule in language.rules]
     assert all(rule.reason and rule.source for rule in rules)
     assert set(SAFETY) - {rule.intent for rule in rules} == {Intent.STOP}  # replies.toml has those words
 
@@ -189,10 +191,10 @@ def test_every_rule_has_a_reason_and_a_source() -> None:
 def test_acknowledgements_say_that_they_are_automatic_and_nothing_of_a_debt(locale: str) -> None:
     """Whoever holds the phone reads them."""
     for intent in SAFETY:
-        text = INTERPRETER.answer(intent, locale, "cn", ("default",))
+        text = shipped_interpreter().answer(intent, locale, "cn", ("default",))
         assert not text or "automatic" in text or "自动" in text or "自動" in text
         assert not any(word in text.casefold() for word in ("debt", "owe", "loan", "欠", "债", "債", "还款", "還款"))
-    assert "12356" in INTERPRETER.answer(Intent.DANGER, locale, "cn", ("default",))
+    assert "12356" in shipped_interpreter().answer(Intent.DANGER, locale, "cn", ("default",))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_acknowledgements_say_that_they_are_automatic_and_nothing_of_a_debt(loca
 )
 def test_how_words_are_read(text: str, intent: Intent) -> None:
     """Negation, misspelling, abbreviations, sounds and mixed scripts, by the way that rules are matched."""
-    assert intent in INTERPRETER.understand(text, PACKS).intents
+    assert intent in shipped_interpreter().understand(text, PACKS).intents
 
 
 @pytest.mark.parametrize(
@@ -245,12 +247,12 @@ def test_how_words_are_read(text: str, intent: Intent) -> None:
 )
 def test_what_only_looks_or_sounds_so_is_harmless(text: str) -> None:
     """A number of something stands for no sound, and a known abbreviation is no misspelling."""
-    assert set(SAFETY).isdisjoint(INTERPRETER.understand(text, PACKS).intents)
+    assert set(SAFETY).isdisjoint(shipped_interpreter().understand(text, PACKS).intents)
 
 
 def test_a_negation_inside_of_a_phrase_counts() -> None:
     """A husband who has not died is no bereavement, though the rule's words all stand there; a person reads it."""
-    said = INTERPRETER.understand("我老公没有去世", PACKS)
+    said = shipped_interpreter().understand("我老公没有去世", PACKS)
     assert Intent.DECEASED not in said.intents
     assert HoldKind.BEREAVEMENT not in said.holds
     assert said.urgency is Urgency.ROUTINE
@@ -285,7 +287,7 @@ def test_a_negation_inside_of_a_phrase_counts() -> None:
 )
 def test_plain_words_for_paid_and_plan(text: str, intent: Intent) -> None:
     """What is said plainly is understood without the weights; what leaves a doubt is not."""
-    said = INTERPRETER.understand(text, PACKS)
+    said = shipped_interpreter().understand(text, PACKS)
     assert said.intent is intent or (intent is Intent.OTHER and said.intent not in (Intent.PAID, Intent.PLAN))
 
 
@@ -308,7 +310,7 @@ def test_a_negation_is_looked_for_near_a_phrase_alone(monkeypatch: pytest.Monkey
             searched.append(len(text))
 
     monkeypatch.setattr(SafetyRules, "negations", property(lambda _: [Negation()]))
-    INTERPRETER.understand("收到通知。" * 700 + "我老公没有去世", PACKS)
+    shipped_interpreter().understand("收到通知。" * 700 + "我老公没有去世", PACKS)
     assert 0 < max(searched) <= 200
 
 
@@ -316,4 +318,4 @@ def test_a_word_that_is_cut_off_negates_nothing() -> None:
     """Where the search begins in "cannot", its "not" is none."""
     for filling in range(150, 200):
         text = f"i cannot {('wxyz' * 50)[:filling]} husband died"
-        assert INTERPRETER.understand(text, PACKS).intent is Intent.DECEASED, filling
+        assert shipped_interpreter().understand(text, PACKS).intent is Intent.DECEASED, filling

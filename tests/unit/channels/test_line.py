@@ -9,10 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import linebot.v3.messaging as sdk
 import pytest
-from linebot.v3 import WebhookParser
-from linebot.v3.exceptions import InvalidSignatureError
 
 from channels.base import (
     BadSignature,
@@ -118,6 +115,11 @@ async def test_lines_own_client_and_ours_speak_to_the_same_server(
     simulator: LineSimulator, catcher: CallbackCatcher
 ) -> None:
     """Its requests are taken like ours, a repeated key too; and it reads the webhook's signature like we do."""
+    # Here, as they take a second, which each test process would spend on collecting.
+    import linebot.v3.messaging as sdk
+    from linebot.v3 import WebhookParser
+    from linebot.v3.exceptions import InvalidSignatureError
+
     configuration = sdk.Configuration(access_token="token", host=simulator.url)
     request = sdk.PushMessageRequest(to=_user(), messages=[sdk.TextMessage(text=TEXT)])
     async with sdk.AsyncApiClient(configuration) as client:

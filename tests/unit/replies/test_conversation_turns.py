@@ -10,7 +10,7 @@ from gateway.core.conversations import ConversationState, Handler, Turn, after_r
 from gateway.core.reasons import HoldKind, Intent
 from gateway.core.understanding import Understanding, Urgency
 from tests.support.ledgers import NOW, later
-from tests.support.replies import INTERPRETER
+from tests.support.replies import shipped_interpreter
 
 HOUR = timedelta(hours=1)
 BALANCE = Understanding((Intent.BALANCE,), urgency=Urgency.ROUTINE, review_within=24 * HOUR)
@@ -43,5 +43,5 @@ def test_a_reply_moves_its_conversation(before: Turn, said: Understanding, after
 
 def test_emoji_alone_wait_by_the_ordinary_clock() -> None:
     """A thumb may be a yes: somebody reads it, within what isn't understood has."""
-    said = INTERPRETER.understand("👍🙏", ["default"])
+    said = shipped_interpreter().understand("👍🙏", ["default"])
     assert (said.intent, said.urgency, said.review_within) == (Intent.OTHER, Urgency.ROUTINE, timedelta(days=1))

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.conversations.numerals import chinese_number
 from gateway.conversations.slots import slots_of
-from tests.support.replies import INTERPRETER
+from tests.support.replies import shipped_interpreter
 
 TODAY = date(2026, 11, 24)
-FOLD = INTERPRETER.safety.normalise.fold
 
 
 @pytest.mark.parametrize(
@@ -52,7 +51,7 @@ FOLD = INTERPRETER.safety.normalise.fold
 )
 def test_a_reply_names_a_day_and_an_amount(text: str, jurisdiction: str, day: date | None, amount: str | None) -> None:
     """By the borrower's calendar; with two readings, in the past or too far ahead there is none."""
-    found = slots_of(text, TODAY, jurisdiction, FOLD)
+    found = slots_of(text, TODAY, jurisdiction, shipped_interpreter().safety.normalise.fold)
     assert (found.day, found.amount) == (day, None if amount is None else Decimal(amount))
 
 
@@ -82,6 +81,6 @@ def test_chinese_numerals(text: str, number: int | None) -> None:
 @given(st.text(max_size=80))
 def test_any_text_has_slots_or_none(text: str) -> None:
     """Whatever is written, nothing fails, and what is found lies ahead and is more than nothing."""
-    found = slots_of(text, TODAY, "tw", FOLD)
+    found = slots_of(text, TODAY, "tw", shipped_interpreter().safety.normalise.fold)
     assert found.day is None or found.day >= TODAY
     assert found.amount is None or found.amount >= 1

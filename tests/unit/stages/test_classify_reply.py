@@ -8,11 +8,8 @@ from channels.base import Keyword
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
 from gateway.stages.classify_reply import ReplyClassifier
-from tests.support.replies import INTERPRETER
+from tests.support.replies import shipped_interpreter
 
-CLASSIFIER = ReplyClassifier(
-    INTERPRETER.understand, INTERPRETER.answer, lambda _jurisdiction: ("default", "us_regf"), {}
-)
 BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms": "+12025550100"})
 
 
@@ -28,4 +25,6 @@ BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms"
 )
 def test_the_providers_own_word_decides(text: str, keyword: Keyword | None, intent: Intent) -> None:
     """It may be a keyword that only the account knows, and the provider acts on it whatever we think."""
-    assert CLASSIFIER.classify(text, BORROWER, keyword).intent is intent
+    shipped = shipped_interpreter()
+    classifier = ReplyClassifier(shipped.understand, shipped.answer, lambda _jurisdiction: ("default", "us_regf"), {})
+    assert classifier.classify(text, BORROWER, keyword).intent is intent
