@@ -97,6 +97,11 @@ def new_id(prefix: str, now: datetime) -> str:
     return f"{prefix}_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
 
 
+def id_at(prefix: str, instant: datetime) -> str:
+    """The least id that could have been made at ``instant``: ids begin with their time (``new_id``)."""
+    return f"{prefix}_{int(instant.timestamp() * 1000):012x}"
+
+
 def new_delivery_id(now: datetime) -> str:
     """As ``new_id``, eight characters shorter: 60 random bits as twelve of base32 (RFC 4648, section 6) in lower case.
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
+from gateway.core.notifications import id_at
 from gateway.core.states import END_STATES
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.accept import insert_new
@@ -52,11 +53,6 @@ class RemovalCounts:
     feed: int = 0
     orphans: int = 0
     archived: str = ""
-
-
-def id_at(prefix: str, instant: datetime) -> str:
-    """The least id that could have been made at ``instant``: ids begin with their time (model.new_id)."""
-    return f"{prefix}_{int(instant.timestamp() * 1000):012x}"
 
 
 class Eraser:

@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from gateway.core.clock import Clock
+from gateway.core.notifications import id_at
 from gateway.core.security.digests import digests_of
 from gateway.core.states import END_STATES
 from gateway.retention import archives
 from gateway.retention.archives import ArchiveBatch, ArchiveFile
 from gateway.retention.cases import count_old, heads_changed, old_cases, remove_rows
-from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure, id_at
+from gateway.retention.erasing import BATCH, Eraser, RemovalCounts, RetentionPeriods, due_for_erasure
 from gateway.retention.legal_holds import held, held_person
 from gateway.storage.among import among
 from gateway.storage.database import Database

@@ -23,7 +23,7 @@ from gateway.core.codec import (
     opt_outs_from,
 )
 from gateway.core.facts import ChosenPreferences
-from gateway.core.notifications import Notification
+from gateway.core.notifications import Notification, id_at
 from gateway.core.states import State
 from gateway.storage.address_reads import opted_out_addresses, suppressions
 from gateway.storage.database import Database
@@ -57,10 +57,11 @@ class Filter:
         found = [columns[name] == value for name, value in equal.items() if value is not None]
         if self.state is not None:
             found.append(standing_in(notifications, State(self.state)))
+        # Ids begin with their time, so that the index by id begins at the end of the period, and not at the newest.
         if self.since is not None:
-            found.append(columns.accepted_at >= self.since)
+            found += [columns.accepted_at >= self.since, columns.id >= id_at("ntf", self.since)]
         if self.until is not None:
-            found.append(columns.accepted_at < self.until)
+            found += [columns.accepted_at < self.until, columns.id < id_at("ntf", self.until) + "g"]
         if self.id_prefix is not None:  # a range, which the index on (tenant, ..., id) or the primary key serves
             found += [columns.id >= self.id_prefix, columns.id < self.id_prefix + "g"]
         return found

@@ -19,7 +19,7 @@ from cost import figures, measure_cost
 from counting import measure_idle, measure_round_trips
 from dispatch import Sizes, measure_dispatch
 from endtoend import measure_endtoend
-from growth import BACKLOGS, measure_growth, measure_templates
+from growth import SIZES, measure_contacts, measure_growth, measure_templates
 from measuring import Measurement
 from pieces import measure_pieces
 from previews import measure_previews
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything: for a look, not for a claim")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--only", choices=("cost",), help="this group alone; nothing is written into results/")
+    parser.add_argument("--only", choices=("cost", "growth"), help="this group alone; nothing is written into results/")
     parser.add_argument(
         "--against", metavar="COMMIT", default="", help="with --only cost: beside another commit's code"
     )
@@ -47,6 +47,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     machine.pin(machine.OTHERS)  # we, the load and the servers; what is measured gets a processor of its own
     about, commit = machine.describe(), machine.commit()  # before this run's own results change the tree
+    if options.only == "growth":
+        grown = {name: asdict(each) for name, each in _growth(options.quick).items()}
+        _print({"growth": grown, "machine": about["machine"], "commit": commit})
+        return
     if options.only:
         found = measure_cost(quick=options.quick, against=options.against)
         _print({"cost": found, "machine": about["machine"], "commit": commit})
@@ -107,9 +111,14 @@ def _measure(*, quick: bool, keep: Callable[[Measurements, dict[str, str]], None
         group("pieces", lambda: measure_pieces(rounds=3 if quick else 5, size=1_000 if quick else 3_000))
         group("previews", lambda: measure_previews(url, 30))
         group("templates", lambda: measure_templates(url, 1_000 if quick else 3_000, rounds=1 if quick else 3))
-        backlogs = BACKLOGS[:2] if quick else BACKLOGS
-        group("growth", lambda: measure_growth(url, backlogs, 1_000 if quick else 3_000))
+        group("contacts", lambda: measure_contacts(url))
+    group("growth", lambda: _growth(quick))
     return found
+
+
+def _growth(quick: bool) -> Measurements:
+    """The largest ledger takes some ten minutes and 40 GB to fill."""
+    return measure_growth(SIZES[:1] + (100_000,) if quick else SIZES, 1_000 if quick else 3_000)
 
 
 def _dispatch(url: str, sizes: Sizes, missing: dict[str, str]) -> Measurements:

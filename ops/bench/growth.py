@@ -1,88 +1,136 @@
-"""What a backlog does to the cost of a message, and to a worker's memory; and other things that grow."""
+"""What the size of the ledger does to the cost of a message, waiting reminders or ended ones; and what else grows.
+
+Per size: a worker's processor time and memory, and what does not depend on the machine, counted over the whole life of
+some hundred new reminders: WAL, round trips, the share of heap-only updates, pages read. The ledger is on a server of
+its own that does not sync, without full pages in its WAL and without autovacuum: filling it takes minutes, and only
+what is counted is written. How the copies differ from what has lived is in copies.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import statistics
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import machine
+import structlog
+from copies import ReminderCopies
 from dispatch import Used, arrivals
+from journeys import pages_read
 from measuring import Measurement, of_rates
 from shape import Shape, shape, workspace
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, select
 from waiting import TEMPLATES, Filler, contacts
 
-BACKLOGS = (10_000, 100_000, 1_000_000)
+from gateway.storage.tables.path import notifications
+from tests.support.ledger_counts import counts
+from tests.support.postgresql import PostgresServer
+from tests.support.reminder_life import ReminderLife, reminder_life
+
+SIZES = (10_000, 1_000_000, 5_000_000)
+KINDS = ("deferred", "ended")
+SERVER: Mapping[str, Any] = {
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "6GB",
+    "shared_buffers": "1GB",
+    "max_parallel_maintenance_workers": "0",
+}
 _ROUNDS = 3
+_LIVES = 200  # reminders in a round of what is counted
+_SEED = 999_999  # its lives' numbers end here
+_DEFERRED_SEED = 9_000_000  # no borrower of a copy
+_FIRST_LIFE = 100_000
+_FIRST_DRAINED = 10_000_000  # behind the copies' borrowers
 _BORROWER = 7_000_000  # the one with many contacts
 _TEMPLATES = 1_000
 _LONGEST_START_SECONDS = 600.0
 
-# One deferred reminder, as the store wrote it, again and again: other ids and keys, another borrower, another hour.
-_COPIES = (
-    """INSERT INTO borrowers (tenant, id, version) SELECT tenant, 'G-' || n, version FROM borrowers,
-       generate_series({first}, {last}) AS n WHERE id = 'B-{seed}'""",
-    """INSERT INTO dedup_claims (tenant, dedup_key, notification_id)
-       SELECT tenant, 'grown-' || n, 'ntf_' || lpad(to_hex(n), 32, '0') FROM dedup_claims,
-       generate_series({first}, {last}) AS n WHERE dedup_key = 'filled-{seed}'""",
-    """INSERT INTO request_bodies (notification_id, body)
-       SELECT 'ntf_' || lpad(to_hex(n), 32, '0'), request_bodies.body FROM request_bodies
-       JOIN notifications AS one ON one.id = request_bodies.notification_id, generate_series({first}, {last}) AS n
-       WHERE one.idempotency_key = 'filled-{seed}'""",
-    """INSERT INTO notifications ({notifications})
-       SELECT {notification_values} FROM notifications AS one, generate_series({first}, {last}) AS n
-       WHERE one.idempotency_key = 'filled-{seed}'""",
-    """INSERT INTO deliveries ({deliveries})
-       SELECT {delivery_values} FROM deliveries AS one, generate_series({first}, {last}) AS n
-       WHERE one.borrower_id = 'B-{seed}'""",
-    """INSERT INTO events ({events})
-       SELECT {event_values} FROM events AS one, generate_series({first}, {last}) AS n
-       WHERE one.borrower_id = 'B-{seed}'""",
-)
-_NEW = {
-    "notifications": {
-        "id": "'ntf_' || lpad(to_hex(n), 32, '0')",
-        "idempotency_key": "'grown-' || n",
-        "dedup_key": "'grown-' || n",
-        "borrower_id": "'G-' || n",
-        "case_id": "'G-' || n",
-        "defer_until": "one.defer_until + (n % 400000) * 1000000::bigint",
-    },
-    "deliveries": {
-        "id": "'dlv_' || lpad(to_hex(n), 32, '0')",
-        "notification_id": "'ntf_' || lpad(to_hex(n), 32, '0')",
-        "borrower_id": "'G-' || n",
-        "case_id": "'G-' || n",
-        "address_digest": "lpad(to_hex(n), 32, '0')",
-        "due_at": "one.due_at + (n % 400000) * 1000000::bigint",
-    },
-    "events": {
-        "subject": "'ntf_' || lpad(to_hex(n), 32, '0')",
-        "borrower_id": "'G-' || n",
-        "delivery_id": "'dlv_' || lpad(to_hex(n), 32, '0')",
-    },
-}
 
-
-def measure_growth(postgresql_url: str, backlogs: Sequence[int], size: int) -> dict[str, Measurement]:
-    """Per backlog: milliseconds of a worker's processor for each message (``cpu_ms``), and its memory in MB."""
+def measure_growth(sizes: Sequence[int], drained: int) -> dict[str, Measurement]:
+    """Per kind and size: milliseconds of a worker's processor for each message (``cpu_ms``), its memory, and counts."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     found: dict[str, Measurement] = {}
-    with shape(postgresql_url) as ours:
-        filler, there, first = Filler(ours), 0, 0
-        seed = 8_000_000
-        filler.deferred(1, seed)
-        for backlog in backlogs:
-            _grow(postgresql_url, seed, there, backlog)
-            there = backlog
-            found[f"growth_{backlog}"], found[f"growth_{backlog}_memory_mb"] = _drains(ours, filler, first, size)
-            first += _ROUNDS * size
-        asyncio.run(_contacts(ours))
-        found["growth_10000_contacts"] = _one_borrower(ours)
+    for kind in KINDS:
+        with PostgresServer(**SERVER) as server, shape(server.url) as ours:
+            copies, filler = seeded(ours, kind), Filler(ours)
+            for number, size in enumerate(sizes):
+                began = time.monotonic()
+                copies.grow(size)
+                print(f" {size} {kind} in {time.monotonic() - began:.0f} s", file=sys.stderr, end="", flush=True)
+                name = f"growth_{size}" if kind == "deferred" else f"growth_{kind}_{size}"
+                rounds = [asyncio.run(count_lives(ours, server)) for _ in range(_ROUNDS)]
+                found |= {f"{name}_{each}": of_rates([one[each] for one in rounds]) for each in rounds[0]}
+                drains = _drains(ours, filler, _FIRST_DRAINED + number * _ROUNDS * drained, drained)
+                found[name], found[f"{name}_memory_mb"] = drains
     return found
+
+
+def seeded(ours: Shape, kind: str) -> ReminderCopies:
+    """What copies one reminder of this kind (see ``KINDS``), which is made here."""
+    if kind == "deferred":
+        Filler(ours).deferred(1, _DEFERRED_SEED)
+    else:
+        asyncio.run(_one_life(ours))
+    engine = create_engine(ours.database_url, poolclass=NullPool)
+    with engine.connect() as connection:
+        [(one, state)] = connection.execute(select(notifications.c.id, notifications.c.state))
+    if state != {"deferred": "deferred", "ended": "delivered"}[kind]:
+        raise RuntimeError(f"the reminder to copy is {state}")
+    return ReminderCopies(engine, one)
+
+
+async def _one_life(ours: Shape) -> None:
+    async with reminder_life(ours.database_url, ours.redis_url, ours.folder) as (_, life):
+        await _whole(life, range(_SEED, _SEED + 1))
+
+
+_lives = iter(range(_FIRST_LIFE, _SEED, _LIVES))
+
+
+async def count_lives(ours: Shape, server: PostgresServer) -> dict[str, float]:
+    """What a new reminder costs from its acceptance to its second receipt, in the process that does all of it."""
+    assert server.handle is not None
+    engine = create_engine(ours.database_url, poolclass=NullPool)
+    async with reminder_life(ours.database_url, ours.redis_url, ours.folder) as (_, life):
+        await a_life(life)  # caches, plans, and each table's last page
+        await life.flush_statistics()
+        ledger, pages, trips = counts(ours.database_url), pages_read(engine), life.round_trips
+        here, there = time.process_time(), machine.tree_cpu_seconds(server.handle.pid)
+        await a_life(life)
+        here, trips = time.process_time() - here, life.round_trips - trips
+        there = machine.tree_cpu_seconds(server.handle.pid) - there
+        await life.flush_statistics()
+        pages = pages_read(engine) - pages
+        spent = counts(ours.database_url) - ledger
+    each = {"wal_bytes": spent.wal_bytes, "wal_records": spent.wal_records, "round_trips": trips, "pages": pages}
+    cpu = {"gateway_cpu_ms": here * 1000, "postgresql_cpu_ms": there * 1000}
+    return {name: number / _LIVES for name, number in (each | cpu).items()} | {"hot_share": spent.hot_share}
+
+
+async def a_life(life: ReminderLife) -> None:
+    """Of some hundred new reminders."""
+    first = next(_lives)
+    await _whole(life, range(first, first + _LIVES))
+
+
+async def _whole(life: ReminderLife, numbers: range) -> None:
+    await life.accept(numbers)
+    await life.send()
+    await life.receipts()
+
+
+def measure_contacts(postgresql_url: str) -> dict[str, Measurement]:
+    """A request for a borrower with ten thousand contacts."""
+    with shape(postgresql_url) as ours:
+        asyncio.run(_contacts(ours))
+        return {"growth_10000_contacts": _one_borrower(ours)}
 
 
 def measure_templates(postgresql_url: str, size: int, rounds: int = _ROUNDS) -> dict[str, Measurement]:
@@ -125,26 +173,6 @@ def _drains(ours: Shape, filler: Filler, first: int, size: int) -> tuple[Measure
         finally:
             ours.stop_workers()
     return of_rates(rates, cpu_ms=sorted(costs)[_ROUNDS // 2]), of_rates(memory)
-
-
-def _grow(url: str, seed: int, there: int, backlog: int) -> None:
-    from gateway.storage.schema import metadata
-
-    engine = create_engine(url)
-    names: dict[str, str] = {}
-    for table, kind in (("notifications", "notification"), ("deliveries", "delivery"), ("events", "event")):
-        columns = [column.name for column in metadata.tables[table].columns if column.name != "seq"]
-        names[table] = ", ".join(f'"{name}"' for name in columns)
-        names[f"{kind}_values"] = ", ".join(_NEW[table].get(name, f'one."{name}"') for name in columns)
-    with engine.begin() as connection:
-        for statement in _COPIES:
-            connection.execute(text(statement.format(first=there + 1, last=backlog, seed=seed, **names)))
-        # A running gateway has audited what waits long ago; without this, each worker would begin with it.
-        connection.execute(text("DELETE FROM audit_progress"))
-        connection.execute(text("INSERT INTO audit_progress (id, seq) SELECT 1, max(seq) FROM events"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE"))  # as autovacuum has done by then
-    engine.dispose()
 
 
 async def _contacts(ours: Shape) -> None:

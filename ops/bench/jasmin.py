@@ -40,6 +40,16 @@ user -a|username bench|password bench|gid bench|uid bench|mt_messaging_cred quot
 smppccm -a|cid smsc|host 127.0.0.1|port {smsc}|username bench|password bench|submit_throughput 0|ok
 mtrouter -a|type defaultroute|connector smppc(smsc)|rate 0.0|ok
 smppccm -1 smsc"""
+# jasmind locks /tmp/jasmind, which no option names, so that a second one on a machine ends at once: two must not share
+# ports and stores (Jasmin's issue 265). Ours has its own of each, and so its lock is in its own folder.
+_JASMIND = """
+import runpy, sys, lockfile
+folder, program = sys.argv[1:3]
+taken = lockfile.FileLock
+lockfile.FileLock = lambda path: taken(f"{folder}/jasmind")
+sys.argv[:3] = [program]
+runpy.run_path(program, run_name="__main__")
+"""
 _READY_SECONDS = 60.0
 
 
@@ -77,7 +87,7 @@ def jasmin(folder: Path, world: Outside) -> Iterator[Jasmin]:
         configuration = folder / "jasmin.cfg"
         configuration.write_text(_written({**places, "redis": make_url(redis_url).port}))
         process = machine.start(
-            [str(python), str(python.parent / "jasmind.py"), "-c", str(configuration)],
+            [str(python), "-c", _JASMIND, str(folder), str(python.parent / "jasmind.py"), "-c", str(configuration)],
             folder / "jasmin.log",
             on=machine.MEASURED,
             environment={"ROOT_PATH": str(folder), "LOG_PATH": str(folder)},

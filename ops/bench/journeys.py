@@ -138,13 +138,13 @@ async def _round(server: PostgresServer, ledger: Ledger, due: int) -> None:
             rounds[kind].append(number / due)
         rounds["find_microseconds"].append(1000 * _find_processor_ms(connection, bench.now) / due)
     bench.database.engine.dispose()
-    pages, used = _read(ledger.engine), _processor_ms(server)
+    pages, used = pages_read(ledger.engine), _processor_ms(server)
     began = time.process_time()
     await bench.run()
     here = 1e6 * (time.process_time() - began)
     rounds["do_microseconds"].append((here + 1000 * (_processor_ms(server) - used)) / due)
     bench.database.engine.dispose()
-    rounds["do_pages"].append((_read(ledger.engine) - pages) / due)
+    rounds["do_pages"].append((pages_read(ledger.engine) - pages) / due)
     assert await bench.store.due(bench.now, 1) == [], "not all that was due was done"
 
 
@@ -206,7 +206,7 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _read(engine: Engine) -> int:
+def pages_read(engine: Engine) -> int:
     """The pages of tables and indexes that were read in this database until now."""
     time.sleep(_SETTLED_SECONDS)
     kinds = [f"{kind}_blks_{how}" for kind in ("heap", "idx", "toast", "tidx") for how in ("hit", "read")]

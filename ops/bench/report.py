@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +108,8 @@ def _plot(measurements: Mapping[str, Mapping[str, Any]]) -> None:
         chosen = [each for each in measurements if each.startswith(start) and each.endswith(end)]
         if chosen:
             _bars(RESULTS / f"{name}.png", title, {each: measurements[each] for each in chosen})
-    grown = [each for each in measurements if each.removeprefix("growth_").isdigit()]
-    if grown:
-        _growth(RESULTS / "growth.png", sorted(grown, key=lambda each: int(each.split("_")[1])), measurements)
+    if any(each.removeprefix("growth_").isdigit() for each in measurements):
+        _growth(RESULTS / "growth.png", measurements)
     waits = {
         each: found for each, found in measurements.items() if each.startswith("endtoend_") and found["latency_ms"]
     }
@@ -134,20 +133,28 @@ def _bars(path: Path, title: str, found: Mapping[str, Mapping[str, Any]]) -> Non
     pyplot.close(figure)
 
 
-def _growth(path: Path, names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> None:
+_GROWTH_AXES: tuple[tuple[str, Callable[[Mapping[str, Any], str], float]], ...] = (
+    ("worker's processor, ms for a message", lambda found, name: found[name]["cpu_ms"]),
+    ("worker's memory, MB", lambda found, name: found[f"{name}_memory_mb"]["per_second"]),
+    ("WAL, bytes for a reminder's life", lambda found, name: found[f"{name}_wal_bytes"]["per_second"]),
+)
+
+
+def _growth(path: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """What a reminder costs by the size of the ledger, beside reminders that wait and beside ended ones."""
     from matplotlib import pyplot
 
-    sizes = [int(name.split("_")[1]) for name in names]
-    figure, left = pyplot.subplots(figsize=(7, 4))
-    left.plot(sizes, [found[name]["cpu_ms"] for name in names], marker="o", label="cpu ms for each message")
-    left.set_xscale("log")
-    left.set_ylim(bottom=0)
-    left.set_xlabel("waiting in the ledger")
-    left.set_ylabel("worker's cpu ms for each message")
-    right = left.twinx()
-    right.plot(sizes, [found[f"{name}_memory_mb"]["per_second"] for name in names], marker="s", color="#c44e52")
-    right.set_ylim(bottom=0)
-    right.set_ylabel("worker's memory, MB", color="#c44e52")
+    figure, panels = pyplot.subplots(1, len(_GROWTH_AXES), figsize=(11, 3.6))
+    for panel, (label, value) in zip(panels, _GROWTH_AXES, strict=True):
+        for start, kind in (("growth_", "waiting"), ("growth_ended_", "ended")):
+            sizes = sorted(int(each.removeprefix(start)) for each in found if each.removeprefix(start).isdigit())
+            values = [value(found, f"{start}{size}") for size in sizes]
+            panel.plot(sizes, values, marker="o", label=kind)
+            panel.set_ylim(0, max(panel.get_ylim()[1], 1.3 * max(values, default=1)))
+        panel.set_xscale("log")
+        panel.set_xlabel("reminders in the ledger")
+        panel.set_title(label, fontsize=9)
+        panel.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -28,9 +28,8 @@ from gateway.storage.database import Database
 from gateway.storage.schema import metadata
 from gateway.storage.upgrade.migrate import migrate
 from tests.support.postgresql import PostgresServer
+from tests.support.reminder_life import SECRET, TENANT
 
-SECRET = "a-secret-for-benchmarks-only-0123456789"
-TENANT = "bench"
 _ACCOUNT = "AC" + "0" * 32
 
 

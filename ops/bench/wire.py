@@ -20,16 +20,28 @@ class WireCounter:
     def __init__(self, host: str, port: int, socket: str = "") -> None:
         self._upstream = (host, port, socket)
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
+        self._open: set[asyncio.StreamWriter] = set()
         self.turns = 0
         self.port = 0
 
     def start(self) -> None:
         """Begin to listen, in a thread of its own."""
-        threading.Thread(target=self._loop.run_forever, name="wire", daemon=True).start()
+        self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
 
     def stop(self) -> None:
+        """Close what is open and end the thread."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._server.close()
+        for each in self._open:
+            each.close()  # what reads from it comes to the end, and so does its task
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -50,7 +62,9 @@ class WireCounter:
                     await sink.drain()
             sink.close()
 
+        self._open |= {writer, below}
         await asyncio.gather(pump(reader, below, True), pump(above, writer, False))
+        self._open -= {writer, below}
 
 
 @contextmanager

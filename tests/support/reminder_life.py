@@ -21,7 +21,8 @@ from gateway.core.requests import NotificationRequest
 _ACCEPTED_AT_ONCE = 32
 _SENT_AT_ONCE = 100
 _RECEIPTS_AT_ONCE = 16
-_TENANT = "acme"
+TENANT = "acme"
+SECRET = "for-this-measurement-only-0123456789"
 _CLIENT = "key:Jk3x9QmPz2aa"
 
 
@@ -83,7 +84,7 @@ class ReminderLife:
         waiting = list(numbers)
         for start in range(0, len(waiting), _ACCEPTED_AT_ONCE):
             requests = [a_request(number) for number in waiting[start : start + _ACCEPTED_AT_ONCE]]
-            await self._pipeline.accept(_TENANT, requests, _CLIENT)
+            await self._pipeline.accept(TENANT, requests, _CLIENT)
 
     async def send(self) -> None:
         """Hand over all that is due."""
@@ -115,7 +116,7 @@ async def reminder_life(database_url: str, redis_url: str, folder: Path) -> Asyn
     settings = Settings(
         database_url=database_url,
         redis_url=redis_url,
-        secret_key="for-this-measurement-only-0123456789",
+        secret_key=SECRET,
         data_dir=folder,
         releases_per_second=0,
         providers=[{"channel": "sms", "kind": "twilio", "name": "sms", "options": sms}],
