@@ -75,6 +75,19 @@ def read_patterns(folder: Path, each: int) -> list[LabelledReply]:
     return found
 
 
+def digest_of_training(folder: Path, normal_forms: Path) -> str:
+    """Of all that weights are made from: the script, the corpus, the patterns and the table of normal forms.
+
+    Weights whose ``trained_on`` is another one are to be trained anew.
+    """
+    paths = [folder / "train", *sorted(folder.glob("corpus/*.txt")), *sorted(folder.glob("training/*.txt"))]
+    digest = hashlib.sha256()
+    for path in (*paths, normal_forms):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
 def _texts(pattern: str, number: int) -> list[str]:
     """Texts of a pattern by chance, which begins alike for the same pattern."""
     chance = random.Random(pattern)

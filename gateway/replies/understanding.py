@@ -51,7 +51,8 @@ class ReplyInterpreter:
         if not words.strip("| "):
             return self._follow(Intent.OTHER, ())  # marks and emoji alone: a thumb may be a yes, or anything
         if likely := self.serious.serious(self.safety.without_idioms(words)):
-            return replace(self._safety([likely], ()), rules=(BY_WEIGHTS,))
+            # Unsure between kinds: the holds of each, the shortest clock, and the most careful one first.
+            return replace(self._safety(sorted(likely, key=SAFETY.index), ()), rules=(BY_WEIGHTS,))
         if plain := self.safety.plain(text):
             unsure = self.weights.says_otherwise(words, plain.intent)
             return self._follow(Intent.OTHER if unsure else plain.intent, (plain.id,))

@@ -23,6 +23,10 @@ _DIGITS = re.compile(r"\d+")
 _LONGEST = 160
 # Fewer pieces are a word or two characters (是, "yes", "undo"), of which the rules know the serious ones; our choice.
 _LEAST_SERIOUS = 10
+# How probable another kind of what is serious must be against the likeliest one to count as well. Measured on two
+# rounds of fresh sentences (ops/replies.md).
+_AS_LIKELY = 0.25
+_MOST_KINDS = 3  # with more, each of them is improbable; our choice
 
 
 def features_of(words: str) -> list[str]:
@@ -49,7 +53,7 @@ class Weights(msgspec.Struct, frozen=True):
     """``features`` gives for each piece its weight by class, in thousandths.
 
     ``threshold`` is the least confidence that is answered, ``scale`` makes the confidence a calibrated probability, and
-    ``known`` is the least share of known pieces.
+    ``known`` is the least share of known pieces. ``trained_on`` is the digest of what they were made from.
     """
 
     version: str
@@ -59,6 +63,7 @@ class Weights(msgspec.Struct, frozen=True):
     scale: float
     threshold: float
     known: float
+    trained_on: str
 
     def classify(self, words: str) -> tuple[Intent, float]:
         """The intent of a text in normal form and its probability; OTHER where the classifier abstains."""
@@ -71,23 +76,29 @@ class Weights(msgspec.Struct, frozen=True):
         likeliest, confidence, _ = self.scores(features_of(words))
         return likeliest != intent and confidence >= self.threshold
 
-    def serious(self, words: str) -> Intent | None:
-        """What a text in normal form may say that a person must read: the likeliest intent but OTHER.
+    def serious(self, words: str) -> list[Intent]:
+        """What a text in normal form may say that a person must read: the likeliest intent but OTHER, and those about
+        as likely, the likeliest first.
 
-        None where all of them together are less probable than ``threshold`` in each stretch, and for a single word.
+        Empty where all of them together are less probable than ``threshold`` in each stretch, where training has seen
+        too few of its pieces (another language), and for a single word.
         """
-        found, most = None, self.threshold
+        found: list[Intent] = []
+        most = self.threshold
         beyond = self.intents.index(Intent.OTHER)
         for start in range(0, max(len(words) - _LONGEST // 2, 1), _LONGEST // 2):
             features = features_of(words[start : start + _LONGEST])
             if len(features) < _LEAST_SERIOUS:
                 continue
-            shares, _ = self._shares(features)
-            if 1 - shares[beyond] >= most:
+            shares, known = self._shares(features)
+            if known >= self.known and 1 - shares[beyond] >= most:
                 most = 1 - shares[beyond]
-                shares[beyond] = 0
-                found = Intent(self.intents[shares.index(max(shares))])
+                found = self._kinds(shares, beyond)
         return found
+
+    def _kinds(self, shares: Sequence[float], beyond: int) -> list[Intent]:
+        ordered = sorted((-share, at) for at, share in enumerate(shares) if at != beyond)[:_MOST_KINDS]
+        return [Intent(self.intents[at]) for share, at in ordered if share <= _AS_LIKELY * ordered[0][0]]
 
     def scores(self, features: Sequence[str]) -> tuple[str, float, float]:
         """The likeliest intent, its probability, and the share of the pieces that training has seen."""

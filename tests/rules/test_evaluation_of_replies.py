@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from gateway.core.reasons import Intent
-from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split, wording
+from gateway.replies.corpus import (
+    LabelledReply,
+    digest_of_training,
+    read_corpus,
+    read_labelled,
+    read_patterns,
+    split,
+    wording,
+)
 from gateway.replies.evaluation import Proportion, evaluate
 from tests.support.replies import POLICIES, shipped_interpreter
 
@@ -79,6 +87,13 @@ def test_every_pattern_is_of_an_intent_that_the_weights_know() -> None:
     }
     languages = {each.language for each in patterns}
     assert {(each.language, each.intent) for each in patterns} == {(one, other) for one in languages for other in known}
+
+
+def test_the_weights_are_made_from_what_is_here() -> None:
+    """Whoever edits the corpus, the patterns or the script trains anew: ops/replies/train."""
+    digest = digest_of_training(ROOT, POLICIES / "replies" / "traditional.toml")
+    shipped = shipped_interpreter()
+    assert [shipped.weights.trained_on, shipped.serious.trained_on] == [digest, digest]
 
 
 def test_rules_and_weights_are_small() -> None:

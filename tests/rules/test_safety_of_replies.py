@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
 from gateway.replies.rule_files import load_safety
 from gateway.replies.safety import SafetyRules
+from gateway.replies.weights import Weights, features_of
 from tests.support.replies import POLICIES, shipped_interpreter
 
 PACKS = ("default", "cn")
@@ -147,18 +149,65 @@ def test_a_providers_keyword_does_not_hide_danger() -> None:
     ],
 )
 def test_what_no_rule_has_the_second_net_may_find(text: str, intent: Intent) -> None:
-    """With the hold, the urgency and the clock of its kind, as a rule's hit has; the weights are named."""
+    """With the hold of its kind, at least its urgency and at most its clock, as a rule's hit; the weights are named."""
     said, follows = shipped_interpreter().understand(text, PACKS), shipped_interpreter().safety.consequences[intent]
     assert shipped_interpreter().safety.hits(text) == ([], [])
-    assert (said.intents, said.rules) == ((intent,), ("weights",))
-    assert (said.holds, said.urgency, said.review_within) == ((follows.hold,), follows.urgency, follows.review_within)
+    assert (said.intents[0], said.rules) == (intent, ("weights",))
+    assert follows.hold in said.holds
+    assert said.urgency >= follows.urgency
+    assert said.review_within <= follows.review_within
 
 
 def test_the_second_net_reads_all_of_a_long_reply() -> None:
     """What is serious stands in one of its stretches, which overlap by half; the end is read like the beginning."""
     words = shipped_interpreter().safety.normalise("i keep thinking about ending things")
-    assert shipped_interpreter().serious.serious(f"{'the weather is nice ' * 30}{words}") is Intent.DANGER
-    assert shipped_interpreter().serious.serious("the weather is nice " * 30) is None
+    assert Intent.DANGER in shipped_interpreter().serious.serious(f"{'the weather is nice ' * 30}{words}")
+    assert shipped_interpreter().serious.serious("the weather is nice " * 30) == []
+
+
+def test_of_kinds_about_as_likely_the_second_net_names_each() -> None:
+    """At most three, and one alone where it is sure; none where it knows too few of the pieces."""
+    net = Weights("", ("danger", "illness", "other", "stop"), (0.0,) * 4, {}, 1.0, 0.5, 0.5, "")
+    pieces = features_of("somebody said something")
+    for likely, expected in (((9, 9, 0, 0), ["danger", "illness"]), ((9, 0, 0, 1), ["danger"]), ((0, 0, 9, 0), [])):
+        weights = tuple(1000 * each for each in likely)
+        known = msgspec.structs.replace(net, features=dict.fromkeys(pieces, weights))
+        assert known.serious("somebody said something") == [Intent(each) for each in expected]
+        few = msgspec.structs.replace(net, features=dict.fromkeys(pieces[: len(pieces) // 3], weights))
+        assert few.serious("somebody said something") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ma fille a son spectacle ce soir, je rentre vers huit heures",
+        "mi hermano trabaja en una panadería del centro",
+        "wir grillen am Samstag im Garten mit den Nachbarn",
+        "meu vizinho comprou uma bicicleta nova",
+        "मेरे भाई ने नई साइकिल ली है",
+    ],
+)
+def test_the_second_net_abstains_in_a_language_that_it_has_not_learned(text: str) -> None:
+    """The rules of that language still hold."""
+    assert shipped_interpreter().understand(text, PACKS).intents == (Intent.OTHER,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the scam documentary was good",
+        "my tablet just died",
+        "他去派出所办护照",
+        "明天上午去存钱",
+        "饿死我了先吃饭",
+        "累死了今天",
+        "How do I decide on an international transfer?",
+        "借两万一个月多少利息",
+    ],
+)
+def test_serious_words_in_harmless_uses_are_nothing_serious(text: str) -> None:
+    """Idioms, titles, other subjects, other words ("international" is no "internado")."""
+    assert set(SAFETY).isdisjoint(shipped_interpreter().understand(text, PACKS).intents)
 
 
 @pytest.mark.parametrize(
