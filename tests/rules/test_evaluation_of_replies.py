@@ -50,6 +50,7 @@ def test_what_nothing_was_trained_or_mended_on() -> None:
     """Floors near what they measured when they were new (ops/replies.md): 1 in 20 of what is serious is missed."""
     found = evaluate(UNSEEN, shipped_interpreter(), ("default", "cn"))
     assert (found.safety_recall.value or 0) >= 0.93
+    assert (found.false_hand_over.value or 0) <= 0.18  # a quarter of what is harmless there are traps
     assert (found.wrong_answered.value or 0) <= 0.02
     assert (found.out_of_scope_answered.value or 0) <= 0.01
     seen = {wording(each.text, shipped_interpreter().safety.normalise) for each in CORPUS}

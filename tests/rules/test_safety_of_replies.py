@@ -27,6 +27,7 @@ FOUND = [
     ("sucide", Intent.DANGER),
     ("我想 die, want to die", Intent.DANGER),
     ("Quiero morirme", Intent.DANGER),
+    ("mrs patel passed on thursday", Intent.DECEASED),
     ("Ich will nicht mehr leben", Intent.DANGER),
     ("मैं आत्महत्या कर लूंगा", Intent.DANGER),
     ("他上个月去世了", Intent.DECEASED),
@@ -145,7 +146,6 @@ def test_a_providers_keyword_does_not_hide_danger() -> None:
     [
         ("食晒成排藥喇好暈", Intent.DANGER),
         ("车间里机器把我手指头轧了", Intent.ILLNESS),
-        ("mrs patel passed on thursday", Intent.DECEASED),
     ],
 )
 def test_what_no_rule_has_the_second_net_may_find(text: str, intent: Intent) -> None:
