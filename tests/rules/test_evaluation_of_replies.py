@@ -12,7 +12,7 @@ import pytest
 from gateway.core.reasons import Intent
 from gateway.replies.corpus import LabelledReply, read_corpus, read_labelled, read_patterns, split, wording
 from gateway.replies.evaluation import Proportion, evaluate
-from tests.support.replies import POLICIES, shipped_interpreter
+from tests.support.rules.replies import POLICIES, shipped_interpreter
 
 ROOT = Path(__file__).parents[2] / "ops" / "replies"
 CORPUS = read_corpus(ROOT / "corpus")

@@ -10,7 +10,7 @@ from gateway.core.reasons import SAFETY, HoldKind, Intent
 from gateway.core.understanding import Urgency
 from gateway.replies.rule_files import load_safety
 from gateway.replies.safety import SafetyRules
-from tests.support.replies import POLICIES, shipped_interpreter
+from tests.support.rules.replies import POLICIES, shipped_interpreter
 
 PACKS = ("default", "cn")
 FOUND = [

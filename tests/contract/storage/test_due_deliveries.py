@@ -18,8 +18,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables.operations import processes
 from gateway.storage.tables.path import attempts, deliveries, due_deliveries
 from gateway.storage.upgrade.migrate import RETIRED, keeps_way_back, migrate, retire
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 pytestmark = pytest.mark.oldest_postgresql
 

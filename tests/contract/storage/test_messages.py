@@ -20,8 +20,8 @@ from gateway.storage.messages import seal_words, words_by_attempt
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import attempts, deliveries, events, messages, notifications
 from gateway.storage.tables.templates import template_versions
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 DAY = timedelta(days=1)
 MAIL = Content("Dear Chen Mei, …", "Your payment", "<p>Dear <b>Chen Mei</b>, …</p>")

@@ -16,8 +16,8 @@ from gateway.storage.events import link, linked
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import events
 from gateway.storage.words_compression import deflated, inflated
-from tests.support.ledgers import NOW, draft, ended, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 _SENT = Receipt("twilio", ReceiptStatus.SENT, "SM-k1")
 _DELIVERED = Receipt("twilio", ReceiptStatus.DELIVERED, "SM-k1")
