@@ -21,11 +21,11 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
-from gateway.storage.body_compression import compressed
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
+from gateway.storage.packing.request_bodies import compressed
 from gateway.storage.statements import (
     Statement,
     StatementTemplate,

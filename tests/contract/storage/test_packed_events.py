@@ -11,11 +11,11 @@ from sqlalchemy import text
 from channels.base import Accepted, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor
 from gateway.storage.database import Database
-from gateway.storage.event_details import packed, unpacked
 from gateway.storage.events import link, linked
+from gateway.storage.packing.event_details import packed, unpacked
+from gateway.storage.packing.words import deflated, inflated
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import events
-from gateway.storage.words_compression import deflated, inflated
 from tests.support.storage.ledgers import NOW, draft, ended, outgoing, store_on
 from tests.support.storage.settling import RECORDER
 
