@@ -31,7 +31,7 @@ from gateway.storage.statements import (
     StatementTemplate,
     all_or_nothing,
     execute_pipelined,
-    is_readable_before,
+    is_backward_compatible,
 )
 from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import dedup_claims, deliveries, notifications
@@ -275,7 +275,7 @@ def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str
 
 
 def _rows(connection: Connection, plans: Sequence[InsertPlan]) -> list[dict[str, Any]]:
-    return [plan.row(shortly=not is_readable_before(connection)) for plan in plans]
+    return [plan.row(shortly=not is_backward_compatible(connection)) for plan in plans]
 
 
 def _dedup_key_of(plan: InsertPlan) -> tuple[str, str]:

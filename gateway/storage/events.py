@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
 from gateway.storage.packing.event_details import PACKED_KINDS, pack
-from gateway.storage.statements import Statement, execute_pipelined, is_readable_before
+from gateway.storage.statements import Statement, execute_pipelined, is_backward_compatible
 from gateway.storage.tables.path import events, verdicts
 from gateway.storage.verdicts import VERDICT, fold, is_view
 
@@ -114,7 +114,7 @@ class Chain:
         """The statements that write what was appended here and to ``others``; [] where there is nothing."""
         chains = (self, *others)
         rows = [row for chain in chains for row in chain._rows]
-        if not is_readable_before(connection):
+        if not is_backward_compatible(connection):
             for row in rows:
                 if row["kind"] in PACKED_KINDS:
                     pack(row)

@@ -49,7 +49,7 @@ async def delivered(database: Database, key: str, *, days_ago: float, before: bo
     """
     then = NOW - timedelta(days=days_ago)
     store = store_on(database)
-    store.readable_before = before
+    database.backward_compatible = before
     [answer] = await store.accept([draft(key, now=then, **options)], then)
     [work] = await store.claim([answer.first_delivery or ""], then, 60)
     ready: Outgoing = outgoing(work)

@@ -30,7 +30,7 @@ MAIL = Content("Dear Chen Mei, â€¦", "Your payment", "<p>Dear <b>Chen Mei</b>, â
 async def handed_over(database: Database, content: Content, key: str = "k1", *, before: bool = False) -> str:
     """A notification whose first delivery went out with this content; ``before``: as the version before reads it."""
     store = store_on(database)
-    store.readable_before = before
+    database.backward_compatible = before
     [answer] = await store.accept([draft(key)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([replace(outgoing(work), content=content)], NOW, 60)
