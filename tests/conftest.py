@@ -31,9 +31,9 @@ from gateway.replies.understanding import ReplyInterpreter, load_interpreter
 from gateway.storage.schema import metadata
 from gateway.storage.upgrade.migrate import migrate
 from gateway.templates.folder import Folder
-from tests.support.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.production import free_port
-from tests.support.replies import POLICIES, shipped_interpreter
+from tests.support.rules.replies import POLICIES, shipped_interpreter
+from tests.support.storage.postgresql import PostgresServer, new_database, oldest_server
 from tests.support.tried import pytest_addoption, pytest_configure, tried  # noqa: F401
 from tests.support.waiting import eventually_blocking
 

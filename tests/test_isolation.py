@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.postgresql import PostgresServer, programs
+from tests.support.storage.postgresql import PostgresServer, programs
 
 ROOT = Path(__file__).parents[1]
 

@@ -28,7 +28,7 @@ from gateway.queue.connection import open_pool
 from gateway.queue.due_scanner import DueScanner
 from gateway.queue.jobs import WorkerOptions, run_worker
 from gateway.storage.clock import LedgerClock
-from gateway.storage.upgrade.migrate import keeps_way_back
+from gateway.storage.upgrade.migrate import rollback_possible
 from gateway.templates.workflow import author_mails
 from gateway.templates.workflow.publication_watcher import INTERVAL_SECONDS
 
@@ -265,7 +265,7 @@ async def _listen_to(name: str, provider: Listens, gateway: Gateway, stop: async
 def _heartbeat(gateway: Gateway, kind: str) -> Heartbeat:
     release = gateway.ledger.settings.release
     # Until the first beat nobody knows which versions run. An embedded ledger has one process.
-    gateway.path.store.readable_before = not gateway.ledger.database.is_sqlite
+    gateway.ledger.database.backward_compatible = not gateway.ledger.database.is_sqlite
     return Heartbeat(gateway.ledger.database, kind, release)
 
 
@@ -286,8 +286,8 @@ async def _refresh_gauges(gateway: Gateway, heartbeat: Heartbeat) -> None:
     health = gateway.providers.router.health(gateway.ledger.clock())
     gateway.path.metrics.provider_shares({name: each.share for name, each in health.items()})
     await heartbeat.beat(gateway.ledger.clock(), health)
-    # Packed rows are unreadable to the version before: there are none until an operator has closed the way back to it.
+    # The previous version can't read packed rows: none are written until an operator has ruled out a rollback to it.
     others = await heartbeat.others(gateway.ledger.clock())
-    gateway.path.store.readable_before = others or await gateway.ledger.database.read(keeps_way_back)
+    gateway.ledger.database.backward_compatible = others or await gateway.ledger.database.read(rollback_possible)
     if isinstance(gateway.ledger.clock, LedgerClock):
         gateway.path.metrics.clock_ahead(await gateway.ledger.clock.synchronise())

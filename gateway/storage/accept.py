@@ -21,17 +21,17 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.requests import AcceptResult, DecidedRequest
 from gateway.core.states import State
 from gateway.core.verdicts import Verdict, VerdictKind
-from gateway.storage.body_compression import compressed
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.deferral_spreader import DeferralSpreader
 from gateway.storage.events import Chain, Event
 from gateway.storage.facts import matching
+from gateway.storage.packing.request_bodies import compressed
 from gateway.storage.statements import (
     Statement,
     StatementTemplate,
     all_or_nothing,
     execute_pipelined,
-    is_readable_before,
+    is_backward_compatible,
 )
 from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import dedup_claims, deliveries, notifications
@@ -275,7 +275,7 @@ def _claim(connection: Connection, plans: Sequence[InsertPlan]) -> tuple[set[str
 
 
 def _rows(connection: Connection, plans: Sequence[InsertPlan]) -> list[dict[str, Any]]:
-    return [plan.row(shortly=not is_readable_before(connection)) for plan in plans]
+    return [plan.row(shortly=not is_backward_compatible(connection)) for plan in plans]
 
 
 def _dedup_key_of(plan: InsertPlan) -> tuple[str, str]:

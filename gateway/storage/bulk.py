@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, Table
 
-from gateway.storage.body_compression import RequestBody
-from gateway.storage.event_details import EventActor, EventDetail
+from gateway.storage.packing.event_details import EventActor, EventDetail
+from gateway.storage.packing.request_bodies import RequestBody
 from gateway.storage.statements import ROW_VERSION, Statement, document
 from gateway.storage.tables.columns import HexDigest, Instant, microseconds
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from gateway.core.errors import InvalidData, Unavailable
 from gateway.core.security.digests import SINGLE, DigestVersions
 from gateway.core.security.private_files import private_directory, private_file
-from gateway.storage.statements import READABLE_BEFORE, Rows, Statement, execute_pipelined
+from gateway.storage.statements import BACKWARD_COMPATIBLE, Rows, Statement, execute_pipelined
 
 T = TypeVar("T")
 
@@ -144,20 +144,20 @@ class Database:
         # One statement is a snapshot by itself: on PostgreSQL it needs no BEGIN and no COMMIT.
         alone = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._asked_engine = self._read_engine.execution_options(**alone)
-        self.readable_before = False
+        self.backward_compatible = False
         for each in {self.engine, self._read_engine}:
             event.listen(each, "before_cursor_execute", self._count)
 
     @property
-    def readable_before(self) -> bool:
-        """Whether processes of another version run on this ledger, which have to read what this one stores."""
-        return self._readable_before
+    def backward_compatible(self) -> bool:
+        """Whether what is written must be readable by the previous version: it runs here, or may be rolled back to."""
+        return self._backward_compatible
 
-    @readable_before.setter
-    def readable_before(self, value: bool) -> None:
-        self._readable_before = value
+    @backward_compatible.setter
+    def backward_compatible(self, value: bool) -> None:
+        self._backward_compatible = value
         for each in (self.engine, self._read_engine, self._asked_engine):
-            each.update_execution_options(**{READABLE_BEFORE: value})
+            each.update_execution_options(**{BACKWARD_COMPATIBLE: value})
 
     def _count(self, *_arguments: Any) -> None:
         self.statements += 1

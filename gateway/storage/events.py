@@ -6,7 +6,7 @@ Changing or removing an event breaks the chain from there on, and the chain's he
 
 A row does not repeat what follows from others (``linked``): the hash that it is linked to is in the event before it of
 its subject, and the local time follows from the instant and the zone's offset. Details are packed
-(gateway/storage/event_details.py); an event's hash covers them in full.
+(gateway/storage/packing/event_details.py); an event's hash covers them in full.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from sqlalchemy import Connection
 
 from gateway.core.codec import encode
 from gateway.storage.bulk import inserting
-from gateway.storage.event_details import PACKED_KINDS, pack
-from gateway.storage.statements import Statement, execute_pipelined, is_readable_before
+from gateway.storage.packing.event_details import PACKED_KINDS, pack
+from gateway.storage.statements import Statement, execute_pipelined, is_backward_compatible
 from gateway.storage.tables.path import events, verdicts
 from gateway.storage.verdicts import VERDICT, fold, is_view
 
@@ -114,7 +114,7 @@ class Chain:
         """The statements that write what was appended here and to ``others``; [] where there is nothing."""
         chains = (self, *others)
         rows = [row for chain in chains for row in chain._rows]
-        if not is_readable_before(connection):
+        if not is_backward_compatible(connection):
             for row in rows:
                 if row["kind"] in PACKED_KINDS:
                     pack(row)

@@ -3,7 +3,7 @@
 They are in the attempt's row, or in a row of their own, where earlier versions wrote them. So there is no attempt
 without its words, and a template that changes or goes later changes nothing.
 
-The content is JSON, compressed (gateway/storage/words_compression.py), without what is empty. The event
+The content is JSON, compressed (gateway/storage/packing/words.py), without what is empty. The event
 ``attempt_started`` has the SHA-256 of that JSON, so that the chain of events proves the words. A random salt in it
 keeps the digest from giving away an erased text: of a reminder, most can be guessed.
 """
@@ -23,9 +23,9 @@ from sqlalchemy import Connection, delete, func, select, update
 from channels.base import Content
 from gateway.core.codec import instant
 from gateway.storage.bulk import inserting
+from gateway.storage.packing.words import deflated, inflated
 from gateway.storage.statements import Statement
 from gateway.storage.tables.path import attempts, deliveries, messages, notifications
-from gateway.storage.words_compression import deflated, inflated
 
 _SALT_BYTES = 16  # 128 bits: nobody can try them all
 

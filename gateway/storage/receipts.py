@@ -20,7 +20,7 @@ from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
-from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined, is_readable_before
+from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined, is_backward_compatible
 from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import attempts, deliveries, receipts
 from gateway.storage.unit_of_work import UnitOfWork
@@ -81,7 +81,7 @@ def record(
     known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {}, lock=lock)
     parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
-    before = is_readable_before(connection)
+    before = is_backward_compatible(connection)
     for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):
         if digest in known or not unit_of_work.mark(delivery_id, *_marks(digest, before)):
             results.append("duplicate")

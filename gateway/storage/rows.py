@@ -13,7 +13,7 @@ from gateway.core.codec import notification_from
 from gateway.core.deliveries import Delivery
 from gateway.core.notifications import Notification
 from gateway.core.states import State
-from gateway.storage.body_compression import RequestBody, decompressed
+from gateway.storage.packing.request_bodies import RequestBody, decompressed
 from gateway.storage.tables.columns import Instant, instant_of
 from gateway.storage.tables.path import deliveries, notifications, request_bodies
 

@@ -23,7 +23,7 @@ from gateway.storage.tables.columns import microseconds
 
 Rows = Sequence[Any]
 
-READABLE_BEFORE = "readable_before"  # an engine's option: see ``Database.readable_before``
+BACKWARD_COMPATIBLE = "backward_compatible"  # an engine's option: see ``Database.backward_compatible``
 ROW_VERSION = "xmin"  # the transaction that wrote this version of the row: the same as long as nobody changes it
 
 _NAMED = re.compile(r"%\((\w+)\)s")
@@ -120,9 +120,9 @@ class StatementTemplate:
         return Statement(self._text(connection.dialect.name == "sqlite"), stored, self._returns_rows)
 
 
-def is_readable_before(connection: Connection) -> bool:
-    """Whether what this connection writes has to be readable by processes of the version before."""
-    found: bool = connection.get_execution_options().get(READABLE_BEFORE, False)
+def is_backward_compatible(connection: Connection) -> bool:
+    """See ``Database.backward_compatible``."""
+    found: bool = connection.get_execution_options().get(BACKWARD_COMPATIBLE, False)
     return found
 
 

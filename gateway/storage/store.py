@@ -128,15 +128,6 @@ class Store:
         self._contact_horizon = contact_horizon
         self._observe = observe
 
-    @property
-    def readable_before(self) -> bool:
-        """See ``Database.readable_before``."""
-        return self._database.readable_before
-
-    @readable_before.setter
-    def readable_before(self, value: bool) -> None:
-        self._database.readable_before = value
-
     async def _write(self, operation: str, work: Callable[[Connection], T]) -> T:
         with self._observe(operation):
             return await self._database.write(work)
@@ -264,7 +255,7 @@ class Store:
         these are due again at once, to be decided anew.
         """
 
-        apart = self.readable_before
+        apart = self._database.backward_compatible
 
         def start(connection: Connection, *, lock: bool) -> set[str]:
             return attempts.start(connection, self._rules, outgoing, now, lease_seconds, lock=lock, words_apart=apart)

@@ -27,8 +27,8 @@ from smpp_cost import jasmin_by_smpp, ours_by_smpp
 from sqlalchemy import create_engine, make_url
 from wire import WireCounter, wire
 
-from tests.support.ledger_counts import LedgerCounts, counts, kept
-from tests.support.postgresql import PostgresServer, new_database
+from tests.support.storage.ledger_counts import LedgerCounts, counts, kept
+from tests.support.storage.postgresql import PostgresServer, new_database
 
 _CONNECTIONS = 32
 _BATCH = 100

@@ -29,9 +29,9 @@ from sqlalchemy import NullPool, create_engine, select
 from waiting import TEMPLATES, Filler, contacts
 
 from gateway.storage.tables.path import notifications
-from tests.support.ledger_counts import counts
-from tests.support.postgresql import PostgresServer
-from tests.support.reminder_life import ReminderLife, reminder_life
+from tests.support.storage.ledger_counts import counts
+from tests.support.storage.postgresql import PostgresServer
+from tests.support.storage.reminder_life import ReminderLife, reminder_life
 
 SIZES = (10_000, 1_000_000, 5_000_000)
 KINDS = ("deferred", "ended")

@@ -36,10 +36,10 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from gateway.storage.database import Database
 from gateway.storage.tables.columns import microseconds
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.journey_cases import DAY, START
-from tests.support.journey_path import JourneyBench
-from tests.support.many_journeys import copy_journeys
-from tests.support.postgresql import PostgresServer, new_database
+from tests.support.journeys.cases import DAY, START
+from tests.support.journeys.copies import copy_journeys
+from tests.support.journeys.path import JourneyBench
+from tests.support.storage.postgresql import PostgresServer, new_database
 
 _SOURCE = """
 name = "emitting"

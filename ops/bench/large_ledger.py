@@ -36,8 +36,8 @@ from gateway.retention.erasing import RetentionPeriods
 from gateway.retention.retention import Retention
 from tests.support.api_gateway import app_of
 from tests.support.page_costs import StepCounter, ask_pages
-from tests.support.postgresql import PostgresServer
-from tests.support.reminder_life import ReminderLife, reminder_life
+from tests.support.storage.postgresql import PostgresServer
+from tests.support.storage.reminder_life import ReminderLife, reminder_life
 
 _LATER = timedelta(days=1200)  # beyond the period of records
 _KEEP = RetentionPeriods(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))

@@ -36,8 +36,8 @@ from gateway.replies.corpus import read_corpus
 from gateway.replies.understanding import load_interpreter
 from gateway.storage.upgrade.migrate import migrate
 from tests.support.api_gateway import open_api_gateway, request
-from tests.support.ledgers import NOW, begun, empty_sqlite
-from tests.support.postgresql import PostgresServer
+from tests.support.storage.ledgers import NOW, begun, empty_sqlite
+from tests.support.storage.postgresql import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 _LEAST_A_SECOND = 200

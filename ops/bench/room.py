@@ -27,8 +27,8 @@ from gateway.retention.retention import Retention
 from gateway.retention.sizes import measure
 from gateway.storage.database import Database
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.postgresql import PostgresServer, programs
-from tests.support.reminder_life import reminder_life
+from tests.support.storage.postgresql import PostgresServer, programs
+from tests.support.storage.reminder_life import reminder_life
 
 _LATER = timedelta(days=1200)
 _KEEP = RetentionPeriods(timedelta(days=1096), timedelta(), timedelta(days=365), timedelta(days=30))

@@ -27,8 +27,8 @@ from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from gateway.storage.schema import metadata
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.postgresql import PostgresServer
-from tests.support.reminder_life import SECRET, TENANT
+from tests.support.storage.postgresql import PostgresServer
+from tests.support.storage.reminder_life import SECRET, TENANT
 
 _ACCOUNT = "AC" + "0" * 32
 

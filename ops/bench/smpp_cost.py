@@ -15,7 +15,7 @@ from jasmin import jasmin
 from redis import Redis
 from shape import Outside, outside, shape, workspace
 
-from tests.support.postgresql import PostgresServer, new_database
+from tests.support.storage.postgresql import PostgresServer, new_database
 
 _CONNECTIONS = 32
 _LONGEST_SECONDS = 120.0

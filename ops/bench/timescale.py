@@ -45,10 +45,10 @@ from gateway.observability import logs
 from gateway.storage.upgrade.migrate import migrate
 from gateway.templates.folder import Folder
 from tests.support.api_gateway import PROVIDERS
-from tests.support.journey_comparison import Comparison, compare, unequal
-from tests.support.journey_engine import JourneyEngine, MadeContact, by_workers
-from tests.support.policy_cases import PACKS
-from tests.support.postgresql import PostgresServer
+from tests.support.journeys.comparison import Comparison, compare, unequal
+from tests.support.journeys.engine import JourneyEngine, MadeContact, by_workers
+from tests.support.rules.policy_cases import PACKS
+from tests.support.storage.postgresql import PostgresServer
 
 _ROOT = Path(__file__).parents[2]
 _CHANNELS = {"sms": "twilio", "email": "relay", "inapp": "feed"}

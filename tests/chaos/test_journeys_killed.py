@@ -14,10 +14,10 @@ import pytest
 
 from gateway.journeys.cases.record import CaseRecord, Payment
 from gateway.storage.database import Database
-from tests.support import journey_worker
 from tests.support.forked import ForkedProcess
-from tests.support.journey_cases import START
-from tests.support.journey_worker import QUICK, ScaledBench
+from tests.support.journeys import worker
+from tests.support.journeys.cases import START
+from tests.support.journeys.worker import QUICK, ScaledBench
 
 pytestmark = pytest.mark.chaos
 
@@ -37,7 +37,7 @@ async def test_no_step_is_lost_or_repeated_and_none_follows_a_payment(empty_post
     paid = {f"C-{number}" for number in range(0, _JOURNEYS, 3)}
 
     def start() -> ForkedProcess:
-        return ForkedProcess(journey_worker.run, (empty_postgresql, str(base)), os.environ, tmp_path / "worker.log")
+        return ForkedProcess(worker.run, (empty_postgresql, str(base)), os.environ, tmp_path / "worker.log")
 
     workers = [start() for _ in range(_WORKERS)]
     dice, killed, waiting = random.Random(7), 0, sorted(paid)

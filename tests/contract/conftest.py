@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.storage.database import Database
-from tests.support.ledgers import empty_sqlite
+from tests.support.storage.ledgers import empty_sqlite
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

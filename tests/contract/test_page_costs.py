@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.page_costs import PageCost, ask_pages, counting, filled
+from gateway.storage.reads import Filter
+from tests.support.page_costs import TENANT, PageCost, ask_pages, counting, filled
+from tests.support.storage.ledgers import NOW
 
 _GROWTH = 1.5  # of SQLite's steps: an index of thirty times as many rows is a level deeper, and pages of 50 are filled
 _SLACK = 30  # hundreds of steps: what a page with next to nothing on it may add
@@ -40,3 +43,13 @@ async def test_no_page_costs_more_with_more_borrowers_and_contacts(tmp_path: Pat
     }
     grown = {name: (few[name].steps, each.steps) for name, each in many.items()}
     assert {name: steps for name, steps in grown.items() if steps[1] > steps[0] * _GROWTH + _SLACK} == {}
+
+
+async def test_a_list_visits_no_more_than_it_shows(tmp_path: Path, redis_url: str) -> None:
+    """The newest one, and those of a time before all there are: SQLite visits next to nothing else."""
+    before_all = Filter(until=NOW - timedelta(hours=3))
+    async with filled(tmp_path, redis_url, borrowers=300, contacts=1) as gateway:
+        with counting(gateway) as counter:
+            assert len(await gateway.ledger.reads.notifications(TENANT, Filter(), 1)) == 1
+            assert await gateway.ledger.reads.notifications(TENANT, before_all, 50) == []
+            assert counter.steps <= 3  # 300 steps; some eight for each that is visited

@@ -17,8 +17,8 @@ from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import app_of, serving
 from tests.support.app_client import AppClient
-from tests.support.browser import chromium
-from tests.support.ledgers import begun, empty_sqlite
+from tests.support.pages.browser import chromium
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.whole_gateway import Running, up
 
 

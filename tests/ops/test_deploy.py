@@ -19,7 +19,7 @@ import yaml
 from gateway.app.settings import Settings
 from gateway.observability.metrics import Metrics
 from tests.ops.promtool import tool
-from tests.support.ledgers import begun, empty_sqlite
+from tests.support.storage.ledgers import begun, empty_sqlite
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "ops" / "deploy"

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from tests.support.api_gateway import app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
 from tests.support.production import free_port
+from tests.support.storage.ledgers import NOW
 from tests.support.waiting import eventually
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"

@@ -25,9 +25,9 @@ from tests.drills.runbook import Hand, commands
 from tests.drills.scaling import scaled
 from tests.ops.promtool import OPS, alerts, tool
 from tests.support.forked import ForkedProcess, run_gateway
-from tests.support.ledgers import begun, empty_sqlite
 from tests.support.production import free_port
 from tests.support.shell_commands import gateway_program
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 DASHBOARDS = runpy.run_path(str(OPS / "grafana" / "generate"))

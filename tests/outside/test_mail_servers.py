@@ -28,11 +28,11 @@ from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import request
-from tests.support.fake_servers import clock
-from tests.support.ledgers import begun, empty_sqlite
-from tests.support.mail_servers import DOMAIN, GREY, UNKNOWN, MailServer, mail_server
-from tests.support.mails import COMPLAINT
 from tests.support.production import free_port
+from tests.support.providers.fake_servers import clock
+from tests.support.providers.mail_servers import DOMAIN, GREY, UNKNOWN, MailServer, mail_server
+from tests.support.providers.mails import COMPLAINT
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.tried import Tried
 from tests.support.waiting import eventually
 

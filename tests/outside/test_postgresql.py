@@ -16,10 +16,10 @@ from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import open_gateway
 from gateway.app.settings import Settings
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.fake_servers import clock
-from tests.support.ledgers import begun
-from tests.support.postgresql import PostgresServer, oldest_server
 from tests.support.production import request
+from tests.support.providers.fake_servers import clock
+from tests.support.storage.ledgers import begun
+from tests.support.storage.postgresql import PostgresServer, oldest_server
 from tests.support.tried import Tried
 from tests.support.waiting import eventually
 

@@ -23,9 +23,9 @@ from gateway.api.requests.notifications import NotificationIn
 from gateway.app.app import Gateway, open_gateway
 from gateway.app.settings import Settings
 from tests.support.api_gateway import request
-from tests.support.ledgers import begun, empty_sqlite
 from tests.support.outside import npm_package
 from tests.support.production import free_port
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.tried import Tried
 from tests.support.waiting import eventually
 

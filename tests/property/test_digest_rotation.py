@@ -18,7 +18,7 @@ from gateway.storage.database import Database
 from gateway.storage.facts import ask_facts, ask_opted_out, facts_from
 from gateway.storage.statements import execute_pipelined
 from gateway.storage.upgrade.redigest import Redigest
-from tests.support.ledgers import NOW, empty_sqlite
+from tests.support.storage.ledgers import NOW, empty_sqlite
 
 KEYS = [f"digest-key-of-a-test-000{n}".encode() for n in range(3)]
 # How many keys a process knows, and which version it writes: as a rotation goes, there and back. Processes of two

@@ -21,8 +21,8 @@ from gateway.journeys.definitions.model import JourneyDefinition, from_document
 from gateway.journeys.journey import JourneyFacts, JourneyState, SentStep
 from gateway.journeys.simulation.assumptions import Assumptions
 from gateway.journeys.simulation.run import SimulationSetup, simulate
-from tests.support.journey_cases import DAY, START, snapshot
-from tests.support.policy_cases import PACKS
+from tests.support.journeys.cases import DAY, START, snapshot
+from tests.support.rules.policy_cases import PACKS
 
 _durations = st.integers(0, 20).map(lambda days: timedelta(days=days))
 _instants = st.integers(-30, 60).map(lambda hours: START + timedelta(hours=hours * 7))

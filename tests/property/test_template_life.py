@@ -21,7 +21,7 @@ from gateway.templates.repository import live_version
 from gateway.templates.versions.published_store import PublishedVersions
 from gateway.templates.versions.refusals import TemplateRefusal
 from gateway.templates.versions.versions_store import VersionStore
-from tests.support.template_services import Clock
+from tests.support.templates.template_services import Clock
 
 # What leads on from each state comes more often than what is refused there, so that most examples get far.
 ONWARDS = {

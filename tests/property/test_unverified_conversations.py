@@ -22,9 +22,9 @@ from gateway.core.understanding import Understanding
 from gateway.replies.corpus import read_corpus
 from gateway.templates.borrower_pages import read_borrower_pages
 from gateway.templates.checks.word_lists import load_words, reveals_debt
-from tests.support.ledgers import NOW
-from tests.support.replies import POLICIES, shipped_interpreter
-from tests.support.template_services import started_again
+from tests.support.rules.replies import POLICIES, shipped_interpreter
+from tests.support.storage.ledgers import NOW
+from tests.support.templates.template_services import started_again
 
 ROOT = Path(__file__).parents[2]
 HELP = read_borrower_pages(ROOT / "templates", ROOT / "templates", lambda _: False)

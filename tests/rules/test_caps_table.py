@@ -13,8 +13,8 @@ from gateway.core.facts import Contact, Facts
 from gateway.policy import decide
 from gateway.policy.caps import Cap
 from gateway.policy.rule import EvaluationContext
-from tests.support.made_packs import MARK, cap, packs
-from tests.support.policy_cases import NEW_YORK, TAIPEI, at, notification
+from tests.support.rules.made_packs import MARK, cap, packs
+from tests.support.rules.policy_cases import NEW_YORK, TAIPEI, at, notification
 
 # A Wednesday, 15:00; two contacts before it on Tuesday at 20:00 and Wednesday at 09:00.
 NOW = at("2026-11-25 15:00", TAIPEI)

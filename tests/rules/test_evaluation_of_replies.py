@@ -20,7 +20,7 @@ from gateway.replies.corpus import (
     wording,
 )
 from gateway.replies.evaluation import Proportion, evaluate
-from tests.support.replies import POLICIES, shipped_interpreter
+from tests.support.rules.replies import POLICIES, shipped_interpreter
 
 ROOT = Path(__file__).parents[2] / "ops" / "replies"
 CORPUS = read_corpus(ROOT / "corpus")

@@ -11,8 +11,8 @@ from gateway.core.facts import Contact, Facts
 from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide
-from tests.support.made_packs import MARK, cap, packs
-from tests.support.policy_cases import TAIPEI, at, notification
+from tests.support.rules.made_packs import MARK, cap, packs
+from tests.support.rules.policy_cases import TAIPEI, at, notification
 
 NOW = at("2026-11-25 15:00", TAIPEI)
 NUMBER, MAILBOX = "digest of the number", "digest of the mailbox"

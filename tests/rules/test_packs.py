@@ -16,7 +16,7 @@ from gateway.cli import app
 from gateway.core.facts import Facts
 from gateway.core.reasons import HoldKind
 from gateway.policy import PackError, Packs, decide, inspect, load_packs
-from tests.support.policy_cases import NEW_YORK, TAIPEI, at, contact, notification
+from tests.support.rules.policy_cases import NEW_YORK, TAIPEI, at, contact, notification
 
 SHIPPED = Path(__file__).parents[2] / "templates" / "policies"
 

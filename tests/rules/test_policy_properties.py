@@ -12,7 +12,7 @@ from gateway.core.facts import Contact, Facts, Hold, OptOut
 from gateway.core.reasons import HoldKind
 from gateway.core.verdicts import VerdictKind
 from gateway.policy import decide
-from tests.support.policy_cases import PACKS, notification
+from tests.support.rules.policy_cases import PACKS, notification
 
 _ZONES = [
     "Asia/Taipei",

@@ -14,7 +14,7 @@ from gateway.core.verdicts import RuleResult
 from gateway.policy import decide, has_common_hours, wishes
 from gateway.policy.rule import EvaluationContext, Origin, PackSection, Rule
 from gateway.policy.zones import zone
-from tests.support.policy_cases import (
+from tests.support.rules.policy_cases import (
     HONOLULU,
     KOLKATA,
     LONDON,

@@ -18,8 +18,8 @@ from gateway.core.reasons import HoldKind
 from gateway.core.verdicts import VerdictKind
 from gateway.policy import Packs, decide
 from gateway.policy.zones import zone
-from tests.support.made_packs import MARK, cap, packs, window
-from tests.support.policy_cases import notification
+from tests.support.rules.made_packs import MARK, cap, packs, window
+from tests.support.rules.policy_cases import notification
 
 _MINUTE = timedelta(minutes=1)
 _DAYS = 4  # looked ahead by the slow one

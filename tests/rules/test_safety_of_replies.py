@@ -12,7 +12,7 @@ from gateway.core.understanding import Urgency
 from gateway.replies.rule_files import load_safety
 from gateway.replies.safety import SafetyRules
 from gateway.replies.weights import Weights, features_of
-from tests.support.replies import POLICIES, shipped_interpreter
+from tests.support.rules.replies import POLICIES, shipped_interpreter
 
 PACKS = ("default", "cn")
 FOUND = [

@@ -15,8 +15,8 @@ from gateway.core.facts import Facts, Hold
 from gateway.core.reasons import HoldKind
 from gateway.policy import Packs, decide
 from gateway.policy.intervals import ContactHours, next_opening, parse_hours
-from tests.support.made_packs import MARK, cap, packs, window
-from tests.support.policy_cases import LONDON, NEW_YORK, PACKS, at, contact, notification
+from tests.support.rules.made_packs import MARK, cap, packs, window
+from tests.support.rules.policy_cases import LONDON, NEW_YORK, PACKS, at, contact, notification
 
 OPEN = packs()
 ONE_A_DAY = packs(caps=[cap("borrower", "calendar_day", 1)])

@@ -20,7 +20,7 @@ from gateway.app.app import Gateway, open_gateway
 from gateway.app.http import http_parts
 from gateway.app.settings import Settings
 from gateway.core.clock import Clock
-from tests.support.ledgers import NOW, begun, empty_sqlite
+from tests.support.storage.ledgers import NOW, begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS
 
 # Providers that are configured and can't be reached: port 9 of loopback refuses connections.

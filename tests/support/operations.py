@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.api_gateway import Answer, Client, case_body, request
-from tests.support.journey_cases import SHORT
+from tests.support.journeys.cases import SHORT
 
 # By schema; a new schema needs an entry here. The ids in them are replaced by those that a test gives.
 _BODIES: Mapping[str, dict[str, Any]] = {

@@ -22,8 +22,8 @@ from gateway.app.app import Gateway
 from gateway.identity.sessions import Sessions
 from gateway.identity.users import Role
 from tests.support.api_gateway import app_of, open_api_gateway
-from tests.support.ledgers import NOW, draft, ended, outgoing
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, outgoing
+from tests.support.storage.settling import RECORDER
 
 TENANT = "acme"
 BATCH = 200  # borrowers in one transaction

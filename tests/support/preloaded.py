@@ -21,7 +21,7 @@ import gateway.cli.console
 from channels import registry
 from gateway.cli import app
 from gateway.policy import load_packs
-from tests.support.replies import POLICIES
+from tests.support.rules.replies import POLICIES
 
 __all__ = ["channels", "command", "gateway", "holidays", "psycopg", "uvicorn", "uvloop"]
 

@@ -29,7 +29,7 @@ from gateway.core.security.signing import Signer
 from gateway.identity.keys import Keys, Scope
 from gateway.storage.database import Database
 from tests.support.forked import ForkedProcess, run_gateway
-from tests.support.ledgers import begun
+from tests.support.storage.ledgers import begun
 from tests.support.waiting import LIMIT_SECONDS
 
 SECRET = "a-secret-for-tests-only-0123456789"

@@ -20,7 +20,7 @@ _HEAD = """# Tried with software of others
 
 Each row is a test that passed: the server and its version, what was sent, the end state and reason that the ledger has,
 and what the other side logged or received. The tests write this page: `pytest --outside-table ops/deploy/tried.md` with
-tests/outside, tests/e2e/test_pgbouncer.py and tests/contract/queue/test_rights.py.
+tests/outside, tests/e2e/processes/test_pgbouncer.py and tests/contract/queue/test_rights.py.
 
 Not tried, because it could not be had: PgBouncer from 1.21, which can keep prepared statements over transactions
 (Debian 12 has 1.18; PyPI and npm have none). The gateway prepares none through a pooler, so it does not rely on that.

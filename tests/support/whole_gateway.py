@@ -16,7 +16,7 @@ import aiohttp
 from gateway.app import serving
 from gateway.app.app import Gateway
 from gateway.app.settings import Settings
-from tests.support.ledgers import begun, empty_sqlite
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.waiting import LIMIT_SECONDS
 
 REQUEST: dict[str, Any] = {

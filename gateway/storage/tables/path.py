@@ -16,8 +16,8 @@ from sqlalchemy import (
     text,
 )
 
-from gateway.storage.body_compression import RequestBody
-from gateway.storage.event_details import EventActor, EventDetail
+from gateway.storage.packing.event_details import EventActor, EventDetail
+from gateway.storage.packing.request_bodies import RequestBody
 from gateway.storage.tables.columns import HexDigest, Instant, metadata
 
 notifications = Table(

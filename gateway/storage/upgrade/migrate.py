@@ -91,8 +91,8 @@ def retire(engine: Engine, release: str = "") -> tuple[str, ...]:
     return ()
 
 
-def keeps_way_back(connection: Connection) -> bool:
-    """Whether ``retire`` has not dropped yet what the version before needs, so that it may be started again."""
+def rollback_possible(connection: Connection) -> bool:
+    """Whether ``retire`` has not dropped yet what the previous version needs, so that it may be started again."""
     if connection.dialect.name != "postgresql":
         return False
     return any(connection.execute(_IS_THERE, {"name": name}).scalar() for name in RETIRED)

@@ -33,9 +33,9 @@ from tests.chaos.harness import process as fleet_process
 from tests.chaos.harness.outside import ACCOUNT, Arrival, FaultyMail, FaultySms, FaultyWhatsApp, Whims, provider_entries
 from tests.chaos.harness.proxy import Proxy
 from tests.support.forked import ForkedProcess
-from tests.support.ledgers import begun
-from tests.support.postgresql import PostgresServer
 from tests.support.production import free_port
+from tests.support.storage.ledgers import begun
+from tests.support.storage.postgresql import PostgresServer
 
 _SECRET = "a-secret-for-chaos-only-0123456789"
 _SUPERVISED_SECONDS = 0.5

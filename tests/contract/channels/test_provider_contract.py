@@ -44,9 +44,9 @@ from channels.wechat.simulator import WeChatSimulator
 from channels.whatsapp import CHANNEL as WHATSAPP
 from channels.whatsapp.simulator import SimulatedTemplate, WhatsAppSimulator
 from channels.whatsapp.simulator import sign as meta_sign
-from tests.support.chinese_sms import AliyunServer, TencentServer
-from tests.support.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
-from tests.support.smsc import Smsc
+from tests.support.providers.chinese_sms import AliyunServer, TencentServer
+from tests.support.providers.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
+from tests.support.providers.smsc import Smsc
 
 SECRET = "s3cr3t-of-the-provider"
 SID = "AC" + "0" * 32

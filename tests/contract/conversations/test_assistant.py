@@ -34,9 +34,9 @@ from gateway.storage.tables.borrowers import replies
 from gateway.storage.tables.conversations import conversations, verifications
 from gateway.storage.tables.path import events, notifications, request_bodies
 from tests.support.api_gateway import app_of, open_api_gateway, request, serving
-from tests.support.journey_cases import SHORT, snapshot
-from tests.support.ledgers import NOW
+from tests.support.journeys.cases import SHORT, snapshot
 from tests.support.production import free_port
+from tests.support.storage.ledgers import NOW
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOURS = {"en": "Mon to Fri, 09:00 to 18:00", "zh-Hant": "週一至週五 9:00 至 18:00"}

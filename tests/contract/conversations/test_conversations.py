@@ -35,8 +35,8 @@ from gateway.storage.reads import Reads
 from gateway.storage.tables.borrowers import replies
 from gateway.storage.tables.identity import api_keys
 from gateway.templates.checks.word_lists import load_words
-from tests.support.ledgers import NOW, digest, draft, later, store_on
-from tests.support.replies import understood
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, later, store_on
 
 PHONE = "+12025550123"
 LINT = FreeTextLint(load_words(Path(__file__).parents[3] / "templates" / "_lint"))

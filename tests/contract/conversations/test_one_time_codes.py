@@ -21,8 +21,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables.conversations import verifications
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import events
-from tests.support.ledgers import NOW, digest, draft, later, store_on
-from tests.support.replies import understood
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, later, store_on
 
 PHONE = "+12025550123"
 

@@ -34,8 +34,8 @@ from gateway.evidence.audit.figures import Figures
 from gateway.storage.database import Database
 from gateway.storage.tables.path import events
 from gateway.storage.tables.retention import audit_findings, audit_progress
-from tests.support.ledgers import NOW, close_case, digest, draft, ended, outgoing, people_on, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, close_case, digest, draft, ended, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
 FIGURES = Figures.load(POLICIES)

@@ -26,9 +26,9 @@ from gateway.storage.database import Database
 from gateway.web import translations
 from gateway.web.desk.evidence import evidence_files, evidence_pdfs
 from gateway.web.desk.evidence_pdf import find_font
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
-from tests.support.settling import RECORDER
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.storage.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 TEXTS = translations.load(PROFILES)
 CONTENT = Content(

@@ -13,8 +13,8 @@ from gateway.evidence.history import History, PastDecision
 from gateway.policy import load_packs, read_pack
 from gateway.storage.database import Database
 from gateway.templates import Catalog, Lender
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, close_case, draft, outgoing, people_on, store_on
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.storage.ledgers import NOW, close_case, draft, outgoing, people_on, store_on
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 HOUR = timedelta(hours=1)

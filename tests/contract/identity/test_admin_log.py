@@ -9,7 +9,7 @@ from gateway.identity.admin_log import ActOutcome, AdminAct, AdminLog
 from gateway.operations.activity import Activity
 from gateway.storage.database import Database
 from gateway.storage.upgrade.digest_key import has_digest_keys
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 
 async def test_acts_at_once_make_one_chain(database: Database) -> None:

@@ -14,7 +14,7 @@ from gateway.identity.sessions import Attempts, Sessions
 from gateway.identity.users import BadUser, Role, Users
 from gateway.storage.database import Database
 from gateway.storage.tables.identity import users as table
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 PASSWORD = "correct horse battery staple"
 MINUTE = timedelta(minutes=1)

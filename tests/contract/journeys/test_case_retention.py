@@ -16,8 +16,8 @@ from gateway.retention.retention import Retention
 from gateway.storage.database import Database
 from gateway.storage.tables.journeys import case_records, journeys
 from gateway.storage.tables.path import deliveries, notifications
-from tests.support.journey_cases import START
-from tests.support.journey_path import JourneyBench
+from tests.support.journeys.cases import START
+from tests.support.journeys.path import JourneyBench
 
 _KEEP = RetentionPeriods(timedelta(days=100), timedelta(0), timedelta(0), timedelta(0))
 

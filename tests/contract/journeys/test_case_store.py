@@ -22,8 +22,8 @@ from gateway.storage.events import link, linked
 from gateway.storage.tables.borrowers import borrowers, cases
 from gateway.storage.tables.journeys import case_records
 from gateway.storage.tables.path import deliveries, events
-from tests.support.journey_cases import snapshot
-from tests.support.ledgers import NOW, digest, draft, store_on
+from tests.support.journeys.cases import snapshot
+from tests.support.storage.ledgers import NOW, digest, draft, store_on
 
 PAID = CaseRecord("C-1", payments={"p1": Payment("p1", Decimal("3913.00"), NOW)})
 KNOWN = CaseRecord("C-1", snapshot(as_of=NOW - timedelta(days=1)))

@@ -12,8 +12,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables.webhooks import webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.outbox import WebhookOutbox
-from tests.support.journey_cases import START
-from tests.support.journey_path import JourneyBench
+from tests.support.journeys.cases import START
+from tests.support.journeys.path import JourneyBench
 
 
 async def test_a_case_is_told_from_its_entry_to_its_payment(database: Database) -> None:

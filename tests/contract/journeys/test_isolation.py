@@ -13,8 +13,8 @@ from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.journey import Journey, JourneyState
 from gateway.storage.database import Database
 from gateway.storage.tables.journeys import case_records, journey_versions, journeys
-from tests.support.journey_cases import DAY, SHORT, snapshot
-from tests.support.journey_path import PAID, JourneyBench
+from tests.support.journeys.cases import DAY, SHORT, snapshot
+from tests.support.journeys.path import PAID, JourneyBench
 
 OTHER = SHORT.replace('name = "short"', 'name = "other"')
 

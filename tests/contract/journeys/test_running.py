@@ -27,9 +27,9 @@ from gateway.journeys.report import report
 from gateway.journeys.runner import JourneyRunner
 from gateway.storage.database import Database
 from gateway.storage.tables.path import events
-from tests.support.journey_cases import DAY, SHORT, START
-from tests.support.journey_path import PAID, JourneyBench
-from tests.support.ledgers import people_on
+from tests.support.journeys.cases import DAY, SHORT, START
+from tests.support.journeys.path import PAID, JourneyBench
+from tests.support.storage.ledgers import people_on
 
 
 @pytest.fixture

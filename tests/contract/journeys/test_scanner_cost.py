@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from gateway.storage.database import Database
 from gateway.storage.tables.columns import microseconds
-from tests.support.journey_cases import DAY, START
-from tests.support.journey_path import JourneyBench
-from tests.support.many_journeys import copy_journeys
+from tests.support.journeys.cases import DAY, START
+from tests.support.journeys.copies import copy_journeys
+from tests.support.journeys.path import JourneyBench
 
 _DUE, _FEW, _MANY = 100, 2_000, 40_000
 _NOW = microseconds(START + 2 * DAY)

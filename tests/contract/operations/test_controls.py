@@ -25,7 +25,7 @@ from gateway.storage.reads import Reads
 from gateway.storage.store import Store
 from gateway.storage.tables.path import deliveries
 from gateway.storage.unit_of_work import UnitOfWork
-from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.storage.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 
 RECORDER = OutcomeRecorder(RetrySchedule(later(72 * 3600) - NOW, later(30) - NOW, 6), {})
 Pause = tuple[SwitchScope, str, str]

@@ -10,8 +10,8 @@ from gateway.borrowers.four_eyes import FourEyes, ProposedByThemselves
 from gateway.policy import SharedAct
 from gateway.storage.database import Database
 from gateway.storage.reads import Reads
-from tests.support.ledgers import NOW, digest, draft, store_on
-from tests.support.made_packs import MARK, packs
+from tests.support.rules.made_packs import MARK, packs
+from tests.support.storage.ledgers import NOW, digest, draft, store_on
 
 LIFT = SharedAct.LIFT_HOLD
 PACKS = packs(four_eyes=[{"value": ["lift_hold"], "kinds": ["deceased"], "mark": MARK}])

@@ -13,7 +13,7 @@ from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.database import Database
 from gateway.storage.events import Chain, Event
 from gateway.storage.tables.path import events
-from tests.support.ledgers import NOW, later
+from tests.support.storage.ledgers import NOW, later
 
 ACCEPTED = EventGroup("accepted", "accepted", "")
 

@@ -22,7 +22,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import borrowers, unverified_reports
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import events
-from tests.support.ledgers import NOW, digest, draft, later, outgoing, store_on
+from tests.support.storage.ledgers import NOW, digest, draft, later, outgoing, store_on
 
 PHONE = "+12025550123"
 

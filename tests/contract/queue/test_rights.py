@@ -25,8 +25,8 @@ from gateway.queue.connection import connect, open_pool
 from gateway.queue.jobs import Queue, run_worker
 from gateway.queue.rights import refusal
 from gateway.queue.token_buckets import TokenBuckets
-from tests.support.ledgers import begun, empty_sqlite
 from tests.support.production import free_port
+from tests.support.storage.ledgers import begun, empty_sqlite
 from tests.support.tried import Tried
 from tests.support.waiting import eventually, eventually_blocking
 

@@ -26,9 +26,9 @@ from gateway.storage.reads import Reads
 from gateway.storage.tables.borrowers import addresses
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import deliveries
-from tests.support.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
-from tests.support.made_packs import MARK, packs
-from tests.support.replies import understood
+from tests.support.rules.made_packs import MARK, packs
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, later, outgoing, people_on, store_on
 
 POLICIES = Path(__file__).parents[3] / "templates" / "policies"
 PHONE = "+12025550123"

@@ -22,8 +22,8 @@ from gateway.storage.tables.borrowers import addresses, borrowers, inbound_messa
 from gateway.storage.tables.conversations import conversations
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import events
-from tests.support.ledgers import NOW, digest, draft, later, store_on
-from tests.support.replies import understood
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, later, store_on
 
 PEOPLE = 16
 

@@ -30,10 +30,10 @@ from gateway.storage.reads import Reads
 from gateway.storage.tables.borrowers import addresses, borrowers, replies
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import deliveries
-from tests.support.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
-from tests.support.made_packs import cap, packs
-from tests.support.replies import understood
-from tests.support.settling import RECORDER
+from tests.support.rules.made_packs import cap, packs
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, SEND, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 PHONE = "+12025550123"
 REVIEW = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)

@@ -17,9 +17,9 @@ from gateway.core.verdicts import VerdictKind
 from gateway.replies.store import ReplyStore
 from gateway.storage.database import Database
 from gateway.storage.tables.identity import api_keys
-from tests.support.ledgers import NOW, draft, later, outgoing, people_on, store_on
-from tests.support.made_packs import MARK, packs
-from tests.support.replies import understood
+from tests.support.rules.made_packs import MARK, packs
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, draft, later, outgoing, people_on, store_on
 
 PHONE = "+12025550123"
 RULES = packs(opt_out={"value": "suppress", "mark": MARK}, suppression={"value": "suppress", "mark": MARK})

@@ -23,9 +23,9 @@ from gateway.operations.reviews import Reviews
 from gateway.retention.backup import BackupFailed, back_up, read_manifest, restore
 from gateway.storage.database import Database
 from gateway.storage.tables.path import deliveries, events
-from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
-from tests.support.postgresql import programs
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, digest, draft, ended, later, outgoing, store_on
+from tests.support.storage.postgresql import programs
+from tests.support.storage.settling import RECORDER
 
 SMS_THEN_MAIL = (Step("sms", timedelta(minutes=30)), Step("email"))
 

@@ -34,8 +34,8 @@ from gateway.storage.rows import NOTIFICATION_BODY
 from gateway.storage.tables.borrowers import addresses, borrowers, replies
 from gateway.storage.tables.path import attempts, dedup_claims, deliveries, events, messages, notifications, receipts
 from gateway.storage.tables.retention import archives, leaving, legal_holds
-from tests.support.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, digest, draft, ended, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 DAY = timedelta(days=1)
 KEEP = RetentionPeriods(records=1096 * DAY, contents=0 * DAY, feed=365 * DAY, orphans=30 * DAY)
@@ -49,7 +49,7 @@ async def delivered(database: Database, key: str, *, days_ago: float, before: bo
     """
     then = NOW - timedelta(days=days_ago)
     store = store_on(database)
-    store.readable_before = before
+    database.backward_compatible = before
     [answer] = await store.accept([draft(key, now=then, **options)], then)
     [work] = await store.claim([answer.first_delivery or ""], then, 60)
     ready: Outgoing = outgoing(work)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text
 
-from gateway.storage.body_compression import compressed, decompressed
 from gateway.storage.database import Database
+from gateway.storage.packing.request_bodies import compressed, decompressed
 from gateway.storage.tables.path import request_bodies
 
 _BODY = '{"borrower":{"id":"B-1","name":"陳美玲","locale":"zh-TW"},"must_arrive":true}'

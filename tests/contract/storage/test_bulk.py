@@ -11,7 +11,7 @@ from gateway.storage.database import Database
 from gateway.storage.statements import execute_pipelined
 from gateway.storage.tables.borrowers import inbox
 from gateway.storage.tables.path import attempts, receipts
-from tests.support.ledgers import NOW, later
+from tests.support.storage.ledgers import NOW, later
 
 _TEXT = 'O\'Brien said "50 %s" \\ 逾期 $.a ?\n'
 

@@ -24,8 +24,8 @@ from gateway.core.deliveries import ReceiptFor
 from gateway.core.notifications import Step
 from gateway.operations.reviews import Reviews
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, close_case, digest, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, close_case, digest, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 DEADLINE = 72 * 3600
 KEY = ("acme", "B-1")

@@ -13,10 +13,10 @@ import pytest
 
 from gateway.storage.database import Database
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.ledger_counts import counts, kept
-from tests.support.ledgers import begun, empty_sqlite
-from tests.support.postgresql import PostgresServer
-from tests.support.reminder_life import ReminderLife, reminder_life
+from tests.support.storage.ledger_counts import counts, kept
+from tests.support.storage.ledgers import begun, empty_sqlite
+from tests.support.storage.postgresql import PostgresServer
+from tests.support.storage.reminder_life import ReminderLife, reminder_life
 
 _REMINDERS = 400
 _TOLERANCE = 0.1  # our choice: page splits and the batches that meet make some per cent of difference

@@ -17,9 +17,9 @@ from gateway.core.notifications import Step
 from gateway.storage.database import Database
 from gateway.storage.tables.operations import processes
 from gateway.storage.tables.path import attempts, deliveries, due_deliveries
-from gateway.storage.upgrade.migrate import RETIRED, keeps_way_back, migrate, retire
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from gateway.storage.upgrade.migrate import RETIRED, migrate, retire, rollback_possible
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 pytestmark = pytest.mark.oldest_postgresql
 
@@ -93,9 +93,9 @@ async def test_indexes_of_the_version_before_go_when_its_processes_have(new_post
     await _execute(database, text("UPDATE processes SET seen_at = extract(epoch FROM now()) * 1000000"))
     assert await asyncio.to_thread(retire, database.engine, "this") == RETIRED
     assert await database.read(there) == set(RETIRED)
-    assert await database.read(keeps_way_back)
+    assert await database.read(rollback_possible)
     await _execute(database, text("UPDATE processes SET version = 'this'"))
     assert await asyncio.to_thread(retire, database.engine, "this") == ()
     assert await database.read(there) == set()
-    assert not await database.read(keeps_way_back)
+    assert not await database.read(rollback_possible)
     await database.close()

@@ -23,8 +23,8 @@ from gateway.storage.database import Database
 from gateway.storage.reads import Filter, Reads
 from gateway.storage.upgrade import migrate as migrations
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.ledgers import NOW, ended, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, ended, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 WRITTEN = Path(__file__).parent / "ledger_0020"
 

@@ -23,8 +23,8 @@ from gateway.core.notifications import Step
 from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.tables.path import deliveries, events
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 pytestmark = pytest.mark.oldest_postgresql
 

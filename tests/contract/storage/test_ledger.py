@@ -32,8 +32,8 @@ from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.storage.database import Database
 from gateway.storage.events import link, linked
 from gateway.storage.tables.path import attempts, deliveries, events, notifications
-from tests.support.ledgers import NOW, close_case, draft, ended, later, outgoing, people_on, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, close_case, draft, ended, later, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 pytestmark = pytest.mark.oldest_postgresql
 

@@ -30,8 +30,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import borrowers
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import dedup_claims, deliveries, notifications
-from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
-from tests.support.replies import understood
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
 from tests.support.waiting import LIMIT_SECONDS
 
 RECORDER = OutcomeRecorder(RetrySchedule(timedelta(hours=72), timedelta(seconds=30), 6), {})

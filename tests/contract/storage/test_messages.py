@@ -20,8 +20,8 @@ from gateway.storage.messages import seal_words, words_by_attempt
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import attempts, deliveries, events, messages, notifications
 from gateway.storage.tables.templates import template_versions
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 DAY = timedelta(days=1)
 MAIL = Content("Dear Chen Mei, …", "Your payment", "<p>Dear <b>Chen Mei</b>, …</p>")
@@ -30,7 +30,7 @@ MAIL = Content("Dear Chen Mei, …", "Your payment", "<p>Dear <b>Chen Mei</b>, �
 async def handed_over(database: Database, content: Content, key: str = "k1", *, before: bool = False) -> str:
     """A notification whose first delivery went out with this content; ``before``: as the version before reads it."""
     store = store_on(database)
-    store.readable_before = before
+    database.backward_compatible = before
     [answer] = await store.accept([draft(key)], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([replace(outgoing(work), content=content)], NOW, 60)

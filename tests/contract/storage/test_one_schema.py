@@ -14,8 +14,8 @@ from sqlalchemy import Connection, create_engine, event, make_url, text
 from gateway.cli.ledger.evidence import verify
 from gateway.storage.database import Database
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.ledgers import begun
-from tests.support.reminder_life import reminder_life
+from tests.support.storage.ledgers import begun
+from tests.support.storage.reminder_life import reminder_life
 
 _REMINDERS = 3
 # A name of a table with a schema before it, where a statement names tables.

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from channels.base import Accepted, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor
 from gateway.storage.database import Database
-from gateway.storage.event_details import packed, unpacked
 from gateway.storage.events import link, linked
+from gateway.storage.packing.event_details import packed, unpacked
+from gateway.storage.packing.words import deflated, inflated
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import events
-from gateway.storage.words_compression import deflated, inflated
-from tests.support.ledgers import NOW, draft, ended, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 _SENT = Receipt("twilio", ReceiptStatus.SENT, "SM-k1")
 _DELIVERED = Receipt("twilio", ReceiptStatus.DELIVERED, "SM-k1")
@@ -26,7 +26,7 @@ _DELIVERED = Receipt("twilio", ReceiptStatus.DELIVERED, "SM-k1")
 async def _life(database: Database, *, before: bool) -> str:
     """A reminder that was accepted, sent and reported sent; ``before``: stored as the version before reads it."""
     store = store_on(database)
-    store.readable_before = before
+    database.backward_compatible = before
     [answer] = await store.accept([draft("k1")], NOW)
     [work] = await store.claim([answer.first_delivery or ""], NOW, 60)
     await store.start([outgoing(work)], NOW, 60)
@@ -72,7 +72,7 @@ async def test_a_repetition_is_known_whichever_version_took_it_first(database: D
     """The same request gets its first answer, another under its key none, and a receipt is taken once."""
     first = await _life(database, before=before)
     store = store_on(database)
-    store.readable_before = not before
+    database.backward_compatible = not before
     [again, other] = [(await store.accept([draft("k1", raw=raw)], NOW))[0] for raw in (None, {"key": "changed"})]
     assert (again.outcome, again.id, other.outcome) == ("replayed", first, "conflict")
     later = NOW + timedelta(minutes=1)

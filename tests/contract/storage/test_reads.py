@@ -13,7 +13,7 @@ from gateway.core.states import State
 from gateway.identity.keys import Keys
 from gateway.storage.database import Database
 from gateway.storage.reads import Filter, Reads
-from tests.support.ledgers import NOW, draft, later, people_on, store_on
+from tests.support.storage.ledgers import NOW, draft, later, people_on, store_on
 from tests.support.waiting import LIMIT_SECONDS
 
 

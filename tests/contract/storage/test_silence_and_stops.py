@@ -25,9 +25,9 @@ from gateway.storage.database import Database
 from gateway.storage.receipts import digest_of
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.path import deliveries, notifications, receipts
-from tests.support.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
-from tests.support.replies import understood
-from tests.support.settling import RECORDER
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, digest, draft, ended, later, outgoing, people_on, store_on
+from tests.support.storage.settling import RECORDER
 
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 DEADLINE = 72 * 3600

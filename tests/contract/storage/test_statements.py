@@ -19,7 +19,7 @@ from gateway.storage.tables.borrowers import cases
 from gateway.storage.tables.path import notifications, receipts
 from gateway.storage.unit_of_work import UnitOfWork
 from gateway.storage.upgrade.migrate import migrate
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 _ODD = ['O\'Brien "5 %s"', "逾期 \\ $.a", "", "a%(b)s:c?"]
 

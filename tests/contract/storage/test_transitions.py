@@ -30,8 +30,8 @@ from gateway.core.reasons import EndReason
 from gateway.core.states import END_STATES, TRANSITIONS, State
 from gateway.storage.database import Database
 from gateway.storage.tables.path import deliveries, notifications
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 
 def test_every_state_has_its_moves_and_ends_lead_only_to_other_ends() -> None:

@@ -21,8 +21,8 @@ from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import borrowers
 from gateway.storage.tables.path import attempts, deliveries, events, notifications
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, store_on
-from tests.support.settling import RECORDER
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, store_on
+from tests.support.storage.settling import RECORDER
 
 ROUTE = (Step("sms", timedelta(minutes=30)), Step("email"))
 

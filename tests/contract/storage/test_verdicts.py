@@ -15,7 +15,7 @@ from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.tables.path import verdicts
 from gateway.storage.verdicts import digest_of, fold, references, unfold
-from tests.support.ledgers import NOW, draft, store_on
+from tests.support.storage.ledgers import NOW, draft, store_on
 
 _instants = st.none() | st.integers(-(10**9), 10**9).map(lambda seconds: NOW + timedelta(seconds=seconds))
 _words = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)

@@ -11,7 +11,7 @@ from gateway.storage.database import Database
 from gateway.templates.checks.glossary import GlossaryTerm
 from gateway.templates.versions.refusals import BadTerm, GlossaryChanged
 from gateway.templates.workflow.translations import TranslationState
-from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
+from tests.support.templates.template_services import SMS, TEMPLATE, TemplateHarness
 
 TERM = GlossaryTerm("bank", {"en": "lender"}, {"en": ["bank"]})
 

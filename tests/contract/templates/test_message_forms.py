@@ -17,10 +17,10 @@ from gateway.storage.database import Database
 from gateway.storage.reads import Reads
 from gateway.storage.tables.identity import api_keys
 from gateway.templates.message_forms import MessageForms
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on
-from tests.support.replies import understood
-from tests.support.template_services import started_again
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.rules.replies import understood
+from tests.support.storage.ledgers import NOW, SEND, digest, draft, later, outgoing, store_on
+from tests.support.templates.template_services import started_again
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
 CATALOG = started_again()

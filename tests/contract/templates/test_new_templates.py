@@ -9,7 +9,7 @@ import pytest
 from gateway.storage.database import Database
 from gateway.templates.versions.refusals import BadPlan, TemplateExists
 from gateway.templates.workflow.new_templates import NewTemplateRequest, NewTemplates
-from tests.support.template_services import FOLDER, TemplateHarness
+from tests.support.templates.template_services import FOLDER, TemplateHarness
 
 ASKED = NewTemplateRequest(
     "Promise, card", "promise-reminder", locales=("en-US", "zh-TW"), channels=("sms", "email", "inapp")

@@ -18,8 +18,8 @@ from gateway.storage.database import Database
 from gateway.templates.message_forms import MessageForms
 from gateway.templates.versions.refusals import BadText, NeedsConfirmation, NoSuchVersion, WrongState
 from gateway.templates.workflow.provider_templates import ProviderTemplates, ProviderTemplateView
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import SMS, TEMPLATE, TemplateHarness
 
 WITH_WINDOW = {**PROFILES, "sms": replace(PROFILES["sms"], service_window=timedelta(hours=24))}
 PROVIDERS: Any = {"meta": SimpleNamespace(name="meta", channel="sms", capability=Capability())}

@@ -15,7 +15,7 @@ from gateway.templates.checks.lint import LintFinding
 from gateway.templates.versions.refusals import BadComment, WrongState
 from gateway.templates.workflow.author_mails import AuthorMails
 from gateway.templates.workflow.reviews import Waits, finding_key
-from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
+from tests.support.templates.template_services import SMS, TEMPLATE, TemplateHarness
 
 PASSWORD = "correct horse battery staple"
 FOUND = LintFinding("warning", "long", f"{TEMPLATE}/{SMS}", 1, "takes 4 segments", "Shorten it.", 5)

@@ -13,8 +13,8 @@ from gateway.core.states import State
 from gateway.storage.database import Database
 from gateway.storage.tables.borrowers import cases, replies
 from gateway.storage.tables.path import deliveries, events, notifications
-from tests.support.ledgers import NOW
-from tests.support.template_services import TEMPLATE, TemplateHarness
+from tests.support.storage.ledgers import NOW
+from tests.support.templates.template_services import TEMPLATE, TemplateHarness
 
 HOUR = timedelta(hours=1)
 SECRET = "B-SECRET"

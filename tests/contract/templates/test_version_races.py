@@ -11,7 +11,7 @@ import pytest
 from gateway.core.states import TemplateState
 from gateway.storage.database import Database
 from gateway.templates.versions.refusals import TemplateRefusal
-from tests.support.template_services import SMS, TEMPLATE, TemplateHarness
+from tests.support.templates.template_services import SMS, TEMPLATE, TemplateHarness
 
 
 @pytest.fixture

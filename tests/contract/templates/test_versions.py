@@ -29,9 +29,17 @@ from gateway.templates.versions.refusals import (
     WrongState,
 )
 from gateway.templates.workflow.publication_watcher import PublicationWatcher
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW, draft
-from tests.support.template_services import AMERICAN, FOLDER, LENDER, SMS, TEMPLATE, TEMPLATES, TemplateHarness
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.storage.ledgers import NOW, draft
+from tests.support.templates.template_services import (
+    AMERICAN,
+    FOLDER,
+    LENDER,
+    SMS,
+    TEMPLATE,
+    TEMPLATES,
+    TemplateHarness,
+)
 
 HOUR = timedelta(hours=1)
 

@@ -20,7 +20,7 @@ from gateway.storage.database import Database
 from gateway.storage.tables.webhooks import webhook_endpoints, webhook_messages
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.outbox import DeliveryResult, WebhookMessage, WebhookOutbox
-from tests.support.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
+from tests.support.storage.ledgers import NOW, draft, ended, later, outgoing, people_on, store_on
 
 URL = "https://cases.example.com/hooks"
 

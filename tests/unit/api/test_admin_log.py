@@ -20,8 +20,8 @@ from gateway.identity.keys import Scope
 from gateway.identity.sessions import Sessions
 from gateway.observability import logs
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
 from tests.support.operations import Operation, operations
+from tests.support.storage.ledgers import NOW
 
 IDS = {
     **dict.fromkeys(("notification_id", "item", "case_id", "opt_out_id", "control_id", "endpoint_id"), "none"),

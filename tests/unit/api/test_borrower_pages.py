@@ -16,7 +16,7 @@ from gateway.app.app import Gateway
 from gateway.identity.quotas import TenantQuota
 from tests.support.api_gateway import Answer, Client, app_of, open_api_gateway, serving
 from tests.support.api_gateway import request as body_of
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

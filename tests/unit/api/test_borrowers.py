@@ -18,7 +18,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.stages.send import unsubscribe_headers
 from tests.support.api_gateway import Answer, Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW, draft
+from tests.support.storage.ledgers import NOW, draft
 
 PHONE = "+886912345678"
 

@@ -16,7 +16,7 @@ from gateway.cli.client import ApiTarget
 from gateway.cli.portfolio import files, mapping, sender
 from tests.ops.promtool import OPS
 from tests.support.api_gateway import Client, app_of, case_body, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gateway.app.app import Gateway
 from gateway.identity.sessions import Sessions
 from gateway.identity.users import Role
 from tests.support.api_gateway import Answer, Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 PACK = """

@@ -34,7 +34,7 @@ from gateway.receiving import CallbackReceiver
 from gateway.storage.tables.borrowers import inbox
 from gateway.storage.tables.path import notifications
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 EVERYTHING = ("send", "read", "manage")

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.app.app import Gateway
 from tests.support.api_gateway import Client, app_of, open_api_gateway, serving
-from tests.support.journey_gate import at_gate, key_of, offer_reached, person, run_journeys
-from tests.support.ledgers import NOW
+from tests.support.journeys.gate import at_gate, key_of, offer_reached, person, run_journeys
+from tests.support.storage.ledgers import NOW
 
 CHECKED = {"reason": "papers checked"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app.app import Gateway
 from tests.support.api_gateway import Client, app_of, case_body, open_api_gateway, serving
-from tests.support.journey_gate import GATED, key_of, offer_reached, person, run_journeys
+from tests.support.journeys.gate import GATED, key_of, offer_reached, person, run_journeys
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from gateway.app.http import http_parts
 from gateway.cli import app
 from gateway.identity.keys import ApiKey
 from tests.support.api_gateway import Client, app_of, open_api_gateway, serving
-from tests.support.ledgers import NOW, empty_sqlite
+from tests.support.storage.ledgers import NOW, empty_sqlite
 
 
 @pytest.fixture

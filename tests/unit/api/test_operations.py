@@ -11,7 +11,7 @@ import pytest
 
 from gateway.app.app import Gateway
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 
 @pytest.fixture

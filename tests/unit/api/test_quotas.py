@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 from tests.support.waiting import clear_of_midnight
 
 SLOW = 0.001  # a second: what a test takes is not back while it runs

@@ -32,7 +32,7 @@ from gateway.app.http import http_parts
 from gateway.receiving import CallbackReceiver
 from gateway.web import access
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 

@@ -16,9 +16,9 @@ from gateway.app.app import Gateway
 from gateway.identity.keys import Scope
 from gateway.storage.schema import metadata
 from tests.support.api_gateway import Client, app_of, case_body, open_api_gateway, request, serving
-from tests.support.journey_cases import SHORT
-from tests.support.ledgers import NOW
+from tests.support.journeys.cases import SHORT
 from tests.support.operations import operations
+from tests.support.storage.ledgers import NOW
 
 OF_A_TENANT = [each for each in Scope if each is not Scope.PLATFORM]
 SECRET = "of-the-other-tenant"  # in what the other tenant stored, and in no path

@@ -13,7 +13,7 @@ from gateway.identity.sessions import Sessions
 from gateway.identity.users import Role
 from gateway.storage.upgrade.redigest import DigestsByVersion, Redigest
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 OLD, NEW = "first-key-of-a-test-0001", "second-key-of-a-test-0002"
 DIGEST = "third-key-of-a-test-0003"

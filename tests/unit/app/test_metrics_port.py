@@ -18,7 +18,7 @@ from gateway.app.embedded.errors import CannotStart
 from gateway.app.settings import Settings
 from tests.support.api_gateway import Client, app_of, open_api_gateway
 from tests.support.api_gateway import serving as served
-from tests.support.ledgers import begun, empty_sqlite
+from tests.support.storage.ledgers import begun, empty_sqlite
 
 _PRODUCTION = {"database_url": "postgresql+psycopg://gateway@db/gateway", "redis_url": "redis://redis:6379/0"}
 _LIMIT = 60.0  # seconds that a test waits for a condition

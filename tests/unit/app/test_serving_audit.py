@@ -15,7 +15,7 @@ from gateway.app.settings import Settings
 from gateway.core.errors import Unavailable
 from gateway.core.reasons import Violation
 from gateway.observability.metrics import Metrics
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 
 class _Failing:

@@ -41,8 +41,8 @@ from channels.base import (
 from channels.sms import CHANNEL
 from channels.sms.aliyun import acs3_signature
 from channels.sms.tencent import tc3_authorization
-from tests.support.chinese_sms import AliyunServer, ChineseSms, ChineseSmsServer, TencentServer
-from tests.support.fake_servers import TEXT, clock, message
+from tests.support.providers.chinese_sms import AliyunServer, ChineseSms, ChineseSmsServer, TencentServer
+from tests.support.providers.fake_servers import TEXT, clock, message
 
 TO, SECRET = "+8613800138000", "secret"
 KINDS = ("aliyun", "tencent")

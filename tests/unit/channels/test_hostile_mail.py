@@ -13,8 +13,8 @@ import pytest
 from channels.base import CallbackRequest, MalformedCallback
 from channels.email import CHANNEL, parsing
 from channels.email.reports import read_reports, return_path
-from tests.support.fake_servers import clock
-from tests.support.mails import REFERENCE, Back
+from tests.support.providers.fake_servers import clock
+from tests.support.providers.mails import REFERENCE, Back
 from tests.support.waiting import LIMIT_SECONDS
 
 HEAD = b"From: a@b.example\r\nMIME-Version: 1.0\r\n"

@@ -34,7 +34,7 @@ from channels.base import (
 )
 from channels.line import CHANNEL, NOTIFICATIONS
 from channels.line.simulator import LineSimulator, sign
-from tests.support.fake_servers import TEXT, CallbackCatcher, clock, message
+from tests.support.providers.fake_servers import TEXT, CallbackCatcher, clock, message
 
 SECRET, NUMBER = "channel_secret", "+12025550100"
 R = ProviderReason

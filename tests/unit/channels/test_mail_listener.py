@@ -17,8 +17,8 @@ from channels.email import listener
 from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
-from tests.support.fake_servers import clock, message
-from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, Back
+from tests.support.providers.fake_servers import clock, message
+from tests.support.providers.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, Back
 
 PATH = return_path(REFERENCE, "lender.example")
 DATE = "Tue, 24 Nov 2026 00:00:00 +0000"

@@ -11,8 +11,8 @@ from channels.email import CHANNEL
 from channels.email.replies import own_words, read_reply
 from channels.email.reports import replied_to, reply_address, return_path
 from channels.email.smtp import SmtpProvider
-from tests.support.fake_servers import clock
-from tests.support.mails import REFERENCE, Back
+from tests.support.providers.fake_servers import clock
+from tests.support.providers.mails import REFERENCE, Back
 
 DOMAIN = "lender.example"
 TO = reply_address(REFERENCE, DOMAIN)

@@ -15,7 +15,7 @@ import pytest
 from channels.base import Channel
 from channels.registry import GROUP, PluginError, load
 from channels.sms import CHANNEL as SMS
-from tests.support.installed_channel import install, install_example
+from tests.support.providers.installed_channel import install, install_example
 from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).parents[3]

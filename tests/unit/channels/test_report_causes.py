@@ -10,8 +10,8 @@ import pytest
 from channels.base import CallbackRequest, ProviderReason, Receipt, ReceiptStatus
 from channels.email import CHANNEL
 from channels.email.reports import return_path, utf8_xtext
-from tests.support.fake_servers import clock
-from tests.support.mails import REFERENCE
+from tests.support.providers.fake_servers import clock
+from tests.support.providers.mails import REFERENCE
 
 R = ProviderReason
 PATH = return_path(REFERENCE, "lender.example")

@@ -22,7 +22,7 @@ from channels.line import CHANNEL as LINE
 from channels.received import Received, delivery_of
 from channels.sms import CHANNEL as SMS
 from channels.whatsapp import CHANNEL as WHATSAPP
-from tests.support.fake_servers import clock, closed_port, message
+from tests.support.providers.fake_servers import clock, closed_port, message
 from tests.support.waiting import LIMIT_SECONDS, eventually_blocking
 
 ROOT = Path(__file__).parents[3]

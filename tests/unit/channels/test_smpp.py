@@ -27,8 +27,8 @@ from channels.sms.smpp import SmppProvider
 from channels.sms.smpp_text import GSM, HAS_HEADER, UCS_2, decoded, parts, read_receipt, validity
 from gateway.templates.rendering.sms_segments import segments
 from tests.chaos.harness.proxy import Mode, Proxy
-from tests.support.fake_servers import clock, closed_port, message
-from tests.support.smsc import Smsc
+from tests.support.providers.fake_servers import clock, closed_port, message
+from tests.support.providers.smsc import Smsc
 from tests.support.waiting import LIMIT_SECONDS
 
 GOOD, BAD, BUSY, SILENT, LOST = (f"+120255501{last}" for last in ("00", "95", "96", "94", "99"))

@@ -24,8 +24,8 @@ from channels.base import (
 )
 from channels.sms.smpp import SmppProvider
 from channels.sms.smpp_text import reference_of
-from tests.support.fake_servers import clock, message
-from tests.support.smsc import WireSmsc
+from tests.support.providers.fake_servers import clock, message
+from tests.support.providers.smsc import WireSmsc
 from tests.support.waiting import LIMIT_SECONDS
 
 TO = "+12025550100"

@@ -27,8 +27,8 @@ from channels.email import CHANNEL
 from channels.email.reports import reply_address, return_path
 from channels.email.sink import SmtpSink, report
 from channels.email.smtp import SmtpProvider
-from tests.support.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
-from tests.support.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, TO
+from tests.support.providers.fake_servers import CallbackCatcher, Scripted, Talk, clock, message
+from tests.support.providers.mails import COMPLAINT, MAIL, OWN_WORDS, REFERENCE, TO
 from tests.support.waiting import LIMIT_SECONDS, eventually
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"

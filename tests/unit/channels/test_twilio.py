@@ -30,7 +30,7 @@ from channels.sms import CHANNEL
 from channels.sms.simulator import SmsSimulator
 from channels.sms.twilio import TwilioProvider
 from channels.twilio.shapes import sign
-from tests.support.fake_servers import TEXT, CallbackCatcher, Scripted, clock, closed_port, message
+from tests.support.providers.fake_servers import TEXT, CallbackCatcher, Scripted, clock, closed_port, message
 from tests.support.waiting import eventually
 
 SID, TOKEN, TO = "AC" + "1" * 32, "token", "+12025550100"

@@ -33,7 +33,7 @@ from channels.base import (
 from channels.wechat import CHANNEL
 from channels.wechat.crypto import WeChatCipher, signature
 from channels.wechat.simulator import WeChatSimulator
-from tests.support.fake_servers import TEXT, CallbackCatcher, clock, message
+from tests.support.providers.fake_servers import TEXT, CallbackCatcher, clock, message
 
 APP, SECRET, TOKEN, KEY = "wx1", "app-secret", "token-1", "kWxPEV2UEDyxWpmPdKC3F4dgPDmOvfKX1HGnEUDS1aR"
 R = ProviderReason

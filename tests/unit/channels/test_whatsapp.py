@@ -38,7 +38,7 @@ from channels.twilio.shapes import sign as twilio_sign
 from channels.whatsapp import CHANNEL
 from channels.whatsapp.cloud import CloudProvider
 from channels.whatsapp.simulator import SimulatedTemplate, WhatsAppSimulator, sign
-from tests.support.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
+from tests.support.providers.fake_servers import NAME, TEXT, CallbackCatcher, clock, closed_port, message
 
 SECRET, TO = "It's a Secret to Everybody", "+12025550100"
 OPTIONS = {

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, draft, empty_sqlite, store_on
+from tests.support.storage.ledgers import NOW, draft, empty_sqlite, store_on
 
 SHIPPED = Path(__file__).parents[3] / "templates"
 Command = Callable[..., Result]

@@ -39,8 +39,8 @@ from gateway.storage.database import Database
 from gateway.storage.tables.identity import api_keys
 from gateway.storage.tables.webhooks import webhook_endpoints
 from tests.support.api_gateway import app_of, open_api_gateway, serving
-from tests.support.ledgers import empty_sqlite
-from tests.support.smsc import Smsc
+from tests.support.providers.smsc import Smsc
+from tests.support.storage.ledgers import empty_sqlite
 
 SECRET = "0f" * 8 + "a1b2c3d4e5f60718"
 PRODUCTION = {

@@ -12,7 +12,7 @@ from gateway.cli.ledger import evidence
 from gateway.core.facts import Hold
 from gateway.core.reasons import HoldKind
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, draft, empty_sqlite, people_on, store_on
+from tests.support.storage.ledgers import NOW, draft, empty_sqlite, people_on, store_on
 
 
 @pytest.fixture

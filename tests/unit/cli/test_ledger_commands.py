@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gateway.cli import app
 from gateway.cli.ledger import acts
 from gateway.storage.database import Database
-from tests.support.ledgers import NOW, draft, empty_sqlite, outgoing, store_on
+from tests.support.storage.ledgers import NOW, draft, empty_sqlite, outgoing, store_on
 
 _READING = [
     ["ledger", "audit", "--from", "2026-01-01T00:00:00Z"],

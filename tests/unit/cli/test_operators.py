@@ -21,7 +21,7 @@ from gateway.core.reasons import PolicyReason
 from gateway.core.verdicts import Verdict, VerdictKind
 from tests.support.api_gateway import app_of, open_api_gateway, serving
 from tests.support.forked import gateway_command
-from tests.support.ledgers import NOW, draft
+from tests.support.storage.ledgers import NOW, draft
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
 HELD = Verdict(VerdictKind.REVIEW, PolicyReason.HOLD)

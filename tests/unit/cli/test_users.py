@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from tests.support.ledgers import empty_sqlite
+from tests.support.storage.ledgers import empty_sqlite
 
 PASSWORD = "correct horse battery staple\n"
 

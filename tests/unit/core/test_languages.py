@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.languages import in_language, written_language
 from gateway.core.notifications import Case
-from tests.support.ledgers import draft
+from tests.support.storage.ledgers import draft
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from gateway.journeys.journey import Approval, Journey, JourneyFacts, JourneySta
 from gateway.journeys.requests import request_of
 from gateway.journeys.steps import plan_step
 from gateway.stages.accept import dedup_key
-from tests.support.journey_cases import DAY, SHORT, START, case, facts, hold, sent, shipped
+from tests.support.journeys.cases import DAY, SHORT, START, case, facts, hold, sent, shipped
 
 DEFINITION = parse(SHORT)
 

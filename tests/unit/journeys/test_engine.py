@@ -20,10 +20,10 @@ from gateway.journeys.definitions.model import parse
 from gateway.journeys.simulation.assumptions import Assumptions
 from gateway.journeys.simulation.run import SimulationSetup, simulate
 from tests.support.api_gateway import PROVIDERS, open_api_gateway
-from tests.support.journey_cases import DAY, FOLDER, START, snapshot
-from tests.support.journey_comparison import compare
-from tests.support.journey_engine import JourneyEngine, MadeContact, RecordingProvider, by_hand, by_workers, publish
-from tests.support.policy_cases import PACKS
+from tests.support.journeys.cases import DAY, FOLDER, START, snapshot
+from tests.support.journeys.comparison import compare
+from tests.support.journeys.engine import JourneyEngine, MadeContact, RecordingProvider, by_hand, by_workers, publish
+from tests.support.rules.policy_cases import PACKS
 
 _ACCOUNTS, _DAYS = 60, 45
 _PROVIDERS = {"sms": "twilio", "email": "relay"}

@@ -9,8 +9,8 @@ import pytest
 from gateway.journeys.definitions.lint import TemplateFacts, lint
 from gateway.journeys.definitions.model import BadDefinition, parse
 from gateway.templates.folder import Folder
-from tests.support.journey_cases import FOLDER, SHORT, START, shipped
-from tests.support.policy_cases import PACKS
+from tests.support.journeys.cases import FOLDER, SHORT, START, shipped
+from tests.support.rules.policy_cases import PACKS
 
 
 def _templates() -> Mapping[str, TemplateFacts]:

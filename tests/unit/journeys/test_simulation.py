@@ -17,8 +17,8 @@ from gateway.journeys.definitions.model import BadDefinition, JourneyDefinition,
 from gateway.journeys.simulation.assumptions import Assumptions, read_assumptions
 from gateway.journeys.simulation.run import Simulation, SimulationSetup, simulate
 from gateway.journeys.simulation.view import difference, view
-from tests.support.journey_cases import SHORT, START, shipped, snapshot
-from tests.support.policy_cases import PACKS
+from tests.support.journeys.cases import SHORT, START, shipped, snapshot
+from tests.support.rules.policy_cases import PACKS
 
 NOBODY_ANSWERS = Assumptions(
     delivered={}, read={}, replied=0, paid_per_day=0, paid=0, promised=0, plan_agreed=0, opted_out=0

@@ -20,7 +20,7 @@ from gateway.observability import metrics as names
 from gateway.observability.metrics import Metrics
 from gateway.observability.metrics_server import serve
 from gateway.observability.readiness import Probe
-from tests.support.ledgers import NOW, draft
+from tests.support.storage.ledgers import NOW, draft
 
 ALLOWED_LABELS = {
     *("outcome", "reason", "verdict", "when", "channel", "provider", "status", "result", "operation", "stage"),

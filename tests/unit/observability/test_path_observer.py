@@ -24,7 +24,7 @@ from gateway.core.verdicts import Verdict, VerdictKind
 from gateway.observability import logs
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver
-from tests.support.ledgers import NOW, draft, ended, later
+from tests.support.storage.ledgers import NOW, draft, ended, later
 
 NOTIFICATION = draft("k").notification
 DELIVERY = Delivery("dlv_1", NOTIFICATION.id, 0, "sms", "digest", State.SENT, due_at=NOW, sent_at=NOW)

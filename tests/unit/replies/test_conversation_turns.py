@@ -9,8 +9,8 @@ import pytest
 from gateway.core.conversations import ConversationState, Handler, Turn, after_reply
 from gateway.core.reasons import HoldKind, Intent
 from gateway.core.understanding import Understanding, Urgency
-from tests.support.ledgers import NOW, later
-from tests.support.replies import shipped_interpreter
+from tests.support.rules.replies import shipped_interpreter
+from tests.support.storage.ledgers import NOW, later
 
 HOUR = timedelta(hours=1)
 BALANCE = Understanding((Intent.BALANCE,), urgency=Urgency.ROUTINE, review_within=24 * HOUR)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.conversations.numerals import chinese_number
 from gateway.conversations.slots import slots_of
-from tests.support.replies import shipped_interpreter
+from tests.support.rules.replies import shipped_interpreter
 
 TODAY = date(2026, 11, 24)
 

@@ -8,7 +8,7 @@ from channels.base import Keyword
 from gateway.core.notifications import Borrower
 from gateway.core.reasons import Intent
 from gateway.stages.classify_reply import ReplyClassifier
-from tests.support.replies import shipped_interpreter
+from tests.support.rules.replies import shipped_interpreter
 
 BORROWER = Borrower("B-1", "Chen Mei", "en", "us", ("America/New_York",), {"sms": "+12025550100"})
 

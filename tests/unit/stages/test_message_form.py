@@ -34,7 +34,7 @@ from gateway.stages.message_form import (
     template_reports,
     window_key,
 )
-from tests.support.ledgers import NOW, SEND, draft, ended, later
+from tests.support.storage.ledgers import NOW, SEND, draft, ended, later
 
 WORDS = Wording("WhatsApp", "WhatsApp")
 PROFILES = {

@@ -18,7 +18,7 @@ from gateway.stages.admit import refusal
 from gateway.stages.route import ProviderRouter
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.settle import OutcomeRecorder
-from tests.support.ledgers import NOW, draft, later
+from tests.support.storage.ledgers import NOW, draft, later
 
 NOTIFICATION = draft("k", route=(Step("sms"), Step("email"))).notification
 SENT = Delivery(
@@ -107,7 +107,7 @@ def test_what_may_not_be_sent_again_now_is_for_a_person() -> None:
 
 def test_an_accepted_message_waits_as_long_as_its_provider_takes() -> None:
     """24 hours by the capability, in place of the setting."""
-    from tests.support.ledgers import ended, outgoing  # noqa: F401 – the attempt's message is the ledger's
+    from tests.support.storage.ledgers import ended, outgoing  # noqa: F401 – the attempt's message is the ledger's
 
     work = ClaimedDelivery(
         replace(SENT, state=State.SENDING, attempt=0), NOTIFICATION, BorrowerFacts(0, Facts()), State.SENDING, True

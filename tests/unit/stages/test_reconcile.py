@@ -29,7 +29,7 @@ from gateway.stages.reconcile import OutcomeReconciler
 from gateway.stages.schedule import RetrySchedule
 from gateway.stages.send import Sender
 from gateway.stages.settle import OutcomeRecorder
-from tests.support.ledgers import NOW, draft, later
+from tests.support.storage.ledgers import NOW, draft, later
 
 NOTIFICATION = draft("k").notification
 

@@ -9,7 +9,7 @@ from gateway.core.notifications import Notification
 from gateway.core.security.message_links import MessageLinks
 from gateway.core.states import State
 from gateway.stages.render import in_chosen_language, render
-from tests.support.ledgers import NOW, draft
+from tests.support.storage.ledgers import NOW, draft
 
 
 def test_a_message_is_rendered_in_the_chosen_language() -> None:

@@ -28,7 +28,7 @@ from gateway.core.deliveries import Attempt, ClaimedDelivery, Delivery
 from gateway.core.facts import BorrowerFacts, Facts
 from gateway.core.states import State
 from gateway.stages.route import ProviderRouter
-from tests.support.ledgers import NOW, draft
+from tests.support.storage.ledgers import NOW, draft
 
 NOTIFICATION = draft("k").notification
 

@@ -19,7 +19,7 @@ from gateway.core.reasons import EndReason
 from gateway.core.routes import Route
 from gateway.core.states import END_STATES, PENDING_STATES, TRANSITIONS, State
 from gateway.stages.route_rules import advance, goal_reached, start, stop
-from tests.support.ledgers import NOW, digest, draft, later, outgoing
+from tests.support.storage.ledgers import NOW, digest, draft, later, outgoing
 
 NOTIFICATION = draft("k", route=(Step("sms", timedelta(minutes=30)), Step("email"))).notification
 

@@ -9,7 +9,7 @@ import pytest
 from channels.base import ProviderReason
 from gateway.core.notifications import Step
 from gateway.stages.schedule import RetrySchedule, earliest
-from tests.support.ledgers import NOW, later
+from tests.support.storage.ledgers import NOW, later
 
 SCHEDULE = RetrySchedule(timedelta(hours=72), timedelta(seconds=30), max_attempts=6)
 

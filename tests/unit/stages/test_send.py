@@ -24,7 +24,7 @@ from gateway.core.states import State
 from gateway.observability.metrics import Metrics
 from gateway.observability.path_observer import PathObserver
 from gateway.stages.send import Sender
-from tests.support.ledgers import NOW, draft, outgoing
+from tests.support.storage.ledgers import NOW, draft, outgoing
 
 OBSERVER = PathObserver(Metrics([], []))
 

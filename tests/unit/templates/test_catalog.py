@@ -13,8 +13,8 @@ from gateway.core.errors import RenderFailed, UnknownTemplate
 from gateway.templates import BadTemplate, Catalog, Lender, TemplateProblem, TemplateSource, TemplateVersion
 from gateway.templates.folder import Folder
 from gateway.templates.versions.published_store import Key, PublishedVersions, VersionSource
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.storage.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")

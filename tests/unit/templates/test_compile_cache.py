@@ -23,8 +23,8 @@ from gateway.templates.folder import Folder
 from gateway.templates.language import version
 from gateway.templates.language.language import CompiledPart, PartScope, compile_part
 from gateway.templates.validation_cache import ValidationCache
-from tests.support.channel_profiles import PROFILES
-from tests.support.ledgers import NOW
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.storage.ledgers import NOW
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")

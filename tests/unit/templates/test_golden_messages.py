@@ -16,7 +16,7 @@ from gateway.templates import TemplateVersion, segments
 from gateway.templates.previews.preview import rendered
 from gateway.templates.previews.samples import KINDS, samples
 from gateway.templates.rendering.mail import preview
-from tests.support.template_services import started_again
+from tests.support.templates.template_services import started_again
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden"

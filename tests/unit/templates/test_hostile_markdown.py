@@ -13,7 +13,7 @@ from gateway.templates import Lender, TemplateVersion
 from gateway.templates.folder import Folder
 from gateway.templates.language.composed import compose
 from gateway.templates.language.source import TemplateProblem
-from tests.support.channel_profiles import PROFILES
+from tests.support.providers.channel_profiles import PROFILES
 
 SHIPPED = Folder.read(Path(__file__).parents[3] / "templates").sources()["overdue-first"]
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")

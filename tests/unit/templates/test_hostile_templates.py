@@ -14,7 +14,7 @@ from gateway.core.errors import RenderFailed
 from gateway.templates import BadTemplate, Lender, TemplateSource, TemplateVersion
 from gateway.templates.language.language import _compile
 from gateway.templates.rendering import email_checks
-from tests.support.channel_profiles import PROFILES
+from tests.support.providers.channel_profiles import PROFILES
 
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")
 # Of processor time. What is not stopped takes minutes or never ends, on any machine; each took less than 0.1 s here.

@@ -15,8 +15,8 @@ from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate
 from gateway.templates.language.version import TemplateVersion
 from gateway.templates.rendering.email_checks import contrast
-from tests.support.channel_profiles import PROFILES
-from tests.support.source_form import in_source_form
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.source_form import in_source_form
 
 TEMPLATES = Path(__file__).parents[3] / "templates"
 LENDER = Lender("Example Bank", "+1 202 555 0100", "https://example.com/help")

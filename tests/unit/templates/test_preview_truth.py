@@ -10,8 +10,8 @@ from gateway.templates.previews.samples import samples
 from gateway.templates.rendering.mail_clients import CLIENTS, as_client, client_notes
 from gateway.templates.rendering.reading import Spoken, SpokenKind, spoken
 from gateway.web.editor import preview_frames
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import FOLDER, LENDER
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import FOLDER, LENDER
 
 VERSION = TemplateVersion(FOLDER.source("plan-offer", FOLDER.templates["plan-offer"]), LENDER, PROFILES)
 

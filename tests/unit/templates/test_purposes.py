@@ -14,8 +14,8 @@ from gateway.templates.checks.lint import lint
 from gateway.templates.checks.word_lists import load_words
 from gateway.templates.purposes import load_purposes
 from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import FOLDER, LENDER, TEMPLATES
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import FOLDER, LENDER, TEMPLATES
 
 CHANNELS = ["sms", "email", "inapp"]
 LOCALES = ["en-US", "en-GB", "zh-CN", "zh-TW"]

@@ -9,8 +9,8 @@ import pytest
 from gateway.templates import TemplateSource, TemplateVersion
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.workflow.starting_texts import NewTemplate, starting_files
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import FOLDER, LENDER
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import FOLDER, LENDER
 
 PLAN = NewTemplate('A "kind" word \\ 友善', "service", ["fr-CA", "zh-TW"], ["sms", "inapp"])
 

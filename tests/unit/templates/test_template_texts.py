@@ -16,8 +16,8 @@ from gateway.templates.previews.differences import difference, pieces
 from gateway.templates.previews.preview import Sample, examples, preview
 from gateway.templates.versions.callers import RecentCaller
 from gateway.templates.versions.compatibility import broken_callers, caller_changes
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import FOLDER, LENDER, SMS, TEMPLATE
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import FOLDER, LENDER, SMS, TEMPLATE
 
 FILES = FOLDER.templates[TEMPLATE]
 AMOUNT = VariableSpec("amount", "money", True, "1.00", "what is due")

@@ -9,7 +9,7 @@ import pytest
 from gateway.templates.language.source import SETTINGS
 from gateway.templates.language.variables import VariableSpec
 from gateway.templates.workflow.variable_settings import is_valid, with_variable, without_variable
-from tests.support.template_services import FOLDER
+from tests.support.templates.template_services import FOLDER
 
 SPEC = VariableSpec("fee", "money", False, "12.00", 'a "late" fee \\ 費用')
 

@@ -19,8 +19,8 @@ from gateway.templates.folder import Folder
 from gateway.templates.language.source import BadTemplate, TemplateProblem, TemplateSource
 from gateway.templates.previews.preview import Sample, examples, rendered
 from gateway.templates.workflow.forms_of_mail import NotConvertible, other_form, to_markdown
-from tests.support.channel_profiles import PROFILES
-from tests.support.source_form import in_source_form
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.source_form import in_source_form
 
 ROOT = Path(__file__).parents[3] / "templates"
 FOLDER = Folder.read(ROOT)

@@ -14,8 +14,8 @@ from gateway.templates.previews.preview import REFERENCE
 from gateway.templates.previews.samples import samples
 from gateway.web import translations
 from gateway.web.editor.chips import locale_chips
-from tests.support.channel_profiles import PROFILES
-from tests.support.template_services import FOLDER, LENDER
+from tests.support.providers.channel_profiles import PROFILES
+from tests.support.templates.template_services import FOLDER, LENDER
 
 ROOT = Path(__file__).parents[3]
 LIBRARY = ROOT / "ops" / "editor-library" / "package-lock.json"

@@ -20,9 +20,9 @@ from gateway.journeys.cases.record import CaseRecord
 from gateway.journeys.definitions.model import NeedWord
 from gateway.web import translations
 from tests.support.api_gateway import app_of, open_api_gateway, serving
-from tests.support.journey_cases import SHORT, snapshot
-from tests.support.journey_gate import at_gate, offer_reached, run_journeys
-from tests.support.ledgers import NOW
+from tests.support.journeys.cases import SHORT, snapshot
+from tests.support.journeys.gate import at_gate, offer_reached, run_journeys
+from tests.support.storage.ledgers import NOW
 
 
 @pytest.fixture

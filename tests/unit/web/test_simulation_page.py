@@ -26,9 +26,9 @@ from gateway.web.journeys.simulation_worker import MOST_CASES, SimulationJob, ru
 from gateway.web.journeys.simulations import SimulationBusy, SimulationFailed, Simulations
 from gateway.web.journeys.uploads import read_form_with_file
 from tests.support.api_gateway import app_of, case_body, open_api_gateway, serving
-from tests.support.journey_cases import FOLDER, SHORT, START
-from tests.support.ledgers import NOW
-from tests.support.policy_cases import PACKS
+from tests.support.journeys.cases import FOLDER, SHORT, START
+from tests.support.rules.policy_cases import PACKS
+from tests.support.storage.ledgers import NOW
 
 CATEGORIES = {"overdue-first": "collections", "plan-offer": "collections"}
 

@@ -19,7 +19,7 @@ from gateway.stages.route import ProviderError, ProviderHealth
 from gateway.storage.store import Backlog
 from gateway.web.ops.status import Status, duration, status
 from gateway.web.plots import PlotSeries, columns
-from tests.support.ledgers import NOW
+from tests.support.storage.ledgers import NOW
 
 RUNBOOKS = Path(__file__).parents[3] / "ops" / "runbooks"
 QUIET = Backlog(0, 0.0, 0, 0, 0.0, 0)

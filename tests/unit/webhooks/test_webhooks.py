@@ -23,9 +23,9 @@ from gateway.webhooks.sender import WebhookSender
 from gateway.webhooks.types import TYPES
 from tests.support.api_gateway import Client, app_of, open_api_gateway, request, serving
 from tests.support.forked import gateway_command
-from tests.support.ledgers import NOW
+from tests.support.providers.webhook_receiver import Receiver, receiving
+from tests.support.storage.ledgers import NOW
 from tests.support.waiting import LIMIT_SECONDS, eventually
-from tests.support.webhook_receiver import Receiver, receiving
 
 LOOPBACK = ["127.0.0.0/8"]
 

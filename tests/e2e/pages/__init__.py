@@ -1,0 +1,1 @@
+"""Pages in a browser, and the commands that do the same."""

@@ -1,0 +1,1 @@
+"""Several processes: the demo, production's shape, changes of keys, tracing."""

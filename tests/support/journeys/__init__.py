@@ -1,0 +1,1 @@
+"""Journeys for tests: definitions, cases, engines and workers. Knows no page."""

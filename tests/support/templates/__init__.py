@@ -1,0 +1,1 @@
+"""Templates for tests, and an editor's work on them."""
