@@ -33,7 +33,7 @@ class ReplyInterpreter:
     lexicon: ReplyLexicon
     safety: SafetyRules
     weights: Weights
-    serious: Weights  # the second net: what may be serious though no rule finds it
+    serious: Weights  # the fallback: what may be serious though no rule finds it
     free_help: Callable[[str], str]  # who helps free of charge in a jurisdiction, as replies name them
 
     def understand(self, text: str, packs: Iterable[str], keyword: Intent | None = None) -> Understanding:

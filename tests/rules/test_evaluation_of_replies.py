@@ -81,7 +81,7 @@ def test_patterns_give_the_same_texts_each_time(tmp_path: Path) -> None:
 
 
 def test_every_pattern_is_of_an_intent_that_the_weights_know() -> None:
-    """Each language has patterns of each intent, serious ones for the second net."""
+    """Each language has patterns of each intent, serious ones for the fallback."""
     patterns = read_patterns(ROOT / "training", 2)
     known = set(map(Intent, (*shipped_interpreter().weights.intents, *shipped_interpreter().serious.intents))) - {
         Intent.MAYBE_STOP
