@@ -45,7 +45,7 @@ class Delivery:
     deliberate_resends: int = 0  # copies sent on purpose though an earlier one may have arrived
     tries: int = 0  # failed attempts that count towards giving up: neither our doing, nor an outage waited out
     no_delivery_receipts: int = 0  # 1: the provider reports failures at most, so silence means that it arrived
-    receipts: str = ""  # marks of those that were taken (gateway/storage/receipts.py), so that each is taken once
+    receipts: str = ""  # marks of those that changed it (gateway/storage/receipts.py), so that each is taken once
 
     @property
     def repeats_unknown_outcome(self) -> bool:

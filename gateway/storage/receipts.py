@@ -1,7 +1,7 @@
 """Receipts in the ledger: each recorded once, matched now or parked until its delivery is known.
 
-One that is matched leaves an event of its delivery's chain, which says all of it, and a mark in the delivery's row, by
-which a repetition is known under the row's lock. One that is parked has a row.
+One that is matched leaves an event of its delivery's chain, which says all of it. A repetition is known by that event,
+and by a mark in the delivery's row where that was written anyhow. One that is parked has a row.
 
 Result for each receipt: ``moved`` (the delivery changed state), ``recorded`` (kept, without a change of state),
 ``duplicate`` (the same receipt came before), ``orphan`` (no delivery yet: parked, and matched later), ``invalid`` (it
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
 from gateway.core.deliveries import ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
+from gateway.storage.packing.event_details import unpacked
 from gateway.storage.statements import Rows, Statement, StatementTemplate, execute_pipelined, is_backward_compatible
 from gateway.storage.tables.columns import shorter
 from gateway.storage.tables.path import attempts, deliveries, receipts
@@ -68,38 +71,70 @@ def record(
 
     ``lock`` False: rows are not locked; nothing is written and InvalidData raised where one was changed meanwhile.
     """
-    owners = _by_provider_id(connection, arrived)
-    matched = [each.delivery_id or next(filter(None, map(owners.get, _names(each.receipt))), "") for each in arrived]
     digests = [digest_of(each) for each in arrived]
-    *rows, stored = execute_pipelined(
-        connection,
-        [
-            *UnitOfWork.statements(connection, filter(None, matched), lock=lock),
-            _STORED.of(connection, digests=sorted(set(digests))),
-        ],
-    )
-    known, unit_of_work = {key for (key,) in stored}, UnitOfWork(connection, rows, rules, {}, lock=lock)
+    matched, rows, known = _read(connection, arrived, digests, lock=lock)
+    unit_of_work = UnitOfWork(connection, rows, rules, {}, lock=lock)
     parked: dict[str, ReceiptFor] = {}
     results: list[str] = []
     before = is_backward_compatible(connection)
-    for each, delivery_id, digest in zip(arrived, matched, digests, strict=True):
-        if digest in known or not unit_of_work.mark(delivery_id, *_marks(digest, before)):
+    for original, each, digest in zip(arrived, matched, digests, strict=True):
+        delivery = unit_of_work.deliveries.get(each.delivery_id)
+        said = delivery and (delivery.id, each.receipt.status, each.receipt.code, each.attempt or delivery.attempt)
+        if known & {digest, said} or unit_of_work.is_marked(each.delivery_id, _marks(digest)):
             results.append("duplicate")
             continue
-        results.append(_apply(unit_of_work, delivery_id, each, now, decide))
-        if results[-1] == "orphan":
-            known.add(digest)  # a repetition within this batch is a duplicate, too
-            parked[digest] = each
+        results.append(_apply(unit_of_work, each.delivery_id, each, now, decide))
+        known |= {digest, said or digest}
+        if delivery is None:
+            parked[digest] = original
+        else:
+            unit_of_work.mark(delivery.id, _marks(digest)[0 if before else 1], always=before)
     unit_of_work.write(*_parking(connection, parked, now))
     return results, unit_of_work.opened
 
 
-def _marks(digest: str, before: bool) -> tuple[str, str]:
-    """The mark that is written and the other form of it; ``before``: as the version before knows it."""
+def _read(
+    connection: Connection, arrived: Sequence[ReceiptFor], digests: Sequence[str], *, lock: bool
+) -> tuple[list[ReceiptFor], Sequence[Rows], set[object]]:
+    """The receipts as they are matched, the rows of a unit of work on their deliveries, and what is known already."""
+    messages = _by_provider_id(connection, arrived)
+    matched = [_matched(each, messages) for each in arrived]
+    ids = sorted({each.delivery_id for each in matched if each.delivery_id})
+    statements = [
+        *UnitOfWork.statements(connection, ids, lock=lock),
+        _RECORDED.of(connection, ids=ids),  # after the rows, whose locks or versions say that there are no others
+        _STORED.of(connection, digests=sorted(set(digests))),
+    ]
+    *rows, events, stored = execute_pipelined(connection, statements)
+    return matched, rows, {key for (key,) in stored} | _said(events)
+
+
+def _matched(arrived: ReceiptFor, messages: Mapping[tuple[str, str], tuple[str, int]]) -> ReceiptFor:
+    """The receipt with the delivery and the attempt of its message, where its provider's id is known."""
+    if arrived.delivery_id:
+        return arrived
+    found = next(filter(None, map(messages.get, _names(arrived.receipt))), None)
+    return replace(arrived, delivery_id=found[0], attempt=found[1]) if found else arrived
+
+
+def _said(events: Rows) -> set[tuple[object, ...]]:
+    """What receipts have said by these events: delivery, status, code and attempt."""
+    told = ((delivery_id, msgspec.json.decode(unpacked(detail))) for delivery_id, detail in events)
+    return {(delivery_id, each.get("status"), each.get("code"), each.get("attempt")) for delivery_id, each in told}
+
+
+def _marks(digest: str) -> tuple[str, str]:
+    """The mark of a receipt as the version before writes and knows it, and as it is written now."""
     full = digest[:_MARK]
-    return (full, shorter(full)) if before else (shorter(full), full)
+    return full, shorter(full)
 
 
+_RECORDED = StatementTemplate(
+    lambda sql: (
+        "SELECT delivery_id, detail FROM events WHERE kind IN ('receipt', 'ignored') AND "
+        + sql.one_of("subject", f"SELECT notification_id FROM deliveries WHERE {sql.among('id', 'ids')}")
+    )
+)
 _STORED = StatementTemplate(lambda sql: f"SELECT digest FROM receipts WHERE {sql.among('digest', 'digests')}")
 
 
@@ -214,7 +249,7 @@ def _names(receipt: Receipt) -> list[tuple[str, str]]:
 
 _BY_PROVIDER_ID = StatementTemplate(
     lambda sql: (
-        "SELECT deliveries.provider, deliveries.provider_message_id, deliveries.id"
+        "SELECT deliveries.provider, deliveries.provider_message_id, deliveries.id, attempts.number"
         " FROM attempts JOIN deliveries ON deliveries.id = attempts.delivery_id"
         " AND deliveries.provider_message_id = attempts.provider_message_id"
         f" WHERE {sql.among('attempts.provider_message_id', 'ids')} AND attempts.provider_message_id != ''"
@@ -222,14 +257,19 @@ _BY_PROVIDER_ID = StatementTemplate(
 )
 
 
-def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], str]:
-    """Deliveries of receipts without a signed reference, by the provider's message id or else our tag."""
+def _by_provider_id(connection: Connection, arrived: Sequence[ReceiptFor]) -> dict[tuple[str, str], tuple[str, int]]:
+    """Delivery and attempt of receipts without a signed reference, by the provider's message id or else our tag.
+
+    Of several attempts with one id, which a provider gives that knows a repetition, it is the latest.
+    """
     names = {name for each in arrived if not each.delivery_id for name in _names(each.receipt)}
     if not names:
         return {}
     ids = sorted({key for _, key in names})
     [rows] = execute_pipelined(connection, [_BY_PROVIDER_ID.of(connection, ids=ids)])
-    found = {(provider, key): delivery_id for provider, key, delivery_id in rows}
+    found: dict[tuple[str, str], tuple[str, int]] = {}
+    for provider, key, delivery_id, number in rows:
+        found[provider, key] = max((delivery_id, number), found.get((provider, key), ("", 0)))
     return {name: found[name] for name in names & found.keys()}
 
 

@@ -188,22 +188,18 @@ class UnitOfWork:
             self._record(owner, each, delivery)
         return change.legal
 
-    def mark(self, delivery_id: str, receipt: str, earlier: str = "") -> bool:
-        """Note in the delivery's row that a receipt was taken. False: it was taken before.
-
-        ``earlier`` is the mark that another version makes of it.
-        A delivery that is not here can't be marked, and its receipts are all taken as new.
-        """
+    def is_marked(self, delivery_id: str, marks: Sequence[str]) -> bool:
+        """Whether the delivery's row says by one of these marks that a receipt was taken."""
         delivery = self.deliveries.get(delivery_id)
-        if delivery is None:
-            return True
-        marks = delivery.receipts.split()
-        if receipt in marks or earlier in marks:
-            return False
-        owner = self.owner(delivery_id)
-        marked = replace(delivery, receipts=" ".join([*marks, receipt][-_MOST_MARKS:]))
+        return delivery is not None and not set(marks).isdisjoint(delivery.receipts.split())
+
+    def mark(self, delivery_id: str, mark: str, *, always: bool) -> None:
+        """Note in the delivery's row that a receipt was taken, where that is written anyhow, or ``always``."""
+        if not always and delivery_id not in self._changed:
+            return
+        delivery, owner = self.deliveries[delivery_id], self.owner(delivery_id)
+        marked = replace(delivery, receipts=" ".join([*delivery.receipts.split(), mark][-_MOST_MARKS:]))
         self._take_over(owner, replace(owner.route, deliveries={**owner.route.deliveries, delivery.step: marked}))
-        return True
 
     def stop_route(self, owner: LockedNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
         """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""
@@ -221,7 +217,7 @@ class UnitOfWork:
             if step not in before:
                 self._new.append(delivery.id)
                 self.opened.append(delivery.id)
-            elif delivery is not before[step]:
+            elif delivery != before[step]:
                 self._changed.add(delivery.id)
             self.deliveries[delivery.id] = delivery
 

@@ -121,7 +121,7 @@ deliveries = Table(
     Column("tries", Integer, nullable=False, server_default="0"),  # failed attempts that count towards giving up
     Column("failures_only", Integer, nullable=False, server_default="0"),  # silence means that it arrived
     Column("created_at", Instant, nullable=False),
-    Column("receipts", Text, nullable=False, server_default=""),  # marks of those that were taken, space-separated
+    Column("receipts", Text, nullable=False, server_default=""),  # marks of those that changed the row, space-separated
     Column("attention", String(16), nullable=False, server_default=""),  # as in notifications
     # PostgreSQL rewrites a row in place (HOT) only where no column of any index has changed, nor one of its condition:
     # so there is none on the state, and what does change with each step is in as few as can be.
@@ -233,8 +233,8 @@ verdicts = Table(
 )
 
 
-# Provider callbacks that matched no delivery yet wait here. Those that match one at once leave an event of its chain
-# and a mark in its row.
+# Provider callbacks that matched no delivery yet wait here. Those that match one at once leave an event of its chain,
+# and a mark in its row where they change that.
 receipts = Table(
     "receipts",
     metadata,

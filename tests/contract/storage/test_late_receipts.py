@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from channels.base import (
     Accepted,
@@ -155,3 +155,16 @@ async def test_two_workers_and_a_late_receipt_open_one_step(database: Database) 
         assert move is not None
         await store_on(database).apply([move])
     assert await _states(database) == [State.UNDELIVERED, State.ACCEPTED]
+
+
+async def test_a_receipt_by_the_id_of_an_attempt_is_not_about_the_next_one(database: Database) -> None:
+    """It has no signed reference, and the next attempt is under way: that is not ended by it, and it is taken once."""
+    work = await _started(database)
+    await _settled(database, work, Accepted("SM1"), later(1))
+    await database.write(lambda each: each.execute(update(deliveries).values(state=State.RETRYING, due_at=later(2))))
+    again = await _claimed(database, later(2))
+    assert await store_on(database).start([outgoing(again)], later(2), 60)
+    arrived = [ReceiptFor(Receipt("twilio", ReceiptStatus.UNDELIVERED, "SM1"))] * 2
+    for expected in (["recorded", "duplicate"], ["duplicate", "duplicate"]):
+        assert (await store_on(database).receive(arrived, later(3), RECORDER.after_receipt))[0] == expected
+    assert await _states(database) == [State.SENDING]

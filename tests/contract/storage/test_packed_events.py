@@ -59,12 +59,14 @@ async def test_events_are_read_and_proved_in_full(database: Database, before: bo
 
 @pytest.mark.parametrize("before", [False, True])
 async def test_the_version_before_can_read_what_is_stored_while_it_runs(database: Database, before: bool) -> None:
-    """JSON, an actor's name and a fingerprint in hexadecimal are stored then, and only then."""
+    """JSON, an actor's name, a fingerprint in hexadecimal and the receipt's mark are stored then, and only then."""
     await _life(database, before=before)
     details = await _stored(database, "detail, actor", "events WHERE kind != 'sent'")
     assert all((detail.startswith("{"), actor == "gateway") == (before, before) for detail, actor in details)
     [(fingerprint,)] = await _stored(database, "fingerprint", "notifications")
     assert len(fingerprint) == (64 if before else 43)
+    [(marks,)] = await _stored(database, "receipts", "deliveries")
+    assert len(marks) == (24 if before else 0)
 
 
 @pytest.mark.parametrize("before", [False, True])
