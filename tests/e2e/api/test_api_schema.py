@@ -61,6 +61,8 @@ async def test_every_operation_answers_as_documented(redis_url: str, monkeypatch
     """Schemathesis' phases (examples, coverage, fuzzing, stateful): no server error, no undocumented answer."""
     # As where fpdf2 is not installed: the evidence's PDFs, of a Chinese font, take a quarter of the processor time.
     monkeypatch.setattr("gateway.web.desk.evidence.pdf", lambda *_: None)
+    # A proxy of the environment is not for loopback; without this, each call looks through all variables for one.
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     directory = Path(tempfile.mkdtemp(prefix="gw-"))
     try:
         async with open_api_gateway(directory, redis_url) as gateway:
