@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -67,8 +68,9 @@ async def receive_receipts(request: Request) -> Response:
     503 with Retry-After when nothing could be stored, so that the provider comes back.
     """
     with _refusing(request) as provider:
-        callback, receiver = await _callback(request, provider), part(request, CallbackReceiver)
-        if _reads_events(type(part(request, ConfiguredChannels).providers[provider])):
+        found, receiver = part(request, ConfiguredChannels).providers[provider], part(request, CallbackReceiver)
+        callback = await _callback(request, found)
+        if _reads_events(type(found)):
             return _acknowledged(*await receiver.receive_events(provider, callback))
         if callback.secret:
             raise KeyError(provider)  # its callbacks are signed, so that no path has a secret
@@ -104,7 +106,7 @@ async def receive_unsigned_receipts(request: Request) -> Response:
 async def verify(request: Request) -> Response:
     """Answer a provider that checks the address before it uses it (a challenge to be repeated, signed or not)."""
     with _refusing(request) as provider:
-        callback = await _callback(request, provider)
+        callback = await _callback(request, part(request, ConfiguredChannels).providers[provider])
         return _acknowledged(*await part(request, CallbackReceiver).receive_events(provider, callback))
 
 
@@ -138,32 +140,33 @@ async def receive_replies(request: Request, receiver: Uses[CallbackReceiver]) ->
     The answer is in the provider's own form, and may carry one message to the borrower.
     """
     with _refusing(request) as provider:
-        content, media_type = await receiver.reply(provider, await _callback(request, provider))
+        callback = await _callback(request, part(request, ConfiguredChannels).providers[provider])
+        content, media_type = await receiver.reply(provider, callback)
     return Response(content, media_type=media_type)
 
 
 @contextmanager
 def _refusing(request: Request) -> Iterator[str]:
     """The provider of the address; what can't be taken is answered as a problem, and counted."""
-    metrics, provider = part(request, Metrics), request.path_params["provider"]
+    provider = request.path_params["provider"]
     try:
         yield provider
     except KeyError:
         raise Problem("not_found", "There is no provider of this name, or it takes no replies.") from None
     except BadSignature:
-        metrics.callback_refused(provider, "bad_signature")
+        part(request, Metrics).callback_refused(provider, "bad_signature")
         raise Problem("bad_signature") from None
     except MalformedCallback:
-        metrics.callback_refused(provider, "malformed")
+        part(request, Metrics).callback_refused(provider, "malformed")
         raise Problem("malformed_callback") from None
     except Problem as problem:
-        metrics.callback_refused(provider, problem.kind)
+        part(request, Metrics).callback_refused(provider, problem.kind)
         raise
 
 
-async def _callback(request: Request, provider: str) -> CallbackRequest:
-    """The callback as it came. Raises KeyError for an unknown provider, Problem 413, MalformedCallback."""
-    body = await bodies.read(request, part(request, ConfiguredChannels).providers[provider].capability.callback_bytes)
+async def _callback(request: Request, provider: Provider) -> CallbackRequest:
+    """The callback as it came. Raises Problem 413, MalformedCallback."""
+    body = await bodies.read(request, provider.capability.callback_bytes)
     is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     if is_form and body.count(b"&") >= _MOST_FIELDS:
         raise MalformedCallback("number of fields")
@@ -174,7 +177,7 @@ async def _callback(request: Request, provider: str) -> CallbackRequest:
     return CallbackRequest(
         url=f"{public_url}{path}?{query}" if query else f"{public_url}{path}",
         headers={name.lower(): value for name, value in request.headers.items()},
-        query=dict(request.query_params) if query else {},
+        query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
         body=body,
         method=request.method,
         secret=request.path_params.get("secret", ""),

@@ -53,7 +53,8 @@ _dropped: Counter[str] = Counter()
 _context: Callable[[], Mapping[str, str]] | None = None
 _encode = msgspec.json.Encoder().encode
 _TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
-_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+_SHORT_TYPES = (int, float, type(None))  # a bool is an int
+_PLAIN_TYPES = frozenset({str, bool, *_SHORT_TYPES})
 
 Event = MutableMapping[str, Any]
 
@@ -219,7 +220,8 @@ def allowed(said: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in said.items():
         if key in ALLOWED:
             plain = value if type(value) in _PLAIN_TYPES else _plain(value)
-            if _is_plain(plain):
+            # A list or a mapping is where a body would hide.
+            if len(plain) <= _LONGEST if isinstance(plain, str) else isinstance(plain, _SHORT_TYPES):
                 kept[key] = plain
                 continue
         elif key.startswith("_"):
@@ -241,11 +243,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, PurePath) else value
-
-
-def _is_plain(value: Any) -> bool:
-    # A list or a mapping is where a body would hide.
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
 
 
 def _from_library(_logger: Any, _method: str, event: Event) -> Event:

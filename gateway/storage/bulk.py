@@ -8,7 +8,7 @@ the order of rows: they are written in the order given, which is the lock order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +49,7 @@ def updating(connection: Connection, table: Table, keys: Sequence[str], rows: Se
     if not rows:
         return []
     names = tuple(rows[0])
-    _plain(table, [name for name in names if name != ROW_VERSION], rows, hexadecimal=not _is_sqlite(connection))
+    _plain(table, names, rows, hexadecimal=not _is_sqlite(connection))
     if _is_sqlite(connection):
         return [Statement(_sqlite_update(table, tuple(keys), names), rows)]
     counted = ROW_VERSION in keys
@@ -60,16 +60,24 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite"
 
 
-def _plain(table: Table, names: Iterable[str], rows: Sequence[Row], *, hexadecimal: bool) -> None:
+def _plain(table: Table, names: tuple[str, ...], rows: Sequence[Row], *, hexadecimal: bool) -> None:
     """Replace instants by the integers that are stored, and bytes by PostgreSQL's hex format, which JSON can carry."""
-    for name in names:
-        if hexadecimal and isinstance(table.c[name].type, LargeBinary):
-            for row in rows:
-                row[name] = f"\\x{row[name].hex()}"
-        if isinstance(table.c[name].type, Instant):
-            for row in rows:
-                if row[name] is not None:
-                    row[name] = microseconds(row[name])
+    binary, instants = _to_convert(table, names)
+    for row in rows if hexadecimal and binary else ():
+        for name in binary:
+            row[name] = f"\\x{row[name].hex()}"
+    for row in rows:
+        for name in instants:
+            if row[name] is not None:
+                row[name] = microseconds(row[name])
+
+
+@lru_cache
+def _to_convert(table: Table, names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The columns of bytes, and those of instants."""
+    kinds = [(name, table.c[name].type) for name in names if name != ROW_VERSION]
+    binary = [name for name, kind in kinds if isinstance(kind, LargeBinary)]
+    return binary, [name for name, kind in kinds if isinstance(kind, Instant)]
 
 
 @lru_cache

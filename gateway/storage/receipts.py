@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Connection, and_, literal_column, select, union_all
 
 from channels.base import ProviderReason, Receipt, ReceiptStatus
-from gateway.core.deliveries import ReceiptFor, Transition
+from gateway.core.deliveries import Delivery, ReceiptFor, Transition
 from gateway.core.routes import RouteRules
 from gateway.storage.bulk import inserting, updating
 from gateway.storage.packing.event_details import unpacked
@@ -80,15 +80,15 @@ def record(
     for original, each, digest in zip(arrived, matched, digests, strict=True):
         delivery = unit_of_work.deliveries.get(each.delivery_id)
         said = delivery and (delivery.id, each.receipt.status, each.receipt.code, each.attempt or delivery.attempt)
-        if known & {digest, said} or unit_of_work.is_marked(each.delivery_id, _marks(digest)):
+        if known & {digest, said} or (delivery and _is_marked(delivery, digest)):
             results.append("duplicate")
             continue
         results.append(_apply(unit_of_work, each.delivery_id, each, now, decide))
         known |= {digest, said or digest}
         if delivery is None:
             parked[digest] = original
-        else:
-            unit_of_work.mark(delivery.id, _marks(digest)[0 if before else 1], always=before)
+        elif before or unit_of_work.is_changed(delivery.id):
+            unit_of_work.mark(delivery.id, digest[:_MARK] if before else shorter(digest[:_MARK]))
     unit_of_work.write(*_parking(connection, parked, now))
     return results, unit_of_work.opened
 
@@ -123,10 +123,11 @@ def _said(events: Rows) -> set[tuple[object, ...]]:
     return {(delivery_id, each.get("status"), each.get("code"), each.get("attempt")) for delivery_id, each in told}
 
 
-def _marks(digest: str) -> tuple[str, str]:
-    """The mark of a receipt as the version before writes and knows it, and as it is written now."""
-    full = digest[:_MARK]
-    return full, shorter(full)
+def _is_marked(delivery: Delivery, digest: str) -> bool:
+    """Whether the delivery's row says that the receipt was taken; as the version before wrote it, or as it is now."""
+    if not delivery.receipts:
+        return False
+    return not {digest[:_MARK], shorter(digest[:_MARK])}.isdisjoint(delivery.receipts.split())
 
 
 _RECORDED = StatementTemplate(

@@ -135,6 +135,7 @@ class UnitOfWork:
         self._new: list[str] = []
         self._changed: set[str] = set()
         self._touched: set[str] = set()
+        self._marks: dict[str, list[str]] = {}  # by delivery
         self._now: datetime | None = None
         self.opened: list[str] = []  # deliveries that became due by the transitions made here
         owners, found = rows
@@ -188,18 +189,16 @@ class UnitOfWork:
             self._record(owner, each, delivery)
         return change.legal
 
-    def is_marked(self, delivery_id: str, marks: Sequence[str]) -> bool:
-        """Whether the delivery's row says by one of these marks that a receipt was taken."""
-        delivery = self.deliveries.get(delivery_id)
-        return delivery is not None and not set(marks).isdisjoint(delivery.receipts.split())
+    def is_changed(self, delivery_id: str) -> bool:
+        """Whether the delivery's row will be written."""
+        return delivery_id in self._changed
 
-    def mark(self, delivery_id: str, mark: str, *, always: bool) -> None:
-        """Note in the delivery's row that a receipt was taken, where that is written anyhow, or ``always``."""
-        if not always and delivery_id not in self._changed:
-            return
-        delivery, owner = self.deliveries[delivery_id], self.owner(delivery_id)
-        marked = replace(delivery, receipts=" ".join([*delivery.receipts.split(), mark][-_MOST_MARKS:]))
-        self._take_over(owner, replace(owner.route, deliveries={**owner.route.deliveries, delivery.step: marked}))
+    def mark(self, delivery_id: str, mark: str) -> None:
+        """Note in the delivery's row that a receipt was taken."""
+        delivery = self.deliveries[delivery_id]
+        self._marks.setdefault(delivery_id, delivery.receipts.split()).append(mark)
+        self._changed.add(delivery_id)
+        self._touched.add(delivery.notification_id)
 
     def stop_route(self, owner: LockedNotification, reason: str, kind: str, at: datetime, actor: str) -> None:
         """Open no further step, whatever becomes of what was handed over; an event where that ends a wait."""
@@ -287,8 +286,10 @@ class UnitOfWork:
 
     def _delivery_values(self, key: str) -> dict[str, Any]:
         delivery = self.deliveries[key]
-        attention = attention_of(deliveries, delivery.state)
-        return {"id": key, **values_of(delivery, MUTABLE), "attention": attention}
+        values = {"id": key, **values_of(delivery, MUTABLE), "attention": attention_of(deliveries, delivery.state)}
+        if marks := self._marks.get(key):
+            values["receipts"] = " ".join(marks[-_MOST_MARKS:])
+        return values
 
     def _notification_values(self, key: str) -> dict[str, Any]:
         owner = self.notifications[key]
