@@ -44,4 +44,4 @@ async def test_a_case_is_told_from_its_entry_to_its_payment(database: Database) 
     assert (data[2]["step"], data[2]["definition"]) == ("remind", "short")
     assert data[2]["notification_id"].startswith("ntf_")
     assert data[4]["reason"] == "paid"
-    assert "913" not in str(rows)
+    assert "3913.00" not in str(rows)
